@@ -1,0 +1,29 @@
+"""Everything that can go wrong for a person, each as one sentence: what, which, and what to do."""
+
+
+class MicromotionError(Exception):
+    """Base of all errors that are meant to be read by the person who caused or can mend them."""
+
+
+class ImageError(MicromotionError):
+    """The picture cannot be read, is too large, too small, or is not a still picture."""
+
+
+class NoFaceError(ImageError):
+    """The picture was read, but holds no face, or not the one asked for."""
+
+
+class OptionError(MicromotionError):
+    """A value such as strength, frames or fps is outside its limits."""
+
+
+class MotionError(MicromotionError):
+    """A micromotion is unknown, or its file cannot be used."""
+
+
+class BundleError(MicromotionError):
+    """A model bundle is unknown, incomplete, or does not fit together."""
+
+
+class OutputError(MicromotionError):
+    """The result cannot be written where it was asked for."""
