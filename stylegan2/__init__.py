@@ -1,0 +1,6 @@
+"""StyleGAN2's generator in plain PyTorch: any resolution and channel widths, trainable, with its checkpoint formats."""
+
+from stylegan2.checkpoint import CheckpointError, load_generator, save_generator
+from stylegan2.generator import Generator, GeneratorConfig
+
+__all__ = ["CheckpointError", "Generator", "GeneratorConfig", "load_generator", "save_generator"]

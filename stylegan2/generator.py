@@ -1,0 +1,140 @@
+"""The generator: mapping and synthesis under one configuration, with the average latent for truncation."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stylegan2.mapping import Mapping
+from stylegan2.synthesis import Noise, Synthesis
+
+MAX_RESOLUTION = 4096
+MAX_WIDTH = 8192
+MAX_MAPPING_LAYERS = 64
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """The shape of a generator. Raises ValueError, in one sentence, for a value that no generator can have.
+
+    `resolution` is the side of the square image in pixels, a power of two from 8 to 4096. `channels` gives the width at
+    each resolution from 4 to that; without it, the widths are those of configuration F of Karras et al. 2020
+    (arXiv 1912.04958): 512 up to 64², then halved with each doubling.
+    """
+
+    resolution: int
+    style_dim: int = 512
+    z_dim: int = 512
+    mapping_layers: int = 8
+    mapping_lr_multiplier: float = 0.01
+    channels: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _whole("resolution", self.resolution, 8, MAX_RESOLUTION)
+        if self.resolution & (self.resolution - 1):
+            raise ValueError(f"resolution must be a power of two, not {self.resolution}")
+        _whole("style_dim", self.style_dim, 1, MAX_WIDTH)
+        _whole("z_dim", self.z_dim, 1, MAX_WIDTH)
+        _whole("mapping_layers", self.mapping_layers, 1, MAX_MAPPING_LAYERS)
+        if not (
+            isinstance(self.mapping_lr_multiplier, int | float) and 0 < self.mapping_lr_multiplier <= 100
+        ):
+            raise ValueError(
+                f"mapping_lr_multiplier must be above 0, at most 100, not {self.mapping_lr_multiplier!r}"
+            )
+        if not self.channels:
+            object.__setattr__(self, "channels", {r: min(512, 32768 // r) for r in self.resolutions})
+        if sorted(self.channels) != self.resolutions:
+            raise ValueError(
+                f"channels must give a width for each of {self.resolutions}, not {self.channels}"
+            )
+        for resolution, width in self.channels.items():
+            _whole(f"the width at {resolution}", width, 1, MAX_WIDTH)
+
+    @property
+    def resolutions(self) -> list[int]:
+        """4, 8, … up to `resolution`."""
+        return [4 << i for i in range(self.resolution.bit_length() - 2)]
+
+    @property
+    def num_styles(self) -> int:
+        """How many style vectors W+ has: two per resolution."""
+        return 2 * len(self.resolutions)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A form that JSON can hold; `from_dict` is its inverse."""
+        return asdict(self) | {"channels": {str(r): width for r, width in self.channels.items()}}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "GeneratorConfig":
+        """From `to_dict`'s form. Raises ValueError for unknown, missing or impossible values."""
+        try:
+            channels = {int(r): width for r, width in values["channels"].items()}
+            return cls(**values | {"channels": channels})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(
+                f"the generator's configuration has unknown or missing entries ({error})"
+            ) from error
+
+
+def _whole(name: str, value: object, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ValueError(f"{name} must be a whole number from {low} to {high}, not {value!r}")
+
+
+class Generator(nn.Module):
+    """StyleGAN2's generator (Karras et al. 2020, arXiv 1912.04958), with equalised learning rate: ready to be trained.
+
+    Parameters and fixed noise are drawn from `rng` (a CPU generator), or from torch's global one. Noise strengths and all
+    biases but those of the modulations (1) start at 0. `latent_avg` [style_dim] is the average w, zero until set.
+    """
+
+    def __init__(self, config: GeneratorConfig, rng: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.mapping = Mapping(
+            config.z_dim, config.style_dim, config.mapping_layers, config.mapping_lr_multiplier, rng
+        )
+        widths = [config.channels[r] for r in config.resolutions]
+        self.synthesis = Synthesis(widths, config.style_dim, rng)
+        self.latent_avg: Tensor
+        self.register_buffer("latent_avg", torch.zeros(config.style_dim))
+
+    @property
+    def resolution(self) -> int:
+        """The side of the full image in pixels."""
+        return self.config.resolution
+
+    @property
+    def num_styles(self) -> int:
+        """The number of style vectors in W+."""
+        return self.config.num_styles
+
+    @property
+    def style_dim(self) -> int:
+        """The length of w and of each style vector."""
+        return self.config.style_dim
+
+    def truncate(self, w: Tensor, psi: float) -> Tensor:
+        """Pull w or W+ [..., style_dim] towards the average: latent_avg + psi·(w − latent_avg); 1 changes nothing."""
+        return self.latent_avg + psi * (w - self.latent_avg)
+
+    def synthesize(self, w_plus: Tensor, *, noise: Noise = "fixed", resolution: int | None = None) -> Tensor:
+        """Draw the images of W+ [B, num_styles, style_dim]: float [B, 3, R, R], nominally in [-1, 1], not clamped.
+
+        `noise` is "fixed" (the noise stored with the model: the same picture each time), a torch.Generator (fresh noise for
+        each image, drawn on the generator's device) or None (no noise). A `resolution` R below the model's stops there and
+        returns the RGB sum so far. Raises ValueError for a W+, noise or resolution that does not fit the model.
+        """
+        if w_plus.ndim != 3 or tuple(w_plus.shape[1:]) != (self.num_styles, self.style_dim):
+            raise ValueError(
+                f"W+ must have the shape [B, {self.num_styles}, {self.style_dim}], not {list(w_plus.shape)}"
+            )
+        if not (noise is None or noise == "fixed" or isinstance(noise, torch.Generator)):
+            raise ValueError(f"noise must be 'fixed', None or a torch.Generator, not {noise!r}")
+        if resolution is None:
+            resolution = self.resolution
+        elif resolution not in self.config.resolutions:
+            raise ValueError(f"resolution must be one of {self.config.resolutions}, not {resolution!r}")
+        return self.synthesis(w_plus, noise, self.config.resolutions.index(resolution) + 1)

@@ -1,0 +1,122 @@
+"""The synthesis network: from one style vector per layer (W+) to an image, doubling the resolution from 4×4.
+
+The skip architecture of Karras et al. 2020 (arXiv 1912.04958, figure 7b): every resolution adds its own RGB image to the
+up-sampled sum so far. Convolution i is driven by style i and noise i; the RGB layer of the j-th resolution by style 1 + 2j.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stylegan2.ops import (
+    GAIN,
+    LEAK,
+    EqualLinear,
+    binomial_filter,
+    demodulation,
+    modulated_conv,
+    upsample,
+)
+
+Noise = Literal["fixed"] | torch.Generator | None
+
+
+class StyledConv(nn.Module):
+    """A demodulated 3×3 convolution, noise, bias and leaky ReLU; doubles the resolution where `up` is set."""
+
+    def __init__(
+        self, in_width: int, out_width: int, style_dim: int, *, up: bool, rng: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        self.up = up
+        self.modulation = EqualLinear(style_dim, in_width, bias=1.0, rng=rng)
+        self.weight = nn.Parameter(torch.randn(out_width, in_width, 3, 3, generator=rng))
+        self.noise_strength = nn.Parameter(torch.zeros(1))
+        self.bias = nn.Parameter(torch.zeros(out_width))
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, kernel: Tensor) -> Tensor:
+        """x [B, in, H, W], w [B, style_dim], noise [1 or B, 1, R, R] or None -> [B, out, R, R] with R = H or 2H.
+
+        Leaky ReLU's gain is multiplied into the per-channel factors, which is exact because it is positive.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            style = self.modulation(w)
+            factor = GAIN * demodulation(self.weight, style)
+        x = modulated_conv(x, self.weight, style, kernel if self.up else None)
+        bias = (GAIN * self.bias).to(x.dtype)
+        x = torch.addcmul(bias[:, None, None], x, factor.to(x.dtype)[:, :, None, None])
+        if noise is not None:
+            x = x + (GAIN * self.noise_strength * noise).to(x.dtype)
+        return F.leaky_relu(x, LEAK, inplace=True)
+
+
+class ToRGB(nn.Module):
+    """A modulated 1×1 convolution to three channels, not demodulated, with a bias."""
+
+    def __init__(self, in_width: int, style_dim: int, *, rng: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.modulation = EqualLinear(style_dim, in_width, bias=1.0, rng=rng)
+        self.weight = nn.Parameter(torch.randn(3, in_width, 1, 1, generator=rng))
+        self.bias = nn.Parameter(torch.zeros(3))
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """x [B, in, R, R], w [B, style_dim] -> [B, 3, R, R] in the parameters' dtype, also under autocast."""
+        rgb = modulated_conv(x, self.weight, self.modulation(w))
+        return rgb.to(self.bias.dtype) + self.bias[:, None, None]
+
+
+class Synthesis(nn.Module):
+    """Constant input, styled convolutions, and the running sum of RGB images.
+
+    `widths` are the channels at 4, 8, 16 … up to the full resolution. Parameters are drawn from `rng`, or from torch's
+    global generator.
+    """
+
+    def __init__(self, widths: list[int], style_dim: int, rng: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.constant = nn.Parameter(torch.randn(1, widths[0], 4, 4, generator=rng))
+        self.convs = nn.ModuleList([StyledConv(widths[0], widths[0], style_dim, up=False, rng=rng)])
+        self.to_rgbs = nn.ModuleList([ToRGB(widths[0], style_dim, rng=rng)])
+        for below, here in zip(widths, widths[1:], strict=False):
+            self.convs.append(StyledConv(below, here, style_dim, up=True, rng=rng))
+            self.convs.append(StyledConv(here, here, style_dim, up=False, rng=rng))
+            self.to_rgbs.append(ToRGB(here, style_dim, rng=rng))
+        for i in range(len(self.convs)):
+            size = self.noise_size(i)
+            self.register_buffer(f"noise_{i}", torch.randn(1, 1, size, size, generator=rng))
+        self.kernel: Tensor
+        self.register_buffer("kernel", binomial_filter(), persistent=False)
+
+    @staticmethod
+    def noise_size(i: int) -> int:
+        """The side in pixels of noise i, which is that of convolution i's output: 4, 8, 8, 16, 16 …"""
+        return 4 << (i + 1) // 2
+
+    def forward(self, w_plus: Tensor, noise: Noise, steps: int) -> Tensor:
+        """W+ [B, 2·steps or more, style_dim] -> the RGB sum after `steps` resolutions, [B, 3, R, R] with R = 4·2^(steps-1)."""
+        batch = w_plus.shape[0]
+        noises = self._noises(noise, batch)
+        x = self.convs[0](self.constant.expand(batch, -1, -1, -1), w_plus[:, 0], next(noises), self.kernel)
+        rgb = self.to_rgbs[0](x, w_plus[:, 1])
+        for j in range(1, steps):
+            for i in (2 * j - 1, 2 * j):
+                x = self.convs[i](x, w_plus[:, i], next(noises), self.kernel)
+            with torch.autocast(x.device.type, enabled=False):
+                rgb = upsample(rgb, self.kernel)
+            rgb = rgb + self.to_rgbs[j](x, w_plus[:, 2 * j + 1])
+        return rgb
+
+    def _noises(self, noise: Noise, batch: int) -> Iterator[Tensor | None]:
+        """One noise per convolution, smallest first, so that an early stop draws the same numbers."""
+        for i in range(len(self.convs)):
+            if noise is None:
+                yield None
+            elif isinstance(noise, torch.Generator):
+                size = self.noise_size(i)
+                drawn = torch.randn(batch, 1, size, size, generator=noise, device=noise.device)
+                yield drawn.to(self.constant)
+            else:
+                yield self.get_buffer(f"noise_{i}")
