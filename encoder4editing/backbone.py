@@ -1,0 +1,99 @@
+"""The IR-SE residual network of ArcFace, the trunk of e4e and of the identity network.
+
+Deng et al. 2019, "ArcFace" (arXiv 1801.07698) introduced the "improved residual" unit; the
+squeeze-and-excitation gate is from Hu et al. 2018 (arXiv 1709.01507). The layer order follows the public
+IR-SE50 (TreB1eN/InsightFace_Pytorch, also in omertov/encoder4editing), so that its weights fit.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class SqueezeExcite(nn.Module):
+    """Scales each channel of [B, C, H, W] by a gate in (0, 1) that depends on all channels' means."""
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__()
+        hidden = max(1, channels // reduction)
+        self.squeeze = nn.Conv2d(channels, hidden, 1, bias=False)
+        self.excite = nn.Conv2d(hidden, channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        means = x.mean(dim=(2, 3), keepdim=True)
+        return x * torch.sigmoid(self.excite(torch.relu(self.squeeze(means))))
+
+
+class Subsample(nn.Module):
+    """Every stride-th pixel: the shortcut of a unit that keeps its width."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, :: self.stride, :: self.stride]
+
+
+class ResidualUnit(nn.Module):
+    """One improved-residual unit with its gate: [B, in, H, W] to [B, out, ⌈H/stride⌉, ⌈W/stride⌉]."""
+
+    def __init__(self, in_width: int, out_width: int, stride: int, se_reduction: int = 16) -> None:
+        super().__init__()
+        self.shortcut: nn.Module
+        if in_width == out_width:
+            self.shortcut = Subsample(stride)
+        else:
+            projection = nn.Conv2d(in_width, out_width, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(OrderedDict(conv=projection, norm=nn.BatchNorm2d(out_width)))
+        self.norm1 = nn.BatchNorm2d(in_width)
+        self.conv1 = nn.Conv2d(in_width, out_width, 3, 1, 1, bias=False)
+        self.act = nn.PReLU(out_width)
+        self.conv2 = nn.Conv2d(out_width, out_width, 3, stride, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(out_width)
+        self.gate = SqueezeExcite(out_width, se_reduction)
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual = self.conv2(self.act(self.conv1(self.norm1(x))))
+        return self.gate(self.norm2(residual)) + self.shortcut(x)
+
+
+class Backbone(nn.Module):
+    """IR-SE network of any depth and width.
+
+    Args:
+        widths: channels of each stage; the stem has the first stage's.
+        depths: residual units of each stage, (3, 4, 14, 3) for IR-SE50; the first halves the picture.
+        se_reduction: channels per hidden channel in the squeeze-and-excitation gates.
+        stem_stride: stride of the first convolution, 1 in IR-SE50; 2 makes a small network cheaper.
+    """
+
+    def __init__(
+        self, widths: Sequence[int], depths: Sequence[int], se_reduction: int = 16, stem_stride: int = 1
+    ) -> None:
+        super().__init__()
+        stem_conv = nn.Conv2d(3, widths[0], 3, stem_stride, 1, bias=False)
+        self.stem = nn.Sequential(
+            OrderedDict(conv=stem_conv, norm=nn.BatchNorm2d(widths[0]), act=nn.PReLU(widths[0]))
+        )
+        self.units = nn.ModuleList()
+        in_width = widths[0]
+        for width, depth in zip(widths, depths, strict=True):
+            for index in range(depth):
+                self.units.append(ResidualUnit(in_width, width, 2 if index == 0 else 1, se_reduction))
+                in_width = width
+        self.depths = tuple(depths)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """[B, 3, H, W] to the output of every stage; stage s (from 0) is [B, widths[s], H/2ˢ⁺¹, W/2ˢ⁺¹]
+        (half of that again with a stem stride of 2)."""
+        x = self.stem(x)
+        outputs = []
+        units = iter(self.units)
+        for depth in self.depths:
+            for _ in range(depth):
+                x = next(units)(x)
+            outputs.append(x)
+        return outputs

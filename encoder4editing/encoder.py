@@ -1,0 +1,150 @@
+"""The encoder of e4e: a feature pyramid over an IR-SE backbone, and one head per style.
+
+Tov et al. 2021, "Designing an Encoder for StyleGAN Image Manipulation" (arXiv 2102.02766). With its default
+configuration the encoder is the one of omertov/encoder4editing, parameter by parameter.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from encoder4editing.backbone import Backbone
+
+COARSE_STYLES = 3
+"""Styles read off the deepest features (pose, shape of the head)."""
+MIDDLE_STYLES = 7
+"""The styles from the coarse ones up to this one are read off the middle level, the rest off the fine one."""
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Architecture of an `Encoder`; the defaults are public e4e for FFHQ at 1024².
+
+    Attributes:
+        input_size: side of the square input in pixels, a power of two.
+        num_styles: latent vectors given out, 2·log2(R) − 2 for a generator of R² pixels.
+        style_dim: length of one latent vector.
+        widths: channels of the four backbone stages.
+        depths: residual units of the four backbone stages.
+        fpn_width: channels of the feature pyramid.
+        head_width: channels inside the style heads.
+        se_reduction: channels per hidden channel in the squeeze-and-excitation gates.
+        stem_stride: stride of the first convolution, 1 or 2.
+
+    Raises:
+        ValueError: a value is outside its bounds.
+    """
+
+    input_size: int = 256
+    num_styles: int = 18
+    style_dim: int = 512
+    widths: tuple[int, int, int, int] = (64, 128, 256, 512)
+    depths: tuple[int, int, int, int] = (3, 4, 14, 3)
+    fpn_width: int = 512
+    head_width: int = 512
+    se_reduction: int = 16
+    stem_stride: int = 1
+
+    def __post_init__(self) -> None:
+        if len(self.widths) != 4 or len(self.depths) != 4:
+            raise ValueError("the encoder has four stages: give four widths and four depths")
+        limits = {"num_styles": 64, "style_dim": 8192, "fpn_width": 8192, "head_width": 8192}
+        limits |= {"se_reduction": 8192, "stem_stride": 2, "input_size": 2048}
+        bounded = [(name, getattr(self, name), limit) for name, limit in limits.items()]
+        bounded += [("widths", width, 8192) for width in self.widths]
+        bounded += [("depths", depth, 128) for depth in self.depths]
+        for name, value, limit in bounded:
+            if type(value) is not int or not 1 <= value <= limit:
+                raise ValueError(f"{name} must be a whole number from 1 to {limit}, not {value!r}")
+        if self.input_size & (self.input_size - 1) or self.coarse_size < 2:
+            least = 32 * self.stem_stride
+            raise ValueError(f"input_size must be a power of two from {least}, not {self.input_size}")
+
+    @property
+    def coarse_size(self) -> int:
+        """Side in pixels of the deepest feature map; the middle one is twice, the fine one four times as large."""
+        return self.input_size // (16 * self.stem_stride)
+
+
+class EqualLinear(nn.Module):
+    """Linear layer with the equalised learning rate of Karras et al. 2018 (arXiv 1710.10196)."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features))
+        self.bias = nn.Parameter(torch.zeros(out_features))
+        self.scale = 1 / math.sqrt(in_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Under autocast the product is bfloat16; latents are added up in the weights' own precision.
+        return F.linear(x, self.weight * self.scale, self.bias).to(self.weight.dtype)
+
+
+class StyleHead(nn.Module):
+    """Strided convolutions down to one pixel, then a linear layer: [B, in, size, size] to [B, style_dim]."""
+
+    def __init__(self, in_width: int, width: int, style_dim: int, size: int) -> None:
+        super().__init__()
+        widths = [in_width] + [width] * int(math.log2(size))
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in pairwise(widths))
+        self.linear = EqualLinear(width, style_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv in self.convs:
+            x = F.leaky_relu(conv(x), 0.01)
+        return self.linear(x.flatten(1))
+
+
+class Encoder(nn.Module):
+    """Images to latent offsets: what is to be added to the average latent.
+
+    The first head gives w0, the offset of all styles; every other head gives its style's difference from it.
+    Styles 0–2 are read off the deepest features, 3–6 off the middle level of the pyramid, the others off the
+    fine level.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = Backbone(config.widths, config.depths, config.se_reduction, config.stem_stride)
+        _, fine, middle, coarse = config.widths
+        self.lateral_coarse: nn.Module = nn.Identity()  # e4e's deepest stage already has the pyramid's width
+        if coarse != config.fpn_width:
+            self.lateral_coarse = nn.Conv2d(coarse, config.fpn_width, 1)
+        self.lateral_middle = nn.Conv2d(middle, config.fpn_width, 1)
+        self.lateral_fine = nn.Conv2d(fine, config.fpn_width, 1)
+        self.heads = nn.ModuleList(
+            StyleHead(config.fpn_width, config.head_width, config.style_dim, config.coarse_size << level)
+            for level in map(pyramid_level, range(config.num_styles))
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, 3, input_size, input_size] in [-1, 1] to offsets [B, num_styles, style_dim]."""
+        pyramid = self._pyramid(images)
+        main = self.heads[0](pyramid[0])
+        offsets = [main]
+        for style in range(1, len(self.heads)):
+            offsets.append(main + self.heads[style](pyramid[pyramid_level(style)]))
+        return torch.stack(offsets, dim=1)
+
+    def _pyramid(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The coarse, middle and fine level of the feature pyramid (Lin et al. 2017, arXiv 1612.03144)."""
+        _, fine, middle, coarse = self.backbone(images)
+        coarse = self.lateral_coarse(coarse)
+        middle = _upsample(coarse) + self.lateral_middle(middle)
+        fine = _upsample(middle) + self.lateral_fine(fine)
+        return coarse, middle, fine
+
+
+def pyramid_level(style: int) -> int:
+    """Which level of the pyramid a style is read off: 0 coarse, 1 middle, 2 fine."""
+    return 0 if style < COARSE_STYLES else 1 if style < MIDDLE_STYLES else 2
+
+
+def _upsample(x: Tensor) -> Tensor:
+    # Aligned corners are odd for a pyramid, but what the public weights were trained with.
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
