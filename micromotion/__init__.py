@@ -1,0 +1,30 @@
+"""Bring a still face to life: micromotions in the latent space of StyleGAN2.
+
+What needs torch loads on first use, so that importing the package, and `micromotion --help`, stay fast.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+# Not lazily: `align` is also the name of its module, which would take the name when imported first.
+from micromotion.align import AlignedFace, align
+
+if TYPE_CHECKING:
+    from micromotion.animator import Animator, Clip
+    from micromotion.lowrank import robust_pca
+
+__version__ = "0.1.0"
+__all__ = ["AlignedFace", "Animator", "Clip", "align", "robust_pca"]
+
+_LAZY = {
+    "Animator": "micromotion.animator",
+    "Clip": "micromotion.animator",
+    "robust_pca": "micromotion.lowrank",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module on first use (PEP 562)."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)

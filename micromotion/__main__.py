@@ -1,0 +1,5 @@
+"""`python -m micromotion` is the `micromotion` command."""
+
+from micromotion.cli import main
+
+main()

@@ -1,0 +1,228 @@
+"""From a photo to a clip: align, invert into W+, add a micromotion, synthesize frame by frame."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+import torch
+
+from micromotion.align import align, as_aligned
+from micromotion.bundle import Bundle, load_bundle
+from micromotion.errors import MotionError
+from micromotion.images import load_image
+from micromotion.motion import load_motion
+from micromotion.options import check_motion, check_play
+from micromotion.pixels import to_uint8
+from micromotion.sheet import contact_sheet
+from micromotion.video import Frame, write_frames
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from stylegan2 import Generator
+
+Photo = str | PathLike[str] | bytes | BinaryIO | "Image"
+INVERTER_SIZE = 256  # e4e's input, in pixels
+
+
+class Animator:
+    """Plays a bundle's micromotions on faces; keeps no state between calls but the loaded nets."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+
+    @classmethod
+    def load(cls, name: str | Path = "avatar", device: str | torch.device = "auto") -> Animator:
+        """Load a bundle by name or folder onto a device; raises as `load_bundle` does."""
+        return cls(load_bundle(name, device))
+
+    @property
+    def motions(self) -> list[str]:
+        """The names of the micromotions that this model can play, sorted."""
+        return sorted(self.bundle.motions)
+
+    def encode(self, photo: Photo, *, face: int = 0, aligned: bool = False) -> torch.Tensor:
+        """Invert the face of a photo: its W+ code [1, num_styles, style_dim], float32, on the model's device.
+
+        photo is a path, the bytes of an image file, an open file or a PIL image. face counts the faces found,
+        the best-scoring first; aligned=True takes the picture as an FFHQ-like crop already. Give the code to
+        `animate` in place of the photo to play many motions for one inversion.
+        Raises OptionError, ImageError, NoFaceError.
+        """
+        check_play(face=face)
+        return self._encode(photo, face, aligned, {})
+
+    def animate(
+        self,
+        photo: Photo | torch.Tensor,
+        motion: str = "smile",
+        *,
+        strength: float = 1.0,
+        frames: int = 90,
+        fps: int = 30,
+        face: int = 0,
+        aligned: bool = False,
+        seed: int | None = None,
+    ) -> Clip:
+        """Play a micromotion on the face of a photo, or on a code from `encode`; frames render when iterated.
+
+        strength 1 is the motion's calibrated full degree, reached in the last frame along a straight line
+        from the still face; negative plays the opposite. seed=None takes the generator's fixed noise, a whole
+        number draws other noise, the same for all frames so that texture does not boil.
+        Options are checked before the photo is opened. Raises OptionError, MotionError, ImageError,
+        NoFaceError.
+        """
+        check_play(strength=strength, frames=frames, fps=fps, face=face, seed=seed)
+        check_motion(motion, self.motions)
+        timings: dict[str, float] = {}
+        with _timed(timings, "motion"):
+            direction = self._direction(motion)
+        code = photo if isinstance(photo, torch.Tensor) else self._encode(photo, face, aligned, timings)
+        return Clip(
+            self.bundle.generator,
+            code,
+            strength * direction,
+            frames=frames,
+            fps=fps,
+            seed=seed,
+            timings=timings,
+        )
+
+    def _encode(self, photo: Photo, face: int, aligned: bool, timings: dict[str, float]) -> torch.Tensor:
+        with _timed(timings, "align"):
+            image = load_image(photo)
+            crop = as_aligned(image, INVERTER_SIZE) if aligned else align(image, INVERTER_SIZE, face=face)
+        with _timed(timings, "invert"), torch.inference_mode():
+            return self.bundle.inverter.invert(_from_uint8(np.asarray(crop.image)).to(self.bundle.device))
+
+    def _direction(self, motion: str) -> torch.Tensor:
+        """The motion's direction [num_styles, style_dim] on the model's device."""
+        direction = load_motion(self.bundle.motions[motion]).direction
+        wanted = (self.bundle.generator.num_styles, self.bundle.generator.style_dim)
+        if tuple(direction.shape) != wanted:
+            raise MotionError(
+                f"The micromotion {motion!r} was learned for another model: it moves "
+                f"{tuple(direction.shape)} numbers, this model has {wanted}."
+            )
+        return direction.to(self.bundle.device, torch.float32)
+
+
+class Clip:
+    """A micromotion on one face, as a sequence of uint8 RGB frames [H, W, 3] that render when asked for.
+
+    Nothing is kept: iterating again renders again, and memory does not grow with the number of frames.
+    `timings` holds the seconds spent per stage: motion, align, invert; render and encode are the latest pass's.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        code: torch.Tensor,
+        motion: torch.Tensor,
+        *,
+        frames: int,
+        fps: int,
+        seed: int | None = None,
+        timings: dict[str, float] | None = None,
+    ) -> None:
+        """code [1, num_styles, style_dim] is the still face, motion [num_styles, style_dim] the last frame's change."""
+        self.fps = fps
+        self.timings = timings if timings is not None else {}
+        self._generator = generator
+        self._code = code
+        self._motion = motion
+        self._frames = frames
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return self._frames
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of a frame in pixels."""
+        return self._generator.resolution, self._generator.resolution
+
+    def latent(self, index: int) -> torch.Tensor:
+        """The W+ code [1, num_styles, style_dim] of a frame, on a straight line from still to full motion.
+
+        Frame 0 is the still face and the last one the full motion; a clip of one frame shows the full motion.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"frame {index} of {len(self)}")
+        degree = index / (len(self) - 1) if len(self) > 1 else 1.0
+        return self._code + degree * self._motion
+
+    def __getitem__(self, index: int) -> Frame:
+        """Render one frame, uint8 [H, W, 3]."""
+        noise = "fixed" if self._seed is None else torch.Generator().manual_seed(self._seed)
+        with torch.inference_mode():
+            return to_uint8(self._generator.synthesize(self.latent(index), noise=noise)[0])
+
+    def __iter__(self) -> Iterator[Frame]:
+        self.timings["render"] = 0.0
+        for index in range(len(self)):
+            with _timed(self.timings, "render"):
+                frame = self[index]
+            yield frame
+
+    def save(
+        self,
+        path: str | Path,
+        *,
+        sheet: str | Path | None = None,
+        count: int = 8,
+        on_frame: Callable[[int], None] | None = None,
+    ) -> None:
+        """Write the clip as MP4, GIF, WebP or a folder of PNGs, by its suffix; files appear when complete.
+
+        sheet: also write a contact sheet of count of the very same frames there, each rendered once.
+        on_frame is called with the number of frames written so far. Raises OutputError.
+        """
+        if sheet is not None:
+            check_sheet(sheet)
+        kept: list[Frame] = []
+        wanted = _spread(count, len(self)) if sheet is not None else []
+        self.timings["encode"] = 0.0
+        with _timed(self.timings, "encode"):
+            write_frames(_keeping(self, wanted, kept), path, self.fps, total=len(self), on_frame=on_frame)
+        self.timings["encode"] -= self.timings["render"]
+        if sheet is not None:
+            save_sheet(contact_sheet(kept), sheet)
+
+    def sheet(self, count: int = 8) -> Image:
+        """A contact sheet of count frames, evenly spread from the first to the last; only these render."""
+        return contact_sheet([self[index] for index in _spread(count, len(self))])
+
+
+def _keeping(frames: Iterable[Frame], wanted: Iterable[int], kept: list[Frame]) -> Iterator[Frame]:
+    """Pass frames on as they come, and keep the few whose index is wanted."""
+    for index, frame in enumerate(frames):
+        if index in wanted:
+            kept.append(frame)
+        yield frame
+
+
+def _spread(count: int, total: int) -> list[int]:
+    """Up to count indices, evenly spread over 0…total−1, ends included."""
+    return sorted({round(i) for i in np.linspace(0, total - 1, min(count, total))})
+
+
+def _from_uint8(pixels: Frame) -> torch.Tensor:
+    """uint8 [H, W, 3] in 0…255 -> float32 [1, 3, H, W] in [-1, 1]."""
+    return torch.tensor(pixels).permute(2, 0, 1)[None] / 127.5 - 1
+
+
+@contextmanager
+def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
+    """Add the seconds that the block takes to timings[stage]."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        timings[stage] = timings.get(stage, 0.0) + time.perf_counter() - start

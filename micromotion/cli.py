@@ -1,0 +1,201 @@
+"""The `micromotion` command."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from micromotion import __version__
+from micromotion.bundle import find_bundle
+from micromotion.errors import MicromotionError, OutputError
+from micromotion.images import load_image
+from micromotion.options import MAX_FPS, MAX_FRAMES, MAX_STRENGTH, check_motion, check_play
+from micromotion.video import check_output
+
+app = typer.Typer(
+    name="micromotion",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Model = Annotated[str, typer.Option(metavar="NAME|FOLDER", help="The model: avatar, or a bundle folder.")]
+Debug = Annotated[
+    bool, typer.Option("--debug", envvar="MICROMOTION_DEBUG", help="Show the whole traceback of an error.")
+]
+
+
+def main() -> None:
+    """Run the command; it exits with 0: done, 1: an error, told in one sentence, 2: wrong usage, 130: Ctrl-C."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that nothing is left behind
+    app(prog_name="micromotion")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"micromotion {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def micromotion(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Bring a still face to life: a photo goes in, a short video comes out in which the face smiles, gets
+    angry, ages, closes its eyes or turns its head."""
+
+
+@app.command()
+def animate(
+    photo: Annotated[
+        Path, typer.Argument(metavar="PHOTO", help="A picture with a face, in any format that Pillow reads.")
+    ],
+    motion: Annotated[
+        str, typer.Option("--motion", "-m", help="What to play; `micromotion motions` lists them.")
+    ] = "smile",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Where to write: .mp4, .gif, .webp, or a folder for PNGs. Default: PHOTO-MOTION.mp4 here.",
+        ),
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Also write a contact sheet of the frames to this picture.")
+    ] = None,
+    model: Model = "avatar",
+    strength: Annotated[
+        float, typer.Option(help=f"How far to go, up to ±{MAX_STRENGTH:g}; negative plays the opposite.")
+    ] = 1.0,
+    frames: Annotated[int, typer.Option(help=f"How many frames, 1 to {MAX_FRAMES}.")] = 90,
+    fps: Annotated[int, typer.Option(help=f"Frames per second, 1 to {MAX_FPS}.")] = 30,
+    face: Annotated[int, typer.Option(help="Which of several faces: 0 is the clearest one.")] = 0,
+    aligned: Annotated[
+        bool, typer.Option("--aligned", help="Take the picture as it is, already cropped to the face.")
+    ] = False,
+    seed: Annotated[
+        int | None, typer.Option(help="Draw other fine texture, repeatably.", show_default="the model's own")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    debug: Debug = False,
+) -> None:
+    """Play a micromotion on the face of a photo and write it as a video.
+
+    \b
+    Examples:
+      micromotion animate me.jpg
+      micromotion animate me.jpg --motion angry --strength 1.5 -o angry.gif
+      micromotion animate me.jpg --strength -0.5 --sheet frames.png
+      micromotion animate group.jpg --face 1 --motion aging -o older.mp4
+    """
+    with _errors_for_people(debug):
+        check_play(strength=strength, frames=frames, fps=fps, face=face, seed=seed)
+        check_motion(motion, find_bundle(model).motions)
+        output = output or Path(f"{photo.stem}-{motion}.mp4")
+        _check_outputs(photo, output, sheet)
+        image = load_image(photo)
+        with _progress() as progress:
+            task = progress.add_task("Loading the model", total=None)
+            from micromotion.animator import Animator
+
+            animator = Animator.load(model, device)
+            progress.update(task, description="Reading the face")
+            clip = animator.animate(
+                image,
+                motion,
+                strength=strength,
+                frames=frames,
+                fps=fps,
+                face=face,
+                aligned=aligned,
+                seed=seed,
+            )
+            progress.update(task, description="Rendering", total=frames)
+            clip.save(output, sheet=sheet, on_frame=lambda done: progress.update(task, completed=done))
+        typer.echo(f"Video: {output}")
+        if sheet is not None:
+            typer.echo(f"Sheet: {sheet}")
+
+
+@app.command()
+def motions(model: Model = "avatar", debug: Debug = False) -> None:
+    """List the micromotions that a model can play, one per line."""
+    with _errors_for_people(debug):
+        for name in find_bundle(model).motions:
+            typer.echo(name)
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 5000,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    debug: Debug = False,
+) -> None:
+    """Run the HTTP prediction service, the one of the container, without Docker."""
+    with _errors_for_people(debug):
+        from micromotion.serve import serve as run_server
+
+        run_server(port=port, host=host)
+
+
+def _check_outputs(photo: Path, output: Path, sheet: Path | None) -> None:
+    """Raise OutputError if a result cannot be written, or would replace the photo or the other result."""
+    check_output(output)
+    taken = {photo.resolve(): "the photo itself"}
+    for path in (output, sheet):
+        if path is None:
+            continue
+        if path.resolve() in taken:
+            raise OutputError(f"{path} is {taken[path.resolve()]}; name another file.")
+        taken[path.resolve()] = "the video already"
+
+
+def _progress() -> Progress:
+    """A progress bar on stderr, silent where that is not a terminal."""
+    console = Console(stderr=True)
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+@contextmanager
+def _errors_for_people(debug: bool) -> Iterator[None]:
+    """Tell any error as one sentence on stderr and exit with 1; with debug, let it show its traceback."""
+    try:
+        yield
+    except (typer.Exit, BrokenPipeError):
+        raise
+    except Exception as error:
+        if debug:
+            raise
+        sentence = " ".join(str(error).split())
+        if not isinstance(error, MicromotionError):
+            sentence = f"unexpected {type(error).__name__}: {sentence} (--debug shows where)"
+        typer.echo(f"micromotion: {sentence}", err=True)
+        raise typer.Exit(1) from error

@@ -1,0 +1,64 @@
+"""What a person may ask for, and the limits of it; checked before anything is loaded or decoded."""
+
+import math
+import operator
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from micromotion.errors import MotionError, OptionError
+
+MAX_STRENGTH = 5.0
+MAX_FRAMES = 600
+MAX_FPS = 60
+MAX_SEED = 2**32 - 1
+
+
+def check_play(
+    *, strength: float = 1.0, frames: int = 90, fps: int = 30, face: int = 0, seed: int | None = None
+) -> None:
+    """Raise OptionError, naming the value and its limits, unless a clip can be played like this.
+
+    strength is a finite number with |strength| ≤ 5, frames a whole number in 1…600, fps in 1…60 (per second),
+    face counts from 0 (the best-scoring one), seed is None or a whole number in 0…2³²−1.
+    """
+    check_strength(strength)
+    check_whole("frames", frames, 1, MAX_FRAMES)
+    check_whole("fps", fps, 1, MAX_FPS)
+    check_whole("face", face, 0, 99)
+    if seed is not None:
+        check_whole("seed", seed, 0, MAX_SEED)
+
+
+def check_strength(strength: float) -> None:
+    """Raise OptionError unless strength is a finite number with |strength| ≤ 5."""
+    try:
+        valid = math.isfinite(strength) and abs(strength) <= MAX_STRENGTH
+    except TypeError:
+        valid = False
+    if not valid:
+        raise OptionError(
+            f"strength must be a number from {-MAX_STRENGTH:g} to {MAX_STRENGTH:g}, not {strength!r}."
+        )
+
+
+def check_whole(name: str, value: int, low: int, high: int) -> None:
+    """Raise OptionError unless value is an integer (Python's or NumPy's) in low…high."""
+    try:
+        valid = low <= operator.index(value) <= high
+    except TypeError:
+        valid = False
+    if not valid:
+        raise OptionError(f"{name} must be a whole number from {low} to {high}, not {value!r}.")
+
+
+def check_motion(name: str, known: Iterable[str]) -> None:
+    """Raise MotionError, listing the known motions and suggesting the nearest, unless name is one of them."""
+    known = list(known)
+    if name in known:
+        return
+    if not known:
+        raise MotionError(f"There is no micromotion {name!r}: this model comes without any.")
+    by_lower_case = {each.lower(): each for each in known}
+    near = get_close_matches(str(name).lower(), by_lower_case, n=1)
+    hint = f", did you mean {by_lower_case[near[0]]!r}?" if near else "."
+    raise MotionError(f"There is no micromotion {name!r}; this model has {', '.join(known)}{hint}")

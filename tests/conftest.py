@@ -1,0 +1,87 @@
+"""Shared by the tests: a small model bundle with random weights, and one real photo."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from encoder4editing import EncoderConfig, Inverter
+from micromotion.bundle import save_bundle
+from micromotion.motion import Anchors
+from stylegan2 import Generator, GeneratorConfig
+
+RESOLUTION, STYLES, STYLE_DIM = 32, 8, 16
+
+
+def random_generator() -> Generator:
+    """32×32 pixels, 8 styles of 16; noise strengths are drawn too: fresh ones are zero and hide the noise."""
+    rng = torch.Generator().manual_seed(1)
+    widths = {4: 16, 8: 16, 16: 8, 32: 8}
+    config = GeneratorConfig(RESOLUTION, STYLE_DIM, z_dim=STYLE_DIM, mapping_layers=2, channels=widths)
+    generator = Generator(config, rng)
+    with torch.no_grad():
+        for name, parameter in generator.named_parameters():
+            if "noise_strength" in name:
+                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=rng))
+            if ".to_rgbs." in f".{name}" and name.endswith("weight") and parameter.ndim == 4:
+                parameter.mul_(0.2)  # so that most pixels lie within [-1, 1]
+    return generator.eval()
+
+
+def random_inverter(num_styles: int = STYLES) -> Inverter:
+    """Reads 32×32 pixels."""
+    config = EncoderConfig(
+        input_size=32,
+        num_styles=num_styles,
+        style_dim=STYLE_DIM,
+        widths=(8, 8, 8, 8),
+        depths=(1, 1, 1, 1),
+        fpn_width=8,
+        head_width=8,
+        se_reduction=4,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        return Inverter(config).eval()
+
+
+def random_anchors(seed: int) -> Anchors:
+    """Six codes on a straight line."""
+    rng = torch.Generator().manual_seed(seed)
+    still, direction = torch.randn(2, STYLES, STYLE_DIM, generator=rng)
+    degrees = torch.linspace(0, 1, 6)
+    return Anchors(still + degrees[:, None, None] * direction, degrees, {"source": "random"})
+
+
+@pytest.fixture(scope="session")
+def random_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle folder with random weights and two motions, smile and headsTurn; do not write into it."""
+    folder = tmp_path_factory.mktemp("bundle")
+    save_bundle(
+        folder,
+        name="random",
+        generator=random_generator(),
+        inverter=random_inverter(),
+        about={"training": "none, random weights"},
+    )
+    (folder / "anchors").mkdir()
+    for seed, motion in enumerate(("smile", "headsTurn")):
+        random_anchors(seed).save(folder / "anchors" / f"{motion}.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> Image.Image:
+    """A real photo, 512×512, with one face and a second, false one on the suit."""
+    from skimage.data import astronaut as pixels
+
+    return Image.fromarray(pixels())
+
+
+@pytest.fixture(scope="session")
+def astronaut_file(astronaut: Image.Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same photo as a JPEG file."""
+    path = tmp_path_factory.mktemp("photo") / "astronaut.jpg"
+    astronaut.save(path, quality=95)
+    return path
