@@ -18,7 +18,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from stylegan2.generator import Generator, GeneratorConfig
-from stylegan2.ops import binomial_filter
 
 FORMAT = "micromotion/1"
 KIND = "stylegan2"

