@@ -1,4 +1,4 @@
-"""StyleGAN2's generator in plain PyTorch, of any resolution and channel widths, and its checkpoint formats."""
+"""StyleGAN2's generator in plain PyTorch, of any resolution and widths, and its checkpoint formats."""
 
 from stylegan2.checkpoint import CheckpointError, load_generator, save_generator
 from stylegan2.generator import Generator, GeneratorConfig

@@ -18,9 +18,9 @@ MAX_MAPPING_LAYERS = 64
 class GeneratorConfig:
     """The shape of a generator. Raises ValueError, in one sentence, for a value that no generator can have.
 
-    `resolution` is the side of the square image in pixels, a power of two from 8 to 4096. `channels` gives the
-    width at each resolution from 4 to that; without it, the widths are those of configuration F of Karras et al.
-    2020 (arXiv 1912.04958): 512 up to 64², then halved with each doubling.
+    `resolution` is the side of the square image in pixels, a power of two from 8 to 4096. `channels` gives
+    the width at each resolution from 4 to that; without it, the widths are those of configuration F of
+    Karras et al. 2020 (arXiv 1912.04958): 512 up to 64², then halved with each doubling.
     """
 
     resolution: int
@@ -84,11 +84,11 @@ def _whole(name: str, value: object, low: int, high: int) -> None:
 
 
 class Generator(nn.Module):
-    """StyleGAN2's generator (Karras et al. 2020, arXiv 1912.04958) with equalised learning rate, ready to train.
+    """StyleGAN2's generator (Karras et al. 2020, arXiv 1912.04958), parametrised for training.
 
-    Parameters and fixed noise are drawn from `rng` (a CPU generator), or from torch's global one. Noise strengths
-    and all biases but those of the modulations (1) start at 0. `latent_avg` [style_dim] is the average w, zero
-    until set.
+    Parameters and fixed noise are drawn from `rng` (a CPU generator), or from torch's global one. Noise
+    strengths and all biases but those of the modulations (1) start at 0. `latent_avg` [style_dim] is the
+    average w, zero until set.
     """
 
     def __init__(self, config: GeneratorConfig, rng: torch.Generator | None = None) -> None:
@@ -122,12 +122,12 @@ class Generator(nn.Module):
         return self.latent_avg + psi * (w - self.latent_avg)
 
     def synthesize(self, w_plus: Tensor, *, noise: Noise = "fixed", resolution: int | None = None) -> Tensor:
-        """Draw the images of W+ [B, num_styles, style_dim]: float [B, 3, R, R], nominally in [-1, 1], unclamped.
+        """Draw W+ [B, num_styles, style_dim] as float images [B, 3, R, R], nominally in [-1, 1] but not clamped.
 
-        `noise` is "fixed" (the noise stored with the model: the same picture each time), a torch.Generator (fresh
-        noise for each image, drawn on the generator's device) or None (no noise). A `resolution` R below the
-        model's stops there and returns the RGB sum so far. Works under autocast; the RGB sum stays float32.
-        Raises ValueError for a W+, noise or resolution that does not fit the model.
+        `noise` is "fixed" (the noise stored with the model: the same picture each time), a torch.Generator
+        (fresh noise for each image, drawn on the generator's device) or None (no noise). A `resolution` R
+        below the model's stops there and returns the RGB sum so far. Works under autocast; the RGB sum
+        stays float32. Raises ValueError for a W+, noise or resolution that does not fit the model.
         """
         if w_plus.ndim != 3 or tuple(w_plus.shape[1:]) != (self.num_styles, self.style_dim):
             raise ValueError(

@@ -1,8 +1,9 @@
-"""The generator's building blocks in plain PyTorch: filtered up-sampling, modulated convolution, linear layers.
+"""The generator's building blocks in plain PyTorch: up-sampling, modulated convolution, linear layers.
 
-The formulas are those of Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN"
-(arXiv 1912.04958), section 2 and appendix B. Modulation is applied to the activations and demodulation to the
-convolution's output: the same function as one modulated weight per sample, with one weight shared by the batch.
+The formulas are those of Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN" (arXiv
+1912.04958), section 2 and appendix B. Modulation is applied to the activations and demodulation to the
+convolution's output: the same function as one modulated weight per sample, with one weight shared by the
+batch.
 """
 
 import math
@@ -24,7 +25,7 @@ def binomial_taps() -> Tensor:
 
 
 def _per_axis(taps: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The filter as two depthwise convolution weights for x [B, C, H, W]: down the columns and along the rows."""
+    """The filter as two depthwise weights for x [B, C, H, W]: down the columns, and along the rows."""
     weight = taps.to(x.dtype).expand(x.shape[1], 1, 1, -1)
     return weight.transpose(2, 3), weight
 
@@ -32,7 +33,8 @@ def _per_axis(taps: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
 def blur(x: Tensor, taps: Tensor) -> Tensor:
     """Filter each channel of [B, C, H, W] on both axes, one zero around it: [B, C, H-1, W-1].
 
-    `taps` is a symmetric filter [4]. Two passes of four taps are a quarter faster to train through than one of 4×4.
+    `taps` is a symmetric filter [4]. Two passes of four taps are a quarter faster to train through than one
+    of 4×4.
     """
     down, along = _per_axis(taps, x)
     x = F.conv2d(x, down, padding=(1, 0), groups=x.shape[1])
@@ -63,8 +65,9 @@ def demodulation(weight: Tensor, style: Tensor) -> Tensor:
 def modulated_conv(x: Tensor, weight: Tensor, style: Tensor, up_taps: Tensor | None = None) -> Tensor:
     """Convolve with a weight whose input channels are scaled by the style, per sample; without demodulation.
 
-    `x` is [B, in, H, W], `weight` [out, in, k, k] (odd k) before its 1/√fan_in, `style` [B, in]. The result is
-    [B, out, H, W]; where `up_taps` is given [B, out, 2H, 2W], by a transposed convolution of stride 2 and `blur`.
+    `x` is [B, in, H, W], `weight` [out, in, k, k] (odd k) before its 1/√fan_in, `style` [B, in]. The result
+    is [B, out, H, W]; where `up_taps` is given [B, out, 2H, 2W], by a transposed convolution of stride 2
+    and `blur`.
     """
     scale = (style * equalised_scale(weight)).to(x.dtype)
     x = x * scale[:, :, None, None]
@@ -76,9 +79,9 @@ def modulated_conv(x: Tensor, weight: Tensor, style: Tensor, up_taps: Tensor | N
 class EqualLinear(nn.Module):
     """A linear layer with equalised learning rate (Karras et al. 2018, arXiv 1710.10196, section 4.1).
 
-    The stored weight is drawn from N(0, 1)/lr_multiplier and used times lr_multiplier/√fan_in; the stored bias is
-    used times lr_multiplier. Always computed in the parameters' own dtype: autocast's bfloat16 would cost
-    precision, and save nothing on vectors this small.
+    The stored weight is drawn from N(0, 1)/lr_multiplier and used times lr_multiplier/√fan_in; the stored
+    bias is used times lr_multiplier. Always computed in the parameters' own dtype: autocast's bfloat16
+    would cost precision, and save nothing on vectors this small.
     """
 
     def __init__(

@@ -1,7 +1,8 @@
 """The synthesis network: from one style vector per layer (W+) to an image, doubling the resolution from 4×4.
 
-The skip architecture of Karras et al. 2020 (arXiv 1912.04958, figure 7b): every resolution adds its own RGB image
-to the up-sampled sum so far. Convolution i is driven by style i and noise i, RGB layer j by style 1 + 2j.
+The skip architecture of Karras et al. 2020 (arXiv 1912.04958, figure 7b): every resolution adds its own RGB
+image to the up-sampled sum so far. Convolution i is driven by style i and noise i, RGB layer j by style 1 +
+2j.
 """
 
 from collections.abc import Iterator
@@ -41,7 +42,8 @@ class StyledConv(nn.Module):
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, taps: Tensor) -> Tensor:
         """x [B, in, H, W], w [B, style_dim], noise [1 or B, 1, R, R] or None -> [B, out, R, R]; R is H or 2H.
 
-        Leaky ReLU's gain is multiplied into factor, bias and noise before it: the same, because it is positive.
+        Leaky ReLU's gain is multiplied into factor, bias and noise before it: the same, because it is
+        positive.
         """
         with torch.autocast(x.device.type, enabled=False):
             style = self.modulation(w)
@@ -72,8 +74,9 @@ class ToRGB(nn.Module):
 class Synthesis(nn.Module):
     """Constant input, styled convolutions, and the running sum of RGB images.
 
-    `widths` are the channels at 4, 8, 16 … up to the full resolution. Parameters are drawn from `rng`, or from
-    torch's global generator. Activations are kept channels-last, which is faster on CPUs and GPUs alike.
+    `widths` are the channels at 4, 8, 16 … up to the full resolution. Parameters are drawn from `rng`, or
+    from torch's global generator. Activations are kept channels-last, which is faster on CPUs and GPUs
+    alike.
     """
 
     def __init__(self, widths: list[int], style_dim: int, rng: torch.Generator | None = None) -> None:
@@ -97,7 +100,7 @@ class Synthesis(nn.Module):
         return 4 << (i + 1) // 2
 
     def forward(self, w_plus: Tensor, noise: Noise, steps: int) -> Tensor:
-        """W+ [B, 2·steps or more, style_dim] -> the RGB sum after `steps` resolutions, [B, 3, R, R], R = 2·2^steps."""
+        """W+ [B, 2·steps or more, style_dim] -> the RGB sum after `steps` resolutions, [B, 3, R, R]."""
         batch = w_plus.shape[0]
         x = self.constant.expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
         noises = self._noises(noise, batch)

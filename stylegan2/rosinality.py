@@ -1,0 +1,91 @@
+"""Generators in the format of rosinality's stylegan2-pytorch, `{"g_ema": state dict, "latent_avg"}`."""
+
+import re
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stylegan2.generator import GeneratorConfig
+from stylegan2.ops import binomial_taps
+from stylegan2.storage import CheckpointError, State
+
+CONV_ENTRIES = {
+    "conv.weight": "weight",
+    "conv.modulation.weight": "modulation.weight",
+    "conv.modulation.bias": "modulation.bias",
+    "noise.weight": "noise_strength",
+    "activate.bias": "bias",
+    "bias": "bias",
+}
+
+
+def from_rosinality(contents: dict[Any, Any]) -> tuple[GeneratorConfig, State]:
+    """The configuration and our state dict of a checkpoint that has `g_ema`.
+
+    The mapping network's learning-rate multiplier is not stored there; it is 0.01 in every published model.
+    Raises CheckpointError, its sentence to be completed with the file's name, or ValueError for impossible
+    sizes.
+    """
+    theirs, average = contents["g_ema"], contents.get("latent_avg")
+    if not isinstance(average, Tensor):
+        raise CheckpointError(
+            "lacks latent_avg, the average latent, which snapshots taken in training do not have"
+        )
+    state = translate(theirs) | {"latent_avg": average}
+    return _config(state), state
+
+
+def translate(theirs: dict[Any, Any]) -> State:
+    """A rosinality generator's state dict under our names, in our shapes. Raises CheckpointError as above."""
+    state = {}
+    for name, tensor in theirs.items() if isinstance(theirs, dict) else [("g_ema", theirs)]:
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise CheckpointError(f"has an entry {name!r:.80} in g_ema that is not a tensor")
+        if name.endswith(("blur.kernel", "upsample.kernel")):
+            _check_kernel(name, tensor)
+            continue
+        if tensor.ndim == 5 and tensor.shape[0] == 1:  # convolution weights [1, out, in, k, k]
+            tensor = tensor[0]
+        elif name.startswith("to_rgb") and name.endswith(".bias") and tensor.ndim == 4:  # [1, 3, 1, 1]
+            tensor = tensor.flatten()
+        state[_our_name(name)] = tensor
+    return state
+
+
+def _our_name(name: str) -> str:
+    if name == "input.input":
+        return "synthesis.constant"
+    if found := re.fullmatch(r"style\.([1-9]\d?)\.(weight|bias)", name):
+        return f"mapping.layers.{int(found[1]) - 1}.{found[2]}"
+    if found := re.fullmatch(r"noises\.noise_(\d\d?)", name):
+        return f"synthesis.noise_{int(found[1])}"
+    found = re.fullmatch(r"(conv|to_rgb)(?:1|s\.(\d\d?))\.(.+)", name)
+    if found and found[3] in CONV_ENTRIES:
+        index = 0 if found[2] is None else int(found[2]) + 1
+        return f"synthesis.{found[1]}s.{index}.{CONV_ENTRIES[found[3]]}"
+    raise CheckpointError(f"has an entry {name!r:.80} in g_ema that StyleGAN2's generator has not")
+
+
+def _check_kernel(name: str, kernel: Tensor) -> None:
+    taps = binomial_taps()
+    if kernel.shape != (4, 4) or not torch.allclose(kernel.float(), torch.outer(taps, taps)):
+        raise CheckpointError(f"has another up-sampling filter ({name!r:.80}) than [1, 3, 3, 1]")
+
+
+def _config(state: State) -> GeneratorConfig:
+    def size(name: str, dim: int) -> int:
+        if name not in state:
+            raise CheckpointError(f"lacks {name}")
+        if state[name].ndim <= dim:
+            raise CheckpointError(f"has too few dimensions in {name}")
+        return state[name].shape[dim]
+
+    channels = {4: size("synthesis.constant", 1)}
+    while (name := f"synthesis.convs.{2 * len(channels)}.weight") in state:
+        channels[2 * max(channels)] = size(name, 0)
+    layers = sum(bool(re.fullmatch(r"mapping\.layers\.\d+\.weight", name)) for name in state)
+    first = "mapping.layers.0.weight"
+    return GeneratorConfig(
+        max(channels), size(first, 0), size(first, 1), mapping_layers=layers, channels=channels
+    )
