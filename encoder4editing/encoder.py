@@ -66,7 +66,7 @@ class EncoderConfig:
 
     @property
     def coarse_size(self) -> int:
-        """Side in pixels of the deepest feature map; the middle one is twice, the fine one four times as large."""
+        """Side in pixels of the deepest feature map; the others are twice and four times as large."""
         return self.input_size // (16 * self.stem_stride)
 
 
