@@ -1,0 +1,146 @@
+"""The Cog prediction server without Docker: the real one, with input validation, on this machine.
+
+Cog's server wants its world as `cog build` lays it out: predict.py and .cog/openapi_schema.json in the
+working directory, the reference to the predictor in an environment variable, and, as `python` on the PATH, the
+very Python that has all this installed, for it starts its worker by that name. All is laid out in a temporary
+folder, which also holds the server's own temporary files, so that nothing of a prediction outlives it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from micromotion.bundle import find_bundle
+from micromotion.errors import MicromotionError, OptionError
+from micromotion.options import check_whole
+
+MODEL = "MICROMOTION_MODEL"  # environment variable that predict.py reads: the model's name or folder
+PREDICTOR = "predict.py"
+SCHEMA = "openapi.json"
+GRACE = 5.0  # seconds that a prediction in progress gets after the first signal to stop
+
+_PACKAGE = Path(__file__).resolve().parent
+_PLACES = (_PACKAGE / "data" / "service", _PACKAGE.parent)  # in an installed wheel, in a checkout
+
+
+def serve(host: str = "127.0.0.1", port: int = 5000) -> None:
+    """Run the Cog HTTP server until SIGINT, SIGTERM or a POST to /shutdown; then it and its worker are gone.
+
+    host is a name or an address of this machine; the default takes calls from this machine only. Must be
+    called in the main thread, whose handlers of the two signals it replaces meanwhile. The environment
+    variable MICROMOTION_MODEL names another model than avatar.
+    Raises OptionError if the address cannot be listened on, BundleError if there is no such model,
+    MicromotionError if Cog is not installed or the server ends by itself.
+    """
+    _check_cog()
+    address = _check_address(host, port)
+    model = _model(os.environ.get(MODEL, "avatar"))
+    with tempfile.TemporaryDirectory(prefix="micromotion-serve-") as name:
+        folder = Path(name)
+        _lay_out(folder)
+        print(f"Listening on http://{address}:{port} (stop with Ctrl-C).", file=sys.stderr, flush=True)
+        status = _run(
+            [sys.executable, "-m", "cog.server.http", "--host", address],
+            cwd=folder,
+            env=_environment(os.environ, folder, port, model),
+        )
+    if status != 0:
+        raise MicromotionError(f"The Cog server ended with status {status}; its log above says why.")
+
+
+def _check_cog() -> None:
+    """Raise MicromotionError, with the command that mends it, unless Cog is installed."""
+    if importlib.util.find_spec("cog") is None or importlib.util.find_spec("coglet") is None:
+        raise MicromotionError('Cog is not installed; run: pip install "micromotion[service]"')
+
+
+def _check_address(host: str, port: int) -> str:
+    """The numeric address of host, in brackets if IPv6, after finding out that one can listen there."""
+    check_whole("port", port, 1, 65535)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        family, kind, _, _, address = min(found, key=lambda each: each[0])  # IPv4 first
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        reason = f"{host}, port {port}, cannot be listened on: {error.strerror}; choose another."
+        raise OptionError(reason) from error
+    return f"[{address[0]}]" if family == socket.AF_INET6 else str(address[0])
+
+
+def _lay_out(folder: Path) -> None:
+    """Put the predictor, its schema, and a `python` that is this one into a folder."""
+    source = next((place for place in _PLACES if (place / PREDICTOR).is_file()), None)
+    if source is None:
+        raise MicromotionError(f"{PREDICTOR} is not where it was installed; install micromotion again.")
+    for part in (".cog", "bin", "tmp"):
+        (folder / part).mkdir()
+    shutil.copyfile(source / PREDICTOR, folder / PREDICTOR)
+    shutil.copyfile(source / SCHEMA, folder / ".cog" / "openapi_schema.json")
+    python = folder / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    python.chmod(0o755)
+
+
+def _model(name: str) -> str:
+    """A bundle's name, or its absolute path where name is a folder: the server works in another one."""
+    folder = find_bundle(name).folder
+    return str(folder.resolve()) if folder == Path(name) else name
+
+
+def _environment(base: Mapping[str, str], folder: Path, port: int, model: str) -> dict[str, str]:
+    """The server's environment variables; what the caller has set for Cog's log stays."""
+    path = os.pathsep.join([str(folder / "bin"), base.get("PATH", os.defpath)])
+    modules = os.pathsep.join(filter(None, [str(_PACKAGE.parent), base.get("PYTHONPATH", "")]))
+    return {
+        "LOG_FORMAT": "console",
+        **({} if sys.stderr.isatty() else {"NO_COLOR": "1"}),
+        **base,
+        "COG_PREDICT_TYPE_STUB": f"{PREDICTOR}:Predictor",
+        "PORT": str(port),
+        MODEL: model,
+        "PATH": path,
+        "PYTHONPATH": modules,  # the worker takes this package, also from a checkout
+        "TMPDIR": str(folder / "tmp"),
+    }
+
+
+def _run(command: list[str], *, cwd: Path, env: Mapping[str, str]) -> int:
+    """Run a command and all its children until it ends (its status) or a signal asks to stop (0)."""
+    with _signals_interrupt():
+        server = subprocess.Popen(command, cwd=cwd, env=env, start_new_session=True)
+        try:
+            return server.wait()
+        except KeyboardInterrupt:
+            server.terminate()
+            with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+                server.wait(GRACE)
+            return 0
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)  # its worker, and itself after a second signal
+            server.wait()
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Within the block, SIGTERM raises KeyboardInterrupt, as SIGINT does."""
+    stops = (signal.SIGINT, signal.SIGTERM)
+    previous = [(stop, signal.signal(stop, signal.default_int_handler)) for stop in stops]
+    try:
+        yield
+    finally:
+        for stop, handler in previous:
+            signal.signal(stop, handler)
