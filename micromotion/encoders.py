@@ -78,7 +78,7 @@ class Mp4(_Muxed):
         self.shape(width + width % 2, height + height % 2, "yuv420p", self.tick)
         codec = self.stream.codec_context
         codec.framerate = rate
-        codec.thread_count = _X264_THREADS
+        codec.thread_count, codec.thread_type = _X264_THREADS, "FRAME"
         codec.sample_aspect_ratio = Fraction(1)
         codec.color_primaries = codec.color_trc = codec.colorspace = _BT709
         codec.color_range = _LIMITED
@@ -101,7 +101,7 @@ class Mp4(_Muxed):
 
 def _crf(pixels: int) -> int:
     """Small pictures are looked at enlarged, where artefacts show, and cost little: give them more."""
-    return 12 if pixels <= 256**2 else 15 if pixels <= 512**2 else 18
+    return 10 if pixels <= 256**2 else 14 if pixels <= 512**2 else 18
 
 
 class WebP(_Muxed):
@@ -160,7 +160,7 @@ class Gif:
         self.starts: list[int] = []  # of the frames that are kept, in 1/100 s
         self.spool = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115
         self.film: _Muxed | None = None
-        graph = Graph()
+        graph = self.graph = Graph()  # kept, for its filters do not keep it alive
         self.colours = _source(graph, width, height, "rgb24")
         self.palette = graph.add("buffersink")
         graph.link_nodes(self.colours, graph.add("palettegen", "stats_mode=full"), self.palette).configure()
@@ -173,6 +173,7 @@ class Gif:
         self.starts.append(start)
         self.spool.write(frame.data)
         self.colours.push(_picture(frame, start))
+        list(_ready(self.palette))  # nothing yet, but without being asked the filter lets the frames pile up
 
     def finish(self) -> None:
         self.colours.push(None)
@@ -244,7 +245,7 @@ class Pngs:
         path.mkdir()
 
     def put(self, frame: Frame) -> None:
-        Image.fromarray(frame).save(self.path / f"frame_{self.count:04d}.png")
+        Image.fromarray(frame).save(self.path / f"frame_{self.count:04d}.png", compress_level=1)
         self.count += 1
 
     def finish(self) -> None:

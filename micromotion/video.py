@@ -52,9 +52,7 @@ def write_frames(
     """
     target = check_output(path)
     rate = frame_rate(fps)
-    if target.is_dir():
-        target = target.resolve()  # the folder itself takes the new one's place, not a link to it
-    with _replacing(target) as temporary:
+    with _replacing(target.resolve() if target.is_dir() else target) as temporary:
         count = _encode(_checked(frames, target), temporary, target, rate, total, on_frame)
         if total is not None and count != total:
             raise OutputError(f"{target} was not written: {count} frames came where {total} were expected.")
@@ -70,15 +68,15 @@ def check_output(path: str | os.PathLike[str]) -> Path:
     """
     text = os.fspath(path)
     target = Path(text)
-    if not text:
-        raise OutputError("The output has no name: give one that ends in .mp4, .gif or .webp, or a folder's.")
+    if not text or "\0" in text or target.name.lower() in _FILMS:
+        raise OutputError(f"{text!r} is no name for the output; take one such as film.mp4.")
     try:
         if target.suffix.lower() in _FILMS:
             _check_film(target, text)
         else:
             _check_folder(target, text)
         _check_parent(target)
-    except (OSError, ValueError) as error:  # a name that is too long, a zero byte
+    except (OSError, ValueError) as error:  # such as a name that is too long
         raise OutputError(f"{text!r} cannot be written: {_reason(error)}.") from error
     return target
 
@@ -113,7 +111,7 @@ def _check_folder(target: Path, text: str) -> None:
             raise OutputError(f"The folder {text} is not empty; PNG frames need a new or an empty folder.")
         if os.path.ismount(target):
             raise OutputError(f"{text} is a mounted volume; name a new folder inside it for the PNG frames.")
-    elif target.exists():
+    elif os.path.lexists(target):
         raise OutputError(f"{text} is a file; end the name in .mp4, .gif or .webp, or name a new folder.")
     elif target.suffix and not text.endswith(os.sep):
         known = ", ".join(_FILMS)
