@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ _INK = (70, 70, 72)
 
 
 def evenly_spaced(total: int, count: int) -> list[int]:
-    """Up to `count` different frame numbers out of 0 … total − 1, evenly spread, the first and the last among them.
+    """Up to `count` different frame numbers of 0 … total − 1, evenly spread, first and last among them.
 
     One alone is the last frame, where a motion is complete. Fewer than `count` come where total is smaller.
 
@@ -21,12 +22,10 @@ def evenly_spaced(total: int, count: int) -> list[int]:
     """
     if total < 1 or count < 1:
         raise ValueError(f"total and count must be at least 1, not {total} and {count}")
+    count = min(count, total)
     if count == 1:
         return [total - 1]
-    count = min(count, total)
-    return (
-        [(2 * i * (total - 1) + count - 1) // (2 * (count - 1)) for i in range(count)] if count > 1 else [0]
-    )
+    return [round(Fraction(i * (total - 1), count - 1)) for i in range(count)]
 
 
 def contact_sheet(
@@ -48,7 +47,8 @@ def contact_sheet(
         An RGB picture, a little over columns · tile wide.
 
     Raises:
-        ValueError: no frames, frames of different sizes or kinds, another number of labels, columns or tile below 1.
+        ValueError: no frames, frames of different sizes or kinds, another number of labels, or columns or tile
+            below 1.
     """
     _check(frames, labels, columns, tile)
     height, width = frames[0].shape[:2]
@@ -57,8 +57,9 @@ def contact_sheet(
     columns = min(columns or _columns(len(frames)), len(frames))
     rows = math.ceil(len(frames) / columns)
     gap = max(2, tile // 28)
-    font = ImageFont.load_default(size=max(10, tile // 14))
-    caption = 0 if labels is None else round(sum(font.getmetrics()) * 1.2)
+    letters = max(10, tile // 14)
+    font = ImageFont.load_default(size=letters)
+    caption = 0 if labels is None else round(letters * 1.6)
 
     across, down = width + gap, height + caption + gap
     sheet = Image.new("RGB", (gap + columns * across, gap + rows * down), _PAPER)
