@@ -1,12 +1,12 @@
 """Reading and writing inverters: our own safetensors file, and the public e4e checkpoint.
 
-Every file is untrusted: pickles are read by torch's restricted unpickler only, and what a file says is
-compared with what it holds before a model is built from it.
+Every file is untrusted: `stylegan2.storage` reads it without running anything in it, and what it says is
+compared with what it holds before memory is taken for a model. A further public format is one more
+`_read_…` function.
 """
 
 import argparse
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import groupby
@@ -19,7 +19,14 @@ from torch import Tensor
 from encoder4editing.encoder import EncoderConfig
 from encoder4editing.inverter import Inverter
 from stylegan2 import CheckpointError
-from stylegan2.checkpoint import State, assign_state, read_safetensors, write_safetensors
+from stylegan2.storage import (
+    State,
+    assign_state,
+    is_torch_file,
+    read_safetensors,
+    read_torch,
+    write_safetensors,
+)
 
 KIND = "e4e"
 PUBLIC_TYPE = "Encoder4Editing"
@@ -55,8 +62,7 @@ def load_inverter(path: str | Path) -> Inverter:
         CheckpointError: the file is missing, damaged, not an inverter, or its parts do not fit together.
     """
     path = Path(path)
-    read = _read_own if _is_safetensors(path) else _read_public_e4e
-    config, state = read(path)
+    config, state = _read_public_e4e(path) if is_torch_file(path) else _read_own(path)
     with torch.device("meta"):  # no memory before names and shapes are checked
         inverter = Inverter(config)
     assign_state(inverter, state, path)
@@ -72,19 +78,8 @@ def save_inverter(inverter: Inverter, path: str | Path) -> None:
     write_safetensors(path, KIND, asdict(inverter.config), inverter.state_dict())
 
 
-def _is_safetensors(path: Path) -> bool:
-    """Whether a file begins as safetensors do: eight bytes of length, then JSON."""
-    try:
-        with path.open("rb") as file:
-            return file.read(9)[8:] == b"{"
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
-
-
-# --- one reader per format, each giving (configuration, state dict in our names) -------------------------
-
-
 def _read_own(path: Path) -> tuple[EncoderConfig, State]:
+    """Our own format."""
     values, state = read_safetensors(path, KIND)
     try:
         lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
@@ -95,46 +90,25 @@ def _read_own(path: Path) -> tuple[EncoderConfig, State]:
 
 def _read_public_e4e(path: Path) -> tuple[EncoderConfig, State]:
     """The public e4e checkpoint: `state_dict` (its `encoder.*` part), `latent_avg` and `opts`."""
-    checkpoint = _unpickle(path)
+    checkpoint = read_torch(path)
     public = checkpoint.get("state_dict")
     if not isinstance(public, Mapping):
         raise CheckpointError(f"{path} has no state_dict, so it is not an e4e checkpoint.")
     options = _options(checkpoint)
-    encoder_type = options.get("encoder_type", PUBLIC_TYPE)
+    encoder_type = str(options.get("encoder_type", PUBLIC_TYPE))
     if encoder_type != PUBLIC_TYPE:  # pSp's encoder has the same tensors, and means something else by them
-        raise CheckpointError(f"{path} holds a {encoder_type}, which cannot be read: use an e4e checkpoint.")
+        raise CheckpointError(f"{path} holds a {encoder_type!r}, which cannot be read: use an e4e one.")
     state = {
         _translate(name): tensor
         for name, tensor in public.items()
         if isinstance(name, str) and name.startswith("encoder.") and _is_dense(tensor)
     }
-    # Views of one stored tensor can claim any size; what is copied below must be in the file.
-    if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > path.stat().st_size:
-        raise CheckpointError(f"{path} is damaged: its tensors are larger than the file.")
     config = _config_from_shapes(state, path)
-    state = {name: tensor.clone() for name, tensor in state.items()}  # off the mapped file
-    if options.get("start_from_latent_avg", True):
-        state["latent_avg"] = _public_latent_avg(checkpoint, config, path)
-    else:
+    if options.get("start_from_latent_avg") is False:
         state["latent_avg"] = torch.zeros(config.num_styles, config.style_dim)
+    else:
+        state["latent_avg"] = _public_latent_avg(checkpoint, config, path)
     return config, state
-
-
-def _unpickle(path: Path) -> Mapping[str, Any]:
-    """A torch checkpoint, read without executing anything; its tensors are mapped where possible."""
-    try:
-        is_zip = zipfile.is_zipfile(path)
-        if is_zip:
-            _require_uncompressed(path)
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-    except Exception as error:  # torch raises nearly anything on a damaged file
-        raise CheckpointError(
-            f"{path} is no checkpoint that can be read safely: damaged, cut short, or more than tensors."
-        ) from error
-    if not isinstance(checkpoint, Mapping):
-        raise CheckpointError(f"{path} holds a {type(checkpoint).__name__}, not an e4e checkpoint.")
-    return checkpoint
 
 
 def _options(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -149,13 +123,6 @@ def _is_dense(value: object) -> TypeGuard[Tensor]:
     return isinstance(value, Tensor) and value.layout is torch.strided and value.device.type == "cpu"
 
 
-def _require_uncompressed(path: Path) -> None:
-    """torch never compresses; a small file that unpacks to a huge one is an attack."""
-    with zipfile.ZipFile(path) as archive:
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise ValueError("compressed entries")
-
-
 def _translate(key: str) -> str:
     """A key of the public state dict in our names."""
     for pattern, ours in _PUBLIC_KEYS:
@@ -163,7 +130,7 @@ def _translate(key: str) -> str:
         if matches:
             break
     # In the public heads every second module is an activation; an odd index becomes one that does not exist.
-    return re.sub(r"(?<=\.convs\.)\d+", lambda index: f"{int(index[0]) / 2:g}", key)
+    return re.sub(r"(?<=\.convs\.)\d{1,4}", lambda index: f"{int(index[0]) / 2:g}", key)
 
 
 def _config_from_shapes(state: State, path: Path) -> EncoderConfig:
@@ -180,7 +147,8 @@ def _config_from_shapes(state: State, path: Path) -> EncoderConfig:
         return len({match[1] for name in state if (match := pattern.match(name))})
 
     try:
-        units = [shape(f"backbone.units.{index}.conv2")[0] for index in range(count(r"backbone\.units"))]
+        num_units = max(1, count(r"backbone\.units"))
+        units = [shape(f"backbone.units.{index}.conv2")[0] for index in range(num_units)]
         stages = [(width, len(list(group))) for width, group in groupby(units)]
         widths, depths = zip(*stages, strict=True)
         hidden, channels, *_ = shape("backbone.units.0.gate.squeeze")
@@ -204,4 +172,4 @@ def _public_latent_avg(checkpoint: Mapping[str, Any], config: EncoderConfig, pat
     shape = (config.num_styles, config.style_dim)
     if not _is_dense(average) or average.shape not in {shape, (1, config.style_dim), (config.style_dim,)}:
         raise CheckpointError(f"{path} holds no average latent of the shape {list(shape)}.")
-    return average.expand(shape).clone()
+    return average.expand(shape)

@@ -1,0 +1,143 @@
+"""An independent e4e in float64, and the published names of its tensors; shared by the tests."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from encoder4editing import EncoderConfig, Inverter
+
+TINY = EncoderConfig(
+    input_size=64,
+    num_styles=9,
+    style_dim=24,
+    widths=(16, 32, 48, 64),
+    depths=(1, 2, 3, 1),
+    fpn_width=64,
+    head_width=20,
+)
+
+
+def make_inverter(config: EncoderConfig, seed: int = 0) -> Inverter:
+    """An inverter in eval mode with every tensor random, also those that are trivial in a fresh model."""
+    generator = torch.Generator().manual_seed(seed)
+    inverter = Inverter(config).eval()
+    for name, tensor in inverter.state_dict().items():
+        if name.endswith("running_var"):
+            tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+        elif tensor.is_floating_point():
+            fan_in = tensor[0].numel() if tensor.ndim == 4 else 1
+            tensor.copy_(torch.randn(tensor.shape, generator=generator) / math.sqrt(fan_in))
+    return inverter
+
+
+def make_images(size: int, count: int = 2, seed: int = 1) -> Tensor:
+    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def published(name: str) -> str:
+    """The name that a tensor of ours has in the public e4e code (`latlayer0` alone does not exist there)."""
+    for ours, theirs in (
+        ("encoder.backbone.", "encoder."),
+        ("stem.conv", "input_layer.0"),
+        ("stem.norm", "input_layer.1"),
+        ("stem.act", "input_layer.2"),
+        ("units", "body"),
+        ("shortcut.conv", "shortcut_layer.0"),
+        ("shortcut.norm", "shortcut_layer.1"),
+        ("norm1", "res_layer.0"),
+        ("conv1", "res_layer.1"),
+        (".act", ".res_layer.2"),
+        ("conv2", "res_layer.3"),
+        ("norm2", "res_layer.4"),
+        ("gate.squeeze", "res_layer.5.fc1"),
+        ("gate.excite", "res_layer.5.fc2"),
+        ("heads", "styles"),
+        ("lateral_coarse", "latlayer0"),
+        ("lateral_middle", "latlayer1"),
+        ("lateral_fine", "latlayer2"),
+    ):
+        name = name.replace(ours, theirs)
+    head, convs, rest = name.partition(".convs.")
+    if convs:
+        index, _, kind = rest.partition(".")
+        name = f"{head}.convs.{2 * int(index)}.{kind}"
+    return name
+
+
+def published_state(inverter: Inverter) -> dict[str, Tensor]:
+    return {published(name): tensor for name, tensor in inverter.state_dict().items() if name != "latent_avg"}
+
+
+class Reference:
+    """e4e in float64 and plain functions, read off the paper and the public checkpoint's names."""
+
+    def __init__(self, inverter: Inverter) -> None:
+        self.config = inverter.config
+        self.p = {name.removeprefix("encoder."): t.double() for name, t in published_state(inverter).items()}
+        self.average = inverter.latent_avg.double()
+
+    def norm(self, x: Tensor, name: str) -> Tensor:
+        mean, var = self.p[name + ".running_mean"], self.p[name + ".running_var"]
+        weight, bias = self.p[name + ".weight"], self.p[name + ".bias"]
+        columns = [t.reshape(1, -1, 1, 1) for t in (mean, var, weight, bias)]
+        return (x - columns[0]) / (columns[1] + 1e-5).sqrt() * columns[2] + columns[3]
+
+    def prelu(self, x: Tensor, name: str) -> Tensor:
+        return torch.where(x >= 0, x, x * self.p[name + ".weight"].reshape(1, -1, 1, 1))
+
+    def conv(self, x: Tensor, name: str, stride: int = 1) -> Tensor:
+        weight = self.p[name + ".weight"]
+        return F.conv2d(x, weight, self.p.get(name + ".bias"), stride, weight.shape[-1] // 2)
+
+    def unit(self, x: Tensor, name: str, stride: int) -> Tensor:
+        shortcut = x[:, :, ::stride, ::stride]
+        if f"{name}.shortcut_layer.0.weight" in self.p:
+            shortcut = self.norm(self.conv(shortcut, f"{name}.shortcut_layer.0"), f"{name}.shortcut_layer.1")
+        y = self.conv(self.norm(x, f"{name}.res_layer.0"), f"{name}.res_layer.1")
+        y = self.conv(self.prelu(y, f"{name}.res_layer.2"), f"{name}.res_layer.3", stride)
+        y = self.norm(y, f"{name}.res_layer.4")
+        gate = self.conv(y.mean((2, 3), keepdim=True), f"{name}.res_layer.5.fc1").clamp(min=0)
+        gate = 1 / (1 + torch.exp(-self.conv(gate, f"{name}.res_layer.5.fc2")))
+        return y * gate + shortcut
+
+    def head(self, x: Tensor, index: int) -> Tensor:
+        layer = 0
+        while f"styles.{index}.convs.{layer}.weight" in self.p:
+            x = self.conv(x, f"styles.{index}.convs.{layer}", 2)
+            x = torch.where(x >= 0, x, 0.01 * x)
+            layer += 2
+        assert x.shape[2:] == (1, 1)
+        weight = self.p[f"styles.{index}.linear.weight"]
+        return x[:, :, 0, 0] @ (weight / math.sqrt(weight.shape[1])).T + self.p[f"styles.{index}.linear.bias"]
+
+    @staticmethod
+    def double_size(x: Tensor) -> Tensor:
+        """Bilinear interpolation whose corner samples are the old corner samples."""
+        n = x.shape[-1]
+        position = torch.arange(2 * n, dtype=x.dtype) * (n - 1) / (2 * n - 1)
+        matrix = (1 - (position[:, None] - torch.arange(n)).abs()).clamp(min=0)
+        return matrix @ x @ matrix.T
+
+    def __call__(self, images: Tensor) -> Tensor:
+        x = images.double()
+        x = self.conv(x, "input_layer.0", self.config.stem_stride)
+        x = self.prelu(self.norm(x, "input_layer.1"), "input_layer.2")
+        stages, unit = [], 0
+        for depth in self.config.depths:
+            for index in range(depth):
+                x = self.unit(x, f"body.{unit}", 2 if index == 0 else 1)
+                unit += 1
+            stages.append(x)
+        coarse = self.conv(stages[3], "latlayer0") if "latlayer0.weight" in self.p else stages[3]
+        middle = self.double_size(coarse) + self.conv(stages[2], "latlayer1")
+        fine = self.double_size(middle) + self.conv(stages[1], "latlayer2")
+        levels = [coarse] * 3 + [middle] * 4 + [fine] * 64
+        w0 = self.head(coarse, 0)
+        deltas = [torch.zeros_like(w0)] + [self.head(levels[i], i) for i in range(1, self.config.num_styles)]
+        return torch.stack([w0 + delta for delta in deltas], dim=1) + self.average
+
+
+def relative_error(value: Tensor, expected: Tensor) -> float:
+    return ((value.double() - expected).abs().max() / expected.abs().max()).item()
