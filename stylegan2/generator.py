@@ -122,7 +122,7 @@ class Generator(nn.Module):
         return self.latent_avg + psi * (w - self.latent_avg)
 
     def synthesize(self, w_plus: Tensor, *, noise: Noise = "fixed", resolution: int | None = None) -> Tensor:
-        """Draw W+ [B, num_styles, style_dim] as float images [B, 3, R, R], nominally in [-1, 1] but not clamped.
+        """Draw W+ [B, num_styles, style_dim] as float images [B, 3, R, R], nominally in [-1, 1], not clamped.
 
         `noise` is "fixed" (the noise stored with the model: the same picture each time), a torch.Generator
         (fresh noise for each image, drawn on the generator's device) or None (no noise). A `resolution` R

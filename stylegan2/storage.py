@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 FORMAT = "micromotion/1"
@@ -62,15 +62,13 @@ def read_torch(path: Path) -> dict[Any, Any]:
             with zipfile.ZipFile(path) as archive:
                 if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
                     raise CheckpointError(f"{path} is a compressed archive, not a PyTorch checkpoint.")
-        with torch.serialization.safe_globals(
-            [argparse.Namespace]
-        ):  # how training scripts keep their options
+        with torch.serialization.safe_globals([argparse.Namespace]):  # options of training
             contents = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except CheckpointError:
         raise
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} is damaged, or holds Python objects other than tensors and values, which are never loaded."
+            f"{path} is damaged, or holds other Python objects than tensors, which are never loaded."
         ) from error
     except Exception as error:  # torch's reader raises many kinds on damaged files
         raise CheckpointError(f"{path} is a damaged or cut short PyTorch checkpoint.") from error
@@ -112,10 +110,7 @@ def write_safetensors(path: str | Path, kind: str, config: dict[str, Any], state
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         part = Path(folder) / path.name
-        try:
-            save_file(tensors, part, metadata)
-        except SafetensorError as error:  # how the library reports a full disk
-            raise OSError(f"cannot write {path}: {error}") from error
+        part.write_bytes(save(tensors, metadata))
         part.replace(path)
 
 
@@ -139,7 +134,7 @@ def assign_state(module: nn.Module, state: State, path: Path) -> None:
             raise CheckpointError(
                 f"{path} does not fit its model: {name} is {tensor.dtype}, not real numbers."
             )
-    if sum(tensor.nbytes for tensor in state.values()) > path.stat().st_size:  # views may claim any size
+    if sum(tensor.nbytes for tensor in state.values()) > path.stat().st_size:  # views can lie
         raise CheckpointError(f"{path} is damaged: its tensors claim more numbers than the file holds.")
     module.load_state_dict({name: _own_copy(tensor) for name, tensor in state.items()}, assign=True)
 
