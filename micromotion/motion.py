@@ -107,7 +107,7 @@ class Motion:
 
     Attributes:
         name: what people call it.
-        direction: float32 [styles, dim]; added to a face's code, it is the recipe's full motion (degree 0 → 1).
+        direction: float32 [styles, dim]; added to a face's code, the recipe's full motion (degree 0 → 1).
         rank: per style, the rank of what robust PCA kept of the anchors.
         noise: per style, ‖S‖_F/‖D‖_F: how much of the anchors' change robust PCA took for sparse noise.
     """
@@ -121,7 +121,7 @@ class Motion:
     def from_anchors(cls, anchors: Anchors, name: str) -> "Motion":
         """Learn the direction from anchors: robust PCA per style, then the line through what is left.
 
-        *Centred.* Robust PCA looks at what changes from anchor to anchor. Uncentred, the identity is many times
+        *Centred.* Robust PCA looks at what changes from anchor to anchor. Uncentred, the identity is far
         larger than the motion, and a weak motion is absorbed. The centre is each entry's median over the
         anchors, not the mean: one gross error moves the mean, and so reaches every anchor.
 
@@ -130,9 +130,10 @@ class Motion:
         lie at exactly 0 or 1, and is the change per unit of degree, so strength 1 is the full motion.
 
         *Steady change is not noise.* With few anchors, principal component pursuit caps the entries of the
-        direction at about 0.9·√n (2.9 for eleven anchors) times their root mean square and puts the rest into S,
-        where it grows with the degree. That part is given back as the median of S's slopes between pairs of
-        anchors (Theil 1950, Sen 1968), which is blind to errors in single anchors.
+        direction at about 0.9·√n (2.9 for eleven anchors) times their root mean square and puts the rest into
+        S, where it grows with the degree. That part is given back as the median of S's slopes between pairs
+        of anchors (Theil 1950, Sen 1968), which is blind to errors in single anchors. A clean straight line
+        comes back to within 0.1% at even degrees, and to within a few per cent at very uneven ones.
 
         Raises MotionError if the anchors are so far apart that the direction is no finite float32.
         """
@@ -149,7 +150,7 @@ class Motion:
         return cls(name, direction, tuple(rank.tolist()), tuple(noise.tolist()))
 
     def offset(self, strength: float) -> Tensor:
-        """What to add to a face's W+ code, float32 [styles, dim]; 1 is full, a negative strength the opposite."""
+        """What to add to a face's W+ code, float32 [styles, dim]; 1 is full, negative the opposite."""
         return strength * self.direction
 
     def path(self, strength: float = 1.0, frames: int = 90) -> Iterator[Tensor]:
@@ -233,7 +234,7 @@ def _require_plausible_file(path: Path) -> None:
 
 
 def _sort_header(blob: bytes) -> bytes:
-    """The same safetensors file with its header's names in order; the library writes metadata in any order."""
+    """The same safetensors file, its header sorted by name; the library writes metadata in any order."""
     size = int.from_bytes(blob[:8], "little")
     header = json.dumps(json.loads(blob[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)

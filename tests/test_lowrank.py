@@ -1,0 +1,231 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from micromotion.lowrank import _shrink_singular_values, robust_pca, robust_pca_compatible
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=seeded(seed), dtype=torch.float64)
+
+
+def gross(*shape: int, share: float, size: float, seed: int = 0) -> Tensor:
+    """Zeros, but for a share of entries of normal size × `size`."""
+    hit = torch.rand(*shape, generator=seeded(seed + 1), dtype=torch.float64) < share
+    return torch.where(hit, size * normal(*shape, seed=seed + 2), 0.0)
+
+
+def flat(*shape: int, seed: int = 0) -> Tensor:
+    """Entries of either sign with magnitudes in 0.8 … 1.2: none stands out, as exact recovery requires."""
+    magnitudes = 0.8 + 0.4 * torch.rand(*shape, generator=seeded(seed + 3), dtype=torch.float64)
+    return normal(*shape, seed=seed).sign() * magnitudes
+
+
+def anchors_like(styles: int = 3, n: int = 11, dim: int = 64) -> Tensor:
+    """What the motion module feeds in: a straight line, small dense noise, a few gross errors."""
+    line = torch.linspace(-0.5, 0.5, n, dtype=torch.float64)[:, None] * normal(styles, 1, dim)
+    return line + 0.05 * normal(styles, n, dim, seed=5) + gross(styles, n, dim, share=0.05, size=5.0)
+
+
+def relative(got: Tensor, wanted: Tensor) -> float:
+    return float((got - wanted).norm() / wanted.norm())
+
+
+def slow_robust_pca(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Algorithm 5 of Lin, Chen, Ma 2010 on one matrix, entry by entry."""
+    rows, columns = data.shape
+    weight = 1 / np.sqrt(max(rows, columns))
+    spectral = np.linalg.svd(data, compute_uv=False)[0]
+    multiplier = data / max(spectral, np.abs(data).max() / weight)
+    step = 1.25 / spectral
+    sparse = np.zeros_like(data)
+    while True:
+        left, singular, right = np.linalg.svd(data - sparse + multiplier / step, full_matrices=False)
+        low_rank = np.zeros_like(data)
+        for k, value in enumerate(singular):
+            if value > 1 / step:
+                low_rank += (value - 1 / step) * np.outer(left[:, k], right[k])
+        for i in range(rows):
+            for j in range(columns):
+                entry = data[i, j] - low_rank[i, j] + multiplier[i, j] / step
+                sparse[i, j] = np.sign(entry) * max(abs(entry) - weight / step, 0)
+        multiplier = multiplier + step * (data - low_rank - sparse)
+        step *= 1.5
+        if np.linalg.norm(data - low_rank - sparse) <= 1e-7 * np.linalg.norm(data):
+            return low_rank, sparse
+
+
+def slow_compatible(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The original's iteration on one matrix, from the formulas on the design page."""
+    energy = np.sum(data**2)
+    step = data.size / (4 * energy)
+    weight = 1 / np.sqrt(max(data.shape))
+    sparse, multiplier = np.zeros_like(data), np.zeros_like(data)
+    for _ in range(1000):
+        left, singular, right = np.linalg.svd(data - sparse + multiplier / step, full_matrices=False)
+        low_rank = left @ np.diag(np.maximum(singular - 1 / step, 0)) @ right
+        entries = data - low_rank + multiplier / step
+        sparse = np.sign(entries) * np.maximum(np.abs(entries) - weight / step, 0)
+        rest = data - low_rank - sparse
+        multiplier = multiplier + step * rest
+        if np.sum(rest**2) / energy <= 1e-7 * energy:
+            break
+    return low_rank, sparse
+
+
+# --- textbook -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(11, 32), (32, 11), (12, 12), (2, 20), (20, 1)])
+def test_agrees_with_the_plain_loop(shape: tuple[int, int]) -> None:
+    data = normal(*shape, seed=3) + gross(*shape, share=0.1, size=6.0)
+    low_rank, sparse = robust_pca(data)
+    slow_low_rank, slow_sparse = slow_robust_pca(data.numpy())
+    np.testing.assert_allclose(low_rank.numpy(), slow_low_rank, atol=1e-10)
+    np.testing.assert_allclose(sparse.numpy(), slow_sparse, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "rank", "share"),
+    [(11, 256, 1, 0.02), (11, 512, 1, 0.05), (40, 60, 2, 0.05), (60, 40, 1, 0.05), (100, 100, 5, 0.1)],
+)
+def test_recovers_an_exact_sum_of_low_rank_and_sparse(n: int, d: int, rank: int, share: float) -> None:
+    wanted_low_rank = flat(n, rank, seed=1) @ flat(rank, d, seed=2)
+    wanted_sparse = gross(n, d, share=share, size=5.0)
+    low_rank, sparse = robust_pca(wanted_low_rank + wanted_sparse)
+    assert relative(low_rank, wanted_low_rank) < 1e-6
+    assert relative(sparse, wanted_sparse) < 1e-6
+    assert torch.linalg.matrix_rank(low_rank, rtol=1e-6) == rank
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e-3, 1e3, 1e30, 1e300])
+def test_scale_is_of_no_account(scale: float) -> None:
+    data = anchors_like()
+    for part, scaled in zip(robust_pca(data), robust_pca(data * scale), strict=True):
+        torch.testing.assert_close(scaled / scale, part, rtol=1e-9, atol=1e-11)
+
+
+def test_rows_and_columns_may_be_permuted_and_transposed() -> None:
+    data = anchors_like()
+    rows, columns = torch.randperm(11, generator=seeded(1)), torch.randperm(64, generator=seeded(2))
+    for part, permuted, transposed in zip(
+        robust_pca(data), robust_pca(data[:, rows][:, :, columns]), robust_pca(data.mT), strict=True
+    ):
+        torch.testing.assert_close(permuted, part[:, rows][:, :, columns], rtol=1e-9, atol=1e-11)
+        torch.testing.assert_close(transposed.mT, part, rtol=1e-9, atol=1e-11)
+
+
+def test_a_matrix_does_not_depend_on_its_company() -> None:
+    """The companions need from one round to over thirty, and differ in size by 1e12."""
+    data = anchors_like()
+    easy = torch.ones(1, 11, 64, dtype=torch.float64)
+    company = torch.cat([1e6 * data[:1], easy, data[1:2], torch.zeros_like(easy), 1e-6 * data[2:]])
+    parts = robust_pca(company)
+    for index, matrix in enumerate(company):
+        for part, alone in zip(parts, robust_pca(matrix), strict=True):
+            torch.testing.assert_close(part[index], alone, rtol=1e-12, atol=1e-12 * float(matrix.abs().max()))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    batch=st.lists(st.integers(0, 3), max_size=2),
+    n=st.integers(1, 14),
+    d=st.integers(1, 30),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    seed=st.integers(0, 1000),
+)
+def test_any_shape_is_taken_apart(batch: list[int], n: int, d: int, dtype: torch.dtype, seed: int) -> None:
+    data = (normal(*batch, n, d, seed=seed) + gross(*batch, n, d, share=0.1, size=9.0, seed=seed)).to(dtype)
+    before = data.clone()
+    low_rank, sparse = robust_pca(data)
+    assert low_rank.shape == sparse.shape == data.shape
+    assert low_rank.dtype == sparse.dtype == dtype
+    assert torch.equal(data, before)
+    rest = torch.linalg.matrix_norm(data.double() - low_rank.double() - sparse.double())
+    assert bool((rest <= 3e-7 * torch.linalg.matrix_norm(data.double())).all())
+
+
+def test_the_parts_add_up_to_the_tolerance() -> None:
+    data = anchors_like()
+    for tolerance in (1e-3, 1e-7, 1e-10):
+        low_rank, sparse = robust_pca(data, tolerance=tolerance)
+        rest = torch.linalg.matrix_norm(data - low_rank - sparse) / torch.linalg.matrix_norm(data)
+        assert bool((rest <= tolerance * 1.001).all())
+
+
+def test_small_singular_values_are_shrunk_exactly() -> None:
+    """Ten decades of them: through the Gram matrix those below 1e-8 would be wrong by 1e-9, one in ten."""
+    left, right = torch.linalg.qr(normal(11, 11)).Q, torch.linalg.qr(normal(256, 11, seed=1)).Q
+    singular = torch.logspace(0, -10, 11, dtype=torch.float64)
+    for threshold in (1e-3, 1e-6, 1e-8):
+        wanted = (left * (singular - threshold).clamp(min=0)) @ right.mT
+        got = _shrink_singular_values(
+            (left * singular @ right.mT)[None], torch.full((1, 1, 1), threshold, dtype=torch.float64)
+        )
+        torch.testing.assert_close(got[0], wanted, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("solve", [robust_pca, robust_pca_compatible])
+def test_zeros_give_zeros(solve) -> None:  # type: ignore[no-untyped-def]
+    for part in solve(torch.zeros(2, 11, 16)):
+        assert torch.equal(part, torch.zeros(2, 11, 16))
+
+
+@pytest.mark.parametrize("solve", [robust_pca, robust_pca_compatible])
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (torch.tensor([[1.0, float("nan")]]), "finite"),
+        (torch.tensor([[1.0, float("-inf")]]), "finite"),
+        (torch.ones(5), r"\[\.\.\., n, d\]"),
+        (torch.ones(3, 0, 4), "at least one row"),
+        (torch.ones(3, 4, 0), "at least one row"),
+        (torch.ones(3, 4, dtype=torch.int64), "floating point"),
+    ],
+)
+def test_bad_input_is_named(solve, data: Tensor, words: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ValueError, match=words):
+        solve(data)
+
+
+# --- as the original ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
+def test_compatible_agrees_with_the_plain_loop(scale: float) -> None:
+    data = scale * (normal(1, 11, 64, seed=8) + 0.3 * normal(3, 11, 64, seed=9))
+    low_rank, sparse = robust_pca_compatible(data, rank=None)
+    for index, matrix in enumerate(data):
+        slow_low_rank, slow_sparse = slow_compatible(matrix.numpy())
+        np.testing.assert_allclose(low_rank[index].numpy(), slow_low_rank, atol=1e-10 * scale)
+        np.testing.assert_allclose(sparse[index].numpy(), slow_sparse, atol=1e-10 * scale)
+
+
+def test_compatible_keeps_four_singular_values() -> None:
+    data = 0.05 * normal(2, 11, 64)
+    whole, sparse = robust_pca_compatible(data, rank=None)
+    cut, same_sparse = robust_pca_compatible(data)
+    assert torch.linalg.matrix_rank(whole).min() > 4
+    assert torch.linalg.matrix_rank(cut, rtol=1e-9).tolist() == [4, 4]
+    torch.testing.assert_close(torch.linalg.svdvals(cut)[:, :4], torch.linalg.svdvals(whole)[:, :4])
+    assert torch.equal(sparse, same_sparse)
+
+
+def test_only_the_compatible_variant_depends_on_the_scale() -> None:
+    """The same anchors in other units: the original's answer has another rank, the textbook's has not."""
+    anchors = normal(1, 64, seed=4) + anchors_like(styles=1)[0]
+
+    def ranks(solve) -> list[int]:  # type: ignore[no-untyped-def]
+        scaled = [solve(scale * anchors)[0] for scale in (0.1, 1.0, 10.0)]
+        return [int(torch.linalg.matrix_rank(low_rank, rtol=1e-6)) for low_rank in scaled]
+
+    small, middle, large = ranks(lambda data: robust_pca_compatible(data, rank=None))
+    assert small > middle >= large
+    assert len(set(ranks(robust_pca))) == 1
