@@ -47,8 +47,8 @@ def contact_sheet(
         An RGB picture, a little over columns · tile wide.
 
     Raises:
-        ValueError: no frames, frames of different sizes or kinds, another number of labels, or columns or tile
-            below 1.
+        ValueError: no frames, frames of different sizes or kinds, another number of labels, columns below 1,
+            tile below 1.
     """
     _check(frames, labels, columns, tile)
     height, width = frames[0].shape[:2]
