@@ -24,14 +24,13 @@ from micromotion.images import load_image
 LANDMARKS_VARIABLE = "MICROMOTION_LANDMARKS"
 """Environment variable that may name another landmark file than the installed package's."""
 
-DETECTION_SIDE = 1600
-"""Pictures are searched for faces at this long side at most, in pixels, which bounds time and memory."""
-
-LANDMARK_WIDTH = 512
-"""Landmarks are placed on a copy in which the face's box is at most this wide, in pixels."""
+DETECTION_SIDE = 3200
+"""Faces are looked for at this long side at most, in pixels, which bounds time and memory."""
 
 _FRAME = 0.3  # FFHQ's padding beyond the picture, as a part of the crop's side
-_SHARED_DETECTOR = threading.Lock()  # dlib's detector writes into itself while it runs
+_LOCK = (
+    threading.Lock()
+)  # dlib's detector writes into itself while it runs; the model is read once, not twice
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class AlignedFace:
 
     image: Image.Image
     quad: np.ndarray
-    box: tuple[float, float, float, float]
+    box: tuple[int, int, int, int]
     score: float | None
     landmarks: np.ndarray | None
 
@@ -69,9 +68,9 @@ class AlignedFace:
 
 @dataclass(frozen=True)
 class Detection:
-    """A face that the detector found: left, top, right, bottom in the picture's pixels, and its confidence."""
+    """A face that the detector found: left, top, right, bottom in the picture, and a confidence above 0."""
 
-    box: tuple[float, float, float, float]
+    box: tuple[int, int, int, int]
     score: float
 
     @property
@@ -85,7 +84,7 @@ def align(
 ) -> AlignedFace:
     """Cut one face out of a picture, FFHQ's way.
 
-    `image` is whatever `load_image` reads, `size` the crop's side in pixels (16 to 2048), `face` which face:
+    `image` is whatever `load_image` reads, `size` the crop's side in pixels (16 to 1024), `face` which face:
     0 is the best (see `Detection.rank`), 1 the next. Beyond the picture's border the crop is filled with its
     blurred reflection.
 
@@ -120,7 +119,7 @@ def as_aligned(image: str | Path | bytes | BinaryIO | Image.Image, size: int = 2
     picture = load_image(image)
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    box = (float(left), float(top), float(left + side), float(top + side))
+    box = (left, top, left + side, top + side)
     resized = picture.resize((size, size), Image.Resampling.LANCZOS, box=box)
     x0, y0, x1, y1 = (edge - 0.5 for edge in box)  # pixel edges lie half a pixel before their centres
     quad = np.array([[x0, y0], [x0, y1], [x1, y1], [x1, y0]])
@@ -130,42 +129,48 @@ def as_aligned(image: str | Path | bytes | BinaryIO | Image.Image, size: int = 2
 def detect(picture: Image.Image) -> list[Detection]:
     """The faces in an RGB picture, best first (see `Detection.rank`).
 
-    Looked for at twice the picture's size, as FFHQ does, in a copy of at most `DETECTION_SIDE`; in a small
-    picture without a face then at four times its size.
+    Looked for at twice the picture's size, as FFHQ does, in a small picture that shows no face then at four
+    times, in a large one at no more than `DETECTION_SIDE`.
     """
-    scale = min(1.0, DETECTION_SIDE / max(picture.size))
-    copy = picture if scale == 1.0 else picture.resize(_scaled(picture.size, scale), Image.Resampling.BOX)
-    pixels = np.asarray(copy)
-    with _SHARED_DETECTOR:
-        rectangles, scores, _ = _detector().run(pixels, 1, 0.0)
-        if not rectangles and max(copy.size) <= DETECTION_SIDE // 4:
-            rectangles, scores, _ = _detector().run(pixels, 2, 0.0)
-    ratio = np.array(picture.size * 2) / np.array(copy.size * 2)
-    found = []
-    for rectangle, score in zip(rectangles, scores, strict=True):
-        corners = np.array([rectangle.left(), rectangle.top(), rectangle.right(), rectangle.bottom()]) * ratio
-        found.append(Detection(tuple(corners.tolist()), float(score)))
+    side = max(picture.size)
+    if 2 * side > DETECTION_SIDE:
+        rectangles, scores = _detect_large(picture)
+    else:
+        rectangles, scores = _run_detector(picture, 1)
+        if not scores and 8 * side <= DETECTION_SIDE:
+            rectangles, scores = _run_detector(picture, 2)
+    found = [Detection(tuple(rectangle), score) for rectangle, score in zip(rectangles, scores, strict=True)]
     return sorted(found, key=lambda one: -one.rank)
 
 
-def find_landmarks(picture: Image.Image, box: tuple[float, float, float, float]) -> np.ndarray:
+def _detect_large(picture: Image.Image) -> tuple[list[list[int]], list[float]]:
+    """Boxes and scores from a copy of at most `DETECTION_SIDE`.
+
+    The copy is a step of the pyramid in which dlib would search the whole picture at twice its size, so the
+    boxes are the same to within a pixel; the landmarks depend on them.
+    """
+    width, height = 2 * picture.width, 2 * picture.height
+    while max(width, height) > DETECTION_SIDE:
+        width, height = max(1, width * 5 // 6), max(1, height * 5 // 6)
+    rectangles, scores = _run_detector(picture.resize((width, height), Image.Resampling.BILINEAR), 0)
+    ratio = np.tile([picture.width / width, picture.height / height], 2)
+    return [np.rint(np.array(edges) * ratio - 0.5).astype(int).tolist() for edges in rectangles], scores
+
+
+def _run_detector(picture: Image.Image, doublings: int) -> tuple[list[list[int]], list[float]]:
+    with _LOCK:
+        rectangles, scores, _ = _detector().run(np.asarray(picture), doublings, 0.0)
+    return [[r.left(), r.top(), r.right(), r.bottom()] for r in rectangles], list(scores)
+
+
+def find_landmarks(picture: Image.Image, box: tuple[int, int, int, int]) -> np.ndarray:
     """dlib's 68 landmarks [68, 2], float64, of the face in `box` of an RGB picture."""
     import dlib
 
-    predictor = _predictor(_landmark_file())
-    width = box[2] - box[0]
-    shrink = max(1.0, width / LANDMARK_WIDTH)
-    # The model looks at pixels near the box only.
-    region = _clip_box((box[0] - width, box[1] - width, box[2] + width, box[3] + width), picture.size)
-    size = _scaled((region[2] - region[0], region[3] - region[1]), 1 / shrink)
-    pixels = np.asarray(
-        picture.resize(size, Image.Resampling.BOX, box=region) if shrink > 1 else picture.crop(region)
-    )
-    corner = np.array(region[:2], np.float64)
-    edges = np.rint((np.array(box) - np.tile(corner, 2)) / shrink).astype(int).tolist()
-    parts = predictor(pixels, dlib.rectangle(*edges)).parts()
-    points = np.array([[part.x, part.y] for part in parts], np.float64)
-    return (points + 0.5) * shrink - 0.5 + corner
+    with _LOCK:
+        predictor = _predictor(_landmark_file())
+    parts = predictor(np.asarray(picture), dlib.rectangle(*box)).parts()
+    return np.array([[part.x, part.y] for part in parts], np.float64)
 
 
 def ffhq_quad(landmarks: np.ndarray) -> np.ndarray:
@@ -214,7 +219,7 @@ def crop_quad(picture: Image.Image, quad: np.ndarray, size: int) -> Image.Image:
     corners = (quad + 0.5 - region[:2]) * ratio
     beyond = np.maximum(np.array([*-low, *(high - picture.size)]), 0)  # left, top, right, bottom
     if beyond.max() > border - 4:
-        pad = np.maximum(np.rint(beyond / shrink), round(_FRAME * side / shrink)).astype(int).tolist()
+        pad = np.maximum(np.rint(beyond / shrink), max(1, round(_FRAME * side / shrink))).astype(int).tolist()
         small = _pad(small, pad, 0.02 * side / shrink)
         corners += pad[:2]
     large = small.transform(
@@ -230,22 +235,25 @@ def _pad(picture: Image.Image, pad: list[int], blur: float) -> Image.Image:
     """
     left, top, right, bottom = pad
     mirrored = np.pad(np.asarray(picture), ((top, bottom), (left, right), (0, 0)), mode="reflect")
-    blurred = np.asarray(Image.fromarray(mirrored).filter(ImageFilter.GaussianBlur(blur)), np.float32)
+    blurred = np.asarray(Image.fromarray(mirrored).filter(ImageFilter.GaussianBlur(blur)))
     height, width = mirrored.shape[:2]
     x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
     # 1 at the new border, 0 at the old one, negative inside.
     outside_x = 1 - np.minimum(x / left, (width - 1 - x) / right)
     outside_y = 1 - np.minimum(y / top, (height - 1 - y) / bottom)
-    outside = np.maximum(outside_x, outside_y)[..., None]
-    result = mirrored.astype(np.float32)
-    result += (blurred - result) * np.clip(3 * outside + 1, 0, 1)
-    result += (np.median(result, axis=(0, 1)) - result) * np.clip(outside, 0, 1)
-    return Image.fromarray(np.rint(result).clip(0, 255).astype(np.uint8))
+    outside = np.maximum(outside_x, outside_y)
+    blurring, fading = np.clip(3 * outside + 1, 0, 1), np.clip(outside, 0, 1)
+    for channel in range(3):  # one by one: a third of the memory
+        values = mirrored[..., channel].astype(np.float32)
+        values += (blurred[..., channel] - values) * blurring
+        values += (np.median(values) - values) * fading
+        mirrored[..., channel] = np.rint(values).clip(0, 255)
+    return Image.fromarray(mirrored)
 
 
 def _check_size(size: int) -> None:
-    if not 16 <= size <= 2048:
-        raise OptionError(f"size is {size}, but a crop is 16 to 2048 pixels wide.")
+    if not 16 <= size <= 1024:
+        raise OptionError(f"size is {size}, but a crop is 16 to 1024 pixels wide.")
 
 
 def _scaled(size: tuple[float, float], scale: float) -> tuple[int, int]:

@@ -79,7 +79,7 @@ def load_image(source: str | Path | bytes | BinaryIO | Image.Image) -> Image.Ima
                 image = Image.open(file, formats=FORMATS)
             except UnidentifiedImageError as error:
                 raise ImageError(
-                    f"{name} is not a picture of a known kind: save it as JPEG or PNG and try again."
+                    f"{name} is no picture that can be read: save it as JPEG or PNG and try again."
                 ) from error
             except Image.DecompressionBombError as error:
                 raise ImageError(f"{name} has more than {_MEGAPIXELS}: make it smaller first.") from error
@@ -210,5 +210,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "La":  # Pillow goes from premultiplied gray only to plain gray
         image = image.convert("LA")
     rgba = image.convert("RGBA")
-    white = Image.new("RGBA", rgba.size, "white")
-    return Image.alpha_composite(white, rgba).convert("RGB")
+    page = Image.new("RGB", rgba.size, "white")
+    page.paste(rgba, mask=rgba)
+    return page
