@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import torch
+from PIL import Image
 
 from micromotion.align import align, as_aligned
 from micromotion.bundle import Bundle, load_bundle
-from micromotion.errors import MotionError
+from micromotion.encoders import Frame
+from micromotion.errors import MotionError, OptionError
 from micromotion.images import load_image
-from micromotion.motion import load_motion
-from micromotion.options import check_motion, check_play
+from micromotion.motion import Motion, load_motion
+from micromotion.options import MAX_FRAMES, check_motion, check_play, check_whole
+from micromotion.picture import check_picture, write_picture
 from micromotion.pixels import to_uint8
-from micromotion.sheet import contact_sheet
-from micromotion.video import Frame, write_frames
+from micromotion.sheet import contact_sheet, evenly_spaced
+from micromotion.video import write_frames
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from stylegan2 import Generator
+    from stylegan2.synthesis import Noise
 
-Photo = str | PathLike[str] | bytes | BinaryIO | "Image"
+Photo = str | Path | bytes | BinaryIO | Image.Image
 INVERTER_SIZE = 256  # e4e's input, in pixels
 
 
@@ -82,12 +83,16 @@ class Animator:
         check_motion(motion, self.motions)
         timings: dict[str, float] = {}
         with _timed(timings, "motion"):
-            direction = self._direction(motion)
-        code = photo if isinstance(photo, torch.Tensor) else self._encode(photo, face, aligned, timings)
+            learned = self._learn(motion)
+        if isinstance(photo, torch.Tensor):
+            code = self._check_code(photo)
+        else:
+            code = self._encode(photo, face, aligned, timings)
         return Clip(
             self.bundle.generator,
             code,
-            strength * direction,
+            learned,
+            strength=strength,
             frames=frames,
             fps=fps,
             seed=seed,
@@ -101,42 +106,53 @@ class Animator:
         with _timed(timings, "invert"), torch.inference_mode():
             return self.bundle.inverter.invert(_from_uint8(np.asarray(crop.image)).to(self.bundle.device))
 
-    def _direction(self, motion: str) -> torch.Tensor:
-        """The motion's direction [num_styles, style_dim] on the model's device."""
-        direction = load_motion(self.bundle.motions[motion]).direction
-        wanted = (self.bundle.generator.num_styles, self.bundle.generator.style_dim)
-        if tuple(direction.shape) != wanted:
+    def _learn(self, name: str) -> Motion:
+        motion = load_motion(self.bundle.motions[name])
+        if tuple(motion.direction.shape) != self._code_shape:
             raise MotionError(
-                f"The micromotion {motion!r} was learned for another model: it moves "
-                f"{tuple(direction.shape)} numbers, this model has {wanted}."
+                f"The micromotion {name!r} was learned for another model: it moves "
+                f"{list(motion.direction.shape)} numbers, this model has {list(self._code_shape)}."
             )
-        return direction.to(self.bundle.device, torch.float32)
+        return motion
+
+    def _check_code(self, code: torch.Tensor) -> torch.Tensor:
+        if tuple(code.shape) != (1, *self._code_shape):
+            raise OptionError(
+                f"A face's code has the shape {[1, *self._code_shape]} in this model, not {list(code.shape)}."
+            )
+        return code.to(self.bundle.device)
+
+    @property
+    def _code_shape(self) -> tuple[int, int]:
+        return self.bundle.generator.num_styles, self.bundle.generator.style_dim
 
 
 class Clip:
     """A micromotion on one face, as a sequence of uint8 RGB frames [H, W, 3] that render when asked for.
 
     Nothing is kept: iterating again renders again, and memory does not grow with the number of frames.
-    `timings` holds the seconds spent per stage: motion, align, invert; render and encode are the latest pass's.
+    `timings` holds the seconds per stage: motion, align, invert; render and encode are the latest pass's.
     """
 
     def __init__(
         self,
         generator: Generator,
         code: torch.Tensor,
-        motion: torch.Tensor,
+        motion: Motion,
         *,
+        strength: float,
         frames: int,
         fps: int,
         seed: int | None = None,
         timings: dict[str, float] | None = None,
     ) -> None:
-        """code [1, num_styles, style_dim] is the still face, motion [num_styles, style_dim] the last frame's change."""
+        """code is the still face [1, num_styles, style_dim]; the rest as in `Animator.animate`."""
         self.fps = fps
         self.timings = timings if timings is not None else {}
         self._generator = generator
         self._code = code
         self._motion = motion
+        self._strength = strength
         self._frames = frames
         self._seed = seed
 
@@ -148,27 +164,16 @@ class Clip:
         """Width and height of a frame in pixels."""
         return self._generator.resolution, self._generator.resolution
 
-    def latent(self, index: int) -> torch.Tensor:
-        """The W+ code [1, num_styles, style_dim] of a frame, on a straight line from still to full motion.
-
-        Frame 0 is the still face and the last one the full motion; a clip of one frame shows the full motion.
-        """
-        if not 0 <= index < len(self):
-            raise IndexError(f"frame {index} of {len(self)}")
-        degree = index / (len(self) - 1) if len(self) > 1 else 1.0
-        return self._code + degree * self._motion
-
-    def __getitem__(self, index: int) -> Frame:
-        """Render one frame, uint8 [H, W, 3]."""
-        noise = "fixed" if self._seed is None else torch.Generator().manual_seed(self._seed)
-        with torch.inference_mode():
-            return to_uint8(self._generator.synthesize(self.latent(index), noise=noise)[0])
+    def latents(self) -> Iterator[torch.Tensor]:
+        """The frames' W+ codes [1, num_styles, style_dim], from the still face to the full motion."""
+        for offset in self._motion.path(self._strength, self._frames):
+            yield self._code + offset.to(self._code.device)
 
     def __iter__(self) -> Iterator[Frame]:
         self.timings["render"] = 0.0
-        for index in range(len(self)):
+        for latent in self.latents():
             with _timed(self.timings, "render"):
-                frame = self[index]
+                frame = self._render(latent)
             yield frame
 
     def save(
@@ -182,35 +187,49 @@ class Clip:
         """Write the clip as MP4, GIF, WebP or a folder of PNGs, by its suffix; files appear when complete.
 
         sheet: also write a contact sheet of count of the very same frames there, each rendered once.
-        on_frame is called with the number of frames written so far. Raises OutputError.
+        on_frame is called with the number of frames written so far. Raises OptionError, OutputError.
         """
+        wanted = self._spread(count) if sheet is not None else []
         if sheet is not None:
-            check_sheet(sheet)
+            check_picture(sheet)
         kept: list[Frame] = []
-        wanted = _spread(count, len(self)) if sheet is not None else []
         self.timings["encode"] = 0.0
         with _timed(self.timings, "encode"):
             write_frames(_keeping(self, wanted, kept), path, self.fps, total=len(self), on_frame=on_frame)
         self.timings["encode"] -= self.timings["render"]
         if sheet is not None:
-            save_sheet(contact_sheet(kept), sheet)
+            write_picture(self._lay_out(kept, wanted), sheet)
 
-    def sheet(self, count: int = 8) -> Image:
-        """A contact sheet of count frames, evenly spread from the first to the last; only these render."""
-        return contact_sheet([self[index] for index in _spread(count, len(self))])
+    def sheet(self, count: int = 8) -> Image.Image:
+        """A contact sheet of count frames, evenly spread, with their strengths; only these render.
+
+        Raises OptionError unless count is in 1…600; a clip of fewer frames shows them all.
+        """
+        wanted = self._spread(count)
+        frames = [self._render(latent) for index, latent in enumerate(self.latents()) if index in wanted]
+        return self._lay_out(frames, wanted)
+
+    def _spread(self, count: int) -> list[int]:
+        check_whole("count", count, 1, MAX_FRAMES)
+        return evenly_spaced(len(self), count)
+
+    def _lay_out(self, frames: list[Frame], indices: list[int]) -> Image.Image:
+        last = len(self) - 1
+        strengths = [self._strength * (index / last if last else 1.0) for index in indices]
+        return contact_sheet(frames, labels=[f"{100 * strength:.0f}%" for strength in strengths])
+
+    def _render(self, latent: torch.Tensor) -> Frame:
+        noise: Noise = "fixed" if self._seed is None else torch.Generator().manual_seed(self._seed)
+        with torch.inference_mode():
+            return to_uint8(self._generator.synthesize(latent, noise=noise)[0])
 
 
-def _keeping(frames: Iterable[Frame], wanted: Iterable[int], kept: list[Frame]) -> Iterator[Frame]:
+def _keeping(frames: Iterable[Frame], wanted: Container[int], kept: list[Frame]) -> Iterator[Frame]:
     """Pass frames on as they come, and keep the few whose index is wanted."""
     for index, frame in enumerate(frames):
         if index in wanted:
             kept.append(frame)
         yield frame
-
-
-def _spread(count: int, total: int) -> list[int]:
-    """Up to count indices, evenly spread over 0…total−1, ends included."""
-    return sorted({round(i) for i in np.linspace(0, total - 1, min(count, total))})
 
 
 def _from_uint8(pixels: Frame) -> torch.Tensor:

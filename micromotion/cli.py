@@ -23,6 +23,7 @@ from micromotion.bundle import find_bundle
 from micromotion.errors import MicromotionError, OutputError
 from micromotion.images import load_image
 from micromotion.options import MAX_FPS, MAX_FRAMES, MAX_STRENGTH, check_motion, check_play
+from micromotion.picture import check_picture
 from micromotion.video import check_output
 
 app = typer.Typer(
@@ -41,7 +42,7 @@ Debug = Annotated[
 
 
 def main() -> None:
-    """Run the command; it exits with 0: done, 1: an error, told in one sentence, 2: wrong usage, 130: Ctrl-C."""
+    """Run the command; exits with 0 done, 1 an error, told in one sentence, 2 wrong usage, 130 Ctrl-C."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that nothing is left behind
     app(prog_name="micromotion")
 
@@ -160,6 +161,8 @@ def serve(
 def _check_outputs(photo: Path, output: Path, sheet: Path | None) -> None:
     """Raise OutputError if a result cannot be written, or would replace the photo or the other result."""
     check_output(output)
+    if sheet is not None:
+        check_picture(sheet)
     taken = {photo.resolve(): "the photo itself"}
     for path in (output, sheet):
         if path is None:

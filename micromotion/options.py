@@ -33,7 +33,7 @@ def check_strength(strength: float) -> None:
     """Raise OptionError unless strength is a finite number with |strength| ≤ 5."""
     try:
         valid = math.isfinite(strength) and abs(strength) <= MAX_STRENGTH
-    except TypeError:
+    except (TypeError, OverflowError):
         valid = False
     if not valid:
         raise OptionError(
@@ -60,5 +60,5 @@ def check_motion(name: str, known: Iterable[str]) -> None:
         raise MotionError(f"There is no micromotion {name!r}: this model comes without any.")
     by_lower_case = {each.lower(): each for each in known}
     near = get_close_matches(str(name).lower(), by_lower_case, n=1)
-    hint = f", did you mean {by_lower_case[near[0]]!r}?" if near else "."
-    raise MotionError(f"There is no micromotion {name!r}; this model has {', '.join(known)}{hint}")
+    hint = f" (did you mean {by_lower_case[near[0]]!r}?)" if near else ""
+    raise MotionError(f"There is no micromotion {name!r}{hint}; this model has {', '.join(known)}.")

@@ -1,0 +1,328 @@
+"""What a clip must be: still at strength 0, straight in W+, the same each time, rendered when asked for."""
+
+import math
+from io import BytesIO
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from conftest import RESOLUTION, STYLE_DIM, STYLES, random_anchors
+from PIL import Image
+
+from micromotion import Animator
+from micromotion.errors import ImageError, MotionError, NoFaceError, OptionError, OutputError
+from micromotion.motion import load_motion
+from stylegan2 import Generator
+
+
+@pytest.fixture(scope="module")
+def animator(random_bundle: Path) -> Animator:
+    return Animator.load(random_bundle, "cpu")
+
+
+@pytest.fixture(scope="module")
+def code(animator: Animator, astronaut: Image.Image) -> torch.Tensor:
+    return animator.encode(astronaut)
+
+
+@pytest.fixture
+def rendered(animator: Animator, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """The W+ codes that the generator was asked for, as they come."""
+    codes: list[torch.Tensor] = []
+    synthesize = Generator.synthesize
+
+    def listening(self: Generator, w_plus: torch.Tensor, **options: object) -> torch.Tensor:
+        codes.append(w_plus)
+        return synthesize(self, w_plus, **options)
+
+    monkeypatch.setattr(Generator, "synthesize", listening)
+    return codes
+
+
+def frames_of(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as video:
+        return [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+
+
+# The golden behaviour.
+
+
+def test_the_first_frame_is_the_inverted_face(animator: Animator, code: torch.Tensor) -> None:
+    with torch.inference_mode():
+        image = animator.bundle.generator.synthesize(code)[0].double().numpy()
+    expected = np.clip(np.rint((image + 1) * 127.5), 0, 255).transpose(1, 2, 0)
+    first = next(iter(animator.animate(code, frames=5)))
+    assert first.dtype == np.uint8
+    assert first.shape == (RESOLUTION, RESOLUTION, 3)
+    assert np.abs(first - expected).max() <= 1  # a tie may round either way in float32
+    assert np.mean(first == expected) > 0.999
+
+
+def test_strength_0_is_a_still_picture(animator: Animator, code: torch.Tensor) -> None:
+    frames = list(animator.animate(code, strength=0, frames=5))
+    assert all(np.array_equal(frame, frames[0]) for frame in frames)
+    assert np.ptp(frames[0]) > 50
+
+
+def test_the_last_frame_is_the_full_motion(
+    animator: Animator, code: torch.Tensor, random_bundle: Path
+) -> None:
+    direction = load_motion(random_bundle / "anchors" / "smile.safetensors").direction
+    first, *_, last = animator.animate(code, "smile", strength=1.5, frames=7).latents()
+    assert torch.equal(first, code)
+    assert torch.allclose(last, code + 1.5 * direction, atol=1e-6)
+    assert torch.equal(next(animator.animate(code, strength=1.5, frames=1).latents()), last)
+
+
+@pytest.mark.parametrize("strength", [-2.0, -1.0, 0.5, 3.0])
+def test_strength_is_linear_in_the_latent_and_negative_plays_the_opposite(
+    animator: Animator, code: torch.Tensor, strength: float
+) -> None:
+    unit = torch.cat(list(animator.animate(code, "headsTurn", frames=9).latents())) - code
+    change = (
+        torch.cat(list(animator.animate(code, "headsTurn", strength=strength, frames=9).latents())) - code
+    )
+    assert torch.allclose(change, strength * unit, atol=1e-5)
+    assert torch.allclose(change, torch.linspace(0, 1, 9)[:, None, None] * change[-1:], atol=1e-5)
+
+
+def test_the_same_call_gives_the_same_bytes(animator: Animator, astronaut_file: Path, tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        animator.animate(astronaut_file, frames=6, seed=3).save(
+            tmp_path / name, sheet=tmp_path / f"{name}.png"
+        )
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+    assert (tmp_path / "a.mp4.png").read_bytes() == (tmp_path / "b.mp4.png").read_bytes()
+
+
+def test_a_seed_changes_the_noise_but_does_not_let_it_boil(animator: Animator, code: torch.Tensor) -> None:
+    def still(seed: int | None) -> list[np.ndarray]:
+        return list(animator.animate(code, strength=0, frames=3, seed=seed))
+
+    one, two, fixed = still(1), still(2), still(None)
+    assert all(np.array_equal(frame, one[0]) for frame in one)
+    assert not np.array_equal(one[0], two[0])
+    assert not np.array_equal(one[0], fixed[0])
+    assert np.array_equal(one[0], still(1)[0])
+
+
+def test_the_global_random_state_is_neither_read_nor_changed(animator: Animator, code: torch.Tensor) -> None:
+    state = torch.random.get_rng_state()
+    first = animator.animate(code, seed=5).sheet(2)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    with torch.random.fork_rng():
+        torch.manual_seed(99)
+        assert animator.animate(code, seed=5).sheet(2) == first
+
+
+# A clip renders when asked for, and no more than asked for.
+
+
+def test_frames_render_one_by_one(
+    animator: Animator, code: torch.Tensor, rendered: list[torch.Tensor]
+) -> None:
+    clip = animator.animate(code, frames=600, fps=24)
+    assert (len(clip), clip.fps, clip.size) == (600, 24, (RESOLUTION, RESOLUTION))
+    assert not rendered
+    frames = iter(clip)
+    for count in range(1, 4):
+        next(frames)
+        assert len(rendered) == count
+    assert all(w_plus.shape == (1, STYLES, STYLE_DIM) for w_plus in rendered)
+
+
+def test_a_clip_can_be_iterated_again(animator: Animator, code: torch.Tensor) -> None:
+    clip = animator.animate(code, frames=4)
+    once, twice = list(clip), list(clip)
+    assert all(np.array_equal(a, b) for a, b in zip(once, twice, strict=True))
+
+
+def test_the_sheet_is_made_of_the_frames_of_the_video(
+    animator: Animator, code: torch.Tensor, rendered: list[torch.Tensor], tmp_path: Path
+) -> None:
+    clip = animator.animate(code, strength=3, frames=20)
+    clip.save(tmp_path / "clip.mp4", sheet=tmp_path / "sheet.png", count=5)
+    assert len(rendered) == 20
+    with Image.open(tmp_path / "sheet.png") as saved:
+        assert np.array_equal(np.asarray(saved), np.asarray(clip.sheet(5)))
+    assert len(rendered) == 25  # clip.sheet alone renders only what it shows
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "sheet.png"]
+
+
+def test_a_code_is_inverted_once_and_played_often(
+    animator: Animator, astronaut: Image.Image, code: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert code.shape == (1, STYLES, STYLE_DIM)
+    direct = animator.animate(astronaut, "headsTurn", frames=3)
+    assert {"align", "invert"} <= direct.timings.keys()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("inverted again")
+
+    monkeypatch.setattr(animator.bundle.inverter, "invert", refuse)
+    for motion in animator.motions:
+        assert len(list(animator.animate(code, motion, frames=2))) == 2
+    again = animator.animate(code, "headsTurn", frames=3)
+    assert all(np.array_equal(a, b) for a, b in zip(again, direct, strict=True))
+
+
+def test_no_gradient_is_kept(code: torch.Tensor) -> None:
+    assert not code.requires_grad
+    assert code.dtype == torch.float32
+
+
+def test_timings_of_each_stage(animator: Animator, astronaut: Image.Image, tmp_path: Path) -> None:
+    clip = animator.animate(astronaut, frames=3)
+    for name in ("a.mp4", "b.mp4"):
+        clip.save(tmp_path / name)
+        assert set(clip.timings) == {"motion", "align", "invert", "render", "encode"}
+        assert all(math.isfinite(seconds) and seconds >= 0 for seconds in clip.timings.values())
+
+
+def test_progress_counts_the_frames(animator: Animator, code: torch.Tensor, tmp_path: Path) -> None:
+    seen: list[int] = []
+    animator.animate(code, frames=5, fps=10).save(tmp_path / "clip.mp4", on_frame=seen.append)
+    assert seen == [1, 2, 3, 4, 5]
+    assert len(frames_of(tmp_path / "clip.mp4")) == 5
+
+
+def test_an_interrupted_save_leaves_nothing(animator: Animator, code: torch.Tensor, tmp_path: Path) -> None:
+    def interrupt(done: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        animator.animate(code, frames=9).save(
+            tmp_path / "clip.mp4", sheet=tmp_path / "sheet.png", on_frame=interrupt
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sheet_of_a_short_clip_shows_every_frame(animator: Animator, code: torch.Tensor) -> None:
+    for frames in (1, 2):
+        clip = animator.animate(code, frames=frames)
+        assert clip.sheet(600).size == clip.sheet(frames).size
+    for count in (0, 601, 2.5):
+        with pytest.raises(OptionError, match=r"^count"):
+            clip.sheet(count)
+
+
+@pytest.mark.parametrize("sheet", ["sheet.xyz", "missing/sheet.png", ""])
+def test_a_sheet_that_cannot_be_written_is_told_before_rendering(
+    animator: Animator, code: torch.Tensor, rendered: list[torch.Tensor], tmp_path: Path, sheet: str
+) -> None:
+    with pytest.raises(OutputError):
+        animator.animate(code, frames=3).save(tmp_path / "clip.mp4", sheet=tmp_path / sheet)
+    assert not rendered
+    assert not list(tmp_path.iterdir())
+
+
+# Photos.
+
+
+def test_a_photo_may_come_in_any_form(
+    animator: Animator, code: torch.Tensor, astronaut: Image.Image, tmp_path: Path
+) -> None:
+    path = tmp_path / "photo.png"
+    astronaut.save(path)
+    for photo in (path, str(path), path.read_bytes(), BytesIO(path.read_bytes())):
+        assert torch.equal(animator.encode(photo), code)
+
+
+def test_aligned_takes_the_picture_as_it_is(animator: Animator, astronaut: Image.Image) -> None:
+    from micromotion import align
+
+    crop = align(astronaut, 256).image
+    assert torch.allclose(animator.encode(crop, aligned=True), animator.encode(astronaut), atol=1e-5)
+    grey = Image.new("RGB", (256, 256), "grey")
+    assert animator.encode(grey, aligned=True).shape == (1, STYLES, STYLE_DIM)
+    with pytest.raises(NoFaceError):
+        animator.encode(grey)
+
+
+def test_face_takes_another_one(animator: Animator, astronaut: Image.Image, code: torch.Tensor) -> None:
+    two = Image.new("RGB", (1024, 512))
+    two.paste(astronaut, (0, 0))
+    two.paste(astronaut.transpose(Image.Transpose.FLIP_LEFT_RIGHT), (512, 0))
+    first, second = animator.encode(two), animator.encode(two, face=1)
+    assert not torch.allclose(first, second, atol=1e-2)
+    with pytest.raises(NoFaceError):
+        animator.encode(astronaut, face=9)
+
+
+# Wrong options are told before the photo is opened.
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"strength": math.nan},
+        {"strength": math.inf},
+        {"strength": 5.01},
+        {"strength": "1"},
+        {"strength": 10**400},
+        {"frames": 0},
+        {"frames": 10**9},
+        {"frames": 2.5},
+        {"fps": 0},
+        {"fps": 61},
+        {"fps": math.nan},
+        {"face": -1},
+        {"seed": -1},
+        {"seed": 2**64},
+        {"seed": "x"},
+    ],
+)
+def test_options_are_checked_first(animator: Animator, options: dict[str, object]) -> None:
+    (name,) = options
+    with pytest.raises(OptionError, match=f"^{name} must be .*not "):
+        animator.animate("missing.jpg", **options)
+
+
+def test_an_unknown_motion_is_told_with_the_known_ones(animator: Animator) -> None:
+    with pytest.raises(MotionError, match=r"did you mean 'smile'\?.*headsTurn, smile\."):
+        animator.animate("missing.jpg", "Smlie")
+    with pytest.raises(MotionError, match=r"'xyz'; this model has headsTurn, smile\.$"):
+        animator.animate("missing.jpg", "xyz")
+
+
+def test_a_motion_of_another_model_is_told(animator: Animator, code: torch.Tensor, tmp_path: Path) -> None:
+    anchors = random_anchors(0)
+    path = tmp_path / "smile.safetensors"
+    type(anchors)(anchors.w_plus[:, :-2].contiguous(), anchors.degrees, anchors.provenance).save(path)
+    other = Animator(
+        type(animator.bundle)(**{**vars(animator.bundle), "motions": {"smile": path}})  # the same nets
+    )
+    with pytest.raises(MotionError, match="another model"):
+        other.animate(code)
+
+
+def test_a_bad_photo_is_told(animator: Animator) -> None:
+    with pytest.raises(ImageError):
+        animator.animate("missing.jpg")
+
+
+@pytest.mark.parametrize("shape", [(STYLES, STYLE_DIM), (2, STYLES, STYLE_DIM), (1, STYLES + 1, STYLE_DIM)])
+def test_a_code_of_another_model_is_told(animator: Animator, shape: tuple[int, ...]) -> None:
+    with pytest.raises(OptionError, match="code"):
+        animator.animate(torch.zeros(shape))
+
+
+# The embedded avatar.
+
+
+@pytest.fixture(scope="module")
+def avatar() -> Animator:
+    return Animator.load("avatar", "cpu")
+
+
+def test_the_avatar_plays_every_motion_on_a_real_photo(avatar: Animator, astronaut: Image.Image) -> None:
+    code = avatar.encode(astronaut)
+    for motion in avatar.motions:
+        clip = avatar.animate(code, motion, frames=3)
+        first, _, last = (frame.astype(float) for frame in clip)
+        assert first.std() > 20, "a picture, not a flat colour"
+        assert np.abs(last - first).max() > 40, f"{motion} is not seen"
+        assert np.abs(last - first).mean() < 40, f"{motion} leaves another picture"
