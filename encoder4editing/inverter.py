@@ -1,10 +1,12 @@
 """Photo to W+: the encoder together with the average latent its answers are relative to."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from encoder4editing.encoder import Encoder, EncoderConfig
+from encoder4editing.encoder import Encoder, EncoderConfig, EqualLinear
 
 
 class Inverter(nn.Module):
@@ -12,6 +14,10 @@ class Inverter(nn.Module):
 
     A fresh inverter has random weights and a zero average latent: before training, copy the generator's
     average into `latent_avg`.
+
+    Args:
+        config: the encoder's architecture.
+        rng: what the weights are drawn from, on the CPU; torch's global generator if none is given.
 
     Attributes:
         config: the encoder's architecture.
@@ -21,11 +27,13 @@ class Inverter(nn.Module):
 
     latent_avg: Tensor
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, rng: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
         self.register_buffer("latent_avg", torch.zeros(config.num_styles, config.style_dim))
+        if rng is not None:
+            _draw_weights(self, rng)
 
     @property
     def num_styles(self) -> int:
@@ -68,3 +76,15 @@ class Inverter(nn.Module):
         return self.encoder(images) + self.latent_avg
 
     forward = invert
+
+
+@torch.no_grad()
+def _draw_weights(module: nn.Module, rng: torch.Generator) -> None:
+    """Draws again what is random in a fresh model, from the same distributions."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            bound = 1 / math.sqrt(layer.weight[0].numel())
+            for parameter in layer.parameters():
+                parameter.uniform_(-bound, bound, generator=rng)
+        elif isinstance(layer, EqualLinear):
+            layer.weight.normal_(generator=rng)

@@ -120,10 +120,22 @@ def test_training_reaches_every_parameter_and_the_running_statistics() -> None:
         assert torch.equal(tensor, before[name]) == (name == "latent_avg"), name
 
 
+def test_fresh_weights_come_from_the_generator_alone() -> None:
+    """The same seed gives the same weights, of the spread that torch's own initialisation has."""
+    first, second = (Inverter(TINY, torch.Generator().manual_seed(3)).state_dict() for _ in range(2))
+    for name, parameter in Inverter(TINY).named_parameters():
+        assert torch.equal(first[name], second[name]), name
+        if parameter.numel() > 300:
+            torch.testing.assert_close(first[name].std(), parameter.std(), rtol=0.2, atol=0)
+        if parameter.unique().numel() > 1:
+            assert not torch.equal(first[name], parameter), name
+
+
 def test_a_few_steps_of_training_fit_a_latent() -> None:
-    torch.manual_seed(0)
-    inverter = Inverter(TINY).train()
-    images, target = make_images(TINY.input_size, count=4), torch.randn(4, TINY.num_styles, TINY.style_dim)
+    rng = torch.Generator().manual_seed(0)
+    inverter = Inverter(TINY, rng).train()
+    images = make_images(TINY.input_size, count=4)
+    target = torch.randn(4, TINY.num_styles, TINY.style_dim, generator=rng)
     optimizer = torch.optim.Adam(inverter.parameters(), lr=0.01)
     losses = []
     for _ in range(30):
@@ -141,6 +153,7 @@ def test_autocast_keeps_latents_in_float32() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         w_plus = inverter.invert(images)
         w_plus.square().mean().backward()
+        assert inverter.encoder(images).dtype == torch.float32  # differences are added up precisely
     assert w_plus.dtype == torch.float32
     assert relative_error(w_plus, Reference(inverter)(images)) < 0.05
     assert all(p.grad.isfinite().all() for p in inverter.parameters())
