@@ -18,7 +18,7 @@ from micromotion import Animator
 from micromotion.errors import ImageError, MotionError
 
 MODEL = "MICROMOTION_MODEL"  # environment variable: another model than "avatar", by name or folder
-COLLECTED_AFTER = 10.0  # seconds; the server reads a result at once, but only after run() has returned
+COLLECTED_AFTER = 5.0  # seconds; Cog reads the result right after run() has returned, and leaves it to us
 
 
 class Predictor(BaseRunner):
@@ -75,7 +75,8 @@ class Predictor(BaseRunner):
         ),
     ) -> Path:
         """Play a micromotion on the face in a picture."""
-        self._discard_results()
+        folder = Path(tempfile.mkdtemp(dir=self.results.name))
+        output = folder / f"{motion}.{output_format}"
         try:
             if not isinstance(image, os.PathLike):  # no URL, so Cog left it a string: one of our own files?
                 raise ImageError("The image must be sent as an http, https or data URL.")
@@ -96,21 +97,15 @@ class Predictor(BaseRunner):
             width, height = clip.size
             print(f"Face {face:.0f} found; playing {motion} at strength {strength:g}.")
             print(f"Rendering {len(clip)} frames of {width}×{height}, {clip.fps} per second.")
-            output = Path(tempfile.mkdtemp(dir=self.results.name)) / f"{motion}.{output_format}"
             clip.save(output, on_frame=_progress(len(clip)))
         except BaseException:  # Cog's CancelationException is not an Exception
-            self._discard_results()
+            _remove(folder, after=0)
             raise
         for stage, seconds in clip.timings.items():
             self.record_metric(f"timing.{stage}", round(seconds, 4))
         print(f"Done: {output.name}, {output.stat().st_size / 1000:.0f} kB.")
-        _remove_later(output.parent)
+        _remove(folder, after=COLLECTED_AFTER)
         return output
-
-    def _discard_results(self) -> None:
-        """Remove what is left of earlier predictions; the server has read it, or nobody wants it."""
-        for folder in Path(self.results.name).iterdir():
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _progress(total: int) -> Callable[[int], None]:
@@ -124,8 +119,8 @@ def _progress(total: int) -> Callable[[int], None]:
     return report
 
 
-def _remove_later(folder: Path) -> None:
-    """Remove a result's folder when the server has surely read it."""
-    timer = threading.Timer(COLLECTED_AFTER, shutil.rmtree, [folder], {"ignore_errors": True})
+def _remove(folder: Path, after: float) -> None:
+    """Remove a result's folder some seconds from now, in a thread that a second cancellation cannot reach."""
+    timer = threading.Timer(after, shutil.rmtree, [folder], {"ignore_errors": True})
     timer.daemon = True
     timer.start()

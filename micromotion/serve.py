@@ -1,9 +1,9 @@
 """The Cog prediction server without Docker: the real one, with input validation, on this machine.
 
 Cog's server wants its world as `cog build` lays it out: predict.py and .cog/openapi_schema.json in the
-working directory, the reference to the predictor in an environment variable, and, as `python` on the PATH, the
-very Python that has all this installed, for it starts its worker by that name. All is laid out in a temporary
-folder, which also holds the server's own temporary files, so that nothing of a prediction outlives it.
+working directory, and as `python` on the PATH the very Python that has all this installed, for it starts its
+worker by that name. All is laid out in a temporary folder, which also holds the server's own temporary files,
+so that nothing of a prediction outlives it.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from micromotion.options import check_whole
 MODEL = "MICROMOTION_MODEL"  # environment variable that predict.py reads: the model's name or folder
 PREDICTOR = "predict.py"
 SCHEMA = "openapi.json"
-GRACE = 5.0  # seconds that a prediction in progress gets after the first signal to stop
+GRACE = 3.0  # seconds that a prediction in progress gets after the first signal to stop
 
 _PACKAGE = Path(__file__).resolve().parent
 _PLACES = (_PACKAGE / "data" / "service", _PACKAGE.parent)  # in an installed wheel, in a checkout
 
 
 def serve(host: str = "127.0.0.1", port: int = 5000) -> None:
-    """Run the Cog HTTP server until SIGINT, SIGTERM or a POST to /shutdown; then it and its worker are gone.
+    """Run the Cog HTTP server until SIGINT, SIGTERM, SIGHUP or a POST to /shutdown; its worker ends with it.
 
     host is a name or an address of this machine; the default takes calls from this machine only. Must be
-    called in the main thread, whose handlers of the two signals it replaces meanwhile. The environment
+    called in the main thread, whose handlers of these signals it replaces meanwhile. The environment
     variable MICROMOTION_MODEL names another model than avatar.
     Raises OptionError if the address cannot be listened on, BundleError if there is no such model,
     MicromotionError if Cog is not installed or the server ends by itself.
@@ -136,8 +136,8 @@ def _run(command: list[str], *, cwd: Path, env: Mapping[str, str]) -> int:
 
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """Within the block, SIGTERM raises KeyboardInterrupt, as SIGINT does."""
-    stops = (signal.SIGINT, signal.SIGTERM)
+    """Within the block, SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does."""
+    stops = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     previous = [(stop, signal.signal(stop, signal.default_int_handler)) for stop in stops]
     try:
         yield

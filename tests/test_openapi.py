@@ -157,7 +157,7 @@ def _references(node: Any) -> list[str]:
 
 
 def test_every_value_is_a_literal_that_cog_reads_rightly() -> None:
-    """Cog takes the text between a string's quotes as it is, and 90 or -5.0 as numbers; all else is unsafe."""
+    """Cog takes the text between a string's quotes as it is, and 90 or -5.0 as numbers; else is unsafe."""
     _, source = run_method()
     for name, (_, words) in arguments().items():
         for word, value in words.items():
@@ -250,7 +250,7 @@ def test_cog_yaml_points_at_the_predictor_and_pins_cog() -> None:
 
 
 def test_the_container_installs_what_the_project_needs() -> None:
-    """Every dependency, pinned to one version that the project allows; torch 2.11.0 is built for CUDA 13.0."""
+    """Every dependency, pinned to one version that the project allows; torch 2.11.0 has CUDA 13.0."""
     lines = (ROOT / cog_yaml()["build"]["python_requirements"]).read_text().splitlines()
     pins = {}
     for line in lines:

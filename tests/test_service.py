@@ -1,0 +1,524 @@
+"""The service as its callers meet it: the real Cog server, over HTTP."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from micromotion.errors import MicromotionError, OptionError
+from micromotion.serve import _run, serve
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMAND = [sys.executable, "-m", "micromotion", "serve"]
+START, ANSWER, STOP = 180.0, 120.0, 20.0  # seconds, generous: how long at most to wait for each
+CHOSEN = {"motion": "smile", "strength": 1.0, "frames": 6, "fps": 12}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running `micromotion serve`."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    temporary: Path  # where it puts its temporary files
+    log: Path
+
+    def call(self, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
+        """GET, or POST with a body (text as it is, anything else as JSON); the status and the answer."""
+        data = body.encode() if isinstance(body, str) else None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data)
+        for name, value in {"content-type": "application/json", **headers}.items():
+            request.add_header(name, value)
+        try:
+            with urllib.request.urlopen(request, timeout=ANSWER) as response:
+                status, text = response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            status, text = error.code, error.read().decode()
+        try:
+            return status, json.loads(text)
+        except ValueError:
+            return status, text
+
+    def predict(self, image: object, **inputs: object) -> tuple[int, Any]:
+        """Ask for a prediction when none is going on: Cog frees its only slot a moment after it answers."""
+        wait_until(lambda: self.status() == "READY", ANSWER, "the server to be ready")
+        return self.call("/predictions", {"input": {"image": image, **CHOSEN, **inputs}})
+
+    def status(self) -> str:
+        return str(self.call("/health-check")[1]["status"])
+
+    def left(self) -> set[str]:
+        """The names of all temporary files and folders."""
+        return {str(path) for path in self.temporary.rglob("*")}
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds:g} s in vain: {what}"
+        time.sleep(0.05)
+
+
+def start(folder: Path) -> Server:
+    """Start the server on a free port and wait until it is ready."""
+    temporary, log = folder / "temporary", folder / "log.txt"
+    temporary.mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [*COMMAND, "--port", str(port)],
+            cwd=folder,
+            env={**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)},
+            stdout=file,
+            stderr=file,
+        )
+    server = Server(f"http://127.0.0.1:{port}", process, temporary, log)
+
+    def ready() -> bool:
+        assert process.poll() is None, log.read_text()
+        try:
+            status = server.status()
+        except OSError:
+            return False
+        assert status in ("STARTING", "READY"), log.read_text()
+        return status == "READY"
+
+    try:
+        wait_until(ready, START, "the server to start")
+    except BaseException:
+        stop(server, signal.SIGTERM)
+        raise
+    return server
+
+
+def stop(server: Server, number: signal.Signals) -> int:
+    """Ask the server to end, and return its status."""
+    server.process.send_signal(number)
+    try:
+        return server.process.wait(STOP)
+    finally:
+        server.process.kill()
+
+
+def relatives(server: Server) -> list[int]:
+    """The processes that were started with the server's folder for temporary files, itself among them."""
+    mark = f"TMPDIR={server.temporary}".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(part.startswith(mark) for part in (process / "environ").read_bytes().split(b"\0")):
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = start(tmp_path_factory.mktemp("server"))
+    try:
+        yield server
+    finally:
+        status = stop(server, signal.SIGINT)
+    assert (status, relatives(server), server.left()) == (0, [], set())
+
+
+def data_url(data: bytes, kind: str = "image/jpeg") -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+@pytest.fixture(scope="module")
+def photo(astronaut_file: Path) -> str:
+    return data_url(astronaut_file.read_bytes())
+
+
+@pytest.fixture(scope="module")
+def first(server: Server, photo: str) -> dict[str, Any]:
+    """The answer to the first good request."""
+    status, answer = server.predict(photo)
+    assert (status, answer["status"]) == (200, "succeeded"), answer
+    assert isinstance(answer, dict)
+    return answer
+
+
+def content(answer: dict[str, Any], kind: str = "video/mp4") -> bytes:
+    head, _, text = answer["output"].partition(",")
+    assert head == f"data:{kind};base64"
+    return base64.b64decode(text, validate=True)
+
+
+def sentence(answer: dict[str, Any]) -> str:
+    """The error of a failed prediction, after checking that it is made for people."""
+    assert answer["status"] == "failed"
+    assert "output" not in answer
+    error = str(answer["error"])
+    for hidden in ("Traceback", 'File "', "/tmp", str(ROOT), "site-packages"):
+        assert hidden not in error + answer["logs"]
+    assert "\n" not in error
+    assert error.endswith(".")
+    return error
+
+
+def test_health(server: Server) -> None:
+    status, answer = server.call("/health-check")
+    assert (status, answer["status"], answer["setup"]["status"]) == (200, "READY", "succeeded")
+
+
+def test_schema_is_served_as_stored(server: Server) -> None:
+    assert server.call("/openapi.json") == (200, json.loads((ROOT / "openapi.json").read_text()))
+
+
+def test_a_photo_becomes_a_video(first: dict[str, Any]) -> None:
+    with av.open(io.BytesIO(content(first))) as video:
+        stream = video.streams.video[0]
+        frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(stream)]
+        assert (stream.codec_context.name, stream.average_rate) == ("h264", 12)
+    assert len(frames) == 6
+    assert frames[0].shape[0] == frames[0].shape[1] >= 128
+    assert np.abs(frames[-1].astype(int) - frames[0]).max() > 8, "nothing moves"
+
+
+def test_metrics_tell_the_seconds_of_each_stage(first: dict[str, Any]) -> None:
+    metrics = first["metrics"]
+    assert set(metrics["timing"]) == {"motion", "align", "invert", "render", "encode"}
+    assert all(seconds >= 0 for seconds in metrics["timing"].values())
+    assert 0 < sum(metrics["timing"].values()) <= metrics["predict_time"]
+
+
+def test_logs_can_be_read_by_a_person(first: dict[str, Any]) -> None:
+    lines = first["logs"].splitlines()
+    assert lines[0] == "Face 0 found; playing smile at strength 1."
+    assert [line for line in lines if line.startswith("Rendered")][-1] == "Rendered 6 of 6 frames."
+    assert lines[-1].startswith("Done: smile.mp4")
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [("gif", "image/gif"), ("webp", "image/webp")])
+def test_other_formats(server: Server, photo: str, suffix: str, kind: str) -> None:
+    answer = server.predict(photo, output_format=suffix)[1]
+    with Image.open(io.BytesIO(content(answer, kind))) as film:
+        assert film.n_frames == 6
+
+
+def test_defaults_are_enough(server: Server, photo: str) -> None:
+    answer = server.call("/predictions", {"input": {"image": photo}})[1]
+    with av.open(io.BytesIO(content(answer))) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 90
+        assert video.streams.video[0].average_rate == 30
+
+
+def test_inputs_matter(server: Server, photo: str, first: dict[str, Any]) -> None:
+    seen = [content(first)]
+    for change in ({"motion": "headsTurn"}, {"strength": -1}, {"fps": 24}, {"frames": 7}):
+        video = content(server.predict(photo, **change)[1])
+        assert video not in seen, change
+        seen.append(video)
+
+
+def test_the_seed_matters(random_bundle: Path, astronaut_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Called as Cog's worker does it, with a model that has noise to draw."""
+    from cog import Path as CogPath
+    from cog.predictor import load_predictor_from_ref
+
+    monkeypatch.setenv("MICROMOTION_MODEL", str(random_bundle))
+    predictor = load_predictor_from_ref(f"{ROOT}/predict.py:Predictor")
+    predictor.setup()
+
+    def video(seed: int) -> bytes:
+        chosen = {**CHOSEN, "template": "", "face": 0, "output_format": "mp4"}
+        return predictor.run(image=CogPath(astronaut_file), seed=seed, **chosen).read_bytes()
+
+    videos = [video(seed) for seed in (-1, 0, 3, 4294967295)]
+    assert len(set(videos)) == 4
+    assert video(3) == videos[2]
+
+
+def test_whole_numbers_may_be_written_with_a_point(server: Server, photo: str, first: dict[str, Any]) -> None:
+    answer = server.predict(photo, frames=6.0, fps=12.0, face=0.0, seed=-1.0)[1]
+    assert content(answer) == content(first)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("motion", "grin", "is not one of"),
+        ("motion", None, "is not one of"),
+        ("output_format", "avi", "is not one of"),
+        ("frames", 0, "minimum of 1"),
+        ("frames", 10**9, "maximum of 600"),
+        ("frames", 2.5, "integer"),
+        ("frames", "90", "integer"),
+        ("fps", 0, "minimum of 1"),
+        ("fps", 61, "maximum of 60"),
+        ("strength", 5.01, "maximum of 5"),
+        ("strength", -1e30, "minimum of -5"),
+        ("strength", "NaN", "number"),
+        ("seed", -2, "minimum of -1"),
+        ("seed", 2**32, "maximum of 4294967295"),
+        ("face", -1, "minimum of 0"),
+        ("template", "x" * 201, "200 characters"),
+        ("image", 5, "string"),
+        ("image", None, "string"),
+    ],
+)
+def test_wrong_values_are_refused_with_the_reason(
+    server: Server, name: str, value: object, reason: str
+) -> None:
+    status, answer = server.predict(**{"image": data_url(b""), name: value})
+    assert status == 422
+    assert all(each["loc"] == ["body", "input", name] for each in answer["detail"])
+    assert reason in " ".join(each["msg"] for each in answer["detail"])
+
+
+def test_a_missing_image_is_refused(server: Server) -> None:
+    for body in ({"input": CHOSEN}, {}):
+        status, answer = server.call("/predictions", body)
+        assert (status, answer["detail"][0]["msg"]) == (422, "Field required")
+        assert answer["detail"][0]["loc"] == ["body", "input", "image"]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_what_is_no_json_number_is_refused(server: Server, number: str) -> None:
+    body = f'{{"input": {{"strength": {number}, "image": "{data_url(b"")}"}}}}'
+    status, answer = server.call("/predictions", body)
+    assert status == 400
+    assert "input.strength" in answer
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def huge_png() -> bytes:
+    """20,000 × 20,000 black pixels in a few KB."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(20_000 * (1 + 20_000 // 8)), 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def bad_picture(name: str, photo: Image.Image) -> bytes:
+    jpeg = encoded(photo, "JPEG")
+    gray = Image.new("RGB", (256, 256), "gray")
+    match name:
+        case "empty":
+            return b""
+        case "text":
+            return b"This is not a picture.\n" * 20
+        case "truncated":
+            return jpeg[: len(jpeg) // 2]
+        case "huge":
+            return huge_png()
+        case "dot":
+            return encoded(Image.new("RGB", (1, 1)), "PNG")
+        case "strip":
+            return encoded(Image.new("RGB", (4000, 10)), "PNG")
+        case "animated":
+            return encoded(gray, "GIF", save_all=True, append_images=[Image.new("RGB", (256, 256))])
+        case _:
+            return encoded(gray, "PNG")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("empty", "empty"),
+        ("text", "JPEG or PNG"),
+        ("truncated", "damaged"),
+        ("huge", "50 million pixels"),
+        ("dot", "1×1"),
+        ("strip", "4000×10"),
+        ("animated", "still"),
+        ("faceless", "face"),
+    ],
+)
+def test_a_bad_picture_fails_with_one_sentence(
+    server: Server, astronaut: Image.Image, name: str, said: str
+) -> None:
+    before = server.left()
+    status, answer = server.predict(data_url(bad_picture(name, astronaut)))
+    assert status == 200
+    assert said in sentence(answer)
+    wait_until(lambda: server.left() <= before, STOP, "the temporary files to go")
+
+
+def test_a_face_that_is_not_there(server: Server, photo: str) -> None:
+    assert "NoFaceError" in sentence(server.predict(photo, face=50)[1])
+
+
+def test_custom_says_that_it_comes_later(server: Server, photo: str) -> None:
+    answer = server.predict(photo, motion="custom", template="the person is winking {}")[1]
+    assert "comes with a later version" in sentence(answer)
+
+
+@pytest.mark.parametrize("image", [str(ROOT / "LICENSE"), f"file://{ROOT}/LICENSE", "LICENSE", ""])
+def test_files_of_the_server_are_not_read(server: Server, image: str) -> None:
+    assert "data URL" in sentence(server.predict(image)[1])
+
+
+def test_a_url_that_cannot_be_reached(server: Server) -> None:
+    answer = server.predict(f"{server.url}/nothing.jpg")[1]
+    assert answer["status"] == "failed"
+    assert "404" in answer["error"]
+
+
+@dataclass(frozen=True)
+class Webhook:
+    url: str
+    calls: list[dict[str, Any]]
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    """Listens for what the server reports of an asynchronous prediction."""
+    calls: list[dict[str, Any]] = []
+
+    class Listener(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            calls.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Listener) as listener:
+        thread = threading.Thread(target=listener.serve_forever)
+        thread.start()
+        try:
+            yield Webhook(f"http://127.0.0.1:{listener.server_port}", calls)
+        finally:
+            listener.shutdown()
+            thread.join()
+
+
+def begin(server: Server, name: str, photo: str, webhook: str | None = None) -> None:
+    """Start a prediction that takes long, and return when it has begun to write its video."""
+    inputs = {"image": photo, **CHOSEN, "frames": 600, "output_format": "mp4"}
+    body = {"id": name, "input": inputs, "webhook": webhook, "webhook_events_filter": ["completed"]}
+    before = server.left()
+    status, answer = server.call("/predictions", body, prefer="respond-async")
+    assert (status, answer["id"]) == (202, name)
+    wait_until(
+        lambda: any(".mp4" in Path(path).name for path in server.left() - before),
+        ANSWER,
+        "the video to begin",
+    )
+    assert server.status() == "BUSY"
+
+
+def test_a_cancelled_prediction_leaves_nothing_behind(
+    server: Server, photo: str, first: dict[str, Any], webhook: Webhook
+) -> None:
+    before = server.left()
+    begin(server, "cancelled", photo, webhook.url)
+    assert server.call("/predictions", {"input": {"image": photo}})[0] == 409  # one at a time
+    for _ in range(2):  # impatient
+        assert server.call("/predictions/cancelled/cancel", {})[0] == 200
+    wait_until(lambda: server.status() == "READY", ANSWER, "the server to be ready again")
+    wait_until(lambda: bool(webhook.calls), ANSWER, "the end to be reported")
+    assert webhook.calls[-1]["status"] == "canceled"
+    assert "output" not in webhook.calls[-1]
+    wait_until(lambda: server.left() <= before, STOP, "the temporary files to go")
+    assert content(server.predict(photo)[1]) == content(first)
+
+
+def test_the_same_request_gives_the_same_bytes(server: Server, photo: str, first: dict[str, Any]) -> None:
+    assert content(server.predict(photo)[1]) == content(first)
+
+
+def test_a_result_is_removed_when_it_was_collected(server: Server, photo: str) -> None:
+    server.predict(photo)
+    wait_until(
+        lambda: not any(Path(path).suffix == ".mp4" for path in server.left()),
+        STOP,
+        "the video to be removed",
+    )
+
+
+def test_a_signal_ends_a_busy_server_and_all_it_started(tmp_path: Path, photo: str) -> None:
+    server = start(tmp_path)
+    begin(server, "interrupted", photo)
+    assert len(relatives(server)) >= 3, "the command, the server and its worker"
+    assert stop(server, signal.SIGTERM) == 0
+    assert relatives(server) == []
+    assert server.left() == set()
+    assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("deaf", [False, True])
+def test_each_signal_ends_the_whole_family(
+    number: signal.Signals, deaf: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also a server that ignores the request to end, and the child that it leaves behind."""
+    monkeypatch.setattr("micromotion.serve.GRACE", 0.3)
+    before = signal.getsignal(number)
+    trap = "trap '' TERM; " if deaf else ""
+    script = f"{trap}sleep 1000 & echo $! > child; kill -{int(number)} {os.getpid()}; wait"
+    assert _run(["sh", "-c", script], cwd=tmp_path, env=os.environ) == 0
+    assert signal.getsignal(number) == before
+    child = Path("/proc") / (tmp_path / "child").read_text().strip() / "stat"
+    wait_until(lambda: not child.exists() or ") Z " in child.read_text(), STOP, "the child to end")
+
+
+def test_a_port_in_use_is_said_in_one_sentence(server: Server, tmp_path: Path) -> None:
+    port = server.url.rpartition(":")[2]
+    result = subprocess.run(
+        [*COMMAND, "--port", port],
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=START,
+    )
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [
+        f"micromotion: 127.0.0.1, port {port}, cannot be listened on: Address already in use; choose another."
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_a_port_that_cannot_be(port: int) -> None:
+    with pytest.raises(OptionError, match=f"port must be a whole number from 1 to 65535, not {port}"):
+        serve(port=port)
+
+
+def test_a_host_that_cannot_be() -> None:
+    with pytest.raises(OptionError, match=r"192\.0\.2\.1, port 5000, cannot be listened on"):
+        serve(host="192.0.2.1")
+
+
+def test_without_cog_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "coglet", None)
+    with pytest.raises(MicromotionError, match=r'pip install "micromotion\[service\]"'):
+        serve()
