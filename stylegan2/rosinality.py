@@ -8,7 +8,7 @@ from torch import Tensor
 
 from stylegan2.generator import GeneratorConfig
 from stylegan2.ops import binomial_taps
-from stylegan2.storage import CheckpointError, State
+from stylegan2.storage import CheckpointError, State, is_plain
 
 CONV_ENTRIES = {
     "conv.weight": "weight",
@@ -24,11 +24,10 @@ def from_rosinality(contents: dict[Any, Any]) -> tuple[GeneratorConfig, State]:
     """The configuration and our state dict of a checkpoint that has `g_ema`.
 
     The mapping network's learning-rate multiplier is not stored there; it is 0.01 in every published model.
-    Raises CheckpointError, its sentence to be completed with the file's name, or ValueError for impossible
-    sizes.
+    Raises CheckpointError, its sentence lacking the file's name, or ValueError for impossible sizes.
     """
     theirs, average = contents["g_ema"], contents.get("latent_avg")
-    if not isinstance(average, Tensor):
+    if not is_plain(average):
         raise CheckpointError(
             "lacks latent_avg, the average latent, which snapshots taken in training do not have"
         )
@@ -40,7 +39,7 @@ def translate(theirs: dict[Any, Any]) -> State:
     """A rosinality generator's state dict under our names, in our shapes. Raises CheckpointError as above."""
     state = {}
     for name, tensor in theirs.items() if isinstance(theirs, dict) else [("g_ema", theirs)]:
-        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+        if not isinstance(name, str) or not is_plain(tensor):
             raise CheckpointError(f"has an entry {name!r:.80} in g_ema that is not a tensor")
         if name.endswith(("blur.kernel", "upsample.kernel")):
             _check_kernel(name, tensor)

