@@ -24,6 +24,9 @@ from micromotion.images import load_image
 LANDMARKS_VARIABLE = "MICROMOTION_LANDMARKS"
 """Environment variable that may name another landmark file than the installed package's."""
 
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom, in pixels."""
+
 DETECTION_SIDE = 3200
 """Faces are looked for at this long side at most, in pixels, which bounds time and memory."""
 
@@ -45,7 +48,7 @@ class AlignedFace:
 
     image: Image.Image
     quad: np.ndarray
-    box: tuple[int, int, int, int]
+    box: Box
     score: float | None
     landmarks: np.ndarray | None
 
@@ -70,7 +73,7 @@ class AlignedFace:
 class Detection:
     """A face that the detector found: left, top, right, bottom in the picture, and a confidence above 0."""
 
-    box: tuple[int, int, int, int]
+    box: Box
     score: float
 
     @property
@@ -134,36 +137,44 @@ def detect(picture: Image.Image) -> list[Detection]:
     """
     side = max(picture.size)
     if 2 * side > DETECTION_SIDE:
-        rectangles, scores = _detect_large(picture)
+        boxes, scores = _detect_large(picture)
     else:
-        rectangles, scores = _run_detector(picture, 1)
-        if not scores and 8 * side <= DETECTION_SIDE:
-            rectangles, scores = _run_detector(picture, 2)
-    found = [Detection(tuple(rectangle), score) for rectangle, score in zip(rectangles, scores, strict=True)]
+        boxes, scores = _run_detector(picture, 1)
+        if not boxes and 8 * side <= DETECTION_SIDE:
+            boxes, scores = _run_detector(picture, 2)
+    found = [Detection(box, score) for box, score in zip(boxes, scores, strict=True)]
     return sorted(found, key=lambda one: -one.rank)
 
 
-def _detect_large(picture: Image.Image) -> tuple[list[list[int]], list[float]]:
+def _detect_large(picture: Image.Image) -> tuple[list[Box], list[float]]:
     """Boxes and scores from a copy of at most `DETECTION_SIDE`.
 
-    The copy is a step of the pyramid in which dlib would search the whole picture at twice its size, so the
-    boxes are the same to within a pixel; the landmarks depend on them.
+    The copy is the step of dlib's own pyramid (of 5/6) that it would come to from twice the picture, so the
+    boxes are those of the whole picture to within a pixel; the landmarks shift when the box does.
     """
     width, height = 2 * picture.width, 2 * picture.height
+    growth = 1.0
     while max(width, height) > DETECTION_SIDE:
         width, height = max(1, width * 5 // 6), max(1, height * 5 // 6)
-    rectangles, scores = _run_detector(picture.resize((width, height), Image.Resampling.BILINEAR), 0)
-    ratio = np.tile([picture.width / width, picture.height / height], 2)
-    return [np.rint(np.array(edges) * ratio - 0.5).astype(int).tolist() for edges in rectangles], scores
+        growth *= 6 / 5
+    boxes, scores = _run_detector(picture.resize((width, height), Image.Resampling.BILINEAR), 0)
+    offset = 0.75 * (growth - 1) - 1  # dlib's, measured: its steps do not keep the pixels' centres
+
+    def grown(edge: int) -> int:
+        return round(edge * growth / 2 + offset)
+
+    return [
+        (grown(left), grown(top), grown(right), grown(bottom)) for left, top, right, bottom in boxes
+    ], scores
 
 
-def _run_detector(picture: Image.Image, doublings: int) -> tuple[list[list[int]], list[float]]:
+def _run_detector(picture: Image.Image, doublings: int) -> tuple[list[Box], list[float]]:
     with _LOCK:
         rectangles, scores, _ = _detector().run(np.asarray(picture), doublings, 0.0)
-    return [[r.left(), r.top(), r.right(), r.bottom()] for r in rectangles], list(scores)
+    return [(r.left(), r.top(), r.right(), r.bottom()) for r in rectangles], list(scores)
 
 
-def find_landmarks(picture: Image.Image, box: tuple[int, int, int, int]) -> np.ndarray:
+def find_landmarks(picture: Image.Image, box: Box) -> np.ndarray:
     """dlib's 68 landmarks [68, 2], float64, of the face in `box` of an RGB picture."""
     import dlib
 
@@ -260,7 +271,7 @@ def _scaled(size: tuple[float, float], scale: float) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _clip_box(box: tuple[float, ...], size: tuple[int, int]) -> tuple[int, int, int, int]:
+def _clip_box(box: tuple[float, ...], size: tuple[int, int]) -> Box:
     """The part of a box that lies inside a picture of that size, in whole pixels."""
     left, top, right, bottom = (int(edge) for edge in box)
     return max(left, 0), max(top, 0), min(right, size[0]), min(bottom, size[1])
