@@ -238,6 +238,7 @@ BAD_PUBLIC: dict[str, tuple[Callable[[Path], Any], str]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
 @pytest.mark.parametrize(("write", "mention"), BAD_PUBLIC.values(), ids=BAD_PUBLIC.keys())
 def test_bad_pytorch_files_are_refused(write: Callable[[Path], Any], mention: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.pt"
@@ -317,6 +318,7 @@ def test_files_cut_short_are_refused(which: str, kept: int, request: pytest.Fixt
     assert_refused(path)
 
 
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
 @pytest.mark.parametrize("which", ["own", "public"])
 def test_flipped_bytes_are_refused_or_harmless(which: str, request: pytest.FixtureRequest) -> None:
     """Whatever is wrong inside, nothing but CheckpointError comes out."""
