@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from stylegan2 import CheckpointError
 from stylegan2.storage import (
     State,
     assign_state,
+    is_plain,
     is_torch_file,
     read_safetensors,
     read_torch,
@@ -101,7 +102,7 @@ def _read_public_e4e(path: Path) -> tuple[EncoderConfig, State]:
     state = {
         _translate(name): tensor
         for name, tensor in public.items()
-        if isinstance(name, str) and name.startswith("encoder.") and _is_dense(tensor)
+        if isinstance(name, str) and name.startswith("encoder.") and is_plain(tensor)
     }
     config = _config_from_shapes(state, path)
     if options.get("start_from_latent_avg") is False:
@@ -116,11 +117,6 @@ def _options(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
     options = checkpoint.get("opts")
     options = vars(options) if isinstance(options, argparse.Namespace) else options
     return options if isinstance(options, Mapping) else {}
-
-
-def _is_dense(value: object) -> TypeGuard[Tensor]:
-    """Whether this is an ordinary tensor; files can also hold sparse ones, and ones without values."""
-    return isinstance(value, Tensor) and value.layout is torch.strided and value.device.type == "cpu"
 
 
 def _translate(key: str) -> str:
@@ -170,6 +166,6 @@ def _public_latent_avg(checkpoint: Mapping[str, Any], config: EncoderConfig, pat
     """The average latent per style; some files hold one vector for all styles."""
     average = checkpoint.get("latent_avg")
     shape = (config.num_styles, config.style_dim)
-    if not _is_dense(average) or average.shape not in {shape, (1, config.style_dim), (config.style_dim,)}:
+    if not is_plain(average) or average.shape not in {shape, (1, config.style_dim), (config.style_dim,)}:
         raise CheckpointError(f"{path} holds no average latent of the shape {list(shape)}.")
     return average.expand(shape)
