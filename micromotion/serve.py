@@ -28,7 +28,8 @@ from micromotion.options import check_whole
 MODEL = "MICROMOTION_MODEL"  # environment variable that predict.py reads: the model's name or folder
 PREDICTOR = "predict.py"
 SCHEMA = "openapi.json"
-GRACE = 3.0  # seconds that a prediction in progress gets after the first signal to stop
+GLANCE = 0.2  # seconds between two looks whether a signal has come
+GRACE = 3.0  # seconds that a prediction in progress gets after it
 
 _PACKAGE = Path(__file__).resolve().parent
 _PLACES = (_PACKAGE / "data" / "service", _PACKAGE.parent)  # in an installed wheel, in a checkout
@@ -102,7 +103,8 @@ def _model(name: str) -> str:
 
 def _environment(base: Mapping[str, str], folder: Path, port: int, model: str) -> dict[str, str]:
     """The server's environment variables; what the caller has set for Cog's log stays."""
-    path = os.pathsep.join([str(folder / "bin"), base.get("PATH", os.defpath)])
+    beside = str(Path(sys.executable).parent)  # for folders from which nothing may be executed
+    path = os.pathsep.join([str(folder / "bin"), beside, base.get("PATH", os.defpath)])
     modules = os.pathsep.join(filter(None, [str(_PACKAGE.parent), base.get("PYTHONPATH", "")]))
     return {
         "LOG_FORMAT": "console",
@@ -119,28 +121,30 @@ def _environment(base: Mapping[str, str], folder: Path, port: int, model: str) -
 
 def _run(command: list[str], *, cwd: Path, env: Mapping[str, str]) -> int:
     """Run a command and all its children until it ends (its status) or a signal asks to stop (0)."""
-    with _signals_interrupt():
+    with _noting_signals() as noted:
         server = subprocess.Popen(command, cwd=cwd, env=env, start_new_session=True)
         try:
-            return server.wait()
-        except KeyboardInterrupt:
+            while not noted:
+                with suppress(subprocess.TimeoutExpired):
+                    return server.wait(GLANCE)
             server.terminate()
-            with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+            with suppress(subprocess.TimeoutExpired):
                 server.wait(GRACE)
             return 0
         finally:
             with suppress(ProcessLookupError):
-                os.killpg(server.pid, signal.SIGKILL)  # its worker, and itself after a second signal
+                os.killpg(server.pid, signal.SIGKILL)  # its worker too
             server.wait()
 
 
 @contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """Within the block, SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does."""
+def _noting_signals() -> Iterator[list[int]]:
+    """Within the block, signals that ask to stop are only noted, so that none can strike at a bad moment."""
     stops = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    previous = [(stop, signal.signal(stop, signal.default_int_handler)) for stop in stops]
+    noted: list[int] = []
+    previous = [(stop, signal.signal(stop, lambda number, _: noted.append(number))) for stop in stops]
     try:
-        yield
+        yield noted
     finally:
         for stop, handler in previous:
             signal.signal(stop, handler)
