@@ -5,6 +5,7 @@ All have the same face: made with (path, width, height, rate), `put` per frame (
 OSError or av.FFmpegError; `close` raises nothing.
 """
 
+import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -70,7 +71,11 @@ class Mp4(_Muxed):
 
     def __init__(self, path: Path, width: int, height: int, rate: Fraction):
         options = {"preset": "medium", "crf": str(_crf(width * height)), "x264-params": "cpu-independent=1"}
-        super().__init__(path, "mp4", "libx264", options, {"movflags": "+faststart"})
+        clock = rate.numerator * math.ceil(
+            1000 / rate.numerator
+        )  # ticks of the film in which a frame is whole
+        muxer = {"movflags": "+faststart", "movie_timescale": str(clock)}
+        super().__init__(path, "mp4", "libx264", options, muxer)
         self.padding = ((0, height % 2), (0, width % 2), (0, 0))
         self.reformatter = VideoReformatter()
         self.tick = 1 / rate
@@ -131,10 +136,12 @@ class WebP(_Muxed):
             self.start = start
 
     def _encode_waiting(self, end: int) -> None:
-        if self.waiting is not None:
-            self.waiting.pts, self.waiting.duration = self.start, end - self.start
-            self.waiting.time_base = _MILLISECOND
-            self.encode(self.waiting)
+        if self.waiting is None:
+            return
+        self.waiting.pts, self.waiting.time_base = self.start, _MILLISECOND
+        for packet in self.stream.encode(self.waiting):  # at once: this encoder keeps nothing
+            packet.duration = end - self.start
+            self.container.mux(packet)
 
     def finish(self) -> None:
         self._encode_waiting(round(self.count * 1000 / self.rate))
@@ -172,7 +179,8 @@ class Gif:
             return
         self.starts.append(start)
         self.spool.write(frame.data)
-        self.colours.push(_picture(frame, start))
+        # Six bits of each channel, spread over 0 … 255: palettegen is slow with 100,000s of colours.
+        self.colours.push(_picture(frame & np.uint8(0xFC) | frame >> np.uint8(6), start))
         list(_ready(self.palette))  # nothing yet, but without being asked the filter lets the frames pile up
 
     def finish(self) -> None:
