@@ -79,7 +79,7 @@ def load_image(source: str | Path | bytes | BinaryIO | Image.Image) -> Image.Ima
                 image = Image.open(file, formats=FORMATS)
             except UnidentifiedImageError as error:
                 raise ImageError(
-                    f"{name} is no picture that can be read: save it as JPEG or PNG and try again."
+                    f"{name} cannot be read as a picture: save it as JPEG or PNG and try again."
                 ) from error
             except Image.DecompressionBombError as error:
                 raise ImageError(f"{name} has more than {_MEGAPIXELS}: make it smaller first.") from error
@@ -121,7 +121,8 @@ _MEGAPIXELS = f"{MAX_PIXELS // 1_000_000} million pixels"
 def _open(source: str | Path | bytes | BinaryIO) -> tuple[str, BinaryIO]:
     """A name for messages, and the file opened for reading, its size checked."""
     if isinstance(source, str | Path):
-        name = repr(str(source))
+        shown = str(source)
+        name = repr(shown if len(shown) <= 120 else f"…{shown[-120:]}")
         return name, _open_path(Path(source), name)
     name = "The picture"
     if isinstance(source, bytes | bytearray | memoryview):
