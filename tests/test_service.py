@@ -5,18 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 import signal
-import socket
 import struct
-import subprocess
-import sys
 import threading
-import time
-import urllib.error
-import urllib.request
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -26,115 +19,19 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-
-from micromotion.errors import MicromotionError, OptionError
-from micromotion.serve import _run, serve
-
-ROOT = Path(__file__).resolve().parents[1]
-COMMAND = [sys.executable, "-m", "micromotion", "serve"]
-START, ANSWER, STOP = 180.0, 120.0, 20.0  # seconds, generous: how long at most to wait for each
-CHOSEN = {"motion": "smile", "strength": 1.0, "frames": 6, "fps": 12}
-
-
-@dataclass(frozen=True)
-class Server:
-    """A running `micromotion serve`."""
-
-    url: str
-    process: subprocess.Popen[bytes]
-    temporary: Path  # where it puts its temporary files
-    log: Path
-
-    def call(self, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
-        """GET, or POST with a body (text as it is, anything else as JSON); the status and the answer."""
-        data = body.encode() if isinstance(body, str) else None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data)
-        for name, value in {"content-type": "application/json", **headers}.items():
-            request.add_header(name, value)
-        try:
-            with urllib.request.urlopen(request, timeout=ANSWER) as response:
-                status, text = response.status, response.read().decode()
-        except urllib.error.HTTPError as error:
-            status, text = error.code, error.read().decode()
-        try:
-            return status, json.loads(text)
-        except ValueError:
-            return status, text
-
-    def predict(self, image: object, **inputs: object) -> tuple[int, Any]:
-        """Ask for a prediction when none is going on: Cog frees its only slot a moment after it answers."""
-        wait_until(lambda: self.status() == "READY", ANSWER, "the server to be ready")
-        return self.call("/predictions", {"input": {"image": image, **CHOSEN, **inputs}})
-
-    def status(self) -> str:
-        return str(self.call("/health-check")[1]["status"])
-
-    def left(self) -> set[str]:
-        """The names of all temporary files and folders."""
-        return {str(path) for path in self.temporary.rglob("*")}
-
-
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"waited {seconds:g} s in vain: {what}"
-        time.sleep(0.05)
-
-
-def start(folder: Path) -> Server:
-    """Start the server on a free port and wait until it is ready."""
-    temporary, log = folder / "temporary", folder / "log.txt"
-    temporary.mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [*COMMAND, "--port", str(port)],
-            cwd=folder,
-            env={**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)},
-            stdout=file,
-            stderr=file,
-        )
-    server = Server(f"http://127.0.0.1:{port}", process, temporary, log)
-
-    def ready() -> bool:
-        assert process.poll() is None, log.read_text()
-        try:
-            status = server.status()
-        except OSError:
-            return False
-        assert status in ("STARTING", "READY"), log.read_text()
-        return status == "READY"
-
-    try:
-        wait_until(ready, START, "the server to start")
-    except BaseException:
-        stop(server, signal.SIGTERM)
-        raise
-    return server
-
-
-def stop(server: Server, number: signal.Signals) -> int:
-    """Ask the server to end, and return its status."""
-    server.process.send_signal(number)
-    try:
-        return server.process.wait(STOP)
-    finally:
-        server.process.kill()
-
-
-def relatives(server: Server) -> list[int]:
-    """The processes that were started with the server's folder for temporary files, itself among them."""
-    mark = f"TMPDIR={server.temporary}".encode()
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if any(part.startswith(mark) for part in (process / "environ").read_bytes().split(b"\0")):
-                found.append(int(process.name))
-        except OSError:
-            continue
-    return found
+from running_server import (
+    ANSWER,
+    CHOSEN,
+    ROOT,
+    STOP,
+    Server,
+    begin,
+    data_url,
+    relatives,
+    start,
+    stop,
+    wait_until,
+)
 
 
 @pytest.fixture(scope="module")
@@ -145,10 +42,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     finally:
         status = stop(server, signal.SIGINT)
     assert (status, relatives(server), server.left()) == (0, [], set())
-
-
-def data_url(data: bytes, kind: str = "image/jpeg") -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 @pytest.fixture(scope="module")
@@ -420,21 +313,6 @@ def webhook() -> Iterator[Webhook]:
             thread.join()
 
 
-def begin(server: Server, name: str, photo: str, webhook: str | None = None) -> None:
-    """Start a prediction that takes long, and return when it has begun to write its video."""
-    inputs = {"image": photo, **CHOSEN, "frames": 600, "output_format": "mp4"}
-    body = {"id": name, "input": inputs, "webhook": webhook, "webhook_events_filter": ["completed"]}
-    before = server.left()
-    status, answer = server.call("/predictions", body, prefer="respond-async")
-    assert (status, answer["id"]) == (202, name)
-    wait_until(
-        lambda: any(".mp4" in Path(path).name for path in server.left() - before),
-        ANSWER,
-        "the video to begin",
-    )
-    assert server.status() == "BUSY"
-
-
 def test_a_cancelled_prediction_leaves_nothing_behind(
     server: Server, photo: str, first: dict[str, Any], webhook: Webhook
 ) -> None:
@@ -462,63 +340,3 @@ def test_a_result_is_removed_when_it_was_collected(server: Server, photo: str) -
         STOP,
         "the video to be removed",
     )
-
-
-def test_a_signal_ends_a_busy_server_and_all_it_started(tmp_path: Path, photo: str) -> None:
-    server = start(tmp_path)
-    begin(server, "interrupted", photo)
-    assert len(relatives(server)) >= 3, "the command, the server and its worker"
-    assert stop(server, signal.SIGTERM) == 0
-    assert relatives(server) == []
-    assert server.left() == set()
-    assert "Traceback" not in server.log.read_text()
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("deaf", [False, True])
-def test_each_signal_ends_the_whole_family(
-    number: signal.Signals, deaf: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also a server that ignores the request to end, and the child that it leaves behind."""
-    monkeypatch.setattr("micromotion.serve.GRACE", 0.3)
-    before = signal.getsignal(number)
-    trap = "trap '' TERM; " if deaf else ""
-    script = f"{trap}sleep 1000 & echo $! > child; kill -{int(number)} {os.getpid()}; wait"
-    assert _run(["sh", "-c", script], cwd=tmp_path, env=os.environ) == 0
-    assert signal.getsignal(number) == before
-    child = Path("/proc") / (tmp_path / "child").read_text().strip() / "stat"
-    wait_until(lambda: not child.exists() or ") Z " in child.read_text(), STOP, "the child to end")
-
-
-def test_a_port_in_use_is_said_in_one_sentence(server: Server, tmp_path: Path) -> None:
-    port = server.url.rpartition(":")[2]
-    result = subprocess.run(
-        [*COMMAND, "--port", port],
-        cwd=tmp_path,
-        env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=START,
-    )
-    assert result.returncode == 1
-    assert result.stderr.splitlines() == [
-        f"micromotion: 127.0.0.1, port {port}, cannot be listened on: Address already in use; choose another."
-    ]
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("port", [0, -1, 65536])
-def test_a_port_that_cannot_be(port: int) -> None:
-    with pytest.raises(OptionError, match=f"port must be a whole number from 1 to 65535, not {port}"):
-        serve(port=port)
-
-
-def test_a_host_that_cannot_be() -> None:
-    with pytest.raises(OptionError, match=r"192\.0\.2\.1, port 5000, cannot be listened on"):
-        serve(host="192.0.2.1")
-
-
-def test_without_cog_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "coglet", None)
-    with pytest.raises(MicromotionError, match=r'pip install "micromotion\[service\]"'):
-        serve()
