@@ -123,7 +123,7 @@ def as_aligned(image: str | Path | bytes | BinaryIO | Image.Image, size: int = 2
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     box = (left, top, left + side, top + side)
-    resized = picture.resize((size, size), Image.Resampling.LANCZOS, box=box)
+    resized = picture.crop(box).resize((size, size), Image.Resampling.LANCZOS)
     x0, y0, x1, y1 = (edge - 0.5 for edge in box)  # pixel edges lie half a pixel before their centres
     quad = np.array([[x0, y0], [x0, y1], [x1, y1], [x1, y0]])
     return AlignedFace(resized, quad, box, None, None)
