@@ -304,7 +304,7 @@ WRITE_LONG = """
 import sys
 import numpy as np
 from micromotion.video import write_frames
-base = np.random.default_rng(0).integers(0, 256, (128, 256, 3), dtype=np.uint8)
+base = np.random.default_rng(0).integers(0, 256, (16, 32, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
 def peak(count, path):
     write_frames((np.roll(base, 3 * i, axis=1)[:, :128] for i in range(count)), path, 30)
     with open("/proc/self/status") as status:
@@ -421,6 +421,14 @@ def test_frames_that_make_no_film_are_refused(
 ) -> None:
     with pytest.raises(OutputError, match=reason):
         write_frames(frames, tmp_path / name, 30, total=total)
+    assert everything(tmp_path) == {}
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.webp"])
+def test_what_the_encoder_refuses_is_an_output_error(tmp_path: Path, name: str) -> None:
+    """Both formats end at 16384 pixels."""
+    with pytest.raises(OutputError, match="could not be written"):
+        write_frames([np.zeros((2, 16400, 3), np.uint8)], tmp_path / name, 30)
     assert everything(tmp_path) == {}
 
 
