@@ -71,9 +71,8 @@ class Mp4(_Muxed):
 
     def __init__(self, path: Path, width: int, height: int, rate: Fraction):
         options = {"preset": "medium", "crf": str(_crf(width * height)), "x264-params": "cpu-independent=1"}
-        clock = rate.numerator * math.ceil(
-            1000 / rate.numerator
-        )  # ticks of the film in which a frame is whole
+        # The film's length is told in ticks of this clock; in the usual milliseconds it would be rounded.
+        clock = rate.numerator * math.ceil(1000 / rate.numerator)
         muxer = {"movflags": "+faststart", "movie_timescale": str(clock)}
         super().__init__(path, "mp4", "libx264", options, muxer)
         self.padding = ((0, height % 2), (0, width % 2), (0, 0))
@@ -123,9 +122,7 @@ class WebP(_Muxed):
         self.rate = rate
         self.count = 0
         self.start = 0
-        self.waiting: av.VideoFrame | None = (
-            None  # since `start`; its duration is known when the next one comes
-        )
+        self.waiting: av.VideoFrame | None = None  # for the next one, which tells its duration
 
     def put(self, frame: Frame) -> None:
         start = round(self.count * 1000 / self.rate)
