@@ -216,7 +216,7 @@ class Clip:
     def _lay_out(self, frames: list[Frame], indices: list[int]) -> Image.Image:
         last = len(self) - 1
         strengths = [self._strength * (index / last if last else 1.0) for index in indices]
-        return contact_sheet(frames, labels=[f"{100 * strength:.0f}%" for strength in strengths])
+        return contact_sheet(frames, labels=[f"{round(100 * strength)}%" for strength in strengths])
 
     def _render(self, latent: torch.Tensor) -> Frame:
         noise: Noise = "fixed" if self._seed is None else torch.Generator().manual_seed(self._seed)

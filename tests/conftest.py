@@ -1,6 +1,9 @@
 """Shared by the tests: a small model bundle with random weights, and one real photo."""
 
+import os
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads: see micromotion.cli.main
 
 import pytest
 import torch

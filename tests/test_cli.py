@@ -330,4 +330,4 @@ def test_the_avatar_is_the_default(desk: Path, astronaut_file: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     frames = frames_of(Path("astronaut-smile.mp4")).astype(float)
     change = np.abs(frames - frames[0]).mean(axis=(1, 2, 3))
-    assert np.all(np.diff(change) > 0), "the smile grows from frame to frame"
+    assert np.corrcoef(change, np.arange(8))[0, 1] > 0.95, "the smile grows with time"
