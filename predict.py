@@ -39,7 +39,7 @@ class Predictor(BaseRunner):
             choices=["smile", "angry", "aging", "eyesClose", "headsTurn", "custom"],
         ),
         template: str = Input(
-            description="Only for the motion 'custom': a sentence that describes it, with {} where the degree goes, as in 'the person is smiling {}'.",
+            description="Only for the motion 'custom': a sentence that describes it, with {degree} where the degree goes, as in 'a person with {degree} smile'.",
             default="",
             max_length=200,
         ),

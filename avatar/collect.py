@@ -1,0 +1,50 @@
+"""Anchors of the five motions: the renderer's own clip of one person, frame by frame inverted into W+."""
+
+import torch
+from torch import Tensor
+
+from avatar.factors import FACTORS, INDEX, MOTIONS, Z_DIM, Factors, factors_from_z, sample_z
+from avatar.render import render
+from encoder4editing import Inverter
+from micromotion.motion import Anchors
+
+PUBLISHED_NAMES = dict(zip(MOTIONS, ("smile", "angry", "eyesClose", "aging", "headsTurn"), strict=True))
+"""The renderer's words → the names that users of the published model know."""
+
+DEGREES = 11
+IDENTITY_SEED = 20
+PLAIN = ("baldness", "beard", "freckles", "hair_curl")
+
+
+def at_rest(z: Tensor) -> Factors:
+    """The factors of codes [B, Z_DIM] with a neutral face, looking straight ahead."""
+    f = factors_from_z(z)
+    for factor in FACTORS[: INDEX["gaze_y"] + 1]:
+        f[factor.name] = torch.zeros_like(f[factor.name])
+    return f
+
+
+def model_person() -> Factors:
+    """The one person who performs all motions: halfway between a sampled one and the middle of every trait."""
+    person = at_rest(sample_z(1, torch.Generator().manual_seed(IDENTITY_SEED)))
+    middle = at_rest(torch.zeros(1, Z_DIM))
+    mixed = {name: (value + middle[name]) / 2 for name, value in person.items()}
+    return mixed | {name: torch.zeros(1, 1) for name in PLAIN}
+
+
+def clip(person: Factors, motion: str, degrees: Tensor) -> Tensor:
+    """Pictures [n, 3, S, S] of a person [1] at growing degrees [n] of one motion."""
+    return torch.cat([render(person | {motion: degree.view(1, 1)}) for degree in degrees])
+
+
+def collect(inverter: Inverter, motion: str) -> Anchors:
+    """Anchors of one motion at even degrees from 0 to 1."""
+    degrees = torch.linspace(0, 1, DEGREES)
+    with torch.inference_mode():
+        codes = inverter.invert(clip(model_person(), motion, degrees))
+    provenance = {
+        "source": "frames of the avatar renderer's own clip, inverted by the bundle's e4e",
+        "motion": motion,
+        "identity": f"avatar.collect.model_person, seed {IDENTITY_SEED}",
+    }
+    return Anchors(codes, degrees, provenance)

@@ -1,0 +1,72 @@
+"""How far a played motion moves its own factor and the others, on people who were never anchors; read off the frames by the regressor."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from avatar.collect import PUBLISHED_NAMES, at_rest
+from avatar.factors import MOTIONS, sample_z
+from avatar.regressor import Regressor
+from avatar.render import render
+from micromotion import Animator
+
+STRANGERS_SEED = 777
+
+
+@dataclass
+class Movement:
+    """What one motion at strength 1 does to some faces.
+
+    steadiness: Spearman correlation of its own factor with the frame number, a face each; own: mean movement of its own factor;
+    leak: mean absolute movement of the other factors, by name.
+    """
+
+    steadiness: list[float]
+    own: float
+    leak: dict[str, float]
+
+    def steady(self, bound: float = 0.95) -> int:
+        """On how many faces the factor goes with time."""
+        return sum(s > bound for s in self.steadiness)
+
+
+def strangers(count: int, seed: int = STRANGERS_SEED) -> list[Image.Image]:
+    """Renders, 128², of people who are in no data set, at rest."""
+    f = at_rest(sample_z(count, torch.Generator().manual_seed(seed)))
+    one_by_one = [render({name: value[i : i + 1] for name, value in f.items()}) for i in range(count)]
+    return [to_picture(picture[0]) for picture in one_by_one]
+
+
+def to_picture(pixels: Tensor) -> Image.Image:
+    """[3, H, W] in [-1, 1] → a PIL image."""
+    return Image.fromarray(((pixels + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy())
+
+
+def measure(animator: Animator, regressor: Regressor, motion: str, faces: list[Image.Image], frames: int = 30) -> Movement:
+    """Play a motion (the renderer's word) at strength 1 on aligned faces and read the frames."""
+    own = MOTIONS.index(motion)
+    steadiness, change = [], []
+    for face in faces:
+        clip = animator.animate(face, PUBLISHED_NAMES[motion], frames=frames, aligned=True)
+        degrees = read(regressor, list(clip))
+        steadiness.append(spearman(degrees[:, own]))
+        change.append(degrees[-1] - degrees[0])
+    moved = np.stack(change)
+    leak = {name: float(np.abs(moved[:, i]).mean()) for i, name in enumerate(MOTIONS) if i != own}
+    return Movement(steadiness, float(moved[:, own].mean()), leak)
+
+
+@torch.inference_mode()
+def read(regressor: Regressor, frames: list[np.ndarray]) -> np.ndarray:
+    """uint8 frames [n][H, W, 3] → degrees [n, 5]."""
+    batch = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return regressor(batch).numpy()
+
+
+def spearman(values: np.ndarray) -> float:
+    """Rank correlation of a series [n] with time."""
+    ranks = np.argsort(np.argsort(values)).astype(np.float64)
+    return float(np.corrcoef(ranks, np.arange(len(values)))[0, 1])

@@ -1,0 +1,143 @@
+"""What every training run of the avatar shares: equal workers with averaged gradients, a moving average, checkpoints, a progress line."""
+
+import copy
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+SAVE_EVERY_S, REPORT_EVERY_S = 60.0, 15.0
+
+
+@dataclass
+class Progress:
+    """Where a run stands."""
+
+    images: int
+    total: int
+
+    @property
+    def done(self) -> float:
+        return self.images / self.total
+
+    def cosine(self, warm_up: float = 0.01, floor: float = 0.02) -> float:
+        """Share of the peak learning rate: a linear warm-up, then half a cosine down to ``floor``."""
+        fall = 0.5 * (1 + math.cos(math.pi * min(1.0, self.done)))
+        return min(1.0, self.done / warm_up + 0.05) * (floor + (1 - floor) * fall)
+
+
+Learn = Callable[[Progress, torch.Generator], tuple[Tensor, int]]
+"""One step's loss (a scalar with its graph) on this worker, and how many images it saw."""
+
+
+class Trainer:
+    """One worker of a run that ``world`` equal workers share.
+
+    Everything is kept in ``run/<name>.pt``; a run started again goes on from there. ``average`` follows the model with a half-life of
+    ``half_life`` images and is what ships.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: nn.Module,
+        run: Path,
+        rank: int,
+        world: int,
+        *,
+        total: int,
+        seed: int,
+        learning_rate: float,
+        betas: tuple[float, float] = (0.9, 0.99),
+        half_life: int = 6_000,
+    ) -> None:
+        self.checkpoint = run / f"{name}.pt"
+        self.rank, self.world, self.seed = rank, world, seed
+        self.model, self.average = model, copy.deepcopy(model).eval().requires_grad_(False)
+        self.learning_rate, self.half_life = learning_rate, half_life
+        self.optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], learning_rate, betas)
+        self.progress = Progress(0, total)
+        if world > 1:
+            meeting = (run / "rendezvous").resolve()
+            dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
+        if self.checkpoint.exists():
+            self._restore()
+
+    def fit(self, learn: Learn) -> None:
+        """Run steps until all images are seen; rank 0 reports and saves."""
+        rng = torch.Generator().manual_seed(self.seed * 7919 + self.rank + self.progress.images)
+        losses: deque[float] = deque(maxlen=100)
+        started = reported = saved = time.monotonic()
+        first = self.progress.images
+        while self.progress.done < 1:
+            count, loss = self._step(learn, rng)
+            self.progress.images += count * self.world
+            losses.append(loss)
+            now = time.monotonic()
+            if self.rank == 0 and now - reported > REPORT_EVERY_S:
+                reported = now
+                self._report(sum(losses) / len(losses), (self.progress.images - first) / (now - started))
+            if self.rank == 0 and now - saved > SAVE_EVERY_S:
+                saved = now
+                self._save()
+        if self.rank == 0:
+            self._save()
+
+    def _step(self, learn: Learn, rng: torch.Generator) -> tuple[int, float]:
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.learning_rate * self.progress.cosine()
+        self.optimiser.zero_grad(set_to_none=False)
+        loss, count = learn(self.progress, rng)
+        loss.backward()
+        self._average_gradients()
+        self.optimiser.step()
+        self._follow(0.5 ** (count * self.world / self.half_life))
+        return count, loss.item()
+
+    def _average_gradients(self) -> None:
+        if self.world == 1:
+            return
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        flat = torch.cat([g.flatten() for g in gradients])
+        dist.all_reduce(flat)
+        flat /= self.world
+        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    @torch.no_grad()
+    def _follow(self, keep: float) -> None:
+        for slow, fast in zip(self.average.parameters(), self.model.parameters(), strict=True):
+            slow.lerp_(fast, 1 - keep)
+        for slow, fast in zip(self.average.buffers(), self.model.buffers(), strict=True):
+            slow.copy_(fast)
+
+    def _report(self, loss: float, rate: float) -> None:
+        left = (self.progress.total - self.progress.images) / rate / 60
+        print(
+            f"{self.progress.images:>8} of {self.progress.total} images  loss {loss:.4f}  {rate:.0f}/s  {left:.0f} min left",
+            flush=True,
+        )
+
+    def _save(self) -> None:
+        partial = self.checkpoint.with_suffix(".part")
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "images": self.progress.images,
+        }
+        torch.save(state, partial)
+        partial.rename(self.checkpoint)
+
+    def _restore(self) -> None:
+        saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        self.model.load_state_dict(saved["model"])
+        self.average.load_state_dict(saved["average"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.progress.images = saved["images"]
