@@ -1,4 +1,7 @@
-"""What happens to a picture before a network sees it, so that photographs find their way too: light, colour, blur, noise, framing."""
+"""Disturbances of the training pictures, so that photographs find their way too.
+
+They change framing, light, colour, sharpness and noise; all randomness comes from the given generator.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +9,7 @@ from torch import Tensor
 
 
 def augment(images: Tensor, rng: torch.Generator, keep: float = 0.4) -> Tensor:
-    """Disturb images [B, 3, S, S] in [-1, 1]; a share ``keep`` of them stays as it is."""
+    """Disturb images [B, 3, S, S] in [-1, 1]; on average a share ``keep`` of them stays as it is."""
     changed = _noise(_blur(_colour(_frame(images, rng), rng), rng), rng).clamp(-1, 1)
     untouched = _chance(len(images), keep, rng).to(images.device)
     return torch.where(untouched[:, None, None, None], images, changed)
@@ -26,15 +29,19 @@ def _frame(images: Tensor, rng: torch.Generator) -> Tensor:
     zoom, turn = _uniform((count,), 0.95, 1.05, rng, images), _uniform((count,), -0.05, 0.05, rng, images)
     shift = _uniform((count, 2), -0.06, 0.06, rng, images)
     cos, sin = zoom * turn.cos(), zoom * turn.sin()
-    theta = torch.stack([torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)], 1)
+    theta = torch.stack(
+        [torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)], 1
+    )
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 def _colour(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Brightness, contrast, white balance; one picture in ten turns gray."""
+    """Change brightness, contrast and white balance; one picture in ten turns grey."""
     count = len(images)
-    gain = _uniform((count, 1, 1, 1), 0.8, 1.2, rng, images) * _uniform((count, 3, 1, 1), 0.93, 1.07, rng, images)
+    gain = _uniform((count, 1, 1, 1), 0.8, 1.2, rng, images) * _uniform(
+        (count, 3, 1, 1), 0.93, 1.07, rng, images
+    )
     lift = _uniform((count, 1, 1, 1), -0.15, 0.15, rng, images)
     gray = images.mean(dim=1, keepdim=True).expand_as(images)
     images = torch.where(_chance(count, 0.1, rng).to(images.device)[:, None, None, None], gray, images)

@@ -25,7 +25,7 @@ def at_rest(z: Tensor) -> Factors:
 
 
 def model_person() -> Factors:
-    """The one person who performs all motions: halfway between a sampled one and the middle of every trait."""
+    """The one person who performs all motions: halfway from a sampled one to the middle of every trait."""
     person = at_rest(sample_z(1, torch.Generator().manual_seed(IDENTITY_SEED)))
     middle = at_rest(torch.zeros(1, Z_DIM))
     mixed = {name: (value + middle[name]) / 2 for name, value in person.items()}
@@ -42,7 +42,7 @@ def collect(inverter: Inverter, motion: str) -> Anchors:
     degrees = torch.linspace(0, 1, DEGREES)
     with torch.inference_mode():
         codes = inverter.invert(clip(model_person(), motion, degrees))
-    provenance = {
+    provenance: dict[str, str | int | float] = {
         "source": "frames of the avatar renderer's own clip, inverted by the bundle's e4e",
         "motion": motion,
         "identity": f"avatar.collect.model_person, seed {IDENTITY_SEED}",

@@ -1,7 +1,9 @@
-"""The data set: rendered heads with the codes they were drawn from, in shards that can be made in any order and resumed.
+"""The data set: rendered heads with the codes they were drawn from.
 
-Heads come in pairs. Three pairs in four show one person twice, differing in a single factor; the others are two strangers. Pairs are what
-teaches a network an expression: their difference is the expression and nothing else.
+It is kept in shards, which can be made in any order; an interrupted run goes on where it stopped. Heads come
+in pairs. Three pairs in four show one person twice, differing in a single factor; the others are two
+strangers. Pairs are what teaches a network an expression: their difference is the expression and nothing
+else.
 """
 
 import argparse
@@ -13,7 +15,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from avatar import workers
-from avatar.factors import FACTORS, INDEX, MOTIONS, factors_from_z, fill_to_norm, sample_motion_z, sample_training_z
+from avatar.factors import (
+    FACTORS,
+    INDEX,
+    MOTIONS,
+    factors_from_z,
+    fill_to_norm,
+    sample_motion_z,
+    sample_training_z,
+)
 from avatar.render import render
 
 SIZE, SHARD, BATCH = 128, 128, 8
@@ -24,8 +34,8 @@ STRANGERS = -1
 class Heads:
     """Rendered heads in pairs: 2i and 2i + 1 belong together.
 
-    images: uint8 [N, 3, SIZE, SIZE]; z: float32 [N, Z_DIM], of length √Z_DIM; differs: int64 [N / 2], the index of the factor in which
-    a pair differs, or STRANGERS.
+    images: uint8 [N, 3, SIZE, SIZE]; z: float32 [N, Z_DIM], of length √Z_DIM; differs: int64 [N / 2], the
+    index of the factor in which a pair differs, or STRANGERS.
     """
 
     images: Tensor
@@ -36,12 +46,20 @@ class Heads:
         return len(self.z)
 
 
-def load(folder: Path, rank: int = 0, world: int = 1, *, held_out: int = 4, validation: bool = False) -> Heads:
-    """Read every ``world``-th shard from the ``rank``-th on, or the last ``held_out`` shards, which training never sees."""
+def load(
+    folder: Path, rank: int = 0, world: int = 1, *, held_out: int = 4, validation: bool = False
+) -> Heads:
+    """Read a worker's share of the training shards, or the shards held out for validation.
+
+    A worker gets every ``world``-th shard from the ``rank``-th on. The last ``held_out`` shards are for
+    validation, and training never sees them. Raises FileNotFoundError where there are no shards to read.
+    """
     shards = sorted(folder.glob("heads-*.safetensors"))
     chosen = shards[-held_out:] if validation else shards[:-held_out][rank::world]
     if not chosen:
-        raise FileNotFoundError(f"No shards of heads in {folder}; make them with: python -m avatar.dataset {folder}")
+        raise FileNotFoundError(
+            f"No shards of heads in {folder}; make them with: python -m avatar.dataset {folder}"
+        )
     parts = [load_file(shard) for shard in chosen]
     return Heads(*(torch.cat([part[key] for part in parts]) for key in ("images", "z", "differs")))
 
@@ -62,7 +80,8 @@ def draw(generator: torch.Generator, pairs: int = SHARD // 2) -> tuple[Tensor, T
         value = second[i, index].clone()
         second[i] = first[i]
         name = FACTORS[index].name
-        if name in MOTIONS and name != "yaw" and min(value, second[i, index]) > 0:  # from rest, where a motion starts
+        # One of the two is at rest, where a motion starts.
+        if name in MOTIONS and name != "yaw" and min(value, second[i, index]) > 0:
             value = -sample_motion_z("yaw", 1, generator)[0].abs()
         second[i, index] = value
         differs[i] = index

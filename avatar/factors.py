@@ -1,9 +1,10 @@
 """The factors of a head, and the code z that carries them.
 
-A head of the avatar world is a vector of named factors: who it is (skull, features, skin, hair), how it is lit, and what it does
-(five motions and four free movements). The first ``len(FACTORS)`` entries of a latent code z of StyleGAN2 carry one factor each;
-the remaining entries carry nothing. Factors are read from z after PixelNorm, as the mapping network sees it, so a code and its head
-agree exactly and a Gaussian z samples a new person.
+A head of the avatar world is a vector of named factors: who it is (skull, features, skin, hair), how it is
+lit, and what it does (five motions and four free movements). The first ``len(FACTORS)`` entries of a latent
+code z of StyleGAN2 carry one factor each; the remaining entries carry nothing. Factors are read from z after
+PixelNorm, as the mapping network sees it, so a code and its head agree exactly and a Gaussian z samples a new
+person.
 """
 
 import math
@@ -22,8 +23,8 @@ Kind = Literal["trait", "degree", "signed"]
 class Factor:
     """One property of a head.
 
-    A ``trait`` is uniform in [low, high] for Gaussian z; a ``degree`` is 0 for half of all z and rises to 1 at two standard
-    deviations; a ``signed`` degree runs from -1 to 1 over ±2 standard deviations.
+    A ``trait`` is uniform in [low, high] for Gaussian z; a ``degree`` is 0 for half of all z and rises to 1
+    at two standard deviations; a ``signed`` degree runs from -1 to 1 over ±2 standard deviations.
     """
 
     name: str
@@ -128,8 +129,8 @@ def sample_z(count: int, generator: torch.Generator) -> Tensor:
 def sample_training_z(count: int, generator: torch.Generator) -> Tensor:
     """Codes [count, Z_DIM] whose motions favour the extremes, normalised to length √Z_DIM.
 
-    Identities are Gaussian; degrees follow Beta(0.4, 0.4), half of them kept at rest, so that a network sees neutral faces and full
-    motions often enough to learn the difference between them.
+    Identities are Gaussian. Degrees are drawn by ``sample_motion_z``, which favours neutral faces and full
+    motions, so that a network sees both often enough to learn the difference between them.
     """
     z = torch.randn(count, Z_DIM, generator=generator)
     for name in (*MOTIONS, "mouth_open"):
@@ -138,7 +139,11 @@ def sample_training_z(count: int, generator: torch.Generator) -> Tensor:
 
 
 def sample_motion_z(name: str, count: int, generator: torch.Generator) -> Tensor:
-    """Entries [count] of z for one motion: at rest with probability 0.45, otherwise drawn from Beta(0.4, 0.4)."""
+    """Entries [count] of z for one motion.
+
+    The degree is at rest with probability 0.45 and otherwise follows Beta(0.4, 0.4). Yaw has no such rest: it
+    follows Beta(0.4, 0.4) from one side to the other.
+    """
     degree = _beta(0.4, count, generator)
     if name == "yaw":
         return 2 * (2 * degree - 1)
@@ -152,7 +157,10 @@ def degree_to_z(degree: float | Tensor) -> float | Tensor:
 
 
 def fill_to_norm(z: Tensor) -> Tensor:
-    """Scale the entries that carry nothing so that every code [B, Z_DIM] has length √Z_DIM and PixelNorm leaves it alone."""
+    """Scale the entries that carry nothing so that every code [B, Z_DIM] has length √Z_DIM.
+
+    PixelNorm then leaves the code, and with it the factors, alone.
+    """
     carried, rest = z[:, : len(FACTORS)], z[:, len(FACTORS) :]
     room = (Z_DIM - carried.square().sum(dim=1, keepdim=True)).clamp(min=1.0)
     return torch.cat([carried, rest * (room / rest.square().sum(dim=1, keepdim=True)).sqrt()], dim=1)

@@ -1,7 +1,7 @@
 """The shape of a head: one signed-distance function per material, from the factors.
 
-Coordinates: x to the picture's right, y up, z towards the camera, the origin in the middle of the skull, chin near y = -1.
-Paired features are built once, in |x|.
+Coordinates: x to the picture's right, y up, z towards the camera, the origin in the middle of the skull, the
+chin near y = -1. Paired features are built once, in |x|.
 """
 
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ def brow_line(f: Factors, ax: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def lid_angles(f: Factors) -> tuple[Tensor, Tensor]:
-    """Tangent of the elevation of the upper and (downwards) of the lower lid's edge."""
+    """Tangents of the elevation of the upper lid's edge and, counted downwards, of the lower one's."""
     lower = 0.46 - 0.26 * f["smile"] - 0.12 * f["anger"]
     upper = f["eye_openness"] - 0.16 * f["anger"] - 0.06 * f["smile"] - 0.07 * f["age"] + 0.10 * f["gaze_y"]
     return upper + (-lower - 0.10 - upper) * f["eyes_closed"], lower
@@ -112,7 +112,9 @@ def _scalp(f: Factors, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
     """Cranium and face, without features: what the hair grows on."""
     w, h = f["skull_width"], f["skull_height"]
     cranium = ellipsoid(ax, y - 0.30, z + 0.10, 0.70 * w, 0.72 * h, 0.80)
-    face = ellipsoid(ax, y + 0.16 * f["face_length"], z - 0.16, 0.54 * f["face_width"], 0.70 * f["face_length"], 0.56)
+    face = ellipsoid(
+        ax, y + 0.16 * f["face_length"], z - 0.16, 0.54 * f["face_width"], 0.70 * f["face_length"], 0.56
+    )
     return smooth_min(cranium, face, 0.22)
 
 
@@ -123,7 +125,9 @@ def _features(f: Factors, scalp: Tensor, ax: Tensor, y: Tensor, z: Tensor) -> Te
     jaw = ellipsoid(ax, y + 0.58 * length_ + down, z - 0.20, 0.44 * f["jaw_width"] * width, 0.34, 0.42)
     skin = smooth_min(scalp, jaw, 0.18)
     chin_z = 0.56 + 0.04 * f["chin"] + 0.02 * anger
-    chin = ellipsoid(ax, y + 0.82 * length_ + down - 0.02 * anger, z - chin_z, 0.155, 0.12 + 0.02 * f["chin"], 0.13)
+    chin = ellipsoid(
+        ax, y + 0.82 * length_ + down - 0.02 * anger, z - chin_z, 0.155, 0.12 + 0.02 * f["chin"], 0.13
+    )
     skin = smooth_min(skin, chin, 0.14)
     cheek_x = 0.345 * width + 0.02 * smile
     cheek_y = -0.24 + 0.085 * smile - 0.07 * age
@@ -142,7 +146,9 @@ def _features(f: Factors, scalp: Tensor, ax: Tensor, y: Tensor, z: Tensor) -> Te
     skin = smooth_min(skin, _nose(f, ax, y, z), 0.065)
     ear_x, ear_y = ax - 0.66 * f["skull_width"], y + 0.03
     ear_size = f["ear_size"] * (1 + 0.12 * age)
-    ear = ellipsoid(ear_x - 0.25 * (z + 0.1), ear_y - 0.1 * (z + 0.1), z + 0.12, 0.055, 0.20 * ear_size, 0.12 * ear_size)
+    ear = ellipsoid(
+        ear_x - 0.25 * (z + 0.1), ear_y - 0.1 * (z + 0.1), z + 0.12, 0.055, 0.20 * ear_size, 0.12 * ear_size
+    )
     return smooth_min(skin, ear, 0.05)
 
 
@@ -151,9 +157,13 @@ def _nose(f: Factors, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
     bottom = -0.21 - 0.04 * f["nose_length"] + 0.02 * f["anger"] - 0.015 * f["age"]
     reach = 0.84 + 0.045 * depth
     bridge = capsule(ax, y, z, (0.0, 0.16, 0.655), (0.0, bottom + 0.03, reach), 0.062 * width, 0.075 * width)
-    ball = ellipsoid(ax, y - bottom - 0.01 - 0.015 * tip, z - reach - 0.015, 0.098 * width, 0.085, 0.088 + 0.012 * tip)
+    ball = ellipsoid(
+        ax, y - bottom - 0.01 - 0.015 * tip, z - reach - 0.015, 0.098 * width, 0.085, 0.088 + 0.012 * tip
+    )
     wing_x = 0.098 * width + 0.012 * f["smile"] + 0.014 * f["anger"]
-    wing = ellipsoid(ax - wing_x, y - bottom + 0.015 - 0.012 * f["smile"], z - reach + 0.105, 0.056 * width, 0.055, 0.075)
+    wing = ellipsoid(
+        ax - wing_x, y - bottom + 0.015 - 0.012 * f["smile"], z - reach + 0.105, 0.056 * width, 0.055, 0.075
+    )
     nose = smooth_min(smooth_min(bridge, ball, 0.06), wing, 0.035)
     nostril = ellipsoid(ax - 0.055 * width, y - bottom + 0.072, z - reach + 0.035, 0.026, 0.022, 0.042)
     return smooth_max(nose, -nostril, 0.02)
@@ -170,7 +180,10 @@ def _eyes(f: Factors, ax: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]
 
 
 def lid_edges(f: Factors, ey: Tensor, ez: Tensor) -> tuple[Tensor, Tensor]:
-    """Signed height above the upper lid's edge, and below the lower one's: planes hinged in front of the eye's centre."""
+    """Signed height above the upper lid's edge, and signed depth below the lower one's.
+
+    Both edges are planes, hinged in front of the eye's centre.
+    """
     upper, lower = lid_angles(f)
     hinge = 0.30 * EYE_RADIUS
     up = (ey - (ez - hinge) * upper) * (1 + upper.square()).rsqrt()
@@ -179,7 +192,11 @@ def lid_edges(f: Factors, ey: Tensor, ez: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mouth_lines(f: Factors, ax: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Heights of the lower edge of the upper lip and the upper edge of the lower lip at |x|, and |x| over the mouth's half width."""
+    """Where the lips meet, or part, at |x|.
+
+    Returns the height of the upper lip's lower edge, the height of the lower lip's upper edge, and |x| as a
+    share of the mouth's half width.
+    """
     smile, anger = f["smile"], f["anger"]
     half = f["mouth_width"] * (1 + 0.36 * smile - 0.08 * anger - 0.10 * f["mouth_open"])
     s = ax / half
@@ -232,7 +249,11 @@ def wrinkles(f: Factors, ax: Tensor, y: Tensor) -> Tensor:
     forehead = bump(y - 0.44, 0.026) + bump(y - 0.53, 0.026) + bump(y - 0.62, 0.026)
     forehead = forehead * bump(ax, 0.42)
     ex, ey = ax - f["eye_distance"] - 0.20, y - EYE_Y
-    feet = bump(ey - 0.35 * ex, 0.016) + bump(ey - 0.06 + 0.0 * ex - 0.75 * ex, 0.016) + bump(ey + 0.05 + 0.15 * ex, 0.016)
+    feet = (
+        bump(ey - 0.35 * ex, 0.016)
+        + bump(ey - 0.06 + 0.0 * ex - 0.75 * ex, 0.016)
+        + bump(ey + 0.05 + 0.15 * ex, 0.016)
+    )
     feet = feet * bump(ex - 0.05, 0.10)
     arc = length((ax - f["eye_distance"]) * 0.8, y - EYE_Y + 0.02) - 0.205
     bag = bump(arc, 0.026) * smoothstep(-0.02, -0.12, y - EYE_Y) * bump(ax - f["eye_distance"], 0.2)
@@ -256,7 +277,9 @@ def beard_mask(f: Factors, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
     upper, lower, s = mouth_lines(f, ax)
     below = smoothstep(-0.28, -0.44, y + 0.35 * (ax - 0.2).clamp(min=0) - 0.9 * (ax - 0.33).clamp(min=0))
     room = (1.2 - s.square()).clamp(min=0.0).sqrt()
-    lips = smoothstep(0.030, 0.010, y - upper - 0.045 * room) * smoothstep(0.030, 0.010, lower - y - 0.060 * room)
+    lips = smoothstep(0.030, 0.010, y - upper - 0.045 * room) * smoothstep(
+        0.030, 0.010, lower - y - 0.060 * room
+    )
     lips = lips * smoothstep(1.12, 1.0, s)
     return below * (1 - lips) * smoothstep(-0.05, 0.15, z)
 

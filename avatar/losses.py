@@ -1,4 +1,4 @@
-"""What makes a generator spend itself on expressions instead of on hair and backdrop: see ``GeneratorLoss``."""
+"""What makes a generator spend itself on expressions rather than on hair and backdrop."""
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +11,10 @@ SCALES = 3
 
 
 def attention(z: Tensor, size: int) -> Tensor:
-    """Weights [B, 1, size, size], 1 … 11, raised where expressions happen: eyes, brows, mouth, and a little over the whole face.
+    """Weights [B, 1, size, size], from 1 to 11, raised where expressions happen.
 
-    The places are the renderer's own, so they follow the head when it turns.
+    That is at the eyes, the brows and the mouth, and a little over the whole face. The places are the
+    renderer's own, so they follow the head when it turns.
     """
     f = factors_from_z(z)
     cx, cy, half = crop_frame(f)
@@ -37,18 +38,25 @@ def attention(z: Tensor, size: int) -> Tensor:
 
 
 class GeneratorLoss:
-    """Weighted L1 at three scales, on colours and on gradients, and a relative loss on what a pair differs in.
+    """Weighted L1 on colours and gradients at three scales, and a relative loss on what a pair differs in.
 
-    L1 alone lets a small generator ignore a smile, which is few pixels. Gradients at three scales make lines count; the attention map makes
-    the face count; the pair term, |Δy − Δx| over the pixels where the pair differs relative to |Δx| there, makes a change of one factor
-    count as much as a whole face, however small it is.
+    L1 alone lets a small generator ignore a smile, which is only a few pixels. Gradients at three scales make
+    lines count; the attention map makes the face count; the pair term, |Δy − Δx| over the pixels where the
+    pair differs relative to |Δx| there, makes a change of one factor count as much as a whole face, however
+    small it is.
     """
 
     def __init__(self, pair_weight: float = 0.25, gradient_weight: float = 1.0) -> None:
         self.pair_weight, self.gradient_weight = pair_weight, gradient_weight
 
     def __call__(self, made: Tensor, true: Tensor, weight: Tensor) -> Tensor:
-        """made, true [2P, 3, S, S] in [-1, 1], consecutive images a pair; weight [2P, 1, S, S]. Returns a scalar."""
+        """The loss, a scalar.
+
+        Args:
+            made: the generator's pictures [2P, 3, S, S] in [-1, 1]; 2i and 2i + 1 are a pair.
+            true: the renders, in the same shape and order.
+            weight: the attention map [2P, 1, S, S].
+        """
         return self.picture(made, true, weight) + self.pair_weight * self.pair(made, true)
 
     def picture(self, made: Tensor, true: Tensor, weight: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""How far a played motion moves its own factor and the others, on people who were never anchors; read off the frames by the regressor."""
+"""How far a played motion moves its own factor, and how far the others.
+
+It is measured on people who were never anchors, and read off the frames by the regressor.
+"""
 
 from dataclasses import dataclass
 
@@ -20,8 +23,8 @@ STRANGERS_SEED = 777
 class Movement:
     """What one motion at strength 1 does to some faces.
 
-    steadiness: Spearman correlation of its own factor with the frame number, a face each; own: mean movement of its own factor;
-    leak: mean absolute movement of the other factors, by name.
+    steadiness: Spearman correlation of its own factor with the frame number, one for each face; own: mean
+    movement of its own factor; leak: mean absolute movement of the other factors, by name.
     """
 
     steadiness: list[float]
@@ -29,7 +32,7 @@ class Movement:
     leak: dict[str, float]
 
     def steady(self, bound: float = 0.95) -> int:
-        """On how many faces the factor goes with time."""
+        """On how many faces the factor goes with time: a correlation above ``bound``."""
         return sum(s > bound for s in self.steadiness)
 
 
@@ -45,7 +48,9 @@ def to_picture(pixels: Tensor) -> Image.Image:
     return Image.fromarray(((pixels + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy())
 
 
-def measure(animator: Animator, regressor: Regressor, motion: str, faces: list[Image.Image], frames: int = 30) -> Movement:
+def measure(
+    animator: Animator, regressor: Regressor, motion: str, faces: list[Image.Image], frames: int = 30
+) -> Movement:
     """Play a motion (the renderer's word) at strength 1 on aligned faces and read the frames."""
     own = MOTIONS.index(motion)
     steadiness, change = [], []

@@ -1,4 +1,4 @@
-"""Make the embedded bundle from a finished run: nets, yardstick, anchors, figures, and the face of the demo."""
+"""Make the embedded bundle from a finished run: networks, anchors, figures, and the face of the demo."""
 
 import argparse
 import shutil
@@ -30,17 +30,20 @@ def publish(data: Path, run: Path) -> None:
     inverter = load_inverter(run / "inverter.safetensors")
     regressor = load_regressor(run / "regressor.safetensors")
     heads = dataset.load(data, validation=True)
+    count = len(dataset.load(data)) + len(heads)
+    images = {name: seen(run / f"{name}.pt") for name in ("generator", "encoder", "regressor")}
+    shape = f"{generator.resolution}², W of {generator.style_dim}"
     about: dict[str, Any] = {
         "architecture": {
-            "generator": f"StyleGAN2, {generator.resolution}², W of {generator.style_dim}, {parameters(generator)} parameters",
+            "generator": f"StyleGAN2, {shape}, {parameters(generator)} parameters",
             "inverter": f"e4e on {inverter.input_size}², {parameters(inverter)} parameters",
             "regressor": f"five motions off a face, {parameters(regressor)} parameters",
         },
         "training": {
-            "data": f"{len(dataset.load(data)) + len(heads)} heads rendered by avatar/, {dataset.SIZE}², in pairs; {len(heads)} held out",
-            "generator": f"distilled from the renders, {seen(run / 'generator.pt')} images (avatar.train_generator)",
-            "inverter": f"{seen(run / 'encoder.pt')} renders and generated pictures (avatar.train_encoder)",
-            "regressor": f"{seen(run / 'regressor.pt')} renders (avatar.regressor)",
+            "data": f"{count} heads rendered by avatar/, {dataset.SIZE}², in pairs; {len(heads)} held out",
+            "generator": f"distilled from the renders, {images['generator']} images (avatar.train_generator)",
+            "inverter": f"{images['encoder']} renders and generated pictures (avatar.train_encoder)",
+            "regressor": f"{images['regressor']} renders (avatar.regressor)",
         },
         "licence": "MIT; made by this repository from nothing else",
     }
@@ -49,14 +52,18 @@ def publish(data: Path, run: Path) -> None:
         "inverter": reconstructed(generator, inverter, heads),
         "regressor_mean_error": {name: round(value, 4) for name, value in errors(regressor, heads).items()},
     }
-    save_bundle(WEIGHTS, name="avatar", generator=generator, inverter=inverter, about=about | {"figures": figures})
+    save_bundle(
+        WEIGHTS, name="avatar", generator=generator, inverter=inverter, about=about | {"figures": figures}
+    )
     shutil.copyfile(run / "regressor.safetensors", WEIGHTS / "regressor.safetensors")
     ANCHORS.mkdir(parents=True, exist_ok=True)
     for motion, name in PUBLISHED_NAMES.items():
         collect(inverter, motion).save(ANCHORS / f"{name}.safetensors")
         print(f"collected {name}", flush=True)
     figures["motions"] = played(MEASURED_FACES)
-    save_bundle(WEIGHTS, name="avatar", generator=generator, inverter=inverter, about=about | {"figures": figures})
+    save_bundle(
+        WEIGHTS, name="avatar", generator=generator, inverter=inverter, about=about | {"figures": figures}
+    )
     to_picture(demo_face()).save(DEMO_FACE, quality=92)
 
 
@@ -84,7 +91,7 @@ def distilled(generator: Generator, heads: dataset.Heads) -> dict[str, float]:
 
 @torch.inference_mode()
 def reconstructed(generator: Generator, inverter: Inverter, heads: dataset.Heads) -> dict[str, float]:
-    """PSNR of inversion and synthesis against renders that neither net saw."""
+    """PSNR of inversion and synthesis against renders that neither network saw."""
     parts = (images.float() / 127.5 - 1 for images in heads.images.split(32))
     made = torch.cat([generator.synthesize(inverter.invert(part), noise=None) for part in parts])
     return {"psnr_db": psnr(made, heads.images)}
@@ -95,8 +102,13 @@ def w_plus(generator: Generator, z: torch.Tensor) -> torch.Tensor:
 
 
 def psnr(made: torch.Tensor, true: torch.Tensor) -> float:
-    """Mean over pictures, of 8-bit pixels."""
-    error = F.mse_loss(((made.clamp(-1, 1) + 1) * 127.5).round(), true.float(), reduction="none").mean(dim=(1, 2, 3))
+    """Peak signal-to-noise ratio in dB of 8-bit pixels, the mean over pictures [N, 3, S, S].
+
+    made is in [-1, 1], true in 0 … 255.
+    """
+    error = F.mse_loss(((made.clamp(-1, 1) + 1) * 127.5).round(), true.float(), reduction="none").mean(
+        dim=(1, 2, 3)
+    )
     return round((10 * torch.log10(255**2 / error)).mean().item(), 2)
 
 
@@ -118,7 +130,7 @@ def seen(checkpoint: Path) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Publish a finished run as the embedded avatar bundle.")
     parser.add_argument("data", type=Path, help="folder of shards made by avatar.dataset")
-    parser.add_argument("run", type=Path, help="folder of the trained nets")
+    parser.add_argument("run", type=Path, help="folder of the trained networks")
     args = parser.parse_args()
     publish(args.data, args.run)
 

@@ -1,4 +1,7 @@
-"""A small network that reads the motions off a picture: the yardstick of the laboratory, trained on renders and on nothing else."""
+"""A small network that reads the motions off a picture: the laboratory's yardstick.
+
+It is trained on renders and on nothing else.
+"""
 
 import argparse
 from pathlib import Path
@@ -29,10 +32,12 @@ class Regressor(nn.Module):
         self.layers = nn.ModuleList(
             nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in zip(widths, WIDTHS, strict=False)
         )
-        self.head = nn.Sequential(nn.Flatten(), nn.Linear(WIDTHS[-1] * 5 * 5, 64), nn.LeakyReLU(0.2), nn.Linear(64, len(MOTIONS)))
+        self.head = nn.Sequential(
+            nn.Flatten(), nn.Linear(WIDTHS[-1] * 5 * 5, 64), nn.LeakyReLU(0.2), nn.Linear(64, len(MOTIONS))
+        )
 
     def forward(self, images: Tensor) -> Tensor:
-        x = images[:, :, 32:112, 24:104]
+        x = images[:, :, 24:104, 24:104]
         for layer in self.layers:
             x = F.leaky_relu(layer(x), 0.2)
         return self.head(x)
@@ -56,7 +61,9 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
     heads = dataset.load(data, rank, world)
     torch.manual_seed(seed)
     model = Regressor()
-    trainer = Trainer("regressor", model, run, rank, world, total=total, seed=seed, learning_rate=LEARNING_RATE)
+    trainer = Trainer(
+        "regressor", model, run, rank, world, total=total, seed=seed, learning_rate=LEARNING_RATE
+    )
 
     def learn(progress: Progress, rng: torch.Generator) -> tuple[Tensor, int]:
         index = torch.randint(len(heads), (BATCH,), generator=rng)
@@ -78,7 +85,9 @@ def errors(model: Regressor, heads: dataset.Heads) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the regressor that measures motions; run again to resume.")
+    parser = argparse.ArgumentParser(
+        description="Train the regressor that measures motions; run again to resume."
+    )
     parser.add_argument("data", type=Path, help="folder of shards made by avatar.dataset")
     parser.add_argument("run", type=Path, help="folder for checkpoints and the result")
     parser.add_argument("--images", type=int, default=400_000)

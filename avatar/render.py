@@ -1,7 +1,8 @@
 """From factors to pictures: camera, ray marching and light.
 
-The picture is the FFHQ crop of the head, computed from the true positions of eyes and mouth as ``micromotion.align`` computes it from
-landmarks, at rest: an expression then moves the face and not the frame.
+The picture is the FFHQ crop of the head, computed from the true positions of eyes and mouth as
+``micromotion.align`` computes it from landmarks. The positions are those of a face at rest, so an expression
+moves the face and not the frame.
 """
 
 from collections.abc import Callable
@@ -20,13 +21,14 @@ NEAR, FAR = CAMERA_Z - 1.6, CAMERA_Z + 1.7
 COARSE, COARSE_STEPS, FINE_STEPS, SHADOW_STEPS = 4, 44, 20, 8
 GAMMA = 1 / 2.2
 
-
 Vector = tuple[Tensor, Tensor, Tensor]
 Field = Callable[[Factors, Tensor, Tensor, Tensor], Tensor]
 
 
 @torch.inference_mode()
-def render(f: Factors, size: int = 128, supersample: int = 2, *, compiled: bool = False, zoom: float = 1.0) -> Tensor:
+def render(
+    f: Factors, size: int = 128, supersample: int = 2, *, compiled: bool = False, zoom: float = 1.0
+) -> Tensor:
     """Render heads.
 
     Args:
@@ -68,7 +70,10 @@ def camera_rays(f: Factors, side: int, zoom: float) -> tuple[Vector, Tensor, Ten
 
 
 def _nearest_of_neighbours(depth: Tensor, side: int) -> Tensor:
-    """A safe starting depth for the fine rays: the smallest among the coarse ray and its neighbours, less a margin."""
+    """A safe starting depth for the fine rays.
+
+    It is the least depth of the coarse ray and its eight neighbours, less a margin.
+    """
     field_ = -torch.nn.functional.max_pool2d(-depth.view(-1, 1, side, side), 3, stride=1, padding=1)
     fine = field_.repeat_interleave(COARSE, dim=2).repeat_interleave(COARSE, dim=3)
     return (fine - 0.04).flatten(1)
@@ -102,7 +107,10 @@ def project(f: Factors, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor
 
 
 def landmarks(f: Factors) -> dict[str, tuple[Tensor, Tensor]]:
-    """Projected positions, in the image plane, of what aligns a face: both eyes and the corners of the resting mouth."""
+    """Positions in the image plane of what aligns a face: both eyes and the corners of the mouth at rest.
+
+    Returns name → (x, y), each [B, 1].
+    """
     eye_x, one = f["eye_distance"], torch.ones_like(f["yaw"])
     eye_z = EYE_Z + EYE_RADIUS * f["eye_size"]
     mouth_x, mouth_z = f["mouth_width"], 0.735 - 0.9 * f["mouth_width"].square()
@@ -115,7 +123,10 @@ def landmarks(f: Factors) -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def crop_frame(f: Factors) -> tuple[Tensor, Tensor, Tensor]:
-    """Centre and half side [B, 1] of the FFHQ crop in the image plane (Karras et al. 2019, without the roll)."""
+    """Centre x, centre y and half side, each [B, 1], of the FFHQ crop in the image plane.
+
+    After Karras et al. 2019, without the roll.
+    """
     p = landmarks(f)
     eye_x, eye_y = ((p["left_eye"][i] + p["right_eye"][i]) / 2 for i in (0, 1))
     mouth_x, mouth_height = ((p["left_mouth"][i] + p["right_mouth"][i]) / 2 for i in (0, 1))
@@ -126,7 +137,10 @@ def crop_frame(f: Factors) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def march(distance: Field, f: Factors, ray: Vector, depth: Tensor, steps: int) -> Tensor:
-    """Distance [B, N] along each ray to the surface (sphere tracing from ``depth``), near FAR where it meets nothing."""
+    """Distance [B, N] along each ray to the surface, by sphere tracing from ``depth``.
+
+    It is near FAR where a ray meets nothing.
+    """
     for _ in range(steps):
         step = distance(f, ray[0] * depth, ray[1] * depth, CAMERA_Z + ray[2] * depth)
         depth = (depth + 0.85 * step).clamp(max=FAR)
@@ -158,7 +172,7 @@ def shadow(distance: Field, f: Factors, at: Vector, normal: Vector) -> Tensor:
     start = [p + 0.02 * n for p, n in zip(at, normal, strict=True)]
     travelled, clear = torch.full_like(at[0], 0.05), torch.ones_like(at[0])
     for _ in range(SHADOW_STEPS):
-        d = distance(f, *(p + travelled * l for p, l in zip(start, light, strict=True)))
+        d = distance(f, *(p + travelled * s for p, s in zip(start, light, strict=True)))
         clear = torch.minimum(clear, 0.5 + 0.5 * 7.0 * d / travelled)
         travelled = travelled + d.clamp(0.04, 0.30)
     return smoothstep(0.0, 1.0, clear)

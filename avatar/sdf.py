@@ -1,7 +1,8 @@
-"""Signed-distance building blocks, on separate coordinate tensors so that a compiler can fuse them into one loop.
+"""Signed-distance building blocks.
 
-Formulas after Inigo Quilez, "Distance functions" and "Smooth minimum" (iquilezles.org). Every function takes and returns tensors that
-broadcast to [B, N] and measures in head units (a head is about two units high).
+Coordinates are separate tensors, so that a compiler can fuse the arithmetic into one loop. Every function
+takes and returns tensors that broadcast to [B, N], and measures in head units (a head is about two units
+high). Formulas after Inigo Quilez, "Distance functions" and "Smooth minimum" (iquilezles.org).
 """
 
 import torch
@@ -43,7 +44,13 @@ def ellipsoid(x: Tensor, y: Tensor, z: Tensor, rx: Scalar, ry: Scalar, rz: Scala
 
 
 def capsule(
-    x: Tensor, y: Tensor, z: Tensor, a: tuple[Scalar, Scalar, Scalar], b: tuple[Scalar, Scalar, Scalar], ra: Scalar, rb: Scalar
+    x: Tensor,
+    y: Tensor,
+    z: Tensor,
+    a: tuple[Scalar, Scalar, Scalar],
+    b: tuple[Scalar, Scalar, Scalar],
+    ra: Scalar,
+    rb: Scalar,
 ) -> Tensor:
     """A rounded stick from a to b whose radius runs from ra to rb."""
     px, py, pz = x - a[0], y - a[1], z - a[2]

@@ -1,4 +1,7 @@
-"""Colour and light: what each material looks like at the point where a ray meets the head. Colours are linear RGB, three tensors [B, N]."""
+"""Colour and light: what each material looks like at the point where a ray meets the head.
+
+Colours are linear RGB, three tensors [B, N].
+"""
 
 import torch
 from torch import Tensor
@@ -6,7 +9,6 @@ from torch import Tensor
 from avatar.factors import Factors
 from avatar.head import (
     EYE_RADIUS,
-    EYE_Y,
     Parts,
     beard_mask,
     brow_line,
@@ -24,9 +26,27 @@ from avatar.sdf import Scalar, bump, length, smoothstep
 Colour = tuple[Tensor, Tensor, Tensor]
 
 # sRGB stops along a factor from 0 to 1
-SKIN_STOPS = ((0.98, 0.83, 0.74), (0.93, 0.71, 0.57), (0.78, 0.53, 0.37), (0.54, 0.33, 0.21), (0.32, 0.19, 0.13))
-HAIR_STOPS = ((0.07, 0.06, 0.07), (0.17, 0.11, 0.08), (0.34, 0.21, 0.12), (0.58, 0.39, 0.20), (0.88, 0.72, 0.42))
-EYE_STOPS = ((0.25, 0.13, 0.06), (0.45, 0.28, 0.10), (0.35, 0.45, 0.20), (0.22, 0.48, 0.68), (0.55, 0.66, 0.74))
+SKIN_STOPS = (
+    (0.98, 0.83, 0.74),
+    (0.93, 0.71, 0.57),
+    (0.78, 0.53, 0.37),
+    (0.54, 0.33, 0.21),
+    (0.32, 0.19, 0.13),
+)
+HAIR_STOPS = (
+    (0.07, 0.06, 0.07),
+    (0.17, 0.11, 0.08),
+    (0.34, 0.21, 0.12),
+    (0.58, 0.39, 0.20),
+    (0.88, 0.72, 0.42),
+)
+EYE_STOPS = (
+    (0.25, 0.13, 0.06),
+    (0.45, 0.28, 0.10),
+    (0.35, 0.45, 0.20),
+    (0.22, 0.48, 0.68),
+    (0.55, 0.66, 0.74),
+)
 
 
 def mix(a: Colour, b: Colour, t: Scalar) -> Colour:
@@ -51,8 +71,10 @@ def gradient(stops: tuple[tuple[float, float, float], ...], t: Tensor) -> Colour
     """Piecewise linear colour along t in [0, 1]."""
     position = t * (len(stops) - 1)
     weights = [(1 - (position - i).abs()).clamp(min=0) for i in range(len(stops))]
-    red, green, blue = (sum(w * stop[c] ** 2.2 for w, stop in zip(weights, stops, strict=True)) for c in range(3))
-    return red, green, blue  # type: ignore[return-value]
+    red, green, blue = (
+        sum(w * stop[c] ** 2.2 for w, stop in zip(weights, stops, strict=True)) for c in range(3)
+    )
+    return red, green, blue
 
 
 def from_hue(hue: Tensor, saturation: Scalar, value: Tensor) -> Colour:
@@ -106,7 +128,9 @@ def _face_paint(f: Factors, ax: Tensor, hx: Tensor, y: Tensor, z: Tensor) -> Col
     rosy = 0.20 + 0.5 * f["blush"] + 0.25 * f["smile"]
     cheek = bump(length(ax - 0.36, (y + 0.20) * 1.15), 0.30) * rosy
     nose = bump(length(ax, y + 0.20, z - 0.92), 0.20) * 0.35
-    colour = tinted(colour, 1 + 0.06 * cheek, 1 - 0.24 * (cheek + nose) * front, 1 - 0.22 * (cheek + nose) * front)
+    colour = tinted(
+        colour, 1 + 0.06 * cheek, 1 - 0.24 * (cheek + nose) * front, 1 - 0.22 * (cheek + nose) * front
+    )
     spots = torch.sin(61 * hx + 3 * y) * torch.sin(67 * y - 5 * hx) * torch.sin(31 * hx - 43 * y)
     spots = smoothstep(0.35, 0.75, spots) * bump(length(ax * 0.75, y + 0.08), 0.42) * front * f["freckles"]
     colour = times(colour, 1 - 0.35 * spots)
@@ -120,11 +144,15 @@ def _face_paint(f: Factors, ax: Tensor, hx: Tensor, y: Tensor, z: Tensor) -> Col
     brow = smoothstep(1.1, 0.55, (y - line).abs() / half.clamp(min=0.004) * hairs)
     brow = brow * smoothstep(-0.12, 0.02, along) * smoothstep(1.08, 0.95, along) * front
     hair = hair_colour(f)
-    colour = mix(colour, mix(times(hair, 0.7), constant(ax, 0.25, 0.18, 0.14), 0.25 * (1 - f["age"])), 0.9 * brow)
+    colour = mix(
+        colour, mix(times(hair, 0.7), constant(ax, 0.25, 0.18, 0.14), 0.25 * (1 - f["age"])), 0.9 * brow
+    )
     stubble = beard_mask(f, ax, y, z) * smoothstep(0.05, 0.5, f["beard"])
     grain = 0.88 + 0.12 * torch.sin(55 * hx + 8 * torch.sin(9 * y)) * torch.sin(31 * y)
     colour = mix(colour, times(hair, 0.85 * grain), 0.92 * stubble)
-    shaved = smoothstep(-0.02, 0.10, hair_height(f, hx, ax, y, z) + 0.62 * f["baldness"].square()) * f["baldness"]
+    shaved = (
+        smoothstep(-0.02, 0.10, hair_height(f, hx, ax, y, z) + 0.62 * f["baldness"].square()) * f["baldness"]
+    )
     return mix(colour, times(hair, 0.9), 0.25 * shaved)
 
 
@@ -135,12 +163,16 @@ def _mouth_paint(f: Factors, parts: Parts, skin: Colour, ax: Tensor, y: Tensor, 
     lip = tinted(base, 0.96 - 0.10 * red, 0.84 - 0.38 * red, 0.86 - 0.34 * red)
     on_lips = smoothstep(0.014, -0.004, parts.lips - parts.skin)
     colour = mix(skin, lip, on_lips)
-    seam = smoothstep(0.016, 0.004, torch.minimum((y - upper).abs(), (y - lower).abs())) * smoothstep(1.06, 0.9, s)
+    seam = smoothstep(0.016, 0.004, torch.minimum((y - upper).abs(), (y - lower).abs())) * smoothstep(
+        1.06, 0.9, s
+    )
     seam = seam * smoothstep(0.045, 0.01, upper - lower) * (mouth_depth(ax, z) > -0.2)
     colour = times(colour, 1 - 0.62 * seam)
     corner = bump(length((s - 1.0) * 0.25, y - upper), 0.05) * (mouth_depth(ax, z) > -0.2)
     colour = times(colour, 1 - 0.35 * corner)
-    inside = smoothstep(-0.035, -0.075, mouth_depth(ax, z)) * smoothstep(0.008, -0.008, torch.maximum(y - upper, lower - y))
+    inside = smoothstep(-0.035, -0.075, mouth_depth(ax, z)) * smoothstep(
+        0.008, -0.008, torch.maximum(y - upper, lower - y)
+    )
     inside = inside * smoothstep(1.05, 0.95, s) * (z > 0.3)
     tongue = bump(length(ax * 0.8, y - lower - 0.012), 0.11)
     cave = mix(constant(ax, 0.22, 0.07, 0.07), constant(ax, 0.68, 0.30, 0.30), 0.8 * tongue)
@@ -159,7 +191,11 @@ def _lid_paint(f: Factors, parts: Parts, skin: Colour, ax: Tensor, y: Tensor, z:
     skin = mix(skin, constant(ax, 0.10, 0.07, 0.06), 0.92 * lash)
     under = smoothstep(0.022, 0.006, low.abs()) * near * reach * smoothstep(0.05, 0.02, parts.lid)
     skin = mix(skin, constant(ax, 0.40, 0.22, 0.18), 0.28 * under * (1 - f["eyes_closed"]))
-    crease = bump(length(ex * 0.85, ey - 0.03, ez * 0.6) / radius - 1.13, 0.075) * smoothstep(0.02, 0.08, ey) * (z > 0.3)
+    crease = (
+        bump(length(ex * 0.85, ey - 0.03, ez * 0.6) / radius - 1.13, 0.075)
+        * smoothstep(0.02, 0.08, ey)
+        * (z > 0.3)
+    )
     return times(skin, 1 - 0.24 * crease * (1 - 0.55 * f["eyes_closed"]))
 
 
@@ -170,8 +206,14 @@ def _eye_paint(f: Factors, hx: Tensor, ax: Tensor, y: Tensor, z: Tensor) -> Colo
     look_x, look_y = 0.42 * f["gaze_x"] * side - 0.05, 0.26 * f["gaze_y"] + 0.03
     r = length(ex / radius - look_x, ey / radius - look_y)
     iris = gradient(EYE_STOPS, f["eye_colour"] * (1 - 0.8 * smoothstep(0.4, 0.7, f["skin_tone"])))
-    iris = times(iris, 0.75 + 0.6 * smoothstep(0.46, 0.20, r) * (0.6 - 0.8 * (ey / radius - look_y)).clamp(0.3, 1.3))
-    white = mix(constant(ax, 0.93, 0.92, 0.91), constant(ax, 0.86, 0.70, 0.66), bump(length(ex / radius).abs() - 1.0, 0.5) * 0.6)
+    iris = times(
+        iris, 0.75 + 0.6 * smoothstep(0.46, 0.20, r) * (0.6 - 0.8 * (ey / radius - look_y)).clamp(0.3, 1.3)
+    )
+    white = mix(
+        constant(ax, 0.93, 0.92, 0.91),
+        constant(ax, 0.86, 0.70, 0.66),
+        bump(length(ex / radius).abs() - 1.0, 0.5) * 0.6,
+    )
     colour = mix(white, iris, smoothstep(0.50, 0.46, r))
     colour = times(colour, 1 - 0.65 * bump(r - 0.47, 0.075))
     colour = mix(colour, constant(ax, 0.02, 0.02, 0.02), smoothstep(0.235, 0.195, r))
@@ -204,7 +246,10 @@ def lit(
     shadow: Tensor,
     y: Tensor,
 ) -> Colour:
-    """Light a surface: a wrapped key light with shadow, sky and bounce fill, a rim from behind and a highlight."""
+    """Light a surface.
+
+    It adds a wrapped key light with its shadow, fill from the sky and from below, a rim and a highlight.
+    """
     nx, ny, nz = normal
     lx, ly, lz = sunlight(f)
     facing = nx * lx + ny * ly + nz * lz
@@ -226,6 +271,11 @@ def lit(
 
 
 def background(f: Factors, u: Tensor, v: Tensor) -> Colour:
-    """A studio backdrop over picture coordinates u, v in [-1, 1]: one hue, lighter behind the head's shoulder."""
+    """A studio backdrop over picture coordinates u, v in [-1, 1].
+
+    It has one hue, and is lighter on the side away from the key light.
+    """
     glow = 1.12 - 0.34 * length(u + 0.5 * f["light_azimuth"].sin(), v - 0.1)
-    return from_hue(f["background_hue"], f["background_saturation"], (f["background_value"] * glow).clamp(0.02, 1.0))
+    return from_hue(
+        f["background_hue"], f["background_saturation"], (f["background_value"] * glow).clamp(0.02, 1.0)
+    )

@@ -1,7 +1,8 @@
 """Train the avatar's e4e: from a picture to the W+ code whose synthesis shows it.
 
-Pictures are renders, whose codes are known exactly, and the generator's own pictures of fresh codes. First the codes are learned (their
-distance to the true w, in the generator's own spread of w); then the synthesis of the code must show the picture as well.
+Pictures are renders, whose codes are known exactly, and the generator's own pictures of fresh codes. First
+the codes are learned (by their distance to the true w, in units of the generator's own spread of w); then the
+synthesis of the code must show the picture as well.
 """
 
 import argparse
@@ -32,7 +33,7 @@ CONFIG = EncoderConfig(
 )
 LEARNING_RATE, BATCH = 0.002, 16
 PICTURE_FROM, PICTURE_WEIGHT, PICTURES = 0.5, 1.0, 8
-"""The picture loss sets in after this share of the run, weighs this much, and looks at so many pictures of a batch."""
+"""When the picture loss sets in (a share of the run), its weight, and its pictures per batch."""
 
 
 def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -> None:
@@ -75,8 +76,13 @@ def w_spread(generator: Generator) -> Tensor:
 
 
 @torch.no_grad()
-def draw(heads: dataset.Heads, generator: Generator, rng: torch.Generator, count: int) -> tuple[Tensor, Tensor]:
-    """Pictures [count, 3, S, S] and their codes: three quarters renders, in pairs, the rest the generator's own."""
+def draw(
+    heads: dataset.Heads, generator: Generator, rng: torch.Generator, count: int
+) -> tuple[Tensor, Tensor]:
+    """Pictures [count, 3, S, S] in [-1, 1] and their codes [count, Z_DIM].
+
+    Three quarters are renders, in pairs; the rest are the generator's own.
+    """
     images, z = draw_pairs(heads, rng, count * 3 // 4)
     own = torch.where(torch.rand(count - len(z), 1, generator=rng) < 0.5, *_codes(count - len(z), rng))
     device = generator.latent_avg.device
@@ -93,8 +99,12 @@ def _codes(count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the avatar's e4e inverter; run again to resume.")
     parser.add_argument("data", type=Path, help="folder of shards made by avatar.dataset")
-    parser.add_argument("run", type=Path, help="folder that holds generator.safetensors; the result goes there too")
-    parser.add_argument("--images", type=int, default=400_000, help="images to train on in all (default 400,000)")
+    parser.add_argument(
+        "run", type=Path, help="folder that holds generator.safetensors; the result goes there too"
+    )
+    parser.add_argument(
+        "--images", type=int, default=400_000, help="images to train on in all (default 400,000)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=workers.default_workers())
     args = parser.parse_args()

@@ -1,14 +1,17 @@
 """Train the avatar's StyleGAN2 by distillation: from the code z of a head to its render.
 
-Why distillation and not adversarial training: the renderer is a function of known factors, so every code has ONE right picture, and a
-regression learns from each pixel of it. From scratch on a CPU an adversarial generator still shows ghosts after what here is a finished
-model. The price is softness in what small networks draw last (strands of hair, outlines); ``GeneratorLoss`` keeps the face crisp.
-Growing the resolution 16 → 32 → 64 → 128 buys much of the training at a fraction of its cost; synthesis stops early and returns the sum
-of the RGB skips so far, so no layers are faded in.
+Why distillation and not adversarial training: the renderer is a function of known factors, so every code has
+ONE right picture, and a regression learns from each pixel of it. Trained from scratch on a CPU, an
+adversarial generator still draws ghosts after as much time as finishes this one. The price is softness in
+what small networks draw last (strands of hair, outlines); ``GeneratorLoss`` keeps the face crisp.
+
+Growing the resolution 16 → 32 → 64 → 128 buys much of the training at a fraction of its cost. Synthesis stops
+early and returns the sum of the RGB skips so far, so no layers are faded in.
 """
 
 import argparse
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -38,13 +41,15 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     heads = dataset.load(data, rank, world)
     model = new_generator(seed).to(device)
-    trainer = Trainer("generator", model, run, rank, world, total=total, seed=seed, learning_rate=LEARNING_RATE)
+    trainer = Trainer(
+        "generator", model, run, rank, world, total=total, seed=seed, learning_rate=LEARNING_RATE
+    )
     loss_of, batch = GeneratorLoss(), BATCH if world > 1 else 4 * BATCH
 
     def learn(progress: Progress, rng: torch.Generator) -> tuple[Tensor, int]:
         images, z = (part.to(device) for part in draw_pairs(heads, rng, batch))
         size = resolution(progress)
-        weight = F.avg_pool2d(attention(z, CONFIG.resolution), CONFIG.resolution // size)
+        weight = attention(z, size)
         with torch.autocast(device.type, torch.bfloat16):
             w_plus = model.mapping(z)[:, None].expand(-1, model.num_styles, -1)
             made = model.synthesize(w_plus, noise=None, resolution=size)
@@ -60,7 +65,7 @@ def new_generator(seed: int) -> Generator:
     model = Generator(CONFIG, torch.Generator().manual_seed(seed))
     with torch.no_grad():
         for to_rgb in model.synthesis.to_rgbs:
-            to_rgb.weight *= 0.2
+            cast(Tensor, to_rgb.weight).mul_(0.2)
     return model
 
 
@@ -69,7 +74,10 @@ def resolution(progress: Progress) -> int:
 
 
 def draw_pairs(heads: dataset.Heads, rng: torch.Generator, count: int) -> tuple[Tensor, Tensor]:
-    """Images [count, 3, S, S] in [-1, 1] and codes [count, Z_DIM] of random pairs; what the codes do not carry is drawn afresh."""
+    """Images [count, 3, S, S] in [-1, 1] and codes [count, Z_DIM] of random pairs.
+
+    The entries of the codes that carry no factor are drawn afresh, the same for both heads of a pair.
+    """
     pairs = torch.randint(len(heads) // 2, (count // 2,), generator=rng)
     index = torch.stack([2 * pairs, 2 * pairs + 1], dim=1).flatten()
     fresh = sample_z(count // 2, rng).repeat_interleave(2, dim=0)
@@ -90,7 +98,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Distil the avatar's generator; run again to resume.")
     parser.add_argument("data", type=Path, help="folder of shards made by avatar.dataset")
     parser.add_argument("run", type=Path, help="folder for checkpoints and the result")
-    parser.add_argument("--images", type=int, default=800_000, help="images to train on in all (default 800,000)")
+    parser.add_argument(
+        "--images", type=int, default=800_000, help="images to train on in all (default 800,000)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=workers.default_workers())
     args = parser.parse_args()

@@ -1,4 +1,7 @@
-"""What every training run of the avatar shares: equal workers with averaged gradients, a moving average, checkpoints, a progress line."""
+"""What every training run of the avatar shares.
+
+That is: equal workers with averaged gradients, a moving average of the model, checkpoints, a progress line.
+"""
 
 import copy
 import math
@@ -39,8 +42,8 @@ Learn = Callable[[Progress, torch.Generator], tuple[Tensor, int]]
 class Trainer:
     """One worker of a run that ``world`` equal workers share.
 
-    Everything is kept in ``run/<name>.pt``; a run started again goes on from there. ``average`` follows the model with a half-life of
-    ``half_life`` images and is what ships.
+    Everything is kept in ``run/<name>.pt``; a run started again goes on from there. ``average`` follows the
+    model with a half-life of ``half_life`` images and is what ships.
     """
 
     def __init__(
@@ -61,7 +64,9 @@ class Trainer:
         self.rank, self.world, self.seed = rank, world, seed
         self.model, self.average = model, copy.deepcopy(model).eval().requires_grad_(False)
         self.learning_rate, self.half_life = learning_rate, half_life
-        self.optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], learning_rate, betas)
+        self.optimiser = torch.optim.Adam(
+            [p for p in model.parameters() if p.requires_grad], learning_rate, betas
+        )
         self.progress = Progress(0, total)
         if world > 1:
             meeting = (run / "rendezvous").resolve()
@@ -114,15 +119,14 @@ class Trainer:
     def _follow(self, keep: float) -> None:
         for slow, fast in zip(self.average.parameters(), self.model.parameters(), strict=True):
             slow.lerp_(fast, 1 - keep)
-        for slow, fast in zip(self.average.buffers(), self.model.buffers(), strict=True):
-            slow.copy_(fast)
+        for kept, current in zip(self.average.buffers(), self.model.buffers(), strict=True):
+            kept.copy_(current)
 
     def _report(self, loss: float, rate: float) -> None:
-        left = (self.progress.total - self.progress.images) / rate / 60
-        print(
-            f"{self.progress.images:>8} of {self.progress.total} images  loss {loss:.4f}  {rate:.0f}/s  {left:.0f} min left",
-            flush=True,
-        )
+        images, total = self.progress.images, self.progress.total
+        left = (total - images) / rate / 60
+        seen = f"{images:>8} of {total} images"
+        print(f"{seen}  loss {loss:.4f}  {rate:.0f}/s  {left:.0f} min left", flush=True)
 
     def _save(self) -> None:
         partial = self.checkpoint.with_suffix(".part")

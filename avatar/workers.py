@@ -1,4 +1,7 @@
-"""One process per core: for small tensors four processes of one thread do several times the work of one process of four threads."""
+"""One process per core.
+
+For small tensors, four processes of one thread each do several times the work of one process of four threads.
+"""
 
 import ctypes
 import os
@@ -19,11 +22,15 @@ def default_workers() -> int:
 
 
 def spawn(count: int, target: Callable[..., None], *args: Any) -> None:
-    """Run ``target(rank, *args)`` in ``count`` processes of one thread each; raises what the first failing one raised."""
+    """Run ``target(rank, *args)`` in ``count`` processes of one thread each.
+
+    A single one is the caller's own process. Raises torch.multiprocessing.ProcessRaisedException where one of
+    several raised.
+    """
     if count == 1:
         _enter(0, target, args)
     else:
-        mp.spawn(_enter, (target, args), nprocs=count)  # type: ignore[no-untyped-call]
+        mp.spawn(_enter, (target, args), nprocs=count)
 
 
 def _enter(rank: int, target: Callable[..., None], args: tuple[Any, ...]) -> None:
@@ -33,7 +40,7 @@ def _enter(rank: int, target: Callable[..., None], args: tuple[Any, ...]) -> Non
 
 
 def keep_memory() -> None:
-    """Ask glibc to keep freed memory: mapping and unmapping large temporaries costs as much as the arithmetic."""
+    """Ask glibc to keep freed memory, as mapping large temporaries afresh costs as much as the arithmetic."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         if hasattr(libc, "mallopt"):
@@ -43,6 +50,6 @@ def keep_memory() -> None:
 
 
 def prepare(run: Path) -> None:
-    """Make the folder of a run, and clear the meeting point of workers that an earlier, interrupted run left in it."""
+    """Make the folder of a run, and clear the workers' meeting point that an interrupted run left in it."""
     run.mkdir(parents=True, exist_ok=True)
     (run / "rendezvous").unlink(missing_ok=True)

@@ -1,0 +1,253 @@
+"""The laboratory (codes, renderer, data set, training) and what the embedded model's motions do."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from avatar import dataset
+from avatar.collect import PUBLISHED_NAMES, at_rest
+from avatar.factors import (
+    FACTORS,
+    INDEX,
+    MOTIONS,
+    Z_DIM,
+    factors_from_z,
+    fill_to_norm,
+    sample_training_z,
+    sample_z,
+)
+from avatar.losses import GeneratorLoss, attention
+from avatar.measure import measure, spearman, strangers, to_picture
+from avatar.regressor import Regressor, load_regressor
+from avatar.render import crop_frame, landmarks, render
+from avatar.training import Progress, Trainer
+from micromotion import Animator, align
+from micromotion.bundle import find_bundle
+from stylegan2 import Generator
+from stylegan2.mapping import pixel_norm
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def person(seed: int = 4, **degrees: float) -> dict[str, Tensor]:
+    return at_rest(sample_z(1, rng(seed))) | {k: torch.full((1, 1), v) for k, v in degrees.items()}
+
+
+# --- codes and factors
+
+
+def test_factors_survive_pixel_norm() -> None:
+    z = sample_z(64, rng())
+    before, after = factors_from_z(z), factors_from_z(pixel_norm(z))
+    for factor in FACTORS:
+        torch.testing.assert_close(before[factor.name], after[factor.name])
+
+
+def test_filling_keeps_what_is_carried_and_sets_the_length() -> None:
+    z = sample_training_z(64, rng())
+    filled = fill_to_norm(z)
+    torch.testing.assert_close(filled[:, : len(FACTORS)], z[:, : len(FACTORS)])
+    torch.testing.assert_close(filled.norm(dim=1), torch.full((64,), math.sqrt(Z_DIM)))
+
+
+def test_factors_stay_in_their_range_and_traits_fill_it() -> None:
+    f = factors_from_z(sample_z(4000, rng()))
+    for factor in FACTORS:
+        values = f[factor.name]
+        low = -1.0 if factor.kind == "signed" else factor.low
+        assert values.min() >= low
+        assert values.max() <= factor.high
+        if factor.kind == "trait":
+            middle = (factor.low + factor.high) / 2
+            assert values.mean() == pytest.approx(middle, abs=0.03 * (factor.high - factor.low))
+
+
+def test_training_codes_favour_rest_and_extremes() -> None:
+    smile = factors_from_z(sample_training_z(4000, rng()))["smile"]
+    assert (smile == 0).float().mean() > 0.4
+    assert (smile > 0.9).float().mean() > 0.12
+    yaw = factors_from_z(sample_training_z(4000, rng()))["yaw"]
+    assert abs(yaw.mean()) < 0.05
+    assert (yaw.abs() > 0.8).float().mean() > 0.4
+
+
+# --- the renderer
+
+
+def test_rendering_is_deterministic_and_independent_of_the_batch() -> None:
+    f = at_rest(sample_z(3, rng(1)))
+    together = render(f, 32)
+    alone = torch.cat([render({k: v[i : i + 1] for k, v in f.items()}, 32) for i in range(3)])
+    assert together.shape == (3, 3, 32, 32)
+    assert together.abs().max() <= 1
+    torch.testing.assert_close(together, alone, atol=2e-3, rtol=0)
+    assert torch.equal(together, render(f, 32))
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_each_motion_changes_the_face_and_only_turning_and_ageing_leave_it(motion: str) -> None:
+    still, moved = render(person(), 64), render(person(**{motion: 1.0}), 64)
+    change = (moved - still).abs().mean(dim=1)[0]
+    assert change.max() > 0.3
+    corner = change[:10, :10].max()
+    if motion != "yaw":
+        assert corner < 0.02  # the frame does not move, nor the backdrop
+
+
+def test_yaw_turns_towards_the_named_side() -> None:
+    left, right = landmarks(person(yaw=-1.0)), landmarks(person(yaw=1.0))
+    # A positive yaw carries the mouth to the picture's right.
+    assert left["left_mouth"][0] < right["left_mouth"][0]
+
+
+def test_the_frame_is_the_ffhq_crop_of_the_landmarks() -> None:
+    f = person(yaw=0.6)
+    p = {k: np.array([v[0].item(), -v[1].item()]) for k, v in landmarks(f).items()}
+    eyes, mouth = (p["left_eye"] + p["right_eye"]) / 2, (p["left_mouth"] + p["right_mouth"]) / 2
+    between, down = p["right_eye"] - p["left_eye"], mouth - eyes
+    x = between - np.array([-down[1], down[0]])  # Karras et al. 2019, as public alignment code has it
+    half = max(np.hypot(*between) * 2.0, np.hypot(*down) * 1.8)
+    cx, cy, ours = (float(v) for v in crop_frame(f))
+    assert ours == pytest.approx(half, rel=1e-4)
+    assert [cx, -cy] == pytest.approx(list(eyes + 0.1 * down), abs=1e-4)
+    assert np.hypot(*x) > 0
+
+
+def test_dlib_aligns_a_render_to_nearly_the_renderers_own_frame() -> None:
+    picture = to_picture(render(person(seed=12), 384, 1, zoom=0.7)[0])
+    face = align(picture)
+    middle = face.quad.mean(axis=0)
+    side = np.hypot(*(face.quad[3] - face.quad[0]))
+    assert middle == pytest.approx([191.5, 191.5], abs=0.06 * 384)
+    assert side == pytest.approx(0.7 * 384, rel=0.15)
+
+
+# --- data and training
+
+
+def test_pairs_differ_in_the_named_factor_alone() -> None:
+    z, differs = dataset.draw(rng(3), pairs=64)
+    first, second = factors_from_z(z[::2]), factors_from_z(z[1::2])
+    assert 0.2 < (differs == dataset.STRANGERS).float().mean() < 0.3
+    for i, index in enumerate(differs.tolist()):
+        if index == dataset.STRANGERS:
+            continue
+        others = [f.name for j, f in enumerate(FACTORS) if j != index]
+        assert all(abs(first[n][i] - second[n][i]) < 1e-3 for n in others)
+
+
+def small_heads(count: int = 16) -> dataset.Heads:
+    z, differs = dataset.draw(rng(), pairs=count // 2)
+    return dataset.Heads(
+        torch.randint(0, 256, (count, 3, 128, 128), dtype=torch.uint8, generator=rng()), z, differs
+    )
+
+
+def test_the_loss_is_zero_on_the_truth_and_counts_the_mouth_more_than_the_backdrop() -> None:
+    z = sample_training_z(4, rng())
+    true = torch.rand(4, 3, 64, 64, generator=rng()) * 2 - 1
+    weight = attention(z, 64)
+    loss = GeneratorLoss()
+    assert loss(true, true, weight) == 0
+    assert weight.shape == (4, 1, 64, 64)
+    assert weight.min() >= 1
+    assert weight.max() <= 11.01
+    at_face, at_corner = true.clone(), true.clone()
+    y, x = divmod(int(weight[0, 0].argmax()), 64)
+    at_face[0, :, y, x] += 0.5
+    at_corner[0, :, 1, 1] += 0.5
+    assert loss.picture(at_face, true, weight) > 3 * loss.picture(at_corner, true, weight)
+
+
+def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    def run(total: int) -> Trainer:
+        torch.manual_seed(0)
+        model = torch.nn.Linear(3, 1)
+        trainer = Trainer(
+            "line", model, tmp_path, 0, 1, total=total, seed=1, learning_rate=0.05, half_life=50
+        )
+
+        def learn(progress: Progress, generator: torch.Generator) -> tuple[Tensor, int]:
+            x = torch.randn(10, 3, generator=generator)
+            return (model(x) - x.sum(dim=1, keepdim=True)).square().mean(), 10
+
+        trainer.fit(learn)
+        return trainer
+
+    first = run(1000).average.state_dict()
+    again = run(1000)  # nothing left to do
+    assert all(torch.equal(first[k], v) for k, v in again.average.state_dict().items())
+    longer = run(6000)
+    assert longer.progress.images == 6000
+    torch.testing.assert_close(longer.average.weight, torch.ones(1, 3), atol=0.05, rtol=0)
+
+
+# --- the embedded model
+
+
+@pytest.fixture(scope="module")
+def avatar() -> Animator:
+    return Animator.load("avatar", "cpu")
+
+
+@pytest.fixture(scope="module")
+def regressor() -> Regressor:
+    return load_regressor(find_bundle("avatar").folder / "regressor.safetensors")
+
+
+@pytest.fixture(scope="module")
+def faces() -> list[Image.Image]:
+    """Ten people who are in no data set and were never anchors."""
+    return strangers(10)
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_a_motion_moves_its_own_factor_in_step_with_time(
+    motion: str, avatar: Animator, regressor: Regressor, faces: list[Image.Image]
+) -> None:
+    movement = measure(avatar, regressor, motion, faces, frames=20)
+    assert movement.steady(0.95) >= 9
+    assert movement.own > 0.35
+    assert all(value < 0.6 * movement.own for value in movement.leak.values())
+
+
+def test_the_motions_carry_the_published_names(avatar: Animator) -> None:
+    assert sorted(PUBLISHED_NAMES.values()) == avatar.motions
+    assert set(PUBLISHED_NAMES) == set(MOTIONS) <= set(INDEX)
+
+
+def test_the_opposite_of_a_turn_is_a_turn_the_other_way(
+    avatar: Animator, regressor: Regressor, faces: list[Image.Image]
+) -> None:
+    from avatar.measure import read
+
+    yaw = MOTIONS.index("yaw")
+    ends = [
+        next(iter(avatar.animate(faces[0], "headsTurn", strength=s, frames=1, aligned=True)))
+        for s in (-1.0, 1.0)
+    ]
+    turned = read(regressor, ends)[:, yaw]
+    assert turned[0] < -0.25
+    assert turned[1] > 0.25
+
+
+def test_sampled_codes_are_people_of_the_same_world(avatar: Animator) -> None:
+    generator: Generator = avatar.bundle.generator
+    with torch.inference_mode():
+        w = generator.truncate(generator.mapping(sample_z(8, rng(5))), 0.7)
+        pictures = generator.synthesize(w[:, None].expand(-1, generator.num_styles, -1))
+    assert pictures.std(dim=0).mean() > 0.15  # eight people, not one
+    assert pictures.abs().max() < 1.6
+
+
+def test_rank_correlation() -> None:
+    assert spearman(np.array([0.0, 1.0, 8.0, 27.0])) == pytest.approx(1.0)
+    assert spearman(np.array([3.0, 2.0, 1.0])) == pytest.approx(-1.0)
+    assert spearman(np.array([1.0, 3.0, 2.0])) == pytest.approx(0.5)

@@ -1,0 +1,66 @@
+"""A wheel built from the project works outside the checkout, with the embedded model in it."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel's contents in a folder of their own, and nothing of the checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run(
+        [*pip, "wheel", str(ROOT), "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)],
+        check=True,
+    )
+    (wheel,) = folder.glob("micromotion-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+def run(installed: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(installed), "PYTHONSAFEPATH": "1"}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+
+
+def test_the_wheel_animates_with_its_own_model(installed: Path, astronaut_file: Path, tmp_path: Path) -> None:
+    where = run(installed, "-c", "import micromotion; print(micromotion.__file__)", cwd=tmp_path).stdout
+    assert Path(where.strip()).is_relative_to(installed)
+    run(
+        installed,
+        "-m",
+        "micromotion",
+        "animate",
+        str(astronaut_file),
+        "--frames",
+        "3",
+        "-o",
+        "out.mp4",
+        cwd=tmp_path,
+    )
+    assert (tmp_path / "out.mp4").read_bytes()[4:8] == b"ftyp"
+
+
+def test_the_wheel_holds_the_service_and_no_laboratory(installed: Path) -> None:
+    data = installed / "micromotion/data"
+    assert (data / "service/predict.py").is_file()
+    assert (data / "service/openapi.json").is_file()
+    assert len(list((data / "anchors/avatar").glob("*.safetensors"))) == 5
+    assert not (installed / "avatar").exists()
+    assert not (installed / "tests").exists()
