@@ -151,11 +151,6 @@ def sample_motion_z(name: str, count: int, generator: torch.Generator) -> Tensor
     return torch.where(rest, -torch.randn(count, generator=generator).abs(), 2 * degree)
 
 
-def degree_to_z(degree: float | Tensor) -> float | Tensor:
-    """The entry of a normalised z that means this degree of a motion (0 … 1, yaw -1 … 1)."""
-    return 2.0 * degree
-
-
 def fill_to_norm(z: Tensor) -> Tensor:
     """Scale the entries that carry nothing so that every code [B, Z_DIM] has length √Z_DIM.
 

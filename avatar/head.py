@@ -250,9 +250,7 @@ def wrinkles(f: Factors, ax: Tensor, y: Tensor) -> Tensor:
     forehead = forehead * bump(ax, 0.42)
     ex, ey = ax - f["eye_distance"] - 0.20, y - EYE_Y
     feet = (
-        bump(ey - 0.35 * ex, 0.016)
-        + bump(ey - 0.06 + 0.0 * ex - 0.75 * ex, 0.016)
-        + bump(ey + 0.05 + 0.15 * ex, 0.016)
+        bump(ey - 0.35 * ex, 0.016) + bump(ey - 0.06 - 0.75 * ex, 0.016) + bump(ey + 0.05 + 0.15 * ex, 0.016)
     )
     feet = feet * bump(ex - 0.05, 0.10)
     arc = length((ax - f["eye_distance"]) * 0.8, y - EYE_Y + 0.02) - 0.205

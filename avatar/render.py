@@ -74,8 +74,8 @@ def _nearest_of_neighbours(depth: Tensor, side: int) -> Tensor:
 
     It is the least depth of the coarse ray and its eight neighbours, less a margin.
     """
-    field_ = -torch.nn.functional.max_pool2d(-depth.view(-1, 1, side, side), 3, stride=1, padding=1)
-    fine = field_.repeat_interleave(COARSE, dim=2).repeat_interleave(COARSE, dim=3)
+    nearest = -torch.nn.functional.max_pool2d(-depth.view(-1, 1, side, side), 3, stride=1, padding=1)
+    fine = nearest.repeat_interleave(COARSE, dim=2).repeat_interleave(COARSE, dim=3)
     return (fine - 0.04).flatten(1)
 
 
