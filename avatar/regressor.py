@@ -3,7 +3,6 @@
 It is trained on renders and on nothing else.
 """
 
-import argparse
 from pathlib import Path
 
 import torch
@@ -11,10 +10,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from avatar import dataset, workers
+from avatar import dataset
 from avatar.augment import augment
 from avatar.factors import MOTIONS, factors_from_z
-from avatar.training import Progress, Trainer
+from avatar.training import Progress, Trainer, command
 
 LEARNING_RATE, BATCH = 0.002, 32
 WIDTHS = (16, 32, 64, 96)
@@ -84,19 +83,5 @@ def errors(model: Regressor, heads: dataset.Heads) -> dict[str, float]:
     return dict(zip(MOTIONS, off.tolist(), strict=True))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Train the regressor that measures motions; run again to resume."
-    )
-    parser.add_argument("data", type=Path, help="folder of shards made by avatar.dataset")
-    parser.add_argument("run", type=Path, help="folder for checkpoints and the result")
-    parser.add_argument("--images", type=int, default=400_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=workers.default_workers())
-    args = parser.parse_args()
-    workers.prepare(args.run)
-    workers.spawn(args.workers, train, args.data, args.run, args.images, args.seed, args.workers)
-
-
 if __name__ == "__main__":
-    main()
+    command("regressor", train, "Train the regressor that measures motions", images=400_000)

@@ -5,18 +5,17 @@ the codes are learned (by their distance to the true w, in units of the generato
 synthesis of the code must show the picture as well.
 """
 
-import argparse
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from avatar import dataset, workers
+from avatar import dataset
 from avatar.augment import augment
 from avatar.factors import sample_training_z, sample_z
 from avatar.losses import GeneratorLoss, attention
 from avatar.train_generator import draw_pairs
-from avatar.training import Progress, Trainer
+from avatar.training import Progress, Trainer, command
 from encoder4editing import EncoderConfig, Inverter, save_inverter
 from stylegan2 import Generator, load_generator
 
@@ -96,21 +95,5 @@ def _codes(count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     return sample_z(count, rng), sample_training_z(count, rng)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the avatar's e4e inverter; run again to resume.")
-    parser.add_argument("data", type=Path, help="folder of shards made by avatar.dataset")
-    parser.add_argument(
-        "run", type=Path, help="folder that holds generator.safetensors; the result goes there too"
-    )
-    parser.add_argument(
-        "--images", type=int, default=400_000, help="images to train on in all (default 400,000)"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=workers.default_workers())
-    args = parser.parse_args()
-    workers.prepare(args.run)
-    workers.spawn(args.workers, train, args.data, args.run, args.images, args.seed, args.workers)
-
-
 if __name__ == "__main__":
-    main()
+    command("encoder", train, "Train the avatar's e4e inverter", images=400_000)

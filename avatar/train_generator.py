@@ -9,7 +9,6 @@ Growing the resolution 16 → 32 → 64 → 128 buys much of the training at a f
 early and returns the sum of the RGB skips so far, so no layers are faded in.
 """
 
-import argparse
 from pathlib import Path
 from typing import cast
 
@@ -17,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from avatar import dataset, workers
+from avatar import dataset
 from avatar.factors import FACTORS, Z_DIM, fill_to_norm, sample_z
 from avatar.losses import GeneratorLoss, attention
-from avatar.training import Progress, Trainer
+from avatar.training import Progress, Trainer, command
 from stylegan2 import Generator, GeneratorConfig, save_generator
 
 CONFIG = GeneratorConfig(
@@ -94,19 +93,5 @@ def finish(generator: Generator, path: Path) -> None:
     print(f"wrote {path}", flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Distil the avatar's generator; run again to resume.")
-    parser.add_argument("data", type=Path, help="folder of shards made by avatar.dataset")
-    parser.add_argument("run", type=Path, help="folder for checkpoints and the result")
-    parser.add_argument(
-        "--images", type=int, default=800_000, help="images to train on in all (default 800,000)"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=workers.default_workers())
-    args = parser.parse_args()
-    workers.prepare(args.run)
-    workers.spawn(args.workers, train, args.data, args.run, args.images, args.seed, args.workers)
-
-
 if __name__ == "__main__":
-    main()
+    command("generator", train, "Distil the avatar's generator", images=450_000)

@@ -3,6 +3,7 @@
 That is: equal workers with averaged gradients, a moving average of the model, checkpoints, a progress line.
 """
 
+import argparse
 import copy
 import math
 import time
@@ -14,6 +15,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from avatar import workers
 
 SAVE_EVERY_S, REPORT_EVERY_S = 60.0, 15.0
 
@@ -69,7 +72,7 @@ class Trainer:
         )
         self.progress = Progress(0, total)
         if world > 1:
-            meeting = (run / "rendezvous").resolve()
+            meeting = _meeting_point(run, name).resolve()
             dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
         if self.checkpoint.exists():
             self._restore()
@@ -145,3 +148,22 @@ class Trainer:
         self.average.load_state_dict(saved["average"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.progress.images = saved["images"]
+
+
+def command(name: str, train: Callable[..., None], description: str, *, images: int) -> None:
+    """Command line of a training module; workers run ``train(rank, data, run, total, seed, world)``."""
+    parser = argparse.ArgumentParser(description=f"{description}; run again to resume.")
+    parser.add_argument("data", type=Path, help="folder of shards made by avatar.dataset")
+    parser.add_argument("run", type=Path, help="folder for checkpoints and results")
+    parser.add_argument("--images", type=int, default=images, help=f"images to train on in all ({images:,})")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=workers.default_workers())
+    args = parser.parse_args()
+    args.run.mkdir(parents=True, exist_ok=True)
+    _meeting_point(args.run, name).unlink(missing_ok=True)  # an interrupted run leaves it behind
+    workers.spawn(args.workers, train, args.data, args.run, args.images, args.seed, args.workers)
+
+
+def _meeting_point(run: Path, name: str) -> Path:
+    """The file through which a run's workers find each other."""
+    return run / f"{name}.meeting"

@@ -7,7 +7,6 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -47,9 +46,3 @@ def keep_memory() -> None:
             libc.mallopt(M_MMAP_MAX, 0)
             libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
             libc.mallopt(M_TOP_PAD, 64 << 20)
-
-
-def prepare(run: Path) -> None:
-    """Make the folder of a run, and clear the workers' meeting point that an interrupted run left in it."""
-    run.mkdir(parents=True, exist_ok=True)
-    (run / "rendezvous").unlink(missing_ok=True)
