@@ -1,12 +1,14 @@
-"""Make the embedded bundle from a finished run: networks, anchors, figures, and the face of the demo."""
+"""Make the embedded bundle from a finished run: networks, yardstick, anchors, figures, and the README's pictures."""
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from avatar import dataset
 from avatar.collect import PUBLISHED_NAMES, at_rest, collect
@@ -16,109 +18,105 @@ from avatar.regressor import errors, load_regressor
 from avatar.render import render
 from encoder4editing import Inverter, load_inverter
 from micromotion import Animator
-from micromotion.bundle import save_bundle
+from micromotion.bundle import ABOUT, save_bundle
+from micromotion.sheet import contact_sheet
 from stylegan2 import Generator, load_generator
 
 ROOT = Path(__file__).resolve().parent.parent
-WEIGHTS, ANCHORS, DEMO_FACE = ROOT / "weights/avatar", ROOT / "anchors/avatar", ROOT / "docs/face.jpg"
+WEIGHTS, ANCHORS, DOCS = ROOT / "weights/avatar", ROOT / "anchors/avatar", ROOT / "docs"
+REGRESSOR = WEIGHTS / "regressor.safetensors"
 DEMO_SEED, MEASURED_FACES = 12, 50
 
 
-def publish(data: Path, run: Path) -> None:
-    """Write weights/avatar, anchors/avatar and docs/face.jpg."""
+def publish_networks(data: Path, run: Path) -> None:
+    """Write weights/avatar and anchors/avatar."""
     generator = load_generator(run / "generator.safetensors")
     inverter = load_inverter(run / "inverter.safetensors")
     regressor = load_regressor(run / "regressor.safetensors")
     heads = dataset.load(data, validation=True)
-    count = len(dataset.load(data)) + len(heads)
-    images = {name: seen(run / f"{name}.pt") for name in ("generator", "encoder", "regressor")}
-    shape = f"{generator.resolution}², W of {generator.style_dim}"
-    about: dict[str, Any] = {
+    about = {
         "architecture": {
-            "generator": f"StyleGAN2, {shape}, {parameters(generator)} parameters",
+            "generator": f"StyleGAN2, {generator.resolution}², {parameters(generator)} parameters",
             "inverter": f"e4e on {inverter.input_size}², {parameters(inverter)} parameters",
             "regressor": f"five motions off a face, {parameters(regressor)} parameters",
         },
         "training": {
-            "data": f"{count} heads rendered by avatar/, {dataset.SIZE}², in pairs; {len(heads)} held out",
-            "generator": f"distilled from the renders, {images['generator']} images (avatar.train_generator)",
-            "inverter": f"{images['encoder']} renders and generated pictures (avatar.train_encoder)",
-            "regressor": f"{images['regressor']} renders (avatar.regressor)",
+            "data": f"heads rendered by avatar/ at {dataset.SIZE}², in pairs: "
+            f"{len(dataset.load(data))} to learn from, {len(heads)} held out",
+            "generator": f"distilled from the renders, {seen(run / 'generator.pt')} images",
+            "inverter": f"renders and the generator's own pictures, {seen(run / 'encoder.pt')} images",
+            "regressor": f"renders, {seen(run / 'regressor.pt')} images",
         },
         "licence": "MIT; made by this repository from nothing else",
+        "figures": {
+            "held_out_psnr_db": {
+                "generator": distilled(generator, heads),
+                "inverter_and_generator": reconstructed(generator, inverter, heads),
+            },
+            "regressor_mean_error": rounded(errors(regressor, heads)),
+        },
     }
-    figures: dict[str, Any] = {
-        "generator": distilled(generator, heads),
-        "inverter": reconstructed(generator, inverter, heads),
-        "regressor_mean_error": {name: round(value, 4) for name, value in errors(regressor, heads).items()},
-    }
-    save_bundle(
-        WEIGHTS, name="avatar", generator=generator, inverter=inverter, about=about | {"figures": figures}
-    )
-    shutil.copyfile(run / "regressor.safetensors", WEIGHTS / "regressor.safetensors")
+    save_bundle(WEIGHTS, name="avatar", generator=generator, inverter=inverter, about=about)
+    shutil.copyfile(run / "regressor.safetensors", REGRESSOR)
     ANCHORS.mkdir(parents=True, exist_ok=True)
     for motion, name in PUBLISHED_NAMES.items():
         collect(inverter, motion).save(ANCHORS / f"{name}.safetensors")
         print(f"collected {name}", flush=True)
-    figures["motions"] = played(MEASURED_FACES)
-    save_bundle(
-        WEIGHTS, name="avatar", generator=generator, inverter=inverter, about=about | {"figures": figures}
-    )
-    to_picture(demo_face()).save(DEMO_FACE, quality=92)
 
 
-def played(count: int) -> dict[str, Any]:
-    """What each motion does to strangers at strength 1."""
-    animator, regressor = Animator.load("avatar", "cpu"), load_regressor(WEIGHTS / "regressor.safetensors")
-    faces, figures = strangers(count), {}
+def publish_figures() -> None:
+    """Measure what each motion does to strangers at strength 1, and add it to the bundle's description."""
+    animator, regressor = Animator.load("avatar", "cpu"), load_regressor(REGRESSOR)
+    faces, figures = strangers(MEASURED_FACES), {}
     for motion, name in PUBLISHED_NAMES.items():
         movement = measure(animator, regressor, motion, faces)
         figures[name] = {
-            "spearman_above_0.95": f"{movement.steady()} of {count}",
-            "moves_own": round(movement.own, 3),
-            "moves_others": {other: round(value, 3) for other, value in movement.leak.items()},
+            "spearman_above_0.95": f"{movement.steady()} of {MEASURED_FACES} faces",
+            "moves_own_factor": round(movement.own, 3),
+            "moves_others": rounded(movement.leak),
         }
         print(name, figures[name], flush=True)
-    return figures
+    about = json.loads((WEIGHTS / ABOUT).read_text(encoding="utf-8"))
+    about["figures"]["motions"] = figures
+    (WEIGHTS / ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def publish_pictures() -> None:
+    """Draw docs/face.jpg, a stranger framed like a snapshot, docs/smile.png and docs/motions.png."""
+    person = at_rest(sample_z(1, torch.Generator().manual_seed(DEMO_SEED)))
+    to_picture(render(person, 512, zoom=0.8)[0]).save(DOCS / "face.jpg", quality=92)
+    animator = Animator.load("avatar", "cpu")
+    animator.animate(DOCS / "face.jpg", "smile").sheet(6).save(DOCS / "smile.png", optimize=True)
+    frames, labels = [], []
+    for name in PUBLISHED_NAMES.values():
+        frames += list(animator.animate(DOCS / "face.jpg", name, frames=5))
+        labels += [f"{name} {percent}%" for percent in (0, 25, 50, 75, 100)]
+    contact_sheet(frames, labels=labels, columns=5, tile=160).save(DOCS / "motions.png", optimize=True)
 
 
 @torch.inference_mode()
-def distilled(generator: Generator, heads: dataset.Heads) -> dict[str, float]:
-    """PSNR of the generator's pictures against renders it never saw."""
-    made = torch.cat([generator.synthesize(w_plus(generator, z), noise=None) for z in heads.z.split(32)])
-    return {"psnr_db": psnr(made, heads.images)}
+def distilled(generator: Generator, heads: dataset.Heads) -> float:
+    """PSNR in dB of the generator's pictures of codes against renders it never saw."""
+    codes = (generator.mapping(z)[:, None].expand(-1, generator.num_styles, -1) for z in heads.z.split(32))
+    return psnr(torch.cat([generator.synthesize(code, noise=None) for code in codes]), heads.images)
 
 
 @torch.inference_mode()
-def reconstructed(generator: Generator, inverter: Inverter, heads: dataset.Heads) -> dict[str, float]:
-    """PSNR of inversion and synthesis against renders that neither network saw."""
-    parts = (images.float() / 127.5 - 1 for images in heads.images.split(32))
-    made = torch.cat([generator.synthesize(inverter.invert(part), noise=None) for part in parts])
-    return {"psnr_db": psnr(made, heads.images)}
+def reconstructed(generator: Generator, inverter: Inverter, heads: dataset.Heads) -> float:
+    """PSNR in dB of inversion and synthesis against renders that neither network saw."""
+    codes = (inverter.invert(images.float() / 127.5 - 1) for images in heads.images.split(32))
+    return psnr(torch.cat([generator.synthesize(code, noise=None) for code in codes]), heads.images)
 
 
-def w_plus(generator: Generator, z: torch.Tensor) -> torch.Tensor:
-    return generator.mapping(z)[:, None].expand(-1, generator.num_styles, -1)
-
-
-def psnr(made: torch.Tensor, true: torch.Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of 8-bit pixels, the mean over pictures [N, 3, S, S].
-
-    made is in [-1, 1], true in 0 … 255.
-    """
-    error = F.mse_loss(((made.clamp(-1, 1) + 1) * 127.5).round(), true.float(), reduction="none").mean(
-        dim=(1, 2, 3)
-    )
+def psnr(made: Tensor, true: Tensor) -> float:
+    """Mean over pictures, of 8-bit pixels; made [N, 3, S, S] in [-1, 1], true uint8."""
+    pixels = ((made.clamp(-1, 1) + 1) * 127.5).round()
+    error = F.mse_loss(pixels, true.float(), reduction="none").mean(dim=(1, 2, 3))
     return round((10 * torch.log10(255**2 / error)).mean().item(), 2)
 
 
-def demo_face() -> torch.Tensor:
-    """A stranger, framed like a snapshot: [3, 512, 512]."""
-    person = at_rest(sample_z(1, torch.Generator().manual_seed(DEMO_SEED)))
-    return render(person, 512, zoom=0.8)[0]
-
-
 def parameters(model: torch.nn.Module) -> int:
+    """How many numbers a network has learned."""
     return sum(p.numel() for p in model.parameters())
 
 
@@ -127,12 +125,18 @@ def seen(checkpoint: Path) -> int:
     return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["images"])
 
 
+def rounded(values: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in values.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Publish a finished run as the embedded avatar bundle.")
     parser.add_argument("data", type=Path, help="folder of shards made by avatar.dataset")
     parser.add_argument("run", type=Path, help="folder of the trained networks")
     args = parser.parse_args()
-    publish(args.data, args.run)
+    publish_networks(args.data, args.run)
+    publish_pictures()
+    publish_figures()
 
 
 if __name__ == "__main__":

@@ -61,11 +61,20 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
 
 
 def new_generator(seed: int) -> Generator:
-    """A fresh generator whose first pictures stay near [-1, 1]: they are sums of six random ones."""
+    """A fresh generator that starts near its task.
+
+    Its first pictures stay near [-1, 1], though they are sums of six random ones. Entries of z that carry
+    nothing have no weight, now and for ever: three quarters of the input would otherwise be noise that the
+    mapping has to learn to ignore, and that costs more than all the rest of the training.
+    """
     model = Generator(CONFIG, torch.Generator().manual_seed(seed))
+    carried = (torch.arange(Z_DIM) < len(FACTORS)).float()
+    first = cast(Tensor, model.mapping.layers[0].weight)
     with torch.no_grad():
+        first.mul_(carried * (Z_DIM / len(FACTORS)) ** 0.5)
         for to_rgb in model.synthesis.to_rgbs:
             cast(Tensor, to_rgb.weight).mul_(0.2)
+    first.register_hook(lambda gradient: gradient * carried.to(gradient.device))
     return model
 
 
