@@ -4,9 +4,11 @@ import torch
 from torch import Tensor
 
 from avatar.factors import FACTORS, INDEX, MOTIONS, Z_DIM, Factors, factors_from_z, sample_z
+from avatar.regressor import Regressor
 from avatar.render import render
 from encoder4editing import Inverter
-from micromotion.motion import Anchors
+from micromotion.motion import Anchors, Motion
+from stylegan2 import Generator
 
 PUBLISHED_NAMES = dict(zip(MOTIONS, ("smile", "angry", "eyesClose", "aging", "headsTurn"), strict=True))
 """The renderer's words → the names that users of the published model know."""
@@ -48,3 +50,20 @@ def collect(inverter: Inverter, motion: str) -> Anchors:
         "identity": f"avatar.collect.model_person, seed {IDENTITY_SEED}",
     }
     return Anchors(codes, degrees, provenance)
+
+
+def calibrate(anchors: Anchors, generator: Generator, regressor: Regressor, motion: str) -> Anchors:
+    """Label anchors with the degrees that the generator really shows, so that strength 1 is the full motion.
+
+    A small generator plays a motion more faintly than the renderer does. How faintly is read off its own
+    pictures of the first code and of the direction added to it; the degrees shrink by that factor, at most
+    to a third.
+    """
+    direction = Motion.from_anchors(anchors, motion).direction
+    still = anchors.w_plus[:1]
+    with torch.inference_mode():
+        shown = regressor(generator.synthesize(torch.cat([still, still + direction]), noise=None))
+    own = MOTIONS.index(motion)
+    moved = float(shown[1, own] - shown[0, own])
+    gain = min(1.0, max(1 / 3, moved))
+    return Anchors(anchors.w_plus, anchors.degrees * gain, anchors.provenance | {"shown_at_degree_1": moved})

@@ -1,17 +1,16 @@
-"""Make the embedded bundle from a finished run: networks, yardstick, anchors, figures, and the README's pictures."""
+"""Make the embedded bundle from a finished run: networks, yardstick, anchors, figures, pictures."""
 
 import argparse
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from avatar import dataset
-from avatar.collect import PUBLISHED_NAMES, at_rest, collect
+from avatar.collect import PUBLISHED_NAMES, at_rest, calibrate, collect
 from avatar.factors import sample_z
 from avatar.measure import measure, strangers, to_picture
 from avatar.regressor import errors, load_regressor
@@ -25,7 +24,7 @@ from stylegan2 import Generator, load_generator
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS, ANCHORS, DOCS = ROOT / "weights/avatar", ROOT / "anchors/avatar", ROOT / "docs"
 REGRESSOR = WEIGHTS / "regressor.safetensors"
-DEMO_SEED, MEASURED_FACES = 12, 50
+DEMO_SEED, MEASURED_FACES = 12, 20
 
 
 def publish_networks(data: Path, run: Path) -> None:
@@ -60,7 +59,8 @@ def publish_networks(data: Path, run: Path) -> None:
     shutil.copyfile(run / "regressor.safetensors", REGRESSOR)
     ANCHORS.mkdir(parents=True, exist_ok=True)
     for motion, name in PUBLISHED_NAMES.items():
-        collect(inverter, motion).save(ANCHORS / f"{name}.safetensors")
+        anchors = calibrate(collect(inverter, motion), generator, regressor, motion)
+        anchors.save(ANCHORS / f"{name}.safetensors")
         print(f"collected {name}", flush=True)
 
 

@@ -84,4 +84,4 @@ def errors(model: Regressor, heads: dataset.Heads) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    command("regressor", train, "Train the regressor that measures motions", images=400_000)
+    command("regressor", train, "Train the regressor that measures motions", images=200_000)

@@ -31,7 +31,7 @@ CONFIG = EncoderConfig(
     stem_stride=2,
 )
 LEARNING_RATE, BATCH = 0.002, 16
-PICTURE_FROM, PICTURE_WEIGHT, PICTURES = 0.5, 1.0, 8
+PICTURE_FROM, PICTURE_WEIGHT, PICTURES = 0.55, 1.0, 4
 """When the picture loss sets in (a share of the run), its weight, and its pictures per batch."""
 
 
@@ -96,4 +96,4 @@ def _codes(count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 if __name__ == "__main__":
-    command("encoder", train, "Train the avatar's e4e inverter", images=400_000)
+    command("encoder", train, "Train the avatar's e4e inverter", images=200_000)
