@@ -14,6 +14,9 @@ PUBLISHED_NAMES = dict(zip(MOTIONS, ("smile", "angry", "eyesClose", "aging", "he
 """The renderer's words → the names that users of the published model know."""
 
 DEGREES = 11
+MAX_STRETCH = 2
+"""The furthest that calibration looks, in units of the renderer's full motion."""
+
 IDENTITY_SEED = 20
 PLAIN = ("baldness", "beard", "freckles", "hair_curl")
 
@@ -53,17 +56,17 @@ def collect(inverter: Inverter, motion: str) -> Anchors:
 
 
 def calibrate(anchors: Anchors, generator: Generator, regressor: Regressor, motion: str) -> Anchors:
-    """Label anchors with the degrees that the generator really shows, so that strength 1 is the full motion.
+    """Label anchors so that strength 1 is the full motion as the generator itself shows it.
 
-    A small generator plays a motion more faintly than the renderer does. How faintly is read off its own
-    pictures of the first code and of the direction added to it; the degrees shrink by that factor, at most
-    to a third.
+    A small generator plays a motion more faintly than the renderer, and at some strength stops growing. Both
+    are read off its own pictures of the first code and the direction: strength 1 is put where the motion
+    reads as 1, or else where it has come to nine tenths of the most that it ever reads.
     """
     direction = Motion.from_anchors(anchors, motion).direction
-    still = anchors.w_plus[:1]
+    strengths = torch.linspace(0, MAX_STRETCH, 20 * MAX_STRETCH + 1)
     with torch.inference_mode():
-        shown = regressor(generator.synthesize(torch.cat([still, still + direction]), noise=None))
-    own = MOTIONS.index(motion)
-    moved = float(shown[1, own] - shown[0, own])
-    gain = min(1.0, max(1 / 3, moved))
-    return Anchors(anchors.w_plus, anchors.degrees * gain, anchors.provenance | {"shown_at_degree_1": moved})
+        pictures = generator.synthesize(anchors.w_plus[:1] + strengths[:, None, None] * direction, noise=None)
+        shown = regressor(pictures)[:, MOTIONS.index(motion)]
+    enough = min(1.0, 0.9 * float(shown.max()))
+    full = float(strengths[(shown >= enough).nonzero()[0, 0]])
+    return Anchors(anchors.w_plus, anchors.degrees / full, anchors.provenance | {"full_at": round(full, 2)})

@@ -69,7 +69,7 @@ def publish_figures() -> None:
     animator, regressor = Animator.load("avatar", "cpu"), load_regressor(REGRESSOR)
     faces, figures = strangers(MEASURED_FACES), {}
     for motion, name in PUBLISHED_NAMES.items():
-        movement = measure(animator, regressor, motion, faces)
+        movement = measure(animator, regressor, motion, faces, frames=20)
         figures[name] = {
             "spearman_above_0.95": f"{movement.steady()} of {MEASURED_FACES} faces",
             "moves_own_factor": round(movement.own, 3),
