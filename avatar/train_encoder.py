@@ -14,7 +14,7 @@ from avatar import dataset
 from avatar.augment import augment
 from avatar.factors import sample_training_z, sample_z
 from avatar.losses import GeneratorLoss, attention
-from avatar.train_generator import draw_pairs
+from avatar.train_generator import draw_pairs, pair_weights
 from avatar.training import Progress, Trainer, command
 from encoder4editing import EncoderConfig, Inverter, save_inverter
 from stylegan2 import Generator, load_generator
@@ -39,6 +39,7 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
     """One of ``world`` equal workers."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     heads = dataset.load(data, rank, world)
+    weights = pair_weights(heads)
     generator = load_generator(run / "generator.safetensors").to(device).requires_grad_(False)
     spread = w_spread(generator)
     model = Inverter(CONFIG, torch.Generator().manual_seed(seed)).to(device)
@@ -47,7 +48,7 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
     loss_of, batch = GeneratorLoss(), BATCH if world > 1 else 4 * BATCH
 
     def learn(progress: Progress, rng: torch.Generator) -> tuple[Tensor, int]:
-        images, z = draw(heads, generator, rng, batch)
+        images, z = draw(heads, weights, generator, rng, batch)
         with torch.no_grad():
             w = generator.mapping(z.to(device))[:, None]
         with torch.autocast(device.type, torch.bfloat16):
@@ -76,13 +77,13 @@ def w_spread(generator: Generator) -> Tensor:
 
 @torch.no_grad()
 def draw(
-    heads: dataset.Heads, generator: Generator, rng: torch.Generator, count: int
+    heads: dataset.Heads, weights: Tensor, generator: Generator, rng: torch.Generator, count: int
 ) -> tuple[Tensor, Tensor]:
     """Pictures [count, 3, S, S] in [-1, 1] and their codes [count, Z_DIM].
 
     Three quarters are renders, in pairs; the rest are the generator's own.
     """
-    images, z = draw_pairs(heads, rng, count * 3 // 4)
+    images, z = draw_pairs(heads, weights, rng, count * 3 // 4)
     own = torch.where(torch.rand(count - len(z), 1, generator=rng) < 0.5, *_codes(count - len(z), rng))
     device = generator.latent_avg.device
     w_plus = generator.mapping(own.to(device))[:, None].expand(-1, generator.num_styles, -1)

@@ -45,6 +45,7 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
     """One of ``world`` equal workers."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     heads = dataset.load(data, rank, world)
+    weights = pair_weights(heads)
     model = new_generator(seed).to(device)
     trainer = Trainer(
         "generator", model, run, rank, world, total=total, seed=seed, learning_rate=LEARNING_RATE
@@ -52,7 +53,7 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
     loss_of, batch = GeneratorLoss(pair_weight=0.5), BATCH if world > 1 else 4 * BATCH
 
     def learn(progress: Progress, rng: torch.Generator) -> tuple[Tensor, int]:
-        images, z = (part.to(device) for part in draw_pairs(heads, rng, batch))
+        images, z = (part.to(device) for part in draw_pairs(heads, weights, rng, batch))
         size = resolution(progress)
         weight = attention(z, size)
         with torch.autocast(device.type, torch.bfloat16):
@@ -71,11 +72,11 @@ def new_generator(seed: int) -> Generator:
     """
     model = Generator(CONFIG, torch.Generator().manual_seed(seed))
     carried = (torch.arange(Z_DIM) < len(FACTORS)).float()
+    first = cast(Tensor, model.mapping.layers[0].weight)
     with torch.no_grad():
-        cast(Tensor, model.mapping.layers[0].weight).mul_(carried * (Z_DIM / len(FACTORS)) ** 0.5)
+        first.mul_(carried * (Z_DIM / len(FACTORS)) ** 0.5)
         for to_rgb in model.synthesis.to_rgbs:
             cast(Tensor, to_rgb.weight).mul_(0.2)
-    first = cast(Tensor, model.mapping.layers[0].weight)
     first.register_hook(lambda gradient: gradient * carried.to(gradient.device))
     return model
 
@@ -84,12 +85,14 @@ def resolution(progress: Progress) -> int:
     return next((size for size, end in GROWTH if progress.done < end), GROWTH[-1][0])
 
 
-def draw_pairs(heads: dataset.Heads, rng: torch.Generator, count: int) -> tuple[Tensor, Tensor]:
+def draw_pairs(
+    heads: dataset.Heads, weights: Tensor, rng: torch.Generator, count: int
+) -> tuple[Tensor, Tensor]:
     """Images [count, 3, S, S] in [-1, 1] and codes [count, Z_DIM] of random pairs.
 
     The entries of the codes that carry no factor are drawn afresh, the same for both heads of a pair.
     """
-    pairs = torch.multinomial(pair_weights(heads), count // 2, generator=rng)
+    pairs = torch.multinomial(weights, count // 2, generator=rng)
     index = torch.stack([2 * pairs, 2 * pairs + 1], dim=1).flatten()
     fresh = sample_z(count // 2, rng).repeat_interleave(2, dim=0)
     z = fill_to_norm(torch.cat([heads.z[index, : len(FACTORS)], fresh[:, len(FACTORS) :]], dim=1))
