@@ -25,5 +25,9 @@ class BundleError(MicromotionError):
     """A model bundle is unknown, incomplete, or does not fit together."""
 
 
+class DownloadError(MicromotionError):
+    """A file cannot be fetched from any of its sources, or is not the one that was asked for."""
+
+
 class OutputError(MicromotionError):
     """The result cannot be written where it was asked for."""
