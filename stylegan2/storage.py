@@ -1,20 +1,20 @@
 """Model files, read with suspicion: our safetensors format, and PyTorch checkpoints whose code never runs.
 
 Shared by all models of the project. Every reader raises CheckpointError, one sentence for the person who
-chose the file.
+chose the file. (`stylegan2.unpickling` reads the two kinds of file that torch.load does not.)
 """
 
 import argparse
 import json
+import os
 import pickle
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, BinaryIO, Literal, TypeGuard
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 FORMAT = "micromotion/1"
@@ -22,18 +22,32 @@ ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before version 1.6
 
 REAL = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+DTYPES = {  # the names that safetensors has for them
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 
 State = dict[str, Tensor]
+FileKind = Literal["safetensors", "torch", "torchscript", "pickle"]
 
 
 class CheckpointError(Exception):
     """A model file is missing, damaged, of an unknown format, or does not fit the model it claims to be."""
 
 
-def is_torch_file(path: Path) -> bool:
-    """Whether a file begins like a PyTorch checkpoint (True) or a safetensors file (False).
+def file_kind(path: Path) -> FileKind:
+    """What sort of model file this is, by its contents: "safetensors"; "torch", written by torch.save;
+    "torchscript", an archive with code; or "pickle", any other Python pickle of protocol 2 to 5.
 
-    Raises CheckpointError if there is no such file, it cannot be opened, or it is neither.
+    Raises CheckpointError if there is no such file, it cannot be opened, or it is none of these.
     """
     try:
         if not path.exists():
@@ -45,11 +59,29 @@ def is_torch_file(path: Path) -> bool:
     except OSError as error:
         raise CheckpointError(f"The model file {path} cannot be opened: {error.strerror}.") from error
     if start[8:9] == b"{":
-        return False
-    if start.startswith(ZIP_MAGIC) or start == LEGACY_MAGIC:
-        return True
+        return "safetensors"
+    if start.startswith(ZIP_MAGIC):
+        return "torchscript" if _holds_code(path) else "torch"
+    if start == LEGACY_MAGIC:
+        return "torch"
+    if start[:1] == b"\x80" and start[1:2] in {b"\x02", b"\x03", b"\x04", b"\x05"}:
+        return "pickle"
     what = "is empty" if not start else "is neither a safetensors file nor a PyTorch checkpoint"
     raise CheckpointError(f"The model file {path} {what}.")
+
+
+def is_torch_file(path: Path) -> bool:
+    """Whether a file is any but a safetensors file. Raises CheckpointError as `file_kind` does."""
+    return file_kind(path) != "safetensors"
+
+
+def _holds_code(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = [name.split("/") for name in archive.namelist()]
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return False  # damaged: whoever reads it will say so
+    return any(part[1:] == ["constants.pkl"] or (len(part) > 2 and part[1] == "code") for part in parts)
 
 
 def read_torch(path: Path) -> dict[Any, Any]:
@@ -83,15 +115,19 @@ def read_torch(path: Path) -> dict[Any, Any]:
 
 def is_plain(value: object) -> TypeGuard[Tensor]:
     """Whether something from a file is an ordinary tensor: its data in memory, not sparse, not nested."""
-    if not isinstance(value, Tensor) or value.is_nested:
-        return False
-    return value.layout is torch.strided and value.device.type == "cpu"
+    return isinstance(value, Tensor) and _is_dense(value) and value.device.type == "cpu"
 
 
-def read_safetensors(path: Path, kind: str) -> tuple[dict[str, Any], State]:
-    """What `write_safetensors` wrote for this kind of model: (configuration, state dict)."""
+def read_safetensors(
+    path: Path, kind: str, device: str | torch.device = "cpu"
+) -> tuple[dict[str, Any], State]:
+    """What `write_safetensors` wrote for this kind of model: (configuration, state dict on `device`).
+
+    On the CPU nothing is read yet: the tensors are private maps of the file, so that a change made to them
+    stays in memory. The file may be renamed, replaced or deleted meanwhile, but not overwritten in place.
+    """
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="pt", device=str(device)) as file:
             metadata = file.metadata() or {}
             if (metadata.get("format"), metadata.get("kind")) != (FORMAT, kind):
                 raise CheckpointError(
@@ -112,42 +148,82 @@ def read_safetensors(path: Path, kind: str) -> tuple[dict[str, Any], State]:
 def write_safetensors(path: str | Path, kind: str, config: dict[str, Any], state: State) -> None:
     """Write a state dict and its configuration under a temporary name, then rename it to `path`.
 
-    Raises OSError if it cannot be written; `path` is then as it was before.
+    The header is sorted: equal contents give equal bytes. The tensors are written one by one, none is held
+    twice. Raises OSError if the file cannot be written; `path` is then as it was before.
     """
     path = Path(path)
     metadata = {"format": FORMAT, "kind": kind, "config": json.dumps(config, sort_keys=True)}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         part = Path(folder) / path.name
-        part.write_bytes(save(tensors, metadata))
+        with part.open("wb") as file:
+            _write_tensors(file, metadata, state)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut may leave the new name with old or no contents
         part.replace(path)
 
 
-def assign_state(module: nn.Module, state: State, path: Path) -> None:
-    """Put a state dict into a module, which may lie on the meta device, as float32 copies.
+def _write_tensors(file: BinaryIO, metadata: dict[str, str], state: State) -> None:
+    names = sorted(state, key=lambda name: (-state[name].itemsize, name))  # so every tensor is aligned
+    header: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for name in names:
+        tensor = state[name]
+        start, end = end, end + tensor.nbytes
+        about = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+        header[name] = about
+    file.write(_encode(header))
+    for name in names:
+        flat = state[name].detach().cpu().contiguous().reshape(-1)
+        file.write(memoryview(flat.view(torch.uint8).numpy()))
 
-    Names, shapes and the amount of data are checked first. Raises CheckpointError that names the first
-    missing or unexpected entry or the first that does not fit; the module is then unchanged.
+
+def sort_header(blob: bytes) -> bytes:
+    """The same safetensors file with its header sorted by name; the library writes metadata in any order."""
+    size = int.from_bytes(blob[:8], "little")
+    return _encode(json.loads(blob[8 : 8 + size])) + blob[8 + size :]
+
+
+def _encode(header: dict[str, Any]) -> bytes:
+    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def assign_state(module: nn.Module, state: State, path: Path) -> None:
+    """Put a state dict read from `path` into a module, which may lie on the meta device.
+
+    Every tensor takes the dtype that it has in the module, and the module ends on the state's device. From
+    our own safetensors files a tensor of that dtype is taken as it is; all else is copied, so that it no
+    longer depends on the file. Names, shapes and the amount of data are checked first. Raises
+    CheckpointError that names the first missing or unexpected entry or the first that does not fit; the
+    module is then unchanged.
     """
     expected = module.state_dict()
     missing, unexpected = expected.keys() - state.keys(), state.keys() - expected.keys()
     for what, names in (("lacks", missing), ("has an unexpected", unexpected)):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise CheckpointError(f"{path} does not fit its model: it {what} {min(names)}{more}.")
+            raise CheckpointError(f"{path} does not fit its model: it {what} {min(names):.80}{more}.")
     for name, tensor in state.items():
         shape, wanted = list(tensor.shape), list(expected[name].shape)
         if shape != wanted:
             raise CheckpointError(f"{path} does not fit its model: {name} has shape {shape}, not {wanted}.")
         allowed = REAL if expected[name].is_floating_point() else {expected[name].dtype}
-        if tensor.dtype not in allowed or not is_plain(tensor):
+        if tensor.dtype not in allowed or not _is_dense(tensor):
             raise CheckpointError(f"{path} does not fit its model: {name} is no plain array of real numbers.")
-    if sum(tensor.nbytes for tensor in state.values()) > path.stat().st_size:  # views can lie
+    copy = file_kind(path) != "safetensors"  # in all other formats tensors may share memory, and claim more
+    if copy and sum(tensor.nbytes for tensor in state.values()) > path.stat().st_size:
         raise CheckpointError(f"{path} is damaged: its tensors claim more numbers than the file holds.")
-    module.load_state_dict({name: _own_copy(tensor) for name, tensor in state.items()}, assign=True)
+    fitting = {name: _fit(tensor, expected[name].dtype, copy) for name, tensor in state.items()}
+    module.load_state_dict(fitting, assign=True)
+    module.to(next(iter(state.values())).device)
 
 
-def _own_copy(tensor: Tensor) -> Tensor:
-    """A contiguous copy that no longer depends on the file, real numbers as float32."""
-    dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
-    return tensor.detach().to(dtype, copy=True, memory_format=torch.contiguous_format)
+def _fit(tensor: Tensor, dtype: torch.dtype, copy: bool) -> Tensor:
+    """A contiguous tensor of that dtype: the same one, or a copy where it is asked for or needed."""
+    misaligned = tensor.data_ptr() % tensor.itemsize != 0
+    return tensor.detach().to(dtype, copy=copy or misaligned, memory_format=torch.contiguous_format)
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    return not tensor.is_nested and tensor.layout is torch.strided and tensor.device.type != "meta"
