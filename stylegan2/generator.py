@@ -12,6 +12,7 @@ from stylegan2.synthesis import Noise, Synthesis
 MAX_RESOLUTION = 4096
 MAX_WIDTH = 8192
 MAX_MAPPING_LAYERS = 64
+MAX_CLAMP = 1e6
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,9 @@ class GeneratorConfig:
 
     `resolution` is the side of the square image in pixels, a power of two from 8 to 4096. `channels` gives
     the width at each resolution from 4 to that; without it, the widths are those of configuration F of
-    Karras et al. 2020 (arXiv 1912.04958): 512 up to 64², then halved with each doubling.
+    Karras et al. 2020 (arXiv 1912.04958): 512 up to 64², then halved with each doubling. `conv_clamp` limits
+    what every styled convolution and every RGB layer gives out to ±conv_clamp, as NVIDIA's mixed-precision
+    training does (Karras et al. 2020, arXiv 2006.06676, appendix D); None for no limit.
     """
 
     resolution: int
@@ -29,6 +32,7 @@ class GeneratorConfig:
     mapping_layers: int = 8
     mapping_lr_multiplier: float = 0.01
     channels: dict[int, int] = field(default_factory=dict)
+    conv_clamp: float | None = None
 
     def __post_init__(self) -> None:
         _whole("resolution", self.resolution, 8, MAX_RESOLUTION)
@@ -37,9 +41,7 @@ class GeneratorConfig:
         _whole("style_dim", self.style_dim, 1, MAX_WIDTH)
         _whole("z_dim", self.z_dim, 1, MAX_WIDTH)
         _whole("mapping_layers", self.mapping_layers, 1, MAX_MAPPING_LAYERS)
-        if not (
-            isinstance(self.mapping_lr_multiplier, int | float) and 0 < self.mapping_lr_multiplier <= 100
-        ):
+        if not _is_number(self.mapping_lr_multiplier, 100):
             raise ValueError(
                 f"mapping_lr_multiplier must be above 0, at most 100, not {self.mapping_lr_multiplier!r}"
             )
@@ -51,6 +53,8 @@ class GeneratorConfig:
             )
         for resolution, width in self.channels.items():
             _whole(f"the width at {resolution}", width, 1, MAX_WIDTH)
+        if self.conv_clamp is not None and not _is_number(self.conv_clamp, MAX_CLAMP):
+            raise ValueError(f"conv_clamp must be above 0, at most {MAX_CLAMP:g}, not {self.conv_clamp!r}")
 
     @property
     def resolutions(self) -> list[int]:
@@ -83,6 +87,11 @@ def _whole(name: str, value: object, low: int, high: int) -> None:
         raise ValueError(f"{name} must be a whole number from {low} to {high}, not {value!r}")
 
 
+def _is_number(value: object, high: float) -> bool:
+    """Whether a value is a number above 0 and at most `high`; neither a NaN nor a truth value is."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= high
+
+
 class Generator(nn.Module):
     """StyleGAN2's generator (Karras et al. 2020, arXiv 1912.04958), parametrised for training.
 
@@ -98,7 +107,7 @@ class Generator(nn.Module):
             config.z_dim, config.style_dim, config.mapping_layers, config.mapping_lr_multiplier, rng
         )
         widths = [config.channels[r] for r in config.resolutions]
-        self.synthesis = Synthesis(widths, config.style_dim, rng)
+        self.synthesis = Synthesis(widths, config.style_dim, rng, conv_clamp=config.conv_clamp)
         self.latent_avg: Tensor
         self.register_buffer("latent_avg", torch.zeros(config.style_dim))
 
@@ -116,6 +125,16 @@ class Generator(nn.Module):
     def style_dim(self) -> int:
         """The length of w and of each style vector."""
         return self.config.style_dim
+
+    def use_half(self) -> "Generator":
+        """Turn the constant and the convolution weights of synthesis into float16, in place; returns self.
+
+        Synthesis then runs in float16 where that is safe (see `Synthesis`); the mapping, the modulations,
+        biases, noises and latent_avg stay float32, and so do w and the images. Also works on the meta
+        device. Call `float()` for the way back, though not to the bits that were rounded away.
+        """
+        self.synthesis.use_half()
+        return self
 
     def truncate(self, w: Tensor, psi: float) -> Tensor:
         """Pull w or W+ [..., style_dim] towards the average: latent_avg + psi·(w − latent_avg)."""

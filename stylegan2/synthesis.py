@@ -5,6 +5,7 @@ image to the up-sampled sum so far. Convolution i takes style i and noise i, RGB
 """
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
@@ -29,10 +30,18 @@ class StyledConv(nn.Module):
     """A demodulated 3×3 convolution, noise, bias and leaky ReLU; doubles the resolution where `up` is set."""
 
     def __init__(
-        self, in_width: int, out_width: int, style_dim: int, *, up: bool, rng: torch.Generator | None = None
+        self,
+        in_width: int,
+        out_width: int,
+        style_dim: int,
+        *,
+        up: bool,
+        clamp: float | None = None,
+        rng: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         self.up = up
+        self.clamp = clamp
         self.modulation = EqualLinear(style_dim, in_width, bias=1.0, rng=rng)
         self.weight = nn.Parameter(torch.randn(out_width, in_width, 3, 3, generator=rng))
         self.noise_strength = nn.Parameter(torch.zeros(1))
@@ -51,14 +60,23 @@ class StyledConv(nn.Module):
         x += (GAIN * self.bias).to(x.dtype)[:, None, None]
         if noise is not None:
             x += (GAIN * self.noise_strength * noise).to(x.dtype)
-        return F.leaky_relu(x, LEAK, inplace=True)
+        x = F.leaky_relu(x, LEAK, inplace=True)
+        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
 
 class ToRGB(nn.Module):
     """A modulated 1×1 convolution to three channels, not demodulated, with a bias."""
 
-    def __init__(self, in_width: int, style_dim: int, *, rng: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        in_width: int,
+        style_dim: int,
+        *,
+        clamp: float | None = None,
+        rng: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
+        self.clamp = clamp
         self.modulation = EqualLinear(style_dim, in_width, bias=1.0, rng=rng)
         self.weight = nn.Parameter(torch.randn(3, in_width, 1, 1, generator=rng))
         self.bias = nn.Parameter(torch.zeros(3))
@@ -66,7 +84,8 @@ class ToRGB(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """x [B, in, R, R], w [B, style_dim] -> [B, 3, R, R] in the parameters' dtype, also under autocast."""
         rgb = modulated_conv(x, self.weight, self.modulation(w))
-        return rgb.to(self.bias.dtype) + self.bias[:, None, None]
+        rgb = rgb.to(self.bias.dtype) + self.bias[:, None, None]
+        return rgb if self.clamp is None else rgb.clamp(-self.clamp, self.clamp)
 
 
 class Synthesis(nn.Module):
@@ -76,15 +95,24 @@ class Synthesis(nn.Module):
     from torch's global generator. Activations are kept channels-last, a third faster on a CPU.
     """
 
-    def __init__(self, widths: list[int], style_dim: int, rng: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        widths: list[int],
+        style_dim: int,
+        rng: torch.Generator | None = None,
+        *,
+        conv_clamp: float | None = None,
+    ) -> None:
         super().__init__()
+        styled = partial(StyledConv, style_dim=style_dim, clamp=conv_clamp, rng=rng)
+        to_rgb = partial(ToRGB, style_dim=style_dim, clamp=conv_clamp, rng=rng)
         self.constant = nn.Parameter(torch.randn(1, widths[0], 4, 4, generator=rng))
-        self.convs = nn.ModuleList([StyledConv(widths[0], widths[0], style_dim, up=False, rng=rng)])
-        self.to_rgbs = nn.ModuleList([ToRGB(widths[0], style_dim, rng=rng)])
+        self.convs = nn.ModuleList([styled(widths[0], widths[0], up=False)])
+        self.to_rgbs = nn.ModuleList([to_rgb(widths[0])])
         for below, here in pairwise(widths):
-            self.convs.append(StyledConv(below, here, style_dim, up=True, rng=rng))
-            self.convs.append(StyledConv(here, here, style_dim, up=False, rng=rng))
-            self.to_rgbs.append(ToRGB(here, style_dim, rng=rng))
+            self.convs.append(styled(below, here, up=True))
+            self.convs.append(styled(here, here, up=False))
+            self.to_rgbs.append(to_rgb(here))
         for i in range(len(self.convs)):
             size = self.noise_size(i)
             self.register_buffer(f"noise_{i}", torch.randn(1, 1, size, size, generator=rng))
@@ -95,6 +123,12 @@ class Synthesis(nn.Module):
     def noise_size(i: int) -> int:
         """The side in pixels of noise i, which is that of convolution i's output: 4, 8, 8, 16, 16 …"""
         return 4 << (i + 1) // 2
+
+    def use_half(self) -> None:
+        """Turn the constant and the convolution weights into float16, in place."""
+        self.constant = _half(self.constant)
+        for layer in (*self.convs, *self.to_rgbs):
+            layer.weight = _half(layer.weight)
 
     def forward(self, w_plus: Tensor, noise: Noise, steps: int) -> Tensor:
         """W+ [B, 2·steps or more, style_dim] -> the RGB sum after `steps` resolutions, [B, 3, R, R]."""
@@ -122,3 +156,10 @@ class Synthesis(nn.Module):
                 yield drawn.to(self.constant)
             else:
                 yield self.get_buffer(f"noise_{i}")
+
+
+def _half(parameter: nn.Parameter) -> nn.Parameter:
+    """The same in float16 and channels-last, which is what tensor cores read."""
+    return nn.Parameter(
+        parameter.detach().to(torch.float16, memory_format=torch.channels_last), parameter.requires_grad
+    )
