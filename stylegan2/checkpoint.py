@@ -3,17 +3,19 @@
 Each public format is one function from what a file holds to (configuration, state dict in our names).
 """
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from stylegan2.generator import Generator, GeneratorConfig
-from stylegan2.rosinality import from_rosinality
+from stylegan2.rosinality import from_decoder, from_rosinality, holds_decoder
 from stylegan2.storage import (
     CheckpointError,
     State,
     assign_state,
-    is_torch_file,
+    file_kind,
     read_safetensors,
     read_torch,
     write_safetensors,
@@ -22,19 +24,25 @@ from stylegan2.storage import (
 KIND = "stylegan2"
 
 
-def load_generator(path: str | Path) -> Generator:
-    """Read a generator in any supported format: float32, on the CPU and in eval mode.
+def load_generator(path: str | Path, *, device: str | torch.device = "cpu", half: bool = False) -> Generator:
+    """Read a generator in any supported format, recognised by its contents, in eval mode on `device`.
 
-    Supported are our own safetensors files and rosinality's stylegan2-pytorch `.pt` (`g_ema` and
-    `latent_avg`). Raises CheckpointError, in one sentence, for anything else and for what is missing,
-    damaged or does not fit.
+    Supported are our own safetensors files, rosinality's stylegan2-pytorch `.pt` (`g_ema` and `latent_avg`),
+    the decoder in a checkpoint of e4e, pSp or ReStyle, and NVIDIA's stylegan2-ada-pytorch `.pkl` (`G_ema`).
+    The weights are float32, or with `half` as `Generator.use_half` says. No random numbers are drawn; of
+    our own files, which are mapped (see `read_safetensors`), and of other files' other parts no copy is made.
+
+    Raises CheckpointError, in one sentence, for anything else and for what is missing, damaged or does not
+    fit.
     """
     path = Path(path)
-    config, state = _read_public(path) if is_torch_file(path) else _read_own(path)
+    config, state = _read(path, device)
     with torch.device("meta"):  # no memory, no random numbers: every tensor comes from the file
         generator = Generator(config)
+    if half:
+        generator.use_half()
     assign_state(generator, state, path)
-    return generator.eval()
+    return generator.to(device).eval()
 
 
 def save_generator(generator: Generator, path: str | Path) -> None:
@@ -42,21 +50,34 @@ def save_generator(generator: Generator, path: str | Path) -> None:
     write_safetensors(path, KIND, generator.config.to_dict(), generator.state_dict())
 
 
-def _read_own(path: Path) -> tuple[GeneratorConfig, State]:
-    values, state = read_safetensors(path, KIND)
+def _read(path: Path, device: str | torch.device) -> tuple[GeneratorConfig, State]:
+    """The configuration and state dict in a file; from our own format on `device`, else on the CPU."""
+    kind = file_kind(path)
     try:
-        return GeneratorConfig.from_dict(values), state
-    except ValueError as error:
-        raise CheckpointError(f"{path} describes an impossible generator: {error}.") from error
+        if kind == "safetensors":
+            values, state = read_safetensors(path, KIND, device)
+            return GeneratorConfig.from_dict(values), state
+        if kind == "pickle":
+            from stylegan2.nvidia import from_nvidia
+            from stylegan2.unpickling import read_pickle
 
-
-def _read_public(path: Path) -> tuple[GeneratorConfig, State]:
-    contents = read_torch(path)
-    try:
-        if "g_ema" in contents:
-            return from_rosinality(contents)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path} {error}.") from error
+            return _named(path, from_nvidia, read_pickle(path))
+        if kind == "torch":
+            contents = read_torch(path)
+            if "g_ema" in contents:
+                return _named(path, from_rosinality, contents)
+            if holds_decoder(contents):
+                return _named(path, from_decoder, contents)
     except ValueError as error:
         raise CheckpointError(f"{path} describes an impossible generator: {error}.") from error
     raise CheckpointError(f"{path} is a PyTorch checkpoint, but holds no generator in a format known here.")
+
+
+def _named(
+    path: Path, convert: Callable[[Any], tuple[GeneratorConfig, State]], contents: object
+) -> tuple[GeneratorConfig, State]:
+    """What `convert` makes of the contents, its complaints completed with the file's name."""
+    try:
+        return convert(contents)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} {error}.") from error

@@ -174,7 +174,7 @@ def _write_tensors(file: BinaryIO, metadata: dict[str, str], state: State) -> No
     file.write(_encode(header))
     for name in names:
         flat = state[name].detach().cpu().contiguous().reshape(-1)
-        file.write(memoryview(flat.view(torch.uint8).numpy()))
+        file.write(flat.view(torch.uint8).numpy().data)
 
 
 def sort_header(blob: bytes) -> bytes:
