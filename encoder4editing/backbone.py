@@ -12,6 +12,26 @@ import torch
 from torch import Tensor, nn
 
 
+class Conv2d(nn.Conv2d):
+    """A convolution that computes in float16 where its weights are so, and answers in its input's dtype."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.weight.dtype != torch.float16:
+            return super().forward(x)
+        return super().forward(x.half()).to(x.dtype)
+
+
+def halve_convolutions(module: nn.Module) -> None:
+    """Turns every `Conv2d` in a module into float16, in place; works on the meta device too.
+
+    The rest stays as it is. Sums of residual units grow with depth, and squared or averaged features leave
+    float16's range (65504) sooner than what a convolution sees, which a normalisation has just scaled.
+    """
+    for layer in module.modules():
+        if isinstance(layer, Conv2d):
+            layer.half()
+
+
 class SqueezeExcite(nn.Module):
     """Scales each channel of [B, C, H, W] by a gate in (0, 1) that depends on all channels' means."""
 
@@ -46,12 +66,12 @@ class ResidualUnit(nn.Module):
         if in_width == out_width:
             self.shortcut = Subsample(stride)
         else:
-            projection = nn.Conv2d(in_width, out_width, 1, stride, bias=False)
+            projection = Conv2d(in_width, out_width, 1, stride, bias=False)
             self.shortcut = nn.Sequential(OrderedDict(conv=projection, norm=nn.BatchNorm2d(out_width)))
         self.norm1 = nn.BatchNorm2d(in_width)
-        self.conv1 = nn.Conv2d(in_width, out_width, 3, 1, 1, bias=False)
+        self.conv1 = Conv2d(in_width, out_width, 3, 1, 1, bias=False)
         self.act = nn.PReLU(out_width)
-        self.conv2 = nn.Conv2d(out_width, out_width, 3, stride, 1, bias=False)
+        self.conv2 = Conv2d(out_width, out_width, 3, stride, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(out_width)
         self.gate = SqueezeExcite(out_width, se_reduction)
 
@@ -68,13 +88,19 @@ class Backbone(nn.Module):
         depths: residual units of each stage, (3, 4, 14, 3) for IR-SE50; the first halves the picture.
         se_reduction: channels per hidden channel in the squeeze-and-excitation gates.
         stem_stride: stride of the first convolution, 1 in IR-SE50; 2 makes a small network cheaper.
+        input_channels: of the picture, 3 in IR-SE50.
     """
 
     def __init__(
-        self, widths: Sequence[int], depths: Sequence[int], se_reduction: int = 16, stem_stride: int = 1
+        self,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        se_reduction: int = 16,
+        stem_stride: int = 1,
+        input_channels: int = 3,
     ) -> None:
         super().__init__()
-        stem_conv = nn.Conv2d(3, widths[0], 3, stem_stride, 1, bias=False)
+        stem_conv = Conv2d(input_channels, widths[0], 3, stem_stride, 1, bias=False)
         self.stem = nn.Sequential(
             OrderedDict(conv=stem_conv, norm=nn.BatchNorm2d(widths[0]), act=nn.PReLU(widths[0]))
         )
@@ -87,8 +113,8 @@ class Backbone(nn.Module):
         self.depths = tuple(depths)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """[B, 3, H, W] to the output of every stage; stage s (from 0) is [B, widths[s], H/2ˢ⁺¹, W/2ˢ⁺¹]
-        (half of that again with a stem stride of 2)."""
+        """[B, input_channels, H, W] to the output of every stage; stage s (from 0) is
+        [B, widths[s], H/2ˢ⁺¹, W/2ˢ⁺¹] (half of that again with a stem stride of 2)."""
         x = self.stem(x)
         outputs = []
         units = iter(self.units)

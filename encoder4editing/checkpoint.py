@@ -1,71 +1,77 @@
-"""Reading and writing inverters: our own safetensors file, and the public e4e checkpoint.
+"""Reading and writing inverters: our own safetensors file, and the public checkpoints.
 
 Every file is untrusted: `stylegan2.storage` reads it without running anything in it, and what it says is
-compared with what it holds before memory is taken for a model. A further public format is one more
-`_read_…` function.
+compared with what it holds before memory is taken for a model.
 """
 
-import argparse
-import re
-from collections.abc import Mapping
+import warnings
 from dataclasses import asdict
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from encoder4editing.encoder import EncoderConfig
 from encoder4editing.inverter import Inverter
-from stylegan2 import CheckpointError
+from encoder4editing.public import encoder_type, from_public, holds_generator, says_encoder_type
+from encoder4editing.restyle import ReStyle
+from stylegan2 import CheckpointError, Generator, load_generator
 from stylegan2.storage import (
     State,
     assign_state,
-    is_plain,
-    is_torch_file,
+    file_kind,
     read_safetensors,
     read_torch,
     write_safetensors,
 )
 
-KIND = "e4e"
-PUBLIC_TYPE = "Encoder4Editing"
-
-# Public key → ours; a key that no rule matches is kept, and so reported as unexpected.
-_PUBLIC_KEYS = [
-    (r"encoder\.input_layer\.0\.", "encoder.backbone.stem.conv."),
-    (r"encoder\.input_layer\.1\.", "encoder.backbone.stem.norm."),
-    (r"encoder\.input_layer\.2\.", "encoder.backbone.stem.act."),
-    (r"encoder\.body\.(\d+)\.shortcut_layer\.0\.", r"encoder.backbone.units.\1.shortcut.conv."),
-    (r"encoder\.body\.(\d+)\.shortcut_layer\.1\.", r"encoder.backbone.units.\1.shortcut.norm."),
-    (r"encoder\.body\.(\d+)\.res_layer\.0\.", r"encoder.backbone.units.\1.norm1."),
-    (r"encoder\.body\.(\d+)\.res_layer\.1\.", r"encoder.backbone.units.\1.conv1."),
-    (r"encoder\.body\.(\d+)\.res_layer\.2\.", r"encoder.backbone.units.\1.act."),
-    (r"encoder\.body\.(\d+)\.res_layer\.3\.", r"encoder.backbone.units.\1.conv2."),
-    (r"encoder\.body\.(\d+)\.res_layer\.4\.", r"encoder.backbone.units.\1.norm2."),
-    (r"encoder\.body\.(\d+)\.res_layer\.5\.fc1\.", r"encoder.backbone.units.\1.gate.squeeze."),
-    (r"encoder\.body\.(\d+)\.res_layer\.5\.fc2\.", r"encoder.backbone.units.\1.gate.excite."),
-    (r"encoder\.latlayer1\.", "encoder.lateral_middle."),
-    (r"encoder\.latlayer2\.", "encoder.lateral_fine."),
-    (r"encoder\.styles\.", "encoder.heads."),
-]
+KIND = "e4e"  # in the files of all our inverters, from when there was one kind
+ITERATIONS = 5  # what ReStyle's public models were trained with, and its inference uses
 
 
-def load_inverter(path: str | Path) -> Inverter:
-    """Reads an inverter: float32, on the CPU and in eval mode.
+def load_inverter(
+    path: str | Path,
+    *,
+    generator: Generator | None = None,
+    device: str | torch.device = "cpu",
+    half: bool = False,
+) -> Inverter:
+    """Reads an inverter, in eval mode: an `Inverter` (pSp, e4e), or a `ReStyle` if it has 6 input channels.
 
     Args:
-        path: a file written by `save_inverter`, or a checkpoint of omertov/encoder4editing (`.pt`). Which of
-            the two it is shows in its content, not in its name.
+        path: a file written by `save_inverter`, or a public checkpoint (`.pt`) of e4e, pSp, ReStyle-pSp or
+            ReStyle-e4e, over IR-SE (not ResNet) backbones. Which it is shows in its content, not its name.
+        generator: what a `ReStyle` draws its attempts with; it is moved to `device`. Without it, the one
+            stored in the public checkpoint. A one-pass inverter needs none, and does not look at it.
+        device: where the inverter goes.
+        half: makes the convolutions float16 (see `Inverter.use_half`), also those of a generator that
+            comes from the checkpoint; a given one stays as it is. Otherwise all is float32.
 
     Raises:
-        CheckpointError: the file is missing, damaged, not an inverter, or its parts do not fit together.
+        CheckpointError: the file is missing, damaged, not an inverter, its parts do not fit together or not
+            to the generator, or a `ReStyle` has no generator.
     """
     path = Path(path)
-    config, state = _read_public_e4e(path) if is_torch_file(path) else _read_own(path)
-    with torch.device("meta"):  # no memory before names and shapes are checked
-        inverter = Inverter(config)
+    kind = file_kind(path)
+    if kind == "safetensors":
+        config, iterations, state = _read_own(path, device)
+        has_generator = False
+    elif kind == "torch":
+        config, has_generator, state = _read_public(path)
+        iterations = ITERATIONS
+        state = {name: tensor.to(device) for name, tensor in state.items()}
+    else:
+        raise CheckpointError(f"{path} is a {kind} file, which holds no inverter.")
+    if config.input_channels == ReStyle.INPUT_CHANNELS and generator is None:
+        if not has_generator:
+            raise CheckpointError(
+                f"{path} holds a ReStyle encoder, which needs its generator, but not that generator: "
+                "load it too, and pass it as generator=…."
+            )
+        generator = load_generator(path, device=device, half=half)
+    inverter = _skeleton(path, config, generator, iterations)
+    if half:
+        inverter.use_half()
     assign_state(inverter, state, path)
     return inverter.eval()
 
@@ -73,99 +79,48 @@ def load_inverter(path: str | Path) -> Inverter:
 def save_inverter(inverter: Inverter, path: str | Path) -> None:
     """Writes an inverter as safetensors that `load_inverter` reads; complete or not at all.
 
+    Of a `ReStyle` that is the encoder, the average latent and the number of iterations, not the generator.
+
     Raises:
         OSError: the file cannot be written.
     """
-    write_safetensors(path, KIND, asdict(inverter.config), inverter.state_dict())
+    config: dict[str, Any] = asdict(inverter.config)
+    if isinstance(inverter, ReStyle):
+        config["iterations"] = inverter.iterations
+    write_safetensors(path, KIND, config, inverter.state_dict())
 
 
-def _read_own(path: Path) -> tuple[EncoderConfig, State]:
-    """Our own format."""
-    values, state = read_safetensors(path, KIND)
+def _skeleton(path: Path, config: EncoderConfig, generator: Generator | None, iterations: int) -> Inverter:
+    """An inverter that takes no memory until names and shapes are checked."""
+    try:
+        with torch.device("meta"):
+            if config.input_channels == Inverter.INPUT_CHANNELS or generator is None:
+                return Inverter(config)
+            return ReStyle(config, generator, iterations)
+    except ValueError as error:
+        raise CheckpointError(f"{path} cannot be used: {error}.") from error
+
+
+def _read_own(path: Path, device: str | torch.device) -> tuple[EncoderConfig, int, State]:
+    """Our own format: configuration, iterations (of a `ReStyle`), state."""
+    values, state = read_safetensors(path, KIND, device)
+    iterates = values.get("input_channels") == ReStyle.INPUT_CHANNELS
+    iterations = values.pop("iterations", ITERATIONS) if iterates else ITERATIONS
     try:
         lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-        return EncoderConfig(**(values | lists)), state
+        return EncoderConfig(**(values | lists)), iterations, state
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path} describes an impossible encoder: {error}.") from error
 
 
-def _read_public_e4e(path: Path) -> tuple[EncoderConfig, State]:
-    """The public e4e checkpoint: `state_dict` (its `encoder.*` part), `latent_avg` and `opts`."""
-    checkpoint = read_torch(path)
-    public = checkpoint.get("state_dict")
-    if not isinstance(public, Mapping):
-        raise CheckpointError(f"{path} has no state_dict, so it is not an e4e checkpoint.")
-    options = _options(checkpoint)
-    encoder_type = str(options.get("encoder_type", PUBLIC_TYPE))
-    if encoder_type != PUBLIC_TYPE:  # pSp's encoder has the same tensors, and means something else by them
-        raise CheckpointError(f"{path} holds a {encoder_type!r}, which cannot be read: use an e4e one.")
-    state = {
-        _translate(name): tensor
-        for name, tensor in public.items()
-        if isinstance(name, str) and name.startswith("encoder.") and is_plain(tensor)
-    }
-    config = _config_from_shapes(state, path)
-    if options.get("start_from_latent_avg") is False:
-        state["latent_avg"] = torch.zeros(config.num_styles, config.style_dim)
-    else:
-        state["latent_avg"] = _public_latent_avg(checkpoint, config, path)
-    return config, state
-
-
-def _options(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The training options of a public checkpoint: a dict, a Namespace, or none."""
-    options = checkpoint.get("opts")
-    options = vars(options) if isinstance(options, argparse.Namespace) else options
-    return options if isinstance(options, Mapping) else {}
-
-
-def _translate(key: str) -> str:
-    """A key of the public state dict in our names."""
-    for pattern, ours in _PUBLIC_KEYS:
-        key, matches = re.subn("^" + pattern, ours, key)
-        if matches:
-            break
-    # In the public heads every second module is an activation; an odd index becomes one that does not exist.
-    return re.sub(r"(?<=\.convs\.)\d{1,4}", lambda index: f"{int(index[0]) / 2:g}", key)
-
-
-def _config_from_shapes(state: State, path: Path) -> EncoderConfig:
-    """The architecture that a translated state dict belongs to; a stage begins where the width changes."""
-
-    def shape(name: str) -> torch.Size:
-        key = f"encoder.{name}.weight"
-        if key not in state:
-            raise CheckpointError(f"{path} holds no e4e encoder: it lacks {key}.")
-        return state[key].shape
-
-    def count(prefix: str) -> int:
-        pattern = re.compile(rf"encoder\.{prefix}\.(\d+)\.")
-        return len({match[1] for name in state if (match := pattern.match(name))})
-
+def _read_public(path: Path) -> tuple[EncoderConfig, bool, State]:
+    """A public checkpoint: configuration, whether it has its generator with it, state."""
+    contents = read_torch(path)
     try:
-        num_units = max(1, count(r"backbone\.units"))
-        units = [shape(f"backbone.units.{index}.conv2")[0] for index in range(num_units)]
-        stages = [(width, len(list(group))) for width, group in groupby(units)]
-        widths, depths = zip(*stages, strict=True)
-        hidden, channels, *_ = shape("backbone.units.0.gate.squeeze")
-        return EncoderConfig(
-            input_size=16 << min(count(r"heads\.0\.convs"), 16),  # a head halves its map down to one pixel
-            num_styles=count("heads"),
-            style_dim=shape("heads.0.linear")[0],
-            widths=widths,
-            depths=depths,
-            fpn_width=shape("lateral_middle")[0],
-            head_width=shape("heads.0.convs.0")[0],
-            se_reduction=channels // hidden,
-        )
-    except (ValueError, IndexError, ZeroDivisionError) as error:
-        raise CheckpointError(f"{path} holds no e4e encoder that can be built: {error}.") from error
-
-
-def _public_latent_avg(checkpoint: Mapping[str, Any], config: EncoderConfig, path: Path) -> Tensor:
-    """The average latent per style; some files hold one vector for all styles."""
-    average = checkpoint.get("latent_avg")
-    shape = (config.num_styles, config.style_dim)
-    if not is_plain(average) or average.shape not in {shape, (1, config.style_dim), (config.style_dim,)}:
-        raise CheckpointError(f"{path} holds no average latent of the shape {list(shape)}.")
-    return average.expand(shape)
+        config, state = from_public(contents)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} {error}.") from error
+    if not says_encoder_type(contents):
+        assumed = encoder_type(config)
+        warnings.warn(f"{path} does not say which encoder it holds: read as {assumed}.", stacklevel=3)
+    return config, holds_generator(contents), state

@@ -1,7 +1,9 @@
-"""The encoder of e4e: a feature pyramid over an IR-SE backbone, and one head per style.
+"""The encoders of pSp, e4e and ReStyle: an IR-SE backbone, perhaps a feature pyramid, and one head per style.
 
-Tov et al. 2021, "Designing an Encoder for StyleGAN Image Manipulation" (arXiv 2102.02766). With its default
-configuration the encoder is the one of omertov/encoder4editing, parameter by parameter.
+Richardson et al. 2021, "Encoding in Style" (pSp, arXiv 2008.00951): pyramid, each head gives its own style.
+Tov et al. 2021, "Designing an Encoder for StyleGAN Image Manipulation" (e4e, arXiv 2102.02766): pyramid, the
+heads give differences from the first. Alaluf et al. 2021, "ReStyle" (arXiv 2104.02699): both, with six input
+channels, and mostly without the pyramid. Each fits the public code's encoder parameter by parameter.
 """
 
 import math
@@ -12,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from encoder4editing.backbone import Backbone
+from encoder4editing.backbone import Backbone, Conv2d
 
 COARSE_STYLES = 3
 """Styles read off the deepest features (pose, shape of the head)."""
@@ -30,10 +32,14 @@ class EncoderConfig:
         style_dim: length of one latent vector.
         widths: channels of the four backbone stages.
         depths: residual units of the four backbone stages.
-        fpn_width: channels of the feature pyramid.
+        fpn_width: channels that the heads read: of the pyramid, or of the deepest stage without one.
         head_width: channels inside the style heads.
         se_reduction: channels per hidden channel in the squeeze-and-excitation gates.
         stem_stride: stride of the first convolution, 1 or 2.
+        input_channels: 3 (a picture), or 6 for ReStyle (a picture, and what the generator made of it so far).
+        pyramid: whether later styles are read off finer levels; without it all are read off the deepest.
+        deltas: whether every head but the first gives its style's difference from the first, as in e4e, or
+            its own style, as in pSp.
 
     Raises:
         ValueError: a value is outside its bounds.
@@ -48,6 +54,9 @@ class EncoderConfig:
     head_width: int = 512
     se_reduction: int = 16
     stem_stride: int = 1
+    input_channels: int = 3
+    pyramid: bool = True
+    deltas: bool = True
 
     def __post_init__(self) -> None:
         if len(self.widths) != 4 or len(self.depths) != 4:
@@ -63,6 +72,12 @@ class EncoderConfig:
         if self.input_size & (self.input_size - 1) or self.coarse_size < 2:
             least = 32 * self.stem_stride
             raise ValueError(f"input_size must be a power of two from {least}, not {self.input_size}")
+
+        if type(self.input_channels) is not int or self.input_channels not in (3, 6):
+            raise ValueError(f"input_channels must be 3 or 6, not {self.input_channels!r}")
+        for name in ("pyramid", "deltas"):
+            if type(getattr(self, name)) is not bool:
+                raise ValueError(f"{name} must be true or false, not {getattr(self, name)!r}")
 
     @property
     def coarse_size(self) -> int:
@@ -90,7 +105,7 @@ class StyleHead(nn.Module):
     def __init__(self, in_width: int, width: int, style_dim: int, size: int) -> None:
         super().__init__()
         widths = [in_width] + [width] * int(math.log2(size))
-        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in pairwise(widths))
+        self.convs = nn.ModuleList(Conv2d(a, b, 3, 2, 1) for a, b in pairwise(widths))
         self.linear = EqualLinear(width, style_dim)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -100,49 +115,52 @@ class StyleHead(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Images to latent offsets: what is to be added to the average latent.
+    """Images to latent offsets: what is to be added to the average latent, or to ReStyle's previous answer.
 
-    The first head gives w0, the offset of all styles; every other head gives its style's difference from it.
-    Styles 0–2 are read off the deepest features, 3–6 off the middle level of the pyramid, the others off the
+    With a pyramid styles 0–2 are read off the deepest features, 3–6 off its middle level, the others off its
     fine level.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = Backbone(config.widths, config.depths, config.se_reduction, config.stem_stride)
+        self.backbone = Backbone(
+            config.widths, config.depths, config.se_reduction, config.stem_stride, config.input_channels
+        )
         _, fine, middle, coarse = config.widths
-        self.lateral_coarse: nn.Module = nn.Identity()  # e4e's deepest stage already has the pyramid's width
+        self.lateral_coarse: nn.Module = nn.Identity()  # the public deepest stage has the heads' width
         if coarse != config.fpn_width:
-            self.lateral_coarse = nn.Conv2d(coarse, config.fpn_width, 1)
-        self.lateral_middle = nn.Conv2d(middle, config.fpn_width, 1)
-        self.lateral_fine = nn.Conv2d(fine, config.fpn_width, 1)
+            self.lateral_coarse = Conv2d(coarse, config.fpn_width, 1)
+        if config.pyramid:
+            self.lateral_middle = Conv2d(middle, config.fpn_width, 1)
+            self.lateral_fine = Conv2d(fine, config.fpn_width, 1)
         self.heads = nn.ModuleList(
             StyleHead(config.fpn_width, config.head_width, config.style_dim, config.coarse_size << level)
-            for level in map(pyramid_level, range(config.num_styles))
+            for level in map(self._level, range(config.num_styles))
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """[B, 3, input_size, input_size] in [-1, 1] to offsets [B, num_styles, style_dim]."""
-        pyramid = self._pyramid(images)
-        main = self.heads[0](pyramid[0])
-        offsets = [main]
-        for style in range(1, len(self.heads)):
-            offsets.append(main + self.heads[style](pyramid[pyramid_level(style)]))
+        """[B, input_channels, input_size, input_size] in [-1, 1] to offsets [B, num_styles, style_dim]."""
+        levels = self._levels(images)
+        offsets = [head(levels[self._level(style)]) for style, head in enumerate(self.heads)]
+        if self.config.deltas:
+            offsets[1:] = [offsets[0] + delta for delta in offsets[1:]]
         return torch.stack(offsets, dim=1)
 
-    def _pyramid(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The coarse, middle and fine level of the feature pyramid (Lin et al. 2017, arXiv 1612.03144)."""
+    def _levels(self, images: Tensor) -> list[Tensor]:
+        """The features that heads read, coarse to fine: a pyramid (Lin et al. 2017, arXiv 1612.03144)."""
         _, fine, middle, coarse = self.backbone(images)
-        coarse = self.lateral_coarse(coarse)
-        middle = _upsample(coarse) + self.lateral_middle(middle)
-        fine = _upsample(middle) + self.lateral_fine(fine)
-        return coarse, middle, fine
+        levels = [self.lateral_coarse(coarse)]
+        if self.config.pyramid:
+            levels.append(_upsample(levels[0]) + self.lateral_middle(middle))
+            levels.append(_upsample(levels[1]) + self.lateral_fine(fine))
+        return levels
 
-
-def pyramid_level(style: int) -> int:
-    """Which level of the pyramid a style is read off: 0 coarse, 1 middle, 2 fine."""
-    return 0 if style < COARSE_STYLES else 1 if style < MIDDLE_STYLES else 2
+    def _level(self, style: int) -> int:
+        """Which of the levels a style is read off: 0 coarse, 1 middle, 2 fine."""
+        if not self.config.pyramid or style < COARSE_STYLES:
+            return 0
+        return 1 if style < MIDDLE_STYLES else 2
 
 
 def _upsample(x: Tensor) -> Tensor:

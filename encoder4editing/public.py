@@ -1,0 +1,182 @@
+"""Encoders in the public formats of pSp, e4e and ReStyle: `{"state_dict", "latent_avg", "opts"}`.
+
+Their state dict holds the encoder's tensors as `encoder.*`, and those of the generator they were trained for
+as `decoder.*`, which `stylegan2` reads. Which encoder it is stands in `opts["encoder_type"]`; e4e's and pSp's
+have the same tensors and mean different things by them.
+"""
+
+import argparse
+import re
+from collections.abc import Mapping
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from encoder4editing.encoder import EncoderConfig
+from stylegan2 import CheckpointError
+from stylegan2.storage import State, is_plain
+
+# The public class → (whether it has a pyramid, whether its heads give differences from the first).
+ENCODER_TYPES = {
+    "Encoder4Editing": (True, True),
+    "GradualStyleEncoder": (True, False),
+    "ProgressiveBackboneEncoder": (False, True),
+    "BackboneEncoder": (False, False),
+}
+
+# Public key → ours; a key that no rule matches is kept, and so reported as unexpected.
+_PUBLIC_KEYS = [
+    (r"encoder\.input_layer\.0\.", "encoder.backbone.stem.conv."),
+    (r"encoder\.input_layer\.1\.", "encoder.backbone.stem.norm."),
+    (r"encoder\.input_layer\.2\.", "encoder.backbone.stem.act."),
+    (r"encoder\.body\.(\d+)\.shortcut_layer\.0\.", r"encoder.backbone.units.\1.shortcut.conv."),
+    (r"encoder\.body\.(\d+)\.shortcut_layer\.1\.", r"encoder.backbone.units.\1.shortcut.norm."),
+    (r"encoder\.body\.(\d+)\.res_layer\.0\.", r"encoder.backbone.units.\1.norm1."),
+    (r"encoder\.body\.(\d+)\.res_layer\.1\.", r"encoder.backbone.units.\1.conv1."),
+    (r"encoder\.body\.(\d+)\.res_layer\.2\.", r"encoder.backbone.units.\1.act."),
+    (r"encoder\.body\.(\d+)\.res_layer\.3\.", r"encoder.backbone.units.\1.conv2."),
+    (r"encoder\.body\.(\d+)\.res_layer\.4\.", r"encoder.backbone.units.\1.norm2."),
+    (r"encoder\.body\.(\d+)\.res_layer\.5\.fc1\.", r"encoder.backbone.units.\1.gate.squeeze."),
+    (r"encoder\.body\.(\d+)\.res_layer\.5\.fc2\.", r"encoder.backbone.units.\1.gate.excite."),
+    (r"encoder\.latlayer1\.", "encoder.lateral_middle."),
+    (r"encoder\.latlayer2\.", "encoder.lateral_fine."),
+    (r"encoder\.styles\.", "encoder.heads."),
+]
+
+
+def from_public(contents: Mapping[Any, Any]) -> tuple[EncoderConfig, State]:
+    """The configuration and our state dict of a public checkpoint, from what its file holds.
+
+    Without an `encoder_type` the tensors decide, as far as they can: without a pyramid it is taken for
+    BackboneEncoder, with one for e4e's (3 input channels) or pSp's (6). `latent_avg` may be one vector for
+    all styles (as where `learn_in_w` was set) or one per style. Where `start_from_latent_avg` is false, a
+    one-pass encoder with a pyramid gets zeros for it, as in the public pSp and e4e; ReStyle always starts
+    from it.
+
+    Raises CheckpointError, its sentence lacking the file's name, for what is missing, unknown or impossible.
+    """
+    theirs = contents.get("state_dict")
+    if not isinstance(theirs, Mapping):
+        raise CheckpointError("has no state_dict, so it is not a checkpoint of pSp, e4e or ReStyle")
+    state = {
+        _translate(name): tensor
+        for name, tensor in theirs.items()
+        if isinstance(name, str) and name.startswith("encoder.") and is_plain(tensor)
+    }
+    options = _options(contents)
+    config = _config(state, _encoder_type(state, options))
+    declared = str(options.get("input_nc", config.input_channels))
+    if declared != str(config.input_channels):
+        raise CheckpointError(
+            f"says that its encoder takes {declared!r:.20} input channels (input_nc), "
+            f"but its first convolution takes {config.input_channels}"
+        )
+    one_pass = config.pyramid and config.input_channels == 3
+    if one_pass and options.get("start_from_latent_avg") is False:
+        state["latent_avg"] = torch.zeros(config.num_styles, config.style_dim)
+    else:
+        state["latent_avg"] = _latent_avg(contents, config)
+    return config, state
+
+
+def holds_generator(contents: Mapping[Any, Any]) -> bool:
+    """Whether a public checkpoint has a generator beside its encoder."""
+    theirs = contents.get("state_dict")
+    return isinstance(theirs, Mapping) and any(str(name).startswith("decoder.") for name in theirs)
+
+
+def says_encoder_type(contents: Mapping[Any, Any]) -> bool:
+    """Whether a public checkpoint's options name its encoder."""
+    return "encoder_type" in _options(contents)
+
+
+def encoder_type(config: EncoderConfig) -> str:
+    """What the public code calls such an encoder."""
+    return next(n for n, kind in ENCODER_TYPES.items() if kind == (config.pyramid, config.deltas))
+
+
+def _options(contents: Mapping[Any, Any]) -> Mapping[str, Any]:
+    """The training options of a public checkpoint: a dict, a Namespace, or none."""
+    options = contents.get("opts")
+    options = vars(options) if isinstance(options, argparse.Namespace) else options
+    return options if isinstance(options, Mapping) else {}
+
+
+def _translate(key: str) -> str:
+    """A key of the public state dict in our names."""
+    for pattern, ours in _PUBLIC_KEYS:
+        key, matches = re.subn("^" + pattern, ours, key)
+        if matches:
+            break
+    # In the public heads every second module is an activation; an odd index becomes one that does not exist.
+    return re.sub(r"(?<=\.convs\.)\d{1,4}", lambda index: f"{int(index[0]) / 2:g}", key)
+
+
+def _encoder_type(state: State, options: Mapping[str, Any]) -> str:
+    """Which of `ENCODER_TYPES` the options name, or else the likelier of those that the tensors allow."""
+    if "encoder_type" in options:
+        name = str(options["encoder_type"])
+        if name in ENCODER_TYPES:
+            return name
+        *others, last = ENCODER_TYPES
+        raise CheckpointError(
+            f"holds a {name!r:.60}, which cannot be read: supported are {', '.join(others)} and {last}"
+        )
+    if "encoder.lateral_middle.weight" not in state:
+        return "BackboneEncoder"
+    return "GradualStyleEncoder" if _shape(state, "backbone.stem.conv")[1:2] == (6,) else "Encoder4Editing"
+
+
+def _config(state: State, encoder_type: str) -> EncoderConfig:
+    """The architecture that a translated state dict belongs to; a stage begins where the width changes."""
+    pyramid, deltas = ENCODER_TYPES[encoder_type]
+    try:
+        num_units = max(1, _count(state, r"backbone\.units"))
+        units = [_shape(state, f"backbone.units.{index}.conv2")[0] for index in range(num_units)]
+        stages = [(width, len(list(group))) for width, group in groupby(units)]
+        widths, depths = zip(*stages, strict=True)
+        hidden, channels, *_ = _shape(state, "backbone.units.0.gate.squeeze")
+        return EncoderConfig(
+            input_size=16 << min(_count(state, r"heads\.0\.convs"), 16),  # a head halves its map to one pixel
+            num_styles=_count(state, "heads"),
+            style_dim=_shape(state, "heads.0.linear")[0],
+            widths=widths,
+            depths=depths,
+            fpn_width=_shape(state, "lateral_middle")[0] if pyramid else widths[-1],
+            head_width=_shape(state, "heads.0.convs.0")[0],
+            se_reduction=channels // hidden,
+            input_channels=_shape(state, "backbone.stem.conv")[1],
+            pyramid=pyramid,
+            deltas=deltas,
+        )
+    except (ValueError, IndexError, ZeroDivisionError) as error:
+        raise CheckpointError(f"holds no {encoder_type} that can be built: {error}") from error
+
+
+def _shape(state: State, layer: str) -> torch.Size:
+    """The shape of a layer's weight."""
+    name = f"encoder.{layer}.weight"
+    if name not in state:
+        raise CheckpointError(f"holds no encoder of pSp, e4e or ReStyle: it lacks {name}")
+    return state[name].shape
+
+
+def _count(state: State, prefix: str) -> int:
+    """How many numbers follow a prefix (a regular expression) in the names."""
+    pattern = re.compile(rf"encoder\.{prefix}\.(\d+)\.")
+    return len({match[1] for name in state if (match := pattern.match(name))})
+
+
+def _latent_avg(contents: Mapping[Any, Any], config: EncoderConfig) -> Tensor:
+    """The average latent per style; some files hold one vector for all styles."""
+    average = contents.get("latent_avg")
+    if average is None:
+        raise CheckpointError(
+            "lacks latent_avg, the average latent that its encoder's answers are relative to"
+        )
+    shape = (config.num_styles, config.style_dim)
+    if not is_plain(average) or average.shape not in {shape, (1, config.style_dim), (config.style_dim,)}:
+        raise CheckpointError(f"holds no average latent (latent_avg) of the shape {list(shape)}")
+    return average.expand(shape)
