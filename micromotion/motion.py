@@ -1,104 +1,24 @@
-"""Micromotions: the anchors they are learned from, and the direction in W+ that plays them on any face."""
+"""Micromotions: the direction in W+ that plays one on any face, learned from anchors or ready-made."""
 
-import json
 import math
-import secrets
-import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from micromotion.errors import MotionError, OutputError
+from micromotion import directions
+from micromotion.anchors import Anchors
+from micromotion.errors import MotionError
 from micromotion.lowrank import robust_pca
+from micromotion.motionfiles import motion_file_kind
 from micromotion.options import check_play
 
-FORMAT = "micromotion/1"
-KIND = "anchors"
-MAX_ANCHORS = 128  # a few seconds of robust PCA at 18 × 512
-MAX_BYTES = 32 << 20
+__all__ = ["Anchors", "Motion", "load_motion"]
 
 _MAX_PAIRS = 512
 _RANK_TOLERANCE = 1e-6
-
-
-@dataclass(frozen=True, eq=False)
-class Anchors:
-    """Latent codes of one identity at growing degrees of one micromotion.
-
-    Attributes:
-        w_plus: [n, styles, dim], 2 ≤ n ≤ 128; kept as float32 on the CPU.
-        degrees: [n], strictly increasing, in units of the motion (0 neutral … 1 full); kept likewise.
-        provenance: where the anchors come from, for people and reports; names to strings or finite numbers.
-
-    Raises:
-        MotionError: any of this does not hold, or a number is NaN or infinite.
-    """
-
-    w_plus: Tensor
-    degrees: Tensor
-    provenance: dict[str, str | int | float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        _require_shapes(list(self.w_plus.shape), list(self.degrees.shape))
-        for name in ("w_plus", "degrees"):
-            values = getattr(self, name).detach().to("cpu", torch.float32).contiguous()
-            if not bool(torch.isfinite(values).all()):
-                raise MotionError(f"Anchors must be finite numbers, but {name} holds NaN or infinity.")
-            object.__setattr__(self, name, values)
-        if not bool((self.degrees.diff() > 0).all()):
-            raise MotionError("The degrees of the anchors must increase from each anchor to the next.")
-        object.__setattr__(self, "provenance", _plain_provenance(self.provenance))
-
-    def save(self, path: str | Path) -> None:
-        """Write a safetensors file that `load` reads, complete or not at all; equal anchors give equal bytes.
-
-        Raises OutputError where the file cannot be written.
-        """
-        path = Path(path)
-        metadata = {"format": FORMAT, "kind": KIND, "provenance": json.dumps(self.provenance, sort_keys=True)}
-        tensors = {"w_plus": self.w_plus, "degrees": self.degrees}
-        blob = _sort_header(safetensors.torch.save(tensors, metadata))
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        try:
-            temporary.write_bytes(blob)
-            temporary.replace(path)
-        except OSError as error:
-            raise OutputError(f"The anchors cannot be written to {path}: {error.strerror}.") from error
-        finally:
-            temporary.unlink(missing_ok=True)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Anchors":
-        """Read a file of `save`. Nothing in it is executed, and its sizes are checked before they are read.
-
-        Raises MotionError, in one sentence, for whatever is wrong with the file.
-        """
-        path = Path(path)
-        _require_plausible_file(path)
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != FORMAT or metadata.get("kind") != KIND:
-                    raise MotionError(f'it does not say that it is "{FORMAT}" of the kind "{KIND}".')
-                if set(file.keys()) != {"w_plus", "degrees"}:
-                    raise MotionError("it must hold w_plus and degrees, and nothing else.")
-                slices = {name: file.get_slice(name) for name in ("w_plus", "degrees")}
-                if any(part.get_dtype() != "F32" for part in slices.values()):
-                    raise MotionError("w_plus and degrees must be float32.")
-                _require_shapes(slices["w_plus"].get_shape(), slices["degrees"].get_shape())
-                w_plus, degrees = file.get_tensor("w_plus").clone(), file.get_tensor("degrees").clone()
-            return cls(w_plus, degrees, _read_provenance(metadata.get("provenance", "{}")))
-        except MotionError as error:
-            raise MotionError(f"The anchors in {path} cannot be used: {error}") from error
-        except (SafetensorError, OSError) as error:
-            raise MotionError(
-                f"{path} cannot be read as a file of anchors; it is damaged, cut short, or something else."
-            ) from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,12 +84,21 @@ class Motion:
 
 
 def load_motion(path: str | Path) -> Motion:
-    """Read a file of anchors and learn its direction; the motion's name is the file's. Raises MotionError."""
+    """Read a micromotion, whose name is the file's; what the file holds decides, not what it is called.
+
+    Anchors (`Anchors.save`) are learned from; a direction (`save_direction`) is taken as it is; of the
+    original's `d_latent` files strength 1 is the last frame of the original's clip, 4.95 · d (see
+    `full_motion`). Nothing in a file is executed. Raises MotionError, in one sentence.
+    """
     path = Path(path)
+    if directions.is_published(path):
+        return Motion(path.stem, directions.full_motion(directions.read_published(path)))
+    if motion_file_kind(path) == directions.KIND:
+        return Motion(path.stem, directions.read_direction(path)[0])
     return Motion.from_anchors(Anchors.load(path), path.stem)
 
 
-# --- directions --------------------------------------------------------------------------------
+# --- slopes ------------------------------------------------------------------------------------
 
 
 def _median(values: Tensor, dim: int) -> Tensor:
@@ -190,52 +119,3 @@ def _median_slope(values: Tensor, degrees: Tensor) -> Tensor:
     first, second = first[::every], second[::every]
     rise = values[:, second] - values[:, first]
     return _median(rise / (degrees[second] - degrees[first])[:, None], dim=1)
-
-
-# --- files -------------------------------------------------------------------------------------
-
-
-def _require_shapes(w_plus: list[int], degrees: list[int]) -> None:
-    if len(w_plus) != 3 or len(degrees) != 1 or w_plus[0] != degrees[0] or 0 in w_plus[1:]:
-        raise MotionError(
-            f"Anchors need w_plus [n, styles, dim] and degrees [n], but these are {w_plus} and {degrees}."
-        )
-    if not 2 <= w_plus[0] <= MAX_ANCHORS:
-        raise MotionError(f"A micromotion needs 2 to {MAX_ANCHORS} anchors, but these are {w_plus[0]}.")
-
-
-def _plain_provenance(provenance: object) -> dict[str, str | int | float]:
-    plain = isinstance(provenance, dict) and all(
-        isinstance(key, str)
-        and (isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)))
-        for key, value in provenance.items()
-    )
-    if not plain:
-        raise MotionError("The provenance must map names to strings or finite numbers.")
-    return dict(provenance)  # type: ignore[call-overload]
-
-
-def _read_provenance(text: str) -> dict[str, str | int | float]:
-    try:
-        return _plain_provenance(json.loads(text))
-    except (ValueError, RecursionError) as error:
-        raise MotionError("its provenance is not readable JSON.") from error
-
-
-def _require_plausible_file(path: Path) -> None:
-    try:
-        about = path.stat()
-    except (OSError, ValueError) as error:
-        raise MotionError(f"There is no file of anchors {path}, or it is out of reach.") from error
-    if not stat.S_ISREG(about.st_mode):
-        raise MotionError(f"{path} is not a file of anchors but a folder or a device.")
-    if about.st_size > MAX_BYTES:
-        raise MotionError(f"{path} is larger than {MAX_BYTES >> 20} MB, which no file of anchors is.")
-
-
-def _sort_header(blob: bytes) -> bytes:
-    """The same safetensors file, its header sorted by name; the library writes metadata in any order."""
-    size = int.from_bytes(blob[:8], "little")
-    header = json.dumps(json.loads(blob[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + blob[8 + size :]

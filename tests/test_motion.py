@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from micromotion.anchors import KIND, MAX_ANCHORS
 from micromotion.errors import MotionError, OptionError, OutputError
-from micromotion.motion import FORMAT, KIND, MAX_ANCHORS, MAX_BYTES, Anchors, Motion, load_motion
+from micromotion.motion import Anchors, Motion, load_motion
+from micromotion.motionfiles import FORMAT, MAX_BYTES
 
 STYLES, DIM = 4, 64
 DEGREES = torch.linspace(0, 1, 11)
@@ -334,7 +336,7 @@ def test_what_is_no_file_of_anchors_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "smile.safetensors"
     for content in (b"", b"GIF89a", b"x" * 1000, good[:4], good[:100], good[:-1], good + b"more"):
         path.write_bytes(content)
-        with pytest.raises(MotionError, match=r"smile\.safetensors cannot be read as a file of anchors"):
+        with pytest.raises(MotionError, match=r"smile\.safetensors cannot be read as a micromotion"):
             load_motion(path)
     with pytest.raises(MotionError, match="There is no file"):
         load_motion(tmp_path / "missing.safetensors")
@@ -360,7 +362,7 @@ def test_absurd_sizes_are_refused_before_memory_is_taken(tmp_path: Path) -> None
     text = json.dumps(header).encode()
     boastful = tmp_path / "boastful.safetensors"
     boastful.write_bytes(len(text).to_bytes(8, "little") + text)
-    with pytest.raises(MotionError, match="cannot be read as a file of anchors"):
+    with pytest.raises(MotionError, match="cannot be read as a micromotion"):
         load_motion(boastful)
 
 
