@@ -1,8 +1,22 @@
-"""From a face picture to its latent code in the W+ space of a StyleGAN2 generator: pSp, e4e and ReStyle."""
+"""From a face picture to its latent code in the W+ space of a StyleGAN2 generator: pSp, e4e and ReStyle.
+
+Also the identity network, which says whether two pictures show the same person.
+"""
 
 from encoder4editing.checkpoint import load_inverter, save_inverter
 from encoder4editing.encoder import EncoderConfig
+from encoder4editing.identity import IdentityConfig, IdentityNet, load_identity, save_identity
 from encoder4editing.inverter import Inverter
 from encoder4editing.restyle import ReStyle
 
-__all__ = ["EncoderConfig", "Inverter", "ReStyle", "load_inverter", "save_inverter"]
+__all__ = [
+    "EncoderConfig",
+    "IdentityConfig",
+    "IdentityNet",
+    "Inverter",
+    "ReStyle",
+    "load_identity",
+    "load_inverter",
+    "save_identity",
+    "save_inverter",
+]

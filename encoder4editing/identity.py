@@ -1,0 +1,297 @@
+"""Who is in a picture: the identity network, the loss that keeps a face itself, and their files.
+
+ArcFace (Deng et al. 2019, arXiv 1801.07698) over the IR-SE backbone, with the crop and the loss that pSp,
+e4e and StyleCLIP (Patashnik et al. 2021, arXiv 2103.17249) use for aligned faces.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from encoder4editing.backbone import Backbone
+from stylegan2.storage import (
+    CheckpointError,
+    State,
+    assign_state,
+    file_kind,
+    is_plain,
+    read_safetensors,
+    read_torch,
+    write_safetensors,
+)
+
+KIND = "identity"
+
+ALIGNED_SIZE = 256
+"""The side in pixels that a picture is brought to before it is cropped."""
+CROP_ROWS = slice(35, 223)
+CROP_COLUMNS = slice(32, 220)
+"""What of those pixels shows the face alone, on an FFHQ-aligned picture."""
+
+
+@dataclass(frozen=True)
+class IdentityConfig:
+    """Architecture of an `IdentityNet`; the defaults are the public IR-SE50.
+
+    Attributes:
+        input_size: side in pixels of the cropped face that the network sees; every stage halves it, and it
+            must come out even.
+        feature_dim: length of the features.
+        widths: channels of the backbone's stages, 1 to 8 of them.
+        depths: residual units of each stage.
+        se_reduction: channels per hidden channel in the squeeze-and-excitation gates.
+        stem_stride: stride of the first convolution, 1 or 2.
+
+    Raises:
+        ValueError: a value is outside its bounds.
+    """
+
+    input_size: int = 112
+    feature_dim: int = 512
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    depths: tuple[int, ...] = (3, 4, 14, 3)
+    se_reduction: int = 16
+    stem_stride: int = 1
+
+    def __post_init__(self) -> None:
+        if len(self.widths) != len(self.depths) or not 1 <= len(self.widths) <= 8:
+            raise ValueError("an identity network has 1 to 8 stages, and a width and a depth for each")
+        limits = {"input_size": 1024, "feature_dim": 8192, "se_reduction": 8192, "stem_stride": 2}
+        bounded = [(name, getattr(self, name), limit) for name, limit in limits.items()]
+        bounded += [("widths", width, 8192) for width in self.widths]
+        bounded += [("depths", depth, 128) for depth in self.depths]
+        for name, value, limit in bounded:
+            if type(value) is not int or not 1 <= value <= limit:
+                raise ValueError(f"{name} must be a whole number from 1 to {limit}, not {value!r}")
+        if self.input_size % self.reduction:
+            raise ValueError(f"input_size must be a multiple of {self.reduction}, not {self.input_size}")
+
+    @property
+    def reduction(self) -> int:
+        """How many times smaller than the input the deepest feature map is."""
+        return self.stem_stride << len(self.widths)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A form that JSON can hold; `from_dict` is its inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "IdentityConfig":
+        """From `to_dict`'s form, or JSON's of it. Raises ValueError for unknown or impossible values."""
+        try:
+            lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+            return cls(**(dict(values) | lists))
+        except TypeError as error:
+            raise ValueError(
+                f"the configuration has unknown entries or entries of a wrong kind ({error})"
+            ) from error
+
+
+class IdentityNet(nn.Module):
+    """Maps faces to features whose dot product says how alike two people look: 1 is the same person.
+
+    A fresh network has random weights, drawn from `rng` on the CPU or from torch's global generator. For
+    features and losses it must be in eval mode, as `load_identity` leaves it.
+    """
+
+    def __init__(self, config: IdentityConfig, rng: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = Backbone(config.widths, config.depths, config.se_reduction, config.stem_stride)
+        width, side = config.widths[-1], config.input_size // config.reduction
+        self.norm = nn.BatchNorm2d(width)
+        self.linear = nn.Linear(width * side * side, config.feature_dim)
+        self.feature_norm = nn.BatchNorm1d(config.feature_dim)
+        if rng is not None:
+            _draw_weights(self, rng)
+
+    def features(self, images: Tensor) -> Tensor:
+        """What tells people apart in pictures, differentiably.
+
+        Args:
+            images: [B, 3, S, S], floating point, in [-1, 1], FFHQ-aligned, of any size. They are brought to
+                256² by adaptive average pooling, cropped to the face, and pooled to the network's input.
+
+        Returns:
+            [B, feature_dim] of unit length, in the dtype of the weights (float32), also under autocast.
+
+        Raises:
+            ValueError: the images have another shape or dtype.
+        """
+        if not images.is_floating_point() or images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(
+                f"images must be floating point [B, 3, S, S], not {images.dtype} {list(images.shape)}"
+            )
+        if images.shape[2] != images.shape[3] or images.shape[2] == 0:
+            raise ValueError(f"images must be square, not {images.shape[2]}×{images.shape[3]}")
+        with torch.autocast(images.device.type, enabled=False):
+            faces = self._faces(images.to(self.linear.weight.dtype))
+            maps = self.norm(self.backbone(faces)[-1])
+            return F.normalize(self.feature_norm(self.linear(maps.flatten(1))))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`features`."""
+        return self.features(images)
+
+    def loss(self, images: Tensor, reference: Tensor) -> Tensor:
+        """How far people have become others: the mean over the batch of 1 − dot of their features.
+
+        Args:
+            images: [B, 3, S, S] as for `features`; the loss is differentiable with respect to them.
+            reference: the people they should be, as pictures [B or 1, 3, S', S'] or as their features
+                [B or 1, feature_dim]; constant for differentiation.
+
+        Returns:
+            A scalar from 0 (the same) to 2.
+
+        Raises:
+            ValueError: either has a wrong shape or dtype.
+        """
+        with torch.no_grad():
+            wanted = reference if reference.ndim == 2 else self.features(reference)
+        if wanted.shape[0] not in (1, images.shape[0]) or wanted.shape[1] != self.config.feature_dim:
+            raise ValueError(
+                f"the reference must be of 1 or {images.shape[0]} people, or their features of length "
+                f"{self.config.feature_dim}, not {list(reference.shape)}"
+            )
+        return (1 - (self.features(images) * wanted.detach()).sum(dim=1)).mean()
+
+    def _faces(self, images: Tensor) -> Tensor:
+        """[B, 3, S, S] -> [B, 3, input_size, input_size], the faces alone."""
+        if images.shape[-1] != ALIGNED_SIZE:
+            images = F.adaptive_avg_pool2d(images, ALIGNED_SIZE)
+        return F.adaptive_avg_pool2d(images[:, :, CROP_ROWS, CROP_COLUMNS], self.config.input_size)
+
+
+def load_identity(path: str | Path, *, device: str | torch.device = "cpu") -> IdentityNet:
+    """Reads an identity network, in float32 and eval mode, on `device`.
+
+    Args:
+        path: a file written by `save_identity`, or a public one of ArcFace's IR-SE networks
+            (`model_ir_se50.pth`, of TreB1eN/InsightFace_Pytorch): a state dict, bare or as `state_dict`.
+            Which of them it is shows in its content, not in its name.
+        device: where the network goes.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, no identity network, or its parts do not fit together.
+    """
+    path = Path(path)
+    kind = file_kind(path)
+    try:
+        if kind == "safetensors":
+            values, state = read_safetensors(path, KIND, device)
+            config = IdentityConfig.from_dict(values)
+        elif kind == "torch":
+            config, state = _from_public(read_torch(path), path)
+        else:
+            raise CheckpointError(f"{path} is a {kind} file, which holds no identity network.")
+    except ValueError as error:
+        raise CheckpointError(f"{path} describes an impossible identity network: {error}.") from error
+    with torch.device("meta"):  # no memory before names and shapes are checked
+        net = IdentityNet(config)
+    assign_state(net, state, path)
+    return net.to(device).eval()
+
+
+def save_identity(net: IdentityNet, path: str | Path) -> None:
+    """Writes an identity network as safetensors that `load_identity` reads; complete or not at all.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    write_safetensors(path, KIND, net.config.to_dict(), net.state_dict())
+
+
+# --- the public format -------------------------------------------------------------------------
+
+# Public name → ours, of the layers outside residual units and of the parts of a residual unit.
+_LAYERS = {
+    "input_layer.0": "backbone.stem.conv",
+    "input_layer.1": "backbone.stem.norm",
+    "input_layer.2": "backbone.stem.act",
+    "output_layer.0": "norm",
+    "output_layer.3": "linear",
+    "output_layer.4": "feature_norm",
+}
+_UNIT_PARTS = {
+    "shortcut_layer.0": "shortcut.conv",
+    "shortcut_layer.1": "shortcut.norm",
+    "res_layer.0": "norm1",
+    "res_layer.1": "conv1",
+    "res_layer.2": "act",
+    "res_layer.3": "conv2",
+    "res_layer.4": "norm2",
+    "res_layer.5.fc1": "gate.squeeze",
+    "res_layer.5.fc2": "gate.excite",
+}
+
+
+def _from_public(contents: Mapping[Any, Any], path: Path) -> tuple[IdentityConfig, State]:
+    """The configuration and our state dict of a public checkpoint. Raises CheckpointError or ValueError."""
+    theirs = contents.get("state_dict", contents)
+    if not isinstance(theirs, Mapping):
+        raise CheckpointError(f"{path} holds no state dict, so it is not an identity network.")
+    state: State = {}
+    for name, tensor in theirs.items():
+        if not isinstance(name, str) or not is_plain(tensor):
+            raise CheckpointError(f"{path} has an entry {name!r:.80} that is not a tensor.")
+        state[_our_name(name)] = tensor
+    for name in [name for name in state if name.endswith(".running_mean")]:  # before torch 0.4.1: no counter
+        state.setdefault(name.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
+    return _config(state, path), state
+
+
+def _our_name(name: str) -> str:
+    """A public name in ours; one that is unknown is kept, and so reported as unexpected."""
+    layer, _, entry = name.rpartition(".")
+    if layer in _LAYERS:
+        return f"{_LAYERS[layer]}.{entry}"
+    found = re.fullmatch(r"body\.(\d{1,4})\.(.+)", layer)
+    if found and found[2] in _UNIT_PARTS:
+        return f"backbone.units.{int(found[1])}.{_UNIT_PARTS[found[2]]}.{entry}"
+    return name
+
+
+def _config(state: State, path: Path) -> IdentityConfig:
+    """The architecture that a translated state dict belongs to; a stage begins where the width changes."""
+
+    def shape(layer: str, dims: int) -> torch.Size:
+        name = f"{layer}.weight"
+        if name not in state or state[name].ndim != dims:
+            raise CheckpointError(
+                f"{path} holds no IR-SE identity network: it lacks {name}, or has it in another shape."
+            )
+        return state[name].shape
+
+    units = re.compile(r"backbone\.units\.(\d+)\.")
+    count = len({found[1] for name in state if (found := units.match(name))})
+    widths = [shape(f"backbone.units.{index}.conv2", 4)[0] for index in range(max(1, count))]
+    stages = [(width, len(list(group))) for width, group in groupby(widths)]
+    hidden, gated = shape("backbone.units.0.gate.squeeze", 4)[:2]
+    features, inputs = shape("linear", 2)
+    side = math.isqrt(inputs // max(1, widths[-1]))  # of the deepest map, which is flattened
+    return IdentityConfig(
+        input_size=side << len(stages),
+        feature_dim=features,
+        widths=tuple(width for width, _ in stages),
+        depths=tuple(depth for _, depth in stages),
+        se_reduction=gated // max(1, hidden),
+    )
+
+
+@torch.no_grad()
+def _draw_weights(module: nn.Module, rng: torch.Generator) -> None:
+    """Draws again what is random in a fresh network, uniformly within ±1/√fan_in."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            bound = 1 / math.sqrt(layer.weight[0].numel())
+            for parameter in layer.parameters():
+                parameter.uniform_(-bound, bound, generator=rng)
