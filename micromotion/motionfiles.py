@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from micromotion.errors import MotionError, OutputError
+from stylegan2.storage import sort_header
 
 FORMAT = "micromotion/1"
 MAX_BYTES = 32 << 20
@@ -27,7 +28,7 @@ def write_motion_file(
     """
     path = Path(path)
     metadata = {"format": FORMAT, "kind": kind, "provenance": json.dumps(provenance, sort_keys=True)}
-    blob = _sort_header(safetensors.torch.save(tensors, metadata))
+    blob = sort_header(safetensors.torch.save(tensors, metadata))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         temporary.write_bytes(blob)
@@ -113,11 +114,3 @@ def _unreadable(path: Path) -> MotionError:
 
 def _listed(names: set[str]) -> str:
     return " and ".join(sorted(names))
-
-
-def _sort_header(blob: bytes) -> bytes:
-    """The same safetensors file, its header sorted by name; the library writes metadata in any order."""
-    size = int.from_bytes(blob[:8], "little")
-    header = json.dumps(json.loads(blob[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + blob[8 + size :]

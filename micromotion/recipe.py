@@ -39,7 +39,7 @@ Degrees = tuple[tuple[str, float], ...]
 class Recipe:
     """How the anchors of one micromotion are collected.
 
-    Exactly one of template and clip says what from; only a recipe of words has degrees.
+    In a file, exactly one of template and clip says what from, and only a template has degrees.
 
     Attributes:
         name: what people call the motion.
@@ -55,7 +55,7 @@ class Recipe:
         ramp_down: the part over which it falls along a cosine (StyleCLIP/optimization/text.py, get_lr).
         l2: weight of the squared distance from the face's code (main.py, l2_lambda).
         identity: weight of the identity loss (main.py, id_lambda).
-        published: the published direction's path under `pregen_latents` of the authors' repository; or None.
+        published: the name of the published direction among the files of weights/manifest.toml; or None.
         scale: what the published direction is multiplied by (main.py, --scale).
     """
 
@@ -96,7 +96,7 @@ class Recipe:
         if self.template is not None:
             about["template"] = self.template
             about["degrees"] = ", ".join(words for words, _ in self.degrees)
-        else:
+        if self.clip is not None:
             about["collected from"] = "a video"
         return about
 
@@ -177,8 +177,8 @@ def _template(key: str, value: object) -> str:
 
 def _published(key: str, value: object) -> str:
     text = _text(key, value)
-    if text.startswith("/") or "\\" in text or any(part in ("", ".", "..") for part in text.split("/")):
-        raise MotionError(f"{key} must be a path inside pregen_latents such as smile/d_latent, not {text!r}.")
+    if "/" in text or "\\" in text or text.startswith("."):
+        raise MotionError(f"{key} must be a file's name such as smile.d_latent, and no path, not {text!r}.")
     return text
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from micromotion import recipe as recipe_module
 from micromotion.errors import MotionError
 from micromotion.recipe import MAX_BYTES, Recipe, find_recipes, load_recipe
 
+ROOT = Path(__file__).resolve().parent.parent
 DEGREES = 'degrees = [["no", 0], ["10%", 0.1], ["100%", 1.0]]'
 GOOD = f'template = "a person with {{degree}} smile"\n{DEGREES}\n'
 
@@ -34,8 +36,13 @@ def test_the_five_motions_of_ffhq_have_recipes() -> None:
     recipes = find_recipes("ffhq")
     assert list(recipes) == ["aging", "angry", "eyesClose", "headsTurn", "smile"]
     assert all(recipe.name == name for name, recipe in recipes.items())
-    assert all(recipe.published == f"{name}/d_latent" for name, recipe in recipes.items())
+    assert all(recipe.published == f"{name}.d_latent" for name, recipe in recipes.items())
     assert all(recipe.scale == 5 for recipe in recipes.values())
+
+
+def test_the_manifest_has_the_published_directions() -> None:
+    manifest = tomllib.loads((ROOT / "weights/manifest.toml").read_text(encoding="utf-8"))
+    assert {recipe.published for recipe in find_recipes("ffhq").values()} <= manifest["files"].keys()
 
 
 def test_the_sentences_are_those_of_the_original() -> None:
@@ -89,9 +96,9 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         "scale": 8,
     }
     lines = "".join(f"{key} = {value}\n" for key, value in values.items())
-    recipe = load_recipe(written(tmp_path, f'{GOOD}{lines}published = "smile/d_latent"\n'))
+    recipe = load_recipe(written(tmp_path, f'{GOOD}{lines}published = "smile.d_latent"\n'))
     assert {key: getattr(recipe, key) for key in values} == values
-    assert recipe.published == "smile/d_latent"
+    assert recipe.published == "smile.d_latent"
 
 
 def test_provenance_says_what_is_known_and_no_more() -> None:
@@ -195,9 +202,10 @@ BAD_RECIPES = {
     "truncation": (GOOD + "truncation = 1.5", "truncation must be"),
     "ramps": (GOOD + "ramp_up = 0.6\nramp_down = 0.6", "more than 1 together"),
     "a date": (GOOD + "l2 = 2024-01-01", "l2 must be a number"),
-    "published above": (GOOD + 'published = "../d_latent"', "a path inside pregen_latents"),
-    "published absolute": (GOOD + 'published = "/etc/passwd"', "a path inside pregen_latents"),
-    "published of Windows": (GOOD + 'published = "a\\\\b"', "a path inside pregen_latents"),
+    "published above": (GOOD + 'published = "../d_latent"', "and no path"),
+    "published absolute": (GOOD + 'published = "/etc/passwd"', "and no path"),
+    "published hidden": (GOOD + 'published = ".."', "and no path"),
+    "published of Windows": (GOOD + 'published = "a\\\\b"', "and no path"),
     "twice": (GOOD + "seed = 1\nseed = 1", "not valid TOML"),
     "no TOML": ("{", "not valid TOML"),
     "endless decimal": (GOOD + f"seed = {'9' * 9000}", "not valid TOML"),
