@@ -25,6 +25,7 @@ from stylegan2.storage import (
     is_plain,
     read_safetensors,
     read_torch,
+    skeleton,
     write_safetensors,
 )
 
@@ -195,7 +196,7 @@ def load_identity(path: str | Path, *, device: str | torch.device = "cpu") -> Id
             raise CheckpointError(f"{path} is a {kind} file, which holds no identity network.")
     except ValueError as error:
         raise CheckpointError(f"{path} describes an impossible identity network: {error}.") from error
-    with torch.device("meta"):  # no memory before names and shapes are checked
+    with skeleton():  # no memory before names and shapes are checked
         net = IdentityNet(config)
     assign_state(net, state, path)
     return net.to(device).eval()

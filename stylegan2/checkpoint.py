@@ -18,6 +18,7 @@ from stylegan2.storage import (
     file_kind,
     read_safetensors,
     read_torch,
+    skeleton,
     write_safetensors,
 )
 
@@ -37,7 +38,7 @@ def load_generator(path: str | Path, *, device: str | torch.device = "cpu", half
     """
     path = Path(path)
     config, state = _read(path, device)
-    with torch.device("meta"):  # no memory, no random numbers: every tensor comes from the file
+    with skeleton():  # every tensor comes from the file
         generator = Generator(config)
     if half:
         generator.use_half()
