@@ -1,0 +1,165 @@
+"""Generators of NVIDIA's stylegan2-ada-pytorch: a pickle of whole networks, of which `G_ema` is read.
+
+A network is a tree of records, each with the source text of its class, which is left alone, and the
+attributes of a `torch.nn.Module`. The convolutions are ours, up-sampling ones included: no kernel is turned.
+"""
+
+import re
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stylegan2.generator import GeneratorConfig
+from stylegan2.ops import binomial_taps
+from stylegan2.storage import CheckpointError, State, is_plain
+from stylegan2.unpickling import Inert, walk
+
+MAX_FIELDS = 100
+CONV_ENTRIES = {
+    "weight": "weight",
+    "bias": "bias",
+    "affine.weight": "modulation.weight",
+    "affine.bias": "modulation.bias",
+    "noise_strength": "noise_strength",
+}
+
+Fields = dict[str, Any]
+
+
+def from_nvidia(contents: Any) -> tuple[GeneratorConfig, State]:
+    """The configuration and our state dict from what `read_pickle` returned.
+
+    Raises CheckpointError, its sentence lacking the file's name, for anything but an unconditional generator
+    of the "skip" architecture with leaky ReLU and the filter [1, 3, 3, 1]; ValueError for impossible sizes.
+    """
+    network = contents.get("G_ema") if isinstance(contents, dict) else None
+    if type(network) is not Inert:
+        raise CheckpointError("is a pickle, but holds no network G_ema of stylegan2-ada-pytorch")
+    modules = {name: _fields(record) for name, record in walk(network, _children)}
+    multiplier, clamp = _arithmetic(modules)
+    state = {}
+    for module, fields in modules.items():
+        for entry, tensor in (_part(fields, "_parameters") | _part(fields, "_buffers")).items():
+            name = f"{module}.{entry}"
+            if tensor is None:  # a layer without a bias: missed below
+                continue
+            if not is_plain(tensor):
+                raise CheckpointError(f"has an entry {name!r:.80} in G_ema that is not a tensor")
+            if entry == "resample_filter":
+                _check_filter(name, tensor)
+            else:
+                state[_our_name(name)] = _our_shape(entry, tensor)
+    return _config(state, multiplier, clamp), state
+
+
+def _fields(record: Inert) -> Fields:
+    """The attributes of a module, once with the arguments it was made with."""
+    meta = record.args[0] if record.name == "_reconstruct_persistent_obj" and record.args else None
+    fields = meta.get("state") if isinstance(meta, dict) else None
+    if not isinstance(fields, dict) or len(fields) > MAX_FIELDS:
+        raise CheckpointError("has a part in G_ema that is no module of stylegan2-ada-pytorch")
+    return fields
+
+
+def _part(fields: Fields, name: str) -> dict[str, Any]:
+    entries = fields.get(name)
+    if not isinstance(entries, dict) or len(entries) > MAX_FIELDS:
+        raise CheckpointError("has a part in G_ema that is no module of stylegan2-ada-pytorch")
+    return entries
+
+
+def _children(record: Inert) -> dict[str, Any]:
+    return _part(_fields(record), "_modules")
+
+
+def _setting(fields: Fields, name: str, default: Any) -> Any:
+    """An attribute of a module, or where that version kept none, what it was made with."""
+    made_with = fields.get("_init_kwargs")
+    return fields.get(name, made_with.get(name, default) if isinstance(made_with, dict) else default)
+
+
+def _arithmetic(modules: dict[str, Fields]) -> tuple[Any, Any]:
+    """The mapping's learning-rate multiplier and the clamp (None without), after what must not differ."""
+    for name in ("", "mapping"):
+        classes = _setting(modules.get(name, {}), "c_dim", 0)
+        if type(classes) is not int or classes != 0:
+            raise CheckpointError("is a class-conditional generator, which is not supported")
+    multipliers, clamps = [], []
+    for name, fields in modules.items():
+        kind = re.fullmatch(r"mapping\.(fc)\d+|synthesis\.(b)\d+|synthesis\.b\d+\.(conv|torgb)[01]?", name)
+        if kind is None:
+            continue
+        if kind[2] and _setting(fields, "architecture", "skip") != "skip":
+            raise CheckpointError(
+                "is a generator of another architecture than 'skip', which is not supported"
+            )
+        if (kind[1] or kind[3] == "conv") and _setting(fields, "activation", "lrelu") != "lrelu":
+            raise CheckpointError(
+                "is a generator with another activation than leaky ReLU, which is not supported"
+            )
+        if kind[1]:
+            multipliers.append(_setting(fields, "bias_gain", _setting(fields, "lr_multiplier", 0.01)))
+        if kind[3]:
+            clamps.append(_setting(fields, "conv_clamp", None))
+    return _the_same("learning-rate multiplier", multipliers, 0.01), _the_same("clamp", clamps, None)
+
+
+def _the_same(what: str, values: list[Any], default: Any) -> Any:
+    if not all(value is None or type(value) in (int, float) for value in values) or len(set(values)) > 1:
+        raise CheckpointError(f"is a generator whose layers do not share one {what}, which is not supported")
+    return values[0] if values else default
+
+
+def _our_name(name: str) -> str:
+    if name == "mapping.w_avg":
+        return "latent_avg"
+    if name == "synthesis.b4.const":
+        return "synthesis.constant"
+    if found := re.fullmatch(r"mapping\.fc(\d\d?)\.(weight|bias)", name):
+        return f"mapping.layers.{int(found[1])}.{found[2]}"
+    found = re.fullmatch(r"synthesis\.b([1-9]\d{0,3})\.(conv0|conv1|torgb)\.(.+)", name)
+    step = int(found[1]).bit_length() - 3 if found else -1
+    if found and step >= 0 and int(found[1]) == 4 << step:
+        conv = 2 * step - 1 if found[2] == "conv0" else 2 * step
+        if found[3] == "noise_const":
+            return f"synthesis.noise_{conv}"
+        if found[3] in CONV_ENTRIES:
+            layer = f"to_rgbs.{step}" if found[2] == "torgb" else f"convs.{conv}"
+            return f"synthesis.{layer}.{CONV_ENTRIES[found[3]]}"
+    raise CheckpointError(f"has an entry {name!r:.80} in G_ema that StyleGAN2's generator has not")
+
+
+def _our_shape(entry: str, tensor: Tensor) -> Tensor:
+    dimensions = {"const": 4, "noise_const": 4, "noise_strength": 1}.get(entry, tensor.ndim)
+    return tensor.reshape((1,) * (dimensions - tensor.ndim) + tuple(tensor.shape))
+
+
+def _check_filter(name: str, kernel: Tensor) -> None:
+    taps = binomial_taps() / 2
+    if kernel.shape != (4, 4) or not torch.allclose(kernel.float(), torch.outer(taps, taps)):
+        raise CheckpointError(f"has another up-sampling filter ({name!r:.80}) than [1, 3, 3, 1]")
+
+
+def _config(state: State, multiplier: Any, clamp: Any) -> GeneratorConfig:
+    def size(name: str, dim: int) -> int:
+        if name not in state:
+            raise CheckpointError(f"lacks {name}")
+        if state[name].ndim <= dim:
+            raise CheckpointError(f"has too few dimensions in {name}")
+        return state[name].shape[dim]
+
+    channels = {4: size("synthesis.constant", 1)}
+    while (name := f"synthesis.convs.{2 * len(channels)}.weight") in state:
+        channels[2 * max(channels)] = size(name, 0)
+    layers = sum(bool(re.fullmatch(r"mapping\.layers\.\d+\.weight", name)) for name in state)
+    first = "mapping.layers.0.weight"
+    return GeneratorConfig(
+        max(channels),
+        size(first, 0),
+        size(first, 1),
+        mapping_layers=layers,
+        mapping_lr_multiplier=multiplier,
+        channels=channels,
+        conv_clamp=clamp,
+    )
