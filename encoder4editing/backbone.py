@@ -13,23 +13,28 @@ from torch import Tensor, nn
 
 
 class Conv2d(nn.Conv2d):
-    """A convolution that computes in float16 where its weights are so, and answers in its input's dtype."""
+    """A convolution that computes in float16 where its weights are so, and answers in its input's dtype.
+
+    The input may be of any size: each sample is scaled to [-1, 1] and its answer back, so that no number
+    leaves float16's range (65504).
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         if self.weight.dtype != torch.float16:
             return super().forward(x)
-        return super().forward(x.half()).to(x.dtype)
+        size = x.abs().amax((1, 2, 3), keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
+        y = self._conv_forward((x / size).half(), self.weight, None).to(x.dtype) * size
+        return y if self.bias is None else y + self.bias[:, None, None]
 
 
 def halve_convolutions(module: nn.Module) -> None:
-    """Turns every `Conv2d` in a module into float16, in place; works on the meta device too.
+    """Turns the weights of every `Conv2d` in a module into float16, in place; works on the meta device too.
 
-    The rest stays as it is. Sums of residual units grow with depth, and squared or averaged features leave
-    float16's range (65504) sooner than what a convolution sees, which a normalisation has just scaled.
+    All else stays as it is: what adds up over many layers or averages over pixels needs the precision.
     """
     for layer in module.modules():
         if isinstance(layer, Conv2d):
-            layer.half()
+            layer.weight = nn.Parameter(layer.weight.detach().half(), layer.weight.requires_grad)
 
 
 class SqueezeExcite(nn.Module):

@@ -82,8 +82,8 @@ class Inverter(nn.Module):
     def use_half(self) -> Self:
         """Makes the convolutions compute in float16, in place, and returns the inverter; for inference.
 
-        Their weights and biases become float16 (half the memory); normalisation, activations, sums, gates,
-        the heads' linear layers, `latent_avg` and the result stay float32. Works on the meta device.
+        Their weights become float16 (half the memory); biases, normalisation, activations, gates, sums, the
+        heads' linear layers, `latent_avg` and the result stay float32. Works on the meta device.
         """
         halve_convolutions(self.encoder)
         return self

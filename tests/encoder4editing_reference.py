@@ -1,12 +1,17 @@
-"""An independent e4e in float64, and the published names of its tensors; shared by the tests."""
+"""Independent encoders and ReStyle in float64, random models, and the published names of their tensors."""
 
+import dataclasses
 import math
+from typing import Any, TypeVar
 
+import numpy as np
+import stylegan2_reference
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from encoder4editing import EncoderConfig, Inverter
+from encoder4editing import EncoderConfig, Inverter, ReStyle
+from stylegan2 import Generator, GeneratorConfig
 
 TINY = EncoderConfig(
     input_size=64,
@@ -17,13 +22,53 @@ TINY = EncoderConfig(
     fpn_width=64,
     head_width=20,
 )
+RESOLUTION = 64  # of the generator that a tiny ReStyle draws with: ten styles, twice its input
+TINY_RESTYLE = dataclasses.replace(TINY, input_size=32, num_styles=10, input_channels=6)
+
+Model = TypeVar("Model", bound=Inverter)
+
+# The public classes, and what sets them apart.
+TYPES: dict[str, dict[str, Any]] = {
+    "Encoder4Editing": {"pyramid": True, "deltas": True},
+    "GradualStyleEncoder": {"pyramid": True, "deltas": False},
+    "ProgressiveBackboneEncoder": {"pyramid": False, "deltas": True},
+    "BackboneEncoder": {"pyramid": False, "deltas": False},
+}
 
 
 def make_inverter(config: EncoderConfig, seed: int = 0) -> Inverter:
     """An inverter in eval mode with every tensor random, also those that are trivial in a fresh model."""
+    return randomised(Inverter(config), seed)
+
+
+def make_generator(config: EncoderConfig, resolution: int = RESOLUTION) -> Generator:
+    """A generator for an encoder's codes, with random noise strengths and biases too."""
+    rng = torch.Generator().manual_seed(5)
+    widths = {4 << i: 12 for i in range(resolution.bit_length() - 2)}
+    shape = GeneratorConfig(resolution, config.style_dim, z_dim=8, mapping_layers=2, channels=widths)
+    generator = Generator(shape, rng)
+    with torch.no_grad():
+        for name, tensor in generator.state_dict().items():
+            if name.endswith(("bias", "noise_strength", "latent_avg")):
+                tensor += 0.3 * torch.randn(tensor.shape, generator=rng)
+    return generator.eval()
+
+
+def make_restyle(
+    config: EncoderConfig = TINY_RESTYLE, resolution: int = RESOLUTION, iterations: int = 5
+) -> ReStyle:
+    """As `make_inverter`, with a generator; the heads' answers are small, or five of them would explode."""
+    inverter = randomised(ReStyle(config, make_generator(config, resolution), iterations), seed=0)
+    with torch.no_grad():
+        for name, tensor in inverter.state_dict().items():
+            if "linear" in name:
+                tensor *= 0.3
+    return inverter
+
+
+def randomised(inverter: Model, seed: int) -> Model:
     generator = torch.Generator().manual_seed(seed)
-    inverter = Inverter(config).eval()
-    for name, tensor in inverter.state_dict().items():
+    for name, tensor in inverter.eval().state_dict().items():
         if name.endswith("running_var"):
             tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
         elif tensor.is_floating_point():
@@ -70,8 +115,35 @@ def published_state(inverter: Inverter) -> dict[str, Tensor]:
     return {published(name): tensor for name, tensor in inverter.state_dict().items() if name != "latent_avg"}
 
 
+def published_decoder(generator: Generator) -> dict[str, Tensor]:
+    """A generator's tensors as the public code saves them beside its encoder's, in rosinality's names."""
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
+    state = {"to_rgbs.0.upsample.kernel": torch.outer(taps, taps)}
+    for name, tensor in generator.state_dict().items():
+        parts = name.split(".")
+        if parts[0] == "mapping":
+            state[f"style.{int(parts[2]) + 1}.{parts[3]}"] = tensor
+        elif name.startswith("synthesis.noise_"):
+            state[f"noises.{parts[1]}"] = tensor
+        elif name == "synthesis.constant":
+            state["input.input"] = tensor
+        elif parts[0] == "synthesis":
+            kind, index, entry = parts[1], int(parts[2]), ".".join(parts[3:])
+            layer = (
+                f"{kind}.{index - 1}" if index else kind.replace("convs", "conv").replace("rgbs", "rgb") + "1"
+            )
+            if entry == "weight":
+                state[f"{layer}.conv.weight"] = tensor[None]
+            elif entry == "bias" and kind == "to_rgbs":
+                state[f"{layer}.bias"] = tensor.reshape(1, 3, 1, 1)
+            else:
+                theirs = {"bias": "activate.bias", "noise_strength": "noise.weight"}
+                state[f"{layer}.{theirs.get(entry, 'conv.' + entry)}"] = tensor
+    return {f"decoder.{name}": tensor for name, tensor in state.items()}
+
+
 class Reference:
-    """e4e in float64 and plain functions, read off the paper and the public checkpoint's names."""
+    """The encoders in float64 and plain functions, read off the papers and the public checkpoints' names."""
 
     def __init__(self, inverter: Inverter) -> None:
         self.config = inverter.config
@@ -120,7 +192,8 @@ class Reference:
         matrix = (1 - (position[:, None] - torch.arange(n)).abs()).clamp(min=0)
         return matrix @ x @ matrix.T
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def offsets(self, images: Tensor) -> Tensor:
+        """What the encoder itself answers."""
         x = images.double()
         x = self.conv(x, "input_layer.0", self.config.stem_stride)
         x = self.prelu(self.norm(x, "input_layer.1"), "input_layer.2")
@@ -131,12 +204,44 @@ class Reference:
                 unit += 1
             stages.append(x)
         coarse = self.conv(stages[3], "latlayer0") if "latlayer0.weight" in self.p else stages[3]
-        middle = self.double_size(coarse) + self.conv(stages[2], "latlayer1")
-        fine = self.double_size(middle) + self.conv(stages[1], "latlayer2")
-        levels = [coarse] * 3 + [middle] * 4 + [fine] * 64
-        w0 = self.head(coarse, 0)
-        deltas = [torch.zeros_like(w0)] + [self.head(levels[i], i) for i in range(1, self.config.num_styles)]
-        return torch.stack([w0 + delta for delta in deltas], dim=1) + self.average
+        levels = [coarse] * 64
+        if self.config.pyramid:
+            middle = self.double_size(coarse) + self.conv(stages[2], "latlayer1")
+            fine = self.double_size(middle) + self.conv(stages[1], "latlayer2")
+            levels[3:] = [middle] * 4 + [fine] * 64
+        answers = [self.head(levels[i], i) for i in range(self.config.num_styles)]
+        if self.config.deltas:
+            answers = [answers[0]] + [answers[0] + delta for delta in answers[1:]]
+        return torch.stack(answers, dim=1)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The codes that one pass gives."""
+        return self.offsets(images) + self.average
+
+    def refine(self, images: Tensor, generator: Generator, iterations: int = 5) -> list[Tensor]:
+        """ReStyle: the codes after each iteration, one picture and one pass after the other."""
+        network = stylegan2_reference.from_ours(generator.state_dict())
+
+        def draw(codes: Tensor) -> Tensor:
+            picture = stylegan2_reference.synthesize(network, np.asarray(codes), generator.resolution)
+            return resize(torch.from_numpy(picture), self.config.input_size)
+
+        steps: list[list[Tensor]] = [[] for _ in range(iterations)]
+        for image in images.double():
+            codes = self.average
+            for step in steps:
+                codes = codes + self.offsets(torch.cat([image, draw(codes)])[None])[0]
+                step.append(codes)
+        return [torch.stack(step) for step in steps]
+
+
+def resize(picture: Tensor, size: int) -> Tensor:
+    """[3, S, S] to [3, size, size], block means or repeated pixels; one side is a multiple of the other."""
+    if picture.shape[1] < size:
+        times = size // picture.shape[1]
+        return picture.repeat_interleave(times, 1).repeat_interleave(times, 2)
+    blocks = (-1, picture.shape[1] // size)
+    return picture.unflatten(2, blocks).unflatten(1, blocks).mean((2, 4))
 
 
 def relative_error(value: Tensor, expected: Tensor) -> float:

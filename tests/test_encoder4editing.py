@@ -1,19 +1,27 @@
-"""The e4e encoder against an independent float64 reference that is written over the published key names."""
+"""The one-pass encoders against an independent float64 reference, written over the published key names."""
 
+import copy
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from encoder4editing_reference import (
     TINY,
+    TYPES,
     Reference,
     make_images,
     make_inverter,
     published_state,
     relative_error,
 )
+from PIL import Image
 from torch import Tensor
 
-from encoder4editing import EncoderConfig, Inverter
+from encoder4editing import EncoderConfig, Inverter, load_inverter
+from micromotion import align
+from stylegan2 import load_generator
 
 VARIANTS = {
     "tiny": {},
@@ -26,7 +34,8 @@ VARIANTS = {
     "stem stride": {"stem_stride": 2, "num_styles": 12},
     "few channels": {"widths": (8, 12, 20, 28), "fpn_width": 28, "depths": (2, 1, 1, 2)},
     "other gates": {"se_reduction": 4},
-}
+} | TYPES
+VARIANTS["BackboneEncoder of another width"] = {"pyramid": False, "deltas": False, "fpn_width": 40}
 
 
 def variant(name: str) -> EncoderConfig:
@@ -189,9 +198,87 @@ def test_images_of_another_kind_are_refused(images: Tensor) -> None:
         {"depths": (3, 4, 14, 0)},
         {"depths": (3, 4, 14, 3.0)},
         {"stem_stride": True},
+        {"input_channels": 4},
+        {"input_channels": True},
+        {"pyramid": 1},
+        {"deltas": None},
     ],
     ids=str,
 )
 def test_impossible_architectures_are_refused(fields: dict) -> None:
     with pytest.raises(ValueError, match=r"must be|four"):
         EncoderConfig(**fields)
+
+
+def test_six_channels_need_a_generator() -> None:
+    with pytest.raises(ValueError, match="3 input channels, not of 6"):
+        Inverter(EncoderConfig(input_channels=6))
+
+
+# --- half precision ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_half_precision_changes_codes_little(name: str) -> None:
+    config = variant(name)
+    inverter, images = make_inverter(config), make_images(config.input_size)
+    offsets = Reference(inverter).offsets(images)
+    assert inverter.use_half() is inverter
+    with torch.no_grad():
+        w_plus = inverter.invert(images)
+    assert w_plus.dtype == torch.float32
+    assert relative_error(w_plus - inverter.latent_avg, offsets) < 2e-3
+
+
+def test_half_precision_is_of_convolution_weights_only() -> None:
+    with torch.device("meta"):
+        inverter = Inverter(TINY).use_half()
+    for name, parameter in inverter.named_parameters():
+        halved = parameter.ndim == 4 and "gate" not in name
+        assert parameter.dtype == (torch.float16 if halved else torch.float32), name
+    assert all(buffer.dtype != torch.float16 for buffer in inverter.buffers())
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_images_of_half_precision_are_accepted(half: bool) -> None:
+    inverter = make_inverter(TINY)
+    images = make_images(2 * TINY.input_size).half()  # averaged down: in float32
+    expected = Reference(inverter)(images.double().unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).mean((3, 5)))
+    if half:
+        inverter.use_half()
+    with torch.no_grad():
+        w_plus = inverter.invert(images)
+    assert w_plus.dtype == torch.float32
+    assert relative_error(w_plus, expected) < (2e-3 if half else 1e-5)
+
+
+def test_half_precision_does_not_overflow_or_vanish() -> None:
+    """Features beyond float16's range, and below it, as a network with random weights may have them."""
+    inverter = make_inverter(TINY)
+    images = make_images(TINY.input_size)
+    with torch.no_grad():
+        for scale in (1e7, 1e-14):  # of everything after the second stage
+            inverter.encoder.backbone.units[2].norm2.weight.mul_(scale)
+            inverter.encoder.backbone.units[2].norm2.bias.mul_(scale)
+            inverter.encoder.backbone.units[1].norm2.weight.mul_(scale)
+            inverter.encoder.backbone.units[1].norm2.bias.mul_(scale)
+            shortcut = inverter.encoder.backbone.units[1].shortcut
+            shortcut.norm.weight.mul_(scale)
+            shortcut.norm.bias.mul_(scale)
+            offsets = Reference(inverter).offsets(images)
+            half = copy.deepcopy(inverter).use_half()
+            assert relative_error(half.invert(images) - half.latent_avg, offsets) < 5e-3
+
+
+def test_half_precision_hardly_changes_an_avatar(astronaut: Image.Image) -> None:
+    """The shipped model on a real photo: the pictures of both codes agree to a fraction of a grey level."""
+    weights = Path(__file__).parents[1] / "weights" / "avatar"
+    full, half = (load_inverter(weights / "inverter.safetensors", half=half) for half in (False, True))
+    generator = load_generator(weights / "generator.safetensors")
+    face = np.asarray(align(astronaut).image, dtype=np.float32) / 127.5 - 1
+    image = torch.from_numpy(face).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        codes = full.invert(image), half.invert(image)
+        pictures = [generator.synthesize(w_plus).clamp(-1, 1) for w_plus in codes]
+    assert relative_error(codes[1], codes[0].double()) < 2e-3
+    assert F.mse_loss(*pictures) < 4 * 10**-5.5  # 55 dB of a range of 2
