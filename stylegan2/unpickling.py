@@ -55,7 +55,7 @@ def read_torchscript(path: str | Path) -> Any:
     """The object in a TorchScript archive (`torch.jit.save`): modules as `Inert`, attributes in `state`.
 
     The program in the archive is never looked at. Tensors, as in `read_pickle`, are on the CPU wherever they
-    were. Raises CheckpointError, also for an archive with compressed parts.
+    were. Raises CheckpointError, also where numbers are compressed.
     """
     return _read(Path(path), lambda data: _Archive(data).root(Budget(len(data))))
 
@@ -199,21 +199,20 @@ class _Archive:
         self.data = data
         with zipfile.ZipFile(Stream(data, MAX_DIRECTORY)) as archive:
             parts = archive.infolist()
-        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
-            raise Refusal("is a compressed archive, not a PyTorch file")
+        parts = [part for part in parts if part.compress_type == zipfile.ZIP_STORED]  # its code is not
         if sum(part.file_size for part in parts) > len(data):
             raise Refusal("is damaged: the parts of the archive overlap")
         self.parts = {part.filename: part for part in parts}
         roots = [name for name in self.parts if name.endswith("/data.pkl") and name.count("/") == 1]
         if len(roots) != 1:
-            raise Refusal("is an archive of something else than a PyTorch model")
+            raise Refusal("is a compressed archive, or one of something else than a PyTorch model")
         self.folder = roots[0].removesuffix("data.pkl")
         self.storages: dict[str, tuple[str, int, _Storage]] = {}
 
     def part(self, name: str) -> memoryview:
         """The contents of a part, without a copy."""
         if self.folder + name not in self.parts:
-            raise Refusal("is damaged: the archive lacks a part")
+            raise Refusal("is damaged: the archive lacks a part, or has it compressed")
         part = self.parts[self.folder + name]
         header = self.data[max(part.header_offset, 0) :]
         start = part.header_offset + 30 + sum(struct.unpack_from("<HH", header, 26))

@@ -1,0 +1,136 @@
+"""CLIP, which tells how well a picture fits a sentence (Radford et al. 2021, arXiv 2103.00020).
+
+The network is that of the `clip` package. Its own loader would run the program in OpenAI's TorchScript files;
+here they are read as data, and every size follows from the shapes of the tensors.
+"""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from stylegan2.storage import (
+    CheckpointError,
+    State,
+    assign_state,
+    file_kind,
+    is_plain,
+    read_safetensors,
+    read_torch,
+    skeleton,
+    write_safetensors,
+)
+from stylegan2.unpickling import Inert, read_torchscript, walk
+
+if TYPE_CHECKING:
+    from clip.model import CLIP
+
+KIND = "clip"
+HEAD_WIDTH = 64  # of the attention heads, in all of OpenAI's models
+MAX_WIDTH, MAX_LAYERS, MAX_TOKENS = 8192, 128, 4096
+SIZES = {"input_resolution", "context_length", "vocab_size"}  # OpenAI's files repeat them as tensors
+
+
+def load_clip(path: str | Path, *, device: str | torch.device = "cpu") -> "CLIP":
+    """Read a CLIP model with a vision transformer: float32, in eval mode.
+
+    Supported are OpenAI's TorchScript files (`ViT-B-32.pt`), PyTorch files of its state dict, and our own
+    safetensors; float16 weights are converted. Raises CheckpointError, in one sentence, for anything else
+    and for what is missing, damaged or does not fit. Needs the packages clip and torchvision.
+    """
+    path = Path(path)
+    kind = file_kind(path)
+    try:
+        if kind == "safetensors":
+            state = read_safetensors(path, KIND, device)[1]
+        elif kind == "torchscript":
+            state = _from_torchscript(read_torchscript(path))
+        elif kind == "torch":
+            state = _from_torch(read_torch(path))
+        else:
+            raise CheckpointError("is a pickle, not a CLIP model")
+        model = _skeleton(state)
+    except CheckpointError as error:
+        raise error if str(path) in str(error) else CheckpointError(f"{path} {error}.") from error
+    assign_state(model, state, path)
+    mask = model.build_attention_mask().to(device)  # a plain attribute, which no file holds
+    for block in model.transformer.resblocks:
+        block.attn_mask = mask
+    return model.to(device).eval()
+
+
+def save_clip(model: "CLIP", path: str | Path) -> None:
+    """Write a CLIP model as safetensors that `load_clip` reads: whole, or not at all (OSError)."""
+    write_safetensors(path, KIND, {}, model.state_dict())
+
+
+def _from_torchscript(root: Any) -> State:
+    """The parameters among the attributes of a TorchScript module and of the modules in it."""
+    if type(root) is not Inert:
+        raise CheckpointError("is a TorchScript archive, but holds no module")
+    state = {}
+    for module, record in walk(root, _attributes):
+        for name, value in _attributes(record).items():
+            if isinstance(value, Tensor) and name != "attn_mask" and not (module == "" and name in SIZES):
+                state[f"{module}.{name}" if module else name] = value
+    return state
+
+
+def _attributes(record: Inert) -> dict[str, Any]:
+    return record.state if isinstance(record.state, dict) else {}
+
+
+def _from_torch(contents: dict[Any, Any]) -> State:
+    state = {name: tensor for name, tensor in contents.items() if name not in SIZES}
+    for name, tensor in state.items():
+        if not isinstance(name, str) or not is_plain(tensor):
+            raise CheckpointError("is a PyTorch checkpoint, but not of a CLIP model")
+    return state
+
+
+def _skeleton(state: State) -> "CLIP":
+    """A CLIP without weights, of the sizes that the tensors have."""
+    if "visual.proj" not in state:
+        raise CheckpointError("holds no CLIP model with a vision transformer")
+
+    def size(name: str, dim: int, most: int = MAX_WIDTH) -> int:
+        if name not in state:
+            raise CheckpointError(f"lacks {name}")
+        shape = state[name].shape
+        if len(shape) <= dim or not 1 <= shape[dim] <= most:
+            raise CheckpointError(f"describes an impossible CLIP model: {name} has shape {list(shape)}")
+        return shape[dim]
+
+    def width(name: str) -> int:
+        if size(name, 0) % HEAD_WIDTH:
+            raise CheckpointError(f"describes an impossible CLIP model: {name} has length {size(name, 0)}")
+        return size(name, 0)
+
+    def layers(prefix: str) -> int:
+        numbered = re.compile(re.escape(prefix) + r"transformer\.resblocks\.(\d{1,3})\.")
+        found = {number[1] for name in state if (number := numbered.match(name))}
+        if not 1 <= len(found) <= MAX_LAYERS:
+            raise CheckpointError(f"describes an impossible CLIP model of {len(found)} layers")
+        return len(found)
+
+    patch = size("visual.conv1.weight", 3)
+    patches = size("visual.positional_embedding", 0, MAX_TOKENS) - 1
+    text_width = width("ln_final.weight")
+    sizes = {
+        "embed_dim": size("text_projection", 1),
+        "image_resolution": patch * round(patches**0.5),
+        "vision_layers": layers("visual."),
+        "vision_width": width("visual.conv1.weight"),
+        "vision_patch_size": patch,
+        "context_length": size("positional_embedding", 0, MAX_TOKENS),
+        "vocab_size": size("token_embedding.weight", 0, 1 << 20),
+        "transformer_width": text_width,
+        "transformer_heads": text_width // HEAD_WIDTH,
+        "transformer_layers": layers(""),
+    }
+    from clip.model import CLIP
+
+    with skeleton():
+        return CLIP(**sizes)
