@@ -1,0 +1,255 @@
+"""Fetch one file from the first of its sources that has it: lock, look, stream, verify, rename.
+
+The bytes are streamed into a hidden part file beside the target and hashed on the way. Only when size and
+SHA-256 are those asked for does the file get its name, in one step: a kill at any moment leaves a part, which
+the next call goes on with, and never a bad file under a good name.
+"""
+
+from __future__ import annotations
+
+import bz2
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from micromotion import web
+from micromotion.errors import DownloadError
+from micromotion.partfile import Part, disk_errors, hidden, is_right, locked
+from micromotion.sources import Drive, Hub, Source, Url
+from micromotion.web import Failed, Temporary, Wrong
+
+__all__ = ["Drive", "Hub", "Source", "Url", "download"]
+
+Progress = Callable[[int, int | None], None]
+
+RETRIES = 2  # in a row without a new megabyte
+MAX_WAIT = 60.0  # seconds that a server may ask us to wait
+_MEGABYTE = 1 << 20
+
+
+def download(
+    sources: Sequence[Source],
+    target: str | Path,
+    *,
+    size: int | None = None,
+    sha256: str | None = None,
+    on_progress: Progress | None = None,
+    timeout: float = 30.0,
+    patience: float = 60.0,
+    backoff: float = 1.0,
+) -> None:
+    """Make `target` the file that the sources hold, trying them in order; return at once if it is there.
+
+    size (bytes) and sha256 (hex) are those of the finished file, unpacked where the source is packed. A wrong
+    file at the target goes. Of a file without sha256 we know only what its server says: that it has the
+    announced length, is not empty and not a web page; a part is then gone on with only if its server
+    confirms that it is of the same version.
+
+    on_progress(bytes so far, bytes in all or None) is called for every piece, and while another process or
+    thread downloads the same target, which is waited for; what it raises stops the download. A source is
+    left, or tried again after backoff·(1, 2) seconds, when no byte comes for `timeout` seconds, and left
+    when less than MIN_RATE bytes a second come over `patience` seconds. Proxies are those of the environment.
+
+    Raises DownloadError, one sentence: no source has the right file, or the disk is full or refuses.
+    """
+    target = Path(target)
+    sha256 = sha256.lower() if sha256 else None
+    if is_right(target, size, sha256):
+        return
+    report = on_progress or (lambda done, total: None)
+    with locked(target, lambda: report(_length(hidden(target, "part")), size)):
+        if is_right(target, size, sha256):
+            return
+        with disk_errors(target):
+            target.unlink(missing_ok=True)
+        with Part(target) as part:
+            _check_space(part, size)
+            _Transfer(part, size, sha256, report, timeout, patience, backoff).run(sources)
+            part.publish()
+
+
+@dataclass
+class _Transfer:
+    """Fills one part from sources: run → fetch one source, with retries → stream one answer → verify."""
+
+    part: Part
+    size: int | None
+    sha256: str | None
+    report: Progress
+    timeout: float
+    patience: float
+    backoff: float
+    resumed: bool = field(default=False, init=False)  # does the part hold bytes of an earlier request?
+
+    def run(self, sources: Sequence[Source]) -> None:
+        """Try the sources in order until the part is whole and right."""
+        troubles: list[str] = []
+        for source in sources:
+            try:
+                return self._fetch(source)
+            except Failed as trouble:
+                troubles.append(f"{source.label} {trouble}")
+        raise DownloadError(_sentence(self.part, troubles))
+
+    def _fetch(self, source: Source) -> None:
+        """Try one source, again where that may help, and once from scratch where a resumed part was wrong."""
+        restarted, tries, mark = False, 0, self.part.length
+        while True:
+            try:
+                self._stream(source)
+                return self._verify()
+            except Wrong:
+                self.part.restart()
+                if restarted or not self.resumed:
+                    raise
+                restarted, tries, mark = True, 0, 0
+            except Temporary as trouble:
+                if self.part.length >= mark + _MEGABYTE:
+                    tries, mark = 0, self.part.length
+                tries += 1
+                wait = self.backoff * 2 ** (tries - 1) if trouble.wait is None else trouble.wait
+                if tries > RETRIES or wait > MAX_WAIT:
+                    raise
+                time.sleep(wait)
+
+    def _verify(self) -> None:
+        if self.size is not None and self.part.length != self.size:
+            raise Wrong(f"sends {self.part.length} bytes instead of {self.size}")
+        if self.sha256 is not None and self.part.sha256 != self.sha256:
+            raise Wrong("sends another file, its SHA-256 is not the right one")
+        if not self.part.length:
+            raise Wrong("sends an empty file")
+
+    def _stream(self, source: Source) -> None:
+        """Append what one request brings to the part; at the return the part is whole, though unverified."""
+        packed = isinstance(source, Url) and source.unpack == "bz2"
+        if packed or not self._may_resume(source):
+            self.part.restart()
+        self.resumed = self.part.length > 0
+        if self.resumed and (self.part.length == self.size or self.part.sha256 == self.sha256):
+            return
+        with (
+            web.Watch(self.patience) as watch,
+            web.in_words(watch, self.timeout),
+            web.open_client(self.timeout) as client,
+        ):
+            response = self._open(client, source, watch)
+            total = self.size if packed else self._begin(response, source)
+            self.report(self.part.length, total)
+            chunks = watch.counted(response.iter_raw())
+            for piece in _bunzip(chunks) if packed else chunks:
+                if total is not None and self.part.length + len(piece) > total:
+                    raise Wrong(f"sends more than the {total} bytes of the file")
+                self.part.append(piece)
+                self.report(self.part.length, total)
+        if not packed and total is not None and self.part.length < total:
+            raise Temporary(f"breaks off after {self.part.length} of {total} bytes")
+
+    def _may_resume(self, source: Source) -> bool:
+        """With a hash any beginning may be tried; without one, only if the server can tell the version."""
+        too_long = self.size is not None and self.part.length > self.size
+        return not too_long and (self.sha256 is not None or self.part.version(source.address) is not None)
+
+    def _open(self, client: httpx.Client, source: Source, watch: web.Watch) -> httpx.Response:
+        """The answer of a source that sends the file, or that part of it which we lack."""
+        headers = {}
+        if self.part.length:
+            headers["Range"] = f"bytes={self.part.length}-"
+            if version := self.part.version(source.address):
+                headers["If-Range"] = version
+        response = web.get(client, source.address, {**headers, **source.headers()}, watch)
+        if isinstance(source, Drive) and response.is_success and web.is_page(response):
+            page = web.read_page(response)
+            if (address := source.confirmed(page)) is None:
+                over = re.search(r"quota\s+exceeded", page, re.IGNORECASE)
+                raise Failed("has had its quota of downloads for now" if over else "sends a web page")
+            response = web.get(client, address, headers, watch)
+        web.check_answer(response, self.part.length)
+        return response
+
+    def _begin(self, response: httpx.Response, source: Source) -> int | None:
+        """Bring part and answer together at the same byte; the file's length as far as it is known."""
+        if response.status_code == 206:
+            total = self._check_range(response, source)
+        else:
+            total = web.announced(response)
+            if None not in (self.size, total) and total != self.size:
+                raise Failed(f"has {total} bytes instead of {self.size}")
+            self.part.restart()
+            self.resumed = False
+            self.part.note(source.address, web.version(response))
+        if self.size is None:
+            _check_space(self.part, total)
+        return self.size if total is None else total
+
+    def _check_range(self, response: httpx.Response, source: Source) -> int | None:
+        """The file's length by Content-Range; Wrong if what is sent does not go on where the part ends."""
+        text = response.headers.get("Content-Range", "")
+        match = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", text.strip())
+        if match is None or int(match[1]) != self.part.length:
+            raise Wrong("sends another range than the one asked for")
+        total = None if match[3] == "*" else int(match[3])
+        if total is not None and (int(match[2]) >= total or self.size not in (None, total)):
+            raise Wrong(f"sends a range of another file, of {total} bytes")
+        ours, theirs = self.part.version(source.address), web.version(response)
+        if ours is None:
+            self.part.forget()
+        elif theirs not in (None, ours):
+            raise Wrong("sends a range of another version of the file")
+        return total
+
+
+def _bunzip(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """What bzip2 packed, in pieces of at most a megabyte; several packed files in a row are one."""
+    unpacker = bz2.BZ2Decompressor()
+    for chunk in chunks:
+        while chunk or not unpacker.needs_input:
+            if unpacker.eof:
+                if not (chunk := unpacker.unused_data + chunk):
+                    break
+                unpacker = bz2.BZ2Decompressor()
+            try:
+                piece = unpacker.decompress(chunk, _MEGABYTE)
+            except (OSError, ValueError) as error:
+                raise Wrong("sends what is not a bzip2 file") from error
+            chunk = b""
+            if piece:
+                yield piece
+    if not unpacker.eof:
+        raise Temporary("breaks off within the packed file")
+
+
+def _check_space(part: Part, size: int | None) -> None:
+    """Raise DownloadError if what is missing of the file does not fit on the disk."""
+    folder = part.target.parent
+    lacking = (size or 0) - part.length
+    with disk_errors(part.target):
+        free = shutil.disk_usage(folder).free
+    if lacking > free:
+        raise DownloadError(
+            f"{part.target.name} needs {lacking / 1e6:,.1f} MB more on the disk of {folder}, which has "
+            f"{free / 1e6:,.1f} MB free: make room and try again."
+        )
+
+
+def _length(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _sentence(part: Part, troubles: Sequence[str]) -> str:
+    """What went wrong with each source, and what to do."""
+    name = part.target.name
+    by_hand = "download it by hand and run `micromotion weights add FILE`"
+    if not troubles:
+        return f"{name} has no known source: {by_hand}."
+    tried = "its only source" if len(troubles) == 1 else f"any of its {len(troubles)} sources"
+    again = "try again, it goes on where it stopped" if part.length else "try again later"
+    return f"{name} could not be downloaded from {tried} ({'; '.join(troubles)}): {again}, or {by_hand}."

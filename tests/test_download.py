@@ -1,0 +1,539 @@
+"""`download` against a real server: sources in order, resume, redirects, the hub, Google Drive, bzip2."""
+
+from __future__ import annotations
+
+import bz2
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from misbehaving_server import (
+    DrivePage,
+    File,
+    InTurn,
+    MisbehavingServer,
+    Status,
+    gzipped,
+    page,
+    redirect,
+)
+
+from micromotion import __version__
+from micromotion.download import Drive, Hub, Source, Url, download
+from micromotion.errors import DownloadError
+
+CONTENT = np.random.default_rng(7).bytes(300_000)
+OTHER = np.random.default_rng(8).bytes(300_000)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+RIGHT: dict[str, Any] = {"size": len(CONTENT), "sha256": SHA256}
+QUICK: dict[str, Any] = {"timeout": 0.5, "backoff": 0.01}
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MisbehavingServer]:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "HF_TOKEN", "HF_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    with MisbehavingServer() as running:
+        yield running
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "models" / "weights.pt"
+
+
+def part_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.part")
+
+
+def leave_part(target: Path, content: bytes, address: str = "", version: str | None = None) -> None:
+    """What an attempt leaves that was cut off after `content`."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part_of(target).write_bytes(content)
+    if address:
+        note = {"address": address, "version": version}
+        target.with_name(f".{target.name}.part.json").write_text(json.dumps(note))
+
+
+def fetch(sources: list[Source], target: Path, **options: Any) -> None:
+    """Download within the limits that suit a test, and check that nothing but the file is left."""
+    download(sources, target, **{**QUICK, **options})
+    assert target.read_bytes() == CONTENT
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+
+
+def failure(sources: list[Source], target: Path, **options: Any) -> str:
+    """The one sentence of a download that fails, after which there is no file under the target's name."""
+    with pytest.raises(DownloadError) as caught:
+        download(sources, target, **{**QUICK, **options})
+    message = str(caught.value)
+    assert re.fullmatch(r"(?:[^.!?\n]|[.!?](?=\S))+\.", message), f"not one sentence: {message}"
+    assert target.name in message
+    assert not target.exists()
+    return message
+
+
+# ── the plain case ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("known", [RIGHT, {"size": len(CONTENT)}, {"sha256": SHA256.upper()}, {}])
+def test_a_file_arrives(server: MisbehavingServer, target: Path, known: dict[str, Any]) -> None:
+    seen: list[tuple[int, int | None]] = []
+    address = server.add("/a.pt", File(CONTENT))
+    fetch([Url(address)], target, **known, on_progress=lambda done, total: seen.append((done, total)))
+    assert seen[0] == (0, len(CONTENT))
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+    assert seen == sorted(seen)
+    (request,) = server.requests
+    assert request.headers["user-agent"] == f"micromotion/{__version__}"
+    assert request.headers["accept-encoding"] == "identity"
+    assert "range" not in request.headers
+
+
+def test_without_any_length_the_end_is_the_end(server: MisbehavingServer, target: Path) -> None:
+    seen: list[int | None] = []
+    address = server.add("/a.pt", File(CONTENT, chunked=True))
+    fetch([Url(address)], target, on_progress=lambda _, total: seen.append(total))
+    assert set(seen) == {None}
+
+
+def test_what_is_there_is_not_fetched_again(server: MisbehavingServer, target: Path) -> None:
+    target.parent.mkdir()
+    target.write_bytes(CONTENT)
+    for known in (RIGHT, {"size": len(CONTENT)}, {"sha256": SHA256}, {}):
+        fetch([Url(server.url("/a.pt"))], target, **known)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("there", [CONTENT[:-1], OTHER, b""])
+def test_a_wrong_file_is_replaced(server: MisbehavingServer, target: Path, there: bytes) -> None:
+    target.parent.mkdir()
+    target.write_bytes(there)
+    fetch([Url(server.add("/a.pt", File(CONTENT)))], target, **RIGHT)
+
+
+def test_a_wrong_file_does_not_stay_when_there_is_none_to_replace_it(
+    server: MisbehavingServer, target: Path
+) -> None:
+    target.parent.mkdir()
+    target.write_bytes(OTHER)
+    failure([Url(server.url("/missing"))], target, **RIGHT)
+
+
+def test_a_link_at_the_target_is_replaced_and_not_followed(
+    server: MisbehavingServer, target: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    mine.write_bytes(OTHER)
+    target.parent.mkdir()
+    target.symlink_to(mine)
+    fetch([Url(server.add("/a.pt", File(CONTENT)))], target, **RIGHT)
+    assert mine.read_bytes() == OTHER
+
+
+def test_a_link_in_the_parts_place_is_not_written_through(
+    server: MisbehavingServer, target: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    mine.write_bytes(OTHER)
+    target.parent.mkdir()
+    part_of(target).symlink_to(mine)
+    failure([Url(server.add("/a.pt", File(CONTENT)))], target, **RIGHT)
+    assert mine.read_bytes() == OTHER
+
+
+# ── sources in order ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_any_failure_leads_to_the_next_source(server: MisbehavingServer, target: Path) -> None:
+    sources: list[Source] = [
+        Url(server.add("/gone", Status(404))),
+        Url(server.add("/other", File(OTHER))),
+        Url(server.add("/page", page("<html>Please log in</html>"))),
+        Hub("someone/faces", "e4e.pt", base=server.base),
+        Url(server.add("/good", File(CONTENT))),
+        Url(server.add("/never", File(CONTENT))),
+    ]
+    fetch(sources, target, **RIGHT)
+    assert len(server.asked("/gone")) == len(server.asked("/other")) == len(server.asked("/page")) == 1
+    assert not server.asked("/never")
+
+
+def test_the_sentence_names_each_trouble_and_a_way_out(server: MisbehavingServer, target: Path) -> None:
+    sources: list[Source] = [
+        Url(server.add("/gone", Status(404))),
+        Hub("someone/faces", "e4e.pt", base=server.add("", Status(403))),
+        Drive("abc", base=server.base),
+    ]
+    server.add("/someone/faces/resolve/main/e4e.pt", Status(403))
+    server.add("/download", page("<title>Google Drive - Quota exceeded</title>"))
+    host = server.base.removeprefix("http://")
+    assert failure(sources, target, **RIGHT) == (
+        f"weights.pt could not be downloaded from any of its 3 sources ({host} answers 404 Not Found; "
+        f"{host}/someone/faces answers 403 Forbidden; Google Drive has had its quota of downloads for now): "
+        "try again later, or download it by hand and run `micromotion weights add FILE`."
+    )
+
+
+def test_no_source_at_all(target: Path) -> None:
+    assert "no known source" in failure([], target)
+
+
+def test_a_packed_source_between_plain_ones(server: MisbehavingServer, target: Path) -> None:
+    """Its failure leaves a beginning of the unpacked file, with which the next source goes on."""
+    sources: list[Source] = [
+        Url(server.add("/a.bz2", File(bz2.compress(CONTENT, 1), cut=250_000)), unpack="bz2"),
+        Url(server.add("/a", File(CONTENT))),
+    ]
+    fetch(sources, target, **RIGHT)
+    assert all("range" not in request.headers for request in server.asked("/a.bz2"))
+    assert server.asked("/a")[0].headers["range"] != "bytes=0-"
+
+
+# ── resume ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_next_call_goes_on(server: MisbehavingServer, target: Path) -> None:
+    broken = File(CONTENT, cut=100_000)
+    address = server.add("/a.pt", InTurn(broken, Status(404), File(CONTENT)))
+    message = failure([Url(address)], target, **RIGHT)
+    assert "it goes on where it stopped" in message
+    assert part_of(target).read_bytes() == CONTENT[:100_000]
+    seen: list[int] = []
+    fetch([Url(address)], target, **RIGHT, on_progress=lambda done, _: seen.append(done))
+    assert seen[0] == 100_000
+    last = server.requests[-1].headers
+    assert last["range"] == "bytes=100000-"
+    assert last["if-range"].startswith('"')
+
+
+@pytest.mark.parametrize("known", [RIGHT, {"sha256": SHA256}])
+def test_a_part_that_is_whole_needs_no_server(target: Path, known: dict[str, Any]) -> None:
+    leave_part(target, CONTENT)
+    fetch([Url("http://127.0.0.1:9/nobody-listens")], target, **known)
+
+
+@pytest.mark.parametrize("ranges", ["ignored", "shifted", "refused", "liar"])
+@pytest.mark.parametrize("part", [CONTENT[:70_000], OTHER[:70_000], CONTENT + b"more", OTHER])
+def test_a_part_and_a_server_that_disagree_begin_anew(
+    server: MisbehavingServer, target: Path, ranges: str, part: bytes
+) -> None:
+    leave_part(target, part)
+    fetch([Url(server.add("/a.pt", File(CONTENT, ranges=ranges)))], target, **RIGHT)
+
+
+def test_a_part_from_another_file_costs_one_more_request(server: MisbehavingServer, target: Path) -> None:
+    leave_part(target, OTHER[:70_000])
+    fetch([Url(server.add("/a.pt", File(CONTENT)))], target, **RIGHT)
+    assert [request.headers.get("range") for request in server.requests] == ["bytes=70000-", None]
+
+
+def test_the_part_goes_when_the_whole_proves_wrong(server: MisbehavingServer, target: Path) -> None:
+    leave_part(target, CONTENT[:70_000])
+    message = failure([Url(server.add("/a.pt", File(OTHER)))], target, **RIGHT)
+    assert "SHA-256" in message
+    assert list(target.parent.iterdir()) == []
+
+
+def test_a_file_that_changed_on_its_server_begins_anew(server: MisbehavingServer, target: Path) -> None:
+    address = server.add("/a.pt", File(CONTENT))
+    leave_part(target, OTHER[:70_000], address, '"old"')
+    fetch([Url(address)], target, **RIGHT)
+    assert len(server.requests) == 1
+
+
+class TestWithoutAHash:
+    """Nothing could tell afterwards that a part and its rest are of two files."""
+
+    def test_the_same_version_is_gone_on_with(self, server: MisbehavingServer, target: Path) -> None:
+        address = server.add("/a.pt", InTurn(File(CONTENT, cut=100_000), File(CONTENT)))
+        fetch([Url(address)], target)
+        assert server.requests[-1].headers["range"] == "bytes=100000-"
+
+    @pytest.mark.parametrize("if_range", [True, False])
+    def test_another_version_is_not(self, server: MisbehavingServer, target: Path, if_range: bool) -> None:
+        address = server.add("/a.pt", File(CONTENT, if_range=if_range))
+        leave_part(target, OTHER[:70_000], address, '"old"')
+        fetch([Url(address)], target)
+
+    def test_nor_an_unknown_one(self, server: MisbehavingServer, target: Path) -> None:
+        address = server.add(
+            "/a.pt", InTurn(File(OTHER, cut=90_000, version=None), File(CONTENT, version=None))
+        )
+        fetch([Url(address)], target)
+        assert "range" not in server.requests[-1].headers
+
+    def test_nor_one_from_another_source(self, server: MisbehavingServer, target: Path) -> None:
+        leave_part(target, OTHER[:70_000], server.url("/b.pt"), '"b"')
+        fetch([Url(server.add("/a.pt", File(CONTENT)))], target)
+
+    def test_nor_one_of_two_sources(self, server: MisbehavingServer, target: Path) -> None:
+        first = server.add("/a.pt", File(OTHER, cut=70_000, version='"v"'))
+        second = server.add("/b.pt", InTurn(File(CONTENT, cut=1, version='"v"'), Status(404)))
+        failure([Url(first), Url(second)], target, **RIGHT)  # OTHER, and then a byte of CONTENT
+        fetch([Url(server.add("/a.pt", File(CONTENT, version='"v"')))], target)
+
+
+# ── redirects and addresses ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_redirects_are_followed_with_the_range(server: MisbehavingServer, target: Path) -> None:
+    server.add("/1", redirect("/2", 301))
+    server.add("/2", redirect("deep/3", 307))
+    server.add("/deep/3", redirect(server.url("/4"), 308))
+    server.add("/4", redirect("../a.pt", 303))
+    server.add("/a.pt", File(CONTENT))
+    leave_part(target, CONTENT[:1000])
+    fetch([Url(server.url("/1"))], target, **RIGHT)
+    assert server.asked("/a.pt")[0].headers["range"] == "bytes=1000-"
+
+
+def test_ten_redirects_are_enough_for_everyone(server: MisbehavingServer, target: Path) -> None:
+    for i in range(11):
+        server.add(f"/{i}", redirect(f"/{i + 1}"))
+    server.add("/11", File(CONTENT))
+    fetch([Url(server.url("/1"))], target, **RIGHT)
+    target.unlink()
+    assert "redirects more than 10 times" in failure([Url(server.url("/0"))], target, **RIGHT)
+
+
+@pytest.mark.parametrize(
+    ("to", "words"),
+    [
+        ("/loop", "redirects more than 10 times"),
+        ("ftp://127.0.0.1/a", "neither http nor https"),
+        ("file:///etc/hostname", "neither http nor https"),
+        ("http://", "cannot be reached|neither http nor https"),
+        ("http://[::1", "breaks the connection"),
+        ("", "redirects more than 10 times|answers 302"),
+    ],
+)
+def test_bad_redirects(server: MisbehavingServer, target: Path, to: str, words: str) -> None:
+    assert re.search(words, failure([Url(server.add("/loop", redirect(to)))], target, **RIGHT))
+
+
+@pytest.mark.parametrize(
+    "address", ["", "weights.pt", "ftp://host/a", "file:///etc/passwd", "http://a\x00b", "http:///a"]
+)
+def test_bad_addresses(target: Path, address: str) -> None:
+    assert "leads to an address" in failure([Url(address)], target, **RIGHT)
+
+
+def test_https_does_not_become_http(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only here no real server: one for https would need a certificate that is trusted."""
+    import httpx
+
+    from micromotion import web
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.url.scheme == "https", "asked over http"
+        return httpx.Response(302, headers={"Location": "http://example.org/a"})
+
+    client = httpx.Client(transport=httpx.MockTransport(answer))
+    monkeypatch.setattr(web, "open_client", lambda timeout: client)
+    assert "from https to http" in failure([Url("https://example.org/a")], target, **RIGHT)
+
+
+# ── the hub ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_hub_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    source = Hub("AIRI-Institute/HairFastGAN", "pretrained models/e4e.pt", revision="refs/pr/1")
+    assert source.address == (
+        "https://huggingface.co/AIRI-Institute/HairFastGAN/resolve/refs%2Fpr%2F1/pretrained%20models/e4e.pt"
+    )
+    monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example/")
+    assert Hub("a/b", "c").address == "https://mirror.example/a/b/resolve/main/c"
+
+
+def test_the_token_is_for_the_hub_alone(
+    server: MisbehavingServer, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with MisbehavingServer() as store:  # another port is another host
+        store.add("/blob", File(CONTENT))
+        server.add("/a/b/resolve/main/c.pt", redirect("/moved"))
+        server.add("/moved", redirect(store.url("/blob")))
+        fetch([Hub("a/b", "c.pt", base=server.base)], target, **RIGHT)
+        target.unlink()
+        fetch([Url(store.url("/blob"))], target, **RIGHT)
+        assert all("authorization" not in request.headers for request in store.requests)
+    assert [request.headers["authorization"] for request in server.requests] == ["Bearer hf_secret"] * 2
+
+
+@pytest.mark.parametrize("token", ["", "  ", "zwölf", "a\nb"])
+def test_a_token_that_is_none_is_not_sent(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    monkeypatch.setenv("HF_TOKEN", token)
+    assert Hub("a/b", "c").headers() == {}
+
+
+def test_no_token_over_an_open_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert Hub("a/b", "c").headers() == {"Authorization": "Bearer hf_secret"}
+    assert Hub("a/b", "c", base="http://mirror.example").headers() == {}
+
+
+# ── Google Drive ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_drive_addresses() -> None:
+    assert Drive("1-a_B&c").address == (
+        "https://drive.usercontent.google.com/download?id=1-a_B%26c&export=download&confirm=t"
+    )
+
+
+def test_drive_sends_the_file_at_once(server: MisbehavingServer, target: Path) -> None:
+    server.add("/download", File(CONTENT))
+    fetch([Drive("abc", base=server.base)], target, **RIGHT)
+    assert server.requests[0].path == "/download?id=abc&export=download&confirm=t"
+
+
+def test_drive_wants_a_confirmation(server: MisbehavingServer, target: Path) -> None:
+    server.add("/download", DrivePage(File(CONTENT), "abc", uuid="u&1"))
+    leave_part(target, CONTENT[:5000])
+    fetch([Drive("abc", base=server.base)], target, **RIGHT)
+    assert server.requests[-1].path == "/download?id=abc&export=download&confirm=t&uuid=u%261"
+    assert server.requests[-1].headers["range"] == "bytes=5000-"
+
+
+FORM = (
+    '<form id="download-form" action="{action}" method="get"><input type="hidden" name="id" value="{id}">'
+    '<input type="hidden" name="confirm" value="t"></form>'
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<html><title>Sign in</title></html>",
+        FORM.format(action="http://evil.example/download", id="abc"),
+        FORM.format(action="HOST.evil.example/download", id="abc"),
+        FORM.format(action="http://drive.google.com/download", id="abc").replace("http:", "javascript:"),
+        FORM.format(action="http://user@HOST/download", id="abc"),
+        FORM.format(action="HOST/download", id="another"),
+        FORM.format(action="/download", id="abc"),
+        FORM.format(action="HOST/download", id="abc").replace("download-form", "login"),
+        FORM.format(action="HOST/download", id="abc").replace('"confirm"', '"sure"'),
+        FORM.format(action="HOST/download", id="abc") * 2,
+        "x" * (3 << 20) + FORM.format(action="HOST/download", id="abc"),
+    ],
+)
+def test_pages_of_drive_that_are_no_confirmation(server: MisbehavingServer, target: Path, text: str) -> None:
+    server.add("/download", page(text.replace("HOST", server.base)))
+    assert "web page" in failure([Drive("abc", base=server.base)], target, **RIGHT)
+    assert len(server.requests) == 1
+
+
+def test_a_form_is_read_for_google_only_and_over_https_only() -> None:
+    good = FORM.format(action="https://drive.usercontent.google.com/download", id="abc")
+    assert Drive("abc").confirmed(good) == "https://drive.usercontent.google.com/download?id=abc&confirm=t"
+    assert Drive("abc").confirmed(good.replace("https:", "http:")) is None
+    assert Drive("abc").confirmed(good.replace(".google.", ".googel.")) is None
+
+
+def test_a_page_after_the_confirmation(server: MisbehavingServer, target: Path) -> None:
+    server.add("/download", DrivePage(page("<html>no</html>"), "abc"))
+    assert "web page" in failure([Drive("abc", base=server.base)], target)
+    assert len(server.requests) == 2
+
+
+# ── packed files ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [bz2.compress(CONTENT), bz2.compress(CONTENT[:1]) + bz2.compress(CONTENT[1:])],
+    ids=["one stream", "two streams"],
+)
+@pytest.mark.parametrize("known", [RIGHT, {}])
+def test_bzip2(server: MisbehavingServer, target: Path, packed: bytes, known: dict[str, Any]) -> None:
+    fetch([Url(server.add("/a.bz2", File(packed)), unpack="bz2")], target, **known)
+
+
+def test_bzip2_begins_anew(server: MisbehavingServer, target: Path) -> None:
+    packed = bz2.compress(CONTENT)
+    leave_part(target, CONTENT[:1000])
+    address = server.add("/a.bz2", InTurn(File(packed, cut=100_000), File(packed)))
+    fetch([Url(address, unpack="bz2")], target, **RIGHT)
+    assert all("range" not in request.headers for request in server.requests)
+
+
+@pytest.mark.parametrize(
+    ("packed", "words"),
+    [
+        (CONTENT, "not a bzip2 file"),
+        (bz2.compress(CONTENT) + b"trailing rubbish", "not a bzip2 file"),
+        (bz2.compress(CONTENT[:-1]), "bytes instead of"),
+        (bz2.compress(OTHER), "SHA-256"),
+        (bz2.compress(CONTENT)[:-10], "breaks off within the packed file"),
+        (b"", "breaks off within the packed file"),
+        (bz2.compress(bytes(200_000_000)), "more than the 300000 bytes"),
+    ],
+    ids=["plain", "rubbish", "short", "other", "cut", "empty", "bomb"],
+)
+def test_bad_bzip2(server: MisbehavingServer, target: Path, packed: bytes, words: str) -> None:
+    seen = [0]
+    address = server.add("/a.bz2", File(packed))
+    message = failure([Url(address, unpack="bz2")], target, **RIGHT, on_progress=lambda n, _: seen.append(n))
+    assert words in message
+    assert max(seen) <= len(CONTENT)
+
+
+# ── other answers ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_compressed_answers_are_refused(server: MisbehavingServer, target: Path) -> None:
+    assert "compressed" in failure([Url(server.add("/a", gzipped(CONTENT)))], target, **RIGHT)
+
+
+def test_web_pages_are_refused_without_size_and_hash(server: MisbehavingServer, target: Path) -> None:
+    assert "web page" in failure([Url(server.add("/a", page("<html>")))], target)
+
+
+def test_empty_files_are_refused(server: MisbehavingServer, target: Path) -> None:
+    assert "empty" in failure([Url(server.add("/a", File(b"")))], target)
+
+
+def test_a_part_that_nobody_asked_for(server: MisbehavingServer, target: Path) -> None:
+    answer = Status(206, {"Content-Range": "bytes 0-1/2"}, b"no")
+    assert "answers 206" in failure([Url(server.add("/a", answer))], target)
+
+
+def test_the_environments_proxy_is_used(
+    server: MisbehavingServer, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.add("/a.pt", File(CONTENT))
+    monkeypatch.setenv("HTTP_PROXY", server.base)
+    monkeypatch.setenv("NO_PROXY", "")
+    fetch([Url("http://weights.example/a.pt")], target, **RIGHT)
+    assert server.requests[0].path == "http://weights.example/a.pt"
+
+
+@pytest.mark.parametrize("proxy", ["gopher://127.0.0.1:1", "http://[", "socks5://127.0.0.1:1"])
+def test_a_bad_proxy_is_a_sentence(
+    server: MisbehavingServer, target: Path, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    monkeypatch.setenv("NO_PROXY", "")
+    with pytest.raises(DownloadError):
+        download([Url(server.add("/a", File(CONTENT)))], target, **RIGHT, **QUICK)
+    assert not target.exists()
+
+
+def test_what_on_progress_raises_stops_and_keeps_the_part(server: MisbehavingServer, target: Path) -> None:
+    def stop(done: int, total: int | None) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        download([Url(server.add("/a", File(CONTENT)))], target, **RIGHT, on_progress=stop)
+    assert not target.exists()
+    fetch([Url(server.url("/a"))], target, **RIGHT)
+    assert "range" in server.requests[-1].headers
