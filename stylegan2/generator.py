@@ -140,22 +140,41 @@ class Generator(nn.Module):
         """Pull w or W+ [..., style_dim] towards the average: latent_avg + psi·(w − latent_avg)."""
         return self.latent_avg + psi * (w - self.latent_avg)
 
+    def draw_noise(self, rng: torch.Generator, batch: int = 1) -> list[Tensor]:
+        """Noise for `synthesize`, drawn once for a whole clip: [batch, 1, R, R] per convolution.
+
+        It ends on the model's device, wherever `rng` draws it: one of the CPU draws the same for all devices.
+        """
+        return list(self.synthesis.draw_noises(rng, batch))
+
     def synthesize(self, w_plus: Tensor, *, noise: Noise = "fixed", resolution: int | None = None) -> Tensor:
         """Draw W+ [B, num_styles, style_dim] as float images [B, 3, R, R], nominally in [-1, 1], not clamped.
 
         `noise` is "fixed" (the noise stored with the model: the same picture each time), a torch.Generator
-        (fresh noise for each image, drawn on the generator's device) or None (no noise). A `resolution` R
-        below the model's stops there and returns the RGB sum so far. Works under autocast; the RGB sum
-        stays float32. Raises ValueError for a W+, noise or resolution that does not fit the model.
+        (fresh noise for each image, drawn on the generator's device), what `draw_noise` gave, or None (no
+        noise). A `resolution` R below the model's stops there and returns the RGB sum so far. Works under
+        autocast and after `use_half`; the RGB sum stays float32. Raises ValueError for a W+, noise or
+        resolution that does not fit the model.
         """
         if w_plus.ndim != 3 or tuple(w_plus.shape[1:]) != (self.num_styles, self.style_dim):
             raise ValueError(
                 f"W+ must have the shape [B, {self.num_styles}, {self.style_dim}], not {list(w_plus.shape)}"
             )
-        if not (noise is None or noise == "fixed" or isinstance(noise, torch.Generator)):
-            raise ValueError(f"noise must be 'fixed', None or a torch.Generator, not {noise!r}")
+        self._check_noise(noise, w_plus.shape[0])
         if resolution is None:
             resolution = self.resolution
         elif resolution not in self.config.resolutions:
             raise ValueError(f"resolution must be one of {self.config.resolutions}, not {resolution!r}")
         return self.synthesis(w_plus, noise, self.config.resolutions.index(resolution) + 1)
+
+    def _check_noise(self, noise: Noise, batch: int) -> None:
+        if noise is None or isinstance(noise, torch.Generator):
+            return
+        if isinstance(noise, str):
+            if noise != "fixed":
+                raise ValueError(f"noise must be 'fixed', None, a torch.Generator or drawn, not {noise!r}")
+            return
+        sizes = [self.synthesis.noise_size(i) for i in range(len(self.synthesis.convs))]
+        shapes = [tuple(each.shape) for each in noise]
+        if not any(shapes == [(images, 1, size, size) for size in sizes] for images in (1, batch)):
+            raise ValueError(f"drawn noise must be of the sizes {sizes}, for one image or for all {batch}")

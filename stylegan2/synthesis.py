@@ -4,9 +4,9 @@ The skip architecture of Karras et al. 2020 (arXiv 1912.04958, figure 7b): every
 image to the up-sampled sum so far. Convolution i takes style i and noise i, RGB layer j takes style 1 + 2j.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Literal
 
 import torch
@@ -19,11 +19,21 @@ from stylegan2.ops import (
     EqualLinear,
     binomial_taps,
     demodulation,
+    headroom,
     modulated_conv,
+    narrow,
     upsample,
 )
 
-Noise = Literal["fixed"] | torch.Generator | None
+Noise = Literal["fixed"] | torch.Generator | Sequence[Tensor] | None
+
+HALF_LIMIT = 4096.0
+"""Where float16 activations are clamped if the model has no `conv_clamp`.
+
+Demodulation keeps them near unit variance: for models trained with a clamp, Karras et al. 2020 (arXiv
+2006.06676, appendix D) call ±256 an order of magnitude more than is needed. A model that was trained without
+one gets 16 times that, which the styles' `headroom` makes affordable.
+"""
 
 
 class StyledConv(nn.Module):
@@ -52,16 +62,21 @@ class StyledConv(nn.Module):
 
         Leaky ReLU's gain is positive, so it can be multiplied into factor, bias and noise beforehand.
         """
+        limit = self.clamp
         with torch.autocast(x.device.type, enabled=False):
             style = self.modulation(w)
             factor = GAIN * demodulation(self.weight, style)
+            if x.dtype == torch.float16:
+                limit = _half_limit(self.clamp)
+                shrink = headroom(self.weight, style, limit)
+                style, factor = style / shrink, factor * shrink
         x = modulated_conv(x, self.weight, style, taps if self.up else None)
-        x = x * factor.to(x.dtype)[:, :, None, None]
-        x += (GAIN * self.bias).to(x.dtype)[:, None, None]
+        bias = narrow(GAIN * self.bias, x.dtype)[:, None, None]
+        x = torch.addcmul(bias, x, narrow(factor, x.dtype)[:, :, None, None])
         if noise is not None:
-            x += (GAIN * self.noise_strength * noise).to(x.dtype)
+            x += narrow(GAIN * self.noise_strength * noise, x.dtype)
         x = F.leaky_relu(x, LEAK, inplace=True)
-        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+        return x if limit is None else x.clamp(-limit, limit)
 
 
 class ToRGB(nn.Module):
@@ -82,17 +97,32 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(3))
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """x [B, in, R, R], w [B, style_dim] -> [B, 3, R, R] in the parameters' dtype, also under autocast."""
-        rgb = modulated_conv(x, self.weight, self.modulation(w))
-        rgb = rgb.to(self.bias.dtype) + self.bias[:, None, None]
+        """x [B, in, R, R], w [B, style_dim] -> [B, 3, R, R] in the bias's dtype, also under autocast."""
+        style = self.modulation(w)
+        shrink = style.new_ones(style.shape[0], 1)
+        if x.dtype == torch.float16:
+            shrink = headroom(self.weight, style, _half_limit(self.clamp))
+            style = style / shrink
+        rgb = modulated_conv(x, self.weight, style).to(self.bias.dtype)
+        rgb = torch.addcmul(self.bias[:, None, None], rgb, shrink[:, :, None, None])
         return rgb if self.clamp is None else rgb.clamp(-self.clamp, self.clamp)
+
+
+def _half_limit(clamp: float | None) -> float:
+    """The largest magnitude that float16 activations may have in a model with this `conv_clamp`."""
+    return HALF_LIMIT if clamp is None else min(clamp, HALF_LIMIT)
 
 
 class Synthesis(nn.Module):
     """Constant input, styled convolutions, and the running sum of RGB images.
 
     `widths` are the channels at 4, 8, 16 … up to the full resolution. Parameters are drawn from `rng`, or
-    from torch's global generator. Activations are kept channels-last, a third faster on a CPU.
+    from torch's global generator. Activations are kept channels-last, a third faster on a CPU, and what the
+    tensor cores of a GPU want.
+
+    After `use_half` the activations are float16. Float32 stay: modulation, demodulation, the noises and their
+    strengths, the biases, the sum of the RGB images. Styles are scaled so that no convolution overflows
+    (`headroom`), and what leaves a layer is clamped.
     """
 
     def __init__(
@@ -141,21 +171,27 @@ class Synthesis(nn.Module):
             for i in (2 * j - 1, 2 * j):
                 x = self.convs[i](x, w_plus[:, i], next(noises), self.taps)
             with torch.autocast(x.device.type, enabled=False):
-                rgb = upsample(rgb, self.taps)
+                rgb = upsample(rgb)
             rgb = rgb + self.to_rgbs[j](x, w_plus[:, 2 * j + 1])
         return rgb.contiguous()
 
-    def _noises(self, noise: Noise, batch: int) -> Iterator[Tensor | None]:
-        """One noise per convolution, smallest first, so that an early stop draws the same numbers."""
+    def draw_noises(self, rng: torch.Generator, batch: int) -> Iterator[Tensor]:
+        """Fresh noise [batch, 1, R, R] per convolution, smallest first, so an early stop draws the same."""
         for i in range(len(self.convs)):
-            if noise is None:
-                yield None
-            elif isinstance(noise, torch.Generator):
-                size = self.noise_size(i)
-                drawn = torch.randn(batch, 1, size, size, generator=noise, device=noise.device)
-                yield drawn.to(self.constant)
-            else:
-                yield self.get_buffer(f"noise_{i}")
+            size = self.noise_size(i)
+            drawn = torch.randn(batch, 1, size, size, generator=rng, device=rng.device)
+            yield drawn.to(self.get_buffer(f"noise_{i}"))
+
+    def _noises(self, noise: Noise, batch: int) -> Iterator[Tensor | None]:
+        """One noise per convolution, smallest first."""
+        if isinstance(noise, torch.Generator):
+            yield from self.draw_noises(noise, batch)
+        elif noise is None:
+            yield from repeat(None, len(self.convs))
+        elif isinstance(noise, str):
+            yield from (self.get_buffer(f"noise_{i}") for i in range(len(self.convs)))
+        else:
+            yield from noise
 
 
 def _half(parameter: nn.Parameter) -> nn.Parameter:
