@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -16,11 +18,12 @@ from micromotion.align import align, as_aligned
 from micromotion.bundle import Bundle, load_bundle
 from micromotion.encoders import Frame
 from micromotion.errors import MotionError, OptionError
+from micromotion.frames import fetch, repeatable, take_turns, told_when_full, with_room
 from micromotion.images import load_image
 from micromotion.motion import Motion, load_motion
 from micromotion.options import MAX_FRAMES, check_motion, check_play, check_whole
 from micromotion.picture import check_picture, write_picture
-from micromotion.pixels import to_uint8
+from micromotion.pixels import quantise
 from micromotion.sheet import contact_sheet, evenly_spaced
 from micromotion.video import write_frames
 
@@ -54,7 +57,7 @@ class Animator:
         photo is a path, the bytes of an image file, an open file or a PIL image. face counts the faces found,
         the best-scoring first; aligned=True takes the picture as an FFHQ-like crop already. Give the code to
         `animate` in place of the photo to play many motions for one inversion.
-        Raises OptionError, ImageError, NoFaceError.
+        Raises OptionError, ImageError, NoFaceError; DeviceMemoryError where a GPU is too small (see `Clip`).
         """
         check_play(face=face)
         return self._encode(photo, face, aligned, {})
@@ -77,7 +80,7 @@ class Animator:
         from the still face; negative plays the opposite. seed=None takes the generator's fixed noise, a whole
         number draws other noise, the same for all frames so that texture does not boil.
         Options are checked before the photo is opened. Raises OptionError, MotionError, ImageError,
-        NoFaceError.
+        NoFaceError, DeviceMemoryError.
         """
         check_play(strength=strength, frames=frames, fps=fps, face=face, seed=seed)
         check_motion(motion, self.motions)
@@ -97,14 +100,25 @@ class Animator:
             fps=fps,
             seed=seed,
             timings=timings,
+            make_room=partial(take_turns, self.bundle.inverter),
         )
 
     def _encode(self, photo: Photo, face: int, aligned: bool, timings: dict[str, float]) -> torch.Tensor:
         with _timed(timings, "align"):
             image = load_image(photo)
             crop = as_aligned(image, INVERTER_SIZE) if aligned else align(image, INVERTER_SIZE, face=face)
-        with _timed(timings, "invert"), torch.inference_mode():
-            return self.bundle.inverter.invert(_from_uint8(np.asarray(crop.image)).to(self.bundle.device))
+        with _timed(timings, "invert"), told_when_full("finding the face's code", self.bundle.device):
+            make_room = partial(take_turns, self.bundle.generator)
+            return with_room(lambda: self._invert(_from_uint8(np.asarray(crop.image))), make_room)
+
+    def _invert(self, image: torch.Tensor) -> torch.Tensor:
+        device = self.bundle.device
+        inverter = self.bundle.inverter.to(device)  # it may have given way to the generator
+        with torch.inference_mode(), repeatable():
+            code = inverter.invert(image.to(device)).float()
+        if code.is_cuda:
+            torch.cuda.synchronize(device)  # so that the seconds count here, not for the first frame
+        return code
 
     def _learn(self, name: str) -> Motion:
         motion = load_motion(self.bundle.motions[name])
@@ -130,8 +144,15 @@ class Animator:
 class Clip:
     """A micromotion on one face, as a sequence of uint8 RGB frames [H, W, 3] that render when asked for.
 
-    Nothing is kept: iterating again renders again, and memory does not grow with the number of frames.
+    Nothing is kept: iterating again renders again, and memory does not grow with the number of frames. On a
+    GPU the next frame renders while the caller is busy with this one; on a CPU nothing renders ahead.
+
     `timings` holds the seconds per stage: motion, align, invert; render and encode are the latest pass's.
+    render is how long the caller waited for frames: on a GPU, what rendered while the caller was encoding is
+    not counted, so that the stages add up to the whole.
+
+    Where a GPU's memory does not suffice, the inverter makes room in main memory and the frame renders once
+    more; DeviceMemoryError, while iterating, says that this did not help.
     """
 
     def __init__(
@@ -145,8 +166,11 @@ class Clip:
         fps: int,
         seed: int | None = None,
         timings: dict[str, float] | None = None,
+        make_room: Callable[[], None] = torch.cuda.empty_cache,
     ) -> None:
-        """code is the still face [1, num_styles, style_dim]; the rest as in `Animator.animate`."""
+        """code is the still face [1, num_styles, style_dim], on the device that renders; make_room is called
+        when that device is full; the rest as in `Animator.animate`.
+        """
         self.fps = fps
         self.timings = timings if timings is not None else {}
         self._generator = generator
@@ -155,6 +179,7 @@ class Clip:
         self._strength = strength
         self._frames = frames
         self._seed = seed
+        self._make_room = make_room
 
     def __len__(self) -> int:
         return self._frames
@@ -166,14 +191,18 @@ class Clip:
 
     def latents(self) -> Iterator[torch.Tensor]:
         """The frames' W+ codes [1, num_styles, style_dim], from the still face to the full motion."""
-        for offset in self._motion.path(self._strength, self._frames):
-            yield self._code + offset.to(self._code.device)
+        motion = replace(self._motion, direction=self._motion.direction.to(self._code.device))
+        for offset in motion.path(self._strength, self._frames):
+            yield self._code + offset
 
     def __iter__(self) -> Iterator[Frame]:
         self.timings["render"] = 0.0
-        for latent in self.latents():
+        frames = self._frames_of(self.latents())
+        while True:
             with _timed(self.timings, "render"):
-                frame = self._render(latent)
+                frame = next(frames, None)
+            if frame is None:
+                return
             yield frame
 
     def save(
@@ -206,8 +235,8 @@ class Clip:
         Raises OptionError unless count is in 1…600; a clip of fewer frames shows them all.
         """
         wanted = self._spread(count)
-        frames = [self._render(latent) for index, latent in enumerate(self.latents()) if index in wanted]
-        return self._lay_out(frames, wanted)
+        latents = (latent for index, latent in enumerate(self.latents()) if index in wanted)
+        return self._lay_out(list(self._frames_of(latents)), wanted)
 
     def _spread(self, count: int) -> list[int]:
         check_whole("count", count, 1, MAX_FRAMES)
@@ -218,10 +247,25 @@ class Clip:
         strengths = [self._strength * (index / last if last else 1.0) for index in indices]
         return contact_sheet(frames, labels=[f"{round(100 * strength)}%" for strength in strengths])
 
-    def _render(self, latent: torch.Tensor) -> Frame:
-        noise: Noise = "fixed" if self._seed is None else torch.Generator().manual_seed(self._seed)
-        with torch.inference_mode():
-            return to_uint8(self._generator.synthesize(latent, noise=noise)[0])
+    def _frames_of(self, latents: Iterable[torch.Tensor]) -> Iterator[Frame]:
+        """The frames of these codes; the one place where rendering waits for a device."""
+        device = self._code.device
+        with told_when_full(f"rendering {self.size[0]}×{self.size[1]} pixels", device):
+            noise = with_room(self._prepare, self._make_room)
+            pictures = (with_room(partial(self._render, each, noise), self._make_room) for each in latents)
+            yield from fetch(pictures, ahead=1 if device.type == "cuda" else 0)
+
+    def _prepare(self) -> Noise:
+        """The generator onto its device, which it may have left for the inverter; the noise of all frames."""
+        self._generator.to(self._code.device)
+        if self._seed is None:
+            return "fixed"
+        return self._generator.draw_noise(torch.Generator().manual_seed(self._seed))
+
+    def _render(self, latent: torch.Tensor, noise: Noise) -> torch.Tensor:
+        """One frame, uint8 [H, W, 3] on the device; a GPU has only been told to render it."""
+        with torch.inference_mode(), repeatable():
+            return quantise(self._generator.synthesize(latent, noise=noise)[0])
 
 
 def _keeping(frames: Iterable[Frame], wanted: Container[int], kept: list[Frame]) -> Iterator[Frame]:

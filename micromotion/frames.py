@@ -1,0 +1,100 @@
+"""Frames on their way from the device that renders them, and what happens when that device is full."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from micromotion.encoders import Frame
+from micromotion.errors import MicromotionError
+
+T = TypeVar("T")
+
+
+class DeviceMemoryError(MicromotionError):
+    """The GPU has too little memory, also after room was made on it."""
+
+
+def fetch(pictures: Iterable[Tensor], *, ahead: int) -> Iterator[Frame]:
+    """The pictures, uint8 [H, W, 3] on any one device, as arrays in main memory of their own, in order.
+
+    `ahead` pictures more are taken before one is handed out. On a GPU, which works on its own once it has
+    been told what to do, 1 keeps it rendering the next picture while the caller encodes this one; 0 is right
+    where rendering is done when a picture comes. Never are more than ahead + 1 pictures under way.
+    """
+    under_way: deque[Callable[[], Frame]] = deque()
+    for picture in pictures:
+        under_way.append(_start(picture))
+        if len(under_way) > ahead:
+            yield under_way.popleft()()
+    while under_way:
+        yield under_way.popleft()()
+
+
+def _start(picture: Tensor) -> Callable[[], Frame]:
+    """Begin to copy a picture into main memory; the function returned waits for the end and gives the copy.
+
+    On a GPU the copy queues up behind the rendering, goes into page-locked memory and blocks nobody; the
+    allocator uses such memory again and again, so the frame handed out is a copy of it.
+    """
+    if not picture.is_cuda:
+        return picture.numpy
+    landing = torch.empty(picture.shape, dtype=picture.dtype, pin_memory=True)
+    landing.copy_(picture, non_blocking=True)
+    arrived = torch.cuda.current_stream(picture.device).record_event()
+
+    def wait() -> Frame:
+        arrived.synchronize()
+        frame: Frame = landing.numpy().copy()
+        return frame
+
+    return wait
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Within the block cuDNN takes only algorithms that give the same bits each time, as ours on a CPU do."""
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = before
+
+
+def with_room(work: Callable[[], T], make_room: Callable[[], object]) -> T:
+    """work(); if the GPU's memory does not suffice, make_room() and work() once more.
+
+    Raises torch.OutOfMemoryError if that did not help.
+    """
+    try:
+        return work()
+    except torch.OutOfMemoryError:
+        pass  # leaving this block drops the exception, whose traceback would keep work's tensors alive
+    make_room()
+    return work()
+
+
+def take_turns(other: torch.nn.Module) -> None:
+    """Make room on the GPU: the other net goes to main memory, and what torch holds in reserve goes back."""
+    other.to("cpu")
+    torch.cuda.empty_cache()
+
+
+@contextmanager
+def told_when_full(task: str, device: torch.device) -> Iterator[None]:
+    """Turn torch.OutOfMemoryError into DeviceMemoryError: one sentence, with the task and what can be done."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        left = ""
+        if device.type == "cuda":
+            free, total = (size / 2**30 for size in torch.cuda.mem_get_info(device))
+            left = f" ({free:.1f} of {total:.1f} GB are free)"
+        raise DeviceMemoryError(
+            f"The GPU has too little memory for {task}{left}: close other programs that use it, take a GPU "
+            "with 6 GB or more, or run on the CPU (--device cpu)."
+        ) from error
