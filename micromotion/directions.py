@@ -19,7 +19,7 @@ from micromotion.motionfiles import (
     require_plausible_file,
     write_motion_file,
 )
-from micromotion.recipe import PUBLISHED_LAST, PUBLISHED_SCALE, Recipe
+from micromotion.recipe import PUBLISHED_LAST, PUBLISHED_SCALE
 from stylegan2.storage import LEGACY_MAGIC, ZIP_MAGIC, is_plain
 
 KIND = "direction"
@@ -108,17 +108,6 @@ def read_published(path: str | Path) -> Tensor:
         return _checked(contents.detach().squeeze(0) if contents.ndim == 3 else contents.detach())
     except MotionError as error:
         raise MotionError(f"The published direction in {path} cannot be used: {error}") from error
-
-
-def convert_published(
-    source: str | Path, target: str | Path, recipe: Recipe, *, address: str, licence: str
-) -> None:
-    """Turn a `d_latent` file into one of ours: `full_motion` at the recipe's scale, with its provenance.
-
-    address says where the file was fetched from. Raises MotionError, OutputError.
-    """
-    direction = full_motion(read_published(source), recipe.scale)
-    save_direction(direction, target, recipe.provenance(address, licence))
 
 
 def _checked(direction: Tensor) -> Tensor:

@@ -19,7 +19,6 @@ from torch import Tensor
 from micromotion.anchors import Anchors
 from micromotion.directions import (
     MAX_PUBLISHED_BYTES,
-    convert_published,
     full_motion,
     read_direction,
     read_published,
@@ -28,7 +27,7 @@ from micromotion.directions import (
 from micromotion.errors import MotionError, OutputError
 from micromotion.motion import load_motion
 from micromotion.motionfiles import FORMAT
-from micromotion.recipe import Recipe, find_recipes
+from micromotion.recipe import find_recipes
 
 STYLES, DIM = 18, 512
 
@@ -88,33 +87,16 @@ def test_the_full_motion_is_the_last_frame_at_any_scale() -> None:
 
 
 def test_a_converted_file_plays_the_same_to_the_bit(tmp_path: Path) -> None:
-    source, target = saved(tmp_path / "d_latent", published_tensor()), tmp_path / "smile.safetensors"
-    recipe = Recipe("smile", template="{degree} smile", degrees=(("no", 0.0), ("full", 1.0)))
-    convert_published(source, target, recipe, address="https://example.org/d_latent", licence="MIT")
-    assert torch.equal(load_motion(target).direction, load_motion(source).direction)
-    assert load_motion(target).name == "smile"
-    about = read_direction(target)[1]
-    assert about["source"] == "https://example.org/d_latent"
-    assert (about["licence"], about["scale"], about["strength 1"]) == (
-        "MIT",
-        5.0,
-        "4.95 times the published direction",
-    )
-    assert "seed" not in about
-    stronger = Recipe("smile", template="{degree}", degrees=recipe.degrees, scale=8)
-    convert_published(source, target, stronger, address="x", licence="MIT")
-    torch.testing.assert_close(read_direction(target)[0], full_motion(published_tensor()[0], 8.0))
-
-
-def test_every_shipped_recipe_annotates_its_published_direction(tmp_path: Path) -> None:
+    """With each recipe that is shipped; their scale is the original's."""
     source = saved(tmp_path / "d_latent", published_tensor())
     for name, recipe in find_recipes("ffhq").items():
         target = tmp_path / f"{name}.safetensors"
-        convert_published(source, target, recipe, address="https://example.org", licence="MIT")
-        about = read_direction(target)[1]
-        assert about["motion"] == name
-        assert about.get("template") == recipe.template
-        assert load_motion(target).direction.shape == (STYLES, DIM)
+        about = recipe.provenance("https://example.org/d_latent", "MIT")
+        save_direction(full_motion(read_published(source), recipe.scale), target, about)
+        assert read_direction(target)[1] == about
+        motion = load_motion(target)
+        assert motion.name == name
+        assert torch.equal(motion.direction, load_motion(source).direction)
 
 
 # --- d_latent files as they come ----------------------------------------------------------------------------
