@@ -16,15 +16,21 @@ from cog import BaseRunner, Input, Path
 
 from micromotion import Animator
 from micromotion.errors import ImageError, MotionError
+from micromotion.weights import ensure
 
 MODEL = "MICROMOTION_MODEL"  # environment variable: another model than "avatar", by name or folder
+FETCH = "MICROMOTION_FETCH"  # environment variable: "1" to fetch that model where it is not in the image
 COLLECTED_AFTER = 5.0  # seconds; Cog reads the result right after run() has returned, and leaves it to us
 
 
 class Predictor(BaseRunner):
     def setup(self) -> None:
-        """Load the model once, before the first prediction."""
-        self.animator = Animator.load(os.environ.get(MODEL, "avatar"))
+        """Load the model once, before the first prediction; fetch it before if that is asked for."""
+        model = os.environ.get(MODEL, "avatar")
+        if os.environ.get(FETCH) == "1":
+            ensure(model)
+        self.animator = Animator.load(model)
+        print(self.animator.bundle.describe())
         self.results = tempfile.TemporaryDirectory(prefix="micromotion-")
 
     def run(

@@ -10,6 +10,7 @@ Points are (x, y) in pixels and whole numbers are pixel centres, as in dlib.
 import importlib.util
 import os
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,11 +19,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageFilter
 
-from micromotion.errors import BundleError, NoFaceError, OptionError
+from micromotion.cache import LANDMARKS, landmarks_file
+from micromotion.errors import BundleError, NoFaceError, OptionError, OutputError
 from micromotion.images import load_image
 
 LANDMARKS_VARIABLE = "MICROMOTION_LANDMARKS"
-"""Environment variable that may name another landmark file than the installed package's."""
+"""Environment variable that may name another landmark file than the installed or the fetched one."""
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom, in pixels."""
@@ -297,20 +299,25 @@ def _predictor(path: Path) -> Any:
 
 
 def _landmark_file() -> Path:
-    """Where dlib's model of 68 landmarks lies; the package that brings it cannot be imported, only found."""
+    """Where dlib's model of 68 landmarks lies: named, else in the installed package, else fetched.
+
+    The package face_recognition_models, which brings it, cannot be imported any more, only found.
+    """
     named = os.environ.get(LANDMARKS_VARIABLE)
     if named:
-        path = Path(named)
-        advice = f"correct {LANDMARKS_VARIABLE}"
-    else:
-        package = importlib.util.find_spec("face_recognition_models")
-        if package is None or package.origin is None:
-            raise BundleError(
-                "The landmark model is missing: install the package face_recognition_models"
-                f" or name the file in {LANDMARKS_VARIABLE}."
-            )
-        path = Path(package.origin).parent / "models" / "shape_predictor_68_face_landmarks.dat"
-        advice = "install the package face_recognition_models again"
-    if not path.is_file():
-        raise BundleError(f"There is no landmark model {str(path)!r}: {advice}.")
-    return path
+        if not Path(named).is_file():
+            raise BundleError(f"There is no landmark model {named!r}: correct {LANDMARKS_VARIABLE}.")
+        return Path(named)
+    places = []
+    package = importlib.util.find_spec("face_recognition_models")
+    if package is not None and package.origin is not None:
+        places.append(Path(package.origin).parent / "models" / LANDMARKS)
+    with suppress(OutputError):  # no home, no cache: then nothing is in it
+        places.append(landmarks_file())
+    for place in places:
+        if place.is_file():
+            return place
+    raise BundleError(
+        "The landmark model is missing: run `micromotion weights fetch landmarks`, install the package "
+        f"face_recognition_models, or name the file in {LANDMARKS_VARIABLE}."
+    )

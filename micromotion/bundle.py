@@ -1,24 +1,33 @@
 """A bundle: everything that belongs to one generator, in one folder.
 
-    bundle.json             format, name, and for the reader: architecture, training, figures, files
-    generator.safetensors   the StyleGAN2 generator
-    inverter.safetensors    the e4e inverter that maps a face into its W+
-    anchors/*.safetensors   one file of anchors per micromotion, named after it
+    bundle.json                   format, name, files; and for the reader: where from, licence, figures
+    generator.safetensors         the StyleGAN2 generator
+    inverter.safetensors          the inverter that maps a face into its W+
+    generator.half.safetensors    the same two for the GPU, in float16 where that is safe; optional
+    inverter.half.safetensors
+    identity.safetensors          ArcFace identity net, to learn motions with; optional
+    clip.safetensors              CLIP, likewise
+    anchors/*.safetensors         one file per micromotion, named after it
 
-The embedded bundles lie in `weights/NAME`, with their anchors in `anchors/NAME`, at the top of a checkout or
-inside the installed package. Importing this module does not import torch: the nets load in `load_bundle`.
+Bundles are found by name in `weights/NAME` at the top of a checkout or inside the installed package (further
+anchors in `anchors/NAME`), then in the cache folder's `models/NAME`; or by the path of their folder.
+Importing this module does not import torch: the nets load in `load_bundle`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from micromotion.errors import BundleError, OptionError
+from micromotion.cache import models_folder
+from micromotion.errors import BundleError, MicromotionError, OptionError, OutputError
+from micromotion.manifest import is_plain_name, load_manifest
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +38,9 @@ if TYPE_CHECKING:
 FORMAT = "micromotion-bundle/1"
 GENERATOR = "generator.safetensors"
 INVERTER = "inverter.safetensors"
+IDENTITY = "identity.safetensors"
+CLIP = "clip.safetensors"
+ANCHORS = "anchors"
 ABOUT = "bundle.json"
 MAX_ABOUT_BYTES = 1 << 20
 
@@ -45,74 +57,208 @@ class BundleFiles:
     motions: Mapping[str, Path]
     about: Mapping[str, Any]
 
+    def part(self, name: str, *, half: bool = False) -> Path | None:
+        """The file of a part such as GENERATOR, its float16 one if half; None if it is not here."""
+        path = self.folder / (half_name(name) if half else name)
+        return path if path.is_file() else None
+
 
 @dataclass(frozen=True)
 class Bundle:
-    """A loaded bundle: its nets in eval mode, float32, on `device`; motions name their anchor files."""
+    """A loaded bundle: its nets in eval mode on `device`; motions name their anchor files.
+
+    files are what the nets were read from, seconds how long that took. `precision` is float32 or float16.
+    """
 
     name: str
     generator: Generator
     inverter: Inverter
     motions: Mapping[str, Path]
     device: torch.device
+    precision: str = "float32"
+    files: tuple[Path, ...] = ()
+    seconds: float = 0.0
+
+    def describe(self) -> str:
+        """What was loaded, as one line for people."""
+        parts = " and ".join(path.name for path in self.files)
+        where = self.files[0].parent if self.files else "memory"
+        return (
+            f"Model {self.name}: {parts} from {where}, {self.precision} on {self.device}, "
+            f"{self.generator.resolution}×{self.generator.resolution}, in {self.seconds:.1f} s."
+        )
+
+
+def half_name(part: str) -> str:
+    """The name of a part's float16 file: generator.safetensors -> generator.half.safetensors."""
+    return part.replace(".safetensors", ".half.safetensors")
 
 
 def find_bundle(name: str | Path) -> BundleFiles:
-    """Find an embedded bundle by its name ("avatar"), or a bundle in a folder by its path; nothing is loaded.
+    """Find a bundle by its name ("avatar"), or in a folder by its path; nothing is loaded.
 
-    An embedded name wins over a folder of that name (write ./avatar for the folder). Raises BundleError if
-    there is none, or if its bundle.json is missing or cannot be read.
+    A name wins over a folder of that name (write ./avatar for the folder). Raises BundleError if there is
+    none, or if its bundle.json is missing or cannot be read.
     """
-    folder, anchors = _locate(name)
-    about = _read_about(folder / ABOUT)
+    folder = _locate(name)
+    about = read_about(folder)
     missing = [part for part in (GENERATOR, INVERTER) if not (folder / part).is_file()]
     if missing:
         raise BundleError(f"The model in {folder} is incomplete: {' and '.join(missing)} missing.")
-    motions = {path.stem: path for path in sorted(anchors.glob("*.safetensors"))}
-    return BundleFiles(about["name"], folder, motions, about)
+    return BundleFiles(about["name"], folder, _motions(folder), about)
+
+
+def named_folder(name: str) -> Path | None:
+    """The folder of the bundle of that name, embedded or in the cache; None if there is none."""
+    if not is_plain_name(name):
+        return None
+    places = [root / "weights" / name for root in _ROOTS]
+    with suppress(OutputError):  # no home, no cache: then nothing is in it
+        places.append(models_folder() / name)
+    return next((place for place in places if (place / ABOUT).is_file()), None)
+
+
+def bundle_names() -> list[str]:
+    """The names of all bundles that `find_bundle` finds by name, sorted."""
+    folders = [root / "weights" for root in _ROOTS]
+    with suppress(OutputError):
+        folders.append(models_folder())
+    found = {path.parent.name for folder in folders for path in folder.glob(f"*/{ABOUT}")}
+    return sorted(filter(is_plain_name, found))
 
 
 def load_bundle(name: str | Path = "avatar", device: str | torch.device = "auto") -> Bundle:
-    """Load a bundle's generator and inverter onto a device.
+    """Load a bundle's generator and inverter onto a device: in half precision on a GPU, float32 on the CPU.
 
     name is as in `find_bundle`; device is "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or
-    "cuda:N". Raises BundleError if the bundle is unknown or incomplete, a part is damaged, or the parts do
-    not fit together; OptionError if there is no such device.
+    "cuda:N". Half precision comes from the `.half` files where the bundle has them, else it is converted.
+    Raises BundleError if the bundle is unknown or incomplete, a part is damaged, or the parts do not fit
+    together; OptionError if there is no such device.
     """
+    start = time.perf_counter()
     files = find_bundle(name)
     target = pick_device(device)
+    half = target.type == "cuda"
+    paths = tuple(
+        (half and files.part(part, half=True)) or files.folder / part for part in (GENERATOR, INVERTER)
+    )
     from encoder4editing import load_inverter
     from stylegan2 import CheckpointError, load_generator
 
     try:
-        generator = load_generator(files.folder / GENERATOR)
-        inverter = load_inverter(files.folder / INVERTER)
+        generator = load_generator(paths[0], device=target, half=half)
+        inverter = load_inverter(paths[1], generator=generator, device=target, half=half)
     except CheckpointError as error:
         raise BundleError(f"The model {files.name!r} cannot be used: {error}") from error
-    _check_fit(files.name, generator, inverter)
-    return Bundle(files.name, generator.to(target), inverter.to(target), files.motions, target)
+    check_fit(files.name, generator, inverter)
+    return Bundle(
+        files.name,
+        generator,
+        inverter,
+        files.motions,
+        target,
+        "float16" if half else "float32",
+        paths,
+        time.perf_counter() - start,
+    )
 
 
 def save_bundle(
-    folder: str | Path, *, name: str, generator: Generator, inverter: Inverter, about: Mapping[str, Any]
+    folder: str | Path,
+    *,
+    name: str,
+    generator: Generator,
+    inverter: Inverter,
+    about: Mapping[str, Any],
 ) -> None:
     """Write a bundle into a folder, which is made where missing; its anchors are saved beside it, separately.
 
     about is for the reader and must fit into JSON: architecture, training, figures. bundle.json comes last,
-    with the size and SHA-256 of each file, so that a folder with one is complete.
-    Raises BundleError if the parts do not fit together.
+    with the size and SHA-256 of each file, so that a folder with one is complete. Equal contents give equal
+    bytes. Raises BundleError if the parts do not fit together.
     """
     from encoder4editing import save_inverter
     from stylegan2 import save_generator
 
-    _check_fit(name, generator, inverter)
+    check_fit(name, generator, inverter)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     save_generator(generator, folder / GENERATOR)
     save_inverter(inverter, folder / INVERTER)
-    files = {part: _fingerprint(folder / part) for part in (GENERATOR, INVERTER)}
-    text = json.dumps({"format": FORMAT, "name": name, **about, "files": files}, indent=2, ensure_ascii=False)
-    (folder / ABOUT).write_text(text + "\n", encoding="utf-8")
+    write_about(folder, name, about, (GENERATOR, INVERTER))
+
+
+def write_about(folder: Path, name: str, about: Mapping[str, Any], files: Iterable[str]) -> None:
+    """Write bundle.json, which makes a folder a bundle, with size and SHA-256 of each of the files."""
+    recorded = {part: fingerprint(folder / part) for part in files}
+    text = json.dumps(
+        {"format": FORMAT, "name": name, **about, "files": recorded}, indent=2, ensure_ascii=False
+    )
+    temporary = folder / f".{ABOUT}"
+    temporary.write_text(text + "\n", encoding="utf-8")
+    temporary.replace(folder / ABOUT)
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """The checked contents of a folder's bundle.json. Raises BundleError."""
+    path = folder / ABOUT
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_ABOUT_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise BundleError(f"{path.parent} is not a model bundle: it holds no {ABOUT}.") from None
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}.") from error
+    if len(text) > MAX_ABOUT_BYTES:
+        raise BundleError(f"{path} is larger than {MAX_ABOUT_BYTES} bytes and was not read.")
+    try:
+        about = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path} is not valid JSON: {error}.") from error
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise BundleError(f"{path} is not of the format {FORMAT!r}, the only one this version reads.")
+    if not isinstance(about.get("name"), str):
+        raise BundleError(f"{path} does not say the model's name.")
+    return about
+
+
+def recorded_files(about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a bundle.json records of each file, {"bytes", "sha256"} by name; only well-formed entries."""
+    files = about.get("files")
+    entries = files.items() if isinstance(files, dict) else ()
+    return {
+        name: entry
+        for name, entry in entries
+        if all(is_plain_name(piece) for piece in name.split("/")) and isinstance(entry, dict)
+    }
+
+
+def damage(folder: Path, about: Mapping[str, Any], *, hashes: bool) -> Iterator[tuple[str, str]]:
+    """The recorded files that are not as bundle.json says, each with what is wrong; hashes reads them all."""
+    for name, entry in recorded_files(about).items():
+        path = folder / name
+        if not path.is_file():
+            yield name, "is missing"
+        elif path.stat().st_size != entry.get("bytes"):
+            yield name, f"has {path.stat().st_size} bytes, not {entry.get('bytes')}"
+        elif hashes and fingerprint(path)["sha256"] != entry.get("sha256"):
+            yield name, "has other contents than were stored: its SHA-256 is another"
+
+
+def fingerprint(path: Path) -> dict[str, int | str]:
+    """Size and SHA-256 of a file."""
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def check_fit(name: str, generator: Generator, inverter: Inverter) -> None:
+    """Raise BundleError unless the inverter's codes are of the generator's shape."""
+    theirs, ours = (inverter.num_styles, inverter.style_dim), (generator.num_styles, generator.style_dim)
+    if theirs != ours:
+        raise BundleError(
+            f"The parts of the model {name!r} do not fit together: its inverter gives "
+            f"{theirs[0]} styles of {theirs[1]}, its generator takes {ours[0]} of {ours[1]}."
+        )
 
 
 def pick_device(device: str | torch.device) -> torch.device:
@@ -132,55 +278,28 @@ def pick_device(device: str | torch.device) -> torch.device:
     return wanted
 
 
-def _locate(name: str | Path) -> tuple[Path, Path]:
-    """The folders of a bundle's nets and of its anchors."""
-    for root in _ROOTS:
-        folder = root / "weights" / name
-        if Path(name).name == str(name) and (folder / ABOUT).is_file():
-            return folder, root / "anchors" / name
-    folder = Path(name)
+def _locate(name: str | Path) -> Path:
+    """The folder of a bundle's nets."""
+    folder = named_folder(str(name)) or Path(name)
     if folder.is_dir():
-        return folder, folder / "anchors"
-    if str(name) == "ffhq":
-        raise BundleError(
-            "The model 'ffhq' comes with the public checkpoints, which this version cannot fetch yet."
-        )
+        return folder
+    if str(name) in _offered():
+        raise BundleError(f"The model {str(name)!r} is not here yet: run `micromotion weights fetch {name}`.")
     raise BundleError(f"There is no model {str(name)!r}: give 'avatar', or the path of a bundle folder.")
 
 
-def _read_about(path: Path) -> dict[str, Any]:
-    """The checked contents of a bundle.json."""
+def _offered() -> Iterable[str]:
+    """The models that can be fetched; none if the manifest cannot be read, which is not the question here."""
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_ABOUT_BYTES + 1)
-    except FileNotFoundError:
-        raise BundleError(f"{path.parent} is not a model bundle: it holds no {ABOUT}.") from None
-    except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror}.") from error
-    if len(text) > MAX_ABOUT_BYTES:
-        raise BundleError(f"{path} is larger than {MAX_ABOUT_BYTES} bytes and was not read.")
-    try:
-        about = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{path} is not valid JSON: {error}.") from error
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise BundleError(f"{path} is not of the format {FORMAT!r}, the only one this version reads.")
-    if not isinstance(about.get("name"), str):
-        raise BundleError(f"{path} does not say the model's name.")
-    return about
+        return load_manifest().models.keys()
+    except MicromotionError:
+        return ()
 
 
-def _check_fit(name: str, generator: Generator, inverter: Inverter) -> None:
-    """Raise BundleError unless the inverter's codes are of the generator's shape."""
-    theirs, ours = (inverter.num_styles, inverter.style_dim), (generator.num_styles, generator.style_dim)
-    if theirs != ours:
-        raise BundleError(
-            f"The parts of the model {name!r} do not fit together: its inverter gives "
-            f"{theirs[0]} styles of {theirs[1]}, its generator takes {ours[0]} of {ours[1]}."
-        )
-
-
-def _fingerprint(path: Path) -> dict[str, int | str]:
-    """Size and SHA-256 of a file."""
-    with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+def _motions(folder: Path) -> dict[str, Path]:
+    """The anchor files by motion: the folder's own, and those that lie in `anchors/NAME` of a checkout."""
+    places = [folder / ANCHORS]
+    if folder.parent.parent in _ROOTS and folder.parent.name == "weights":
+        places.insert(0, folder.parent.parent / ANCHORS / folder.name)
+    found = {path.stem: path for place in places for path in place.glob("*.safetensors")}
+    return dict(sorted(found.items()))

@@ -3,25 +3,15 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
-from micromotion import __version__
+from micromotion import __version__, weights_cli
 from micromotion.bundle import find_bundle
-from micromotion.errors import MicromotionError, OutputError
+from micromotion.console import Debug, errors_for_people, frame_progress
+from micromotion.errors import OutputError
 from micromotion.images import load_image
 from micromotion.options import MAX_FPS, MAX_FRAMES, MAX_STRENGTH, check_motion, check_play
 from micromotion.picture import check_picture
@@ -36,9 +26,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Model = Annotated[str, typer.Option(metavar="NAME|FOLDER", help="The model: avatar, or a bundle folder.")]
-Debug = Annotated[
-    bool, typer.Option("--debug", envvar="MICROMOTION_DEBUG", help="Show the whole traceback of an error.")
+app.add_typer(weights_cli.app)
+
+Model = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|FOLDER",
+        help="The model: avatar; ffhq, photo-real, after `micromotion weights fetch ffhq`; one of your own; "
+        "or a bundle folder.",
+    ),
 ]
 
 
@@ -110,14 +106,15 @@ def animate(
       micromotion animate me.jpg --motion angry --strength 1.5 -o angry.gif
       micromotion animate me.jpg --strength -0.5 --sheet frames.png
       micromotion animate group.jpg --face 1 --motion aging -o older.mp4
+      micromotion animate me.jpg --model ffhq
     """
-    with _errors_for_people(debug):
+    with errors_for_people(debug):
         check_play(strength=strength, frames=frames, fps=fps, face=face, seed=seed)
         check_motion(motion, find_bundle(model).motions)
         output = output or Path(f"{photo.stem}-{motion}.mp4")
         _check_outputs(photo, output, sheet)
         image = load_image(photo)
-        with _progress() as progress:
+        with frame_progress() as progress:
             task = progress.add_task("Loading the model", total=None)
             from micromotion.animator import Animator
 
@@ -143,7 +140,7 @@ def animate(
 @app.command()
 def motions(model: Model = "avatar", debug: Debug = False) -> None:
     """List the micromotions that a model can play, one per line."""
-    with _errors_for_people(debug):
+    with errors_for_people(debug):
         for name in find_bundle(model).motions:
             typer.echo(name)
 
@@ -155,7 +152,7 @@ def serve(
     debug: Debug = False,
 ) -> None:
     """Run the HTTP prediction service, the one of the container, without Docker."""
-    with _errors_for_people(debug):
+    with errors_for_people(debug):
         from micromotion.serve import serve as run_server
 
         run_server(port=port, host=host)
@@ -173,35 +170,3 @@ def _check_outputs(photo: Path, output: Path, sheet: Path | None) -> None:
         if path.resolve() in taken:
             raise OutputError(f"{path} is {taken[path.resolve()]}; name another file.")
         taken[path.resolve()] = "the video already"
-
-
-def _progress() -> Progress:
-    """A progress bar on stderr, silent where that is not a terminal."""
-    console = Console(stderr=True)
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-
-
-@contextmanager
-def _errors_for_people(debug: bool) -> Iterator[None]:
-    """Tell any error as one sentence on stderr and exit with 1; with debug, let it show its traceback."""
-    try:
-        yield
-    except (typer.Exit, BrokenPipeError):
-        raise
-    except Exception as error:
-        if debug:
-            raise
-        sentence = " ".join(str(error).split())
-        if not isinstance(error, MicromotionError):
-            sentence = f"unexpected {type(error).__name__}: {sentence} (--debug shows where)"
-        typer.echo(f"micromotion: {sentence}", err=True)
-        raise typer.Exit(1) from error

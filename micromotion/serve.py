@@ -22,10 +22,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from micromotion.bundle import find_bundle
+from micromotion.console import download_progress
 from micromotion.errors import MicromotionError, OptionError
 from micromotion.options import check_whole
+from micromotion.weights import ensure
 
 MODEL = "MICROMOTION_MODEL"  # environment variable that predict.py reads: the model's name or folder
+FETCH = "MICROMOTION_FETCH"  # likewise: "1" to fetch that model where it is not here
 PREDICTOR = "predict.py"
 SCHEMA = "openapi.json"
 GLANCE = 0.2  # seconds between two looks whether a signal has come
@@ -40,13 +43,14 @@ def serve(host: str = "127.0.0.1", port: int = 5000) -> None:
 
     host is a name or an address of this machine; the default takes calls from this machine only. Must be
     called in the main thread, whose handlers of these signals it replaces meanwhile. The environment
-    variable MICROMOTION_MODEL names another model than avatar.
+    variable MICROMOTION_MODEL names another model than avatar; with MICROMOTION_FETCH=1 it is fetched first
+    where it is not here.
     Raises OptionError if the address cannot be listened on, BundleError if there is no such model,
     MicromotionError if Cog is not installed or the server ends by itself.
     """
     _check_cog()
     address = _check_address(host, port)
-    model = _model(os.environ.get(MODEL, "avatar"))
+    model = _model(os.environ.get(MODEL, "avatar"), fetch=os.environ.get(FETCH) == "1")
     with tempfile.TemporaryDirectory(prefix="micromotion-serve-") as name:
         folder = Path(name)
         _lay_out(folder)
@@ -95,8 +99,11 @@ def _lay_out(folder: Path) -> None:
     python.chmod(0o755)
 
 
-def _model(name: str) -> str:
+def _model(name: str, *, fetch: bool) -> str:
     """A bundle's name, or its absolute path where name is a folder: the server works in another one."""
+    if fetch:
+        with download_progress() as (report, on_step):
+            ensure(name, report=report, on_step=on_step)
     folder = find_bundle(name).folder
     return str(folder.resolve()) if folder == Path(name) else name
 

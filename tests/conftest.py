@@ -57,6 +57,16 @@ def random_anchors(seed: int) -> Anchors:
     return Anchors(still + degrees[:, None, None] * direction, degrees, {"source": "random"})
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test has an empty cache folder of its own: none finds the models of whoever runs the tests."""
+    folder = tmp_path_factory.mktemp("cache", numbered=True)
+    monkeypatch.setenv("MICROMOTION_CACHE", str(folder))
+    for name in ("MICROMOTION_MANIFEST", "MICROMOTION_MODEL", "MICROMOTION_FETCH", "MICROMOTION_LANDMARKS"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def random_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle folder with random weights and two motions, smile and headsTurn; do not write into it."""

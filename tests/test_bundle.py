@@ -1,6 +1,7 @@
 """A bundle is found by name or folder, and its parts are checked before they are used."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -8,9 +9,12 @@ import pytest
 import torch
 from conftest import random_generator, random_inverter
 
+from encoder4editing import save_inverter
 from micromotion import bundle as bundle_module
-from micromotion.bundle import find_bundle, load_bundle, pick_device, save_bundle
-from micromotion.errors import BundleError, OptionError
+from micromotion.bundle import bundle_names, find_bundle, load_bundle, pick_device, save_bundle
+from micromotion.cache import cache_folder
+from micromotion.errors import BundleError, OptionError, OutputError
+from stylegan2 import save_generator
 
 
 @pytest.fixture
@@ -53,9 +57,62 @@ def test_embedded_bundles_are_found_by_name(
     assert sorted(found.motions) == ["headsTurn", "smile"]
 
 
-def test_the_ffhq_model_says_that_it_cannot_be_fetched_yet() -> None:
-    with pytest.raises(BundleError, match="public checkpoints"):
+def test_a_model_that_can_be_fetched_says_how() -> None:
+    with pytest.raises(BundleError, match="run `micromotion weights fetch ffhq`"):
         load_bundle("ffhq")
+
+
+def test_models_in_the_cache_are_found_after_embedded_ones(
+    random_bundle: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle_module, "_ROOTS", (tmp_path / "data", tmp_path))
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(random_bundle, tmp_path / "mine")
+    assert find_bundle("mine").folder == Path("mine"), "a path"
+    shutil.copytree(random_bundle, cache / "models/mine")
+    assert find_bundle("mine").folder == cache / "models/mine", "the cache before a path"
+    assert sorted(find_bundle("mine").motions) == ["headsTurn", "smile"]
+    assert bundle_names() == ["mine"]
+    shutil.copytree(random_bundle, tmp_path / "weights/mine")
+    assert find_bundle("mine").folder == tmp_path / "weights/mine", "what is embedded before the cache"
+    assert sorted(find_bundle("mine").motions) == ["headsTurn", "smile"], (
+        "anchors of its own, as fetched --into"
+    )
+    assert find_bundle("./mine").folder == Path("mine")
+
+
+def test_without_a_home_the_embedded_models_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MICROMOTION_CACHE")
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **__: Path("~/.cache/micromotion"))
+    assert find_bundle("avatar").name == "avatar"
+    with pytest.raises(BundleError, match="weights fetch ffhq"):
+        find_bundle("ffhq")
+    with pytest.raises(OutputError, match="MICROMOTION_CACHE"):
+        cache_folder()
+
+
+def test_equal_contents_give_equal_bytes(random_bundle: Path, tmp_path: Path) -> None:
+    parts = {"generator": random_generator(), "inverter": random_inverter()}
+    save_bundle(tmp_path / "again", name="random", **parts, about={"training": "none, random weights"})
+    for path in (tmp_path / "again").iterdir():
+        assert path.read_bytes() == (random_bundle / path.name).read_bytes(), path.name
+
+
+def test_a_bundle_says_what_was_loaded(random_bundle: Path) -> None:
+    line = load_bundle(random_bundle, "cpu").describe()
+    assert line.startswith("Model random: generator.safetensors and inverter.safetensors from ")
+    assert re.search(r", float32 on cpu, 32×32, in \d+\.\d s\.$", line)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_gpu_gets_half_precision(copy: Path, stored: bool) -> None:
+    if stored:
+        save_generator(random_generator().use_half(), copy / "generator.half.safetensors")
+        save_inverter(random_inverter().use_half(), copy / "inverter.half.safetensors")
+    loaded = load_bundle(copy, "cuda")
+    assert (loaded.precision, loaded.generator.synthesis.constant.dtype) == ("float16", torch.float16)
+    assert [".half." in path.name for path in loaded.files] == [stored, stored]
 
 
 def test_an_unknown_model_is_told(tmp_path: Path) -> None:
@@ -104,8 +161,6 @@ def test_parts_must_fit_together(copy: Path, tmp_path: Path) -> None:
         save_bundle(tmp_path / "new", name="x", generator=random_generator(), inverter=other, about={})
     assert not (tmp_path / "new").exists()
 
-    from encoder4editing import save_inverter
-
     save_inverter(other, copy / "inverter.safetensors")
     with pytest.raises(BundleError, match="do not fit together"):
         load_bundle(copy, "cpu")
@@ -123,7 +178,7 @@ def test_the_embedded_avatar_is_complete() -> None:
     """Its files are the ones that its bundle.json describes, and it plays the five motions."""
     found = find_bundle("avatar")
     for name, recorded in found.about["files"].items():
-        assert bundle_module._fingerprint(found.folder / name) == recorded
+        assert bundle_module.fingerprint(found.folder / name) == recorded
     assert set(found.motions) == {"smile", "angry", "aging", "eyesClose", "headsTurn"}
     assert json.dumps(found.about["figures"])
     loaded = load_bundle("avatar", "cpu")

@@ -227,7 +227,7 @@ def test_a_truncated_jpeg_is_told(desk: Path, random_bundle: Path, astronaut_fil
         (["--motion", "../smile"], "headsTurn, smile"),
         (["--device", "abacus"], "device"),
         (["--model", "nonsense"], "nonsense"),
-        (["--model", "ffhq"], "public checkpoints"),
+        (["--model", "ffhq"], "run `micromotion weights fetch ffhq`"),
         (["-o", "missing/out.mp4"], "missing"),
         (["-o", "/proc/out.mp4"], "/proc"),
         (["-o", "taken.mp4"], "taken.mp4"),

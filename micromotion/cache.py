@@ -1,0 +1,71 @@
+"""Where fetched files lie: the platform's cache folder, or the one that MICROMOTION_CACHE names.
+
+    models/NAME/     the models that were fetched or added, each a bundle
+    downloads/       public files on their way, or kept
+    shape_predictor_68_face_landmarks.dat
+
+Asking for a place makes nothing; whoever writes makes its folder. Only the standard library is used but for
+platformdirs, so that `micromotion --help` stays fast.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from micromotion.errors import OutputError
+
+VARIABLE = "MICROMOTION_CACHE"
+LANDMARKS = "shape_predictor_68_face_landmarks.dat"
+
+
+def cache_folder() -> Path:
+    """The absolute path of the cache folder, which may not exist yet.
+
+    Raises OutputError if MICROMOTION_CACHE is not set and the platform names no folder: without a home.
+    """
+    named = os.environ.get(VARIABLE)
+    if named:
+        return Path(os.path.expandvars(named)).expanduser().absolute()
+    import platformdirs
+
+    folder = platformdirs.user_cache_path("micromotion", appauthor=False)
+    if not folder.is_absolute():  # "~" stays as it is where nobody knows whose home it would be
+        raise OutputError(f"There is no home folder to keep models in: name a folder in {VARIABLE}.")
+    return folder
+
+
+def models_folder() -> Path:
+    """Where fetched and added models lie, one folder each. Raises as `cache_folder`."""
+    return cache_folder() / "models"
+
+
+def downloads_folder() -> Path:
+    """Where public files are downloaded to. Raises as `cache_folder`."""
+    return cache_folder() / "downloads"
+
+
+def landmarks_file() -> Path:
+    """Where `micromotion weights fetch landmarks` puts dlib's model. Raises as `cache_folder`."""
+    return cache_folder() / LANDMARKS
+
+
+def make_folder(folder: Path) -> Path:
+    """Make a folder and those above it, and find out that files can be made in it; OutputError if not."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        allowed = os.access(folder, os.W_OK | os.X_OK)
+        reason = "it may not be written to"
+    except OSError as error:
+        allowed, reason = False, (error.strerror or "it cannot be made").lower()
+    if not allowed:
+        advice = f"name another folder in {VARIABLE}" if _is_inside_cache(folder) else "name another folder"
+        raise OutputError(f"{folder} cannot be used, {reason}: {advice}.")
+    return folder
+
+
+def _is_inside_cache(folder: Path) -> bool:
+    try:
+        return folder.is_relative_to(cache_folder())
+    except OutputError:
+        return False

@@ -1,0 +1,135 @@
+"""What all commands share: how errors are told, and how progress is shown, on stderr."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from micromotion.errors import MicromotionError
+
+QUIET = 10.0  # seconds between two lines about one download where stderr is no terminal
+
+Report = Callable[[str, int, int | None], None]
+"""Called with a file's name, the bytes that are here, and the bytes in all (None: not known)."""
+
+Debug = Annotated[
+    bool, typer.Option("--debug", envvar="MICROMOTION_DEBUG", help="Show the whole traceback of an error.")
+]
+
+
+@contextmanager
+def errors_for_people(debug: bool) -> Iterator[None]:
+    """Tell any error as one sentence on stderr and exit with 1; with debug, let it show its traceback."""
+    try:
+        yield
+    except (typer.Exit, typer.Abort, BrokenPipeError):
+        raise
+    except Exception as error:
+        if debug:
+            raise
+        sentence = " ".join(str(error).split())
+        if not isinstance(error, MicromotionError):
+            sentence = f"unexpected {type(error).__name__}: {sentence} (--debug shows where)"
+        typer.echo(f"micromotion: {sentence}", err=True)
+        raise typer.Exit(1) from error
+
+
+def frame_progress() -> Progress:
+    """A progress bar that counts frames, silent where stderr is not a terminal."""
+    console = Console(stderr=True)
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+@contextmanager
+def download_progress() -> Iterator[tuple[Report, Callable[[str], None]]]:
+    """Two callbacks, for downloads and for other steps: a bar with speed and time left at a terminal,
+    elsewhere a line now and then."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _reporting_lines(console), lambda step: _say(console, step)
+        return
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    ) as progress:
+        task = progress.add_task("", total=None, visible=False)
+        current = ""
+
+        def report(name: str, done: int, total: int | None) -> None:
+            nonlocal current
+            if name != current:
+                current = name
+                progress.reset(task, total=total, completed=done, description=name, visible=True)
+            progress.update(task, completed=done, total=total)
+
+        def step(text: str) -> None:
+            nonlocal current
+            current = ""
+            progress.update(task, visible=False)
+            _say(console, text)
+
+        yield report, step
+
+
+def in_bytes(count: int | None) -> str:
+    """A size for people: 37 kB, 1.2 GB; "unknown" where it is not known."""
+    if count is None:
+        return "unknown"
+    if count < 1000:
+        return f"{count} B"
+    for unit in ("kB", "MB", "GB"):
+        count_in_unit = count / 1000 ** ("kB", "MB", "GB").index(unit) / 1000
+        if count_in_unit < 999.5 or unit == "GB":
+            return f"{count_in_unit:.1f} {unit}" if count_in_unit < 9.95 else f"{count_in_unit:.0f} {unit}"
+    raise AssertionError
+
+
+def _reporting_lines(console: Console) -> Report:
+    """A line when a download begins and when it is whole, and one every `QUIET` seconds between."""
+    said: dict[str, float] = {}
+
+    def report(name: str, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        finished = total is not None and done >= total
+        if name in said and not finished and now - said[name] < QUIET:
+            return
+        if said.get(name) == float("inf"):
+            return
+        said[name] = float("inf") if finished else now
+        _say(console, f"{name}: {in_bytes(done)} of {in_bytes(total)}")
+
+    return report
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,262 @@
+"""Public files into the parts of a bundle, each part once as safetensors; also half precision, for the GPU.
+
+What a file is shows in its contents, never in its name: a checkpoint of e4e, pSp or ReStyle gives the
+inverter, and its decoder the generator; a generator of its own replaces that; then the identity net, CLIP and
+micromotions. Nothing in a file is executed. The nets are read one by one, so that memory holds one at a time.
+"""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from safetensors import SafetensorError, safe_open
+
+from encoder4editing import load_identity, load_inverter, save_identity, save_inverter
+from micromotion.anchors import KIND as ANCHORS_KIND
+from micromotion.bundle import ANCHORS, CLIP, GENERATOR, IDENTITY, INVERTER, check_fit, half_name
+from micromotion.directions import KIND as DIRECTION_KIND
+from micromotion.directions import MAX_PUBLISHED_BYTES, full_motion, read_published, save_direction
+from micromotion.errors import BundleError, MotionError, OutputError
+from micromotion.manifest import is_plain_name
+from micromotion.motion import load_motion
+from micromotion.recipe import PUBLISHED_SCALE, Recipe
+from stylegan2 import CheckpointError, Generator, load_generator, save_generator
+from stylegan2.rosinality import holds_decoder
+from stylegan2.storage import file_kind, read_torch
+
+Kind = Literal["generator", "inverter", "identity", "clip", "published", "motion"]
+
+OWN_KINDS: Mapping[str, Kind] = {  # what our safetensors files say they are
+    "stylegan2": "generator",
+    "e4e": "inverter",
+    "identity": "identity",
+    "clip": "clip",
+    DIRECTION_KIND: "motion",
+    ANCHORS_KIND: "motion",
+}
+
+
+@dataclass(frozen=True)
+class Given:
+    """A file to convert; where it is from and its licence, for the provenance of a micromotion."""
+
+    path: Path
+    origin: str
+    licence: str
+
+
+def convert(
+    given: Sequence[Given],
+    folder: Path,
+    *,
+    name: str,
+    recipes: Mapping[str, Recipe] | None = None,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> list[list[str]]:
+    """Write the parts that the files give into the folder of the model `name`, which may hold others already.
+
+    Of two files for the same part the later one is taken; a generator in the folder stays unless a file that
+    is nothing else replaces it. recipes say at which scale a published direction is a full motion. on_step is
+    told what is being done. Returns, for each file, the names of the bundle's files that come from it; of
+    several for the same name, only the last has it.
+    Raises BundleError or MotionError if a file is of no known kind, is damaged, or the parts do not fit
+    together, OutputError if something cannot be written.
+    """
+    kinds = [kind_of(each.path) for each in given]
+    made: dict[str, int] = {}  # the bundle's file -> the index of what it comes from
+    with _in_words(folder):
+        source = _generator_source(given, kinds, folder)
+        if source is not None:
+            on_step(f"Converting the generator in {given[source].path.name}")
+            made |= dict.fromkeys(_convert_generator(given[source].path, folder), source)
+        generator = _reopen_generator(folder)
+        for index in _last(kinds, "inverter"):
+            on_step(f"Converting the inverter in {given[index].path.name}")
+            made |= dict.fromkeys(
+                _convert_inverter(given[index].path, folder, name, generator, on_step), index
+            )
+        for index in _last(kinds, "identity"):
+            on_step(f"Converting the identity net in {given[index].path.name}")
+            save_identity(load_identity(given[index].path), folder / IDENTITY)
+            made[IDENTITY] = index
+        for index in _last(kinds, "clip"):
+            from micromotion.clip_model import load_clip, save_clip
+
+            on_step(f"Converting CLIP in {given[index].path.name}")
+            save_clip(load_clip(given[index].path), folder / CLIP)
+            made[CLIP] = index
+        for index, kind in enumerate(kinds):
+            if kind in ("published", "motion"):
+                file = _convert_motion(given[index], kind, folder, generator, recipes or {})
+                made[f"{ANCHORS}/{file}"] = index
+        _check_complete(folder, name, generator)
+    return [[name for name, index in made.items() if index == each] for each in range(len(given))]
+
+
+def kind_of(path: Path) -> Kind:
+    """What a file holds, by its contents; a checkpoint with encoder and decoder is an "inverter".
+
+    Raises BundleError if that cannot be told.
+    """
+    try:
+        kind = file_kind(path)
+        if kind == "safetensors":
+            return OWN_KINDS[_own_kind(path)]
+        if kind == "torchscript":
+            return "clip"
+        if kind == "pickle":
+            return "generator"
+        if path.stat().st_size <= MAX_PUBLISHED_BYTES and _is_direction(path):
+            return "published"
+        return _kind_of_dictionary(read_torch(path))
+    except CheckpointError as error:
+        raise BundleError(str(error)) from error
+    except KeyError:
+        raise BundleError(
+            f"{path} is none of the files that make a model: an e4e, pSp or ReStyle checkpoint, a StyleGAN2 "
+            "generator, an ArcFace IR-SE net, CLIP, or a micromotion."
+        ) from None
+
+
+def motion_name(path: Path) -> str:
+    """What the micromotion in a file is called: as the file, or `smile/d_latent_x` as its folder, smile_x.
+
+    Raises BundleError if that is no plain name.
+    """
+    name = path.stem
+    if name.startswith("d_latent"):
+        name = path.absolute().parent.name + name.removeprefix("d_latent")
+    if not is_plain_name(name):
+        raise BundleError(f"{path} gives the micromotion no usable name: rename it with letters and digits.")
+    return name
+
+
+def _kind_of_dictionary(contents: dict[Any, Any]) -> Kind:
+    """Of a PyTorch checkpoint; KeyError if unknown."""
+    inner = contents.get("state_dict")
+    names = [name for name in (inner if isinstance(inner, Mapping) else contents) if isinstance(name, str)]
+    if "g_ema" in contents:
+        return "generator"
+    if any(name.startswith("encoder.") for name in names):
+        return "inverter"
+    if holds_decoder(contents):
+        return "generator"
+    if "visual.conv1.weight" in names:
+        return "clip"
+    if any(name.startswith("output_layer.") for name in names):
+        return "identity"
+    raise KeyError
+
+
+def _own_kind(path: Path) -> str:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return str((file.metadata() or {}).get("kind", ""))
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is a damaged or cut short safetensors file ({error}).") from error
+
+
+def _is_direction(path: Path) -> bool:
+    try:
+        read_published(path)
+    except MotionError:
+        return False
+    return True
+
+
+def _last(kinds: Sequence[Kind], wanted: Kind) -> list[int]:
+    """The index of the last file of a kind, as a list of one or none."""
+    return [index for index, kind in enumerate(kinds) if kind == wanted][-1:]
+
+
+def _generator_source(given: Sequence[Given], kinds: Sequence[Kind], folder: Path) -> int | None:
+    """Which file the generator is to come from; None if the folder's own stays, or there is none."""
+    for index in _last(kinds, "generator"):
+        return index
+    if (folder / GENERATOR).is_file():
+        return None
+    inverters = [index for index, kind in enumerate(kinds) if kind == "inverter"]
+    return next((index for index in inverters if _holds_generator(given[index].path)), None)
+
+
+def _holds_generator(path: Path) -> bool:
+    return file_kind(path) == "torch" and holds_decoder(read_torch(path))
+
+
+def _convert_generator(path: Path, folder: Path) -> list[str]:
+    generator = load_generator(path)
+    save_generator(generator, folder / GENERATOR)
+    save_generator(generator.use_half(), folder / half_name(GENERATOR))
+    return [GENERATOR, half_name(GENERATOR)]
+
+
+def _reopen_generator(folder: Path) -> Generator:
+    """The folder's generator, its numbers mapped from the file: almost no memory."""
+    if not (folder / GENERATOR).is_file():
+        raise BundleError("These files make no model: there is no generator among them.")
+    return load_generator(folder / GENERATOR)
+
+
+def _convert_inverter(
+    path: Path, folder: Path, name: str, generator: Generator, on_step: Callable[[str], None]
+) -> list[str]:
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always")
+        inverter = load_inverter(path, generator=generator)
+    for warning in noted:
+        on_step(str(warning.message))
+    check_fit(name, generator, inverter)
+    save_inverter(inverter, folder / INVERTER)
+    save_inverter(inverter.use_half(), folder / half_name(INVERTER))
+    return [INVERTER, half_name(INVERTER)]
+
+
+def _convert_motion(
+    given: Given, kind: Kind, folder: Path, generator: Generator, recipes: Mapping[str, Recipe]
+) -> str:
+    """Write a micromotion under its name; returns the file's name."""
+    name = motion_name(given.path)
+    motion = load_motion(given.path)
+    shape, wanted = list(motion.direction.shape), [generator.num_styles, generator.style_dim]
+    if shape != wanted:
+        raise BundleError(
+            f"The micromotion in {given.path} is for another model: it moves {shape}, not {wanted}."
+        )
+    target = folder / ANCHORS / f"{name}.safetensors"
+    target.parent.mkdir(exist_ok=True)
+    if kind == "motion":
+        target.unlink(missing_ok=True)  # it may be linked to a file that is to stay as it is
+        shutil.copyfile(given.path, target)
+        return target.name
+    recipe = recipes.get(name)
+    about: dict[str, str | int | float] = {"motion": name, "source": given.origin, "licence": given.licence}
+    if recipe is not None:
+        about = recipe.provenance(given.origin, given.licence)
+    scale = recipe.scale if recipe is not None else PUBLISHED_SCALE
+    save_direction(full_motion(read_published(given.path), scale), target, about)
+    return target.name
+
+
+def _check_complete(folder: Path, name: str, generator: Generator) -> None:
+    if not (folder / INVERTER).is_file():
+        raise BundleError(
+            "These files make no model: there is no inverter among them, such as an e4e checkpoint."
+        )
+    check_fit(name, generator, load_inverter(folder / INVERTER, generator=generator))
+
+
+@contextmanager
+def _in_words(folder: Path) -> Iterator[None]:
+    """What the readers of checkpoints and the disk complain of, as errors for people."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise BundleError(str(error)) from error
+    except OSError as error:
+        raise OutputError(f"The model cannot be written to {folder.parent}: {error.strerror}.") from error

@@ -1,0 +1,333 @@
+"""Models on this machine: public files fetched and made into a bundle, a user's own likewise, and checked.
+
+A bundle is built in a hidden folder beside its place and renamed when it is complete, so that nothing half
+written ever has a model's name. A kill at any moment costs the step it falls into: what was downloaded stays
+in the cache folder until the bundle is in place. Importing this module imports no torch and no HTTP client.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from micromotion.bundle import (
+    ABOUT,
+    BundleFiles,
+    damage,
+    find_bundle,
+    fingerprint,
+    named_folder,
+    read_about,
+    recorded_files,
+    write_about,
+)
+from micromotion.cache import downloads_folder, landmarks_file, make_folder, models_folder
+from micromotion.errors import BundleError, OutputError
+from micromotion.manifest import Manifest, Model, PublicFile, is_plain_name, load_manifest
+from micromotion.partfile import locked
+from micromotion.recipe import find_recipes
+
+if TYPE_CHECKING:
+    from micromotion.convert import Given
+
+Report = Callable[[str, int, int | None], None]
+"""Called with a file's name, the bytes that are here, and the bytes in all (None: not known)."""
+Step = Callable[[str], None]
+"""Called with a sentence about what is being done."""
+
+BUNDLE_SIZE = 1.5  # of the public files: float32 as they have it, and half as much again in float16
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a model is to have, and where: `missing` says what of it must be fetched now."""
+
+    model: Model
+    folder: Path
+    wanted: tuple[PublicFile, ...]
+
+    def missing(self) -> list[PublicFile]:
+        """The public files that the bundle does not hold, or whose parts in it are missing or cut short.
+
+        Raises BundleError if something else than a bundle is in its place.
+        """
+        _check_place(self.folder)
+        if not (self.folder / ABOUT).is_file():
+            return list(self.wanted)
+        about = read_about(self.folder)
+        sources = recorded_sources(about)
+        broken = {name for name, _ in damage(self.folder, about, hashes=False)}
+
+        def is_here(file: PublicFile) -> bool:
+            entry = sources.get(file.name)
+            if entry is None or broken & set(entry["parts"]):
+                return False
+            return file.sha256 is None or file.sha256 == entry.get("sha256")
+
+        added = [file for file in self.model.optional.values() if file.name in sources]
+        wanted = dict.fromkeys([*self.wanted, *added])
+        again: set[PublicFile] = set()
+        if not all(is_here(file) for file in self.model.files):  # what replaces their parts must follow them
+            again = {*self.model.files, *self.model.optional.values()}
+        return [file for file in wanted if file in again or not is_here(file)]
+
+
+def plan(manifest: Manifest, name: str, extras: Sequence[str] = (), into: Path | None = None) -> Plan:
+    """What fetching a model means: its files, its ready motions, and the optional files named in extras.
+
+    into is its folder; without it, where the model already is, or the cache folder. Raises BundleError for
+    a model or an optional file that the manifest does not offer.
+    """
+    if name not in manifest.models:
+        offered = [*manifest.models, *(["landmarks"] if manifest.landmarks else [])]
+        raise BundleError(f"There is no {name!r} to fetch; there is {', '.join(offered) or 'nothing'}.")
+    model = manifest.models[name]
+    for extra in extras:
+        if extra not in model.optional:
+            known = ", ".join(model.optional) or "none"
+            raise BundleError(f"The model {name!r} has no optional part {extra!r}; it has {known}.")
+    folder = into.absolute() if into else named_folder(name) or models_folder() / name
+    files = [*model.files, *model.motions, *(model.optional[extra] for extra in extras)]
+    return Plan(model, folder, tuple(dict.fromkeys(files)))
+
+
+def fetch(
+    plan: Plan,
+    *,
+    keep: bool = False,
+    report: Report = lambda name, done, total: None,
+    on_step: Step = lambda step: None,
+) -> Path:
+    """Download what is missing, make or complete the bundle, and return its folder; at once if all is there.
+
+    The downloaded files go when the bundle is in place, unless they are to be kept. Another process that
+    fetches into the same folder is waited for. Raises DownloadError, BundleError, OutputError.
+    """
+    if not plan.missing():
+        return plan.folder
+    make_folder(plan.folder.parent)
+    with locked(plan.folder, lambda: None):
+        _recover(plan.folder)
+        missing = plan.missing()
+        if not missing:
+            return plan.folder
+        _check_space(plan.folder.parent, missing)
+        downloads = make_folder(downloads_folder())
+        for file in sorted(missing, key=lambda file: file.bytes or 0):  # what fails, fails early
+            _download(file, downloads / file.name, report)
+        ingredients = [_public_ingredient(file, downloads / file.name) for file in missing]
+        _build(plan.folder, plan.model.name, ingredients, on_step)
+        if not keep:
+            for file in missing:
+                (downloads / file.name).unlink(missing_ok=True)
+    return plan.folder
+
+
+def fetch_landmarks(manifest: Manifest, report: Report = lambda name, done, total: None) -> Path:
+    """Download dlib's landmark model into the cache folder, for alignment to find; returns its path."""
+    if manifest.landmarks is None:
+        raise BundleError("The manifest offers no landmark model.")
+    target = landmarks_file()
+    make_folder(target.parent)
+    _download(manifest.landmarks, target, report)
+    return target
+
+
+def ensure(name: str, *, report: Report = lambda name, done, total: None, on_step: Step = print) -> None:
+    """Fetch the model of that name if it is not here and the manifest offers it. Raises as `fetch` does."""
+    try:
+        find_bundle(name)
+    except BundleError:
+        manifest = load_manifest()
+        if name not in manifest.models:
+            raise
+        on_step(f"Fetching the model {name}.")
+        fetch(plan(manifest, name), report=report, on_step=on_step)
+
+
+def add(files: Sequence[Path], name: str, on_step: Step = lambda step: None) -> dict[str, list[str]]:
+    """Make a user's own files into a model, or add them to one; returns the bundle's files that each gave.
+
+    What each file is shows in its contents (see `convert`). In a model that is already there, parts are
+    replaced by what the files hold, its generator only by a file that is nothing else.
+    Raises BundleError, MotionError, OutputError.
+    """
+    if not is_plain_name(name):
+        raise BundleError(f"{name!r} cannot be a model's name: use letters, digits and . _ - only.")
+    folder = models_folder() / name
+    if named_folder(name) not in (None, folder):
+        raise BundleError(f"The name {name!r} belongs to the model in {named_folder(name)}; choose another.")
+    for path in files:
+        if not path.is_file():
+            raise BundleError(f"There is no file {path}.")
+    make_folder(folder.parent)
+    with locked(folder, lambda: None):
+        _recover(folder)
+        _check_place(folder)
+        ingredients = [_own_ingredient(path, files) for path in files]
+        return _build(folder, name, ingredients, on_step)
+
+
+def verify(files: BundleFiles) -> list[str]:
+    """Compare a bundle's files with its bundle.json, size and SHA-256; a sentence for each that is wrong."""
+    found = [
+        f"{files.folder / name} {what}: fetch or add the model {files.name!r} again."
+        for name, what in damage(files.folder, files.about, hashes=True)
+    ]
+    if not recorded_files(files.about):
+        found.append(f"{files.folder / ABOUT} records no files: there is nothing to compare them with.")
+    return found
+
+
+def recorded_sources(about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a bundle.json records of the public files it was made from, by name; only well-formed entries."""
+    sources = about.get("sources")
+    entries = sources.items() if isinstance(sources, dict) else ()
+    return {
+        name: entry
+        for name, entry in entries
+        if isinstance(entry, dict)
+        and isinstance(entry.get("parts"), list)
+        and all(isinstance(part, str) for part in entry["parts"])
+    }
+
+
+@dataclass(frozen=True)
+class _Ingredient:
+    """A file to convert, what it is called in bundle.json, and what is recorded of it there."""
+
+    name: str
+    given: Given
+    record: Mapping[str, Any]
+
+
+def _public_ingredient(file: PublicFile, path: Path) -> _Ingredient:
+    from micromotion.convert import Given
+
+    record: dict[str, Any] = {"bytes": file.bytes, "sha256": file.sha256}
+    if file.sha256 is None:
+        record = fingerprint(path)
+    record |= {"licence": file.licence.name, "licence_link": file.licence.link}
+    if file.licence.commercial is not None:
+        record["commercial_use"] = file.licence.commercial
+    return _Ingredient(file.name, Given(path, file.sources[0].address, file.licence.name), record)
+
+
+def _own_ingredient(path: Path, files: Sequence[Path]) -> _Ingredient:
+    from micromotion.convert import Given
+
+    same = [other for other in files if other.name == path.name]
+    name = path.name if len(same) == 1 else f"{path.absolute().parent.name}/{path.name}"
+    return _Ingredient(name, Given(path, path.name, "not stated"), fingerprint(path))
+
+
+def _download(file: PublicFile, target: Path, report: Report) -> None:
+    from micromotion.download import download
+
+    download(
+        file.sources,
+        target,
+        size=file.bytes,
+        sha256=file.sha256,
+        on_progress=lambda done, total: report(file.name, done, total if total is not None else file.bytes),
+    )
+
+
+def _build(
+    folder: Path, name: str, ingredients: Sequence[_Ingredient], on_step: Step
+) -> dict[str, list[str]]:
+    """Make a bundle of what is in the folder and the ingredients, and put it in the folder's place."""
+    from micromotion.convert import convert
+
+    building = _building(folder)
+    try:
+        building.mkdir()
+        about, sources, kept = _carry_over(folder, building)
+        parts = convert(
+            [each.given for each in ingredients],
+            building,
+            name=name,
+            recipes=find_recipes(name),
+            on_step=on_step,
+        )
+        made = {part for each in parts for part in each}
+        for entry in sources.values():
+            entry["parts"] = [part for part in entry["parts"] if part not in made]
+        for each, its in zip(ingredients, parts, strict=True):
+            sources[each.name] = {**each.record, "parts": its}
+        about |= {"sources": sources}
+        on_step("Recording sizes and hashes")
+        write_about(building, name, about, sorted(kept | made))
+        _put_in_place(building, folder)
+    except OSError as error:
+        raise OutputError(f"The model cannot be written to {folder}: {error.strerror}.") from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return {each.name: its for each, its in zip(ingredients, parts, strict=True)}
+
+
+def _carry_over(folder: Path, building: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]], set[str]]:
+    """Link a bundle's sound files into the new folder; what it says, its sources, its recorded files."""
+    if not (folder / ABOUT).is_file():
+        return {}, {}, set()
+    about = read_about(folder)
+    broken = {name for name, _ in damage(folder, about, hashes=False)}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if not path.is_file() or str(name) == ABOUT or name.as_posix() in broken:
+            continue
+        (building / name).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path, building / name)
+        except OSError:  # not every file system has links
+            shutil.copy2(path, building / name)
+    rest = {key: value for key, value in about.items() if key not in ("format", "name", "files", "sources")}
+    return rest, recorded_sources(about), set(recorded_files(about)) - broken
+
+
+def _put_in_place(building: Path, folder: Path) -> None:
+    """Rename the finished bundle; one that was there is set aside first, and `_recover` knows of it."""
+    aside = _aside(folder)
+    if (folder / ABOUT).is_file():
+        folder.rename(aside)
+    building.rename(folder)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _recover(folder: Path) -> None:
+    """Clear up after a call that was killed; the lock on the folder is held."""
+    aside, building = _aside(folder), _building(folder)
+    if aside.is_dir() and not folder.exists():
+        aside.rename(folder)
+    for path in (aside, building):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _building(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.building")
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.replaced")
+
+
+def _check_place(folder: Path) -> None:
+    """Raise BundleError if the folder holds anything else than a bundle: it must not be replaced."""
+    if folder.is_dir() and ((folder / ABOUT).is_file() or not any(folder.iterdir())):
+        return
+    if folder.exists():
+        raise BundleError(f"{folder} is in the way and is not a model: name another folder, or remove it.")
+
+
+def _check_space(folder: Path, missing: Sequence[PublicFile]) -> None:
+    needed = int(BUNDLE_SIZE * sum(file.bytes or 0 for file in missing))
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OutputError(
+            f"The model takes {needed / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB are free: "
+            "free some room, or name another folder with --into."
+        )

@@ -1,0 +1,281 @@
+"""The commands under `micromotion weights`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from micromotion import weights
+from micromotion.bundle import BundleFiles, bundle_names, find_bundle, recorded_files
+from micromotion.cache import cache_folder, landmarks_file
+from micromotion.console import Debug, download_progress, errors_for_people, in_bytes
+from micromotion.errors import BundleError, OptionError
+from micromotion.manifest import VARIABLE, Manifest, PublicFile, load_manifest
+from micromotion.partfile import is_right
+
+LANDMARKS = "landmarks"  # what `fetch`, `verify` and `path` call dlib's model
+
+app = typer.Typer(
+    name="weights",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Fetch, check and list models: the public checkpoints, and your own.",
+)
+
+ManifestFile = Annotated[
+    Path | None,
+    typer.Option("--manifest", metavar="FILE", envvar=VARIABLE, help="Take another list of public files."),
+]
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="ffhq, or landmarks; `list` shows all.")],
+    extras: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="PART,…", help="Optional parts too: identity, clip, restyle, …"),
+    ] = None,
+    into: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where to put the model. Default: the cache folder.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the files that were downloaded.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Accept the licences, do not ask.")] = False,
+    manifest: ManifestFile = None,
+    debug: Debug = False,
+) -> None:
+    """Download public files, verify them, and make them a model, once.
+
+    Shows sizes and licences first. Goes on where it was interrupted, tries the next source where one fails,
+    and does nothing where all is there already.
+
+    \b
+    Examples:
+      micromotion weights fetch ffhq
+      micromotion weights fetch ffhq --with identity,clip
+      micromotion weights fetch ffhq --with restyle --yes
+      micromotion weights fetch ffhq --into weights/ffhq
+      micromotion weights fetch landmarks
+    """
+    with errors_for_people(debug):
+        offered = load_manifest(manifest)
+        if name == LANDMARKS:
+            _fetch_landmarks(offered, yes)
+            return
+        plan = weights.plan(offered, name, _split(extras), into)
+        missing = plan.missing()
+        if not missing:
+            typer.echo(f"The model {name} is complete in {plan.folder}.")
+            return
+        _ask(missing, yes)
+        with download_progress() as (report, on_step):
+            folder = weights.fetch(plan, keep=keep, report=report, on_step=on_step)
+        typer.echo(f"The model {name} is in {folder}.")
+
+
+@app.command()
+def add(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE…", help="Checkpoints; what each is shows in its contents.")
+    ],
+    name: Annotated[str, typer.Option("--name", "-n", help="What to call the model.")],
+    debug: Debug = False,
+) -> None:
+    """Make a model of your own checkpoints, or add them to one.
+
+    An e4e, pSp or ReStyle checkpoint gives the inverter, and its decoder the generator; a StyleGAN2 generator
+    replaces that one. An ArcFace IR-SE net, CLIP, and micromotions (d_latent files, or anchors) can be added.
+    The files themselves stay where they are.
+
+    \b
+    Examples:
+      micromotion weights add my_e4e.pt --name mine
+      micromotion weights add e4e.pt fine_tuned_generator.pt --name toon
+      micromotion weights add smile/d_latent --name mine
+    """
+    with errors_for_people(debug):
+        with download_progress() as (_, on_step):
+            made = weights.add(files, name, on_step)
+        for file, parts in made.items():
+            typer.echo(f"{file}: {', '.join(sorted(parts)) or 'nothing, another file gives the same part'}")
+        typer.echo(f"The model {name} is in {find_bundle(name).folder}.")
+
+
+@app.command()
+def verify(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One model, by name or folder. Default: all.")
+    ] = None,
+    manifest: ManifestFile = None,
+    debug: Debug = False,
+) -> None:
+    """Compare the files that are here with their recorded sizes and SHA-256; exits with 1 if one differs.
+
+    \b
+    Examples:
+      micromotion weights verify
+      micromotion weights verify ffhq
+    """
+    with errors_for_people(debug):
+        wrong = []
+        for each in [name] if name else bundle_names():
+            if each == LANDMARKS:
+                continue
+            found = find_bundle(each)
+            problems = weights.verify(found)
+            wrong += problems
+            if not problems:
+                count = len(recorded_files(found.about))
+                typer.echo(f"{each}: {count} files, {in_bytes(_size(found))}, as recorded, in {found.folder}")
+        if name in (None, LANDMARKS):
+            wrong += _verify_landmarks(load_manifest(manifest), asked=name == LANDMARKS)
+        for sentence in wrong:
+            typer.echo(f"micromotion: {sentence}", err=True)
+        if wrong:
+            raise typer.Exit(1)
+
+
+@app.command(name="list")
+def list_all(manifest: ManifestFile = None, debug: Debug = False) -> None:
+    """Show what can be fetched and what is here: size, licence, where.
+
+    \b
+    Examples:
+      micromotion weights list
+    """
+    with errors_for_people(debug):
+        offered = load_manifest(manifest)
+        here = {name: find_bundle(name) for name in bundle_names()}
+        console = _console()
+        for name, bundle in here.items():
+            motions = ", ".join(bundle.motions) or "none"
+            typer.echo(f"{name}: here, {in_bytes(_size(bundle))}, in {bundle.folder}; motions: {motions}")
+        for name in offered.models.keys() - here.keys():
+            typer.echo(f"{name}: not here, run `micromotion weights fetch {name}`")
+        for name, model in offered.models.items():
+            sources = weights.recorded_sources(here[name].about) if name in here else {}
+            rows = [("", file) for file in (*model.files, *model.motions)]
+            rows += [(f"--with {extra}", file) for extra, file in model.optional.items()]
+            table = _table(f"{name}: {model.purpose}", "Here", "Option")
+            for option, file in rows:
+                _row(table, file, "yes" if file.name in sources else "no", option)
+            console.print(table)
+        if offered.landmarks is not None:
+            table = _table(f"{LANDMARKS}: to find faces", "Here")
+            _row(table, offered.landmarks, _landmarks_place() or "no")
+            console.print(table)
+        typer.echo(f"Cache folder: {cache_folder()}")
+
+
+@app.command()
+def path(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A model's name. Default: the cache folder.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Print where a model lies, or the cache folder.
+
+    \b
+    Examples:
+      micromotion weights path
+      du -sh "$(micromotion weights path ffhq)"
+    """
+    with errors_for_people(debug):
+        if name == LANDMARKS:
+            if not landmarks_file().is_file():
+                raise BundleError(f"{landmarks_file()} is not here: run `micromotion weights fetch landmarks`.")
+            typer.echo(str(landmarks_file()))
+        else:
+            typer.echo(str(find_bundle(name).folder.absolute() if name else cache_folder()))
+
+
+def _fetch_landmarks(manifest: Manifest, yes: bool) -> None:
+    file, target = manifest.landmarks, landmarks_file()
+    if file is None:
+        raise BundleError("The manifest offers no landmark model.")
+    if is_right(target, file.bytes, file.sha256):
+        typer.echo(f"The landmark model is complete in {target}.")
+        return
+    _ask([file], yes)
+    with download_progress() as (report, _):
+        weights.fetch_landmarks(manifest, report)
+    typer.echo(f"The landmark model is in {target}.")
+
+
+def _verify_landmarks(manifest: Manifest, *, asked: bool) -> list[str]:
+    file, target = manifest.landmarks, landmarks_file()
+    if not target.is_file():
+        return [f"{target} is not here: run `micromotion weights fetch landmarks`."] if asked else []
+    if file is not None and not is_right(target, file.bytes, file.sha256):
+        return [f"{target} is not the file of the manifest: run `micromotion weights fetch landmarks`."]
+    typer.echo(f"{LANDMARKS}: 1 file, {in_bytes(target.stat().st_size)}, as in the manifest, in {target}")
+    return []
+
+
+def _landmarks_place() -> str:
+    """Where alignment takes dlib's model from, in a word; empty where it has none."""
+    if landmarks_file().is_file():
+        return "yes"
+    from importlib.util import find_spec
+
+    return "in face_recognition_models" if find_spec("face_recognition_models") else ""
+
+
+def _ask(files: Iterable[PublicFile], yes: bool) -> None:
+    """Show what would be downloaded under which licences, and go on only with consent."""
+    files = list(files)
+    table = _table("To download", "Purpose")
+    for file in files:
+        _row(table, file, file.purpose)
+    _console().print(table)
+    known = [file.bytes for file in files if file.bytes is not None]
+    more = "" if len(known) == len(files) else ", and files of unknown size"
+    typer.echo(f"In all {in_bytes(sum(known))}{more}.")
+    for licence in dict.fromkeys(file.licence for file in files):
+        terms = {True: "", False: "; NOT for commercial use", None: "; commercial use: not stated"}
+        typer.echo(f"Licence: {licence.name}{terms[licence.commercial]} ({licence.link})")
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise OptionError("Nobody can be asked here: give --yes to accept these licences and download.")
+    if not typer.confirm("Download under these licences?", default=False):
+        typer.echo("Nothing was downloaded.")
+        raise typer.Exit(1)
+
+
+def _split(extras: Iterable[str] | None) -> list[str]:
+    return [each.strip() for extra in extras or () for each in extra.split(",") if each.strip()]
+
+
+def _size(bundle: BundleFiles) -> int:
+    return sum(path.stat().st_size for path in bundle.folder.rglob("*") if path.is_file())
+
+
+def _table(title: str, *more: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("File", overflow="fold")
+    table.add_column("Size", justify="right", no_wrap=True)
+    for name in more:
+        table.add_column(name)
+    table.add_column("SHA-256", no_wrap=True)
+    table.add_column("Licence")
+    table.add_column("Commercial use")
+    return table
+
+
+def _row(table: Table, file: PublicFile, *more: str) -> None:
+    digest = f"{file.sha256[:8]}…" if file.sha256 else "no published hash"
+    commercial = {True: "yes", False: "no", None: "not stated"}[file.licence.commercial]
+    table.add_row(file.name, in_bytes(file.bytes), *more, digest, file.licence.name, commercial)
+
+
+def _console() -> Console:
+    """For tables: as wide as the terminal, and wide enough for a line a row where there is none."""
+    console = Console(highlight=False, markup=False)
+    return console if console.is_terminal else Console(highlight=False, markup=False, width=200)
