@@ -12,6 +12,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,9 +68,9 @@ def download(
             return
         with disk_errors(target):
             target.unlink(missing_ok=True)
-        with Part(target) as part:
+        with Part(target) as part, web.open_client(timeout) as client:
             _check_space(part, size)
-            _Transfer(part, size, sha256, report, timeout, patience, backoff).run(sources)
+            _Transfer(client, part, size, sha256, report, timeout, patience, backoff).run(sources)
             part.publish()
 
 
@@ -77,6 +78,7 @@ def download(
 class _Transfer:
     """Fills one part from sources: run → fetch one source, with retries → stream one answer → verify."""
 
+    client: httpx.Client
     part: Part
     size: int | None
     sha256: str | None
@@ -136,9 +138,9 @@ class _Transfer:
         with (
             web.Watch(self.patience) as watch,
             web.in_words(watch, self.timeout),
-            web.open_client(self.timeout) as client,
+            closing(self._open(source, watch)) as response,
         ):
-            response = self._open(client, source, watch)
+            web.check_answer(response, self.part.length)
             total = self.size if packed else self._begin(response, source)
             self.report(self.part.length, total)
             chunks = watch.counted(response.iter_raw())
@@ -155,21 +157,20 @@ class _Transfer:
         too_long = self.size is not None and self.part.length > self.size
         return not too_long and (self.sha256 is not None or self.part.version(source.address) is not None)
 
-    def _open(self, client: httpx.Client, source: Source, watch: web.Watch) -> httpx.Response:
-        """The answer of a source that sends the file, or that part of it which we lack."""
+    def _open(self, source: Source, watch: web.Watch) -> httpx.Response:
+        """The answer to a request for the file, or for that part of it which we lack."""
         headers = {}
         if self.part.length:
             headers["Range"] = f"bytes={self.part.length}-"
-            if version := self.part.version(source.address):
-                headers["If-Range"] = version
-        response = web.get(client, source.address, {**headers, **source.headers()}, watch)
+            if self.sha256 is None and (version := self.part.version(source.address)):
+                headers["If-Range"] = version  # with a hash, which decides, it would only cost good parts
+        response = web.get(self.client, source.address, {**headers, **source.headers()}, watch)
         if isinstance(source, Drive) and response.is_success and web.is_page(response):
             page = web.read_page(response)
             if (address := source.confirmed(page)) is None:
                 over = re.search(r"quota\s+exceeded", page, re.IGNORECASE)
                 raise Failed("has had its quota of downloads for now" if over else "sends a web page")
-            response = web.get(client, address, headers, watch)
-        web.check_answer(response, self.part.length)
+            response = web.get(self.client, address, headers, watch)
         return response
 
     def _begin(self, response: httpx.Response, source: Source) -> int | None:
@@ -182,7 +183,8 @@ class _Transfer:
                 raise Failed(f"has {total} bytes instead of {self.size}")
             self.part.restart()
             self.resumed = False
-            self.part.note(source.address, web.version(response))
+            if self.sha256 is None:
+                self.part.note(source.address, web.version(response))
         if self.size is None:
             _check_space(self.part, total)
         return self.size if total is None else total
@@ -196,10 +198,9 @@ class _Transfer:
         total = None if match[3] == "*" else int(match[3])
         if total is not None and (int(match[2]) >= total or self.size not in (None, total)):
             raise Wrong(f"sends a range of another file, of {total} bytes")
-        ours, theirs = self.part.version(source.address), web.version(response)
-        if ours is None:
+        if self.sha256 is not None:
             self.part.forget()
-        elif theirs not in (None, ours):
+        elif web.version(response) not in (None, self.part.version(source.address)):
             raise Wrong("sends a range of another version of the file")
         return total
 

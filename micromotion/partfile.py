@@ -1,7 +1,7 @@
 """A file that is still on its way: its lock, its bytes so far, and the one step that gives it its name.
 
 Beside `target` lie, hidden: `.target.lock`, which one download at a time holds; `.target.part`, a beginning
-of the file; and `.target.part.json`, which says what source the part is from and which version of the file.
+of the file; and `.target.part.json`, which names the part's source and version where no hash will tell.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class Part:
             self._note.write_text(json.dumps({"address": address, "version": version}), encoding="utf-8")
 
     def forget(self) -> None:
-        """The bytes will come from several sources: no version describes them any more."""
+        """The bytes may come from several sources: no version describes them any more."""
         with disk_errors(self.target):
             self._note.unlink(missing_ok=True)
 

@@ -188,7 +188,7 @@ def in_words(watch: Watch, timeout: float) -> Iterator[None]:
         if not watch.expired:
             return
         raise Failed(slow)  # a body without a length just seems to end where the watch has cut it off
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError, OverflowError) as error:
         raise Failed("leads to an address that is not a valid one") from error
     except httpx.HTTPError as error:
         if watch.expired:
