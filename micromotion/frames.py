@@ -86,7 +86,7 @@ def take_turns(other: torch.nn.Module) -> None:
 
 @contextmanager
 def told_when_full(task: str, device: torch.device) -> Iterator[None]:
-    """Turn torch.OutOfMemoryError into DeviceMemoryError: one sentence, with the task and what can be done."""
+    """Turn torch.OutOfMemoryError into DeviceMemoryError, one sentence with the task and what can be done."""
     try:
         yield
     except torch.OutOfMemoryError as error:

@@ -109,6 +109,21 @@ def test_seeded_noise_is_the_seeds_own_and_differs_between_images() -> None:
 
 
 @torch.no_grad()
+def test_noise_drawn_beforehand_is_the_same_as_noise_drawn_while_rendering() -> None:
+    generator = randomised(CONFIGS["uneven"])
+    w_plus = draw_w_plus(generator)
+    for batch, shared in ((2, w_plus), (1, w_plus[:1])):
+        noise = generator.draw_noise(torch.Generator().manual_seed(1), batch)
+        while_rendering = generator.synthesize(shared, noise=torch.Generator().manual_seed(1))
+        assert torch.equal(generator.synthesize(shared, noise=noise), while_rendering)
+    assert torch.allclose(generator.synthesize(w_plus, noise=noise)[0], while_rendering[0], atol=1e-5)
+    assert generator.synthesize(w_plus, noise=noise, resolution=8).shape == (2, 3, 8, 8)
+    for wrong in (noise[:-1], noise[::-1], [*noise[:-1], noise[-1][0]], []):
+        with pytest.raises(ValueError, match="drawn noise"):
+            generator.synthesize(w_plus, noise=wrong)
+
+
+@torch.no_grad()
 def test_fixed_noise_gives_the_same_picture_and_leaves_the_global_generator_alone() -> None:
     generator = randomised(CONFIGS["uneven"])
     w_plus = draw_w_plus(generator)
