@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from stylegan2.generator import Generator, GeneratorConfig
+from stylegan2.nvidia import from_nvidia
 from stylegan2.rosinality import from_decoder, from_rosinality, holds_decoder
 from stylegan2.storage import (
     CheckpointError,
@@ -21,6 +22,7 @@ from stylegan2.storage import (
     skeleton,
     write_safetensors,
 )
+from stylegan2.unpickling import read_pickle
 
 KIND = "stylegan2"
 
@@ -59,9 +61,6 @@ def _read(path: Path, device: str | torch.device) -> tuple[GeneratorConfig, Stat
             values, state = read_safetensors(path, KIND, device)
             return GeneratorConfig.from_dict(values), state
         if kind == "pickle":
-            from stylegan2.nvidia import from_nvidia
-            from stylegan2.unpickling import read_pickle
-
             return _named(path, from_nvidia, read_pickle(path))
         if kind == "torch":
             contents = read_torch(path)

@@ -310,6 +310,8 @@ def test_the_library_reads_what_is_written(tmp_path: Path) -> None:
         "channels last": grid.contiguous(memory_format=torch.channels_last),
         "transposed": grid.transpose(0, 3),
         "expanded": grid[:1].expand(5, -1, -1, -1),
+        "stepped": grid[0, 0, 0, ::2],
+        "repeated": torch.ones(1).expand(5),
         "none": torch.zeros(0, 3),
         "bytes": torch.arange(3, dtype=torch.uint8),
         "flags": torch.tensor([True, False, True]),
