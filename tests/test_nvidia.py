@@ -1,0 +1,369 @@
+"""NVIDIA's network pickles, written here as its training loop writes them, against the slow reference.
+
+The classes that NVIDIA's pickles name are stood in for while a file is written, and are gone when it is read.
+"""
+
+import pickle
+import sys
+import types
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import stylegan2_reference as reference
+import torch
+from torch import Tensor
+
+from stylegan2 import CheckpointError, GeneratorConfig, load_generator
+
+WIDTHS = {4: 5, 8: 7, 16: 3}
+CONFIG = GeneratorConfig(16, 6, z_dim=4, mapping_layers=2, channels=WIDTHS)
+SOURCE = "import pathlib\npathlib.Path({!r}).mkdir()\n"
+
+
+class Persistent:
+    """An object that carries its class's source, as `torch_utils.persistence` pickles it."""
+
+    def __init__(self, class_name: str, state: dict[str, Any]) -> None:
+        self.class_name, self.state, self.source = class_name, state, "raise SystemExit\n"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        meta = {"type": "class", "version": 6, "module_src": self.source, "class_name": self.class_name}
+        return reconstruct, (meta | {"state": self.state},), None
+
+    def __getitem__(self, path: str) -> "Persistent":
+        """The module of that dotted name."""
+        found = self
+        for name in path.split("."):
+            found = found.state["_modules"][name]
+        return found
+
+    def modules(self) -> Iterator["Persistent"]:
+        yield self
+        for child in self.state["_modules"].values():
+            yield from child.modules()
+
+
+def reconstruct(meta: dict[str, Any]) -> None:
+    """Only its name is needed."""
+
+
+class EasyDict(dict[str, Any]):
+    """A dictionary with attributes."""
+
+
+reconstruct.__module__, reconstruct.__qualname__ = "torch_utils.persistence", "_reconstruct_persistent_obj"
+EasyDict.__module__ = "dnnlib.util"
+
+
+@contextmanager
+def their_modules() -> Iterator[None]:
+    """What pickle looks for when it writes a class or function by its name."""
+    names = ("torch_utils", "torch_utils.persistence", "dnnlib", "dnnlib.util")
+    modules = {name: types.ModuleType(name) for name in names}
+    vars(modules["torch_utils.persistence"])["_reconstruct_persistent_obj"] = reconstruct
+    vars(modules["dnnlib.util"])["EasyDict"] = EasyDict
+    sys.modules.update(modules)
+    try:
+        yield
+    finally:
+        for name in names:
+            del sys.modules[name]
+
+
+def module(
+    class_name: str,
+    parameters: dict[str, Any] | None = None,
+    buffers: dict[str, Any] | None = None,
+    modules: dict[str, Persistent] | None = None,
+    **attributes: Any,
+) -> Persistent:
+    """The attributes of a torch.nn.Module, as it pickles them."""
+    state: dict[str, Any] = {"training": False, "_parameters": OrderedDict(parameters or {})}
+    state["_buffers"] = OrderedDict(buffers or {})
+    state |= {"_non_persistent_buffers_set": set(), "_backward_hooks": OrderedDict()}
+    state["_modules"] = OrderedDict(modules or {})
+    state |= attributes | {"_init_args": (5, 7), "_init_kwargs": {}}
+    return Persistent(class_name, state)
+
+
+def their_generator(clamp: float | None = None) -> Persistent:
+    """A generator with random weights, noise strengths and biases not zero."""
+    rng = torch.Generator().manual_seed(5)
+
+    def parameter(*shape: int) -> Tensor:
+        return torch.nn.Parameter(torch.randn(shape, generator=rng), requires_grad=False)
+
+    def linear(inside: int, outside: int, activation: str, multiplier: float) -> Persistent:
+        weight, bias = parameter(outside, inside) / multiplier, parameter(outside) / (4 * multiplier)
+        weights = {"weight": weight, "bias": bias}
+        gains = {"weight_gain": multiplier / np.sqrt(inside), "bias_gain": multiplier}
+        return module("FullyConnectedLayer", weights, activation=activation, **gains)
+
+    def kernel() -> Tensor:
+        return torch.outer(torch.tensor([1.0, 3, 3, 1]), torch.tensor([1.0, 3, 3, 1])) / 64
+
+    def layer(inside: int, outside: int, side: int, up: int) -> Persistent:
+        weights = {
+            "weight": parameter(outside, inside, 3, 3),
+            "noise_strength": parameter(),
+            "bias": parameter(outside),
+        }
+        noise = torch.randn(side, side, generator=rng)
+        return module(
+            "SynthesisLayer",
+            weights,
+            {"resample_filter": kernel(), "noise_const": noise},
+            {"affine": linear(6, inside, "linear", 1)},
+            resolution=side,
+            up=up,
+            use_noise=True,
+            activation="lrelu",
+            conv_clamp=clamp,
+            padding=1,
+            act_gain=np.sqrt(2),
+        )
+
+    def block(side: int) -> Persistent:
+        width, layers, own = WIDTHS[side], {}, {}
+        if side == 4:
+            own["const"] = parameter(width, 4, 4)
+        else:
+            layers["conv0"] = layer(WIDTHS[side // 2], width, side, 2)
+        layers["conv1"] = layer(width, width, side, 1)
+        rgb = {"weight": parameter(3, width, 1, 1), "bias": parameter(3)}
+        affine = {"affine": linear(6, width, "linear", 1)}
+        layers["torgb"] = module(
+            "ToRGBLayer", rgb, {}, affine, conv_clamp=clamp, weight_gain=1 / np.sqrt(width)
+        )
+        filters = {"resample_filter": kernel()}
+        return module(
+            "SynthesisBlock", own, filters, layers, resolution=side, architecture="skip", is_last=side == 16
+        )
+
+    mapping = {"fc0": linear(4, 6, "lrelu", 0.01), "fc1": linear(6, 6, "lrelu", 0.01)}
+    average = {"w_avg": torch.randn(6, generator=rng)}
+    parts = {
+        "synthesis": module(
+            "SynthesisNetwork", {}, {}, {f"b{side}": block(side) for side in WIDTHS}, num_ws=6
+        ),
+        "mapping": module("MappingNetwork", {}, average, mapping, z_dim=4, c_dim=0, num_ws=6),
+    }
+    return module("Generator", {}, {}, parts, z_dim=4, c_dim=0, w_dim=6, img_resolution=16, img_channels=3)
+
+
+def write(path: Path, generator: Any, protocol: int = 4) -> Path:
+    """The pickle that training saves: the networks, what they were trained on, and the augmentation."""
+    options = EasyDict(class_name="training.dataset.ImageFolderDataset", path="ffhq.zip", max_size=None)
+    networks = {
+        "G": their_generator(),
+        "D": module("Discriminator"),
+        "G_ema": generator,
+        "augment_pipe": None,
+    }
+    with their_modules():
+        path.write_bytes(pickle.dumps({"training_set_kwargs": options} | networks, protocol))
+    return path
+
+
+def their_network(generator: Persistent) -> reference.Network:
+    """The same weights for the reference."""
+
+    def own(path: str) -> dict[str, Any]:
+        state = generator[path].state
+        return reference.numbers(state["_parameters"] | state["_buffers"])
+
+    def layer(path: str) -> reference.Layer:
+        weights, style = own(path), own(f"{path}.affine")
+        noise = weights["noise_strength"] * weights["noise_const"] if "noise_const" in weights else None
+        return reference.Layer(weights["weight"], style["weight"], style["bias"], weights["bias"], noise)
+
+    mapping = [(own(f"mapping.fc{i}")["weight"], own(f"mapping.fc{i}")["bias"]) for i in range(2)]
+    convs = [
+        layer(f"synthesis.{name}") for name in ("b4.conv1", "b8.conv0", "b8.conv1", "b16.conv0", "b16.conv1")
+    ]
+    rgbs = [layer(f"synthesis.b{side}.torgb") for side in WIDTHS]
+    return reference.Network(mapping, own("synthesis.b4")["const"], convs, rgbs)
+
+
+def assert_close(ours: Tensor, theirs: reference.Array) -> None:
+    assert (ours - torch.from_numpy(theirs)).abs().max() <= 1e-5 * np.abs(theirs).max()
+
+
+def assert_refused(path: Path, mention: str) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        load_generator(path)
+    sentence = str(caught.value)
+    assert path.name in sentence
+    assert mention in sentence
+    assert sentence.endswith(".")
+    assert len(sentence.replace(str(path), "")) < 300
+
+
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+@torch.no_grad()
+def test_a_pickle_of_nvidias_gives_the_reference_picture(protocol: int, tmp_path: Path) -> None:
+    theirs = their_generator()
+    generator = load_generator(write(tmp_path / "ffhq.pkl", theirs, protocol))
+    assert generator.config == CONFIG
+    assert torch.equal(generator.latent_avg, theirs["mapping"].state["_buffers"]["w_avg"])
+    network = their_network(theirs)
+    rng = torch.Generator().manual_seed(0)
+    z, w_plus = torch.randn(4, generator=rng), torch.randn(6, 6, generator=rng)
+    assert_close(generator.mapping(z[None])[0], reference.map_z(network, z.double().numpy()))
+    assert_close(
+        generator.synthesize(w_plus[None])[0], reference.synthesize(network, w_plus.double().numpy(), 16)
+    )
+
+
+@torch.no_grad()
+def test_the_clamp_of_half_precision_training_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clamp = 1.5
+    theirs = their_generator(clamp)
+    generator = load_generator(write(tmp_path / "ffhq.pkl", theirs))
+    assert generator.config.conv_clamp == clamp
+    network, w_plus = their_network(theirs), torch.randn(6, 6, generator=torch.Generator().manual_seed(0))
+    free = reference.synthesize(network, w_plus.double().numpy(), 16)
+    leaky, modulated = reference.leaky, reference.modulated
+
+    def clamped(layer: reference.Layer, *args: Any, **how: bool) -> reference.Array:
+        out = modulated(layer, *args, **how)
+        bias = layer.bias[:, None, None]
+        return out if how["demodulate"] else (out + bias).clip(-clamp, clamp) - bias
+
+    monkeypatch.setattr(reference, "leaky", lambda x: leaky(x).clip(-clamp, clamp))
+    monkeypatch.setattr(reference, "modulated", clamped)
+    expected = reference.synthesize(network, w_plus.double().numpy(), 16)
+    assert np.abs(expected - free).max() > 0.1 * np.abs(free).max()
+    assert_close(generator.synthesize(w_plus[None])[0], expected)
+
+
+def test_the_source_in_the_file_is_not_run(tmp_path: Path) -> None:
+    theirs, canary = their_generator(), tmp_path / "canary"
+    for part in theirs.modules():
+        part.source = SOURCE.format(str(canary))
+    before = set(sys.modules)
+    load_generator(write(tmp_path / "ffhq.pkl", theirs))
+    assert not canary.exists()
+    assert not {name for name in set(sys.modules) - before if "persistence" in name or "dnnlib" in name}
+
+
+def test_what_a_version_kept_only_as_arguments_is_found(tmp_path: Path) -> None:
+    theirs = their_generator(2.0)
+    for part in theirs.modules():
+        state, made_with = part.state, part.state["_init_kwargs"]
+        for name in ("conv_clamp", "activation", "architecture", "c_dim"):
+            if name in state:
+                made_with[name] = state.pop(name)
+        if "bias_gain" in state:
+            made_with["lr_multiplier"] = 0.02 * state.pop("bias_gain") / 0.01
+    config = load_generator(write(tmp_path / "ffhq.pkl", theirs)).config
+    assert (config.conv_clamp, config.mapping_lr_multiplier) == (2.0, 0.02)
+
+
+def attribute(path: str, name: str, value: Any) -> Callable[[Persistent], None]:
+    return lambda generator: (generator[path] if path else generator).state.update({name: value})
+
+
+def tensor(path: str, kind: str, name: str, value: Any) -> Callable[[Persistent], None]:
+    return lambda generator: generator[path].state[kind].update({name: value})
+
+
+def without(path: str, kind: str, name: str) -> Callable[[Persistent], None]:
+    return lambda generator: generator[path].state[kind].pop(name)
+
+
+def every(name: str, value: Any) -> Callable[[Persistent], None]:
+    def change(generator: Persistent) -> None:
+        for part in generator.modules():
+            if name in part.state:
+                part.state[name] = value
+
+    return change
+
+
+REFUSED: dict[str, tuple[Callable[[Persistent], None], str]] = {
+    "classes": (attribute("", "c_dim", 10), "class-conditional"),
+    "classes in the mapping": (attribute("mapping", "c_dim", 10), "class-conditional"),
+    "classes of a wrong kind": (attribute("mapping", "c_dim", torch.ones(2)), "class-conditional"),
+    "resnet": (every("architecture", "resnet"), "architecture"),
+    "orig": (attribute("synthesis.b8", "architecture", "orig"), "architecture"),
+    "ReLU": (attribute("synthesis.b8.conv1", "activation", "relu"), "leaky ReLU"),
+    "linear mapping": (attribute("mapping.fc1", "activation", "linear"), "leaky ReLU"),
+    "two multipliers": (attribute("mapping.fc1", "bias_gain", 0.02), "learning-rate multiplier"),
+    "multiplier of 0": (every("bias_gain", 0), "impossible"),
+    "no noise": (without("synthesis.b8.conv0", "_buffers", "noise_const"), "noise_1"),
+    "no average": (without("mapping", "_buffers", "w_avg"), "latent_avg"),
+    "no bias": (tensor("synthesis.b8.conv0", "_parameters", "bias", None), "synthesis.convs.1.bias"),
+    "no constant": (without("synthesis.b4", "_parameters", "const"), "synthesis.constant"),
+    "no mapping": (without("mapping", "_modules", "fc0"), "mapping.layers.0.weight"),
+    "no synthesis": (lambda generator: generator.state["_modules"].pop("synthesis"), "synthesis.constant"),
+    "a missing block": (without("synthesis", "_modules", "b8"), "impossible"),
+    "unknown entry": (tensor("mapping", "_buffers", "extra", torch.ones(1)), "mapping.extra"),
+    "an odd resolution": (
+        lambda g: g["synthesis"].state["_modules"].update(b12=g["synthesis.b8"]),
+        "synthesis.b12",
+    ),
+    "wrong shape": (tensor("synthesis.b8.torgb", "_parameters", "bias", torch.ones(4)), "[4]"),
+    "grey": (tensor("synthesis.b4.torgb", "_parameters", "weight", torch.ones(1, 5, 1, 1)), "[1, 5, 1, 1]"),
+    "text": (tensor("mapping", "_buffers", "w_avg", "text"), "mapping.w_avg"),
+    "no first layer": (without("synthesis.b8", "_modules", "conv0"), "synthesis.convs.1"),
+    "a module that is something else": (
+        lambda g: g["synthesis"].state["_modules"].update(b8=slice(1)),
+        "no module",
+    ),
+    "no list of modules": (lambda g: g["synthesis"].state.update(_modules=[1]), "no module"),
+    "a network of a thousand parts": (
+        lambda g: g["synthesis"].state["_modules"].update({f"b{i}": module("") for i in range(1000)}),
+        "no module",
+    ),
+    "a network within itself": (lambda g: g["mapping"].state["_modules"].update(again=g), "deeper"),
+    "the same numbers everywhere": (
+        tensor("synthesis.b8.conv0", "_parameters", "weight", torch.ones(1).expand(7, 5, 3, 3)),
+        "more numbers",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_other_generators_are_refused(name: str, tmp_path: Path) -> None:
+    change, mention = REFUSED[name]
+    theirs = their_generator()
+    change(theirs)
+    assert_refused(write(tmp_path / "other.pkl", theirs), mention)
+
+
+@pytest.mark.parametrize("contents", [None, "text", [1], {"state": 1}, slice(1), torch.ones(1)], ids=repr)
+def test_what_is_no_network_is_refused(contents: Any, tmp_path: Path) -> None:
+    assert_refused(write(tmp_path / "other.pkl", contents), "G_ema")
+    (tmp_path / "other.pkl").write_bytes(pickle.dumps(contents))
+    assert_refused(tmp_path / "other.pkl", "G_ema")
+
+
+def test_files_cut_short_are_refused(tmp_path: Path) -> None:
+    whole = write(tmp_path / "whole.pkl", their_generator()).read_bytes()
+    path = tmp_path / "cut.pkl"
+    for kept in [2, 3, 100, *np.linspace(500, len(whole) - 1, 30).astype(int)]:
+        path.write_bytes(whole[:kept])
+        assert_refused(path, "")
+
+
+def test_flipped_bytes_are_refused_or_harmless(tmp_path: Path) -> None:
+    whole = np.frombuffer(write(tmp_path / "whole.pkl", their_generator()).read_bytes(), dtype=np.uint8)
+    path, rng, refused = tmp_path / "bad.pkl", np.random.default_rng(0), 0
+    for _ in range(60):
+        bad = whole.copy()
+        where = rng.integers(0, len(bad), 3)
+        bad[where] = rng.integers(0, 256, 3)
+        path.write_bytes(bad.tobytes())
+        try:
+            load_generator(path)
+        except CheckpointError:
+            refused += 1
+    assert refused > 5
