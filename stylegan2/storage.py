@@ -195,12 +195,15 @@ def _encode(header: dict[str, Any]) -> bytes:
 @contextmanager
 def skeleton() -> Iterator[None]:
     """Modules built within lie on the meta device: they take no memory and draw no random numbers."""
-    with torch.device("meta"), _NothingDrawn():
+    with torch.device("meta"), _OnlyShapes():
         yield
 
 
-class _NothingDrawn(TorchFunctionMode):
-    """torch.randn as torch.empty: on the meta device it imports the compiler, 2 s and 60 MB, for a shape."""
+class _OnlyShapes(TorchFunctionMode):
+    """torch.randn as torch.empty, and a tensor times or over a number as itself.
+
+    On the meta device torch imports its whole compiler to find out the shapes of these: 2 s and 60 MB.
+    """
 
     def __torch_function__(
         self,
@@ -212,7 +215,11 @@ class _NothingDrawn(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func is torch.randn:
             kwargs.pop("generator", None)
-            func = torch.empty
+            return torch.empty(*args, **kwargs)
+        if func in (torch.Tensor.mul, torch.Tensor.div) and len(args) == 2 and not kwargs:
+            tensor, factor = args
+            if isinstance(factor, int | float) and tensor.is_meta and tensor.is_floating_point():
+                return tensor
         return func(*args, **kwargs)
 
 

@@ -272,16 +272,22 @@ def test_a_state_that_does_not_fit_leaves_the_module_alone(path: Path) -> None:
 
 
 def test_laying_out_a_model_is_quick_and_draws_nothing() -> None:
-    """Torch imports its compiler for torch.randn on the meta device: seconds, at every start."""
+    """Torch imports its compiler for most arithmetic on the meta device: seconds, at every start."""
     code = (
         "import sys, torch\n"
         "from stylegan2.storage import skeleton\n"
         "with skeleton():\n"
         "    x = torch.randn(2, 3, generator=torch.Generator('cpu'))\n"
-        "    y = torch.randn((4,), dtype=torch.float16)\n"
+        "    x = 3 * (x / 2)\n"
+        "    y = torch.randn((4,), dtype=torch.float16) * 0.5\n"
+        "    assert (torch.ones(2, device='cpu') / 2).tolist() == [0.5, 0.5]\n"
         "assert x.is_meta and x.shape == (2, 3), x\n"
         "assert y.is_meta and y.shape == (4,) and y.dtype == torch.float16, y\n"
         "assert torch.randn(1).device.type == 'cpu'\n"
+        "from stylegan2 import Generator, GeneratorConfig\n"
+        "with skeleton():\n"
+        "    generator = Generator(GeneratorConfig(1024)).use_half()\n"
+        "assert all(tensor.is_meta for tensor in generator.state_dict().values())\n"
         "assert 'torch._dynamo' not in sys.modules and 'sympy' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=100)
