@@ -1,6 +1,7 @@
 """What a clip must be: still at strength 0, straight in W+, the same each time, rendered when asked for."""
 
 import math
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from PIL import Image
 
 from micromotion import Animator
 from micromotion.errors import ImageError, MotionError, NoFaceError, OptionError, OutputError
+from micromotion.frames import DeviceMemoryError, fetch
 from micromotion.motion import load_motion
+from micromotion.pixels import to_uint8
 from stylegan2 import Generator
 
 
@@ -217,6 +220,162 @@ def test_a_sheet_that_cannot_be_written_is_told_before_rendering(
         animator.animate(code, frames=3).save(tmp_path / "clip.mp4", sheet=tmp_path / sheet)
     assert not rendered
     assert not list(tmp_path.iterdir())
+
+
+def test_frames_under_way_are_neither_lost_nor_doubled(
+    animator: Animator, code: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, where the next picture is asked for before a frame is handed out."""
+    one_by_one = list(animator.animate(code, frames=5, seed=1))
+    monkeypatch.setattr("micromotion.animator.fetch", lambda pictures, ahead: fetch(pictures, ahead=1))
+    ahead = animator.animate(code, frames=5, seed=1)
+    assert all(np.array_equal(a, b) for a, b in zip(ahead, one_by_one, strict=True))
+
+
+def test_noise_is_drawn_once_for_a_clip(
+    animator: Animator, code: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    draw = Generator.draw_noise
+    monkeypatch.setattr(Generator, "draw_noise", lambda *given: drawn.append(1) or draw(*given))
+    frames = list(animator.animate(code, strength=0, frames=4, seed=7))
+    assert len(drawn) == 1
+    with torch.inference_mode():
+        noise = torch.Generator().manual_seed(7)
+        expected = to_uint8(animator.bundle.generator.synthesize(code, noise=noise)[0])
+    assert all(np.array_equal(frame, expected) for frame in frames)
+
+
+# A GPU without enough memory, played by nets that say so.
+
+
+class Full:
+    """Stands in for a method: raises torch.OutOfMemoryError at the calls with these numbers, from 0."""
+
+    def __init__(self, original: Callable[..., object], *calls: int) -> None:
+        self.original = original
+        self.calls = calls
+        self.count = -1
+
+    def __call__(self, *given: object, **named: object) -> object:
+        self.count += 1
+        if self.count in self.calls:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 512.00 MiB.")
+        return self.original(*given, **named)
+
+
+@pytest.fixture
+def moved(animator: Animator, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The nets that were sent to main memory to make room, in order."""
+    names: list[str] = []
+    for name in ("generator", "inverter"):
+        net = getattr(animator.bundle, name)
+
+        def to(*where: object, name: str = name, net: torch.nn.Module = net) -> torch.nn.Module:
+            if where == ("cpu",):
+                names.append(name)
+            return net
+
+        monkeypatch.setattr(net, "to", to)
+    return names
+
+
+@pytest.mark.parametrize("full", [(0,), (2,), (4,), (0, 2, 4), (5,)])
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_a_frame_renders_again_where_memory_was_full(
+    animator: Animator,
+    code: torch.Tensor,
+    moved: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    full: tuple[int, ...],
+    ahead: int,
+) -> None:
+    clip = animator.animate(code, frames=5)
+    expected = list(clip)
+    monkeypatch.setattr("micromotion.animator.fetch", lambda pictures, **_: fetch(pictures, ahead=ahead))
+    generator = animator.bundle.generator
+    synthesize = Full(generator.synthesize, *full)
+    monkeypatch.setattr(generator, "synthesize", synthesize)
+    frames: list[np.ndarray] = []
+    clip.save(tmp_path / "clip.mp4", on_frame=lambda done: frames.append(np.array(done)))
+    assert len(frames) == len(frames_of(tmp_path / "clip.mp4")) == 5
+    hits = sum(call <= synthesize.count for call in full)
+    assert moved == ["inverter"] * hits
+    assert synthesize.count + 1 == 5 + hits
+    synthesize.count = -1
+    assert all(np.array_equal(a, b) for a, b in zip(clip, expected, strict=True))
+
+
+@pytest.mark.parametrize("first", [0, 3])
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_a_gpu_that_stays_full_is_told_and_nothing_is_left(
+    animator: Animator,
+    code: torch.Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    first: int,
+    ahead: int,
+) -> None:
+    monkeypatch.setattr("micromotion.animator.fetch", lambda pictures, **_: fetch(pictures, ahead=ahead))
+    synthesize = Full(animator.bundle.generator.synthesize, *range(first, 99))
+    monkeypatch.setattr(animator.bundle.generator, "synthesize", synthesize)
+    clip = animator.animate(code, frames=5)
+    with pytest.raises(DeviceMemoryError, match=r"too little memory for rendering 32×32 .*--device cpu"):
+        clip.save(tmp_path / "clip.mp4", sheet=tmp_path / "sheet.png")
+    assert synthesize.count == first + 1, "one retry, no more"
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(DeviceMemoryError):
+        clip.sheet()
+
+
+def test_noise_and_the_way_back_to_the_device_are_tried_again_too(
+    animator: Animator, code: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = animator.bundle.generator
+    expected = list(animator.animate(code, frames=2, seed=1))
+    monkeypatch.setattr(generator, "draw_noise", Full(generator.draw_noise, 0))
+    monkeypatch.setattr(generator, "to", Full(lambda *_: generator, 0))
+    with pytest.raises(DeviceMemoryError):  # first the way back fails, then the noise
+        list(animator.animate(code, frames=2, seed=1))
+    again = animator.animate(code, frames=2, seed=1)
+    assert all(np.array_equal(a, b) for a, b in zip(again, expected, strict=True))
+
+
+def test_the_inversion_is_tried_again_with_the_generator_out_of_the_way(
+    animator: Animator,
+    astronaut: Image.Image,
+    code: torch.Tensor,
+    moved: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inverter = animator.bundle.inverter
+    invert = inverter.invert
+    monkeypatch.setattr(inverter, "invert", Full(invert, 0))
+    assert torch.equal(animator.encode(astronaut), code)
+    assert moved == ["generator"]
+    monkeypatch.setattr(inverter, "invert", Full(invert, 0, 1))
+    with pytest.raises(DeviceMemoryError, match=r"the face's code"):
+        animator.animate(astronaut)
+    assert len(list(animator.animate(astronaut, frames=2))) == 2, "the next request is served"
+
+
+# Half precision.
+
+
+def test_half_precision_nets_play_the_same_clip(random_bundle: Path, astronaut: Image.Image) -> None:
+    animator, half = (Animator.load(random_bundle, "cpu") for _ in range(2))
+    half.bundle.generator.use_half()
+    half.bundle.inverter.use_half()
+    code = half.encode(astronaut)
+    assert code.dtype == torch.float32
+    assert torch.allclose(code, animator.encode(astronaut), atol=0.02)
+    for seed in (None, 1):
+        clips = [each.animate(code, frames=3, seed=seed) for each in (animator, half)]
+        for exact, rough in zip(*clips, strict=True):
+            assert rough.dtype == np.uint8
+            assert np.abs(exact.astype(int) - rough).max() <= 4
+            assert np.mean(exact != rough) < 0.2
 
 
 # Photos.

@@ -1,10 +1,13 @@
 """One fixed mapping from the generator's [-1, 1] to 8 bits."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
 
-from micromotion.pixels import to_uint8
+from micromotion.frames import fetch
+from micromotion.pixels import quantise, to_uint8
 
 
 def test_all_levels_come_back_and_what_lies_outside_is_clamped() -> None:
@@ -54,3 +57,30 @@ def test_the_tensor_given_is_not_changed_and_may_need_gradients() -> None:
 def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="expected"):
         to_uint8(torch.zeros(shape))
+
+
+# Frames on their way.
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
+def test_fetched_frames_come_in_order_and_no_more_than_wanted_are_under_way(ahead: int, count: int) -> None:
+    taken: list[int] = []
+
+    def pictures() -> Iterator[torch.Tensor]:
+        for i in range(count):
+            taken.append(i)
+            yield torch.full((2, 2, 3), i, dtype=torch.uint8)
+
+    for i, frame in enumerate(fetch(pictures(), ahead=ahead)):
+        assert (frame == i).all()
+        assert len(taken) == min(count, i + 1 + ahead)
+    assert len(taken) == count
+
+
+def test_the_picture_on_the_device_and_the_one_in_main_memory_are_the_same() -> None:
+    x = torch.randn(2, 3, 5, 4, generator=torch.Generator().manual_seed(0))
+    picture = quantise(x)
+    assert picture.dtype == torch.uint8
+    assert picture.is_contiguous()
+    assert np.array_equal(picture.numpy(), to_uint8(x))
