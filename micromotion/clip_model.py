@@ -5,8 +5,9 @@ here they are read as data, and every size follows from the shapes of the tensor
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -27,6 +28,8 @@ from stylegan2.unpickling import Inert, read_torchscript, walk
 if TYPE_CHECKING:
     from clip.model import CLIP
 
+Made = TypeVar("Made")
+
 KIND = "clip"
 HEAD_WIDTH = 64  # of the attention heads, in all of OpenAI's models
 MAX_WIDTH, MAX_LAYERS, MAX_TOKENS = 8192, 128, 4096
@@ -41,19 +44,8 @@ def load_clip(path: str | Path, *, device: str | torch.device = "cpu") -> "CLIP"
     and for what is missing, damaged or does not fit. Needs the packages clip and torchvision.
     """
     path = Path(path)
-    kind = file_kind(path)
-    try:
-        if kind == "safetensors":
-            state = read_safetensors(path, KIND, device)[1]
-        elif kind == "torchscript":
-            state = _from_torchscript(read_torchscript(path))
-        elif kind == "torch":
-            state = _from_torch(read_torch(path))
-        else:
-            raise CheckpointError("is a pickle, not a CLIP model")
-        model = _skeleton(state)
-    except CheckpointError as error:
-        raise error if str(path) in str(error) else CheckpointError(f"{path} {error}.") from error
+    state = _read(path, device)
+    model = _named(path, _skeleton, state)
     assign_state(model, state, path)
     mask = model.build_attention_mask().to(device)  # a plain attribute, which no file holds
     for block in model.transformer.resblocks:
@@ -64,6 +56,26 @@ def load_clip(path: str | Path, *, device: str | torch.device = "cpu") -> "CLIP"
 def save_clip(model: "CLIP", path: str | Path) -> None:
     """Write a CLIP model as safetensors that `load_clip` reads: whole, or not at all (OSError)."""
     write_safetensors(path, KIND, {}, model.state_dict())
+
+
+def _read(path: Path, device: str | torch.device) -> State:
+    """The state dict in a file; from our own format on `device`, else on the CPU."""
+    kind = file_kind(path)
+    if kind == "safetensors":
+        return read_safetensors(path, KIND, device)[1]
+    if kind == "torchscript":
+        return _named(path, _from_torchscript, read_torchscript(path))
+    if kind == "torch":
+        return _named(path, _from_torch, read_torch(path))
+    raise CheckpointError(f"{path} is a pickle, not a CLIP model.")
+
+
+def _named(path: Path, convert: Callable[[Any], Made], contents: Any) -> Made:
+    """What `convert` makes of the contents, its complaints completed with the file's name."""
+    try:
+        return convert(contents)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} {error}.") from error
 
 
 def _from_torchscript(root: Any) -> State:
