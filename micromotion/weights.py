@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from micromotion.bundle import (
     ABOUT,
+    GENERATOR,
+    INVERTER,
     BundleFiles,
     damage,
     find_bundle,
@@ -72,7 +74,8 @@ class Plan:
         wanted = dict.fromkeys([*self.wanted, *added])
         again: set[PublicFile] = set()
         if not all(is_here(file) for file in self.model.files):  # what replaces their parts must follow them
-            again = {*self.model.files, *self.model.optional.values()}
+            nets = {GENERATOR, INVERTER}
+            again = {*self.model.files, *(file for file in added if nets & set(sources[file.name]["parts"]))}
         return [file for file in wanted if file in again or not is_here(file)]
 
 
@@ -275,7 +278,11 @@ def _carry_over(folder: Path, building: Path) -> tuple[dict[str, Any], dict[str,
     if not (folder / ABOUT).is_file():
         return {}, {}, set()
     about = read_about(folder)
+    sources = recorded_sources(about)
     broken = {name for name, _ in damage(folder, about, hashes=False)}
+    for entry in sources.values():  # what comes from one file is made together
+        if broken & set(entry["parts"]):
+            broken |= set(entry["parts"])
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if not path.is_file() or str(name) == ABOUT or name.as_posix() in broken:
@@ -286,7 +293,7 @@ def _carry_over(folder: Path, building: Path) -> tuple[dict[str, Any], dict[str,
         except OSError:  # not every file system has links
             shutil.copy2(path, building / name)
     rest = {key: value for key, value in about.items() if key not in ("format", "name", "files", "sources")}
-    return rest, recorded_sources(about), set(recorded_files(about)) - broken
+    return rest, sources, set(recorded_files(about)) - broken
 
 
 def _put_in_place(building: Path, folder: Path) -> None:

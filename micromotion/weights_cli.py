@@ -126,12 +126,15 @@ def verify(
         for each in [name] if name else bundle_names():
             if each == LANDMARKS:
                 continue
-            found = find_bundle(each)
-            problems = weights.verify(found)
-            wrong += problems
+            try:
+                found = find_bundle(each)
+                problems = weights.verify(found)
+            except BundleError as error:
+                problems = [str(error)]
             if not problems:
                 count = len(recorded_files(found.about))
                 typer.echo(f"{each}: {count} files, {in_bytes(_size(found))}, as recorded, in {found.folder}")
+            wrong += problems
         if name in (None, LANDMARKS):
             wrong += _verify_landmarks(load_manifest(manifest), asked=name == LANDMARKS)
         for sentence in wrong:
@@ -189,7 +192,9 @@ def path(
     with errors_for_people(debug):
         if name == LANDMARKS:
             if not landmarks_file().is_file():
-                raise BundleError(f"{landmarks_file()} is not here: run `micromotion weights fetch landmarks`.")
+                raise BundleError(
+                    f"{landmarks_file()} is not here: run `micromotion weights fetch landmarks`."
+                )
             typer.echo(str(landmarks_file()))
         else:
             typer.echo(str(find_bundle(name).folder.absolute() if name else cache_folder()))

@@ -30,6 +30,23 @@ OPTIONAL = {
 }
 MOTIONS = {"smile": 1, "headsTurn": 2}
 
+HEADER = """
+format = "micromotion-manifest/1"
+landmarks = "landmarks.dat"
+[licences.free]
+name = "MIT"
+commercial = true
+link = "https://example.org/mit"
+[licences.nc]
+name = "CC BY-NC"
+commercial = false
+link = "https://example.org/nc"
+[models.tiny]
+purpose = "for tests"
+files = ["e4e.pt"]
+motions = MOTIONS
+[models.tiny.optional]"""
+
 
 def write_e4e(path: Path, seed: int = 0) -> Path:
     """Encoder and generator, as e4e's authors publish theirs."""
@@ -128,29 +145,18 @@ class Offer:
 
     def write(self, sources: Mapping[str, Iterable[str]] | None = None) -> None:
         """Write the manifest; sources are other addresses for some of the files."""
-        lines = ['format = "micromotion-manifest/1"', 'landmarks = "landmarks.dat"', "[models.tiny]"]
-        lines += ['purpose = "for tests"', 'files = ["e4e.pt"]']
-        lines += [
-            f"motions = {json.dumps([f'{name}.d_latent' for name in MOTIONS])}",
-            "[models.tiny.optional]",
-        ]
-        lines += [f'{name} = "{file}"' for name, file in OPTIONAL.items()]
-        lines += ["[licences.free]", 'name = "MIT"', "commercial = true", 'link = "https://example.org/mit"']
-        lines += [
-            "[licences.nc]",
-            'name = "CC BY-NC"',
-            "commercial = false",
-            'link = "https://example.org/nc"',
+        motions = json.dumps([f"{name}.d_latent" for name in MOTIONS])
+        lines = [
+            HEADER.replace("MOTIONS", motions),
+            *(f'{name} = "{file}"' for name, file in OPTIONAL.items()),
         ]
         for name, content in self.files.items():
-            lines += [
-                f'[files."{name}"]',
-                'purpose = "a part"',
-                f'licence = "{"nc" if name == "e4e.pt" else "free"}"',
-            ]
+            licence = "nc" if name == "e4e.pt" else "free"
+            lines += [f'[files."{name}"]', 'purpose = "a part"', f'licence = "{licence}"']
             if (digest := self.hashes[name]) is not None:
                 lines += [f"bytes = {len(content)}", f'sha256 = "{digest}"']
             unpack = ', unpack = "bz2"' if name == "landmarks.dat" else ""
             addresses = (sources or {}).get(name, [self.server.url(f"/{name}")])
-            lines += [f"sources = [{', '.join(f'{{ url = "{each}"{unpack} }}' for each in addresses)}]"]
+            listed = ", ".join(f'{{ url = "{address}"{unpack} }}' for address in addresses)
+            lines += [f"sources = [{listed}]"]
         self.manifest.write_text("\n".join(lines) + "\n")

