@@ -95,7 +95,11 @@ def test_extreme_styles_overflow_nowhere(clamp: float | None) -> None:
 @torch.no_grad()
 def test_the_worst_input_just_fits() -> None:
     """Activations at the limit, their signs agreeing with the weights; and one huge style without weights."""
-    for limit, width, up in [(4096.0, 64, None), (256.0, 512, None), (256.0, 512, binomial_taps())]:
+    for limit, width, up in [
+        (4096.0, 64, None),
+        (4096.0, 64, binomial_taps()),
+        (256.0, 512, binomial_taps()),
+    ]:
         for unused in (False, True):
             weight, style = torch.full((4, width, 3, 3), 30.0), torch.full((1, width), 1e4)
             if unused:
