@@ -23,6 +23,7 @@ from stylegan2.storage import (
     assign_state,
     file_kind,
     is_plain,
+    one_line,
     read_safetensors,
     read_torch,
     skeleton,
@@ -195,7 +196,9 @@ def load_identity(path: str | Path, *, device: str | torch.device = "cpu") -> Id
         else:
             raise CheckpointError(f"{path} is a {kind} file, which holds no identity network.")
     except ValueError as error:
-        raise CheckpointError(f"{path} describes an impossible identity network: {error}.") from error
+        raise CheckpointError(
+            f"{path} describes an impossible identity network: {one_line(error)}."
+        ) from error
     with skeleton():  # no memory before names and shapes are checked
         net = IdentityNet(config)
     assign_state(net, state, path)

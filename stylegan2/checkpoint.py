@@ -17,6 +17,7 @@ from stylegan2.storage import (
     State,
     assign_state,
     file_kind,
+    one_line,
     read_safetensors,
     read_torch,
     skeleton,
@@ -69,7 +70,7 @@ def _read(path: Path, device: str | torch.device) -> tuple[GeneratorConfig, Stat
             if holds_decoder(contents):
                 return _named(path, from_decoder, contents)
     except ValueError as error:
-        raise CheckpointError(f"{path} describes an impossible generator: {error}.") from error
+        raise CheckpointError(f"{path} describes an impossible generator: {one_line(error)}.") from error
     raise CheckpointError(f"{path} is a PyTorch checkpoint, but holds no generator in a format known here.")
 
 

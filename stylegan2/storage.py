@@ -46,6 +46,12 @@ class CheckpointError(Exception):
     """A model file is missing, damaged, of an unknown format, or does not fit the model it claims to be."""
 
 
+def one_line(words: object) -> str:
+    """Words that a file may have put in, such as names, for use in a sentence: one line, not too long."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(words)).split())
+    return line if len(line) <= 200 else f"{line[:199]}…"
+
+
 def file_kind(path: Path) -> FileKind:
     """What sort of model file this is, by its contents: "safetensors"; "torch", written by torch.save;
     "torchscript", an archive with code; or "pickle", any other Python pickle of protocol 2 to 5.
@@ -71,11 +77,6 @@ def file_kind(path: Path) -> FileKind:
         return "pickle"
     what = "is empty" if not start else "is neither a safetensors file nor a PyTorch checkpoint"
     raise CheckpointError(f"The model file {path} {what}.")
-
-
-def is_torch_file(path: Path) -> bool:
-    """Whether a file is any but a safetensors file. Raises CheckpointError as `file_kind` does."""
-    return file_kind(path) != "safetensors"
 
 
 def _holds_code(path: Path) -> bool:
@@ -138,7 +139,9 @@ def read_safetensors(
                 )
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a mapping)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is a damaged or cut short safetensors file ({error}).") from error
+        raise CheckpointError(
+            f"{path} is a damaged or cut short safetensors file ({one_line(error)})."
+        ) from error
     try:
         config = json.loads(metadata["config"])
     except (KeyError, ValueError, RecursionError):
@@ -237,7 +240,7 @@ def assign_state(module: nn.Module, state: State, path: Path) -> None:
     for what, names in (("lacks", missing), ("has an unexpected", unexpected)):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise CheckpointError(f"{path} does not fit its model: it {what} {min(names):.80}{more}.")
+            raise CheckpointError(f"{path} does not fit its model: it {what} {one_line(min(names))}{more}.")
     for name, tensor in state.items():
         shape, wanted = list(tensor.shape), list(expected[name].shape)
         if shape != wanted:

@@ -248,6 +248,7 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "missing head": (without("output_layer.3.weight"), "linear.weight"),
     "missing unit": (without("body.0.res_layer.3.weight"), "backbone.units.0.conv2"),
     "unexpected": (with_("body.0.res_layer.9.weight", torch.ones(1)), "body.0.res_layer.9.weight"),
+    "line breaks": (with_("a\nb" * 1000, torch.ones(1)), "unexpected a b"),
     "numbered": (with_(3, torch.ones(1)), "3"),
     "no tensor": (with_("epoch", 7), "epoch"),
     "meta": (with_("output_layer.3.bias", torch.ones(20, device="meta")), "output_layer.3.bias"),

@@ -236,6 +236,7 @@ def test_misaligned_tensors_are_moved(tmp_path: Path) -> None:
         ({"x": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}, b"1234"),
         ({"x": {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}}, b"1234"),
         ({"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, b"12345678"),
+        ({"x\n" * 10**4: {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}, b"1234"),
         (
             {
                 "x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
@@ -248,7 +249,7 @@ def test_misaligned_tensors_are_moved(tmp_path: Path) -> None:
 )
 def test_headers_that_lie_are_refused(header: dict[str, Any], data: bytes, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(blob(header, data))
-    with pytest.raises(CheckpointError, match="x is a damaged or cut short safetensors file"):
+    with pytest.raises(CheckpointError, match=r"x is a damaged or cut short safetensors file \(.{,200}\)\.$"):
         read_safetensors(tmp_path / "x", KIND)
 
 
@@ -262,7 +263,8 @@ def test_a_state_that_does_not_fit_leaves_the_module_alone(path: Path) -> None:
         ({"weight": torch.ones(3, 5, device="meta")}, r"weight is no plain array"),
         ({"count": torch.tensor(7.0)}, r"count is no plain array"),
         ({"more": torch.ones(1), "x" * 500: torch.ones(1)}, r"an unexpected more and 1 more\.$"),
-        ({"x" * 500: torch.ones(1)}, r"an unexpected x{80}\.$"),
+        ({"x" * 500: torch.ones(1)}, r"an unexpected x{199}…\.$"),
+        ({"a\n\u2028\x1b[2Jb": torch.ones(1)}, r"an unexpected a \[2Jb\.$"),
     ):
         with pytest.raises(CheckpointError, match=mention):
             assign_state(net, good | bad, path)

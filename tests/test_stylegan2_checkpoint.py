@@ -498,6 +498,8 @@ def test_contents_that_do_not_fit_are_refused(
         METADATA | {"config": json.dumps(CONFIG.to_dict() | {"resolution": "16"})},
         METADATA | {"config": json.dumps(CONFIG.to_dict() | {"mapping_layers": 10**12})},
         METADATA | {"config": json.dumps(CONFIG.to_dict() | {"unknown": 1})},
+        METADATA | {"config": json.dumps(CONFIG.to_dict() | {"un\nknown" * 1000: 1})},
+        METADATA | {"config": json.dumps(CONFIG.to_dict() | {"resolution": "16\n" * 1000})},
         METADATA | {"config": json.dumps(CONFIG.to_dict() | {"channels": [5, 7, 3]})},
         METADATA | {"config": json.dumps(CONFIG.to_dict() | {"channels": {"four": 5}})},
         METADATA | {"config": json.dumps(CONFIG.to_dict() | {"channels": {"4": 5, "8": 7, "16": 10**9}})},
