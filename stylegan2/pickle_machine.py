@@ -11,7 +11,7 @@ import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-MAX_STEPS = 1_000_000  # a published generator takes 20,000, CLIP's archive 40,000
+MAX_STEPS = 1_000_000  # the published FFHQ networks take 70,000, CLIP's archive 14,000
 MAX_LINE = 1 << 12
 
 
@@ -194,14 +194,14 @@ class Machine:
         build = self.builders.get((what.module, what.name))
         self.push(build(*args) if build else Inert(what.module, what.name, args))
 
-    def instance(
-        self, operand: str
-    ) -> None:  # protocol 0: the name follows, the arguments lie above the mark
+    def instance(self, operand: str) -> None:
+        """Protocol 0: the name follows, the arguments lie above the mark."""
         args = tuple(self.above_mark())
         self.name(operand)
         self.call(args)
 
-    def marked_instance(self) -> None:  # protocol 1: the name is the first above the mark
+    def marked_instance(self) -> None:
+        """Protocol 1: the name is the first above the mark."""
         what, *args = self.above_mark()
         self.push(what)
         self.call(tuple(args))
@@ -226,9 +226,9 @@ class Machine:
 
 
 def _texts(items: list[Any]) -> list[str]:
-    """Only text is hashed: a tuple of tuples of tuples would take for ever, and numbers can collide."""
+    """Only short text is hashed and compared: nested tuples would take for ever, numbers can collide."""
     for item in items:
-        if type(item) is not str:
+        if type(item) is not str or len(item) > MAX_LINE:
             raise Refusal("has a dictionary or set whose keys are not text")
     return items
 

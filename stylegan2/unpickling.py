@@ -22,7 +22,7 @@ from stylegan2.storage import LEGACY_MAGIC, ZIP_MAGIC, CheckpointError
 
 __all__ = ["Inert", "read_pickle", "read_torchscript", "walk"]
 
-MAX_DIRECTORY = 4 << 20  # bytes of a zip's table of contents; CLIP's has 100 KB
+MAX_DIRECTORY = 4 << 20  # bytes of a zip's table of contents; CLIP's has 70 KB
 MAX_DIMENSIONS = 16
 MAX_ENTRIES, MAX_DEPTH, MAX_NAME = 200_000, 16, 100
 

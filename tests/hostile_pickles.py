@@ -140,6 +140,7 @@ def bombs() -> dict[str, bytes]:
         "a key of tuples of tuples": b"}" + b")" + twice * 60 + b"Ns",
         "a set of tuples of tuples": b"\x8f(" + b")" + twice * 60 + b"\x90",
         "a dictionary of such keys": b"()" + twice * 60 + b"Nd",
+        "a key as long as a book": b"}" + text("x" * 1_000_000) + b"Ns",
         "a memo of 2³² places": b"N" + pickle.LONG_BINPUT + b"\xff\xff\xff\xff",
         "a memo of 10³⁰ places": b"N" + pickle.PUT + b"9" * 30 + b"\n",
         "a byte array of 2⁴⁰": pickle.BYTEARRAY8 + struct.pack("<Q", 1 << 40),
