@@ -24,7 +24,7 @@ from misbehaving_server import (
 )
 
 from micromotion import __version__
-from micromotion.download import Drive, Hub, Source, Url, download
+from micromotion.download import Drive, Hub, Source, Url, _bunzip, download
 from micromotion.errors import DownloadError
 
 CONTENT = np.random.default_rng(7).bytes(300_000)
@@ -279,9 +279,11 @@ class TestWithoutAHash:
         fetch([Url(server.add("/a.pt", File(CONTENT)))], target)
 
     def test_nor_one_of_two_sources(self, server: MisbehavingServer, target: Path) -> None:
-        first = server.add("/a.pt", File(OTHER, cut=70_000, version='"v"'))
-        second = server.add("/b.pt", InTurn(File(CONTENT, cut=1, version='"v"'), Status(404)))
-        failure([Url(first), Url(second)], target, **RIGHT)  # OTHER, and then a byte of CONTENT
+        first = server.add("/a.pt", InTurn(File(OTHER, cut=70_000, version='"v"'), Status(404)))
+        second = server.add("/b.pt", InTurn(File(CONTENT, cut=1), Status(404)))
+        failure([Url(first)], target)
+        failure([Url(second)], target, **RIGHT)  # with a hash, a byte of another file may be tried
+        assert part_of(target).read_bytes() == OTHER[:70_000] + CONTENT[70_000:70_001]
         fetch([Url(server.add("/a.pt", File(CONTENT, version='"v"')))], target)
 
 
@@ -499,6 +501,13 @@ def test_bad_bzip2(server: MisbehavingServer, target: Path, packed: bytes, words
     message = failure([Url(address, unpack="bz2")], target, **RIGHT, on_progress=lambda n, _: seen.append(n))
     assert words in message
     assert max(seen) <= len(CONTENT)
+
+
+def test_bzip2_comes_in_small_pieces() -> None:
+    """However much a few bytes unpack to, it is not all in memory at once."""
+    sizes = [len(piece) for piece in _bunzip([bz2.compress(bytes(50_000_000))])]
+    assert sum(sizes) == 50_000_000
+    assert max(sizes) <= 1 << 20
 
 
 # ── other answers ──────────────────────────────────────────────────────────────────────────────────────────

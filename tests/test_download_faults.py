@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bz2
 import email.utils
+import fcntl
 import hashlib
 import json
 import os
@@ -45,7 +46,7 @@ from misbehaving_server import (
 
 from micromotion.download import Url, download
 from micromotion.errors import DownloadError
-from micromotion.partfile import hidden
+from micromotion.partfile import Part, _try_lock, hidden
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTENT = np.random.default_rng(7).bytes(3_000_000)
@@ -386,6 +387,24 @@ def test_the_target_is_a_device() -> None:
     assert Path(os.devnull).exists()
 
 
+def test_a_disk_that_takes_little_at_a_time(target: Path) -> None:
+    """write() may take a part of what it is given, and says so."""
+
+    class Reluctant:
+        def __init__(self, file: Any) -> None:
+            self.close, self.fileno, self._write = file.close, file.fileno, file.write
+
+        def write(self, data: memoryview) -> int:
+            return int(self._write(data[:1000]))
+
+    with Part(target) as part:
+        part._file = Reluctant(part._file)  # type: ignore[assignment]
+        part.append(CONTENT[:12_345])
+        assert part.sha256 == hashlib.sha256(CONTENT[:12_345]).hexdigest()
+        part.publish()
+    assert target.read_bytes() == CONTENT[:12_345]
+
+
 @pytest.mark.parametrize("suffix", ["part", "lock"])
 def test_something_is_in_the_way(server: MisbehavingServer, target: Path, suffix: str) -> None:
     hidden(target, suffix).mkdir()
@@ -486,6 +505,25 @@ def test_who_waits_sees_progress_and_takes_over_from_the_dead(
     assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 
+def test_a_lock_on_a_file_that_was_just_removed_is_none(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The holder removes the lock file between our opening and our locking it; a third may lock a new one."""
+    lock = fcntl.flock
+
+    def late(file: Any, how: int) -> None:
+        hidden(target, "lock").unlink()
+        lock(file, how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", late)
+        assert _try_lock(target) is None
+    first = _try_lock(target)
+    assert first is not None
+    assert _try_lock(target) is None
+    first.close()
+
+
 # ── killed ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 NURSERY = """
@@ -558,7 +596,10 @@ AT = """
 """
 
 
-def test_killed_between_any_two_steps(server: MisbehavingServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("known", [RIGHT, {"size": SIZE}], ids=["with a hash", "without"])
+def test_killed_between_any_two_steps(
+    server: MisbehavingServer, tmp_path: Path, known: dict[str, Any]
+) -> None:
     """After each, the next call finishes."""
     target, right = tmp_path / "models" / "weights.pt", tmp_path / "right"
     right.write_bytes(CONTENT)
@@ -566,15 +607,16 @@ def test_killed_between_any_two_steps(server: MisbehavingServer, tmp_path: Path)
         ("open", 1),  # the lock
         ("open", 2),  # the part
         ("os.remove", 1),  # an older note
-        ("open", 3),  # the note
         ("fsync", 1),
         ("os.rename", 1),  # named in the next moment
         ("os.remove", 2),  # it has its name, the note is to go
         ("fsync", 2),  # of the folder
         ("os.remove", 3),  # the lock is to go
     ]
+    if "sha256" not in known:
+        steps.append(("open", 3))  # the note
     address = server.add("/a", File(CONTENT))
-    ended = json.loads(run_python(AT, json.dumps([address, str(target), RIGHT, steps]), str(right)))
+    ended = json.loads(run_python(AT, json.dumps([address, str(target), known, steps]), str(right)))
     assert ended == [-signal.SIGKILL] * len(steps), "a step was not met"
 
 
