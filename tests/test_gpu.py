@@ -1,0 +1,146 @@
+"""What only a GPU can show, at FFHQ's full size with random weights; skipped, with a reason, without one."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from encoder4editing import EncoderConfig, Inverter
+from micromotion.animator import Animator, Clip
+from micromotion.bundle import Bundle
+from micromotion.motion import Motion
+from stylegan2 import Generator, GeneratorConfig
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+
+
+@pytest.fixture(autouse=True)
+def exact_float32() -> Iterator[None]:
+    """Float32 convolutions in float32, not TF32, whose ten bits are no better than half precision's."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+    torch.cuda.set_sync_debug_mode("default")
+    torch.cuda.empty_cache()
+
+
+def drawn(resolution: int, *, half: bool) -> Generator:
+    """A generator on the GPU whose pictures lie within [-1, 1]; the same for the same resolution."""
+    rng = torch.Generator().manual_seed(resolution)
+    generator = Generator(GeneratorConfig(resolution), rng)
+    with torch.no_grad():
+        for name, parameter in generator.synthesis.named_parameters():
+            if name.endswith("noise_strength"):
+                parameter += 0.3 * torch.randn(parameter.shape, generator=rng)
+        for layer in generator.synthesis.to_rgbs:
+            layer.weight *= 0.1
+    return (generator.use_half() if half else generator).cuda().eval()
+
+
+def clip(generator: Generator, frames: int, seed: int | None = None) -> Clip:
+    rng = torch.Generator().manual_seed(1)
+    code, direction = torch.randn(2, generator.num_styles, generator.style_dim, generator=rng)
+    motion = Motion("random", 0.3 * direction)
+    return Clip(generator, code[None].cuda(), motion, strength=1, frames=frames, fps=30, seed=seed)
+
+
+@pytest.mark.parametrize("resolution", [256, 1024])
+@pytest.mark.parametrize("seed", [None, 3])
+def test_half_precision_draws_the_pictures_of_float32(resolution: int, seed: int | None) -> None:
+    exact, half = (list(clip(drawn(resolution, half=half), 3, seed)) for half in (False, True))
+    error = np.mean([(a.astype(float) - b) ** 2 for a, b in zip(exact, half, strict=True)])
+    assert np.std(exact) > 10
+    assert 10 * math.log10(255**2 / max(error, 1e-9)) > 45
+
+
+def test_float32_on_the_gpu_draws_the_pictures_of_the_cpu() -> None:
+    generator = drawn(256, half=False)
+    w_plus = torch.randn(2, 14, 512, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        gpu = generator.synthesize(w_plus.cuda()).cpu()
+        cpu = generator.cpu().synthesize(w_plus)
+    assert (gpu - cpu).abs().max() < 1e-4 * cpu.abs().max()
+
+
+def test_extreme_styles_overflow_nowhere() -> None:
+    generator = drawn(256, half=True)
+    w_plus = torch.randn(1, 14, 512, generator=torch.Generator().manual_seed(1)).cuda()
+    with torch.inference_mode():
+        assert all(generator.synthesize(size * w_plus).isfinite().all() for size in (0.0, 1e3, 1e6, 1e12))
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_the_same_clip_gives_the_same_frames(seed: int | None) -> None:
+    generator = drawn(1024, half=True)
+    first, second = (list(clip(generator, 4, seed)) for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not np.array_equal(first[0], first[3])
+
+
+def test_the_frames_are_those_rendered_one_by_one() -> None:
+    """Nothing is handed out before it has arrived, nor written over while the caller looks at it."""
+    generator = drawn(256, half=True)
+    played = clip(generator, 12)
+    frames = list(played)
+    for latent, frame in zip(played.latents(), frames, strict=True):
+        with torch.inference_mode():
+            image = generator.synthesize(latent)[0].cpu()
+        expected = ((image + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+        assert np.abs(expected.astype(int) - frame).max() <= 2  # cuDNN may have taken another algorithm
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_the_frame_loop_waits_for_events_only(seed: int | None) -> None:
+    frames = iter(clip(drawn(256, half=True), 10, seed))
+    next(frames)
+    torch.cuda.set_sync_debug_mode("error")
+    assert len(list(frames)) == 9
+
+
+def test_a_whole_prediction_stays_below_6_gb() -> None:
+    """e4e and generator of full size on the GPU, one inversion and 90 frames of 1024²."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        inverter = Inverter(EncoderConfig()).eval().use_half().cuda()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    bundle = Bundle("random", drawn(1024, half=True), inverter, {}, torch.device("cuda"))
+    picture = torch.randint(
+        0, 256, (256, 256, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    from PIL import Image
+
+    code = Animator(bundle).encode(Image.fromarray(picture.numpy()), aligned=True)
+    assert code.shape == (1, 18, 512)
+    assert code.dtype == torch.float32
+    assert code.isfinite().all()
+    assert sum(1 for _ in clip(bundle.generator, 90)) == 90
+    assert torch.cuda.max_memory_reserved() < 6e9
+
+
+def test_memory_does_not_grow_with_the_frames() -> None:
+    generator = drawn(1024, half=True)
+    peaks = []
+    for frames in (5, 40):
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        for _ in clip(generator, frames):
+            pass
+        peaks.append(torch.cuda.max_memory_allocated())
+    assert peaks[1] <= peaks[0] + (8 << 20)
+
+
+def test_a_full_gpu_is_told_with_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    from micromotion.frames import DeviceMemoryError
+
+    generator = drawn(256, half=True)
+
+    def hungry(*_: object, **__: object) -> torch.Tensor:
+        return torch.empty(1 << 50, dtype=torch.uint8, device="cuda")
+
+    monkeypatch.setattr(generator, "synthesize", hungry)
+    with pytest.raises(DeviceMemoryError, match=r"\d GB are free"):
+        list(clip(generator, 2))
