@@ -20,8 +20,10 @@ from stylegan2.storage import (
     State,
     assign_state,
     file_kind,
+    one_line,
     read_safetensors,
     read_torch,
+    skeleton,
     write_safetensors,
 )
 
@@ -69,7 +71,7 @@ def load_inverter(
                 "load it too, and pass it as generator=…."
             )
         generator = load_generator(path, device=device, half=half)
-    inverter = _skeleton(path, config, generator, iterations)
+    inverter = _lay_out(path, config, generator, iterations)
     if half:
         inverter.use_half()
     assign_state(inverter, state, path)
@@ -90,15 +92,15 @@ def save_inverter(inverter: Inverter, path: str | Path) -> None:
     write_safetensors(path, KIND, config, inverter.state_dict())
 
 
-def _skeleton(path: Path, config: EncoderConfig, generator: Generator | None, iterations: int) -> Inverter:
+def _lay_out(path: Path, config: EncoderConfig, generator: Generator | None, iterations: int) -> Inverter:
     """An inverter that takes no memory until names and shapes are checked."""
     try:
-        with torch.device("meta"):
+        with skeleton():
             if config.input_channels == Inverter.INPUT_CHANNELS or generator is None:
                 return Inverter(config)
             return ReStyle(config, generator, iterations)
     except ValueError as error:
-        raise CheckpointError(f"{path} cannot be used: {error}.") from error
+        raise CheckpointError(f"{path} cannot be used: {one_line(error)}.") from error
 
 
 def _read_own(path: Path, device: str | torch.device) -> tuple[EncoderConfig, int, State]:
@@ -110,7 +112,7 @@ def _read_own(path: Path, device: str | torch.device) -> tuple[EncoderConfig, in
         lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
         return EncoderConfig(**(values | lists)), iterations, state
     except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} describes an impossible encoder: {error}.") from error
+        raise CheckpointError(f"{path} describes an impossible encoder: {one_line(error)}.") from error
 
 
 def _read_public(path: Path) -> tuple[EncoderConfig, bool, State]:

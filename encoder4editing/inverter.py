@@ -83,7 +83,8 @@ class Inverter(nn.Module):
         """Makes the convolutions compute in float16, in place, and returns the inverter; for inference.
 
         Their weights become float16 (half the memory); biases, normalisation, activations, gates, sums, the
-        heads' linear layers, `latent_avg` and the result stay float32. Works on the meta device.
+        heads' linear layers, `latent_avg` and the result stay float32. Works on the meta device. It is for
+        GPUs: a CPU without float16 arithmetic takes minutes for a full-size encoder.
         """
         halve_convolutions(self.encoder)
         return self

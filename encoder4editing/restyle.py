@@ -107,7 +107,7 @@ class ReStyle(Inverter):
         changing `latent_avg` or the generator's weights in any other way.
         """
         if self._average_image is None:
-            with torch.inference_mode(False), torch.no_grad():  # an inference tensor would bar later training
+            with torch.no_grad():
                 self._average_image = self._draw(self.latent_avg[None])
         return self._average_image
 

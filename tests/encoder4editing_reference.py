@@ -8,7 +8,7 @@ import numpy as np
 import stylegan2_reference
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from encoder4editing import EncoderConfig, Inverter, ReStyle
 from stylegan2 import Generator, GeneratorConfig
@@ -25,7 +25,7 @@ TINY = EncoderConfig(
 RESOLUTION = 64  # of the generator that a tiny ReStyle draws with: ten styles, twice its input
 TINY_RESTYLE = dataclasses.replace(TINY, input_size=32, num_styles=10, input_channels=6)
 
-Model = TypeVar("Model", bound=Inverter)
+Model = TypeVar("Model", bound=nn.Module)
 
 # The public classes, and what sets them apart.
 TYPES: dict[str, dict[str, Any]] = {
@@ -66,15 +66,16 @@ def make_restyle(
     return inverter
 
 
-def randomised(inverter: Model, seed: int) -> Model:
+def randomised(model: Model, seed: int) -> Model:
+    """The model in eval mode, with every tensor drawn again."""
     generator = torch.Generator().manual_seed(seed)
-    for name, tensor in inverter.eval().state_dict().items():
+    for name, tensor in model.eval().state_dict().items():
         if name.endswith("running_var"):
             tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
         elif tensor.is_floating_point():
             fan_in = tensor[0].numel() if tensor.ndim == 4 else 1
             tensor.copy_(torch.randn(tensor.shape, generator=generator) / math.sqrt(fan_in))
-    return inverter
+    return model
 
 
 def make_images(size: int, count: int = 2, seed: int = 1) -> Tensor:

@@ -14,12 +14,14 @@ from encoder4editing_reference import (
     make_images,
     make_inverter,
     published_state,
+    randomised,
     relative_error,
 )
 from PIL import Image
 from torch import Tensor
 
 from encoder4editing import EncoderConfig, Inverter, load_inverter
+from encoder4editing.backbone import Conv2d, halve_convolutions
 from micromotion import align
 from stylegan2 import load_generator
 
@@ -268,6 +270,24 @@ def test_half_precision_does_not_overflow_or_vanish() -> None:
             offsets = Reference(inverter).offsets(images)
             half = copy.deepcopy(inverter).use_half()
             assert relative_error(half.invert(images) - half.latent_avg, offsets) < 5e-3
+
+
+def test_a_half_precision_convolution_scales_every_sample_by_itself() -> None:
+    conv = randomised(Conv2d(6, 5, 3, 2, 1), seed=0)
+    x = make_images(8)[:1].repeat(4, 2, 1, 1) * torch.tensor([1.0, 1e9, 1e-9, 0.0])[:, None, None, None]
+    bias = conv.bias[:, None, None]
+    with torch.no_grad():
+        expected = conv.double()(x.double()) - bias
+        conv.float()
+        halve_convolutions(conv)
+        answers = conv(x)
+    assert answers.dtype == torch.float32
+    assert torch.equal(answers[3], bias.expand_as(answers[3]))
+    for sample in (0, 1):
+        assert relative_error(answers[sample] - bias, expected[sample]) < 2e-3
+    conv.bias = None
+    for sample in (0, 1, 2):
+        assert relative_error(conv(x)[sample], expected[sample]) < 2e-3
 
 
 def test_half_precision_hardly_changes_an_avatar(astronaut: Image.Image) -> None:
