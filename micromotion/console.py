@@ -27,6 +27,9 @@ QUIET = 10.0  # seconds between two lines about one download where stderr is no 
 Report = Callable[[str, int, int | None], None]
 """Called with a file's name, the bytes that are here, and the bytes in all (None: not known)."""
 
+Step = Callable[[str], None]
+"""Called with a line about what is being done."""
+
 Debug = Annotated[
     bool, typer.Option("--debug", envvar="MICROMOTION_DEBUG", help="Show the whole traceback of an error.")
 ]
@@ -65,7 +68,7 @@ def frame_progress() -> Progress:
 
 
 @contextmanager
-def download_progress() -> Iterator[tuple[Report, Callable[[str], None]]]:
+def download_progress() -> Iterator[tuple[Report, Step]]:
     """Two callbacks, for downloads and for other steps: a bar with speed and time left at a terminal,
     elsewhere a line now and then."""
     console = Console(stderr=True)
@@ -105,13 +108,12 @@ def in_bytes(count: int | None) -> str:
     """A size for people: 37 kB, 1.2 GB; "unknown" where it is not known."""
     if count is None:
         return "unknown"
-    if count < 1000:
-        return f"{count} B"
-    for unit in ("kB", "MB", "GB"):
-        count_in_unit = count / 1000 ** ("kB", "MB", "GB").index(unit) / 1000
-        if count_in_unit < 999.5 or unit == "GB":
-            return f"{count_in_unit:.1f} {unit}" if count_in_unit < 9.95 else f"{count_in_unit:.0f} {unit}"
-    raise AssertionError
+    size, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 999.5:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.1f} {unit}" if size < 9.95 and unit != "B" else f"{size:.0f} {unit}"
 
 
 def _reporting_lines(console: Console) -> Report:

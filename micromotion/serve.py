@@ -22,7 +22,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from micromotion.bundle import find_bundle
-from micromotion.console import download_progress
 from micromotion.errors import MicromotionError, OptionError
 from micromotion.options import check_whole
 from micromotion.weights import ensure
@@ -102,8 +101,7 @@ def _lay_out(folder: Path) -> None:
 def _model(name: str, *, fetch: bool) -> str:
     """A bundle's name, or its absolute path where name is a folder: the server works in another one."""
     if fetch:
-        with download_progress() as (report, on_step):
-            ensure(name, report=report, on_step=on_step)
+        ensure(name)
     folder = find_bundle(name).folder
     return str(folder.resolve()) if folder == Path(name) else name
 

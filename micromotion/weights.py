@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,8 @@ from micromotion.bundle import (
     write_about,
 )
 from micromotion.cache import downloads_folder, landmarks_file, make_folder, models_folder
-from micromotion.errors import BundleError, OutputError
+from micromotion.console import Report, Step, download_progress
+from micromotion.errors import BundleError, DownloadError, OutputError
 from micromotion.manifest import Manifest, Model, PublicFile, is_plain_name, load_manifest
 from micromotion.partfile import locked
 from micromotion.recipe import find_recipes
@@ -36,12 +37,7 @@ from micromotion.recipe import find_recipes
 if TYPE_CHECKING:
     from micromotion.convert import Given
 
-Report = Callable[[str, int, int | None], None]
-"""Called with a file's name, the bytes that are here, and the bytes in all (None: not known)."""
-Step = Callable[[str], None]
-"""Called with a sentence about what is being done."""
-
-BUNDLE_SIZE = 1.5  # of the public files: float32 as they have it, and half as much again in float16
+BUNDLE_SIZE = 1.6  # of the public files: float32 as they have it, and half as much again in float16
 
 
 @dataclass(frozen=True)
@@ -104,30 +100,37 @@ def fetch(
     keep: bool = False,
     report: Report = lambda name, done, total: None,
     on_step: Step = lambda step: None,
-) -> Path:
-    """Download what is missing, make or complete the bundle, and return its folder; at once if all is there.
+) -> list[str]:
+    """Download what is missing, and make or complete the bundle; nothing happens where all is there.
 
     The downloaded files go when the bundle is in place, unless they are to be kept. Another process that
-    fetches into the same folder is waited for. Raises DownloadError, BundleError, OutputError.
+    fetches into the same folder is waited for. A ready motion that no source has does not keep the rest from
+    being made: returns a sentence for each. Raises DownloadError, BundleError, OutputError.
     """
     if not plan.missing():
-        return plan.folder
+        return []
     make_folder(plan.folder.parent)
     with locked(plan.folder, lambda: None):
         _recover(plan.folder)
         missing = plan.missing()
-        if not missing:
-            return plan.folder
         _check_space(plan.folder.parent, missing)
         downloads = make_folder(downloads_folder())
+        lost: dict[PublicFile, str] = {}
         for file in sorted(missing, key=lambda file: file.bytes or 0):  # what fails, fails early
-            _download(file, downloads / file.name, report)
-        ingredients = [_public_ingredient(file, downloads / file.name) for file in missing]
-        _build(plan.folder, plan.model.name, ingredients, on_step)
+            try:
+                _download(file, downloads / file.name, report)
+            except DownloadError as error:
+                if file not in plan.model.motions:
+                    raise
+                lost[file] = str(error)
+        here = [file for file in missing if file not in lost]
+        if here:
+            ingredients = [_public_ingredient(file, downloads / file.name) for file in here]
+            _build(plan.folder, plan.model.name, ingredients, on_step)
         if not keep:
-            for file in missing:
+            for file in here:
                 (downloads / file.name).unlink(missing_ok=True)
-    return plan.folder
+    return list(lost.values())
 
 
 def fetch_landmarks(manifest: Manifest, report: Report = lambda name, done, total: None) -> Path:
@@ -140,16 +143,21 @@ def fetch_landmarks(manifest: Manifest, report: Report = lambda name, done, tota
     return target
 
 
-def ensure(name: str, *, report: Report = lambda name, done, total: None, on_step: Step = print) -> None:
-    """Fetch the model of that name if it is not here and the manifest offers it. Raises as `fetch` does."""
+def ensure(name: str) -> None:
+    """Fetch the model of that name, telling stderr, if it is not here and the manifest offers it.
+
+    Raises as `fetch` does, and BundleError if it is neither here nor offered.
+    """
     try:
         find_bundle(name)
     except BundleError:
         manifest = load_manifest()
         if name not in manifest.models:
             raise
-        on_step(f"Fetching the model {name}.")
-        fetch(plan(manifest, name), report=report, on_step=on_step)
+        with download_progress() as (report, on_step):
+            on_step(f"Fetching the model {name}")
+            for sentence in fetch(plan(manifest, name), report=report, on_step=on_step):
+                on_step(sentence)
 
 
 def add(files: Sequence[Path], name: str, on_step: Step = lambda step: None) -> dict[str, list[str]]:

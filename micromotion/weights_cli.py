@@ -74,8 +74,9 @@ def fetch(
             return
         _ask(missing, yes)
         with download_progress() as (report, on_step):
-            folder = weights.fetch(plan, keep=keep, report=report, on_step=on_step)
-        typer.echo(f"The model {name} is in {folder}.")
+            lost = weights.fetch(plan, keep=keep, report=report, on_step=on_step)
+        typer.echo(f"The model {name} is in {plan.folder}.")
+        _tell(lost)
 
 
 @app.command()
@@ -137,10 +138,7 @@ def verify(
             wrong += problems
         if name in (None, LANDMARKS):
             wrong += _verify_landmarks(load_manifest(manifest), asked=name == LANDMARKS)
-        for sentence in wrong:
-            typer.echo(f"micromotion: {sentence}", err=True)
-        if wrong:
-            raise typer.Exit(1)
+        _tell(wrong)
 
 
 @app.command(name="list")
@@ -230,6 +228,14 @@ def _landmarks_place() -> str:
     from importlib.util import find_spec
 
     return "in face_recognition_models" if find_spec("face_recognition_models") else ""
+
+
+def _tell(wrong: Iterable[str]) -> None:
+    """Say what is wrong, a sentence each, and exit with 1 if anything is."""
+    for sentence in (wrong := list(wrong)):
+        typer.echo(f"micromotion: {sentence}", err=True)
+    if wrong:
+        raise typer.Exit(1)
 
 
 def _ask(files: Iterable[PublicFile], yes: bool) -> None:
