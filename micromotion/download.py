@@ -96,7 +96,8 @@ class _Transfer:
                 return self._fetch(source)
             except Failed as trouble:
                 troubles.append(f"{source.label} {trouble}")
-        raise DownloadError(_sentence(self.part, troubles))
+        resumes = self.part.length > 0 and any(self._may_resume(source) for source in sources)
+        raise DownloadError(_sentence(self.part.target.name, troubles, resumes))
 
     def _fetch(self, source: Source) -> None:
         """Try one source, again where that may help, and once from scratch where a resumed part was wrong."""
@@ -129,8 +130,8 @@ class _Transfer:
 
     def _stream(self, source: Source) -> None:
         """Append what one request brings to the part; at the return the part is whole, though unverified."""
-        packed = isinstance(source, Url) and source.unpack == "bz2"
-        if packed or not self._may_resume(source):
+        packed = _is_packed(source)
+        if not self._may_resume(source):
             self.part.restart()
         self.resumed = self.part.length > 0
         if self.resumed and (self.part.length == self.size or self.part.sha256 == self.sha256):
@@ -154,8 +155,9 @@ class _Transfer:
 
     def _may_resume(self, source: Source) -> bool:
         """With a hash any beginning may be tried; without one, only if the server can tell the version."""
-        too_long = self.size is not None and self.part.length > self.size
-        return not too_long and (self.sha256 is not None or self.part.version(source.address) is not None)
+        if _is_packed(source) or (self.size is not None and self.part.length > self.size):
+            return False
+        return self.sha256 is not None or self.part.version(source.address) is not None
 
     def _open(self, source: Source, watch: web.Watch) -> httpx.Response:
         """The answer to a request for the file, or for that part of it which we lack."""
@@ -205,6 +207,10 @@ class _Transfer:
         return total
 
 
+def _is_packed(source: Source) -> bool:
+    return isinstance(source, Url) and source.unpack == "bz2"
+
+
 def _bunzip(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """What bzip2 packed, in pieces of at most a megabyte; several packed files in a row are one."""
     unpacker = bz2.BZ2Decompressor()
@@ -245,12 +251,11 @@ def _length(path: Path) -> int:
         return 0
 
 
-def _sentence(part: Part, troubles: Sequence[str]) -> str:
+def _sentence(name: str, troubles: Sequence[str], resumes: bool) -> str:
     """What went wrong with each source, and what to do."""
-    name = part.target.name
     by_hand = "download it by hand and run `micromotion weights add FILE`"
     if not troubles:
         return f"{name} has no known source: {by_hand}."
     tried = "its only source" if len(troubles) == 1 else f"any of its {len(troubles)} sources"
-    again = "try again, it goes on where it stopped" if part.length else "try again later"
+    again = "try again, it goes on where it stopped" if resumes else "try again later"
     return f"{name} could not be downloaded from {tried} ({'; '.join(troubles)}): {again}, or {by_hand}."

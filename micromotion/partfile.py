@@ -147,6 +147,7 @@ class Part:
         self._hash = hashlib.sha256()
 
     def append(self, chunk: bytes) -> None:
+        """Write the chunk behind what is there."""
         left = memoryview(chunk)
         with disk_errors(self.target):
             while left:

@@ -137,6 +137,7 @@ def check_answer(response: httpx.Response, have: int) -> None:
 
 
 def announced(response: httpx.Response) -> int | None:
+    """The length of the body as its headers say."""
     length = response.headers.get("Content-Length", "")
     return int(length) if re.fullmatch(r"\d{1,18}", length) else None
 
@@ -150,6 +151,7 @@ def version(response: httpx.Response) -> str | None:
 
 
 def is_page(response: httpx.Response) -> bool:
+    """Is it a web page, by its own words? Weights never are."""
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return kind in ("text/html", "application/xhtml+xml")
 

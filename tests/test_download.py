@@ -474,6 +474,11 @@ def test_bzip2(server: MisbehavingServer, target: Path, packed: bytes, known: di
     fetch([Url(server.add("/a.bz2", File(packed)), unpack="bz2")], target, **known)
 
 
+def test_bzip2_promises_no_resume(server: MisbehavingServer, target: Path) -> None:
+    address = server.add("/a.bz2", File(bz2.compress(CONTENT, 1), cut=250_000))
+    assert "try again later" in failure([Url(address, unpack="bz2")], target, **RIGHT)
+
+
 def test_bzip2_begins_anew(server: MisbehavingServer, target: Path) -> None:
     packed = bz2.compress(CONTENT)
     leave_part(target, CONTENT[:1000])
