@@ -85,13 +85,18 @@ class Detection:
 
 
 def align(
-    image: str | Path | bytes | BinaryIO | Image.Image, size: int = 256, *, face: int = 0
+    image: str | Path | bytes | BinaryIO | Image.Image,
+    size: int = 256,
+    *,
+    face: int = 0,
+    compatible: bool = False,
 ) -> AlignedFace:
     """Cut one face out of a picture, FFHQ's way.
 
     `image` is whatever `load_image` reads, `size` the crop's side in pixels (16 to 1024), `face` which face:
     0 is the best (see `Detection.rank`), 1 the next. Beyond the picture's border the crop is filled with its
-    blurred reflection.
+    blurred reflection. `compatible` reads the pixels as the public code of e4e and ReStyle does: without
+    smoothing, up to four of the photo's pixels apart, so that fine hair flickers.
 
     Raises `NoFaceError` if there is no face, or none with that number; `ImageError` if the picture cannot be
     read; `OptionError` if `size` or `face` is out of range; `BundleError` if the landmark model is missing.
@@ -112,7 +117,8 @@ def align(
     chosen = found[face]
     landmarks = find_landmarks(picture, chosen.box)
     quad = ffhq_quad(landmarks)
-    return AlignedFace(crop_quad(picture, quad, size), quad, chosen.box, chosen.score, landmarks)
+    crop = crop_quad(picture, quad, size, compatible=compatible)
+    return AlignedFace(crop, quad, chosen.box, chosen.score, landmarks)
 
 
 def as_aligned(image: str | Path | bytes | BinaryIO | Image.Image, size: int = 256) -> AlignedFace:
@@ -212,15 +218,24 @@ def ffhq_quad(landmarks: np.ndarray) -> np.ndarray:
     )
 
 
-def crop_quad(picture: Image.Image, quad: np.ndarray, size: int) -> Image.Image:
-    """Resample the square `quad` [4, 2] of an RGB picture to size × size, anti-aliased."""
+def crop_quad(
+    picture: Image.Image, quad: np.ndarray, size: int, *, compatible: bool = False
+) -> Image.Image:
+    """Resample the square `quad` [4, 2] of an RGB picture to size × size: anti-aliased, or see `align`."""
     side = float(np.linalg.norm(quad[3] - quad[0]))
+    samples = 2 * size
+    if compatible:
+        samples = size
+        whole = max(1, int(0.5 * side / size))
+        if whole > 1:
+            picture = picture.resize(_scaled(picture.size, 1 / whole), Image.Resampling.LANCZOS)
+            quad, side = quad / whole, side / whole
     border = max(round(0.1 * side), 3)
     low = np.floor(quad.min(axis=0)).astype(int) - border
     high = np.ceil(quad.max(axis=0)).astype(int) + border
     region = _clip_box((*low, *high), picture.size)
     # At twice the output's resolution the four neighbours that are sampled below cover every pixel.
-    shrink = max(1.0, side / (2 * size))
+    shrink = 1.0 if compatible else max(1.0, side / samples)
     small_size = _scaled((region[2] - region[0], region[3] - region[1]), 1 / shrink)
     small = (
         picture.resize(small_size, Image.Resampling.LANCZOS, box=region)
@@ -235,10 +250,10 @@ def crop_quad(picture: Image.Image, quad: np.ndarray, size: int) -> Image.Image:
         pad = np.maximum(np.rint(beyond / shrink), max(1, round(_FRAME * side / shrink))).astype(int).tolist()
         small = _pad(small, pad, 0.02 * side / shrink)
         corners += pad[:2]
-    large = small.transform(
-        (2 * size, 2 * size), Image.Transform.QUAD, corners.ravel().tolist(), Image.Resampling.BILINEAR
+    read = small.transform(
+        (samples, samples), Image.Transform.QUAD, corners.ravel().tolist(), Image.Resampling.BILINEAR
     )
-    return large.resize((size, size), Image.Resampling.LANCZOS)
+    return read if compatible else read.resize((size, size), Image.Resampling.LANCZOS)
 
 
 def _pad(picture: Image.Image, pad: list[int], blur: float) -> Image.Image:
