@@ -431,6 +431,7 @@ def test_an_empty_tensor_is_harmless_however_large(tmp_path: Path) -> None:
         {"claimed": 1 << 50, "stored": 1 << 50},
         {"claimed": -1, "stored": -1},
         {"claimed": 5},
+        {"stored": 7},
         {"claimed": "6", "stored": 6},
         {"kind": torch.ComplexFloatStorage},
         {"kind": torch.Tensor},
