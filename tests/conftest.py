@@ -1,7 +1,9 @@
 """Shared by the tests: a small model bundle with random weights, and one real photo."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads: see micromotion.cli.main
 
@@ -9,10 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
+import micromotion
 from encoder4editing import EncoderConfig, Inverter
 from micromotion.bundle import save_bundle
 from micromotion.motion import Anchors
 from stylegan2 import Generator, GeneratorConfig
+
+if TYPE_CHECKING:
+    from public_files import Offer
 
 RESOLUTION, STYLES, STYLE_DIM = 32, 8, 16
 
@@ -65,6 +71,19 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     for name in ("MICROMOTION_MANIFEST", "MICROMOTION_MODEL", "MICROMOTION_FETCH", "MICROMOTION_LANDMARKS"):
         monkeypatch.delenv(name, raising=False)
     return folder
+
+
+@pytest.fixture
+def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Iterator[Offer]":
+    """The model `tiny` on a server; its manifest is that of this test, also for processes of their own."""
+    from misbehaving_server import MisbehavingServer
+    from public_files import Offer
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(micromotion.__file__).parent.parent), prepend=os.pathsep)
+    with MisbehavingServer() as server:
+        offer = Offer(server, tmp_path)
+        monkeypatch.setenv("MICROMOTION_MANIFEST", str(offer.manifest))
+        yield offer
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from public_files import Offer
 from running_server import COMMAND, ROOT, START, STOP, begin, data_url, relatives, start, stop, wait_until
 
-from micromotion.errors import MicromotionError, OptionError
-from micromotion.serve import _run, serve
+from micromotion.errors import BundleError, MicromotionError, OptionError
+from micromotion.serve import _model, _run, serve
 
 
 def test_a_signal_ends_a_busy_server_and_all_it_started(tmp_path: Path, astronaut_file: Path) -> None:
@@ -73,3 +74,20 @@ def test_without_cog_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "coglet", None)
     with pytest.raises(MicromotionError, match=r'pip install "micromotion\[service\]"'):
         serve()
+
+
+def test_the_model_is_fetched_before_the_server_starts(offer: Offer, cache: Path) -> None:
+    with pytest.raises(BundleError, match="run `micromotion weights fetch tiny`"):
+        _model("tiny", fetch=False)
+    assert offer.asked() == []
+    assert _model("tiny", fetch=True) == "tiny"
+    assert (cache / "models/tiny/bundle.json").is_file()
+    assert _model(str(cache / "models/tiny"), fetch=True) == str(cache / "models/tiny"), "a folder"
+
+
+def test_a_model_that_is_not_here_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MICROMOTION_MODEL", "ffhq")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with pytest.raises(BundleError, match="run `micromotion weights fetch ffhq`"):
+        serve(port=port)

@@ -19,6 +19,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from public_files import Offer
 from running_server import (
     ANSWER,
     CHOSEN,
@@ -32,6 +33,8 @@ from running_server import (
     stop,
     wait_until,
 )
+
+from micromotion.errors import BundleError
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +150,33 @@ def test_the_seed_matters(random_bundle: Path, astronaut_file: Path, monkeypatch
     videos = [video(seed) for seed in (-1, 0, 3, 4294967295)]
     assert len(set(videos)) == 4
     assert video(3) == videos[2]
+
+
+def test_setup_fetches_where_it_is_told_to(
+    offer: Offer,
+    cache: Path,
+    astronaut_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Only with the one switch, and only once; either way it says what it loaded."""
+    from cog import Path as CogPath
+    from cog.predictor import load_predictor_from_ref
+
+    monkeypatch.setenv("MICROMOTION_MODEL", "tiny")
+    predictor = load_predictor_from_ref(f"{ROOT}/predict.py:Predictor")
+    with pytest.raises(BundleError, match="run `micromotion weights fetch tiny`"):
+        predictor.setup()
+    monkeypatch.setenv("MICROMOTION_FETCH", "1")
+    for fetched in (["smile.d_latent", "headsTurn.d_latent", "e4e.pt"], []):
+        offer.forget()
+        predictor.setup()
+        assert sorted(offer.asked()) == sorted(fetched)
+        line = capsys.readouterr().out
+        assert line.startswith("Model tiny: generator.safetensors and inverter.safetensors from")
+        assert "float32 on cpu" in line
+    chosen = {**CHOSEN, "template": "", "face": 0, "output_format": "mp4", "seed": -1}
+    assert predictor.run(image=CogPath(astronaut_file), **chosen).read_bytes()[4:8] == b"ftyp"
 
 
 def test_whole_numbers_may_be_written_with_a_point(server: Server, photo: str, first: dict[str, Any]) -> None:

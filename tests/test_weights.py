@@ -10,17 +10,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import av
 import pytest
-from misbehaving_server import File, MisbehavingServer, Status
+from misbehaving_server import File, Status
 from public_files import MOTIONS, Offer, write_d_latent, write_e4e, write_identity, write_rosinality
 from safetensors import safe_open
 from typer.testing import CliRunner, Result
 
-import micromotion
 from encoder4editing import ReStyle
 from micromotion import weights
 from micromotion.align import _landmark_file
@@ -38,16 +36,6 @@ PARTS = {
     "inverter.half.safetensors",
     *(f"anchors/{name}.safetensors" for name in MOTIONS),
 }
-
-
-@pytest.fixture
-def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Offer]:
-    """The model `tiny` on a server; the manifest of this test, also for processes of their own."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(micromotion.__file__).parent.parent), prepend=os.pathsep)
-    with MisbehavingServer() as server:
-        offer = Offer(server, tmp_path)
-        monkeypatch.setenv("MICROMOTION_MANIFEST", str(offer.manifest))
-        yield offer
 
 
 def command(*arguments: object) -> Result:
