@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from misbehaving_server import (
@@ -23,9 +24,10 @@ from misbehaving_server import (
     redirect,
 )
 
-from micromotion import __version__
+from micromotion import __version__, web
 from micromotion.download import Drive, Hub, Source, Url, _bunzip, download
 from micromotion.errors import DownloadError
+from micromotion.web import read_page
 
 CONTENT = np.random.default_rng(7).bytes(300_000)
 OTHER = np.random.default_rng(8).bytes(300_000)
@@ -344,9 +346,6 @@ def test_bad_addresses(target: Path, address: str) -> None:
 
 def test_https_does_not_become_http(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only here no real server: one for https would need a certificate that is trusted."""
-    import httpx
-
-    from micromotion import web
 
     def answer(request: httpx.Request) -> httpx.Response:
         assert request.url.scheme == "https", "asked over http"
@@ -459,6 +458,12 @@ def test_a_page_after_the_confirmation(server: MisbehavingServer, target: Path) 
     server.add("/download", DrivePage(page("<html>no</html>"), "abc"))
     assert "web page" in failure([Drive("abc", base=server.base)], target)
     assert len(server.requests) == 2
+
+
+def test_a_page_that_never_ends_is_not_all_read() -> None:
+    chunks = (bytes(1 << 16) for _ in range(1000))
+    assert len(read_page(httpx.Response(200, content=chunks))) < 1 << 21
+    assert next(chunks, None) is not None
 
 
 # ── packed files ───────────────────────────────────────────────────────────────────────────────────────────
