@@ -100,7 +100,7 @@ class Animator:
             fps=fps,
             seed=seed,
             timings=timings,
-            make_room=partial(take_turns, self.bundle.inverter),
+            make_room=partial(take_turns, self.bundle.inverter, self.bundle.generator, self.bundle.device),
         )
 
     def _encode(self, photo: Photo, face: int, aligned: bool, timings: dict[str, float]) -> torch.Tensor:
@@ -108,8 +108,9 @@ class Animator:
             image = load_image(photo)
             crop = as_aligned(image, INVERTER_SIZE) if aligned else align(image, INVERTER_SIZE, face=face)
         with _timed(timings, "invert"), told_when_full("finding the face's code", self.bundle.device):
-            make_room = partial(take_turns, self.bundle.generator)
-            return with_room(lambda: self._invert(_from_uint8(np.asarray(crop.image))), make_room)
+            pixels = _from_uint8(np.asarray(crop.image))
+            make_room = partial(take_turns, self.bundle.generator, self.bundle.inverter, self.bundle.device)
+            return with_room(partial(self._invert, pixels), make_room)
 
     def _invert(self, image: torch.Tensor) -> torch.Tensor:
         device = self.bundle.device

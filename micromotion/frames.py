@@ -44,7 +44,8 @@ def _start(picture: Tensor) -> Callable[[], Frame]:
         return picture.numpy
     landing = torch.empty(picture.shape, dtype=picture.dtype, pin_memory=True)
     landing.copy_(picture, non_blocking=True)
-    arrived = torch.cuda.current_stream(picture.device).record_event()
+    arrived = torch.cuda.Event(blocking=True)  # sleeps, and leaves the core to the encoder's threads
+    arrived.record(torch.cuda.current_stream(picture.device))
 
     def wait() -> Frame:
         arrived.synchronize()
@@ -78,10 +79,15 @@ def with_room(work: Callable[[], T], make_room: Callable[[], object]) -> T:
     return work()
 
 
-def take_turns(other: torch.nn.Module) -> None:
-    """Make room on the GPU: the other net goes to main memory, and what torch holds in reserve goes back."""
-    other.to("cpu")
+def take_turns(goes: torch.nn.Module, stays: torch.nn.Module, device: torch.device) -> None:
+    """Make room on a GPU: one net goes to main memory, what torch holds in reserve goes back to the driver.
+
+    The net that stays is fetched again: where the other uses it (as ReStyle does the generator), it has
+    gone along.
+    """
+    goes.to("cpu")
     torch.cuda.empty_cache()
+    stays.to(device)
 
 
 @contextmanager

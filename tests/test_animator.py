@@ -14,7 +14,7 @@ from PIL import Image
 
 from micromotion import Animator
 from micromotion.errors import ImageError, MotionError, NoFaceError, OptionError, OutputError
-from micromotion.frames import DeviceMemoryError, fetch
+from micromotion.frames import DeviceMemoryError, fetch, take_turns
 from micromotion.motion import load_motion
 from micromotion.pixels import to_uint8
 from stylegan2 import Generator
@@ -340,6 +340,28 @@ def test_noise_and_the_way_back_to_the_device_are_tried_again_too(
         list(animator.animate(code, frames=2, seed=1))
     again = animator.animate(code, frames=2, seed=1)
     assert all(np.array_equal(a, b) for a, b in zip(again, expected, strict=True))
+
+
+def test_a_net_that_went_along_with_the_other_comes_back() -> None:
+    """A ReStyle inverter takes its generator, which is the bundle's, wherever it goes."""
+
+    class Net(torch.nn.Module):
+        place: object = "gpu"
+        part: "Net | None" = None
+
+        def to(self, place: object) -> "Net":  # type: ignore[override]
+            self.place = place
+            if self.part is not None:
+                self.part.to(place)
+            return self
+
+    gpu = torch.device("cuda:0")
+    inverter, generator = Net(), Net()
+    object.__setattr__(inverter, "part", generator)
+    take_turns(inverter, generator, gpu)
+    assert (inverter.place, generator.place) == ("cpu", gpu)
+    take_turns(generator, inverter, gpu)
+    assert (inverter.place, generator.place) == (gpu, gpu)
 
 
 def test_the_inversion_is_tried_again_with_the_generator_out_of_the_way(
