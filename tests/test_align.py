@@ -126,6 +126,15 @@ def test_against_a_slow_sampler(photo: Image.Image, face: AlignedFace) -> None:
     assert smooth < np.abs(np.asarray(small.image) - sampled(photo, face.quad, 96)).mean()  # anti-aliased
 
 
+@pytest.mark.parametrize(("size", "whole"), [(256, 1), (60, 1), (40, 2), (25, 3)])
+def test_compatible_crops_read_single_points(photo: Image.Image, size: int, whole: int) -> None:
+    """As the public code: shrunk by a whole number, then one bilinear reading for each pixel of the crop."""
+    face = align(photo, size, compatible=True)  # whose quad's side is 174 pixels
+    if whole > 1:
+        photo = photo.resize((round(512 / whole), round(512 / whole)), Image.Resampling.LANCZOS)
+    assert np.abs(np.asarray(face.image) - sampled(photo, face.quad / whole, size)).max() < 1.5
+
+
 def test_a_pattern_too_fine_for_the_crop_becomes_flat() -> None:
     """A checkerboard of single pixels, cut at a fifth of its size: gray, no moiré."""
     board = np.indices((1000, 1000)).sum(0) % 2 * 255
