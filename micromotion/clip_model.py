@@ -5,6 +5,7 @@ here they are read as data, and every size follows from the shapes of the tensor
 """
 
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -142,7 +143,8 @@ def _skeleton(state: State) -> "CLIP":
         "transformer_heads": text_width // HEAD_WIDTH,
         "transformer_layers": layers(""),
     }
-    from clip.model import CLIP
-
+    with warnings.catch_warnings():  # clip needs the pkg_resources of the setuptools that we pin
+        warnings.filterwarnings("ignore", "pkg_resources is deprecated")
+        from clip.model import CLIP
     with skeleton():
         return CLIP(**sizes)
