@@ -31,3 +31,7 @@ class DownloadError(MicromotionError):
 
 class OutputError(MicromotionError):
     """The result cannot be written where it was asked for."""
+
+
+class DeviceMemoryError(MicromotionError):
+    """The GPU has too little memory, also after room was made on it."""

@@ -9,13 +9,9 @@ import torch
 from torch import Tensor
 
 from micromotion.encoders import Frame
-from micromotion.errors import MicromotionError
+from micromotion.errors import DeviceMemoryError
 
 T = TypeVar("T")
-
-
-class DeviceMemoryError(MicromotionError):
-    """The GPU has too little memory, also after room was made on it."""
 
 
 def fetch(pictures: Iterable[Tensor], *, ahead: int) -> Iterator[Frame]:

@@ -13,8 +13,15 @@ from conftest import RESOLUTION, STYLE_DIM, STYLES, random_anchors
 from PIL import Image
 
 from micromotion import Animator
-from micromotion.errors import ImageError, MotionError, NoFaceError, OptionError, OutputError
-from micromotion.frames import DeviceMemoryError, fetch, take_turns
+from micromotion.errors import (
+    DeviceMemoryError,
+    ImageError,
+    MotionError,
+    NoFaceError,
+    OptionError,
+    OutputError,
+)
+from micromotion.frames import fetch, take_turns
 from micromotion.motion import load_motion
 from micromotion.pixels import to_uint8
 from stylegan2 import Generator

@@ -134,7 +134,7 @@ def test_memory_does_not_grow_with_the_frames() -> None:
 
 
 def test_a_full_gpu_is_told_with_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    from micromotion.frames import DeviceMemoryError
+    from micromotion.errors import DeviceMemoryError
 
     generator = drawn(256, half=True)
 
