@@ -104,7 +104,9 @@ def find_bundle(name: str | Path) -> BundleFiles:
     about = read_about(folder)
     missing = [part for part in (GENERATOR, INVERTER) if not (folder / part).is_file()]
     if missing:
-        raise BundleError(f"The model in {folder} is incomplete: {' and '.join(missing)} missing.")
+        raise BundleError(
+            f"The model in {folder} is incomplete, {' and '.join(missing)} missing: fetch or add it again."
+        )
     return BundleFiles(about["name"], folder, _motions(folder), about)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,7 +110,7 @@ def fetch(
     if not plan.missing():
         return []
     make_folder(plan.folder.parent)
-    with locked(plan.folder, lambda: None):
+    with locked(plan.folder, _once(on_step, "Waiting for another process that fetches this model")):
         _recover(plan.folder)
         missing = plan.missing()
         _check_space(plan.folder.parent, missing)
@@ -176,7 +176,7 @@ def add(files: Sequence[Path], name: str, on_step: Step = lambda step: None) -> 
         if not path.is_file():
             raise BundleError(f"There is no file {path}.")
     make_folder(folder.parent)
-    with locked(folder, lambda: None):
+    with locked(folder, _once(on_step, "Waiting for another process that changes this model")):
         _recover(folder)
         _check_place(folder)
         ingredients = [_own_ingredient(path, files) for path in files]
@@ -320,6 +320,17 @@ def _recover(folder: Path) -> None:
         aside.rename(folder)
     for path in (aside, building):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _once(on_step: Step, text: str) -> Callable[[], None]:
+    """A callback that says the text the first time it is called."""
+    texts = [text]
+
+    def say() -> None:
+        if texts:
+            on_step(texts.pop())
+
+    return say
 
 
 def _building(folder: Path) -> Path:

@@ -151,12 +151,18 @@ def list_all(manifest: ManifestFile = None, debug: Debug = False) -> None:
     """
     with errors_for_people(debug):
         offered = load_manifest(manifest)
-        here = {name: find_bundle(name) for name in bundle_names()}
         console = _console()
-        for name, bundle in here.items():
-            motions = ", ".join(bundle.motions) or "none"
-            typer.echo(f"{name}: here, {in_bytes(_size(bundle))}, in {bundle.folder}; motions: {motions}")
-        for name in offered.models.keys() - here.keys():
+        here: dict[str, BundleFiles] = {}
+        for name in bundle_names():
+            try:
+                here[name] = find_bundle(name)
+            except BundleError as error:
+                typer.echo(f"{name}: {error}")
+                continue
+            motions = ", ".join(here[name].motions) or "none"
+            size = in_bytes(_size(here[name]))
+            typer.echo(f"{name}: here, {size}, in {here[name].folder}; motions: {motions}")
+        for name in offered.models.keys() - set(bundle_names()):
             typer.echo(f"{name}: not here, run `micromotion weights fetch {name}`")
         for name, model in offered.models.items():
             sources = weights.recorded_sources(here[name].about) if name in here else {}

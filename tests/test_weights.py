@@ -538,6 +538,17 @@ def test_list_says_what_there_is_and_what_is_here(offer: Offer, cache: Path) -> 
     assert [word in line for word in ("yes", offer.hashes["e4e.pt"][:8], "CC BY-NC", "no")] == [True] * 4
 
 
+def test_list_and_verify_go_on_past_a_broken_model(offer: Offer, cache: Path) -> None:
+    done("fetch", "tiny", "--yes")
+    (cache / "models/tiny/inverter.safetensors").unlink()
+    assert "inverter.safetensors missing: fetch or add it again." in done("list")
+    result = command("verify")
+    assert (result.exit_code, result.stdout.startswith("avatar: ")) == (1, True)
+    assert "inverter.safetensors missing" in result.stderr
+    done("fetch", "tiny", "--yes")
+    assert done("verify")
+
+
 def test_path(offer: Offer, cache: Path) -> None:
     assert done("path") == f"{cache}\n"
     assert "weights fetch tiny" in refused("path", "tiny")
