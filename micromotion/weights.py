@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,10 +126,13 @@ def fetch(
         here = [file for file in missing if file not in lost]
         if here:
             ingredients = [_public_ingredient(file, downloads / file.name) for file in here]
-            _build(plan.folder, plan.model.name, ingredients, on_step)
+            try:
+                _build(plan.folder, plan.model.name, ingredients, on_step)
+            except BundleError:  # a file without a published hash may be another one: next time it comes anew
+                _remove(downloads / file.name for file in here if file.sha256 is None)
+                raise
         if not keep:
-            for file in here:
-                (downloads / file.name).unlink(missing_ok=True)
+            _remove(downloads / file.name for file in here)
     return list(lost.values())
 
 
@@ -320,6 +323,11 @@ def _recover(folder: Path) -> None:
         aside.rename(folder)
     for path in (aside, building):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _once(on_step: Step, text: str) -> Callable[[], None]:

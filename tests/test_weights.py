@@ -289,6 +289,17 @@ def test_restyle_takes_the_inverters_place(offer: Offer, cache: Path, later: boo
     assert done("verify", "tiny")
 
 
+def test_a_wrong_file_without_a_hash_comes_anew(offer: Offer, cache: Path) -> None:
+    done("fetch", "tiny", "--yes")
+    before = contents(cache)
+    offer.behave("restyle.pt", File(b"another file"))
+    assert "restyle.pt" in refused("fetch", "tiny", "--yes", "--with", "restyle")
+    assert contents(cache) == before
+    offer.behave("restyle.pt", File(offer.files["restyle.pt"]))
+    done("fetch", "tiny", "--yes", "--with", "restyle")
+    assert isinstance(load_bundle("tiny", "cpu").inverter, ReStyle)
+
+
 def test_a_generator_of_its_own_takes_the_decoders_place(offer: Offer) -> None:
     done("fetch", "tiny", "--yes", "--with", "rosinality")
     assert load_bundle("tiny", "cpu").generator.latent_avg.tolist() == [0.25] * 24
