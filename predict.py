@@ -16,7 +16,7 @@ from cog import BaseRunner, Input, Path
 
 from micromotion import Animator
 from micromotion.errors import ImageError, MotionError
-from micromotion.weights import ensure
+from micromotion.weights.install import ensure
 
 MODEL = "MICROMOTION_MODEL"  # environment variable: another model than "avatar", by name or folder
 FETCH = "MICROMOTION_FETCH"  # environment variable: "1" to fetch that model where it is not in the image

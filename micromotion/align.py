@@ -19,8 +19,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageFilter
 
-from micromotion.cache import LANDMARKS, landmarks_file
 from micromotion.errors import BundleError, NoFaceError, OptionError, OutputError
+from micromotion.folders import LANDMARKS, landmarks_file
 from micromotion.images import load_image
 
 LANDMARKS_VARIABLE = "MICROMOTION_LANDMARKS"
@@ -218,9 +218,7 @@ def ffhq_quad(landmarks: np.ndarray) -> np.ndarray:
     )
 
 
-def crop_quad(
-    picture: Image.Image, quad: np.ndarray, size: int, *, compatible: bool = False
-) -> Image.Image:
+def crop_quad(picture: Image.Image, quad: np.ndarray, size: int, *, compatible: bool = False) -> Image.Image:
     """Resample the square `quad` [4, 2] of an RGB picture to size × size: anti-aliased, or see `align`."""
     side = float(np.linalg.norm(quad[3] - quad[0]))
     samples = 2 * size

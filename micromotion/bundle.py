@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from micromotion.cache import models_folder
 from micromotion.errors import BundleError, MicromotionError, OptionError, OutputError
-from micromotion.manifest import is_plain_name, load_manifest
+from micromotion.folders import ROOTS, models_folder
+from micromotion.weights.manifest import is_plain_name, load_manifest
 
 if TYPE_CHECKING:
     import torch
@@ -43,9 +43,6 @@ CLIP = "clip.safetensors"
 ANCHORS = "anchors"
 ABOUT = "bundle.json"
 MAX_ABOUT_BYTES = 1 << 20
-
-_PACKAGE = Path(__file__).resolve().parent
-_ROOTS = (_PACKAGE / "data", _PACKAGE.parent)  # in an installed wheel, in a checkout
 
 
 @dataclass(frozen=True)
@@ -114,7 +111,7 @@ def named_folder(name: str) -> Path | None:
     """The folder of the bundle of that name, embedded or in the cache; None if there is none."""
     if not is_plain_name(name):
         return None
-    places = [root / "weights" / name for root in _ROOTS]
+    places = [root / "weights" / name for root in ROOTS]
     with suppress(OutputError):  # no home, no cache: then nothing is in it
         places.append(models_folder() / name)
     return next((place for place in places if (place / ABOUT).is_file()), None)
@@ -122,7 +119,7 @@ def named_folder(name: str) -> Path | None:
 
 def bundle_names() -> list[str]:
     """The names of all bundles that `find_bundle` finds by name, sorted."""
-    folders = [root / "weights" for root in _ROOTS]
+    folders = [root / "weights" for root in ROOTS]
     with suppress(OutputError):
         folders.append(models_folder())
     found = {path.parent.name for folder in folders for path in folder.glob(f"*/{ABOUT}")}
@@ -301,7 +298,7 @@ def _offered() -> Iterable[str]:
 def _motions(folder: Path) -> dict[str, Path]:
     """The anchor files by motion: the folder's own, and those that lie in `anchors/NAME` of a checkout."""
     places = [folder / ANCHORS]
-    if folder.parent.parent in _ROOTS and folder.parent.name == "weights":
+    if folder.parent.parent in ROOTS and folder.parent.name == "weights":
         places.insert(0, folder.parent.parent / ANCHORS / folder.name)
     found = {path.stem: path for place in places for path in place.glob("*.safetensors")}
     return dict(sorted(found.items()))

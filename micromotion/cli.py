@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from micromotion import __version__, weights_cli
+from micromotion import __version__
 from micromotion.bundle import find_bundle
 from micromotion.console import Debug, errors_for_people, frame_progress
 from micromotion.errors import OutputError
@@ -16,6 +16,7 @@ from micromotion.images import load_image
 from micromotion.options import MAX_FPS, MAX_FRAMES, MAX_STRENGTH, check_motion, check_play
 from micromotion.picture import check_picture
 from micromotion.video import check_output
+from micromotion.weights.cli import app as weights_app
 
 app = typer.Typer(
     name="micromotion",
@@ -26,7 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.add_typer(weights_cli.app)
+app.add_typer(weights_app)
 
 Model = Annotated[
     str,

@@ -25,6 +25,10 @@ class BundleError(MicromotionError):
     """A model bundle is unknown, incomplete, or does not fit together."""
 
 
+class ManifestError(MicromotionError):
+    """A manifest of public files cannot be read, or an entry of it is wrong."""
+
+
 class DownloadError(MicromotionError):
     """A file cannot be fetched from any of its sources, or is not the one that was asked for."""
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from micromotion.errors import MotionError
+from micromotion.folders import ROOTS
 from micromotion.options import MAX_SEED
 
 PLACE = "{degree}"
@@ -28,9 +29,6 @@ PUBLISHED_SCALE = 5.0
 """main.py, `--scale`: what a published direction is multiplied by."""
 PUBLISHED_LAST = 0.99
 """main.py: the last of the clip's 100 frames is i = 99 of i/100."""
-
-_PACKAGE = Path(__file__).resolve().parent
-_ROOTS = (_PACKAGE / "data", _PACKAGE.parent)  # in an installed wheel, in a checkout
 
 Degrees = tuple[tuple[str, float], ...]
 
@@ -108,7 +106,7 @@ def find_recipes(model: str) -> dict[str, Recipe]:
     """
     if model in ("", "..") or Path(model).name != model:  # a name, and no path
         return {}
-    for root in _ROOTS:
+    for root in ROOTS:
         paths = sorted((root / "anchors" / model).glob("*.toml"))
         if paths:
             return {path.stem: load_recipe(path) for path in paths}

@@ -24,7 +24,7 @@ from pathlib import Path
 from micromotion.bundle import find_bundle
 from micromotion.errors import MicromotionError, OptionError
 from micromotion.options import check_whole
-from micromotion.weights import ensure
+from micromotion.weights.install import ensure
 
 MODEL = "MICROMOTION_MODEL"  # environment variable that predict.py reads: the model's name or folder
 FETCH = "MICROMOTION_FETCH"  # likewise: "1" to fetch that model where it is not here

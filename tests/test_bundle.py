@@ -12,8 +12,8 @@ from conftest import random_generator, random_inverter
 from encoder4editing import save_inverter
 from micromotion import bundle as bundle_module
 from micromotion.bundle import bundle_names, find_bundle, load_bundle, pick_device, save_bundle
-from micromotion.cache import cache_folder
 from micromotion.errors import BundleError, OptionError, OutputError
+from micromotion.folders import cache_folder
 from stylegan2 import save_generator
 
 
@@ -50,7 +50,7 @@ def test_embedded_bundles_are_found_by_name(
     root = roots[layout == "checkout"]
     shutil.copytree(random_bundle, root / "weights" / "mine")
     shutil.move(root / "weights" / "mine" / "anchors", root / "anchors" / "mine")
-    monkeypatch.setattr(bundle_module, "_ROOTS", roots)
+    monkeypatch.setattr(bundle_module, "ROOTS", roots)
     monkeypatch.chdir(tmp_path)
     found = find_bundle("mine")
     assert found.folder == root / "weights" / "mine"
@@ -65,7 +65,7 @@ def test_a_model_that_can_be_fetched_says_how() -> None:
 def test_models_in_the_cache_are_found_after_embedded_ones(
     random_bundle: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundle_module, "_ROOTS", (tmp_path / "data", tmp_path))
+    monkeypatch.setattr(bundle_module, "ROOTS", (tmp_path / "data", tmp_path))
     monkeypatch.chdir(tmp_path)
     shutil.copytree(random_bundle, tmp_path / "mine")
     assert find_bundle("mine").folder == Path("mine"), "a path"

@@ -25,11 +25,11 @@ from torch import nn
 
 from encoder4editing import ReStyle, load_identity, load_inverter
 from micromotion.clip_model import load_clip
-from micromotion.convert import Given, convert, kind_of, motion_name
 from micromotion.directions import read_direction, read_published
 from micromotion.errors import BundleError, MicromotionError
 from micromotion.motion import load_motion
 from micromotion.recipe import Recipe
+from micromotion.weights.convert import Given, convert, kind_of, motion_name
 from stylegan2 import load_generator
 
 NETS = [f"{net}{half}.safetensors" for net in ("generator", "inverter") for half in ("", ".half")]

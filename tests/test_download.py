@@ -24,10 +24,11 @@ from misbehaving_server import (
     redirect,
 )
 
-from micromotion import __version__, web
-from micromotion.download import Drive, Hub, Source, Url, _bunzip, download
+from micromotion import __version__
 from micromotion.errors import DownloadError
-from micromotion.web import read_page
+from micromotion.weights import web
+from micromotion.weights.download import Drive, Hub, Source, Url, _bunzip, download
+from micromotion.weights.web import read_page
 
 CONTENT = np.random.default_rng(7).bytes(300_000)
 OTHER = np.random.default_rng(8).bytes(300_000)

@@ -44,9 +44,9 @@ from misbehaving_server import (
     wait_until,
 )
 
-from micromotion.download import Url, download
 from micromotion.errors import DownloadError
-from micromotion.partfile import Part, _try_lock, hidden
+from micromotion.weights.download import Url, download
+from micromotion.weights.partfile import Part, _try_lock, hidden
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTENT = np.random.default_rng(7).bytes(3_000_000)
@@ -267,7 +267,7 @@ def test_too_large_for_the_disk_says_the_server(server: MisbehavingServer, targe
 
 LIMITED = """
     import json, resource, sys
-    from micromotion.download import Url, download
+    from micromotion.weights.download import Url, download
     from micromotion.errors import DownloadError
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
     address, target, known = json.loads(sys.argv[1])
@@ -350,7 +350,7 @@ def test_a_folder_that_may_not_be_written(server: MisbehavingServer, tmp_path: P
     tmp_path.chmod(0o755)
     code = """
         import os, sys
-        from micromotion.download import Url, download
+        from micromotion.weights.download import Url, download
         from micromotion.errors import DownloadError
         if os.getuid() == 0:
             os.setuid(65534)
@@ -429,7 +429,7 @@ def test_a_name_that_is_too_long(server: MisbehavingServer, tmp_path: Path) -> N
 
 FETCH = """
     import json, sys
-    from micromotion.download import Url, download
+    from micromotion.weights.download import Url, download
     address, target, known = json.loads(sys.argv[1])
     download([Url(address)], target, **known)
     print("done")
@@ -528,7 +528,7 @@ def test_a_lock_on_a_file_that_was_just_removed_is_none(
 
 NURSERY = """
     import json, os, random, signal, sys, time
-    from micromotion.download import Url, download
+    from micromotion.weights.download import Url, download
     address, target, known, name, delays = json.loads(sys.argv[1])
     ended = []
     for delay in delays:
@@ -570,7 +570,7 @@ def test_killed_at_random_moments(server: MisbehavingServer, tmp_path: Path, nam
 
 AT = """
     import json, os, signal, sys
-    from micromotion.download import Url, download
+    from micromotion.weights.download import Url, download
     address, target, known, steps = json.loads(sys.argv[1])
     right = open(sys.argv[2], "rb").read()
     fsync = os.fsync

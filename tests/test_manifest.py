@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from micromotion.manifest import Manifest, ManifestError, load_manifest
+from micromotion.errors import ManifestError
 from micromotion.recipe import find_recipes
-from micromotion.sources import Drive, Hub, Url
+from micromotion.weights.manifest import Manifest, load_manifest
+from micromotion.weights.sources import Drive, Hub, Url
 
 GOOD = """
 format = "micromotion-manifest/1"

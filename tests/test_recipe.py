@@ -147,7 +147,7 @@ def test_the_installed_recipes_come_before_the_checkouts(
         (root / "anchors/mine").mkdir(parents=True)
         written(root / "anchors/mine", GOOD, f"{motion}.toml")
     (roots[0] / "anchors/mine/wink.safetensors").write_bytes(b"")
-    monkeypatch.setattr(recipe_module, "_ROOTS", roots)
+    monkeypatch.setattr(recipe_module, "ROOTS", roots)
     assert list(find_recipes("mine")) == ["wink"]
     written(roots[0] / "anchors/mine", "nonsense", "bad.toml")
     with pytest.raises(MotionError, match=r"bad\.toml is not valid TOML"):

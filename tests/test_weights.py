@@ -20,13 +20,13 @@ from safetensors import safe_open
 from typer.testing import CliRunner, Result
 
 from encoder4editing import ReStyle
-from micromotion import weights
 from micromotion.align import _landmark_file
 from micromotion.bundle import find_bundle, load_bundle
 from micromotion.cli import app
 from micromotion.errors import BundleError, DownloadError, OutputError
-from micromotion.manifest import load_manifest
 from micromotion.motion import load_motion
+from micromotion.weights import install
+from micromotion.weights.manifest import load_manifest
 
 COMMAND = [sys.executable, "-m", "micromotion"]
 PARTS = {
@@ -370,7 +370,7 @@ def test_an_interruption_leaves_nothing_half_made(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("micromotion.convert.save_inverter", interrupt)
+        patch.setattr("micromotion.weights.convert.save_inverter", interrupt)
         assert command("fetch", "tiny", "--yes").exit_code == 130
     assert list((cache / "models").iterdir()) == []
     offer.forget()
@@ -383,12 +383,12 @@ def test_a_full_disk_is_told(offer: Offer, cache: Path, monkeypatch: pytest.Monk
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("micromotion.convert.save_inverter", fail)
+        patch.setattr("micromotion.weights.convert.save_inverter", fail)
         assert "No space left on device" in refused("fetch", "tiny", "--yes")
     assert list((cache / "models").iterdir()) == []
     monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(100, 99, 1))
     with pytest.raises(OutputError, match="free some room"):
-        weights.fetch(weights.plan(load_manifest(), "tiny"))
+        install.fetch(install.plan(load_manifest(), "tiny"))
 
 
 def test_two_at_once_fetch_once(offer: Offer, cache: Path) -> None:
@@ -593,17 +593,17 @@ def test_the_installed_landmarks_come_first(offer: Offer, cache: Path) -> None:
 def test_ensure_fetches_only_what_is_offered_and_missing(
     offer: Offer, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    weights.ensure("avatar")
+    install.ensure("avatar")
     assert (capsys.readouterr().err, offer.asked()) == ("", [])
     with pytest.raises(BundleError, match="There is no model 'nonsense'"):
-        weights.ensure("nonsense")
-    weights.ensure("tiny")
+        install.ensure("nonsense")
+    install.ensure("tiny")
     assert capsys.readouterr().err.startswith("Fetching the model tiny\n")
     assert find_bundle("tiny").folder == cache / "models/tiny"
     offer.behave("e4e.pt", Status(404))
     shutil.rmtree(cache / "models/tiny")
     with pytest.raises(DownloadError):
-        weights.ensure("tiny")
+        install.ensure("tiny")
 
 
 def test_lists_need_no_torch(offer: Offer) -> None:

@@ -27,15 +27,15 @@ from micromotion.bundle import (
     recorded_files,
     write_about,
 )
-from micromotion.cache import downloads_folder, landmarks_file, make_folder, models_folder
 from micromotion.console import Report, Step, download_progress
 from micromotion.errors import BundleError, DownloadError, OutputError
-from micromotion.manifest import Manifest, Model, PublicFile, is_plain_name, load_manifest
-from micromotion.partfile import locked
+from micromotion.folders import downloads_folder, landmarks_file, make_folder, models_folder
 from micromotion.recipe import find_recipes
+from micromotion.weights.manifest import Manifest, Model, PublicFile, is_plain_name, load_manifest
+from micromotion.weights.partfile import locked
 
 if TYPE_CHECKING:
-    from micromotion.convert import Given
+    from micromotion.weights.convert import Given
 
 BUNDLE_SIZE = 1.6  # of the public files: float32 as they have it, and half as much again in float16
 
@@ -220,7 +220,7 @@ class _Ingredient:
 
 
 def _public_ingredient(file: PublicFile, path: Path) -> _Ingredient:
-    from micromotion.convert import Given
+    from micromotion.weights.convert import Given
 
     record: dict[str, Any] = {"bytes": file.bytes, "sha256": file.sha256}
     if file.sha256 is None:
@@ -232,7 +232,7 @@ def _public_ingredient(file: PublicFile, path: Path) -> _Ingredient:
 
 
 def _own_ingredient(path: Path, files: Sequence[Path]) -> _Ingredient:
-    from micromotion.convert import Given
+    from micromotion.weights.convert import Given
 
     same = [other for other in files if other.name == path.name]
     name = path.name if len(same) == 1 else f"{path.absolute().parent.name}/{path.name}"
@@ -240,7 +240,7 @@ def _own_ingredient(path: Path, files: Sequence[Path]) -> _Ingredient:
 
 
 def _download(file: PublicFile, target: Path, report: Report) -> None:
-    from micromotion.download import download
+    from micromotion.weights.download import download
 
     download(
         file.sources,
@@ -255,7 +255,7 @@ def _build(
     folder: Path, name: str, ingredients: Sequence[_Ingredient], on_step: Step
 ) -> dict[str, list[str]]:
     """Make a bundle of what is in the folder and the ingredients, and put it in the folder's place."""
-    from micromotion.convert import convert
+    from micromotion.weights.convert import convert
 
     building = _building(folder)
     try:

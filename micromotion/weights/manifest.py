@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from micromotion.errors import MicromotionError
-from micromotion.sources import Drive, Hub, Source, Url
+from micromotion.errors import ManifestError
+from micromotion.folders import ROOTS
+from micromotion.weights.sources import Drive, Hub, Source, Url
 
 FORMAT = "micromotion-manifest/1"
 MANIFEST = "manifest.toml"
@@ -30,15 +31,8 @@ _DRIVE_ID = re.compile(r"[A-Za-z0-9_-]{10,100}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
-_PACKAGE = Path(__file__).resolve().parent
-_PLACES = (_PACKAGE / "data" / "weights", _PACKAGE.parent / "weights")  # in an installed wheel, in a checkout
-
 
 _Entry = TypeVar("_Entry")
-
-
-class ManifestError(MicromotionError):
-    """A manifest of public files cannot be read, or an entry of it is wrong."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +101,7 @@ def is_plain_name(name: str) -> bool:
 
 
 def _own() -> Path:
-    places = [place / MANIFEST for place in _PLACES]
+    places = [root / "weights" / MANIFEST for root in ROOTS]
     return next((place for place in places if place.is_file()), places[-1])
 
 

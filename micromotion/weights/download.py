@@ -18,11 +18,11 @@ from pathlib import Path
 
 import httpx
 
-from micromotion import web
 from micromotion.errors import DownloadError
-from micromotion.partfile import Part, disk_errors, hidden, is_right, locked
-from micromotion.sources import Drive, Hub, Source, Url
-from micromotion.web import Failed, Temporary, Wrong
+from micromotion.weights import web
+from micromotion.weights.partfile import Part, disk_errors, hidden, is_right, locked
+from micromotion.weights.sources import Drive, Hub, Source, Url
+from micromotion.weights.web import Failed, Temporary, Wrong
 
 __all__ = ["Drive", "Hub", "Source", "Url", "download"]
 

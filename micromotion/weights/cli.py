@@ -11,13 +11,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from micromotion import weights
 from micromotion.bundle import BundleFiles, bundle_names, find_bundle, recorded_files
-from micromotion.cache import cache_folder, landmarks_file
 from micromotion.console import Debug, download_progress, errors_for_people, in_bytes
 from micromotion.errors import BundleError, OptionError
-from micromotion.manifest import VARIABLE, Manifest, PublicFile, load_manifest
-from micromotion.partfile import is_right
+from micromotion.folders import cache_folder, landmarks_file
+from micromotion.weights import install
+from micromotion.weights.manifest import VARIABLE, Manifest, PublicFile, load_manifest
+from micromotion.weights.partfile import is_right
 
 LANDMARKS = "landmarks"  # what `fetch`, `verify` and `path` call dlib's model
 
@@ -67,14 +67,14 @@ def fetch(
         if name == LANDMARKS:
             _fetch_landmarks(offered, yes)
             return
-        plan = weights.plan(offered, name, _split(extras), into)
+        plan = install.plan(offered, name, _split(extras), into)
         missing = plan.missing()
         if not missing:
             typer.echo(f"The model {name} is complete in {plan.folder}.")
             return
         _ask(missing, yes)
         with download_progress() as (report, on_step):
-            lost = weights.fetch(plan, keep=keep, report=report, on_step=on_step)
+            lost = install.fetch(plan, keep=keep, report=report, on_step=on_step)
         typer.echo(f"The model {name} is in {plan.folder}.")
         _tell(lost)
 
@@ -101,7 +101,7 @@ def add(
     """
     with errors_for_people(debug):
         with download_progress() as (_, on_step):
-            made = weights.add(files, name, on_step)
+            made = install.add(files, name, on_step)
         for file, parts in made.items():
             typer.echo(f"{file}: {', '.join(sorted(parts)) or 'nothing, another file gives the same part'}")
         typer.echo(f"The model {name} is in {find_bundle(name).folder}.")
@@ -129,7 +129,7 @@ def verify(
                 continue
             try:
                 found = find_bundle(each)
-                problems = weights.verify(found)
+                problems = install.verify(found)
             except BundleError as error:
                 problems = [str(error)]
             if not problems:
@@ -165,7 +165,7 @@ def list_all(manifest: ManifestFile = None, debug: Debug = False) -> None:
         for name in offered.models.keys() - set(bundle_names()):
             typer.echo(f"{name}: not here, run `micromotion weights fetch {name}`")
         for name, model in offered.models.items():
-            sources = weights.recorded_sources(here[name].about) if name in here else {}
+            sources = install.recorded_sources(here[name].about) if name in here else {}
             rows = [("", file) for file in (*model.files, *model.motions)]
             rows += [(f"--with {extra}", file) for extra, file in model.optional.items()]
             table = _table(f"{name}: {model.purpose}", "Here", "Option")
@@ -213,7 +213,7 @@ def _fetch_landmarks(manifest: Manifest, yes: bool) -> None:
         return
     _ask([file], yes)
     with download_progress() as (report, _):
-        weights.fetch_landmarks(manifest, report)
+        install.fetch_landmarks(manifest, report)
     typer.echo(f"The landmark model is in {target}.")
 
 

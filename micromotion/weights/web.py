@@ -21,7 +21,7 @@ import httpx
 
 from micromotion import __version__
 from micromotion.errors import DownloadError
-from micromotion.sources import MAX_PAGE_BYTES
+from micromotion.weights.sources import MAX_PAGE_BYTES
 
 MAX_REDIRECTS = 10
 MIN_RATE = 1000  # bytes a second, on average over a window

@@ -1,6 +1,6 @@
 """Where a file can be fetched from: a plain address, a repository on the Hugging Face hub, or Google Drive.
 
-Only names and addresses; nothing here touches the network. `micromotion.download` does.
+Only names and addresses; nothing here touches the network. `micromotion.weights.download` does.
 """
 
 from __future__ import annotations

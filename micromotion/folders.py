@@ -1,4 +1,7 @@
-"""Where fetched files lie: the platform's cache folder, or the one that MICROMOTION_CACHE names.
+"""Where files lie: what comes with micromotion, and what is fetched.
+
+What comes with it lies under one of `ROOTS`. What is fetched lies in the platform's cache folder, or in the
+one that MICROMOTION_CACHE names:
 
     models/NAME/     the models that were fetched or added, each a bundle
     downloads/       public files on their way, or kept
@@ -14,6 +17,10 @@ import os
 from pathlib import Path
 
 from micromotion.errors import OutputError
+
+_PACKAGE = Path(__file__).resolve().parent
+ROOTS = (_PACKAGE / "data", _PACKAGE.parent)
+"""Of `weights/` and `anchors/`: in an installed wheel, in a checkout."""
 
 VARIABLE = "MICROMOTION_CACHE"
 LANDMARKS = "shape_predictor_68_face_landmarks.dat"
