@@ -253,7 +253,7 @@ def _length(path: Path) -> int:
 
 def _sentence(name: str, troubles: Sequence[str], resumes: bool) -> str:
     """What went wrong with each source, and what to do."""
-    by_hand = "download it by hand and run `micromotion weights add FILE`"
+    by_hand = "download it by hand and run `micromotion weights add FILE --name ffhq`"
     if not troubles:
         return f"{name} has no known source: {by_hand}."
     tried = "its only source" if len(troubles) == 1 else f"any of its {len(troubles)} sources"
