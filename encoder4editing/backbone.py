@@ -5,11 +5,34 @@ squeeze-and-excitation gate is from Hu et al. 2018 (arXiv 1709.01507). The layer
 IR-SE50 (TreB1eN/InsightFace_Pytorch, also in omertov/encoder4editing), so that its weights fit.
 """
 
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+# The public names of the layers outside residual units, and within one → ours.
+PUBLIC_STEM = {"input_layer.0": "stem.conv", "input_layer.1": "stem.norm", "input_layer.2": "stem.act"}
+PUBLIC_UNIT = {
+    "shortcut_layer.0": "shortcut.conv",
+    "shortcut_layer.1": "shortcut.norm",
+    "res_layer.0": "norm1",
+    "res_layer.1": "conv1",
+    "res_layer.2": "act",
+    "res_layer.3": "conv2",
+    "res_layer.4": "norm2",
+    "res_layer.5.fc1": "gate.squeeze",
+    "res_layer.5.fc2": "gate.excite",
+}
+
+
+def backbone_layer(public: str) -> str | None:
+    """The name in a `Backbone` of a layer of the public IR-SE50; None if that is no layer of the trunk."""
+    unit = re.fullmatch(r"body\.(\d{1,4})\.(.+)", public)
+    if unit and unit[2] in PUBLIC_UNIT:
+        return f"units.{unit[1]}.{PUBLIC_UNIT[unit[2]]}"
+    return PUBLIC_STEM.get(public)
 
 
 class Conv2d(nn.Conv2d):

@@ -15,7 +15,8 @@ from encoder4editing.encoder import EncoderConfig
 from encoder4editing.inverter import Inverter
 from encoder4editing.public import encoder_type, from_public, holds_generator, says_encoder_type
 from encoder4editing.restyle import ReStyle
-from stylegan2 import CheckpointError, Generator, load_generator
+from stylegan2 import CheckpointError, Generator
+from stylegan2.checkpoint import generator_in
 from stylegan2.storage import (
     State,
     assign_state,
@@ -57,20 +58,21 @@ def load_inverter(
     kind = file_kind(path)
     if kind == "safetensors":
         config, iterations, state = _read_own(path, device)
-        has_generator = False
+        contents: dict[Any, Any] = {}
     elif kind == "torch":
-        config, has_generator, state = _read_public(path)
+        contents = read_torch(path)
+        config, state = _read_public(contents, path)
         iterations = ITERATIONS
         state = {name: tensor.to(device) for name, tensor in state.items()}
     else:
         raise CheckpointError(f"{path} is a {kind} file, which holds no inverter.")
     if config.input_channels == ReStyle.INPUT_CHANNELS and generator is None:
-        if not has_generator:
+        if not holds_generator(contents):
             raise CheckpointError(
                 f"{path} holds a ReStyle encoder, which needs its generator, but not that generator: "
                 "load it too, and pass it as generator=…."
             )
-        generator = load_generator(path, device=device, half=half)
+        generator = generator_in(contents, path, device=device, half=half)
     inverter = _lay_out(path, config, generator, iterations)
     if half:
         inverter.use_half()
@@ -115,9 +117,8 @@ def _read_own(path: Path, device: str | torch.device) -> tuple[EncoderConfig, in
         raise CheckpointError(f"{path} describes an impossible encoder: {one_line(error)}.") from error
 
 
-def _read_public(path: Path) -> tuple[EncoderConfig, bool, State]:
-    """A public checkpoint: configuration, whether it has its generator with it, state."""
-    contents = read_torch(path)
+def _read_public(contents: dict[Any, Any], path: Path) -> tuple[EncoderConfig, State]:
+    """Configuration and state in a public checkpoint, which was read from `path`."""
     try:
         config, state = from_public(contents)
     except CheckpointError as error:
@@ -125,4 +126,4 @@ def _read_public(path: Path) -> tuple[EncoderConfig, bool, State]:
     if not says_encoder_type(contents):
         assumed = encoder_type(config)
         warnings.warn(f"{path} does not say which encoder it holds: read as {assumed}.", stacklevel=3)
-    return config, holds_generator(contents), state
+    return config, state

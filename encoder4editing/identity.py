@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from encoder4editing.backbone import Backbone
+from encoder4editing.backbone import Backbone, backbone_layer
 from stylegan2.storage import (
     CheckpointError,
     State,
@@ -216,26 +216,8 @@ def save_identity(net: IdentityNet, path: str | Path) -> None:
 
 # --- the public format -------------------------------------------------------------------------
 
-# Public name → ours, of the layers outside residual units and of the parts of a residual unit.
-_LAYERS = {
-    "input_layer.0": "backbone.stem.conv",
-    "input_layer.1": "backbone.stem.norm",
-    "input_layer.2": "backbone.stem.act",
-    "output_layer.0": "norm",
-    "output_layer.3": "linear",
-    "output_layer.4": "feature_norm",
-}
-_UNIT_PARTS = {
-    "shortcut_layer.0": "shortcut.conv",
-    "shortcut_layer.1": "shortcut.norm",
-    "res_layer.0": "norm1",
-    "res_layer.1": "conv1",
-    "res_layer.2": "act",
-    "res_layer.3": "conv2",
-    "res_layer.4": "norm2",
-    "res_layer.5.fc1": "gate.squeeze",
-    "res_layer.5.fc2": "gate.excite",
-}
+# Public name → ours, of what follows the backbone.
+_HEAD = {"output_layer.0": "norm", "output_layer.3": "linear", "output_layer.4": "feature_norm"}
 
 
 def _from_public(contents: Mapping[Any, Any], path: Path) -> tuple[IdentityConfig, State]:
@@ -256,12 +238,10 @@ def _from_public(contents: Mapping[Any, Any], path: Path) -> tuple[IdentityConfi
 def _our_name(name: str) -> str:
     """A public name in ours; one that is unknown is kept, and so reported as unexpected."""
     layer, _, entry = name.rpartition(".")
-    if layer in _LAYERS:
-        return f"{_LAYERS[layer]}.{entry}"
-    found = re.fullmatch(r"body\.(\d{1,4})\.(.+)", layer)
-    if found and found[2] in _UNIT_PARTS:
-        return f"backbone.units.{int(found[1])}.{_UNIT_PARTS[found[2]]}.{entry}"
-    return name
+    if layer in _HEAD:
+        return f"{_HEAD[layer]}.{entry}"
+    ours = backbone_layer(layer)
+    return f"backbone.{ours}.{entry}" if ours else name
 
 
 def _config(state: State, path: Path) -> IdentityConfig:

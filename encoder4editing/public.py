@@ -5,7 +5,6 @@ as `decoder.*`, which `stylegan2` reads. Which encoder it is stands in `opts["en
 have the same tensors and mean different things by them.
 """
 
-import argparse
 import re
 from collections.abc import Mapping
 from itertools import groupby
@@ -14,9 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from encoder4editing.backbone import backbone_layer
 from encoder4editing.encoder import EncoderConfig
 from stylegan2 import CheckpointError
 from stylegan2.storage import State, is_plain
+from stylegan2.unpickling import Inert
 
 # The public class → (whether it has a pyramid, whether its heads give differences from the first).
 ENCODER_TYPES = {
@@ -26,24 +27,8 @@ ENCODER_TYPES = {
     "BackboneEncoder": (False, False),
 }
 
-# Public key → ours; a key that no rule matches is kept, and so reported as unexpected.
-_PUBLIC_KEYS = [
-    (r"encoder\.input_layer\.0\.", "encoder.backbone.stem.conv."),
-    (r"encoder\.input_layer\.1\.", "encoder.backbone.stem.norm."),
-    (r"encoder\.input_layer\.2\.", "encoder.backbone.stem.act."),
-    (r"encoder\.body\.(\d+)\.shortcut_layer\.0\.", r"encoder.backbone.units.\1.shortcut.conv."),
-    (r"encoder\.body\.(\d+)\.shortcut_layer\.1\.", r"encoder.backbone.units.\1.shortcut.norm."),
-    (r"encoder\.body\.(\d+)\.res_layer\.0\.", r"encoder.backbone.units.\1.norm1."),
-    (r"encoder\.body\.(\d+)\.res_layer\.1\.", r"encoder.backbone.units.\1.conv1."),
-    (r"encoder\.body\.(\d+)\.res_layer\.2\.", r"encoder.backbone.units.\1.act."),
-    (r"encoder\.body\.(\d+)\.res_layer\.3\.", r"encoder.backbone.units.\1.conv2."),
-    (r"encoder\.body\.(\d+)\.res_layer\.4\.", r"encoder.backbone.units.\1.norm2."),
-    (r"encoder\.body\.(\d+)\.res_layer\.5\.fc1\.", r"encoder.backbone.units.\1.gate.squeeze."),
-    (r"encoder\.body\.(\d+)\.res_layer\.5\.fc2\.", r"encoder.backbone.units.\1.gate.excite."),
-    (r"encoder\.latlayer1\.", "encoder.lateral_middle."),
-    (r"encoder\.latlayer2\.", "encoder.lateral_fine."),
-    (r"encoder\.styles\.", "encoder.heads."),
-]
+# Public name → ours, of the layers after the backbone that have other names.
+_LATERALS = {"latlayer1": "lateral_middle", "latlayer2": "lateral_fine"}
 
 
 def from_public(contents: Mapping[Any, Any]) -> tuple[EncoderConfig, State]:
@@ -67,7 +52,7 @@ def from_public(contents: Mapping[Any, Any]) -> tuple[EncoderConfig, State]:
     }
     options = _options(contents)
     config = _config(state, _encoder_type(state, options))
-    declared = str(options.get("input_nc", config.input_channels))
+    declared = _word(options.get("input_nc", config.input_channels))
     if declared != str(config.input_channels):
         raise CheckpointError(
             f"says that its encoder takes {declared!r:.20} input channels (input_nc), "
@@ -98,18 +83,27 @@ def encoder_type(config: EncoderConfig) -> str:
 
 
 def _options(contents: Mapping[Any, Any]) -> Mapping[str, Any]:
-    """The training options of a public checkpoint: a dict, a Namespace, or none."""
+    """The training options of a public checkpoint: a dict, the record of a Namespace, or none."""
     options = contents.get("opts")
-    options = vars(options) if isinstance(options, argparse.Namespace) else options
+    options = options.state if isinstance(options, Inert) else options
     return options if isinstance(options, Mapping) else {}
 
 
+def _word(option: object) -> str:
+    """An option that is a text or a number, for comparison; of another, which may be endless, its type."""
+    if isinstance(option, str):
+        return option
+    return str(option) if type(option) is int and option.bit_length() < 64 else type(option).__name__
+
+
 def _translate(key: str) -> str:
-    """A key of the public state dict in our names."""
-    for pattern, ours in _PUBLIC_KEYS:
-        key, matches = re.subn("^" + pattern, ours, key)
-        if matches:
-            break
+    """A key of the public state dict in our names; one that is unknown is kept, and so reported."""
+    layer, _, entry = key.removeprefix("encoder.").rpartition(".")
+    if ours := backbone_layer(layer):
+        return f"encoder.backbone.{ours}.{entry}"
+    if layer in _LATERALS:
+        return f"encoder.{_LATERALS[layer]}.{entry}"
+    key = re.sub(r"^encoder\.styles\.", "encoder.heads.", key)
     # In the public heads every second module is an activation; an odd index becomes one that does not exist.
     return re.sub(r"(?<=\.convs\.)\d{1,4}", lambda index: f"{int(index[0]) / 2:g}", key)
 
@@ -117,7 +111,7 @@ def _translate(key: str) -> str:
 def _encoder_type(state: State, options: Mapping[str, Any]) -> str:
     """Which of `ENCODER_TYPES` the options name, or else the likelier of those that the tensors allow."""
     if "encoder_type" in options:
-        name = str(options["encoder_type"])
+        name = _word(options["encoder_type"])
         if name in ENCODER_TYPES:
             return name
         *others, last = ENCODER_TYPES

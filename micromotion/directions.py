@@ -5,7 +5,6 @@ The original (wuqiuche/micromotion-styleGAN, main.py) keeps a direction d [1, 18
 scale 5 where the user gives none.
 """
 
-import zipfile
 from pathlib import Path
 
 import torch
@@ -20,7 +19,9 @@ from micromotion.motionfiles import (
     write_motion_file,
 )
 from micromotion.recipe import PUBLISHED_LAST, PUBLISHED_SCALE
-from stylegan2.storage import LEGACY_MAGIC, ZIP_MAGIC, is_plain
+from stylegan2.errors import CheckpointError
+from stylegan2.storage import is_plain
+from stylegan2.unpickling import LEGACY_MAGIC, ZIP_MAGIC, read_saved
 
 KIND = "direction"
 MAX_PUBLISHED_BYTES = 1 << 20  # the published ones have 37,611 or 37,624
@@ -81,25 +82,15 @@ def read_published(path: str | Path) -> Tensor:
     """The direction d, float32 [styles, dim], of a `d_latent` file: a PyTorch file of one tensor, unscaled.
 
     The tensor is [1, styles, dim] or [styles, dim], and may have been saved on a GPU and with requires_grad;
-    the result has neither. Only PyTorch's zip format is read, through its unpickler of plain values, and its
-    numbers are mapped from the file, whose size is bounded: nothing in it runs and nothing large is built.
+    the result has neither. Nothing in the file runs (see `stylegan2.unpickling`), and its size is bounded.
     Raises MotionError, in one sentence, for whatever is wrong with the file.
     """
     path = Path(path)
     require_plausible_file(path, MAX_PUBLISHED_BYTES)
     try:
-        with zipfile.ZipFile(path) as archive:
-            packed = any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist())
-        if packed:
-            raise MotionError(f"{path} is a compressed archive, not a direction saved by PyTorch.")
-        contents = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except MotionError:
-        raise
-    except Exception as error:  # torch's reader raises many kinds on damaged files
-        raise MotionError(
-            f"{path} cannot be read as a published direction: it is damaged, cut short, of a PyTorch before"
-            " 1.6, or holds more than a tensor, which is never loaded."
-        ) from error
+        contents = read_saved(path)
+    except CheckpointError as error:
+        raise MotionError(f"A published direction cannot be read: {error}") from error
     if not is_plain(contents) or contents.dtype != torch.float32:
         raise MotionError(f"{path} does not hold one float32 tensor, as a published direction does.")
     if contents.nbytes > path.stat().st_size:  # an expanded view can claim any size

@@ -5,7 +5,7 @@ Each public format is one function from what a file holds to (configuration, sta
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -25,6 +25,8 @@ from stylegan2.storage import (
 )
 from stylegan2.unpickling import read_pickle
 
+Made = TypeVar("Made")
+
 KIND = "stylegan2"
 
 
@@ -40,7 +42,19 @@ def load_generator(path: str | Path, *, device: str | torch.device = "cpu", half
     fit.
     """
     path = Path(path)
-    config, state = _read(path, device)
+    return _build(*_read(path, device), path, device, half)
+
+
+def generator_in(
+    contents: dict[Any, Any], path: Path, *, device: str | torch.device = "cpu", half: bool = False
+) -> Generator:
+    """As `load_generator`, from what `read_torch` has read from `path` already."""
+    return _build(*_from_torch(contents, path), path, device, half)
+
+
+def _build(
+    config: GeneratorConfig, state: State, path: Path, device: str | torch.device, half: bool
+) -> Generator:
     with skeleton():  # every tensor comes from the file
         generator = Generator(config)
     if half:
@@ -57,28 +71,29 @@ def save_generator(generator: Generator, path: str | Path) -> None:
 def _read(path: Path, device: str | torch.device) -> tuple[GeneratorConfig, State]:
     """The configuration and state dict in a file; from our own format on `device`, else on the CPU."""
     kind = file_kind(path)
-    try:
-        if kind == "safetensors":
-            values, state = read_safetensors(path, KIND, device)
-            return GeneratorConfig.from_dict(values), state
-        if kind == "pickle":
-            return _named(path, from_nvidia, read_pickle(path))
-        if kind == "torch":
-            contents = read_torch(path)
-            if "g_ema" in contents:
-                return _named(path, from_rosinality, contents)
-            if holds_decoder(contents):
-                return _named(path, from_decoder, contents)
-    except ValueError as error:
-        raise CheckpointError(f"{path} describes an impossible generator: {one_line(error)}.") from error
+    if kind == "torch":
+        return _from_torch(read_torch(path), path)
+    if kind == "pickle":
+        return _named(path, from_nvidia, read_pickle(path))
+    if kind == "safetensors":
+        values, state = read_safetensors(path, KIND, device)
+        return _named(path, GeneratorConfig.from_dict, values), state
+    raise CheckpointError(f"{path} is a TorchScript archive, but holds no generator in a format known here.")
+
+
+def _from_torch(contents: dict[Any, Any], path: Path) -> tuple[GeneratorConfig, State]:
+    if "g_ema" in contents:
+        return _named(path, from_rosinality, contents)
+    if holds_decoder(contents):
+        return _named(path, from_decoder, contents)
     raise CheckpointError(f"{path} is a PyTorch checkpoint, but holds no generator in a format known here.")
 
 
-def _named(
-    path: Path, convert: Callable[[Any], tuple[GeneratorConfig, State]], contents: object
-) -> tuple[GeneratorConfig, State]:
+def _named(path: Path, convert: Callable[[Any], Made], contents: Any) -> Made:
     """What `convert` makes of the contents, its complaints completed with the file's name."""
     try:
         return convert(contents)
     except CheckpointError as error:
         raise CheckpointError(f"{path} {error}.") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path} describes an impossible generator: {one_line(error)}.") from error

@@ -4,7 +4,7 @@ Python's own machine imports and calls whatever a file names, and even a careful
 before it looks (memo slots, byte arrays) and hashes whatever it is given. Here the standard library only
 takes the instructions apart (`pickletools`). None of them imports anything, sets an attribute, or calls
 anything but the few functions handed in by name; every other class or function that a file names becomes an
-`Inert` record. Steps are counted, so that time and memory follow the file's size.
+`Inert` record. Steps are counted and keys are small, so that time and memory follow the file's size.
 """
 
 import pickletools
@@ -13,6 +13,7 @@ from typing import Any
 
 MAX_STEPS = 1_000_000  # the published FFHQ networks take 70,000, CLIP's archive 14,000
 MAX_LINE = 1 << 12
+MAX_NUMBERED = 1 << 11  # entries of a dictionary with other keys than text; optimizers' have some hundred
 
 
 class Inert:
@@ -105,9 +106,12 @@ class Machine:
         budget: Budget,
         builders: Builders,
         load_storage: Callable[[Any], Any] | None = None,
+        others: Callable[[str, str, tuple[Any, ...]], Any] = Inert,
     ) -> None:
-        """`builders` make what they are named after; `load_storage` what the pickle refers to outside it."""
-        self.data, self.budget, self.builders, self.load_storage = data, budget, builders, load_storage
+        """`builders` make what they are named after, `others` makes a record of every other call or refuses
+        it; `load_storage` gives what the pickle refers to outside it."""
+        self.data, self.budget, self.builders = data, budget, builders
+        self.load_storage, self.others = load_storage, others
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []  # the stacks beneath each mark
         self.memo: dict[int, Any] = {}
@@ -164,14 +168,14 @@ class Machine:
     def add(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is set:
-            target.update(_texts(items))
+            target.update(_keys(items, len(target)))
         elif type(target) is not Inert:
             raise Refusal("adds items to what is no set")
 
     def set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is dict:
-            target.update(pairs(items))
+            target.update(pairs(items, len(target)))
         elif type(target) is not Inert:
             raise Refusal("sets items of what is no dictionary")
 
@@ -192,7 +196,7 @@ class Machine:
             raise Refusal("calls what is neither a class nor a function")
         self.budget.step(len(args))  # a memo can hand the same arguments to many calls
         build = self.builders.get((what.module, what.name))
-        self.push(build(*args) if build else Inert(what.module, what.name, args))
+        self.push(build(*args) if build else self.others(what.module, what.name, args))
 
     def instance(self, operand: str) -> None:
         """Protocol 0: the name follows, the arguments lie above the mark."""
@@ -225,19 +229,27 @@ class Machine:
         self.push(self.load_storage(self.stack.pop()))
 
 
-def _texts(items: list[Any]) -> list[str]:
-    """Only short text is hashed and compared: nested tuples would take for ever, numbers can collide."""
+def _keys(items: list[Any], before: int = 0) -> list[Any]:
+    """What may be hashed and compared, beside so many keys: short text, and a few small numbers or None.
+
+    Nested tuples would take for ever, and numbers can be chosen so that they collide.
+    """
     for item in items:
-        if type(item) is not str or len(item) > MAX_LINE:
-            raise Refusal("has a dictionary or set whose keys are not text")
+        text = type(item) is str and len(item) <= MAX_LINE
+        if not text and (before + len(items) > MAX_NUMBERED or not _is_small(item)):
+            raise Refusal("has a dictionary or set whose keys are not text or small numbers")
     return items
 
 
-def pairs(items: list[Any]) -> dict[str, Any]:
-    """A dictionary from keys and values in turn; the keys must be text."""
+def _is_small(item: Any) -> bool:
+    return item is None or (type(item) in (bool, int, float) and -(1 << 60) < item < 1 << 60)
+
+
+def pairs(items: list[Any], before: int = 0) -> dict[Any, Any]:
+    """A dictionary from keys and values in turn, to be added to one of so many entries."""
     if len(items) % 2:
         raise Refusal("has a dictionary with a key and no value")
-    return dict(zip(_texts(items[::2]), items[1::2], strict=True))
+    return dict(zip(_keys(items[::2], before), items[1::2], strict=True))
 
 
 ACTIONS: dict[str, Callable[[Machine], Any]] = {
@@ -251,7 +263,7 @@ ACTIONS: dict[str, Callable[[Machine], Any]] = {
     "LIST": lambda m: m.push(m.above_mark()),
     "TUPLE": lambda m: m.push(tuple(m.above_mark())),
     "DICT": lambda m: m.push(pairs(m.above_mark())),
-    "FROZENSET": lambda m: m.push(frozenset(_texts(m.above_mark()))),
+    "FROZENSET": lambda m: m.push(frozenset(_keys(m.above_mark()))),
     "TUPLE1": lambda m: m.group(1),
     "TUPLE2": lambda m: m.group(2),
     "TUPLE3": lambda m: m.group(3),

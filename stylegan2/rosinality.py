@@ -37,7 +37,7 @@ def from_rosinality(contents: dict[Any, Any]) -> tuple[GeneratorConfig, State]:
             "lacks latent_avg, the average latent, which snapshots taken in training do not have"
         )
     state = translate(contents["g_ema"], "g_ema") | {"latent_avg": average}
-    return _config(state), state
+    return _config(state, "g_ema"), state
 
 
 def holds_decoder(contents: dict[Any, Any]) -> bool:
@@ -54,7 +54,7 @@ def from_decoder(contents: dict[Any, Any]) -> tuple[GeneratorConfig, State]:
     if not is_plain(average):
         raise CheckpointError("lacks latent_avg, the average latent")
     state = translate(_decoder(contents), "its decoder")
-    config = _config(state)
+    config = _config(state, "its decoder")
     rows = average if average.ndim == 2 else average[None]
     if tuple(rows.shape) not in {(1, config.style_dim), (config.num_styles, config.style_dim)}:
         raise CheckpointError(f"has an average latent of the shape {list(average.shape)}, which does not fit")
@@ -115,12 +115,12 @@ def _check_kernel(name: str, kernel: Tensor) -> None:
         raise CheckpointError(f"has another up-sampling filter ({name!r:.80}) than [1, 3, 3, 1]")
 
 
-def _config(state: State) -> GeneratorConfig:
+def _config(state: State, where: str) -> GeneratorConfig:
     def size(name: str, dim: int) -> int:
         if name not in state:
-            raise CheckpointError(f"lacks {name}")
+            raise CheckpointError(f"lacks {name} in {where}")
         if state[name].ndim <= dim:
-            raise CheckpointError(f"has too few dimensions in {name}")
+            raise CheckpointError(f"has too few dimensions in {name} in {where}")
         return state[name].shape[dim]
 
     channels = {4: size("synthesis.constant", 1)}

@@ -1,15 +1,12 @@
 """Model files, read with suspicion: our safetensors format, and PyTorch checkpoints whose code never runs.
 
 Shared by all models of the project. Every reader raises CheckpointError, one sentence for the person who
-chose the file. (`stylegan2.unpickling` reads the two kinds of file that torch.load does not.)
+chose the file. (`stylegan2.unpickling` takes the pickles apart.)
 """
 
-import argparse
 import json
 import os
-import pickle
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,10 +17,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-FORMAT = "micromotion/1"
-ZIP_MAGIC = b"PK\x03\x04"
-LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before version 1.6
+from stylegan2.errors import CheckpointError, one_line
+from stylegan2.unpickling import LEGACY_MAGIC, ZIP_MAGIC, Inert, part_names, read_saved
 
+FORMAT = "micromotion/1"
 REAL = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 DTYPES = {  # the names that safetensors has for them
     torch.float64: "F64",
@@ -40,16 +37,6 @@ DTYPES = {  # the names that safetensors has for them
 
 State = dict[str, Tensor]
 FileKind = Literal["safetensors", "torch", "torchscript", "pickle"]
-
-
-class CheckpointError(Exception):
-    """A model file is missing, damaged, of an unknown format, or does not fit the model it claims to be."""
-
-
-def one_line(words: object) -> str:
-    """Words that a file may have put in, such as names, for use in a sentence: one line, not too long."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in str(words)).split())
-    return line if len(line) <= 200 else f"{line[:199]}…"
 
 
 def file_kind(path: Path) -> FileKind:
@@ -81,9 +68,8 @@ def file_kind(path: Path) -> FileKind:
 
 def _holds_code(path: Path) -> bool:
     try:
-        with zipfile.ZipFile(path) as archive:
-            parts = [name.split("/") for name in archive.namelist()]
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        parts = [name.split("/") for name in part_names(path)]
+    except CheckpointError:
         return False  # damaged: whoever reads it will say so
     return any(part[1:] == ["constants.pkl"] or (len(part) > 2 and part[1] == "code") for part in parts)
 
@@ -91,29 +77,15 @@ def _holds_code(path: Path) -> bool:
 def read_torch(path: Path) -> dict[Any, Any]:
     """The dictionary in a PyTorch checkpoint, its tensors mapped from the file where its format allows.
 
-    Only tensors and plain values are read; a file with any other object, or with compressed (unbounded)
-    parts, is refused with CheckpointError and nothing in it is run.
+    Tensors, plain values and records are read as `read_saved` says. Raises CheckpointError, also where the
+    file holds something else than a dictionary.
     """
-    try:
-        zipped = zipfile.is_zipfile(path)
-        if zipped:
-            with zipfile.ZipFile(path) as archive:
-                if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
-                    raise CheckpointError(f"{path} is a compressed archive, not a PyTorch checkpoint.")
-        with torch.serialization.safe_globals([argparse.Namespace]):  # options of training
-            contents = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except CheckpointError:
-        raise
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} is damaged, or holds other Python objects than tensors, which are never loaded."
-        ) from error
-    except Exception as error:  # torch's reader raises many kinds on damaged files
-        raise CheckpointError(f"{path} is a damaged or cut short PyTorch checkpoint.") from error
+    contents = read_saved(path)
     if not isinstance(contents, dict):
-        raise CheckpointError(
-            f"{path} holds a {type(contents).__name__}, not the dictionary of a checkpoint."
+        what = (
+            f"{contents.module}.{contents.name}" if isinstance(contents, Inert) else type(contents).__name__
         )
+        raise CheckpointError(f"{path} holds a {one_line(what)}, not the dictionary of a checkpoint.")
     return contents
 
 

@@ -138,8 +138,15 @@ def bombs() -> dict[str, bytes]:
     bodies = {
         "lists of lists": b"]" + b"".join(b"(" + b"2" * 9 + b"l" for _ in range(40)),
         "a key of tuples of tuples": b"}" + b")" + twice * 60 + b"Ns",
+        "a key of tuples of tuples, by the memo": b"})" + b"q\x00h\x00\x86" * 60 + b"Ns",
         "a set of tuples of tuples": b"\x8f(" + b")" + twice * 60 + b"\x90",
         "a dictionary of such keys": b"()" + twice * 60 + b"Nd",
+        "keys that are numbers": b"}(" + b"".join(b"I%d\nN" % i for i in range(9000)) + b"u",
+        "a key that is a long number": b"}"
+        + pickle.LONG4
+        + struct.pack("<i", 100_000)
+        + b"\x01" * 100_000
+        + b"Ns",
         "a key as long as a book": b"}" + text("x" * 1_000_000) + b"Ns",
         "a memo of 2³² places": b"N" + pickle.LONG_BINPUT + b"\xff\xff\xff\xff",
         "a memo of 10³⁰ places": b"N" + pickle.PUT + b"9" * 30 + b"\n",
@@ -192,6 +199,14 @@ def torchscript(stream: bytes, path: Path) -> None:
         archive.writestr("model/code/__torch__.py", "import os\n")
         archive.writestr("model/constants.pkl", stream)
         archive.writestr("model/version", "3\n")
+
+
+def crowded_zip(stream: bytes, path: Path) -> None:
+    """A zip with a table of contents far too long."""
+    torch_zip(stream, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        for number in range(50_000):
+            archive.writestr(f"model/data/{number:060}", "")
 
 
 FORMS = {"pickle": plain, "legacy": legacy, "zip": torch_zip, "torchscript": torchscript}

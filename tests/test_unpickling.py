@@ -1,5 +1,6 @@
 """Restricted unpickling: what is data comes out, and nothing that a file says is ever done."""
 
+import argparse
 import io
 import pickle
 import struct
@@ -9,7 +10,7 @@ import time
 import tracemalloc
 import types
 import zipfile
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from micromotion.clip_model import load_clip
 from micromotion.errors import MotionError
 from micromotion.motion import load_motion
 from stylegan2 import CheckpointError, load_generator
-from stylegan2.unpickling import Inert, read_pickle, read_torchscript, walk
+from stylegan2.storage import file_kind, read_torch
+from stylegan2.unpickling import Inert, read_pickle, read_saved, read_torchscript, walk
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning"),
@@ -34,7 +36,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:'torch.load' received a zip file that looks like a TorchScript"),
 ]
 
-READERS = {"pickle": read_pickle, "torchscript": read_torchscript}
+READERS: dict[str, Callable[[Path], Any]] = {
+    "pickle": read_pickle,
+    "torchscript": read_torchscript,
+    "zip": read_saved,
+    "legacy": read_saved,
+}
 LOADERS = {
     "generator": load_generator,
     "inverter": load_inverter,
@@ -232,9 +239,180 @@ def test_a_tree_of_records_is_walked_by_name() -> None:
     wide = record()
     for _ in range(14):  # 10^14 paths to one record
         wide = record(**{str(i): wide for i in range(10)})
-    for bad in (round_and_round, wide, record(**{"x" * 1000: record()})):
+    numbered = record()
+    numbered.state[7] = record()
+    for bad in (round_and_round, wide, record(**{"x" * 1000: record()}), numbered):
         with pytest.raises(CheckpointError):
             list(walk(bad, lambda each: each.state))
+
+
+# --- what torch.save writes -------------------------------------------------------------------------------
+
+
+def snapshot() -> dict[str, Any]:
+    """What a training run keeps, of every sort that is met with."""
+    rng = torch.Generator().manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+    optimizer = torch.optim.Adam(net.parameters())
+    net(torch.randn(5, 3, generator=rng)).sum().backward()
+    optimizer.step()
+    both = torch.randn(6, 4, generator=rng)
+    tensors: dict[str, Any] = {str(d): (10 * torch.randn(3, 5, generator=rng)).to(d) for d in DTYPES}
+    tensors |= {"wide": both.T, "part": both[2:5, 1], "one row for all": both[:1].expand(18, -1)}
+    tensors |= {"scalar": torch.tensor(7.5), "empty": torch.zeros(0, 5)}
+    tensors |= {"grad": torch.ones(3, requires_grad=True), "parameter": torch.nn.Parameter(both)}
+    named_parameter = torch.nn.Parameter(both)
+    named_parameter.note = "kept"  # type: ignore[attr-defined]
+    options = {"lr": 1e-4, "ids": [1, None, True], "betas": (0.9, 0.99), "device": torch.device("cuda:0")}
+    options |= {"path": Path("x"), "size": torch.Size([2, 3]), "dtype": torch.float16, "exact": np.float64(2)}
+    options |= {"array": np.arange(3), "flags": {"a", "b"}, "pairs": {(1, 2)}, "slice": slice(1, 2)}
+    return {
+        "g_ema": net.state_dict(),  # an OrderedDict with an attribute _metadata
+        "g_optim": optimizer.state_dict(),  # its keys are numbers
+        "tensors": tensors,
+        "with attributes": named_parameter,
+        "counts": defaultdict(list, {"a": [1], None: [], 0.5: [], True: [], -3: []}),
+        "opts": argparse.Namespace(**options),
+        "numbers": [1 << 80, -1, 2.5, float("inf")],
+        "sparse": torch.eye(2).to_sparse(),
+        "nowhere": torch.ones(2, device="meta"),
+        "16 bits": torch.ones(2, dtype=torch.uint16),
+    }
+
+
+def assert_same(read: Any, expected: Any, where: str = "") -> None:
+    """Equal, but for what is read as a record."""
+    if isinstance(expected, dict):
+        assert type(read) is dict, where
+        assert list(read) == list(expected), where
+        for key, value in expected.items():
+            assert_same(read[key], value, f"{where}/{key}")
+    elif isinstance(expected, list | tuple) and not isinstance(expected, torch.Size):
+        assert type(read) is type(expected), where
+        assert len(read) == len(expected), where
+        for index, value in enumerate(expected):
+            assert_same(read[index], value, f"{where}/{index}")
+    elif isinstance(expected, argparse.Namespace):
+        assert (read.module, read.name) == ("argparse", "Namespace")
+        assert_same(read.state, vars(expected), where)
+    elif type(read) is Inert:
+        records = {"sparse", "nowhere", "16 bits", "device", "path", "size", "dtype", "exact", "array"}
+        assert where.split("/")[-1] in records | {"flags", "pairs", "slice"}, where
+    elif isinstance(expected, torch.Tensor):
+        assert type(read) is torch.Tensor, where
+        assert (read.dtype, read.stride()) == (expected.dtype, expected.stride()), where
+        assert torch.equal(read, expected), where
+        assert not read.requires_grad
+        assert read.data_ptr() % read.itemsize == 0
+    else:
+        assert (type(read), read) == (type(expected), expected), where
+
+
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
+@pytest.mark.parametrize(("zipped", "protocol"), [(True, 2), (True, 3), (True, 4), (True, 5), (False, 2)])
+def test_checkpoints_come_back(zipped: bool, protocol: int, tmp_path: Path) -> None:
+    path, contents = tmp_path / "file", snapshot()
+    if protocol > 3:
+        del contents["opts"].pairs  # a set of tuples is a set there
+    if not zipped:
+        del contents["16 bits"]  # torch cannot read what it writes of it there
+    torch.save(contents, path, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
+    expected = torch.load(path, weights_only=False)
+    before = path.read_bytes()
+    read = read_torch(path)
+    assert_same(read, expected)
+    wide, part = read["tensors"]["wide"], read["tensors"]["part"]
+    wide.zero_()
+    assert not part.any()  # they share their storage, as they did
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_storages_come_back_and_tensors_from_a_gpu(zipped: bool, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    numbers = torch.arange(6.0)
+    torch.save({"a": numbers, "b": numbers}, path, _use_new_zipfile_serialization=zipped)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"X\x03\x00\x00\x00cpu", b"X\x03\x00\x00\x00xla"))
+    assert path.read_bytes() != data
+    assert read_torch(path)["b"].tolist() == [0, 1, 2, 3, 4, 5]
+    torch.save({"typed": numbers._typed_storage(), "bytes": torch.ones(3).untyped_storage()}, path)
+    assert {type(each).__name__ for each in read_torch(path).values()} == {"_Storage"}
+
+
+def old_stream(view: Any, size: int, **changes: Any) -> bytes:
+    """The older format with one storage of 6 numbers and a tensor over a part of it, as PyTorch 0.3 wrote."""
+
+    class Reference:
+        pass
+
+    class Rebuilt:
+        def __reduce__(self) -> Any:
+            return torch._utils._rebuild_tensor, (Reference(), 0, (size,), (1,))
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, value: object) -> Any:
+            reference = ("storage", torch.FloatStorage, "0", "cpu", 6, view)
+            return reference if isinstance(value, Reference) else None
+
+    stream = io.BytesIO()
+    Pickler(stream, 2).dump({"x": Rebuilt()})
+    parts = {"keys": ["0"], "count": 6, "numbers": np.arange(6, dtype=np.float32).tobytes()} | changes
+    head = hostile_pickles.MAGIC + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2)
+    keys = pickle.dumps(parts["keys"], 2) + struct.pack("<q", parts["count"])
+    return head + stream.getvalue() + keys + parts["numbers"]
+
+
+def test_storages_may_be_parts_of_others(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(old_stream(("1", 2, 3), 3))
+    assert torch.load(path, weights_only=False)["x"].tolist() == [2, 3, 4]
+    assert read_torch(path)["x"].tolist() == [2, 3, 4]
+
+
+OLD_LIES: dict[str, Callable[[], bytes]] = {
+    "a part outside": lambda: old_stream(("1", 4, 3), 3),
+    "a part before": lambda: old_stream(("1", -1, 3), 3),
+    "a part of negative length": lambda: old_stream(("1", 4, -2), 0),
+    "a tensor beyond its part": lambda: old_stream(("1", 2, 3), 4),
+    "a part without a place": lambda: old_stream(("1", None, 3), 3),
+    "a part that is a number": lambda: old_stream(7, 3),
+    "no keys": lambda: old_stream(None, 6, keys=[]),
+    "other keys": lambda: old_stream(None, 6, keys=["1"]),
+    "keys that are numbers": lambda: old_stream(None, 6, keys=[0]),
+    "keys that take for ever": lambda: old_stream(None, 6, keys=[nested()]),
+    "another count": lambda: old_stream(None, 6, count=5),
+    "a negative count": lambda: old_stream(None, 6, count=-1),
+    "too few numbers": lambda: old_stream(None, 6, numbers=bytes(23)),
+}
+
+
+def nested() -> tuple[Any, ...]:
+    key: tuple[Any, ...] = ()
+    for _ in range(60):
+        key = (key, key)
+    return key
+
+
+@pytest.mark.parametrize("name", OLD_LIES)
+def test_old_streams_that_lie_are_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(OLD_LIES[name]())
+    assert_refused(tmp_path / "file", read=read_torch)
+
+
+class Called:
+    def __reduce__(self) -> Any:
+        return eval, ("1",)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_checkpoints_with_other_objects_are_refused(zipped: bool, tmp_path: Path) -> None:
+    """Also where they would not be used: who put them there meant harm, or the file is something else."""
+    contents = snapshot() | {"opts": {"a": [Called()]}}
+    torch.save(contents, tmp_path / "file", _use_new_zipfile_serialization=zipped)
+    assert_refused(tmp_path / "file", "other Python objects", "eval", read=read_torch)
+    torch.save(Path, tmp_path / "file", _use_new_zipfile_serialization=zipped)
+    assert_refused(tmp_path / "file", "holds a pathlib.Path, not the dictionary", read=read_torch)
 
 
 # --- nothing is done --------------------------------------------------------------------------------------
@@ -281,7 +459,7 @@ def test_no_loader_does_what_a_file_says(loader: str, form: str, tmp_path: Path)
         assert "antigravity" not in set(sys.modules) - loaded, name
 
 
-@pytest.mark.parametrize("form", ["pickle", "torchscript"])
+@pytest.mark.parametrize("form", READERS)
 def test_no_reader_does_what_a_file_says(form: str, tmp_path: Path) -> None:
     """They may return records, but nothing else has happened."""
     canary = tmp_path / "canary"
@@ -311,7 +489,7 @@ def test_names_are_only_words(tmp_path: Path) -> None:
     assert list(record.state) == ["__class__"]
 
 
-@pytest.mark.parametrize("form", ["pickle", "torchscript"])
+@pytest.mark.parametrize("form", READERS)
 @pytest.mark.parametrize("name", hostile_pickles.bombs())
 def test_bombs_do_not_go_off(name: str, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stylegan2.pickle_machine.MAX_STEPS", 200_000)  # a fifth of the time to wait
@@ -332,6 +510,9 @@ def test_bombs_do_not_go_off(name: str, form: str, tmp_path: Path, monkeypatch: 
     ("name", "mention"),
     [
         ("a key of tuples of tuples", "keys are not text"),
+        ("a key of tuples of tuples, by the memo", "keys are not text"),
+        ("keys that are numbers", "keys are not text"),
+        ("a key that is a long number", "keys are not text"),
         ("a set of tuples of tuples", "keys are not text"),
         ("a key as long as a book", "keys are not text"),
         ("one list of pairs, made a dictionary again and again", "more instructions"),
@@ -341,6 +522,35 @@ def test_bombs_do_not_go_off(name: str, form: str, tmp_path: Path, monkeypatch: 
 def test_bombs_are_named(name: str, mention: str, tmp_path: Path) -> None:
     (tmp_path / "bomb").write_bytes(hostile_pickles.bombs()[name])
     assert_refused(tmp_path / "bomb", mention)
+
+
+def test_no_loader_waits_for_ever(tmp_path: Path) -> None:
+    """For such a key torch.load takes longer than the world has stood, in either of its formats."""
+    stream = hostile_pickles.bombs()["a key of tuples of tuples, by the memo"]
+    for form, write_form in FORMS.items():
+        write_form(stream, tmp_path / f"{form}.file")
+    hostile_pickles.crowded_zip(stream, tmp_path / "crowded.file")
+    program = (
+        "import sys, pathlib, test_unpickling\n"
+        "for load in test_unpickling.LOADERS.values():\n"
+        "    for path in map(pathlib.Path, sys.argv[1:]):\n"
+        "        test_unpickling.assert_refused(path, read=load)\n"
+        "        print(path)\n"
+    )
+    command = [sys.executable, "-c", program, *map(str, sorted(tmp_path.glob("*.file")))]
+    result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout.splitlines()) == len(LOADERS) * (len(FORMS) + 1)
+
+
+def test_a_long_table_of_contents_is_not_read(tmp_path: Path) -> None:
+    hostile_pickles.crowded_zip(b"\x80\x02}.", tmp_path / "file")
+    tracemalloc.start()
+    assert file_kind(tmp_path / "file") == "torch"
+    assert_refused(tmp_path / "file", "table of contents", read=read_torch)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1e6
 
 
 def test_endless_programs_are_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,7 +564,7 @@ def test_endless_programs_are_stopped(tmp_path: Path, monkeypatch: pytest.Monkey
     "instructions",
     [
         *(b"", b"R", b"t", b"(", b"0", b"]R", b"N)R", b"K\x01)\x81", b"NNb", b"]K\x01s", b"}(K\x01u", b"NNa"),
-        *(b"h\x05", b"}K\x01K\x02s", b"(K\x01o", b"Q", b"]Q", b"\x97", b"\x93", b"K\x01K\x02\x93", b"(e"),
+        *(b"h\x05", b"}]K\x02s", b"(K\x01o", b"Q", b"]Q", b"\x97", b"\x93", b"K\x01K\x02\x93", b"(e"),
         *(b"2", b"b", b"\xff"),
     ],
     ids=repr,
@@ -534,7 +744,14 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
         "b": OrderedDict(c=np.float64(1), d={"e"}),
         "f": [1, (2, 3), "text"] * 5,
     }
-    return {"pickle": pickle.dumps(values), "torchscript": archive(folder / "model.pt").read_bytes()}
+    torch.save(values, folder / "zip")
+    torch.save(values, folder / "legacy", _use_new_zipfile_serialization=False)
+    return {
+        "pickle": pickle.dumps(values),
+        "torchscript": archive(folder / "model.pt").read_bytes(),
+        "zip": (folder / "zip").read_bytes(),
+        "legacy": (folder / "legacy").read_bytes(),
+    }
 
 
 @pytest.mark.parametrize("form", READERS)
