@@ -210,7 +210,7 @@ def _inner_storage(blob: Any, budget: Budget) -> _Storage:
 
 def _harmless(module: str, name: str, args: tuple[Any, ...]) -> Inert:
     if name not in HARMLESS.get(module, ()):
-        what = one_line(f"{module}.{name}")
+        what = one_line(f"{module[:80]}.{name[:80]}")
         raise Refusal(f"holds other Python objects than checkpoints do ({what}), which are never loaded")
     return Inert(module, name, args)
 
