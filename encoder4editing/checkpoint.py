@@ -17,6 +17,7 @@ from encoder4editing.public import encoder_type, from_public, holds_generator, s
 from encoder4editing.restyle import ReStyle
 from stylegan2 import CheckpointError, Generator
 from stylegan2.checkpoint import generator_in
+from stylegan2.errors import about
 from stylegan2.storage import (
     State,
     assign_state,
@@ -119,10 +120,8 @@ def _read_own(path: Path, device: str | torch.device) -> tuple[EncoderConfig, in
 
 def _read_public(contents: dict[Any, Any], path: Path) -> tuple[EncoderConfig, State]:
     """Configuration and state in a public checkpoint, which was read from `path`."""
-    try:
+    with about(path, "encoder"):
         config, state = from_public(contents)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path} {error}.") from error
     if not says_encoder_type(contents):
         assumed = encoder_type(config)
         warnings.warn(f"{path} does not say which encoder it holds: read as {assumed}.", stacklevel=3)

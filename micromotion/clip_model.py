@@ -6,13 +6,13 @@ here they are read as data, and every size follows from the shapes of the tensor
 
 import re
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from stylegan2.errors import about
 from stylegan2.storage import (
     CheckpointError,
     State,
@@ -29,8 +29,6 @@ from stylegan2.unpickling import Inert, read_torchscript, walk
 if TYPE_CHECKING:
     from clip.model import CLIP
 
-Made = TypeVar("Made")
-
 KIND = "clip"
 HEAD_WIDTH = 64  # of the attention heads, in all of OpenAI's models
 MAX_WIDTH, MAX_LAYERS, MAX_TOKENS = 8192, 128, 4096
@@ -46,7 +44,8 @@ def load_clip(path: str | Path, *, device: str | torch.device = "cpu") -> "CLIP"
     """
     path = Path(path)
     state = _read(path, device)
-    model = _named(path, _skeleton, state)
+    with about(path):
+        model = _lay_out(state)
     assign_state(model, state, path)
     mask = model.build_attention_mask().to(device)  # a plain attribute, which no file holds
     for block in model.transformer.resblocks:
@@ -65,18 +64,14 @@ def _read(path: Path, device: str | torch.device) -> State:
     if kind == "safetensors":
         return read_safetensors(path, KIND, device)[1]
     if kind == "torchscript":
-        return _named(path, _from_torchscript, read_torchscript(path))
+        module = read_torchscript(path)
+        with about(path):
+            return _from_torchscript(module)
     if kind == "torch":
-        return _named(path, _from_torch, read_torch(path))
+        contents = read_torch(path)
+        with about(path):
+            return _from_torch(contents)
     raise CheckpointError(f"{path} is a pickle, not a CLIP model.")
-
-
-def _named(path: Path, convert: Callable[[Any], Made], contents: Any) -> Made:
-    """What `convert` makes of the contents, its complaints completed with the file's name."""
-    try:
-        return convert(contents)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path} {error}.") from error
 
 
 def _from_torchscript(root: Any) -> State:
@@ -103,7 +98,7 @@ def _from_torch(contents: dict[Any, Any]) -> State:
     return state
 
 
-def _skeleton(state: State) -> "CLIP":
+def _lay_out(state: State) -> "CLIP":
     """A CLIP without weights, of the sizes that the tensors have."""
     if "visual.proj" not in state:
         raise CheckpointError("holds no CLIP model with a vision transformer")

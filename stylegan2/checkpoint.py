@@ -3,12 +3,12 @@
 Each public format is one function from what a file holds to (configuration, state dict in our names).
 """
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
+from stylegan2.errors import about
 from stylegan2.generator import Generator, GeneratorConfig
 from stylegan2.nvidia import from_nvidia
 from stylegan2.rosinality import from_decoder, from_rosinality, holds_decoder
@@ -17,15 +17,12 @@ from stylegan2.storage import (
     State,
     assign_state,
     file_kind,
-    one_line,
     read_safetensors,
     read_torch,
     skeleton,
     write_safetensors,
 )
 from stylegan2.unpickling import read_pickle
-
-Made = TypeVar("Made")
 
 KIND = "stylegan2"
 
@@ -74,26 +71,20 @@ def _read(path: Path, device: str | torch.device) -> tuple[GeneratorConfig, Stat
     if kind == "torch":
         return _from_torch(read_torch(path), path)
     if kind == "pickle":
-        return _named(path, from_nvidia, read_pickle(path))
+        network = read_pickle(path)
+        with about(path, "generator"):
+            return from_nvidia(network)
     if kind == "safetensors":
         values, state = read_safetensors(path, KIND, device)
-        return _named(path, GeneratorConfig.from_dict, values), state
+        with about(path, "generator"):
+            return GeneratorConfig.from_dict(values), state
     raise CheckpointError(f"{path} is a TorchScript archive, but holds no generator in a format known here.")
 
 
 def _from_torch(contents: dict[Any, Any], path: Path) -> tuple[GeneratorConfig, State]:
-    if "g_ema" in contents:
-        return _named(path, from_rosinality, contents)
-    if holds_decoder(contents):
-        return _named(path, from_decoder, contents)
-    raise CheckpointError(f"{path} is a PyTorch checkpoint, but holds no generator in a format known here.")
-
-
-def _named(path: Path, convert: Callable[[Any], Made], contents: Any) -> Made:
-    """What `convert` makes of the contents, its complaints completed with the file's name."""
-    try:
-        return convert(contents)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path} {error}.") from error
-    except ValueError as error:
-        raise CheckpointError(f"{path} describes an impossible generator: {one_line(error)}.") from error
+    with about(path, "generator"):
+        if "g_ema" in contents:
+            return from_rosinality(contents)
+        if holds_decoder(contents):
+            return from_decoder(contents)
+        raise CheckpointError("is a PyTorch checkpoint, but holds no generator in a format known here")

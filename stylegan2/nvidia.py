@@ -7,11 +7,10 @@ attributes of a `torch.nn.Module`. The convolutions are ours, up-sampling ones i
 import re
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from stylegan2.generator import GeneratorConfig
-from stylegan2.ops import binomial_taps
+from stylegan2.shapes import check_filter, config_of
 from stylegan2.storage import CheckpointError, State, is_plain
 from stylegan2.unpickling import Inert, walk
 
@@ -47,10 +46,11 @@ def from_nvidia(contents: Any) -> tuple[GeneratorConfig, State]:
             if not is_plain(tensor):
                 raise CheckpointError(f"has an entry {name!r:.80} in G_ema that is not a tensor")
             if entry == "resample_filter":
-                _check_filter(name, tensor)
+                check_filter(name, tensor, total=1)
             else:
                 state[_our_name(name)] = _our_shape(entry, tensor)
-    return _config(state, multiplier, clamp), state
+    config = config_of(state, "G_ema", mapping_lr_multiplier=multiplier, conv_clamp=clamp)
+    return config, state
 
 
 def _fields(record: Inert) -> Fields:
@@ -133,33 +133,3 @@ def _our_name(name: str) -> str:
 def _our_shape(entry: str, tensor: Tensor) -> Tensor:
     dimensions = {"const": 4, "noise_const": 4, "noise_strength": 1}.get(entry, tensor.ndim)
     return tensor.reshape((1,) * (dimensions - tensor.ndim) + tuple(tensor.shape))
-
-
-def _check_filter(name: str, kernel: Tensor) -> None:
-    taps = binomial_taps() / 2
-    if kernel.shape != (4, 4) or not torch.allclose(kernel.float(), torch.outer(taps, taps)):
-        raise CheckpointError(f"has another up-sampling filter ({name!r:.80}) than [1, 3, 3, 1]")
-
-
-def _config(state: State, multiplier: Any, clamp: Any) -> GeneratorConfig:
-    def size(name: str, dim: int) -> int:
-        if name not in state:
-            raise CheckpointError(f"lacks {name}")
-        if state[name].ndim <= dim:
-            raise CheckpointError(f"has too few dimensions in {name}")
-        return state[name].shape[dim]
-
-    channels = {4: size("synthesis.constant", 1)}
-    while (name := f"synthesis.convs.{2 * len(channels)}.weight") in state:
-        channels[2 * max(channels)] = size(name, 0)
-    layers = sum(bool(re.fullmatch(r"mapping\.layers\.\d+\.weight", name)) for name in state)
-    first = "mapping.layers.0.weight"
-    return GeneratorConfig(
-        max(channels),
-        size(first, 0),
-        size(first, 1),
-        mapping_layers=layers,
-        mapping_lr_multiplier=multiplier,
-        channels=channels,
-        conv_clamp=clamp,
-    )

@@ -8,11 +8,8 @@ the decoder is such a generator.
 import re
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from stylegan2.generator import GeneratorConfig
-from stylegan2.ops import binomial_taps
+from stylegan2.shapes import check_filter, config_of
 from stylegan2.storage import CheckpointError, State, is_plain
 
 CONV_ENTRIES = {
@@ -37,7 +34,7 @@ def from_rosinality(contents: dict[Any, Any]) -> tuple[GeneratorConfig, State]:
             "lacks latent_avg, the average latent, which snapshots taken in training do not have"
         )
     state = translate(contents["g_ema"], "g_ema") | {"latent_avg": average}
-    return _config(state, "g_ema"), state
+    return config_of(state, "g_ema"), state
 
 
 def holds_decoder(contents: dict[Any, Any]) -> bool:
@@ -54,7 +51,7 @@ def from_decoder(contents: dict[Any, Any]) -> tuple[GeneratorConfig, State]:
     if not is_plain(average):
         raise CheckpointError("lacks latent_avg, the average latent")
     state = translate(_decoder(contents), "its decoder")
-    config = _config(state, "its decoder")
+    config = config_of(state, "its decoder")
     rows = average if average.ndim == 2 else average[None]
     if tuple(rows.shape) not in {(1, config.style_dim), (config.num_styles, config.style_dim)}:
         raise CheckpointError(f"has an average latent of the shape {list(average.shape)}, which does not fit")
@@ -85,7 +82,7 @@ def translate(theirs: object, where: str) -> State:
         if not isinstance(name, str) or not is_plain(tensor):
             raise CheckpointError(f"has an entry {name!r:.80} in {where} that is not a tensor")
         if name.endswith(("blur.kernel", "upsample.kernel")):
-            _check_kernel(name, tensor)
+            check_filter(name, tensor, total=4)
             continue
         if tensor.ndim == 5 and tensor.shape[0] == 1:  # convolution weights [1, out, in, k, k]
             tensor = tensor[0]
@@ -107,27 +104,3 @@ def _our_name(name: str, where: str) -> str:
         index = 0 if found[2] is None else int(found[2]) + 1
         return f"synthesis.{found[1]}s.{index}.{CONV_ENTRIES[found[3]]}"
     raise CheckpointError(f"has an entry {name!r:.80} in {where} that StyleGAN2's generator has not")
-
-
-def _check_kernel(name: str, kernel: Tensor) -> None:
-    taps = binomial_taps()
-    if kernel.shape != (4, 4) or not torch.allclose(kernel.float(), torch.outer(taps, taps)):
-        raise CheckpointError(f"has another up-sampling filter ({name!r:.80}) than [1, 3, 3, 1]")
-
-
-def _config(state: State, where: str) -> GeneratorConfig:
-    def size(name: str, dim: int) -> int:
-        if name not in state:
-            raise CheckpointError(f"lacks {name} in {where}")
-        if state[name].ndim <= dim:
-            raise CheckpointError(f"has too few dimensions in {name} in {where}")
-        return state[name].shape[dim]
-
-    channels = {4: size("synthesis.constant", 1)}
-    while (name := f"synthesis.convs.{2 * len(channels)}.weight") in state:
-        channels[2 * max(channels)] = size(name, 0)
-    layers = sum(bool(re.fullmatch(r"mapping\.layers\.\d+\.weight", name)) for name in state)
-    first = "mapping.layers.0.weight"
-    return GeneratorConfig(
-        max(channels), size(first, 0), size(first, 1), mapping_layers=layers, channels=channels
-    )
