@@ -132,7 +132,7 @@ def load_bundle(name: str | Path = "avatar", device: str | torch.device = "auto"
     name is as in `find_bundle`; device is "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or
     "cuda:N". Half precision comes from the `.half` files where the bundle has them, else it is converted.
     Raises BundleError if the bundle is unknown or incomplete, a part is damaged, or the parts do not fit
-    together; OptionError if there is no such device.
+    together; OptionError if there is no such device; DeviceMemoryError if it is too small.
     """
     start = time.perf_counter()
     files = find_bundle(name)
@@ -141,14 +141,21 @@ def load_bundle(name: str | Path = "avatar", device: str | torch.device = "auto"
     paths = tuple(
         (half and files.part(part, half=True)) or files.folder / part for part in (GENERATOR, INVERTER)
     )
+    import torch
+
     from encoder4editing import load_inverter
+    from micromotion.frames import told_when_full
     from stylegan2 import CheckpointError, load_generator
 
     try:
-        generator = load_generator(paths[0], device=target, half=half)
-        inverter = load_inverter(paths[1], generator=generator, device=target, half=half)
+        with told_when_full("the model", target):
+            generator = load_generator(paths[0], device=target, half=half)
+            inverter = load_inverter(paths[1], generator=generator, device=target, half=half)
     except CheckpointError as error:
         raise BundleError(f"The model {files.name!r} cannot be used: {error}") from error
+    if half:
+        for net in (inverter, generator):  # the layout that tensor cores read; files have the other one
+            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     check_fit(files.name, generator, inverter)
     return Bundle(
         files.name,

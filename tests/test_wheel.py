@@ -61,6 +61,8 @@ def test_the_wheel_holds_the_service_and_no_laboratory(installed: Path) -> None:
     data = installed / "micromotion/data"
     assert (data / "service/predict.py").is_file()
     assert (data / "service/openapi.json").is_file()
+    assert (data / "weights/manifest.toml").is_file()
+    assert len(list((data / "anchors/ffhq").glob("*.toml"))) == 5
     assert len(list((data / "anchors/avatar").glob("*.safetensors"))) == 5
     assert not (installed / "avatar").exists()
     assert not (installed / "tests").exists()
