@@ -9,12 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import av
 import pytest
-from misbehaving_server import File, Status
+from misbehaving_server import File, Status, wait_until
 from public_files import MOTIONS, Offer, write_d_latent, write_e4e, write_identity, write_rosinality
 from safetensors import safe_open
 from typer.testing import CliRunner, Result
@@ -318,33 +317,58 @@ def re_any(text: str, *words: str) -> bool:
 # Interruptions and damage.
 
 
-@pytest.mark.parametrize("moment", ["downloads/e4e.pt", "models/.tiny.building/inverter.safetensors"])
-def test_killed_and_started_again(offer: Offer, cache: Path, moment: str) -> None:
-    with subprocess.Popen(
-        [*COMMAND, "weights", "fetch", "tiny", "--yes"], stdout=subprocess.DEVNULL
-    ) as process:
-        while process.poll() is None and not (cache / moment).exists():
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
+# Fetches, and is killed as soon as a function has returned for the n-th time: no moment depends on the clock.
+KILLED_AFTER = """
+import importlib, os, signal, sys
+module, _, function = sys.argv[1].rpartition(".")
+home = importlib.import_module(module)
+real, left = getattr(home, function), [int(sys.argv[2])]
+
+def then_die(*arguments, **options):
+    result = real(*arguments, **options)
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+
+setattr(home, function, then_die)
+from micromotion.cli import app
+app(["weights", "fetch", "tiny", "--yes"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "calls"),
+    [
+        ("micromotion.weights.download.download", 3),  # all is there, nothing begun
+        ("micromotion.weights.convert.save_inverter", 1),
+        ("micromotion.weights.convert.save_inverter", 2),  # in half precision
+        ("micromotion.weights.install.write_about", 1),  # complete, but without its name
+    ],
+)
+def test_killed_and_started_again(offer: Offer, cache: Path, function: str, calls: int) -> None:
+    program = [sys.executable, "-c", KILLED_AFTER, function, str(calls)]
+    assert subprocess.run(program, stdout=subprocess.DEVNULL, timeout=60).returncode == -signal.SIGKILL
     assert not (cache / "models/tiny").exists()
+    assert (cache / "models/.tiny.building").exists() == ("download" not in function)
     offer.forget()
     done("fetch", "tiny", "--yes")
     assert offer.asked() == [], "all was downloaded already"
     assert done("verify", "tiny")
-    hidden = {path.name for path in cache.rglob("*") if path.name.startswith(".")}
-    assert hidden <= {".e4e.pt.lock"}, "a lock that nobody holds is no harm"
+    assert not [path for path in cache.rglob("*") if path.name.startswith(".")]
 
 
 def test_killed_while_the_download_runs(offer: Offer, cache: Path) -> None:
     offer.behave("e4e.pt", File(offer.files["e4e.pt"], stall=50_000))
+    part = cache / "downloads/.e4e.pt.part"
     with subprocess.Popen(
         [*COMMAND, "weights", "fetch", "tiny", "--yes"], stdout=subprocess.DEVNULL
     ) as process:
-        part = cache / "downloads/.e4e.pt.part"
-        while process.poll() is None and not (part.is_file() and part.stat().st_size == 50_000):
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
+        try:
+            wait_until(lambda: part.is_file() and part.stat().st_size == 50_000, seconds=60)
+        finally:
+            process.kill()
+    assert process.returncode == -signal.SIGKILL
     offer.behave("e4e.pt", File(offer.files["e4e.pt"]))
     done("fetch", "tiny", "--yes")
     assert offer.server.asked("/e4e.pt")[-1].headers["range"] == "bytes=50000-"
@@ -507,7 +531,10 @@ def test_models_load_from_our_own_files_too(offer: Offer, cache: Path) -> None:
         (lambda path: write_rosinality(path), "no inverter among them"),
         (lambda path: write_identity(path), "no generator among them"),
         (lambda path: path.write_bytes(write_e4e(path).read_bytes()[:-5000]), "damaged"),
-        (lambda path: path.write_bytes(b"\x80\x04cos\nsystem\n(S'touch owned'\ntR."), "."),
+        (
+            lambda path: path.write_bytes(b"\x80\x04cos\nsystem\n(S'touch owned'\ntR."),
+            "holds no network G_ema",
+        ),
     ],
     ids=["empty", "text", "generator alone", "identity alone", "cut", "malicious"],
 )
