@@ -34,7 +34,7 @@ CONTENT = np.random.default_rng(7).bytes(300_000)
 OTHER = np.random.default_rng(8).bytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 RIGHT: dict[str, Any] = {"size": len(CONTENT), "sha256": SHA256}
-QUICK: dict[str, Any] = {"timeout": 0.5, "backoff": 0.01}
+QUICK: dict[str, Any] = {"timeout": 10.0, "backoff": 0.01}
 
 
 @pytest.fixture
