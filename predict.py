@@ -7,9 +7,11 @@ choices are literals, and `openapi.json` beside this file says the same (`python
 # ruff: noqa: B008, E501 (Cog's way of declaring inputs; a description in two pieces is read wrongly)
 
 import os
+import queue
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 
 from cog import BaseRunner, Input, Path
@@ -32,6 +34,8 @@ class Predictor(BaseRunner):
         self.animator = Animator.load(model)
         print(self.animator.bundle.describe())
         self.results = tempfile.TemporaryDirectory(prefix="micromotion-")
+        self.finished: queue.SimpleQueue[tuple[Path, float]] = queue.SimpleQueue()
+        threading.Thread(target=_remove_finished, args=[self.finished], daemon=True).start()
 
     def run(
         self,
@@ -105,12 +109,12 @@ class Predictor(BaseRunner):
             print(f"Rendering {len(clip)} frames of {width}×{height}, {clip.fps} per second.")
             clip.save(output, on_frame=_progress(len(clip)))
         except BaseException:  # Cog's CancelationException is not an Exception
-            _remove(folder, after=0)
+            self.finished.put((folder, time.monotonic()))
             raise
         for stage, seconds in clip.timings.items():
             self.record_metric(f"timing.{stage}", round(seconds, 4))
         print(f"Done: {output.name}, {output.stat().st_size / 1000:.0f} kB.")
-        _remove(folder, after=COLLECTED_AFTER)
+        self.finished.put((folder, time.monotonic() + COLLECTED_AFTER))
         return output
 
 
@@ -125,8 +129,13 @@ def _progress(total: int) -> Callable[[int], None]:
     return report
 
 
-def _remove(folder: Path, after: float) -> None:
-    """Remove a result's folder some seconds from now, in a thread that a second cancellation cannot reach."""
-    timer = threading.Timer(after, shutil.rmtree, [folder], {"ignore_errors": True})
-    timer.daemon = True
-    timer.start()
+def _remove_finished(finished: "queue.SimpleQueue[tuple[Path, float]]") -> None:
+    """Remove the folders of results, in turn, each when its time has come; never returns.
+
+    One thread for all, started in setup(): a second cancellation can strike a thread that is just starting,
+    and whoever starts it would then wait for ever.
+    """
+    while True:
+        folder, due = finished.get()
+        time.sleep(max(0.0, due - time.monotonic()))
+        shutil.rmtree(folder, ignore_errors=True)

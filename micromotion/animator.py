@@ -114,7 +114,9 @@ class Animator:
 
     def _invert(self, image: torch.Tensor) -> torch.Tensor:
         device = self.bundle.device
-        inverter = self.bundle.inverter.to(device)  # it may have given way to the generator
+        inverter = self.bundle.inverter
+        if inverter.latent_avg.device != device:  # it has given way to the generator
+            inverter.to(device)
         with torch.inference_mode(), repeatable():
             code = inverter.invert(image.to(device)).float()
         if code.is_cuda:

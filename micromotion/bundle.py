@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from micromotion.errors import BundleError, MicromotionError, OptionError, OutputError
-from micromotion.folders import ROOTS, models_folder
-from micromotion.weights.manifest import is_plain_name, load_manifest
+from micromotion.folders import ROOTS, is_plain_name, models_folder
+from micromotion.weights.manifest import load_manifest
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +43,7 @@ CLIP = "clip.safetensors"
 ANCHORS = "anchors"
 ABOUT = "bundle.json"
 MAX_ABOUT_BYTES = 1 << 20
+OLDEST_GPU = (7, 5)  # compute capability that PyTorch 2.11 has kernels for: T4 and newer
 
 
 @dataclass(frozen=True)
@@ -201,8 +202,11 @@ def write_about(folder: Path, name: str, about: Mapping[str, Any], files: Iterab
         {"format": FORMAT, "name": name, **about, "files": recorded}, indent=2, ensure_ascii=False
     )
     temporary = folder / f".{ABOUT}"
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(folder / ABOUT)
+    try:
+        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.replace(folder / ABOUT)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_about(folder: Path) -> dict[str, Any]:
@@ -220,7 +224,9 @@ def read_about(folder: Path) -> dict[str, Any]:
     try:
         about = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BundleError(f"{path} is not valid JSON: {error}.") from error
+        raise BundleError(
+            f"{path} is not valid JSON ({error}): remove its folder, and fetch or add the model again."
+        ) from error
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise BundleError(f"{path} is not of the format {FORMAT!r}, the only one this version reads.")
     if not isinstance(about.get("name"), str):
@@ -235,7 +241,7 @@ def recorded_files(about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {
         name: entry
         for name, entry in entries
-        if all(is_plain_name(piece) for piece in name.split("/")) and isinstance(entry, dict)
+        if name != ABOUT and all(map(is_plain_name, name.split("/"))) and isinstance(entry, dict)
     }
 
 
@@ -268,11 +274,16 @@ def check_fit(name: str, generator: Generator, inverter: Inverter) -> None:
 
 
 def pick_device(device: str | torch.device) -> torch.device:
-    """The device meant by "auto", "cpu", "cuda" or "cuda:N"; OptionError if it is unknown or not there."""
+    """The device meant by "auto", "cpu", "cuda" or "cuda:N", a GPU with its number.
+
+    "auto" is the first GPU, or the CPU where there is none, or one too old for this PyTorch. Raises
+    OptionError if the device is unknown, not there, or too old.
+    """
     import torch
 
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        usable = torch.cuda.is_available() and torch.cuda.get_device_capability(0) >= OLDEST_GPU
+        return torch.device("cuda:0" if usable else "cpu")
     try:
         wanted = torch.device(device)
     except (RuntimeError, TypeError):
@@ -281,14 +292,19 @@ def pick_device(device: str | torch.device) -> torch.device:
         raise OptionError(f"device must be auto, cpu, cuda or cuda:N, not {str(device)!r}.")
     if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
         raise OptionError(f"There is no device {str(wanted)!r} on this machine; use auto or cpu.")
+    if wanted.type == "cuda":
+        wanted = torch.device("cuda", wanted.index or 0)
+        if torch.cuda.get_device_capability(wanted) < OLDEST_GPU:
+            raise OptionError(f"The GPU {str(wanted)!r} is older than this PyTorch supports; use cpu.")
     return wanted
 
 
 def _locate(name: str | Path) -> Path:
     """The folder of a bundle's nets."""
     folder = named_folder(str(name)) or Path(name)
-    if folder.is_dir():
-        return folder
+    with suppress(OSError):  # longer than any path
+        if folder.is_dir():
+            return folder
     if str(name) in _offered():
         raise BundleError(f"The model {str(name)!r} is not here yet: run `micromotion weights fetch {name}`.")
     raise BundleError(f"There is no model {str(name)!r}: give 'avatar', or the path of a bundle folder.")

@@ -14,6 +14,7 @@ platformdirs, so that `micromotion --help` stays fast.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from micromotion.errors import OutputError
@@ -29,11 +30,14 @@ LANDMARKS = "shape_predictor_68_face_landmarks.dat"
 def cache_folder() -> Path:
     """The absolute path of the cache folder, which may not exist yet.
 
-    Raises OutputError if MICROMOTION_CACHE is not set and the platform names no folder: without a home.
+    Raises OutputError if MICROMOTION_CACHE names nobody's home, or is not set and there is no home.
     """
     named = os.environ.get(VARIABLE)
     if named:
-        return Path(os.path.expandvars(named)).expanduser().absolute()
+        try:
+            return Path(os.path.expandvars(named)).expanduser().absolute()
+        except RuntimeError as error:
+            raise OutputError(f"{VARIABLE} names a folder that cannot be found: {named!r}.") from error
     import platformdirs
 
     folder = platformdirs.user_cache_path("micromotion", appauthor=False)
@@ -76,3 +80,8 @@ def _is_inside_cache(folder: Path) -> bool:
         return folder.is_relative_to(cache_folder())
     except OutputError:
         return False
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a text may name a file or a folder: no path, no leading dot, only letters, digits and . _ -"""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) is not None

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 import torch
@@ -62,15 +62,27 @@ def repeatable() -> Iterator[None]:
         torch.backends.cudnn.deterministic = before
 
 
+def is_full(error: RuntimeError) -> bool:
+    """Whether an error of PyTorch means that the GPU's memory is used up.
+
+    Its allocator says so by the error's type; the driver, and cuBLAS or cuDNN making their handles, by words.
+    """
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        words in str(error) for words in ("out of memory", "ALLOC_FAILED")
+    )
+
+
 def with_room(work: Callable[[], T], make_room: Callable[[], object]) -> T:
     """work(); if the GPU's memory does not suffice, make_room() and work() once more.
 
-    Raises torch.OutOfMemoryError if that did not help.
+    Raises what PyTorch does (see `is_full`) if that did not help.
     """
     try:
         return work()
-    except torch.OutOfMemoryError:
-        pass  # leaving this block drops the exception, whose traceback would keep work's tensors alive
+    except RuntimeError as error:
+        if not is_full(error):
+            raise
+    # Only here the exception is gone, whose traceback kept work's tensors alive.
     make_room()
     return work()
 
@@ -88,14 +100,17 @@ def take_turns(goes: torch.nn.Module, stays: torch.nn.Module, device: torch.devi
 
 @contextmanager
 def told_when_full(task: str, device: torch.device) -> Iterator[None]:
-    """Turn torch.OutOfMemoryError into DeviceMemoryError, one sentence with the task and what can be done."""
+    """Turn a full GPU's error into DeviceMemoryError, one sentence with the task and what can be done."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_full(error):
+            raise
         left = ""
         if device.type == "cuda":
-            free, total = (size / 2**30 for size in torch.cuda.mem_get_info(device))
-            left = f" ({free:.1f} of {total:.1f} GB are free)"
+            with suppress(RuntimeError):  # asking takes a little memory too
+                free, total = (size / 2**30 for size in torch.cuda.mem_get_info(device))
+                left = f" ({free:.1f} of {total:.1f} GB are free)"
         raise DeviceMemoryError(
             f"The GPU has too little memory for {task}{left}: close other programs that use it, take a GPU "
             "with 6 GB or more, or run on the CPU (--device cpu)."

@@ -57,7 +57,10 @@ def check_motion(name: str, known: Iterable[str]) -> None:
     if name in known:
         return
     if not known:
-        raise MotionError(f"There is no micromotion {name!r}: this model comes without any.")
+        raise MotionError(
+            f"There is no micromotion {name!r}: this model comes without any; "
+            "add some with `micromotion weights add FILE --name MODEL`."
+        )
     by_lower_case = {each.lower(): each for each in known}
     near = get_close_matches(str(name).lower(), by_lower_case, n=1)
     hint = f" (did you mean {by_lower_case[near[0]]!r}?)" if near else ""

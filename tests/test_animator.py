@@ -21,7 +21,7 @@ from micromotion.errors import (
     OptionError,
     OutputError,
 )
-from micromotion.frames import fetch, take_turns
+from micromotion.frames import fetch, take_turns, told_when_full
 from micromotion.motion import load_motion
 from micromotion.pixels import to_uint8
 from stylegan2 import Generator
@@ -514,3 +514,29 @@ def test_the_avatar_plays_every_motion_on_a_real_photo(avatar: Animator, astrona
         assert first.std() > 20, "a picture, not a flat colour"
         assert np.abs(last - first).max() > 40, f"{motion} is not seen"
         assert np.abs(last - first).mean() < 40, f"{motion} leaves another picture"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 512.00 MiB."),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ],
+)
+def test_a_full_gpu_has_many_words(error: RuntimeError) -> None:
+    with (
+        pytest.raises(DeviceMemoryError, match="too little memory for the model"),
+        told_when_full("the model", torch.device("cpu")),
+    ):
+        raise error
+
+
+def test_other_errors_of_pytorch_stay_what_they_are() -> None:
+    with (
+        pytest.raises(RuntimeError, match="shapes") as caught,
+        told_when_full("the model", torch.device("cpu")),
+    ):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    assert not isinstance(caught.value, DeviceMemoryError)

@@ -180,7 +180,7 @@ def test_the_sentence_names_each_trouble_and_a_way_out(server: MisbehavingServer
     assert failure(sources, target, **RIGHT) == (
         f"weights.pt could not be downloaded from any of its 3 sources ({host} answers 404 Not Found; "
         f"{host}/someone/faces answers 403 Forbidden; Google Drive has had its quota of downloads for now): "
-        "try again later, or download it by hand and run `micromotion weights add FILE --name ffhq`."
+        f"try again later, or download it by hand to {target} and start again."
     )
 
 

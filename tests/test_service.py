@@ -349,14 +349,23 @@ def test_a_cancelled_prediction_leaves_nothing_behind(
     before = server.left()
     begin(server, "cancelled", photo, webhook.url)
     assert server.call("/predictions", {"input": {"image": photo}})[0] == 409  # one at a time
-    for _ in range(2):  # impatient
-        assert server.call("/predictions/cancelled/cancel", {})[0] == 200
+    assert server.call("/predictions/cancelled/cancel", {})[0] == 200
+    assert server.call("/predictions/cancelled/cancel", {})[0] in (200, 404)  # impatient; it may be over
     wait_until(lambda: server.status() == "READY", ANSWER, "the server to be ready again")
     wait_until(lambda: bool(webhook.calls), ANSWER, "the end to be reported")
     assert webhook.calls[-1]["status"] == "canceled"
     assert "output" not in webhook.calls[-1]
     wait_until(lambda: server.left() <= before, STOP, "the temporary files to go")
     assert content(server.predict(photo)[1]) == content(first)
+
+
+def test_cancelled_again_and_again(server: Server, photo: str) -> None:
+    """The second call strikes while the first one's cancellation is at work."""
+    for turn in range(6):
+        begin(server, f"turn-{turn}", photo)
+        for _ in range(2):
+            assert server.call(f"/predictions/turn-{turn}/cancel", {})[0] in (200, 404)  # it may be over
+        wait_until(lambda: server.status() == "READY", ANSWER, "the server to be ready again")
 
 
 def test_the_same_request_gives_the_same_bytes(server: Server, photo: str, first: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +19,7 @@ from micromotion.weights import install
 from micromotion.weights.manifest import VARIABLE, Manifest, PublicFile, load_manifest
 from micromotion.weights.partfile import is_right
 
+WIDE = 130  # columns of a terminal that has room for all of a table
 LANDMARKS = "landmarks"  # what `fetch`, `verify` and `path` call dlib's model
 
 app = typer.Typer(
@@ -65,6 +66,8 @@ def fetch(
     with errors_for_people(debug):
         offered = load_manifest(manifest)
         if name == LANDMARKS:
+            if extras or into or keep:
+                raise OptionError("The landmark model takes no --with, --into or --keep.")
             _fetch_landmarks(offered, yes)
             return
         plan = install.plan(offered, name, _split(extras), into)
@@ -151,7 +154,6 @@ def list_all(manifest: ManifestFile = None, debug: Debug = False) -> None:
     """
     with errors_for_people(debug):
         offered = load_manifest(manifest)
-        console = _console()
         here: dict[str, BundleFiles] = {}
         for name in bundle_names():
             try:
@@ -162,20 +164,17 @@ def list_all(manifest: ManifestFile = None, debug: Debug = False) -> None:
             motions = ", ".join(here[name].motions) or "none"
             size = in_bytes(_size(here[name]))
             typer.echo(f"{name}: here, {size}, in {here[name].folder}; motions: {motions}")
-        for name in offered.models.keys() - set(bundle_names()):
+        for name in sorted(offered.models.keys() - set(bundle_names())):
             typer.echo(f"{name}: not here, run `micromotion weights fetch {name}`")
         for name, model in offered.models.items():
             sources = install.recorded_sources(here[name].about) if name in here else {}
             rows = [("", file) for file in (*model.files, *model.motions)]
             rows += [(f"--with {extra}", file) for extra, file in model.optional.items()]
-            table = _table(f"{name}: {model.purpose}", "Here", "Option")
-            for option, file in rows:
-                _row(table, file, "yes" if file.name in sources else "no", option)
-            console.print(table)
+            cells = [(file, ("yes" if file.name in sources else "no", option)) for option, file in rows]
+            _show(f"{name}: {model.purpose}", ("Here", "Option"), cells)
         if offered.landmarks is not None:
-            table = _table(f"{LANDMARKS}: to find faces", "Here")
-            _row(table, offered.landmarks, _landmarks_place() or "no")
-            console.print(table)
+            place = _landmarks_place() or "no"
+            _show(f"{LANDMARKS}: to find faces", ("Here",), [(offered.landmarks, (place,))])
         typer.echo(f"Cache folder: {cache_folder()}")
 
 
@@ -247,10 +246,7 @@ def _tell(wrong: Iterable[str]) -> None:
 def _ask(files: Iterable[PublicFile], yes: bool) -> None:
     """Show what would be downloaded under which licences, and go on only with consent."""
     files = list(files)
-    table = _table("To download", "Purpose")
-    for file in files:
-        _row(table, file, file.purpose)
-    _console().print(table)
+    _show("To download", ("Purpose",), [(file, (file.purpose,)) for file in files])
     known = [file.bytes for file in files if file.bytes is not None]
     more = "" if len(known) == len(files) else ", and files of unknown size"
     typer.echo(f"In all {in_bytes(sum(known))}{more}.")
@@ -274,22 +270,21 @@ def _size(bundle: BundleFiles) -> int:
     return sum(path.stat().st_size for path in bundle.folder.rglob("*") if path.is_file())
 
 
-def _table(title: str, *more: str) -> Table:
+def _show(title: str, more: Sequence[str], rows: Iterable[tuple[PublicFile, Sequence[str]]]) -> None:
+    """Print a table of public files, with columns of the caller's; hashes and terms where there is room."""
+    console = _console()
+    wide = console.width >= WIDE
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("File", overflow="fold")
+    table.add_column("File", no_wrap=True)
     table.add_column("Size", justify="right", no_wrap=True)
-    for name in more:
-        table.add_column(name)
-    table.add_column("SHA-256", no_wrap=True)
-    table.add_column("Licence")
-    table.add_column("Commercial use")
-    return table
-
-
-def _row(table: Table, file: PublicFile, *more: str) -> None:
-    digest = f"{file.sha256[:8]}…" if file.sha256 else "no published hash"
-    commercial = {True: "yes", False: "no", None: "not stated"}[file.licence.commercial]
-    table.add_row(file.name, in_bytes(file.bytes), *more, digest, file.licence.name, commercial)
+    for name in (*more, *(("SHA-256",) if wide else ()), "Licence", *(("Commercial use",) if wide else ())):
+        table.add_column(name, no_wrap=name in ("Option", "SHA-256"))
+    for file, cells in rows:
+        digest = f"{file.sha256[:8]}…" if file.sha256 else "none known"
+        commercial = {True: "yes", False: "no", None: "not stated"}[file.licence.commercial]
+        last = (digest, file.licence.name, commercial) if wide else (file.licence.name,)
+        table.add_row(file.name, in_bytes(file.bytes), *cells, *last)
+    console.print(table)
 
 
 def _console() -> Console:

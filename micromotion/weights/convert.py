@@ -23,9 +23,9 @@ from micromotion.bundle import ANCHORS, CLIP, GENERATOR, IDENTITY, INVERTER, che
 from micromotion.directions import KIND as DIRECTION_KIND
 from micromotion.directions import MAX_PUBLISHED_BYTES, full_motion, read_published, save_direction
 from micromotion.errors import BundleError, MotionError, OutputError
+from micromotion.folders import is_plain_name
 from micromotion.motion import load_motion
 from micromotion.recipe import PUBLISHED_SCALE, Recipe
-from micromotion.weights.manifest import is_plain_name
 from stylegan2 import CheckpointError, Generator, load_generator, save_generator
 from stylegan2.rosinality import holds_decoder
 from stylegan2.storage import file_kind, read_torch
@@ -75,6 +75,8 @@ def convert(
         if source is not None:
             on_step(f"Converting the generator in {given[source].path.name}")
             made |= dict.fromkeys(_convert_generator(given[source].path, folder), source)
+        elif "inverter" in kinds:
+            on_step("The generator that the model has stays; a generator file would replace it")
         generator = _reopen_generator(folder)
         for index in _last(kinds, "inverter"):
             on_step(f"Converting the inverter in {given[index].path.name}")

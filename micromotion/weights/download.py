@@ -29,6 +29,7 @@ __all__ = ["Drive", "Hub", "Source", "Url", "download"]
 Progress = Callable[[int, int | None], None]
 
 RETRIES = 2  # in a row without a new megabyte
+MAX_UNKNOWN = 8 << 30  # bytes of a file whose length nobody says
 MAX_WAIT = 60.0  # seconds that a server may ask us to wait
 _MEGABYTE = 1 << 20
 
@@ -97,7 +98,7 @@ class _Transfer:
             except Failed as trouble:
                 troubles.append(f"{source.label} {trouble}")
         resumes = self.part.length > 0 and any(self._may_resume(source) for source in sources)
-        raise DownloadError(_sentence(self.part.target.name, troubles, resumes))
+        raise DownloadError(_sentence(self.part.target, troubles, resumes))
 
     def _fetch(self, source: Source) -> None:
         """Try one source, again where that may help, and once from scratch where a resumed part was wrong."""
@@ -146,8 +147,8 @@ class _Transfer:
             self.report(self.part.length, total)
             chunks = watch.counted(response.iter_raw())
             for piece in _bunzip(chunks) if packed else chunks:
-                if total is not None and self.part.length + len(piece) > total:
-                    raise Wrong(f"sends more than the {total} bytes of the file")
+                if self.part.length + len(piece) > (MAX_UNKNOWN if total is None else total):
+                    raise Wrong(f"sends more than the {total or MAX_UNKNOWN} bytes of the file")
                 self.part.append(piece)
                 self.report(self.part.length, total)
         if not packed and total is not None and self.part.length < total:
@@ -251,11 +252,13 @@ def _length(path: Path) -> int:
         return 0
 
 
-def _sentence(name: str, troubles: Sequence[str], resumes: bool) -> str:
+def _sentence(target: Path, troubles: Sequence[str], resumes: bool) -> str:
     """What went wrong with each source, and what to do."""
-    by_hand = "download it by hand and run `micromotion weights add FILE --name ffhq`"
+    by_hand = f"download it by hand to {target} and start again"
     if not troubles:
-        return f"{name} has no known source: {by_hand}."
+        return f"{target.name} has no known source: {by_hand}."
     tried = "its only source" if len(troubles) == 1 else f"any of its {len(troubles)} sources"
     again = "try again, it goes on where it stopped" if resumes else "try again later"
-    return f"{name} could not be downloaded from {tried} ({'; '.join(troubles)}): {again}, or {by_hand}."
+    return (
+        f"{target.name} could not be downloaded from {tried} ({'; '.join(troubles)}): {again}, or {by_hand}."
+    )

@@ -29,14 +29,15 @@ from micromotion.bundle import (
 )
 from micromotion.console import Report, Step, download_progress
 from micromotion.errors import BundleError, DownloadError, OutputError
-from micromotion.folders import downloads_folder, landmarks_file, make_folder, models_folder
+from micromotion.folders import downloads_folder, is_plain_name, landmarks_file, make_folder, models_folder
 from micromotion.recipe import find_recipes
-from micromotion.weights.manifest import Manifest, Model, PublicFile, is_plain_name, load_manifest
+from micromotion.weights.manifest import Manifest, Model, PublicFile, load_manifest
 from micromotion.weights.partfile import locked
 
 if TYPE_CHECKING:
     from micromotion.weights.convert import Given
 
+MAX_LOST = 2  # ready motions without a source, after which the others are not tried
 BUNDLE_SIZE = 1.6  # of the public files: float32 as they have it, and half as much again in float16
 
 
@@ -49,16 +50,18 @@ class Plan:
     wanted: tuple[PublicFile, ...]
 
     def missing(self) -> list[PublicFile]:
-        """The public files that the bundle does not hold, or whose parts in it are missing or cut short.
+        """The public files that the bundle does not hold, or whose parts in it are missing or damaged.
 
-        Raises BundleError if something else than a bundle is in its place.
+        Raises BundleError if something else, or another model, is in its place.
         """
         _check_place(self.folder)
         if not (self.folder / ABOUT).is_file():
             return list(self.wanted)
         about = read_about(self.folder)
         sources = recorded_sources(about)
-        broken = {name for name, _ in damage(self.folder, about, hashes=False)}
+        if about["name"] != self.model.name or not any(file.name in sources for file in self.model.files):
+            raise BundleError(f"{self.folder} holds another model: name another folder, or remove it.")
+        broken = {name for name, _ in damage(self.folder, about, hashes=True)}
 
         def is_here(file: PublicFile) -> bool:
             entry = sources.get(file.name)
@@ -107,16 +110,17 @@ def fetch(
     fetches into the same folder is waited for. A ready motion that no source has does not keep the rest from
     being made: returns a sentence for each. Raises DownloadError, BundleError, OutputError.
     """
-    if not plan.missing():
-        return []
     make_folder(plan.folder.parent)
     with locked(plan.folder, _once(on_step, "Waiting for another process that fetches this model")):
         _recover(plan.folder)
         missing = plan.missing()
-        _check_space(plan.folder.parent, missing)
         downloads = make_folder(downloads_folder())
+        _check_space(plan.folder.parent, downloads, missing)
         lost: dict[PublicFile, str] = {}
-        for file in sorted(missing, key=lambda file: file.bytes or 0):  # what fails, fails early
+        for file in sorted(missing, key=lambda file: (file in plan.model.motions, file.bytes or 0)):
+            if len(lost) >= MAX_LOST:  # they have one host, and each may take minutes to fail
+                lost[file] = f"{file.name} was not tried after that: fetch the model again later."
+                continue
             try:
                 _download(file, downloads / file.name, report)
             except DownloadError as error:
@@ -170,7 +174,7 @@ def add(files: Sequence[Path], name: str, on_step: Step = lambda step: None) -> 
     replaced by what the files hold, its generator only by a file that is nothing else.
     Raises BundleError, MotionError, OutputError.
     """
-    if not is_plain_name(name):
+    if not is_plain_name(name) or name == "landmarks":
         raise BundleError(f"{name!r} cannot be a model's name: use letters, digits and . _ - only.")
     folder = models_folder() / name
     if named_folder(name) not in (None, folder):
@@ -242,6 +246,7 @@ def _own_ingredient(path: Path, files: Sequence[Path]) -> _Ingredient:
 def _download(file: PublicFile, target: Path, report: Report) -> None:
     from micromotion.weights.download import download
 
+    report(file.name, 0, file.bytes)
     download(
         file.sources,
         target,
@@ -260,7 +265,7 @@ def _build(
     building = _building(folder)
     try:
         building.mkdir()
-        about, sources, kept = _carry_over(folder, building)
+        about, sources, kept = _carry_over(folder, building, {each.name for each in ingredients})
         parts = convert(
             [each.given for each in ingredients],
             building,
@@ -278,21 +283,28 @@ def _build(
         write_about(building, name, about, sorted(kept | made))
         _put_in_place(building, folder)
     except OSError as error:
-        raise OutputError(f"The model cannot be written to {folder}: {error.strerror}.") from error
+        raise OutputError(
+            f"The model cannot be written to {folder} ({error.strerror}): free some room, or choose another."
+        ) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return {each.name: its for each, its in zip(ingredients, parts, strict=True)}
 
 
-def _carry_over(folder: Path, building: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]], set[str]]:
-    """Link a bundle's sound files into the new folder; what it says, its sources, its recorded files."""
+def _carry_over(
+    folder: Path, building: Path, replaced: set[str]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]], set[str]]:
+    """Link a bundle's sound files into the new folder; what it says, its sources, its recorded files.
+
+    What came from the sources that are to be replaced stays behind.
+    """
     if not (folder / ABOUT).is_file():
         return {}, {}, set()
     about = read_about(folder)
     sources = recorded_sources(about)
-    broken = {name for name, _ in damage(folder, about, hashes=False)}
-    for entry in sources.values():  # what comes from one file is made together
-        if broken & set(entry["parts"]):
+    broken = {name for name, _ in damage(folder, about, hashes=True)}
+    for source, entry in sources.items():  # what comes from one file is made together
+        if source in replaced or broken & set(entry["parts"]):
             broken |= set(entry["parts"])
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
@@ -312,7 +324,12 @@ def _put_in_place(building: Path, folder: Path) -> None:
     aside = _aside(folder)
     if (folder / ABOUT).is_file():
         folder.rename(aside)
-    building.rename(folder)
+    try:
+        building.rename(folder)
+    except OSError:
+        if aside.is_dir():
+            aside.rename(folder)
+        raise
     shutil.rmtree(aside, ignore_errors=True)
 
 
@@ -357,8 +374,12 @@ def _check_place(folder: Path) -> None:
         raise BundleError(f"{folder} is in the way and is not a model: name another folder, or remove it.")
 
 
-def _check_space(folder: Path, missing: Sequence[PublicFile]) -> None:
-    needed = int(BUNDLE_SIZE * sum(file.bytes or 0 for file in missing))
+def _check_space(folder: Path, downloads: Path, missing: Sequence[PublicFile]) -> None:
+    total = sum(file.bytes or 0 for file in missing)
+    needed = int(BUNDLE_SIZE * total)
+    if folder.stat().st_dev == downloads.stat().st_dev:  # the downloaded files lie there until it is made
+        here = sum(path.stat().st_size for path in downloads.iterdir() if path.is_file())
+        needed += max(0, total - here)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OutputError(

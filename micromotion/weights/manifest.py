@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from micromotion.errors import ManifestError
-from micromotion.folders import ROOTS
+from micromotion.folders import ROOTS, is_plain_name
 from micromotion.weights.sources import Drive, Hub, Source, Url
 
 FORMAT = "micromotion-manifest/1"
@@ -26,7 +26,6 @@ VARIABLE = "MICROMOTION_MANIFEST"
 MAX_BYTES = 1 << 20
 MAX_FILE_BYTES = 1 << 40
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # a file or folder, never a path or a hidden one
 _DRIVE_ID = re.compile(r"[A-Za-z0-9_-]{10,100}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -93,11 +92,6 @@ def load_manifest(path: str | Path | None = None) -> Manifest:
         raise ManifestError(f"The manifest {path} is not valid TOML: {error}.") from error
     except OSError as error:
         raise ManifestError(f"The manifest {path} cannot be read: {error.strerror}.") from error
-
-
-def is_plain_name(name: str) -> bool:
-    """Whether a text may name a file or a folder: no path, no leading dot, only letters, digits and . _ -"""
-    return _NAME.fullmatch(name) is not None
 
 
 def _own() -> Path:
