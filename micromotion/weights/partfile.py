@@ -196,7 +196,7 @@ def disk_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        folder = target.parent
+        folder = target.parent.absolute()
         if error.errno in _FULL:
             reason = f"the disk is full or at its limit; free some room in {folder} and try again"
         elif error.errno in _FORBIDDEN:
