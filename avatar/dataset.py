@@ -10,6 +10,7 @@ else.
 import argparse
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,36 +135,56 @@ def make_shard(
     if path.exists():
         return
     z, differs = draw(torch.Generator().manual_seed(seed * 1_000_003 + index), pairs)
+    write(path, {"images": paint(z, size, device, compiled), "z": z, "differs": differs})
+
+
+def paint(z: Tensor, size: int, device: str, compiled: bool) -> Tensor:
+    """Render codes [N, Z_DIM] on a device: uint8 [N, 3, size, size]."""
     images = []
     for part in z.split(CPU_BATCH if device == "cpu" else GPU_BATCH):
         picture = render(factors_from_z(part.to(device)), size, 2, compiled=compiled)
         images.append(((picture + 1) * 127.5).round().clamp(0, 255).byte().cpu())
+    return torch.cat(images)
+
+
+def write(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a shard whole or not at all, with the names of the factors that it was drawn with."""
     partial = path.with_suffix(".part")
-    save_file({"images": torch.cat(images), "z": z, "differs": differs}, partial, {"factors": _names()})
+    save_file(tensors, partial, {"factors": _names()})
     partial.rename(path)
 
 
 def _work(
-    rank: int, folder: Path, shards: int, seed: int, world: int, size: int, device: str, compiled: bool
+    rank: int,
+    make: Callable[..., None],
+    kind: str,
+    folder: Path,
+    shards: int,
+    seed: int,
+    world: int,
+    size: int,
+    device: str,
+    compiled: bool,
 ) -> None:
-    begun, there = time.monotonic(), _count(folder)
+    begun, there = time.monotonic(), _count(folder, kind)
     for index in range(rank, shards, world):
-        make_shard(folder, index, seed, size=size, device=device, compiled=compiled)
+        make(folder, index, seed, size=size, device=device, compiled=compiled)
         if rank == 0:
-            done = _count(folder)
+            done = _count(folder, kind)
             rate = (done - there) / (time.monotonic() - begun)
             left = f"{(shards - done) / rate / 60:.0f} min left" if done > there else "already there"
             print(f"rendered {done} of {shards} shards  {rate * SHARD:.1f} heads/s  {left}", flush=True)
 
 
-def _count(folder: Path) -> int:
-    return len(list(folder.glob("heads-*.safetensors")))
+def _count(folder: Path, kind: str) -> int:
+    return len(list(folder.glob(f"{kind}-*.safetensors")))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Render heads with known factors; run again to resume.")
+def command(make: Callable[..., None], kind: str, description: str, *, count: int) -> None:
+    """Command line that renders ``kind``-00000 … of SHARD heads each, by ``make_shard`` or its like."""
+    parser = argparse.ArgumentParser(description=f"{description}; run again to resume.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--count", type=int, default=32_000, help="heads in all (default 32,000)")
+    parser.add_argument("--count", type=int, default=count, help=f"heads in all (default {count:,})")
     parser.add_argument(
         "--size", type=int, choices=SIZES, default=SIZE, help=f"pixels a side (default {SIZE})"
     )
@@ -179,13 +200,15 @@ def main() -> None:
     world = args.workers or (1 if device == "cuda" else len(os.sched_getaffinity(0)))
     args.folder.mkdir(parents=True, exist_ok=True)
     try:
-        for shard in sorted(args.folder.glob("heads-*.safetensors")):
+        for shard in sorted(args.folder.glob(f"{kind}-*.safetensors")):
             check(shard, args.size)
     except ValueError as error:
         parser.error(str(error))
     shards = -(-args.count // SHARD)
-    workers.spawn(world, _work, args.folder, shards, args.seed, world, args.size, device, not args.eager)
+    workers.spawn(
+        world, _work, make, kind, args.folder, shards, args.seed, world, args.size, device, not args.eager
+    )
 
 
 if __name__ == "__main__":
-    main()
+    command(make_shard, "heads", "Render heads with known factors", count=32_000)

@@ -79,11 +79,12 @@ class Trainer:
 
     def fit(self, learn: Learn) -> None:
         """Run steps until all images are seen; rank 0 reports and saves."""
-        rng = torch.Generator().manual_seed(self.seed * 7919 + self.rank + self.progress.images)
         losses: deque[float] = deque(maxlen=100)
         started = reported = saved = time.monotonic()
         first = self.progress.images
         while self.progress.done < 1:
+            # Seeded by its place in the run, so that a resumed run goes on as if it had not stopped.
+            rng = torch.Generator().manual_seed(self.seed * 7919 + self.rank + self.progress.images)
             count, loss = self._step(learn, rng)
             self.progress.images += count * self.world
             losses.append(loss)
