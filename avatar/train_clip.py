@@ -12,15 +12,15 @@ import copy
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from avatar import dataset
 from avatar.augment import augment
-from avatar.captions import captions, ends, fits, read, topic_of, wordings
+from avatar.captions import READINGS, captions, ends, fits, read, topic_of, wordings
 from avatar.factors import MOTIONS, factors_from_z
 from avatar.train_generator import pair_weights
 from avatar.training import Progress, Trainer, command
@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 EMBED, RESOLUTION, PATCH, CONTEXT = 128, 128, 16, 32
 VISION_WIDTH, VISION_LAYERS, TEXT_WIDTH, TEXT_LAYERS = 192, 4, 128, 3
 HEAD_WIDTH = 64
-LEARNING_RATE, BATCH, GPU_BATCH = 0.001, 64, 512
+LEARNING_RATE, BATCH, GPU_BATCH = 0.001, 32, 512
 STATED = 0.6
 """How often the caption of a head states what sets it apart from the other of its pair."""
 SENTENCES = 4  # for each head and step
+READING, SPREAD = 5.0, {"cut": 10.0}  # the weight of what is read off, and units that are not about 1
 MOST_SCALE = 100.0  # of the logits, as in the original
 
 
@@ -59,9 +60,33 @@ def new_clip(seed: int) -> "CLIP":
             transformer_layers=TEXT_LAYERS,
         )
         model.token_embedding = KnownTokens(tokens, TEXT_WIDTH)
-        torch.nn.init.normal_(model.token_embedding.weight, std=0.02)
-        torch.nn.init.normal_(model.positional_embedding, std=0.01)
+        _wake(model)
     return model
+
+
+@torch.no_grad()
+def _wake(model: "CLIP") -> None:
+    """Weights to begin with that suit aligned faces and a short run.
+
+    Where a patch lies says at once what it may show, and edges count more than the brightness of a patch.
+    With the package's own, places are learned first, and slowly.
+    """
+    nn.init.normal_(model.token_embedding.weight, std=0.02)
+    nn.init.normal_(model.positional_embedding, std=0.01)
+    nn.init.normal_(model.visual.positional_embedding, std=0.5)
+    patches = model.visual.conv1.weight
+    patches.sub_(0.8 * patches.mean(dim=(2, 3), keepdim=True)).mul_(3)
+
+
+class Pupil(nn.Module):
+    """CLIP, and what helps it while it learns: a reader of the heads' degrees off the picture features."""
+
+    def __init__(self, clip: "CLIP") -> None:
+        super().__init__()
+        self.clip = clip
+        self.reader = nn.Linear(EMBED, len(READINGS))
+        nn.init.zeros_(self.reader.weight)
+        nn.init.zeros_(self.reader.bias)
 
 
 def tokenize(texts: Sequence[str]) -> Tensor:
@@ -79,7 +104,9 @@ def image_features(model: "CLIP", images: Tensor) -> Tensor:
 
 def text_features(model: "CLIP", texts: Sequence[str]) -> Tensor:
     """Sentences to [N, EMBED] of unit length."""
-    return F.normalize(model.encode_text(tokenize(texts).to(model.logit_scale.device)).float(), dim=1)
+    ids = tokenize(texts)
+    ids = ids[:, : int(ids.argmax(dim=1).max()) + 1]  # nothing follows the end that the longest has
+    return F.normalize(model.encode_text(ids.to(model.logit_scale.device)).float(), dim=1)
 
 
 def contrast(images: Tensor, texts: Tensor, scale: Tensor, fit: Tensor) -> Tensor:
@@ -100,12 +127,14 @@ def contrast(images: Tensor, texts: Tensor, scale: Tensor, fit: Tensor) -> Tenso
     return -(mine.mean() + ours.mean()) / 2
 
 
-def step_loss(model: "CLIP", heads: dataset.Heads, pairs: Tensor, rng: torch.Generator) -> Tensor:
+def step_loss(pupil: Pupil, heads: dataset.Heads, pairs: Tensor, rng: torch.Generator) -> Tensor:
     """The loss on some pairs of heads, with captions and disturbances drawn from ``rng``.
 
     Each head is described several times over, as sentences cost little beside pictures; every time all heads
-    are contrasted anew.
+    are contrasted anew. What is read off the pictures must be true as well, which is learned sooner and shows
+    the way.
     """
+    model = pupil.clip
     device = model.logit_scale.device
     index = torch.stack([2 * pairs, 2 * pairs + 1], dim=1).flatten()
     readings = read(factors_from_z(heads.z[index]))
@@ -125,7 +154,9 @@ def step_loss(model: "CLIP", heads: dataset.Heads, pairs: Tensor, rng: torch.Gen
         contrast(seen, texts, scale, fits(part, readings).to(device))
         for texts, part in zip(said, rounds, strict=True)
     ]
-    return torch.stack(losses).mean()
+    scales = torch.tensor([SPREAD.get(name, 1.0) for name in READINGS])
+    off = F.smooth_l1_loss(pupil.reader(EMBED**0.5 * seen), (readings / scales).to(device), beta=0.1)
+    return torch.stack(losses).mean() + READING * off
 
 
 def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -> None:
@@ -133,17 +164,17 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     heads = dataset.load(data, rank, world)
     weights = pair_weights(heads)
-    model = new_clip(seed).to(device)
-    trainer = Trainer("clip", model, run, rank, world, total=total, seed=seed, learning_rate=LEARNING_RATE)
+    pupil = Pupil(new_clip(seed)).to(device)
+    trainer = Trainer("clip", pupil, run, rank, world, total=total, seed=seed, learning_rate=LEARNING_RATE)
     batch = GPU_BATCH if device.type == "cuda" else BATCH
 
     def learn(progress: Progress, rng: torch.Generator) -> tuple[Tensor, int]:
         pairs = torch.multinomial(weights, batch // 2, replacement=len(weights) < batch, generator=rng)
-        return step_loss(model, heads, pairs, rng), batch
+        return step_loss(pupil, heads, pairs, rng), batch
 
     trainer.fit(learn)
     if rank == 0:
-        finish(trainer.average, run / "clip.safetensors")
+        finish(cast("CLIP", trainer.average.clip), run / "clip.safetensors")
         figures = correlations(load_clip(run / "clip.safetensors"), dataset.load(data, validation=True))
         print({name: round(value, 3) for name, value in figures.items()}, flush=True)
 

@@ -56,7 +56,7 @@ class KnownTokens(nn.Embedding):
 
     def forward(self, ids: Tensor) -> Tensor:
         """int64 [...] to [..., width]."""
-        rows = torch.searchsorted(self.tokens, ids).clamp(max=len(self.tokens) - 1)
+        rows = torch.searchsorted(self.tokens, ids.contiguous()).clamp(max=len(self.tokens) - 1)
         return F.embedding(rows * (self.tokens[rows] == ids), self.weight)
 
 

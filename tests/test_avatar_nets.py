@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from avatar import dataset, people, train_clip, train_identity, training
 from avatar.captions import wordings
 from avatar.factors import FACTORS, factors_from_z, sample_training_z
-from avatar.train_clip import contrast, correlations, image_features, new_clip, text_features, tokenize
+from avatar.train_clip import Pupil, contrast, correlations, image_features, new_clip, text_features, tokenize
 from avatar.train_identity import Album, arcface, settle, verification
 from encoder4editing.identity import IdentityConfig, IdentityNet, load_identity
 from micromotion.clip_model import load_clip, save_clip
@@ -127,18 +127,18 @@ def test_the_ids_of_the_package_work_at_any_length() -> None:
 
 
 def test_a_handful_of_heads_is_learned(small_clip: None) -> None:
-    heads, model = few_heads(), new_clip(0)
-    optimiser = torch.optim.Adam(model.parameters(), 2e-3)
+    heads, pupil = few_heads(), Pupil(new_clip(0))
+    optimiser = torch.optim.Adam(pupil.parameters(), 2e-3)
 
     def held() -> float:
         with torch.no_grad():
-            losses = [train_clip.step_loss(model, heads, torch.arange(6), rng(50 + i)) for i in range(4)]
+            losses = [train_clip.step_loss(pupil, heads, torch.arange(6), rng(50 + i)) for i in range(4)]
         return float(torch.stack(losses).mean())
 
     before = held()
     for step in range(60):
         optimiser.zero_grad()
-        train_clip.step_loss(model, heads, torch.arange(6), rng(step)).backward()
+        train_clip.step_loss(pupil, heads, torch.arange(6), rng(step)).backward()
         optimiser.step()
     assert held() < 0.9 * before
 
@@ -231,6 +231,15 @@ def write_people(folder: Path) -> None:
         person = index * 16 + torch.arange(2).repeat_interleave(8)
         tensors = {"images": smooth_pictures(16, index), "z": z, "person": person}
         dataset.write(folder / f"people-{index:05d}.safetensors", tensors)
+
+
+def test_the_average_of_a_short_run_forgets_its_beginning(tmp_path: Path) -> None:
+    def half_life(total: int) -> float:
+        line = nn.Linear(1, 1)
+        return training.Trainer("a", line, tmp_path, 0, 1, total=total, seed=0, learning_rate=0.1).half_life
+
+    assert half_life(1000) == 50
+    assert half_life(1_000_000) == training.HALF_LIFE
 
 
 class InterruptedRunError(Exception):
