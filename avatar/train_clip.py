@@ -68,14 +68,17 @@ def new_clip(seed: int) -> "CLIP":
 def _wake(model: "CLIP") -> None:
     """Weights to begin with that suit aligned faces and a short run.
 
-    Where a patch lies says at once what it may show, and edges count more than the brightness of a patch.
-    With the package's own, places are learned first, and slowly.
+    Where a patch lies says at once what it may show, each head of attention looks at a few places rather than
+    at all, and edges count more than the brightness of a patch. With the package's own, places are learned
+    first, and slowly.
     """
     nn.init.normal_(model.token_embedding.weight, std=0.02)
     nn.init.normal_(model.positional_embedding, std=0.01)
     nn.init.normal_(model.visual.positional_embedding, std=0.5)
     patches = model.visual.conv1.weight
     patches.sub_(0.8 * patches.mean(dim=(2, 3), keepdim=True)).mul_(3)
+    for block in model.visual.transformer.resblocks:
+        block.attn.in_proj_weight[: 2 * VISION_WIDTH].mul_(2)  # queries and keys
 
 
 class Pupil(nn.Module):
