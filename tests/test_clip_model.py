@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from micromotion.clip_model import load_clip, save_clip
+from micromotion.weights.convert import kind_of
 from stylegan2 import CheckpointError
 
 pytestmark = pytest.mark.filterwarnings(
@@ -101,6 +102,10 @@ def assert_refused(path: Path, *mentions: str) -> None:
 
 def test_openais_archive_gives_the_same_features(published: Path, original: Any) -> None:
     assert_equal(load_clip(published), original)
+
+
+def test_openais_archive_is_recognised(published: Path) -> None:
+    assert kind_of(published) == "clip"
 
 
 def test_a_state_dict_gives_the_same_features(tmp_path: Path, original: Any) -> None:

@@ -18,6 +18,8 @@ import stylegan2_reference as reference
 import torch
 from torch import Tensor
 
+from encoder4editing import EncoderConfig, Inverter, save_inverter
+from micromotion.weights.convert import Given, convert
 from stylegan2 import CheckpointError, GeneratorConfig, load_generator
 
 WIDTHS = {4: 5, 8: 7, 16: 3}
@@ -242,6 +244,26 @@ def test_the_clamp_of_half_precision_training_is_kept(
     expected = reference.synthesize(network, w_plus.double().numpy(), 16)
     assert np.abs(expected - free).max() > 0.1 * np.abs(free).max()
     assert_close(generator.synthesize(w_plus[None])[0], expected)
+
+
+def test_it_becomes_the_generator_of_a_model(tmp_path: Path) -> None:
+    narrow = {
+        "widths": (8, 8, 8, 8),
+        "depths": (1, 1, 1, 1),
+        "fpn_width": 8,
+        "head_width": 8,
+        "se_reduction": 4,
+    }
+    inverter = Inverter(EncoderConfig(input_size=32, num_styles=6, style_dim=6, **narrow))
+    save_inverter(inverter, tmp_path / "inverter")
+    path = write(tmp_path / "ffhq", their_generator())
+    folder = tmp_path / "model"
+    folder.mkdir()
+    parts = convert([Given(each, "here", "none") for each in (path, tmp_path / "inverter")], folder, name="x")
+    assert parts[0] == ["generator.safetensors", "generator.half.safetensors"]
+    converted = load_generator(folder / "generator.safetensors").state_dict()
+    for name, tensor in load_generator(path).state_dict().items():
+        assert torch.equal(converted[name], tensor), name
 
 
 def test_the_source_in_the_file_is_not_run(tmp_path: Path) -> None:
