@@ -568,7 +568,7 @@ def test_list_says_what_there_is_and_what_is_here(offer: Offer, cache: Path) -> 
     said = done("list")
     assert "tiny: not here, run `micromotion weights fetch tiny`" in said
     assert f"Cache folder: {cache}" in said
-    assert "no published hash" in said
+    assert "none known" in said
     done("fetch", "tiny", "--yes")
     said = done("list")
     assert f"in {cache}/models/tiny; motions: headsTurn, smile" in said
