@@ -7,7 +7,7 @@ IR-SE50 (TreB1eN/InsightFace_Pytorch, also in omertov/encoder4editing), so that 
 
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -151,3 +151,18 @@ class Backbone(nn.Module):
                 x = next(units)(x)
             outputs.append(x)
         return outputs
+
+
+def check_sizes(sizes: Mapping[str, tuple[object, int]]) -> None:
+    """Raise ValueError, with the name, for the first of (value, limit) that is no int from 1 to its limit."""
+    for name, (value, limit) in sizes.items():
+        if type(value) is not int or not 1 <= value <= limit:
+            raise ValueError(f"{name} must be a whole number from 1 to {limit}, not {value!r}")
+
+
+def check_stages(widths: Sequence[int], depths: Sequence[int]) -> None:
+    """Raise ValueError unless a backbone's widths are 1 to 8192, and its depths 1 to 128."""
+    for width in widths:
+        check_sizes({"widths": (width, 8192)})
+    for depth in depths:
+        check_sizes({"depths": (depth, 128)})

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from encoder4editing.backbone import Backbone, Conv2d
+from encoder4editing.backbone import Backbone, Conv2d, check_sizes, check_stages
 
 COARSE_STYLES = 3
 """Styles read off the deepest features (pose, shape of the head)."""
@@ -63,12 +63,8 @@ class EncoderConfig:
             raise ValueError("the encoder has four stages: give four widths and four depths")
         limits = {"num_styles": 64, "style_dim": 8192, "fpn_width": 8192, "head_width": 8192}
         limits |= {"se_reduction": 8192, "stem_stride": 2, "input_size": 2048}
-        bounded = [(name, getattr(self, name), limit) for name, limit in limits.items()]
-        bounded += [("widths", width, 8192) for width in self.widths]
-        bounded += [("depths", depth, 128) for depth in self.depths]
-        for name, value, limit in bounded:
-            if type(value) is not int or not 1 <= value <= limit:
-                raise ValueError(f"{name} must be a whole number from 1 to {limit}, not {value!r}")
+        check_sizes({name: (getattr(self, name), limit) for name, limit in limits.items()})
+        check_stages(self.widths, self.depths)
         if self.input_size & (self.input_size - 1) or self.coarse_size < 2:
             least = 32 * self.stem_stride
             raise ValueError(f"input_size must be a power of two from {least}, not {self.input_size}")

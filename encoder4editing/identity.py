@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from encoder4editing.backbone import Backbone, backbone_layer
+from encoder4editing.backbone import Backbone, backbone_layer, check_sizes, check_stages
 from stylegan2.storage import (
     CheckpointError,
     State,
@@ -67,12 +67,8 @@ class IdentityConfig:
         if len(self.widths) != len(self.depths) or not 1 <= len(self.widths) <= 8:
             raise ValueError("an identity network has 1 to 8 stages, and a width and a depth for each")
         limits = {"input_size": 1024, "feature_dim": 8192, "se_reduction": 8192, "stem_stride": 2}
-        bounded = [(name, getattr(self, name), limit) for name, limit in limits.items()]
-        bounded += [("widths", width, 8192) for width in self.widths]
-        bounded += [("depths", depth, 128) for depth in self.depths]
-        for name, value, limit in bounded:
-            if type(value) is not int or not 1 <= value <= limit:
-                raise ValueError(f"{name} must be a whole number from 1 to {limit}, not {value!r}")
+        check_sizes({name: (getattr(self, name), limit) for name, limit in limits.items()})
+        check_stages(self.widths, self.depths)
         if self.input_size % self.reduction:
             raise ValueError(f"input_size must be a multiple of {self.reduction}, not {self.input_size}")
 

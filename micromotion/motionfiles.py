@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from micromotion.errors import MotionError, OutputError
-from stylegan2.storage import sort_header
+from stylegan2.storage import CheckpointError, safetensors_kind, sort_header
 
 FORMAT = "micromotion/1"
 MAX_BYTES = 32 << 20
@@ -69,9 +69,8 @@ def motion_file_kind(path: str | Path) -> str:
     path = Path(path)
     require_plausible_file(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            return str((file.metadata() or {}).get("kind", ""))
-    except (SafetensorError, OSError) as error:
+        return safetensors_kind(path)
+    except CheckpointError as error:
         raise _unreadable(path) from error
 
 

@@ -76,14 +76,15 @@ def demodulation(weight: Tensor, style: Tensor) -> Tensor:
     return torch.rsqrt(style.square() @ energy.square().t() + 1e-8)
 
 
-def headroom(weight: Tensor, style: Tensor, limit: float) -> Tensor:
+def headroom(weight: Tensor, style: Tensor, demodulated: Tensor, limit: float) -> Tensor:
     """What to divide a style [B, in] by, [B, 1], so that `modulated_conv` in float16 cannot overflow.
 
     Let x be within ±limit. By Cauchy and Schwarz no sum over an input patch exceeds limit·√fan_in times
     ‖style·weight/√fan_in‖, which is the inverse of `demodulation`. Four times this, the filter's gain when
     up-sampling, must fit; so must the modulated x itself, also in a channel whose weights are all zero.
+    `demodulated` [B, out] is what `demodulation` gives for them.
     """
-    longest = 1 / demodulation(weight, style).amin(1, keepdim=True)
+    longest = 1 / demodulated.amin(1, keepdim=True)
     largest = equalised_scale(weight) * style.abs().amax(1, keepdim=True)
     worst = 4 * max(limit, 1.0) * math.sqrt(weight[0].numel()) / torch.finfo(torch.float16).max
     return torch.maximum(longest, largest) * max(worst, 1.0)

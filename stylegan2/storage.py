@@ -123,6 +123,15 @@ def read_safetensors(
     return config, state
 
 
+def safetensors_kind(path: str | Path) -> str:
+    """The kind that a safetensors file says it is of; "" if it does not say. Raises CheckpointError."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return str((file.metadata() or {}).get("kind", ""))
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is a damaged or cut short safetensors file ({error}).") from error
+
+
 def write_safetensors(path: str | Path, kind: str, config: dict[str, Any], state: State) -> None:
     """Write a state dict and its configuration under a temporary name, then rename it to `path`.
 

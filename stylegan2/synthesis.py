@@ -65,10 +65,11 @@ class StyledConv(nn.Module):
         limit = self.clamp
         with torch.autocast(x.device.type, enabled=False):
             style = self.modulation(w)
-            factor = GAIN * demodulation(self.weight, style)
+            demodulated = demodulation(self.weight, style)
+            factor = GAIN * demodulated
             if x.dtype == torch.float16:
                 limit = _half_limit(self.clamp)
-                shrink = headroom(self.weight, style, limit)
+                shrink = headroom(self.weight, style, demodulated, limit)
                 style, factor = style / shrink, factor * shrink
         x = modulated_conv(x, self.weight, style, taps if self.up else None)
         bias = narrow(GAIN * self.bias, x.dtype)[:, None, None]
@@ -101,7 +102,8 @@ class ToRGB(nn.Module):
         style = self.modulation(w)
         shrink = style.new_ones(style.shape[0], 1)
         if x.dtype == torch.float16:
-            shrink = headroom(self.weight, style, _half_limit(self.clamp))
+            demodulated = demodulation(self.weight, style)
+            shrink = headroom(self.weight, style, demodulated, _half_limit(self.clamp))
             style = style / shrink
         rgb = modulated_conv(x, self.weight, style).to(self.bias.dtype)
         rgb = torch.addcmul(self.bias[:, None, None], rgb, shrink[:, :, None, None])

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors import SafetensorError, safe_open
-
 from encoder4editing import load_identity, load_inverter, save_identity, save_inverter
 from micromotion.anchors import KIND as ANCHORS_KIND
 from micromotion.bundle import ANCHORS, CLIP, GENERATOR, IDENTITY, INVERTER, check_fit, half_name
@@ -28,7 +26,7 @@ from micromotion.motion import load_motion
 from micromotion.recipe import PUBLISHED_SCALE, Recipe
 from stylegan2 import CheckpointError, Generator, load_generator, save_generator
 from stylegan2.rosinality import holds_decoder
-from stylegan2.storage import file_kind, read_torch
+from stylegan2.storage import file_kind, read_torch, safetensors_kind
 
 Kind = Literal["generator", "inverter", "identity", "clip", "published", "motion"]
 
@@ -109,7 +107,7 @@ def kind_of(path: Path) -> Kind:
     try:
         kind = file_kind(path)
         if kind == "safetensors":
-            return OWN_KINDS[_own_kind(path)]
+            return OWN_KINDS[safetensors_kind(path)]
         if kind == "torchscript":
             return "clip"
         if kind == "pickle":
@@ -154,14 +152,6 @@ def _kind_of_dictionary(contents: dict[Any, Any]) -> Kind:
     if any(name.startswith("output_layer.") for name in names):
         return "identity"
     raise KeyError
-
-
-def _own_kind(path: Path) -> str:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return str((file.metadata() or {}).get("kind", ""))
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is a damaged or cut short safetensors file ({error}).") from error
 
 
 def _is_direction(path: Path) -> bool:
