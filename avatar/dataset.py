@@ -1,16 +1,21 @@
 """The data set: rendered heads with the codes they were drawn from.
 
-It is kept in shards, which can be made in any order; an interrupted run goes on where it stopped. Heads come
+It is kept in shards, which can be made in any order; an interrupted run goes on where it stopped. A shard
+says which factors it was drawn with, as a code means nothing without them. Heads come
 in pairs. Three pairs in four show one person twice, differing in a single factor; the others are two
 strangers. Pairs are what teaches a network an expression: their difference is the expression and nothing
 else.
 """
 
 import argparse
+import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -26,7 +31,9 @@ from avatar.factors import (
 )
 from avatar.render import render
 
-SIZE, SHARD, BATCH = 128, 128, 8
+SIZE, SHARD = 128, 128
+SIZES = (128, 256)
+CPU_BATCH, GPU_BATCH = 8, 64
 STRANGERS = -1
 
 
@@ -34,7 +41,7 @@ STRANGERS = -1
 class Heads:
     """Rendered heads in pairs: 2i and 2i + 1 belong together.
 
-    images: uint8 [N, 3, SIZE, SIZE]; z: float32 [N, Z_DIM], of length √Z_DIM; differs: int64 [N / 2], the
+    images: uint8 [N, 3, S, S]; z: float32 [N, Z_DIM], of length √Z_DIM; differs: int64 [N / 2], the
     index of the factor in which a pair differs, or STRANGERS.
     """
 
@@ -52,7 +59,8 @@ def load(
     """Read a worker's share of the training shards, or the shards held out for validation.
 
     A worker gets every ``world``-th shard from the ``rank``-th on. The last ``held_out`` shards are for
-    validation, and training never sees them. Raises FileNotFoundError where there are no shards to read.
+    validation, and training never sees them. Raises FileNotFoundError where there are no shards to read, and
+    ValueError where they were drawn with other factors than today's, or differ in size.
     """
     shards = sorted(folder.glob("heads-*.safetensors"))
     chosen = shards[-held_out:] if validation else shards[:-held_out][rank::world]
@@ -60,6 +68,9 @@ def load(
         raise FileNotFoundError(
             f"No shards of heads in {folder}; make them with: python -m avatar.dataset {folder}"
         )
+    size = check(chosen[0])
+    for shard in chosen[1:]:
+        check(shard, size)
     parts = [load_file(shard) for shard in chosen]
     return Heads(*(torch.cat([part[key] for part in parts]) for key in ("images", "z", "differs")))
 
@@ -67,7 +78,7 @@ def load(
 def draw(generator: torch.Generator, pairs: int = SHARD // 2) -> tuple[Tensor, Tensor]:
     """Codes [2 · pairs, Z_DIM] in pairs, and in which factor each pair [pairs] differs."""
     first, second = sample_training_z(pairs, generator), sample_training_z(pairs, generator)
-    names = (*MOTIONS, *MOTIONS, "mouth_open", "pitch", "gaze_x", "gaze_y")
+    names = (*MOTIONS, *MOTIONS, "mouth_open", "pitch", "roll", "gaze_x", "gaze_y")
     differs = torch.full((pairs,), STRANGERS)
     for i in range(pairs):
         if i % 4 == 3:
@@ -88,40 +99,116 @@ def draw(generator: torch.Generator, pairs: int = SHARD // 2) -> tuple[Tensor, T
     return fill_to_norm(torch.stack([first, second], dim=1).flatten(0, 1)), differs
 
 
-def make_shard(folder: Path, index: int, seed: int) -> None:
+def check(shard: Path, size: int | None = None) -> int:
+    """Pixels a side of a shard's pictures.
+
+    Raises ValueError where it was drawn with other factors than today's, or is not of the ``size`` asked for.
+    """
+    with safe_open(shard, "pt") as file:
+        factors = (file.metadata() or {}).get("factors")
+        side = int(file.get_slice("images").get_shape()[-1])
+    if factors != _names():
+        raise ValueError(
+            f"{shard} was drawn with other factors than this version's; render into a new folder"
+        )
+    if size is not None and side != size:
+        raise ValueError(f"{shard} holds pictures of {side}², not {size}²; render into a new folder")
+    return side
+
+
+def _names() -> str:
+    return " ".join(factor.name for factor in FACTORS)
+
+
+def make_shard(
+    folder: Path,
+    index: int,
+    seed: int,
+    *,
+    size: int = SIZE,
+    device: str = "cpu",
+    compiled: bool = True,
+    pairs: int = SHARD // 2,
+) -> None:
     """Render one shard, seeded by its own number, and write it whole or not at all."""
     path = folder / f"heads-{index:05d}.safetensors"
     if path.exists():
         return
-    z, differs = draw(torch.Generator().manual_seed(seed * 1_000_003 + index))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    z, differs = draw(torch.Generator().manual_seed(seed * 1_000_003 + index), pairs)
+    write(path, {"images": paint(z, size, device, compiled), "z": z, "differs": differs})
+
+
+def paint(z: Tensor, size: int, device: str, compiled: bool) -> Tensor:
+    """Render codes [N, Z_DIM] on a device: uint8 [N, 3, size, size]."""
     images = []
-    for part in z.split(BATCH):
-        picture = render(factors_from_z(part.to(device)), SIZE, 2, compiled=True).cpu()
-        images.append(((picture + 1) * 127.5).round().clamp(0, 255).byte())
+    for part in z.split(CPU_BATCH if device == "cpu" else GPU_BATCH):
+        picture = render(factors_from_z(part.to(device)), size, 2, compiled=compiled)
+        images.append(((picture + 1) * 127.5).round().clamp(0, 255).byte().cpu())
+    return torch.cat(images)
+
+
+def write(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a shard whole or not at all, with the names of the factors that it was drawn with."""
     partial = path.with_suffix(".part")
-    save_file({"images": torch.cat(images), "z": z, "differs": differs}, partial)
+    save_file(tensors, partial, {"factors": _names()})
     partial.rename(path)
 
 
-def _work(rank: int, folder: Path, shards: int, seed: int, world: int) -> None:
+def _work(
+    rank: int,
+    make: Callable[..., None],
+    kind: str,
+    folder: Path,
+    shards: int,
+    seed: int,
+    world: int,
+    size: int,
+    device: str,
+    compiled: bool,
+) -> None:
+    begun, there = time.monotonic(), _count(folder, kind)
     for index in range(rank, shards, world):
-        make_shard(folder, index, seed)
+        make(folder, index, seed, size=size, device=device, compiled=compiled)
         if rank == 0:
-            print(f"rendered {len(list(folder.glob('heads-*.safetensors')))} of {shards} shards", flush=True)
+            done = _count(folder, kind)
+            rate = (done - there) / (time.monotonic() - begun)
+            left = f"{(shards - done) / rate / 60:.0f} min left" if done > there else "already there"
+            print(f"rendered {done} of {shards} shards  {rate * SHARD:.1f} heads/s  {left}", flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Render heads with known factors; run again to resume.")
+def _count(folder: Path, kind: str) -> int:
+    return len(list(folder.glob(f"{kind}-*.safetensors")))
+
+
+def command(make: Callable[..., None], kind: str, description: str, *, count: int) -> None:
+    """Command line that renders ``kind``-00000 … of SHARD heads each, by ``make_shard`` or its like."""
+    parser = argparse.ArgumentParser(description=f"{description}; run again to resume.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--count", type=int, default=32_000, help="heads in all (default 32,000)")
+    parser.add_argument("--count", type=int, default=count, help=f"heads in all (default {count:,})")
+    parser.add_argument(
+        "--size", type=int, choices=SIZES, default=SIZE, help=f"pixels a side (default {SIZE})"
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--eager", action="store_true", help="do not compile the renderer first")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=workers.default_workers())
+    parser.add_argument("--workers", type=int, help="processes (default: one per core, or one for a GPU)")
     args = parser.parse_args()
+    gpu = torch.cuda.is_available()
+    if args.device == "cuda" and not gpu:
+        parser.error("there is no CUDA device here; take --device cpu")
+    device = "cuda" if gpu and args.device != "cpu" else "cpu"
+    world = args.workers or (1 if device == "cuda" else len(os.sched_getaffinity(0)))
     args.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        for shard in sorted(args.folder.glob(f"{kind}-*.safetensors")):
+            check(shard, args.size)
+    except ValueError as error:
+        parser.error(str(error))
     shards = -(-args.count // SHARD)
-    workers.spawn(args.workers, _work, args.folder, shards, args.seed, args.workers)
+    workers.spawn(
+        world, _work, make, kind, args.folder, shards, args.seed, world, args.size, device, not args.eager
+    )
 
 
 if __name__ == "__main__":
-    main()
+    command(make_shard, "heads", "Render heads with known factors", count=32_000)

@@ -1,7 +1,7 @@
 """The factors of a head, and the code z that carries them.
 
 A head of the avatar world is a vector of named factors: who it is (skull, features, skin, hair), how it is
-lit, and what it does (five motions and four free movements). The first ``len(FACTORS)`` entries of a latent
+lit, and what it does (five motions and five free movements). The first ``len(FACTORS)`` entries of a latent
 code z of StyleGAN2 carry one factor each; the remaining entries carry nothing. Factors are read from z after
 PixelNorm, as the mapping network sees it, so a code and its head agree exactly and a Gaussian z samples a new
 person.
@@ -44,6 +44,7 @@ FACTORS: tuple[Factor, ...] = (
     Factor("yaw", "signed"),
     Factor("mouth_open", "degree"),
     Factor("pitch", "signed"),
+    Factor("roll", "signed"),
     Factor("gaze_x", "signed"),
     Factor("gaze_y", "signed"),
     Factor("skull_width", low=0.92, high=1.10),
@@ -56,13 +57,13 @@ FACTORS: tuple[Factor, ...] = (
     Factor("brow_ridge", low=-1.0, high=1.0),
     Factor("eye_size", low=0.88, high=1.16),
     Factor("eye_distance", low=0.255, high=0.305),
-    Factor("eye_tilt", low=-0.12, high=0.16),
+    Factor("eye_tilt", low=-0.08, high=0.16),
     Factor("eye_openness", low=0.42, high=0.66),
     Factor("nose_length", low=-1.0, high=1.0),
     Factor("nose_width", low=0.78, high=1.3),
     Factor("nose_depth", low=-1.0, high=1.0),
     Factor("nose_tip", low=-1.0, high=1.0),
-    Factor("mouth_width", low=0.215, high=0.285),
+    Factor("mouth_width", low=0.18, high=0.245),
     Factor("upper_lip", low=0.020, high=0.042),
     Factor("lower_lip", low=0.028, high=0.052),
     Factor("mouth_curve", low=-0.012, high=0.030),
@@ -86,15 +87,27 @@ FACTORS: tuple[Factor, ...] = (
     Factor("hair_part", low=-1.0, high=1.0),
     Factor("baldness", "degree"),
     Factor("beard", "degree"),
-    Factor("light_azimuth", low=-1.1, high=1.1),
-    Factor("light_elevation", low=0.15, high=1.0),
+    Factor("light_azimuth", low=-1.5, high=1.5),
+    Factor("light_elevation", low=0.0, high=1.05),
     Factor("light_warmth", low=-1.0, high=1.0),
-    Factor("fill", low=0.35, high=0.65),
+    Factor("fill", low=0.20, high=0.55),
     Factor("background_hue"),
     Factor("background_value", low=0.15, high=0.75),
     Factor("background_saturation", low=0.05, high=0.55),
     Factor("clothes_hue"),
     Factor("clothes_value", low=0.1, high=0.8),
+    Factor("hair_cut"),
+    Factor("cheekbones", low=-1.0, high=1.0),
+    Factor("forehead", low=-1.0, high=1.0),
+    Factor("nose_bridge", low=-1.0, high=1.0),
+    Factor("lashes"),
+    Factor("ear_out", low=-1.0, high=1.0),
+    Factor("moustache", "degree"),
+    Factor("glasses", "degree"),
+    Factor("glasses_shape"),
+    Factor("glasses_hue"),
+    Factor("collar"),
+    Factor("clothes_saturation", low=0.05, high=0.7),
 )
 
 INDEX = {factor.name: i for i, factor in enumerate(FACTORS)}

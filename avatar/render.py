@@ -1,27 +1,32 @@
-"""From factors to pictures: camera, ray marching and light.
+"""From factors to pictures: ray marching, normals, shade and light.
 
-The picture is the FFHQ crop of the head, computed from the true positions of eyes and mouth as
-``micromotion.align`` computes it from landmarks. The positions are those of a face at rest, so an expression
-moves the face and not the frame.
+Rays are marched in cones: eight pixels together first, then two, then each alone from where its cone first
+came near to a surface (Hart 1996, "Sphere tracing").
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from avatar.camera import CAMERA_Z, Rays, camera_rays, crop_frame, landmarks
 from avatar.factors import Factors
-from avatar.head import EYE_RADIUS, EYE_Y, EYE_Z, distances, mouth_y, to_world
+from avatar.head import distances
+from avatar.light import background, sunlight
+from avatar.pose import Vector
 from avatar.sdf import length, smoothstep
-from avatar.shade import albedo, background, lit, sunlight
+from avatar.shade import surface
 
-CAMERA_Z = 9.0
+__all__ = ["crop_frame", "landmarks", "render"]
+
 NEAR, FAR = CAMERA_Z - 1.6, CAMERA_Z + 1.7
-COARSE, COARSE_STEPS, FINE_STEPS, SHADOW_STEPS = 4, 44, 20, 8
+CONES = ((8, 32), (2, 14))  # pixels across, steps
+RAY_STEPS, LATE_STEPS, SHADOW_STEPS = 9, 24, 10
+CPU_POINTS, GPU_POINTS = 1 << 16, 1 << 22  # points held at once
 GAMMA = 1 / 2.2
 
-Vector = tuple[Tensor, Tensor, Tensor]
 Field = Callable[[Factors, Tensor, Tensor, Tensor], Tensor]
 
 
@@ -29,64 +34,87 @@ Field = Callable[[Factors, Tensor, Tensor, Tensor], Tensor]
 def render(
     f: Factors, size: int = 128, supersample: int = 2, *, compiled: bool = False, zoom: float = 1.0
 ) -> Tensor:
-    """Render heads.
+    """Render heads, on the device that holds their factors.
 
     Args:
         f: factors, name → [B, 1].
         size: pixels per side.
         supersample: rays per pixel side.
-        compiled: compile the inner loops first (about a minute once; then several times faster).
+        compiled: compile the inner loops first (about two minutes once; then several times faster).
         zoom: below 1 shows more than the FFHQ crop.
 
     Returns:
         float32 [B, 3, size, size] in [-1, 1].
     """
-    distance, colour = (_compiled(field), _compiled(surface_colour)) if compiled else (field, surface_colour)
-    side = size * supersample
-    ray, u, v = camera_rays(f, side, zoom)
-    coarse, _, _ = camera_rays(f, side // COARSE, zoom)
-    depth = march(distance, f, coarse, torch.full_like(coarse[0], NEAR), COARSE_STEPS)
-    depth = march(distance, f, ray, _nearest_of_neighbours(depth, side // COARSE), FINE_STEPS)
-    at = (ray[0] * depth, ray[1] * depth, CAMERA_Z + ray[2] * depth)
-    normal = normals(distance, f, *at)
-    one = slice(None, None, supersample)  # light varies slowly: one tap a pixel, not one a ray
-    at_one = _pick(at, side, one)
-    normal_one = _pick(normal, side, one)
-    open_sky = _spread(occlusion(distance, f, at_one, normal_one), size, supersample)
-    sun = _spread(shadow(distance, f, at_one, normal_one), size, supersample)
-    rgb = colour(f, depth, *at, *normal, open_sky, sun, u, v)
-    picture = rgb.reshape(-1, 3, side, side)
-    return torch.nn.functional.avg_pool2d(picture, supersample) * 2 - 1
+    use = _compiled if compiled else _as_is
+    coarse, fine, colour = use(field), use(fine_field), use(pixels)
+    each = supersample**2
+    start = _cones(coarse, f, size, zoom)
+    chosen = _most(start < FAR - 0.01)  # the pixels that may show more than the backdrop
+    rays = camera_rays(f, size, supersample, zoom).of_pixels(chosen, each)
+    start = start.gather(1, chosen).repeat_interleave(each, dim=1)
+    pieces = [start.new_zeros(len(start), 3, 0)]
+    for first, last in _spans(f, chosen.shape[1], each):
+        part = rays.part(first * each, last * each)
+        depth = meet(coarse, f, part, start[:, first * each : last * each])
+        at = part.at(depth)
+        normal = normals(fine, f, *at)
+        # Light varies slowly: one tap for each pixel, not for each ray.
+        at_one, normal_one = _thin(at, each), _thin(normal, each)
+        open_sky = occlusion(coarse, f, at_one, normal_one).repeat_interleave(each, dim=1)
+        sun = shadow(coarse, f, at_one, normal_one).repeat_interleave(each, dim=1)
+        rgb = colour(f, depth, at, normal, open_sky, sun, part.u, part.v)
+        pieces.append(rgb.unflatten(2, (-1, each)).mean(dim=3))
+    picture = _backdrop(f, size).scatter(2, chosen[:, None].expand(-1, 3, -1), torch.cat(pieces, dim=2))
+    return picture.unflatten(2, (size, size)) * 2 - 1
 
 
-def camera_rays(f: Factors, side: int, zoom: float) -> tuple[Vector, Tensor, Tensor]:
-    """Unit ray directions [B, side²] from the camera, and picture coordinates u, v [1, side²] in [-1, 1]."""
-    grid = (torch.arange(side, device=f["yaw"].device) + 0.5) / side * 2 - 1
-    u, v = grid.repeat(side)[None], (-grid).repeat_interleave(side)[None]
-    cx, cy, half = crop_frame(f)
-    dx, dy = cx + half / zoom * u, cy + half / zoom * v
-    inverse = (dx.square() + dy.square() + CAMERA_Z**2).rsqrt()
-    return (dx * inverse, dy * inverse, -CAMERA_Z * inverse), u, v
+def _backdrop(f: Factors, size: int) -> Tensor:
+    """sRGB [B, 3, size²] where nobody is."""
+    rays = camera_rays(f, size)
+    return torch.stack([c.clamp(1e-5, 1.0).pow(GAMMA) for c in background(f, rays.u, rays.v)], dim=1)
 
 
-def _nearest_of_neighbours(depth: Tensor, side: int) -> Tensor:
-    """A safe starting depth for the fine rays.
-
-    It is the least depth of the coarse ray and its eight neighbours, less a margin.
-    """
-    nearest = -torch.nn.functional.max_pool2d(-depth.view(-1, 1, side, side), 3, stride=1, padding=1)
-    fine = nearest.repeat_interleave(COARSE, dim=2).repeat_interleave(COARSE, dim=3)
-    return (fine - 0.04).flatten(1)
+def _most(wanted: Tensor) -> Tensor:
+    """Places [B, K] in rows [B, N]: all that is wanted, and others where a row wants less than another."""
+    count = int(wanted.sum(dim=1).max())
+    return wanted.byte().argsort(dim=1, descending=True, stable=True)[:, :count]
 
 
-def _pick(vector: Vector, side: int, step: slice) -> Vector:
-    x, y, z = (part.view(-1, side, side)[:, step, step].flatten(1) for part in vector)
+def _cones(distance: Field, f: Factors, size: int, zoom: float) -> Tensor:
+    """Safe starting depths [B, size²] for the rays of each pixel: nothing lies nearer in the pixel's cone."""
+    half = crop_frame(f)[2] / zoom
+    depth = torch.full_like(half, NEAR)[:, :, None, None].expand(-1, 1, 1, 1)
+    for across, steps in CONES:
+        side = -(-size // across)
+        rays = camera_rays(f, side, 1, zoom)
+        radius = 1.6 * half / side  # half the diagonal of a cell, and a little
+        begun = F.interpolate(depth, size=(side, side), mode="nearest").flatten(1)
+        ends = [
+            march_cone(distance, f, rays.part(first, last), begun[:, first:last], steps, radius)
+            for first, last in _spans(f, side * side)
+        ]
+        depth = torch.cat(ends, dim=1).view(-1, 1, side, side)
+        if size % across:  # cells of the next grid lie across the borders of this one's
+            depth = -F.max_pool2d(-depth, 3, stride=1, padding=1)
+    return F.interpolate(depth, size=(size, size), mode="nearest").flatten(1)
+
+
+def _spans(f: Factors, pixels: int, each: int = 1) -> Iterator[tuple[int, int]]:
+    """Runs of pixels, ``each`` so many rays, that bound the points that are held at once."""
+    points = GPU_POINTS if f["yaw"].is_cuda else CPU_POINTS
+    step = max(1, points // (len(f["yaw"]) * each))
+    for first in range(0, pixels, step):
+        yield first, min(first + step, pixels)
+
+
+def _thin(vector: Vector, each: int) -> Vector:
+    x, y, z = (part[:, ::each] for part in vector)
     return x, y, z
 
 
-def _spread(values: Tensor, size: int, supersample: int) -> Tensor:
-    grid = values.view(-1, size, size)
-    return grid.repeat_interleave(supersample, dim=1).repeat_interleave(supersample, dim=2).flatten(1)
+def _as_is(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return function
 
 
 @cache
@@ -99,52 +127,44 @@ def field(f: Factors, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     return distances(f, x, y, z).nearest()
 
 
-def project(f: Factors, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Head coordinates to the image plane through the world's origin."""
-    wx, wy, wz = to_world(f, x, y, z)
-    scale = CAMERA_Z / (CAMERA_Z - wz)
-    return wx * scale, wy * scale
+def fine_field(f: Factors, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """The same with lines, brows and strands of hair."""
+    return distances(f, x, y, z, fine=True).nearest()
 
 
-def landmarks(f: Factors) -> dict[str, tuple[Tensor, Tensor]]:
-    """Positions in the image plane of what aligns a face: both eyes and the corners of the mouth at rest.
-
-    Returns name → (x, y), each [B, 1].
-    """
-    eye_x, one = f["eye_distance"], torch.ones_like(f["yaw"])
-    eye_z = EYE_Z + EYE_RADIUS * f["eye_size"]
-    mouth_x, mouth_z = f["mouth_width"], 0.735 - 0.9 * f["mouth_width"].square()
-    return {
-        "left_eye": project(f, -eye_x, EYE_Y * one, eye_z),
-        "right_eye": project(f, eye_x, EYE_Y * one, eye_z),
-        "left_mouth": project(f, -mouth_x, mouth_y(f) * one, mouth_z),
-        "right_mouth": project(f, mouth_x, mouth_y(f) * one, mouth_z),
-    }
-
-
-def crop_frame(f: Factors) -> tuple[Tensor, Tensor, Tensor]:
-    """Centre x, centre y and half side, each [B, 1], of the FFHQ crop in the image plane.
-
-    After Karras et al. 2019, without the roll.
-    """
-    p = landmarks(f)
-    eye_x, eye_y = ((p["left_eye"][i] + p["right_eye"][i]) / 2 for i in (0, 1))
-    mouth_x, mouth_height = ((p["left_mouth"][i] + p["right_mouth"][i]) / 2 for i in (0, 1))
-    between_eyes = (p["right_eye"][0] - p["left_eye"][0]).abs()
-    to_mouth = torch.hypot(mouth_x - eye_x, mouth_height - eye_y)
-    half = torch.maximum(2.0 * between_eyes, 1.8 * to_mouth)
-    return eye_x + 0.1 * (mouth_x - eye_x), eye_y + 0.1 * (mouth_height - eye_y), half
-
-
-def march(distance: Field, f: Factors, ray: Vector, depth: Tensor, steps: int) -> Tensor:
+def march(
+    distance: Field, f: Factors, rays: Rays, depth: Tensor, steps: int, *, pace: float = 0.85
+) -> Tensor:
     """Distance [B, N] along each ray to the surface, by sphere tracing from ``depth``.
 
     It is near FAR where a ray meets nothing.
     """
     for _ in range(steps):
-        step = distance(f, ray[0] * depth, ray[1] * depth, CAMERA_Z + ray[2] * depth)
-        depth = (depth + 0.85 * step).clamp(max=FAR)
+        depth = (depth + pace * distance(f, *rays.at(depth))).clamp(max=FAR)
     return depth
+
+
+def march_cone(distance: Field, f: Factors, rays: Rays, depth: Tensor, steps: int, radius: Tensor) -> Tensor:
+    """Distance [B, N] along each ray to where a surface first comes as near as ``radius`` [B, 1]."""
+    for _ in range(steps):
+        clear = (distance(f, *rays.at(depth)) - radius).clamp(min=0)
+        depth = (depth + 0.85 * clear).clamp(max=FAR)
+    return depth
+
+
+def meet(distance: Field, f: Factors, rays: Rays, depth: Tensor) -> Tensor:
+    """Distance [B, N] along rays to the surface: some steps for all, then more for those that still move.
+
+    Distances to curls grow twice too fast; a shorter pace keeps the late ones from swinging to and fro.
+    """
+    depth = march(distance, f, rays, depth, RAY_STEPS)
+    moving = (distance(f, *rays.at(depth)).abs() > 2e-3) & (depth < FAR - 0.01)
+    late = _most(moving)
+    if late.shape[1] == 0:
+        return depth
+    begun = depth.gather(1, late)
+    ended = march(distance, f, rays.of_pixels(late, 1), begun, LATE_STEPS, pace=0.6)
+    return depth.scatter(1, late, torch.where(moving.gather(1, late), ended, begun))
 
 
 def normals(distance: Field, f: Factors, x: Tensor, y: Tensor, z: Tensor, step: float = 0.004) -> Vector:
@@ -170,33 +190,20 @@ def shadow(distance: Field, f: Factors, at: Vector, normal: Vector) -> Tensor:
     """Soft shadow of the key light [B, N], 1 where it is unhindered."""
     light = sunlight(f)
     start = [p + 0.02 * n for p, n in zip(at, normal, strict=True)]
-    travelled, clear = torch.full_like(at[0], 0.05), torch.ones_like(at[0])
+    travelled, clear = torch.full_like(at[0], 0.04), torch.ones_like(at[0])
     for _ in range(SHADOW_STEPS):
         d = distance(f, *(p + travelled * s for p, s in zip(start, light, strict=True)))
         clear = torch.minimum(clear, 0.5 + 0.5 * 7.0 * d / travelled)
-        travelled = travelled + d.clamp(0.04, 0.30)
+        travelled = travelled + d.clamp(0.03, 0.26)
     return smoothstep(0.0, 1.0, clear)
 
 
-def surface_colour(
-    f: Factors,
-    depth: Tensor,
-    x: Tensor,
-    y: Tensor,
-    z: Tensor,
-    nx: Tensor,
-    ny: Tensor,
-    nz: Tensor,
-    open_sky: Tensor,
-    sun: Tensor,
-    u: Tensor,
-    v: Tensor,
+def pixels(
+    f: Factors, depth: Tensor, at: Vector, normal: Vector, open_sky: Tensor, sun: Tensor, u: Tensor, v: Tensor
 ) -> Tensor:
-    """sRGB pixels [B, 3, N] in [0, 1]: the lit surface, or the backdrop behind it."""
-    parts = distances(f, x, y, z)
-    colour, shine, translucency = albedo(f, parts, x, y, z)
-    seen = lit(f, colour, shine, translucency, (nx, ny, nz), open_sky, sun, y)
-    hit = smoothstep(0.10, 0.05, parts.nearest()) * (depth < FAR - 0.01)
+    """sRGB [B, 3, N] in [0, 1]: the lit surface, or the backdrop behind it."""
+    seen, near = surface(f, at, normal, open_sky, sun)
+    hit = near * (depth < FAR - 0.01)
     behind = background(f, u, v)
     linear = [b + (s - b) * hit for s, b in zip(seen, behind, strict=True)]
     return torch.stack([c.clamp(1e-5, 1.0).pow(GAMMA) for c in linear], dim=1)

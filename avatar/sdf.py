@@ -36,6 +36,18 @@ def bump(x: Tensor, width: Scalar) -> Tensor:
     return t * t
 
 
+def speckle(x: Tensor, y: Tensor) -> Tensor:
+    """White noise, 0 … 1, one value for each unit square; without sines, so that devices agree."""
+    column, row = x.floor(), y.floor()
+    a, b, c = (
+        (column * 0.1031).remainder(1.0),
+        (row * 0.1030).remainder(1.0),
+        (column * 0.0973).remainder(1.0),
+    )
+    stir = a * (b + 33.33) + b * (c + 33.33) + c * (a + 33.33)
+    return ((a + b + 2 * stir) * (c + stir)).remainder(1.0)
+
+
 def ellipsoid(x: Tensor, y: Tensor, z: Tensor, rx: Scalar, ry: Scalar, rz: Scalar) -> Tensor:
     a, b, c = x / rx, y / ry, z / rz
     k0 = length(a, b, c)

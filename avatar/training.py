@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from avatar import workers
 
 SAVE_EVERY_S, REPORT_EVERY_S = 60.0, 15.0
+HALF_LIFE = 6_000
 
 
 @dataclass
@@ -46,7 +47,8 @@ class Trainer:
     """One worker of a run that ``world`` equal workers share.
 
     Everything is kept in ``run/<name>.pt``; a run started again goes on from there. ``average`` follows the
-    model with a half-life of ``half_life`` images and is what ships.
+    model with a half-life of ``half_life`` images and is what ships. Unless given that is HALF_LIFE, or a
+    twentieth of a shorter run, which would else end with much of the weights that it began with.
     """
 
     def __init__(
@@ -61,12 +63,12 @@ class Trainer:
         seed: int,
         learning_rate: float,
         betas: tuple[float, float] = (0.9, 0.99),
-        half_life: int = 6_000,
+        half_life: int | None = None,
     ) -> None:
         self.checkpoint = run / f"{name}.pt"
         self.rank, self.world, self.seed = rank, world, seed
         self.model, self.average = model, copy.deepcopy(model).eval().requires_grad_(False)
-        self.learning_rate, self.half_life = learning_rate, half_life
+        self.learning_rate, self.half_life = learning_rate, half_life or min(HALF_LIFE, total / 20)
         self.optimiser = torch.optim.Adam(
             [p for p in model.parameters() if p.requires_grad], learning_rate, betas
         )
@@ -79,11 +81,12 @@ class Trainer:
 
     def fit(self, learn: Learn) -> None:
         """Run steps until all images are seen; rank 0 reports and saves."""
-        rng = torch.Generator().manual_seed(self.seed * 7919 + self.rank + self.progress.images)
         losses: deque[float] = deque(maxlen=100)
         started = reported = saved = time.monotonic()
         first = self.progress.images
         while self.progress.done < 1:
+            # Seeded by its place in the run, so that a resumed run goes on as if it had not stopped.
+            rng = torch.Generator().manual_seed(self.seed * 7919 + self.rank + self.progress.images)
             count, loss = self._step(learn, rng)
             self.progress.images += count * self.world
             losses.append(loss)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from stylegan2.errors import about
 from stylegan2.storage import (
@@ -32,14 +33,39 @@ if TYPE_CHECKING:
 KIND = "clip"
 HEAD_WIDTH = 64  # of the attention heads, in all of OpenAI's models
 MAX_WIDTH, MAX_LAYERS, MAX_TOKENS = 8192, 128, 4096
+KNOWN = "token_embedding.tokens"
 SIZES = {"input_resolution", "context_length", "vocab_size"}  # OpenAI's files repeat them as tensors
+
+
+class KnownTokens(nn.Embedding):
+    """The embedding of some of the tokens that `clip.tokenize` knows; all others share that of token 0.
+
+    A small model knows few words, and OpenAI's 49,408 rows would be most of its file. It takes the ids of
+    `clip.tokenize` all the same.
+
+    Args:
+        tokens: int64 [N], which tokens have a row of their own, ascending from 0.
+        width: length of a row.
+    """
+
+    tokens: Tensor
+
+    def __init__(self, tokens: Tensor, width: int) -> None:
+        super().__init__(len(tokens), width)
+        self.register_buffer("tokens", tokens)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """int64 [...] to [..., width]."""
+        rows = torch.searchsorted(self.tokens, ids.contiguous()).clamp(max=len(self.tokens) - 1)
+        return F.embedding(rows * (self.tokens[rows] == ids), self.weight)
 
 
 def load_clip(path: str | Path, *, device: str | torch.device = "cpu") -> "CLIP":
     """Read a CLIP model with a vision transformer: float32, in eval mode.
 
     Supported are OpenAI's TorchScript files (`ViT-B-32.pt`), PyTorch files of its state dict, and our own
-    safetensors; float16 weights are converted. Raises CheckpointError, in one sentence, for anything else
+    safetensors; float16 weights are converted. A file that lists its `token_embedding.tokens` gets
+    `KnownTokens`. Raises CheckpointError, in one sentence, for anything else
     and for what is missing, damaged or does not fit. Needs the packages clip and torchvision.
     """
     path = Path(path)
@@ -47,6 +73,8 @@ def load_clip(path: str | Path, *, device: str | torch.device = "cpu") -> "CLIP"
     with about(path):
         model = _lay_out(state)
     assign_state(model, state, path)
+    with about(path):
+        _check_tokens(model.token_embedding)
     mask = model.build_attention_mask().to(device)  # a plain attribute, which no file holds
     for block in model.transformer.resblocks:
         block.attn_mask = mask
@@ -142,4 +170,15 @@ def _lay_out(state: State) -> "CLIP":
         warnings.filterwarnings("ignore", "pkg_resources is deprecated")
         from clip.model import CLIP
     with skeleton():
-        return CLIP(**sizes)
+        model = CLIP(**sizes)
+        if KNOWN in state:
+            known = torch.empty(size(KNOWN, 0, 1 << 20), dtype=torch.int64)
+            model.token_embedding = KnownTokens(known, text_width)
+        return model
+
+
+def _check_tokens(embedding: nn.Embedding) -> None:
+    if isinstance(embedding, KnownTokens):
+        tokens = embedding.tokens
+        if tokens[0] != 0 or bool((tokens[1:] <= tokens[:-1]).any()):
+            raise CheckpointError("describes an impossible CLIP model: its tokens do not ascend from 0")

@@ -1,6 +1,5 @@
 """The laboratory (codes, renderer, data set, training) and what the embedded model's motions do."""
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -15,21 +14,17 @@ from avatar.factors import (
     FACTORS,
     INDEX,
     MOTIONS,
-    Z_DIM,
     factors_from_z,
-    fill_to_norm,
     sample_training_z,
     sample_z,
 )
 from avatar.losses import GeneratorLoss, attention
-from avatar.measure import measure, read, spearman, strangers, to_picture
+from avatar.measure import measure, read, spearman, strangers
 from avatar.regressor import Regressor, load_regressor
-from avatar.render import crop_frame, landmarks, render
 from avatar.training import Progress, Trainer
-from micromotion import Animator, align
+from micromotion import Animator
 from micromotion.bundle import find_bundle
 from stylegan2 import Generator
-from stylegan2.mapping import pixel_norm
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -38,94 +33,6 @@ def rng(seed: int = 0) -> torch.Generator:
 
 def person(seed: int = 4, **degrees: float) -> dict[str, Tensor]:
     return at_rest(sample_z(1, rng(seed))) | {k: torch.full((1, 1), v) for k, v in degrees.items()}
-
-
-# --- codes and factors
-
-
-def test_factors_survive_pixel_norm() -> None:
-    z = sample_z(64, rng())
-    before, after = factors_from_z(z), factors_from_z(pixel_norm(z))
-    for factor in FACTORS:
-        torch.testing.assert_close(before[factor.name], after[factor.name])
-
-
-def test_filling_keeps_what_is_carried_and_sets_the_length() -> None:
-    z = sample_training_z(64, rng())
-    filled = fill_to_norm(z)
-    torch.testing.assert_close(filled[:, : len(FACTORS)], z[:, : len(FACTORS)])
-    torch.testing.assert_close(filled.norm(dim=1), torch.full((64,), math.sqrt(Z_DIM)))
-
-
-def test_factors_stay_in_their_range_and_traits_fill_it() -> None:
-    f = factors_from_z(sample_z(4000, rng()))
-    for factor in FACTORS:
-        values = f[factor.name]
-        low = -1.0 if factor.kind == "signed" else factor.low
-        assert values.min() >= low
-        assert values.max() <= factor.high
-        if factor.kind == "trait":
-            middle = (factor.low + factor.high) / 2
-            assert values.mean() == pytest.approx(middle, abs=0.03 * (factor.high - factor.low))
-
-
-def test_training_codes_favour_rest_and_extremes() -> None:
-    smile = factors_from_z(sample_training_z(4000, rng()))["smile"]
-    assert (smile == 0).float().mean() > 0.4
-    assert (smile > 0.9).float().mean() > 0.12
-    yaw = factors_from_z(sample_training_z(4000, rng()))["yaw"]
-    assert abs(yaw.mean()) < 0.05
-    assert (yaw.abs() > 0.8).float().mean() > 0.4
-
-
-# --- the renderer
-
-
-def test_rendering_is_deterministic_and_independent_of_the_batch() -> None:
-    f = at_rest(sample_z(3, rng(1)))
-    together = render(f, 32)
-    alone = torch.cat([render({k: v[i : i + 1] for k, v in f.items()}, 32) for i in range(3)])
-    assert together.shape == (3, 3, 32, 32)
-    assert together.abs().max() <= 1
-    torch.testing.assert_close(together, alone, atol=2e-3, rtol=0)
-    assert torch.equal(together, render(f, 32))
-
-
-@pytest.mark.parametrize("motion", MOTIONS)
-def test_each_motion_changes_the_face_and_but_for_turning_leaves_the_frame(motion: str) -> None:
-    still, moved = render(person(), 64), render(person(**{motion: 1.0}), 64)
-    change = (moved - still).abs().mean(dim=1)[0]
-    assert change.max() > 0.3
-    corner = change[:10, :10].max()
-    if motion != "yaw":
-        assert corner < 0.02  # the frame does not move, nor the backdrop
-
-
-def test_yaw_turns_towards_the_named_side() -> None:
-    left, right = landmarks(person(yaw=-1.0)), landmarks(person(yaw=1.0))
-    # A positive yaw carries the mouth to the picture's right.
-    assert left["left_mouth"][0] < right["left_mouth"][0]
-
-
-def test_the_frame_is_the_ffhq_crop_of_the_landmarks() -> None:
-    f = person(yaw=0.6)
-    p = {k: np.array([v[0].item(), -v[1].item()]) for k, v in landmarks(f).items()}
-    eyes, mouth = (p["left_eye"] + p["right_eye"]) / 2, (p["left_mouth"] + p["right_mouth"]) / 2
-    between, down = p["right_eye"] - p["left_eye"], mouth - eyes
-    # Karras et al. 2019: half the side is the larger of twice the eyes' distance and 1.8 times eyes to mouth
-    half = max(np.hypot(*between) * 2.0, np.hypot(*down) * 1.8)
-    cx, cy, ours = (float(v) for v in crop_frame(f))
-    assert ours == pytest.approx(half, rel=1e-4)
-    assert [cx, -cy] == pytest.approx(list(eyes + 0.1 * down), abs=1e-4)
-
-
-def test_dlib_aligns_a_render_to_nearly_the_renderers_own_frame() -> None:
-    picture = to_picture(render(person(seed=12), 384, 1, zoom=0.7)[0])
-    face = align(picture)
-    middle = face.quad.mean(axis=0)
-    side = np.hypot(*(face.quad[3] - face.quad[0]))
-    assert middle == pytest.approx([191.5, 191.5], abs=0.06 * 384)
-    assert side == pytest.approx(0.7 * 384, rel=0.15)
 
 
 # --- data and training
