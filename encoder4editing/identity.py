@@ -201,13 +201,22 @@ def load_identity(path: str | Path, *, device: str | torch.device = "cpu") -> Id
     return net.to(device).eval()
 
 
-def save_identity(net: IdentityNet, path: str | Path) -> None:
+def save_identity(net: IdentityNet, path: str | Path, *, half: bool = False) -> None:
     """Writes an identity network as safetensors that `load_identity` reads; complete or not at all.
+
+    Args:
+        net: the network; it stays as it is.
+        path: the file.
+        half: stores matrices and convolutions as float16; they are float32 again once loaded. Biases and
+            normalisation stay float32.
 
     Raises:
         OSError: the file cannot be written.
     """
-    write_safetensors(path, KIND, net.config.to_dict(), net.state_dict())
+    state = net.state_dict()
+    if half:
+        state = {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in state.items()}
+    write_safetensors(path, KIND, net.config.to_dict(), state)
 
 
 # --- the public format -------------------------------------------------------------------------

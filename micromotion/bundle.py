@@ -19,11 +19,12 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from micromotion.errors import BundleError, MicromotionError, OptionError, OutputError
 from micromotion.folders import ROOTS, is_plain_name, models_folder
@@ -31,8 +32,10 @@ from micromotion.weights.manifest import load_manifest
 
 if TYPE_CHECKING:
     import torch
+    from clip.model import CLIP
+    from torch import nn
 
-    from encoder4editing import Inverter
+    from encoder4editing import IdentityNet, Inverter
     from stylegan2 import Generator
 
 FORMAT = "micromotion-bundle/1"
@@ -44,6 +47,8 @@ ANCHORS = "anchors"
 ABOUT = "bundle.json"
 MAX_ABOUT_BYTES = 1 << 20
 OLDEST_GPU = (7, 5)  # compute capability that PyTorch 2.11 has kernels for: T4 and newer
+
+Net = TypeVar("Net", bound="nn.Module")
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ class Bundle:
     """A loaded bundle: its nets in eval mode on `device`; motions name their anchor files.
 
     files are what the nets were read from, seconds how long that took. `precision` is float32 or float16.
+    `identity` and `clip`, which motions are learned with, are read on first use, and always in float32.
     """
 
     name: str
@@ -76,6 +82,38 @@ class Bundle:
     precision: str = "float32"
     files: tuple[Path, ...] = ()
     seconds: float = 0.0
+
+    @cached_property
+    def identity(self) -> IdentityNet:
+        """The identity net, on `device`. Raises BundleError if the bundle has none, or it is damaged."""
+        from encoder4editing import load_identity
+
+        return self._read(IDENTITY, "identity net", load_identity)
+
+    @cached_property
+    def clip(self) -> CLIP:
+        """CLIP, on `device`. Raises BundleError if the bundle has none, or it is damaged."""
+        from micromotion.clip_model import load_clip
+
+        return self._read(CLIP, "CLIP", load_clip)
+
+    def _read(self, part: str, what: str, load: Callable[..., Net]) -> Net:
+        """Load an optional part from where the others lie."""
+        from micromotion.frames import told_when_full
+        from stylegan2 import CheckpointError
+
+        path = self.files[0].with_name(part) if self.files else None
+        if path is None or not path.is_file():
+            where = path.parent if path else "its folder"
+            remedy = f"put a {part} into {where}"
+            if self.name in _offered():
+                remedy = f"run `micromotion weights fetch {self.name} --with {Path(part).stem}`"
+            raise BundleError(f"The model {self.name!r} has no {what} to learn motions with: {remedy}.")
+        try:
+            with told_when_full(f"the {what}", self.device):
+                return load(path, device=self.device).requires_grad_(False)
+        except CheckpointError as error:
+            raise BundleError(f"The model {self.name!r} cannot be used: {error}") from error
 
     def describe(self) -> str:
         """What was loaded, as one line for people."""
@@ -176,15 +214,19 @@ def save_bundle(
     name: str,
     generator: Generator,
     inverter: Inverter,
+    identity: IdentityNet | None = None,
+    clip: CLIP | None = None,
     about: Mapping[str, Any],
 ) -> None:
     """Write a bundle into a folder, which is made where missing; its anchors are saved beside it, separately.
 
-    about is for the reader and must fit into JSON: architecture, training, figures. bundle.json comes last,
-    with the size and SHA-256 of each file, so that a folder with one is complete. Equal contents give equal
-    bytes. Raises BundleError if the parts do not fit together.
+    identity and clip, whose scores need no more, have their large weights in half precision; of either, the
+    one that the folder has stays where none is given. about is for the reader and must fit into JSON:
+    architecture, training, figures. bundle.json comes last, with the size and SHA-256 of each file, so that a
+    folder with one is complete. Equal contents give equal bytes. Raises BundleError if the parts do not fit
+    together.
     """
-    from encoder4editing import save_inverter
+    from encoder4editing import save_identity, save_inverter
     from stylegan2 import save_generator
 
     check_fit(name, generator, inverter)
@@ -192,7 +234,14 @@ def save_bundle(
     folder.mkdir(parents=True, exist_ok=True)
     save_generator(generator, folder / GENERATOR)
     save_inverter(inverter, folder / INVERTER)
-    write_about(folder, name, about, (GENERATOR, INVERTER))
+    if identity is not None:
+        save_identity(identity, folder / IDENTITY, half=True)
+    if clip is not None:
+        from micromotion.clip_model import save_clip
+
+        save_clip(clip, folder / CLIP, half=True)
+    optional = [part for part in (IDENTITY, CLIP) if (folder / part).is_file()]
+    write_about(folder, name, about, (GENERATOR, INVERTER, *optional))
 
 
 def write_about(folder: Path, name: str, about: Mapping[str, Any], files: Iterable[str]) -> None:

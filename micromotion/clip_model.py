@@ -81,9 +81,18 @@ def load_clip(path: str | Path, *, device: str | torch.device = "cpu") -> "CLIP"
     return model.to(device).eval()
 
 
-def save_clip(model: "CLIP", path: str | Path) -> None:
-    """Write a CLIP model as safetensors that `load_clip` reads: whole, or not at all (OSError)."""
-    write_safetensors(path, KIND, {}, model.state_dict())
+def save_clip(model: "CLIP", path: str | Path, *, half: bool = False) -> None:
+    """Write a CLIP model as safetensors that `load_clip` reads: whole, or not at all (OSError).
+
+    With `half` its matrices and convolutions are stored as float16, and are float32 again once loaded.
+    """
+    state = model.state_dict()
+    if half:
+        state = {
+            name: tensor.half() if tensor.ndim > 1 and tensor.is_floating_point() else tensor
+            for name, tensor in state.items()
+        }
+    write_safetensors(path, KIND, {}, state)
 
 
 def _read(path: Path, device: str | torch.device) -> State:

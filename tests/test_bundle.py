@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import random_generator, random_inverter
 
-from encoder4editing import save_inverter
+from encoder4editing import IdentityConfig, IdentityNet, save_identity, save_inverter
 from micromotion import bundle as bundle_module
 from micromotion.bundle import bundle_names, find_bundle, load_bundle, pick_device, save_bundle
 from micromotion.errors import BundleError, OptionError, OutputError
@@ -96,6 +96,71 @@ def test_equal_contents_give_equal_bytes(random_bundle: Path, tmp_path: Path) ->
     save_bundle(tmp_path / "again", name="random", **parts, about={"training": "none, random weights"})
     for path in (tmp_path / "again").iterdir():
         assert path.read_bytes() == (random_bundle / path.name).read_bytes(), path.name
+
+
+def random_identity() -> IdentityNet:
+    config = IdentityConfig(input_size=16, feature_dim=8, widths=(8, 8), depths=(1, 1), se_reduction=4)
+    return IdentityNet(config, torch.Generator().manual_seed(3)).eval()
+
+
+def random_clip() -> torch.nn.Module:
+    from clip.model import CLIP
+
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        return CLIP(8, 32, 1, 64, 16, 8, 60, 64, 1, 1).eval()
+
+
+def small_bundle(folder: Path, **parts: torch.nn.Module) -> Path:
+    nets = {"generator": random_generator(), "inverter": random_inverter()}
+    save_bundle(folder, name="random", **nets, **parts, about={})  # type: ignore[arg-type]
+    return folder
+
+
+def test_what_learns_motions_is_read_when_it_is_asked_for(tmp_path: Path) -> None:
+    identity, clip = random_identity(), random_clip()
+    loaded = load_bundle(small_bundle(tmp_path / "new", identity=identity, clip=clip), "cpu")
+    assert (tmp_path / "new/clip.safetensors").stat().st_size < 2.5 * sum(
+        p.numel() for p in clip.parameters()
+    )
+    for found, original in ((loaded.identity, identity), (loaded.clip, clip)):
+        assert not found.training
+        for name, parameter in found.named_parameters():
+            assert parameter.dtype == torch.float32
+            assert not parameter.requires_grad
+            torch.testing.assert_close(parameter, original.state_dict()[name], atol=1e-3, rtol=1e-3)
+    assert loaded.clip is loaded.clip
+    assert next(clip.parameters()).dtype == torch.float32, "what was saved stays as it was"
+
+
+def test_optional_parts_are_recorded_and_stay(tmp_path: Path) -> None:
+    four = {f"{part}.safetensors" for part in ("generator", "inverter", "identity", "clip")}
+    folder = small_bundle(tmp_path / "new", identity=random_identity(), clip=random_clip())
+    assert set(find_bundle(folder).about["files"]) == four
+    small_bundle(folder)
+    found = find_bundle(folder)
+    assert set(found.about["files"]) == four
+    assert list(bundle_module.damage(folder, found.about, hashes=True)) == []
+
+
+@pytest.mark.parametrize(("part", "what"), [("identity", "identity net"), ("clip", "CLIP")])
+def test_a_part_that_a_bundle_lacks_is_told(
+    part: str, what: str, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load_bundle(copy, "cpu")
+    with pytest.raises(
+        BundleError, match=rf"'random' has no {what} .*put a {part}\.safetensors into .*copy\.$"
+    ):
+        getattr(loaded, part)
+    monkeypatch.setattr(bundle_module, "_offered", lambda: ("random",))
+    with pytest.raises(BundleError, match=f"run `micromotion weights fetch random --with {part}`"):
+        getattr(loaded, part)
+    save_inverter(random_inverter(), copy / f"{part}.safetensors")
+    with pytest.raises(BundleError, match=rf"'random' cannot be used.*{part}\.safetensors"):
+        getattr(loaded, part)
+    if part == "identity":  # and a part that was missing is found once it is there
+        save_identity(random_identity(), copy / "identity.safetensors")
+        assert loaded.identity.config == random_identity().config
 
 
 def test_a_bundle_says_what_was_loaded(random_bundle: Path) -> None:
