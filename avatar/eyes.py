@@ -15,7 +15,7 @@ EYE_STOPS = (
     (0.22, 0.48, 0.68),
     (0.40, 0.54, 0.64),
 )
-IRIS = 0.53  # of the eye's radius
+IRIS = 0.60  # of the eye's radius
 
 
 def eye_coordinates(f: Factors, ax: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -27,8 +27,8 @@ def eye_coordinates(f: Factors, ax: Tensor, y: Tensor, z: Tensor) -> tuple[Tenso
 
 def lid_angles(f: Factors) -> tuple[Tensor, Tensor]:
     """Tangents of the elevation of the upper lid's edge and, counted downwards, of the lower one's."""
-    lower = 0.50 - 0.30 * f["smile"] - 0.16 * f["anger"]
-    upper = f["eye_openness"] + 0.11 - 0.16 * f["anger"] - 0.07 * f["smile"] - 0.13 * f["age"]
+    lower = 0.52 - 0.34 * f["smile"] - 0.18 * f["anger"]
+    upper = f["eye_openness"] + 0.15 - 0.24 * f["anger"] - 0.12 * f["smile"] - 0.17 * f["age"]
     upper = upper + 0.12 * f["gaze_y"]
     return upper + (-lower - 0.10 - upper) * f["eyes_closed"], lower
 
@@ -49,7 +49,7 @@ def eye_shape(f: Factors, ax: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Ten
     ex, ey, ez = eye_coordinates(f, ax, y, z)
     ball = length(ex, ey, ez)
     up, low = lid_edges(f, ex, ey, ez)
-    upper = smooth_max(ball - radius - 0.024 - 0.008 * f["age"], -up, 0.014)
+    upper = smooth_max(ball - radius - 0.020 - 0.010 * f["age"], -up, 0.014)
     lower = smooth_max(ball - radius - 0.011 - 0.012 * f["smile"], -low, 0.014)
     return ball - radius, torch.minimum(upper, lower)
 
@@ -71,9 +71,9 @@ def paint_lids(f: Factors, skin: Colour, near_lid: Tensor, ax: Tensor, y: Tensor
         skin, dark, (0.75 + 0.2 * f["lashes"]) * smoothstep(thick + 0.016, thick, (up - 0.004).abs()) * edge
     )
     rim = smoothstep(0.022, 0.006, low.abs()) * edge * (1 - f["eyes_closed"])
-    skin = mix(skin, constant(ax, 0.45, 0.24, 0.20), 0.30 * rim)
+    skin = mix(skin, constant(ax, 0.45, 0.24, 0.20), 0.22 * rim)
     crease = bump(length(ex * 0.86, ey - 0.02, ez * 0.6) / radius - 1.13, 0.09) * smoothstep(0.03, 0.09, ey)
-    return times(skin, 1 - (0.30 + 0.15 * f["age"]) * crease * front * (1 - 0.6 * f["eyes_closed"]))
+    return times(skin, 1 - (0.20 + 0.25 * f["age"]) * crease * front * (1 - 0.6 * f["eyes_closed"]))
 
 
 def paint_eye(f: Factors, hx: Tensor, ax: Tensor, y: Tensor, z: Tensor) -> Colour:
@@ -86,16 +86,16 @@ def paint_eye(f: Factors, hx: Tensor, ax: Tensor, y: Tensor, z: Tensor) -> Colou
     r = length(ix, iy)
     iris = gradient(EYE_STOPS, f["eye_colour"] * (1 - 0.8 * smoothstep(0.4, 0.7, f["skin_tone"])))
     fibres = torch.sin(21 * torch.atan2(iy, ix) + 3 * torch.sin(9 * r))
-    glow = 0.72 + 0.75 * smoothstep(IRIS, 0.22, r) * (0.55 - 0.9 * iy).clamp(0.25, 1.3) + 0.10 * fibres
+    glow = 0.80 + 1.0 * smoothstep(IRIS, 0.25, r) * (0.55 - 0.9 * iy).clamp(0.25, 1.3) + 0.10 * fibres
     corner = bump((ex / radius).abs() - 1.0, 0.5) * 0.6
     white = mix(constant(ax, 0.94, 0.93, 0.92), constant(ax, 0.86, 0.68, 0.64), corner)
     white = mix(white, constant(ax, 0.90, 0.84, 0.72), 0.5 * f["age"])
     colour = mix(white, times(iris, glow), smoothstep(IRIS + 0.02, IRIS - 0.02, r))
-    colour = times(colour, 1 - 0.62 * bump(r - IRIS + 0.03, 0.08))
-    colour = mix(colour, constant(ax, 0.02, 0.02, 0.02), smoothstep(0.255, 0.215, r))
-    glint_x = 0.18 * torch.where(f["light_azimuth"] < 0, -1.0, 1.0) * side
-    glint = smoothstep(0.135, 0.095, length(ix - glint_x, iy - 0.18))
+    colour = times(colour, 1 - 0.50 * bump(r - IRIS + 0.03, 0.09))
+    colour = mix(colour, constant(ax, 0.02, 0.02, 0.02), smoothstep(0.315, 0.265, r))
+    glint_x = 0.20 * torch.where(f["light_azimuth"] < 0, -1.0, 1.0) * side
+    glint = smoothstep(0.165, 0.115, length(ix - glint_x, iy - 0.20))
     glint = glint + 0.35 * smoothstep(0.10, 0.04, length(ix + glint_x, iy + 0.20))
     up, _ = lid_edges(f, ex, ey, ez)
-    shade = 1 - 0.50 * smoothstep(-0.085, 0.0, up)
+    shade = 1 - 0.42 * smoothstep(-0.085, 0.0, up)
     return mix(times(colour, shade), constant(ax, 1.0, 1.0, 1.0), 0.92 * glint)

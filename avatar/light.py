@@ -10,7 +10,7 @@ from avatar.sdf import bump, length, smoothstep
 
 def sunlight(f: Factors) -> Vector:
     """Unit vector [B, 1] towards the key light."""
-    az, el = f["light_azimuth"], f["light_elevation"]
+    az, el = 0.8 * f["light_azimuth"], 0.15 + 0.75 * f["light_elevation"]
     return az.sin() * el.cos(), el.sin(), az.cos() * el.cos()
 
 
@@ -31,18 +31,18 @@ def lit(
     lx, ly, lz = sunlight(f)
     facing = nx * lx + ny * ly + nz * lz
     warm = f["light_warmth"]
-    shade = 0.20 + 0.80 * sun
-    sky = 0.85 * f["fill"] * (0.62 + 0.38 * ny) * open_sky
-    bounce = 0.08 * (1 - ny) * open_sky
+    shade = 0.34 + 0.66 * sun
+    sky = (0.20 + 0.80 * f["fill"]) * (0.68 + 0.32 * ny) * open_sky
+    bounce = 0.10 * (1 - ny) * open_sky
     rim = (1 - nz).clamp(0, 1).pow(3) * 0.40 * open_sky * (0.55 - 0.45 * nx * lx.sign())
     highlight = _highlight(material, (lx, ly, lz), normal, along) * shade
     # Red light travels farthest under skin: it wraps around the edge of shade.
     seep = material.soft * open_sky
     key = [
         ((facing + wrap) / (1 + wrap)).clamp(min=0) * shade
-        for wrap in (0.12 + 0.26 * seep, 0.12 + 0.10 * seep, 0.12 + 0.05 * seep)
+        for wrap in (0.28 + 0.34 * seep, 0.28 + 0.20 * seep, 0.28 + 0.14 * seep)
     ]
-    tint_key = 1.36 * (1.0 + 0.09 * warm), 1.28 + 0 * warm, 1.20 - 0.14 * warm
+    tint_key = 1.16 * (1.0 + 0.09 * warm), 1.08 + 0 * warm, 1.00 - 0.12 * warm
     tint_sky = 0.94 - 0.05 * warm, 0.98 + 0 * warm, 1.06 + 0.05 * warm
     seeping = material.soft * bump(facing + 0.02, 0.40) * 0.05 * shade
     lights = [
@@ -65,7 +65,7 @@ def _highlight(material: Material, light: Vector, normal: Vector, along: Vector)
     hx, hy, hz = light[0], light[1], light[2] + 1
     norm = length(hx, hy, hz)
     gloss = ((nx * hx + ny * hy + nz * hz) / norm).clamp(min=0)
-    smooth = (gloss.pow(20) * 0.45 + gloss.pow(80) * 0.55) * material.shine
+    smooth = (gloss.pow(12) * 0.65 + gloss.pow(50) * 0.35) * material.shine
     across = (along[0] * hx + along[1] * hy + along[2] * hz) / norm
     sheen = (1 - across.square()).clamp(min=0).pow(30) * gloss
     bright = 0.06 + 0.30 * (material.colour[0] + material.colour[1]).clamp(max=0.5)

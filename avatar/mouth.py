@@ -27,16 +27,16 @@ class Lips(NamedTuple):
 
 def lips(f: Factors, ax: Tensor) -> Lips:
     smile, anger = f["smile"], f["anger"]
-    half = f["mouth_width"] * (1 + 0.42 * smile - 0.06 * anger - 0.12 * f["mouth_open"])
+    half = f["mouth_width"] * (1 + 0.34 * smile - 0.08 * anger - 0.12 * f["mouth_open"])
     s = ax / half
-    bend = f["mouth_curve"] + 0.135 * smile - 0.075 * anger - 0.030 * f["age"]
+    bend = 0.016 + f["mouth_curve"] + 0.120 * smile - 0.095 * anger - 0.030 * f["age"]
     wide = smoothstep(0.20, 1.0, smile) * (1 - 0.6 * anger)
     open_up = 0.026 * wide + 0.030 * f["mouth_open"]
-    open_low = 0.095 * wide + 0.200 * f["mouth_open"]
+    open_low = 0.085 * wide + 0.200 * f["mouth_open"]
     curve = s.clamp(max=1.15).square()
-    arch = (1 - curve).clamp(min=0)
+    arch = (1 - 1.12 * curve).clamp(min=0)
     base = mouth_y(f) - 0.030 * smile + 0.012 * anger + bend * curve
-    thin = 1 - 0.30 * smile - 0.55 * anger - 0.38 * f["age"]
+    thin = 1 - 0.22 * smile - 0.62 * anger - 0.38 * f["age"]
     taper = (1 - s.square()).clamp(min=1e-3).sqrt()
     bow = 1 + 0.22 * bump(ax - 0.055, 0.06) - 0.16 * bump(ax, 0.04)
     above = (2.0 * f["upper_lip"] * thin + 0.008) * taper * bow
@@ -49,15 +49,15 @@ def mouth_shape(f: Factors, skin: Tensor, ax: Tensor, y: Tensor, z: Tensor) -> t
     m = lips(f, ax)
     depth = mouth_depth(ax, z)
     front = smoothstep(-0.30, -0.15, depth)
-    swell = 0.58 * (m.above * bump((y - m.upper) / m.above - 0.40, 0.68))
-    swell = swell + 0.66 * (m.below * bump((m.lower - y) / m.below - 0.44, 0.66))
+    swell = 0.42 * (m.above * bump((y - m.upper) / m.above - 0.40, 0.68))
+    swell = swell + 0.56 * (m.below * bump((m.lower - y) / m.below - 0.44, 0.66))
     swell = swell * smoothstep(1.04, 0.90, m.along)
     gap = torch.maximum(y - m.upper, m.lower - y)
     cavity = torch.maximum(torch.maximum(gap * 0.8, (m.along - 0.98) * 0.2), depth.abs() - 0.22)
     skin = smooth_max(skin - swell * front, -cavity - 0.004, 0.022)
-    tooth_line = m.upper - 0.062 + 0.02 * m.along.square()
-    teeth = torch.maximum(torch.maximum(tooth_line - y, y - m.upper - 0.05), (depth + 0.075).abs() - 0.035)
-    return skin, 0.7 * torch.maximum(torch.maximum(teeth, (m.along - 0.90) * 0.2), cavity - 0.006)
+    tooth_line = m.upper - 0.080 + 0.02 * m.along.square()
+    teeth = torch.maximum(torch.maximum(tooth_line - y, y - m.upper - 0.05), (depth + 0.060).abs() - 0.035)
+    return skin, 0.7 * torch.maximum(torch.maximum(teeth, (m.along - 0.93) * 0.2), cavity - 0.006)
 
 
 def paint_mouth(
@@ -80,9 +80,9 @@ def paint_mouth(
     closed = smoothstep(0.045, 0.01, m.upper - m.lower)
     seam = torch.minimum((y - m.upper).abs(), (y - m.lower).abs())
     seam = smoothstep(0.016, 0.003, seam) * smoothstep(1.06, 0.94, m.along) * closed * front
-    colour = times(colour, 1 - 0.66 * seam)
+    colour = times(colour, 1 - 0.58 * seam)
     corner = bump(length((m.along - 1.0) * 0.22, y - m.upper), 0.05) * front
-    colour = times(colour, 1 - 0.40 * corner)
+    colour = times(colour, 1 - 0.28 * corner)
     inside = smoothstep(-0.035, -0.08, depth) * smoothstep(
         0.008, -0.008, torch.maximum(y - m.upper, m.lower - y)
     )

@@ -11,8 +11,8 @@ from avatar.factors import Factors
 
 Vector = tuple[Tensor, Tensor, Tensor]
 
-EYE_Y, EYE_Z, EYE_RADIUS = 0.05, 0.585, 0.172
-MOUTH_Z, MOUTH_BEND = 0.735, 0.9  # the mouth curves around the face: z = MOUTH_Z − MOUTH_BEND · x²
+EYE_Y, EYE_Z, EYE_RADIUS = 0.05, 0.565, 0.182
+MOUTH_Z, MOUTH_BEND = 0.705, 0.8  # the mouth curves around the face: z = MOUTH_Z − MOUTH_BEND · x²
 MAX_YAW, MAX_PITCH, MAX_ROLL = 0.61, 0.20, 0.21  # radians at degree 1: 35°, 11° and 12°
 PIVOT_Y, PIVOT_Z = -0.35, -0.15
 

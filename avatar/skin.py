@@ -28,10 +28,10 @@ def skin_tone(f: Factors) -> Colour:
 def brow_line(f: Factors, ax: Tensor) -> tuple[Tensor, Tensor]:
     """Height of the brow at |x| and how far along the brow that is: 0 at the inner end, 1 at the outer."""
     along = (ax - 0.11 + 0.035 * f["anger"]) / 0.35
-    height = EYE_Y + 0.255 + 0.03 * f["brow_height"] + 0.025 * f["smile"] - 0.055 * f["anger"]
+    height = EYE_Y + 0.245 + 0.03 * f["brow_height"] + 0.025 * f["smile"] - 0.075 * f["anger"]
     arch = 0.045 + 0.025 * f["brow_arch"] + 0.02 * f["smile"]
     line = height + arch * (1 - (2 * along - 1.15).square())
-    line = line - 0.105 * f["anger"] * (1 - along).clamp(0, 1.2).square() + 0.02 * f["anger"] * along
+    line = line - 0.115 * f["anger"] * (1 - along).clamp(0, 1.2).square() + 0.02 * f["anger"] * along
     return line - 0.045 * f["age"] * smoothstep(0.4, 1.1, along), along
 
 
@@ -69,7 +69,7 @@ def folds(f: Factors, ax: Tensor, y: Tensor) -> Tensor:
     smile, anger, age = f["smile"], f["anger"], f["age"]
     t = ((-0.17 - y) / 0.36).clamp(-0.2, 1.2)
     line = 0.145 + 0.15 * t.clamp(min=1e-3).pow(0.8) + 0.045 * smile * t
-    nasolabial = bump(ax - line, 0.042) * bump(t - 0.55, 0.62) * (0.50 * smile + 0.95 * age + 0.25 * anger)
+    nasolabial = bump(ax - line, 0.042) * bump(t - 0.55, 0.62) * (0.50 * smile + 1.25 * age + 0.25 * anger)
     frown = bump(ax - 0.055, 0.037) * bump(y - 0.27 + 0.03 * anger, 0.11) * (anger + 0.45 * age)
     feet_x, feet_y = ax - f["eye_distance"] - 0.22, y - EYE_Y - 0.01
     feet = (bump(feet_y - 0.5 * feet_x, 0.026) + bump(feet_y + 0.3 * feet_x, 0.026)) * bump(
@@ -83,7 +83,7 @@ def relief(f: Factors, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
     front = smoothstep(0.25, 0.45, z)
     line, along = brow_line(f, ax)
     height = 0.014 * f["brow_thickness"] * bump(y - line, 0.055) * bump(along - 0.5, 0.62)
-    height = height - 0.036 * f["age"] * wrinkles(f, ax, y) - 0.020 * folds(f, ax, y)
+    height = height - 0.046 * f["age"] * wrinkles(f, ax, y) - 0.024 * folds(f, ax, y)
     middle = y - mouth_y(f)
     height = height - 0.010 * bump(ax, 0.045) * bump(middle - 0.14, 0.09)
     height = height - 0.016 * bump(ax, 0.16) * bump(middle + 0.155 + 0.15 * f["mouth_open"], 0.075)
@@ -126,7 +126,7 @@ def paint_skin(f: Factors, hair: Colour, ax: Tensor, hx: Tensor, y: Tensor, z: T
     """The face without eyes and mouth: skin, blush, freckles, lines, brows, beard."""
     front = smoothstep(0.2, 0.4, z)
     colour = _complexion(f, ax, hx, y, z, front)
-    lines = front * (0.46 * f["age"] * wrinkles(f, ax, y) + 0.32 * folds(f, ax, y)).clamp(max=0.8)
+    lines = front * (0.66 * f["age"] * wrinkles(f, ax, y) + 0.36 * folds(f, ax, y)).clamp(max=0.8)
     colour = tinted(colour, 1 - 0.72 * lines, 1 - lines, 1 - lines)
     colour = _paint_brows(f, colour, hair, ax, y, front)
     return _paint_beard(f, colour, hair, ax, hx, y, z)
@@ -139,7 +139,7 @@ def _complexion(f: Factors, ax: Tensor, hx: Tensor, y: Tensor, z: Tensor, front:
     rosy = rosy * front + 0.35 * smoothstep(0.58, 0.70, ax)
     colour = tinted(colour, 1 + 0.05 * rosy, 1 - 0.25 * rosy, 1 - 0.22 * rosy)
     hollow = bump(length((ax - f["eye_distance"]) * 0.8, y - EYE_Y + 0.02) - 0.19, 0.09) * front
-    colour = tinted(colour, 1 - 0.06 * hollow, 1 - 0.10 * hollow, 1 - 0.08 * hollow)
+    colour = tinted(colour, 1 - 0.03 * hollow, 1 - 0.06 * hollow, 1 - 0.05 * hollow)
     spots = torch.sin(79 * hx + 4 * y) * torch.sin(87 * y - 6 * hx) * torch.sin(41 * hx - 57 * y)
     spots = spots * (0.85 + 0.35 * torch.sin(19 * hx + 23 * y))
     where = bump(length(ax * 0.72, y + 0.12), 0.46) * front
@@ -159,8 +159,8 @@ def _paint_brows(f: Factors, colour: Colour, hair: Colour, ax: Tensor, y: Tensor
         * f["brow_thickness"]
         * (1.12 - 0.95 * (along - 0.30).clamp(min=0) - 0.8 * (0.2 - along).clamp(min=0))
     )
-    strokes = 1 + 0.22 * torch.sin(75 * ax - 40 * y) * torch.sin(31 * ax + 3)
-    brow = smoothstep(1.15, 0.5, (y - line).abs() / half.clamp(min=0.006) * strokes)
+    strokes = 1 + 0.08 * torch.sin(75 * ax - 40 * y) * torch.sin(31 * ax + 3)
+    brow = smoothstep(1.25, 0.45, (y - line).abs() / half.clamp(min=0.006) * strokes)
     brow = brow * smoothstep(-0.10, 0.06, along) * smoothstep(1.10, 0.9, along) * front
     dark = mix(times(hair, 0.62), constant(ax, 0.25, 0.18, 0.14), 0.3 * (1 - f["age"]))
     return mix(colour, dark, 0.88 * brow)
@@ -174,9 +174,9 @@ def _paint_beard(
     lip = moustache_mask(f, m, ax, y, z)
     grown = torch.maximum(beard_mask(f, m, ax, y, z), lip * smoothstep(0.28, 0.5, beard))
     dots = speckle(110 * hx, 110 * y)
-    stubble = grown * smoothstep(0.28, 0.42, beard) * (0.26 + 0.26 * dots)
+    stubble = grown * smoothstep(0.28, 0.42, beard) * (0.34 + 0.10 * dots)
     colour = mix(colour, times(hair, 0.6), stubble * (1 - smoothstep(0.50, 0.70, beard)))
-    strand = torch.sin(70 * hx + 10 * torch.sin(6 * y)) * torch.sin(17 * y + 23 * hx)
-    tuft = times(hair, 0.80 + 0.20 * strand)
+    strand = torch.sin(34 * hx + 3 * torch.sin(6 * y)) * torch.sin(9 * y + 11 * hx)
+    tuft = times(hair, 0.86 + 0.07 * strand)
     full = grown * smoothstep(0.50, 0.65, beard)
     return mix(colour, tuft, 0.95 * torch.maximum(full, lip * smoothstep(0.40, 0.55, moustache)))

@@ -13,7 +13,7 @@ def scalp_shape(f: Factors, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
     cranium = ellipsoid(ax, y - 0.28, z + 0.10, 0.68 * w, 0.70 * h, 0.78)
     long = f["face_length"]
     face = ellipsoid(
-        ax, y + 0.14 * long, z - 0.15 - 0.02 * f["forehead"], 0.54 * f["face_width"], 0.72 * long, 0.56
+        ax, y + 0.13 * long, z - 0.15 - 0.02 * f["forehead"], 0.54 * f["face_width"], 0.70 * long, 0.56
     )
     return smooth_min(cranium, face, 0.24)
 
@@ -22,21 +22,21 @@ def face_shape(f: Factors, scalp: Tensor, ax: Tensor, y: Tensor, z: Tensor) -> T
     smile, anger, age = f["smile"], f["anger"], f["age"]
     skin = _lower_face(f, scalp, ax, y, z)
     cheek_x = 0.335 * f["face_width"] + 0.015 * f["cheekbones"] + 0.015 * smile
-    cheek_y = -0.20 + 0.02 * f["cheekbones"] + 0.075 * smile - 0.075 * age
-    cheek_r = 0.205 + 0.022 * f["cheeks"] + 0.030 * smile - 0.045 * age
-    cheek = length(ax - cheek_x, (y - cheek_y) * 0.92, z - 0.465 - 0.022 * smile) - cheek_r
-    skin = smooth_min(skin, cheek, 0.14)
-    muzzle = ellipsoid(ax, y - mouth_y(f) + 0.036 * f["mouth_open"], z - 0.53, 0.255, 0.22, 0.205)
-    skin = smooth_min(skin, muzzle, 0.16)
+    cheek_y = -0.205 + 0.03 * f["cheekbones"] + 0.085 * smile - 0.105 * age
+    cheek_r = 0.215 + 0.028 * f["cheeks"] + 0.034 * smile - 0.050 * age
+    cheek = length(ax - cheek_x, (y - cheek_y) * 0.92, z - 0.455 - 0.026 * smile) - cheek_r
+    skin = smooth_min(skin, cheek, 0.18)
+    muzzle = ellipsoid(ax, y - mouth_y(f) + 0.036 * f["mouth_open"], z - 0.495, 0.31, 0.21, 0.20)
+    skin = smooth_min(skin, muzzle, 0.18)
     ridge_y = 0.225 + 0.01 * f["brow_height"] - 0.055 * anger
     inner, outer = (0.0, ridge_y - 0.03 * anger, 0.605), (0.40, ridge_y - 0.02, 0.475)
     ridge = capsule(ax, y, z, inner, outer, 0.11, 0.10)
     skin = smooth_min(skin, ridge - 0.010 * f["brow_ridge"] - 0.014 * anger, 0.14)
     socket = (
-        length((ax - f["eye_distance"]) * 0.8, y - EYE_Y - 0.055, z - EYE_Z - 0.20) - 0.125 * f["eye_size"]
+        length((ax - f["eye_distance"]) * 0.8, y - EYE_Y - 0.045, z - EYE_Z - 0.20) - 0.105 * f["eye_size"]
     )
     skin = smooth_max(skin, -socket, 0.11)
-    skin = smooth_min(skin, _nose(f, ax, y, z), 0.075)
+    skin = smooth_min(skin, _nose(f, ax, y, z), 0.10)
     return smooth_min(skin, _ear(f, ax, y, z), 0.045)
 
 
@@ -44,33 +44,33 @@ def _lower_face(f: Factors, scalp: Tensor, ax: Tensor, y: Tensor, z: Tensor) -> 
     """Jaw, chin and, with age, jowls; the jaw drops as the mouth opens."""
     long, wide, age = f["face_length"], f["face_width"], f["age"]
     down = 0.12 * f["mouth_open"]
-    jaw = ellipsoid(ax, y + 0.56 * long + down, z - 0.18, 0.45 * f["jaw_width"] * wide, 0.36, 0.42)
+    jaw = ellipsoid(ax, y + 0.52 * long + down, z - 0.17, 0.385 * f["jaw_width"] * wide, 0.34, 0.42)
     skin = smooth_min(scalp, jaw, 0.20)
-    chin_z = 0.50 + 0.045 * f["chin"] + 0.02 * f["anger"]
-    chin_rx = 0.175 + 0.10 * (f["jaw_width"] - 1)
+    chin_z = 0.485 + 0.045 * f["chin"] + 0.02 * f["anger"]
+    chin_rx = 0.16 + 0.16 * (f["jaw_width"] - 1)
     chin = ellipsoid(
-        ax, y + 0.80 * long + down - 0.015 * f["anger"], z - chin_z, chin_rx, 0.135 + 0.015 * f["chin"], 0.15
+        ax, y + 0.765 * long + down - 0.015 * f["anger"], z - chin_z, chin_rx, 0.135 + 0.015 * f["chin"], 0.15
     )
-    skin = smooth_min(skin, chin, 0.17)
-    jowl = length(ax - 0.33 * f["jaw_width"] * wide, y + 0.70 * long + down, z - 0.32) - 0.14
-    return smooth_min(skin, jowl + 0.16 - 0.18 * age, 0.10)
+    skin = smooth_min(skin, chin, 0.20)
+    jowl = length(ax - 0.30 * f["jaw_width"] * wide, y + 0.67 * long + down, z - 0.34) - 0.14
+    return smooth_min(skin, jowl + 0.20 - 0.225 * age, 0.12)
 
 
 def _nose(f: Factors, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    width, depth, tip, smile = f["nose_width"], f["nose_depth"], f["nose_tip"], f["smile"]
+    width, depth, tip, smile = 0.92 * f["nose_width"], f["nose_depth"], f["nose_tip"], f["smile"]
     bottom = -0.205 - 0.045 * f["nose_length"] + 0.02 * f["anger"] - 0.025 * f["age"] + 0.006 * smile
-    reach = 0.83 + 0.05 * depth
+    reach = 0.795 + 0.045 * depth
     root = (0.0, 0.16, 0.63 + 0.018 * f["nose_bridge"])
-    bridge = capsule(ax, y, z, root, (0.0, bottom + 0.04, reach - 0.01), 0.058 * width.sqrt(), 0.066 * width)
-    hump = length(ax, y + 0.01, z - 0.665 - 0.035 * depth) - 0.055
+    bridge = capsule(ax, y, z, root, (0.0, bottom + 0.04, reach - 0.01), 0.052 * width.sqrt(), 0.064 * width)
+    hump = length(ax, y + 0.01, z - 0.65 - 0.035 * depth) - 0.055
     bridge = smooth_min(bridge, hump + 0.035 - 0.035 * f["nose_bridge"], 0.07)
     ball_y = y - bottom - 0.012 - 0.018 * tip
     ball = ellipsoid(ax, ball_y, z - reach - 0.012, 0.082 * width, 0.075, 0.080 + 0.012 * tip)
     wing_x = 0.088 * width + 0.014 * smile + 0.016 * f["anger"]
     wing = ellipsoid(
-        ax - wing_x, y - bottom + 0.012 - 0.010 * smile, z - reach + 0.10, 0.054 * width, 0.052, 0.075
+        ax - wing_x, y - bottom + 0.012 - 0.010 * smile, z - reach + 0.10, 0.054 * width, 0.050, 0.070
     )
-    nose = smooth_min(smooth_min(bridge, ball, 0.065), wing, 0.035)
+    nose = smooth_min(smooth_min(bridge, ball, 0.08), wing, 0.055)
     nostril = ellipsoid(
         ax - 0.052 * width, y - bottom + 0.072, z - reach + 0.035, 0.025 * width, 0.022, 0.042
     )

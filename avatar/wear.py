@@ -23,17 +23,17 @@ def glasses_shape(f: Factors, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
     """Frames and temples; one person in five wears glasses."""
     worn = smoothstep(0.42, 0.46, f["glasses"])
     round_ = 1 - f["glasses_shape"]
-    wide, tall = 0.215 - 0.020 * round_, 0.145 + 0.050 * round_
+    wide, tall = 0.205 - 0.015 * round_, 0.150 + 0.040 * round_
     cx = f["eye_distance"] + 0.005
     corner = tall * (1.0 - 0.5 * f["glasses_shape"])
     px = ((ax - cx).abs() - wide + corner).clamp(min=0)
     py = ((y - EYE_Y + 0.02).abs() - tall + corner).clamp(min=0)
     rim = length(px, py) - corner
-    plane = z - 0.875 + 0.40 * ax.square()
-    frame = length(rim, plane) - 0.0095 - 0.008 * f["glasses_shape"]
-    bridge = capsule(ax, y, z, (0.0, EYE_Y + 0.055, 0.885), (cx - wide, EYE_Y + 0.03, 0.875), 0.010, 0.010)
-    hinge = (cx + wide, EYE_Y + 0.05, 0.875 - 0.40 * (cx + wide).square())
-    temple = capsule(ax, y, z, hinge, (0.67 * f["skull_width"], EYE_Y + 0.08, -0.10), 0.010, 0.012)
+    plane = z - 0.850 + 0.50 * ax.square()
+    frame = length(rim, plane) - 0.0085 - 0.006 * f["glasses_shape"]
+    bridge = capsule(ax, y, z, (0.0, EYE_Y + 0.055, 0.850), (cx - wide, EYE_Y + 0.03, 0.845), 0.009, 0.009)
+    hinge = (cx + wide, EYE_Y + 0.05, 0.850 - 0.50 * (cx + wide).square())
+    temple = capsule(ax, y, z, hinge, (0.64 * f["skull_width"], EYE_Y + 0.07, -0.10), 0.009, 0.010)
     whole = torch.minimum(frame, torch.minimum(bridge, temple))
     return whole + NONE * (1 - worn)
 
