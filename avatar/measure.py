@@ -11,12 +11,14 @@ from PIL import Image
 from torch import Tensor
 
 from avatar.collect import PUBLISHED_NAMES, at_rest
-from avatar.factors import MOTIONS, sample_z
+from avatar.factors import FACTORS, INDEX, MOTIONS, sample_z
 from avatar.regressor import Regressor
 from avatar.render import render
 from micromotion import Animator
+from stylegan2 import Generator
 
 STRANGERS_SEED = 777
+TRUNCATION, MEAN_OF = 0.7, 2000
 
 
 @dataclass
@@ -41,6 +43,30 @@ def strangers(count: int, seed: int = STRANGERS_SEED) -> list[Image.Image]:
     f = at_rest(sample_z(count, torch.Generator().manual_seed(seed)))
     one_by_one = [render({name: value[i : i + 1] for name, value in f.items()}) for i in range(count)]
     return [to_picture(picture[0]) for picture in one_by_one]
+
+
+@torch.inference_mode()
+def dreamt(generator: Generator, count: int, seed: int = STRANGERS_SEED) -> list[Image.Image]:
+    """Strangers as the generator itself imagines them: its pictures of fresh codes at rest.
+
+    They are drawn TRUNCATION of the way from the mean of such codes, as samples of StyleGAN2 usually are.
+    """
+    mean, w = (
+        generator.mapping(codes_at_rest(sample_z(n, torch.Generator().manual_seed(s))))
+        for n, s in ((MEAN_OF, 0), (count, seed))
+    )
+    w = mean.mean(dim=0).lerp(w, TRUNCATION)
+    w_plus = w[:, None].expand(-1, generator.num_styles, -1)
+    return [to_picture(picture) for picture in generator.synthesize(w_plus, noise=None)]
+
+
+def codes_at_rest(z: Tensor) -> Tensor:
+    """Codes [B, Z_DIM] of the same people with a neutral face, looking straight ahead."""
+    z = z.clone()
+    for factor in FACTORS[: INDEX["gaze_y"] + 1]:
+        i = INDEX[factor.name]
+        z[:, i] = -z[:, i].abs() if factor.kind == "degree" else 0.0
+    return z
 
 
 def to_picture(pixels: Tensor) -> Image.Image:

@@ -19,7 +19,7 @@ from avatar.factors import (
     sample_z,
 )
 from avatar.losses import GeneratorLoss, attention
-from avatar.measure import measure, read, spearman, strangers
+from avatar.measure import codes_at_rest, dreamt, measure, read, spearman
 from avatar.regressor import Regressor, load_regressor
 from avatar.training import Progress, Trainer
 from micromotion import Animator
@@ -95,6 +95,16 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     torch.testing.assert_close(longer.average.weight, torch.ones(1, 3), atol=0.05, rtol=0)
 
 
+def test_codes_at_rest_are_the_same_people_with_a_neutral_face() -> None:
+    z = sample_z(32, rng(9))
+    rest, neutral = factors_from_z(codes_at_rest(z)), at_rest(z)
+    moving = [f.name for f in FACTORS[: INDEX["gaze_y"] + 1]]
+    assert {*MOTIONS, "mouth_open", "pitch", "roll"} <= set(moving)
+    assert all(torch.equal(rest[name], neutral[name]) for name in moving)
+    for name in set(INDEX) - set(moving):  # PixelNorm stretches what is left by a few per cent
+        torch.testing.assert_close(rest[name], neutral[name], atol=0.05, rtol=0.05)
+
+
 # --- the embedded model
 
 
@@ -109,9 +119,9 @@ def regressor() -> Regressor:
 
 
 @pytest.fixture(scope="module")
-def faces() -> list[Image.Image]:
-    """Ten people who are in no data set and were never anchors."""
-    return strangers(10)
+def faces(avatar: Animator) -> list[Image.Image]:
+    """Ten people of the model's own world, who are in no data set and were never anchors."""
+    return dreamt(avatar.bundle.generator, 10)
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
