@@ -27,8 +27,8 @@ def eye_coordinates(f: Factors, ax: Tensor, y: Tensor, z: Tensor) -> tuple[Tenso
 
 def lid_angles(f: Factors) -> tuple[Tensor, Tensor]:
     """Tangents of the elevation of the upper lid's edge and, counted downwards, of the lower one's."""
-    lower = 0.52 - 0.34 * f["smile"] - 0.18 * f["anger"]
-    upper = f["eye_openness"] + 0.15 - 0.24 * f["anger"] - 0.12 * f["smile"] - 0.17 * f["age"]
+    lower = 0.54 - 0.34 * f["smile"] - 0.18 * f["anger"]
+    upper = f["eye_openness"] + 0.23 - 0.24 * f["anger"] - 0.12 * f["smile"] - 0.17 * f["age"]
     upper = upper + 0.12 * f["gaze_y"]
     return upper + (-lower - 0.10 - upper) * f["eyes_closed"], lower
 
@@ -84,9 +84,9 @@ def paint_eye(f: Factors, hx: Tensor, ax: Tensor, y: Tensor, z: Tensor) -> Colou
     ix = ex / radius - 0.42 * f["gaze_x"] * side + 0.05
     iy = ey / radius - 0.26 * f["gaze_y"] - 0.02
     r = length(ix, iy)
-    iris = gradient(EYE_STOPS, f["eye_colour"] * (1 - 0.8 * smoothstep(0.4, 0.7, f["skin_tone"])))
+    iris = gradient(EYE_STOPS, f["eye_colour"] * (1 - 0.92 * smoothstep(0.3, 0.6, f["skin_tone"])))
     fibres = torch.sin(21 * torch.atan2(iy, ix) + 3 * torch.sin(9 * r))
-    glow = 0.80 + 1.0 * smoothstep(IRIS, 0.25, r) * (0.55 - 0.9 * iy).clamp(0.25, 1.3) + 0.10 * fibres
+    glow = 0.80 + 1.0 * smoothstep(IRIS, 0.25, r) * (0.60 - 0.9 * iy).clamp(0.35, 1.3) + 0.10 * fibres
     corner = bump((ex / radius).abs() - 1.0, 0.5) * 0.6
     white = mix(constant(ax, 0.94, 0.93, 0.92), constant(ax, 0.86, 0.68, 0.64), corner)
     white = mix(white, constant(ax, 0.90, 0.84, 0.72), 0.5 * f["age"])

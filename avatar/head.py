@@ -29,7 +29,7 @@ class Parts(NamedTuple):
     glasses: Tensor
 
     def nearest(self) -> Tensor:
-        solid = smooth_min(self.skin, self.lid, 0.060)
+        solid = smooth_min(self.skin, self.lid, 0.045)
         solid = torch.minimum(solid, self.eye)
         solid = torch.minimum(solid, self.teeth)
         solid = smooth_min(solid, self.neck, 0.16)

@@ -84,7 +84,7 @@ def background(f: Factors, u: Tensor, v: Tensor) -> Colour:
     It has one hue, and is lighter on the side away from the key light.
     """
     glow = 1.18 - 0.42 * length(u + 0.5 * f["light_azimuth"].sin(), v - 0.1)
-    value = (f["background_value"] * glow).clamp(0.02, 1.0)
+    value = ((0.12 + 0.9 * f["background_value"]) * glow).clamp(0.02, 1.0)
     flat = from_hue(f["background_hue"], f["background_saturation"], value)
     warm = from_hue(f["background_hue"] + 0.06, f["background_saturation"], value)
     return mix(flat, warm, smoothstep(0.6, -1.0, v))

@@ -39,8 +39,8 @@ def lips(f: Factors, ax: Tensor) -> Lips:
     thin = 1 - 0.22 * smile - 0.62 * anger - 0.38 * f["age"]
     taper = (1 - s.square()).clamp(min=1e-3).sqrt()
     bow = 1 + 0.22 * bump(ax - 0.055, 0.06) - 0.16 * bump(ax, 0.04)
-    above = (2.0 * f["upper_lip"] * thin + 0.008) * taper * bow
-    below = (2.1 * f["lower_lip"] * thin + 0.008) * taper
+    above = (1.8 * f["upper_lip"] * thin + 0.008) * taper * bow
+    below = (1.95 * f["lower_lip"] * thin + 0.008) * taper
     return Lips(base + open_up * arch, base - open_low * arch, s, above + 2e-3, below + 2e-3)
 
 

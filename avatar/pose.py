@@ -11,7 +11,7 @@ from avatar.factors import Factors
 
 Vector = tuple[Tensor, Tensor, Tensor]
 
-EYE_Y, EYE_Z, EYE_RADIUS = 0.05, 0.565, 0.182
+EYE_Y, EYE_Z, EYE_RADIUS = 0.05, 0.560, 0.190
 MOUTH_Z, MOUTH_BEND = 0.705, 0.8  # the mouth curves around the face: z = MOUTH_Z − MOUTH_BEND · x²
 MAX_YAW, MAX_PITCH, MAX_ROLL = 0.61, 0.20, 0.21  # radians at degree 1: 35°, 11° and 12°
 PIVOT_Y, PIVOT_Z = -0.35, -0.15

@@ -48,7 +48,7 @@ def _material(
     colour = mix(colour, paint_clothes(f, *at), clothes)
     colour = mix(colour, paint_glasses(f), glasses)
     bare = (1 - hair) * (1 - clothes) * (1 - glasses)
-    shine = (0.07 + 0.12 * on_lips) * bare + 0.15 * eye + 0.35 * teeth + 0.6 * glasses + 0.01 * clothes
+    shine = (0.07 + 0.12 * on_lips) * bare + 0.03 * eye + 0.25 * teeth + 0.6 * glasses + 0.01 * clothes
     return Material(colour, shine, bare * (1 - eye) * (1 - teeth), hair)
 
 

@@ -105,10 +105,10 @@ def beard_mask(f: Factors, m: Lips, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
 def moustache_mask(f: Factors, m: Lips, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
     over = y - m.upper - m.above
     droop = 0.10 * smoothstep(0.7, 1.3, m.along)
-    reach = smoothstep(1.42, 1.1, m.along)
+    reach = smoothstep(1.42, 0.95, m.along)
     return (
-        smoothstep(-0.015, 0.02, over + droop)
-        * smoothstep(0.13, 0.085, over + 1.5 * droop)
+        smoothstep(-0.020, 0.03, over + droop)
+        * smoothstep(0.125, 0.055, over + 1.5 * droop)
         * reach
         * (z > 0.4)
     )

@@ -29,14 +29,14 @@ def face_shape(f: Factors, scalp: Tensor, ax: Tensor, y: Tensor, z: Tensor) -> T
     muzzle = ellipsoid(ax, y - mouth_y(f) + 0.036 * f["mouth_open"], z - 0.495, 0.31, 0.21, 0.20)
     skin = smooth_min(skin, muzzle, 0.18)
     ridge_y = 0.225 + 0.01 * f["brow_height"] - 0.055 * anger
-    inner, outer = (0.0, ridge_y - 0.03 * anger, 0.605), (0.40, ridge_y - 0.02, 0.475)
+    inner, outer = (0.0, ridge_y + 0.02 - 0.04 * anger, 0.575), (0.40, ridge_y - 0.02, 0.475)
     ridge = capsule(ax, y, z, inner, outer, 0.11, 0.10)
     skin = smooth_min(skin, ridge - 0.010 * f["brow_ridge"] - 0.014 * anger, 0.14)
     socket = (
-        length((ax - f["eye_distance"]) * 0.8, y - EYE_Y - 0.045, z - EYE_Z - 0.20) - 0.105 * f["eye_size"]
+        length((ax - f["eye_distance"]) * 0.8, y - EYE_Y - 0.035, z - EYE_Z - 0.20) - 0.122 * f["eye_size"]
     )
     skin = smooth_max(skin, -socket, 0.11)
-    skin = smooth_min(skin, _nose(f, ax, y, z), 0.10)
+    skin = smooth_min(skin, _nose(f, ax, y, z), 0.085)
     return smooth_min(skin, _ear(f, ax, y, z), 0.045)
 
 
@@ -44,12 +44,12 @@ def _lower_face(f: Factors, scalp: Tensor, ax: Tensor, y: Tensor, z: Tensor) -> 
     """Jaw, chin and, with age, jowls; the jaw drops as the mouth opens."""
     long, wide, age = f["face_length"], f["face_width"], f["age"]
     down = 0.12 * f["mouth_open"]
-    jaw = ellipsoid(ax, y + 0.52 * long + down, z - 0.17, 0.385 * f["jaw_width"] * wide, 0.34, 0.42)
+    jaw = ellipsoid(ax, y + 0.52 * long + down, z - 0.17, 0.415 * f["jaw_width"] * wide, 0.34, 0.42)
     skin = smooth_min(scalp, jaw, 0.20)
     chin_z = 0.485 + 0.045 * f["chin"] + 0.02 * f["anger"]
-    chin_rx = 0.16 + 0.16 * (f["jaw_width"] - 1)
+    chin_rx = 0.19 + 0.16 * (f["jaw_width"] - 1)
     chin = ellipsoid(
-        ax, y + 0.765 * long + down - 0.015 * f["anger"], z - chin_z, chin_rx, 0.135 + 0.015 * f["chin"], 0.15
+        ax, y + 0.745 * long + down - 0.015 * f["anger"], z - chin_z, chin_rx, 0.135 + 0.015 * f["chin"], 0.15
     )
     skin = smooth_min(skin, chin, 0.20)
     jowl = length(ax - 0.30 * f["jaw_width"] * wide, y + 0.67 * long + down, z - 0.34) - 0.14
@@ -60,7 +60,7 @@ def _nose(f: Factors, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
     width, depth, tip, smile = 0.92 * f["nose_width"], f["nose_depth"], f["nose_tip"], f["smile"]
     bottom = -0.205 - 0.045 * f["nose_length"] + 0.02 * f["anger"] - 0.025 * f["age"] + 0.006 * smile
     reach = 0.795 + 0.045 * depth
-    root = (0.0, 0.16, 0.63 + 0.018 * f["nose_bridge"])
+    root = (0.0, 0.17, 0.61 + 0.018 * f["nose_bridge"])
     bridge = capsule(ax, y, z, root, (0.0, bottom + 0.04, reach - 0.01), 0.052 * width.sqrt(), 0.064 * width)
     hump = length(ax, y + 0.01, z - 0.65 - 0.035 * depth) - 0.055
     bridge = smooth_min(bridge, hump + 0.035 - 0.035 * f["nose_bridge"], 0.07)
