@@ -1,0 +1,133 @@
+"""Adam with the rates of StyleGAN's projector, for many codes side by side, and its state in a file.
+
+What an interrupted run has reached lies in one safetensors file, written anew after every step, whole or not
+at all. It also says what it is the state of, and is refused for anything else.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from micromotion.errors import MotionError, OutputError
+from stylegan2.storage import DTYPES, CheckpointError, read_safetensors, write_safetensors
+
+KIND = "text-progress"
+NAME = "progress.safetensors"
+BETAS, EPSILON = (0.9, 0.999), 1e-8
+"""PyTorch's defaults, which the original leaves as they are."""
+
+
+def rate(step: int, steps: int, highest: float, *, ramp_up: float = 0.05, ramp_down: float = 0.25) -> float:
+    """Adam's rate at a step from 0: it rises in a straight line and falls along a cosine.
+
+    ramp_up and ramp_down are the parts of the steps in which it does, 0 for not at all (Karras et al. 2020,
+    arXiv 1912.04958, appendix D, as in StyleCLIP). The very first is 0 where it rises.
+    """
+    done = step / steps
+    fall = min(1.0, (1 - done) / ramp_down) if ramp_down else 1.0
+    rise = min(1.0, done / ramp_up) if ramp_up else 1.0
+    return highest * rise * (0.5 - 0.5 * math.cos(fall * math.pi))
+
+
+@dataclass
+class Descent:
+    """Codes on their way, and what Adam remembers (Kingma, Ba 2015, arXiv 1412.6980).
+
+    Attributes:
+        codes: [n, styles, dim], after `done` steps. Each of their numbers has a memory of its own, so that n
+            codes side by side go where each would go alone.
+        mean, square: running means of the gradient and of its square, shaped as the codes.
+        losses: float32 [3, n], of the last step: CLIP, squared distance and identity, before their weights.
+        done: the steps taken.
+    """
+
+    codes: Tensor
+    mean: Tensor
+    square: Tensor
+    losses: Tensor
+    done: int = 0
+
+    @classmethod
+    def begin(cls, start: Tensor, count: int) -> "Descent":
+        """`count` copies of one code [styles, dim], and nothing remembered."""
+        codes = start.detach().expand(count, -1, -1).contiguous()
+        return cls(codes, torch.zeros_like(codes), torch.zeros_like(codes), torch.zeros(3, count))
+
+    def step(self, gradient: Tensor, rate: float) -> None:
+        """Take one step of Adam, in place."""
+        self.done += 1
+        self.mean.lerp_(gradient, 1 - BETAS[0])
+        self.square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+        even = [1 - beta**self.done for beta in BETAS]  # both means begin at 0
+        size = (self.square.sqrt() / math.sqrt(even[1])).add_(EPSILON)
+        self.codes.addcdiv_(self.mean, size, value=-rate / even[0])
+
+
+def save(descent: Descent, folder: Path, recipe: dict[str, Any]) -> None:
+    """Write the state into a folder, which is made where missing. Raises OutputError if it cannot be."""
+    tensors = {name: getattr(descent, name) for name in _TENSORS}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_safetensors(folder / NAME, KIND, {"recipe": recipe, "done": descent.done}, tensors)
+    except OSError as error:
+        raise OutputError(
+            f"The progress cannot be kept in {folder}: {error.strerror or error}. "
+            "Make room there or name another folder."
+        ) from error
+
+
+def resume(begun: Descent, folder: Path, recipe: dict[str, Any], steps: int) -> Descent:
+    """The state that `save` left in a folder, or `begun` if there is none.
+
+    Nothing in the file is executed, and of its tensors only those of the names, shapes and dtypes of `begun`
+    are read. Raises MotionError, in one sentence, if it is damaged or of another collection.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        if path.exists() or (folder.exists() and not folder.is_dir()):
+            raise MotionError(f"Progress is kept in a folder, and {folder} cannot be one: name another.")
+        return begun
+    try:
+        _require_fitting(path, begun)
+        config, tensors = read_safetensors(path, KIND, begun.codes.device)
+    except (CheckpointError, SafetensorError, OSError) as error:
+        raise MotionError(f"The progress in {path} cannot be read: delete the file to begin anew.") from error
+    if config.get("recipe") != recipe:
+        raise MotionError(
+            f"{path} is the progress of another collection{_difference(config.get('recipe'), recipe)}: "
+            "name another folder, or delete the file to begin anew."
+        )
+    done = config.get("done")
+    whole = isinstance(done, int) and not isinstance(done, bool) and 0 <= done <= steps
+    if not whole or not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+        raise MotionError(f"The progress in {path} is damaged: delete the file to begin anew.")
+    assert isinstance(done, int)
+    own = {name: tensor.clone() for name, tensor in tensors.items()}  # apart from the file, which is replaced
+    own["losses"] = own["losses"].cpu()
+    return Descent(**own, done=done)
+
+
+_TENSORS = [field.name for field in fields(Descent) if field.name != "done"]
+
+
+def _require_fitting(path: Path, begun: Descent) -> None:
+    """Raise CheckpointError unless the file's header lists tensors of the right names, shapes and dtypes."""
+    with safe_open(path, framework="pt") as file:
+        found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is not a mapping)
+        shapes = {name: (part.get_dtype(), list(part.get_shape())) for name, part in found.items()}
+    wanted = {name: getattr(begun, name) for name in _TENSORS}
+    if shapes != {name: (DTYPES[part.dtype], list(part.shape)) for name, part in wanted.items()}:
+        raise CheckpointError(f"{path} holds other tensors")
+
+
+def _difference(theirs: object, ours: dict[str, Any]) -> str:
+    """What sets two recipes apart, as far as a person can tell."""
+    if not isinstance(theirs, dict):
+        return ""
+    names = [name for name in ours if theirs.get(name) != ours[name]]
+    return f" (its {' and '.join(names)} {'is' if len(names) == 1 else 'are'} not the same)" if names else ""
