@@ -43,7 +43,7 @@ class GeneratorLoss:
     L1 alone lets a small generator ignore a smile, which is only a few pixels. Gradients at three scales make
     lines count; the attention map makes the face count; the pair term, |Δy − Δx| over the pixels where the
     pair differs relative to |Δx| there, makes a change of one factor count as much as a whole face, however
-    small it is.
+    small it is, and most where attention is.
     """
 
     def __init__(self, pair_weight: float = 0.25, gradient_weight: float = 1.0) -> None:
@@ -57,7 +57,7 @@ class GeneratorLoss:
             true: the renders, in the same shape and order.
             weight: the attention map [2P, 1, S, S].
         """
-        return self.picture(made, true, weight) + self.pair_weight * self.pair(made, true)
+        return self.picture(made, true, weight) + self.pair_weight * self.pair(made, true, weight)
 
     def picture(self, made: Tensor, true: Tensor, weight: Tensor) -> Tensor:
         total = made.new_zeros(())
@@ -71,11 +71,14 @@ class GeneratorLoss:
             total = total + self.gradient_weight * (across.mean() + down.mean()) / weight.mean()
         return total
 
-    def pair(self, made: Tensor, true: Tensor) -> Tensor:
+    def pair(self, made: Tensor, true: Tensor, weight: Tensor) -> Tensor:
+        """How much of each pair's change is missed, from 0 to 3: that of the face above that of the hair."""
         made_change, true_change = made[1::2] - made[::2], true[1::2] - true[::2]
         size = true_change.abs().mean(dim=1, keepdim=True)
         near = F.avg_pool2d(size, 5, stride=1, padding=2)
-        mask = near / near.amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-3)
+        # The root, or a wrinkle would count for nothing beside hair that turns grey.
+        mask = (near / near.amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-3)).sqrt()
+        mask = mask * torch.maximum(weight[1::2], weight[::2])
         wrong = ((made_change - true_change).abs() * mask).sum(dim=(1, 2, 3))
         there = (true_change.abs() * mask).sum(dim=(1, 2, 3))
         return (wrong / (there + 0.02)).clamp(max=3.0).mean()

@@ -19,7 +19,7 @@ from avatar.pose import Vector
 from avatar.sdf import length, smoothstep
 from avatar.shade import surface
 
-__all__ = ["crop_frame", "landmarks", "render"]
+__all__ = ["crop_frame", "landmarks", "render", "render_quickly"]
 
 NEAR, FAR = CAMERA_Z - 1.6, CAMERA_Z + 1.7
 CONES = ((8, 32), (2, 14))  # pixels across, steps
@@ -40,12 +40,36 @@ def render(
         f: factors, name → [B, 1].
         size: pixels per side.
         supersample: rays per pixel side.
-        compiled: compile the inner loops first (about two minutes once; then several times faster).
+        compiled: compile the inner loops first (minutes once; then several times faster).
         zoom: below 1 shows more than the FFHQ crop.
 
     Returns:
         float32 [B, 3, size, size] in [-1, 1].
     """
+    return _trace(f, size, supersample, compiled, zoom).mean(dim=3).unflatten(2, (size, size)) * 2 - 1
+
+
+@torch.inference_mode()
+def render_quickly(f: Factors, size: int = 256, *, compiled: bool = False) -> Tensor:
+    """Render heads like ``render`` at a quarter of its cost.
+
+    There is one ray for each pixel, so edges are not smooth, and light is worked out once for four pixels.
+
+    Args:
+        f: factors, name → [B, 1].
+        size: pixels per side, an even number.
+        compiled: as for ``render``.
+
+    Returns:
+        float32 [B, 3, size, size] in [-1, 1].
+    """
+    rays = _trace(f, size // 2, 2, compiled, 1.0)
+    blocks = rays.unflatten(3, (2, 2)).unflatten(2, (size // 2, size // 2))
+    return blocks.transpose(3, 4).flatten(4, 5).flatten(2, 3) * 2 - 1
+
+
+def _trace(f: Factors, size: int, supersample: int, compiled: bool, zoom: float) -> Tensor:
+    """sRGB [B, 3, size², supersample²] in [0, 1] along each ray of each pixel."""
     use = _compiled if compiled else _as_is
     coarse, fine, colour = use(field), use(fine_field), use(pixels)
     each = supersample**2
@@ -53,7 +77,7 @@ def render(
     chosen = _most(start < FAR - 0.01)  # the pixels that may show more than the backdrop
     rays = camera_rays(f, size, supersample, zoom).of_pixels(chosen, each)
     start = start.gather(1, chosen).repeat_interleave(each, dim=1)
-    pieces = [start.new_zeros(len(start), 3, 0)]
+    pieces = [start.new_zeros(len(start), 3, 0, each)]
     for first, last in _spans(f, chosen.shape[1], each):
         part = rays.part(first * each, last * each)
         depth = meet(coarse, f, part, start[:, first * each : last * each])
@@ -64,15 +88,16 @@ def render(
         open_sky = occlusion(coarse, f, at_one, normal_one).repeat_interleave(each, dim=1)
         sun = shadow(coarse, f, at_one, normal_one).repeat_interleave(each, dim=1)
         rgb = colour(f, depth, at, normal, open_sky, sun, part.u, part.v)
-        pieces.append(rgb.unflatten(2, (-1, each)).mean(dim=3))
-    picture = _backdrop(f, size).scatter(2, chosen[:, None].expand(-1, 3, -1), torch.cat(pieces, dim=2))
-    return picture.unflatten(2, (size, size)) * 2 - 1
+        pieces.append(rgb.unflatten(2, (-1, each)))
+    places = chosen[:, None, :, None].expand(-1, 3, -1, each)
+    return _backdrop(f, size, supersample).scatter(2, places, torch.cat(pieces, dim=2))
 
 
-def _backdrop(f: Factors, size: int) -> Tensor:
-    """sRGB [B, 3, size²] where nobody is."""
-    rays = camera_rays(f, size)
-    return torch.stack([c.clamp(1e-5, 1.0).pow(GAMMA) for c in background(f, rays.u, rays.v)], dim=1)
+def _backdrop(f: Factors, size: int, supersample: int) -> Tensor:
+    """sRGB [B, 3, size², supersample²] where nobody is."""
+    rays = camera_rays(f, size, supersample)
+    colours = [c.clamp(1e-5, 1.0).pow(GAMMA) for c in background(f, rays.u, rays.v)]
+    return torch.stack(colours, dim=1).unflatten(2, (size * size, -1))
 
 
 def _most(wanted: Tensor) -> Tensor:

@@ -5,12 +5,12 @@ ONE right picture, and a regression learns from each pixel of it. Trained from s
 adversarial generator still draws ghosts after as much time as finishes this one. The price is softness in
 what small networks draw last (strands of hair, outlines); ``GeneratorLoss`` keeps the face crisp.
 
-Growing the resolution 16 → 32 → 64 → 128 buys much of the training at a fraction of its cost. Synthesis stops
+Growing the resolution 16 → 32 → … → 256 buys much of the training at a fraction of its cost. Synthesis stops
 early and returns the sum of the RGB skips so far, so no layers are faded in.
 
-The shipped weights were made in one resumed run whose settings changed on the way (bundle.json says how): the
-mapping had shrunk the smile's share of w to a twentieth of yaw's, so that the synthesis could not see it.
-Evening out the first layer's columns once set that right. Watch for it when training afresh.
+Left alone, the mapping shrinks what expressions contribute to w (the smile's share came to a twentieth of
+yaw's), until the synthesis cannot see them and no weight in the loss brings them back. So their columns of
+its first layer begin larger than others, and are brought up to the others' size whenever the resolution grows.
 """
 
 from pathlib import Path
@@ -18,27 +18,30 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from avatar import dataset
 from avatar.factors import FACTORS, INDEX, Z_DIM, fill_to_norm, sample_z
 from avatar.losses import GeneratorLoss, attention
-from avatar.training import Progress, Trainer, command
+from avatar.training import Preview, Progress, Trainer, command
 from stylegan2 import Generator, GeneratorConfig, save_generator
 
 CONFIG = GeneratorConfig(
-    resolution=128,
+    resolution=256,
     style_dim=256,
     z_dim=Z_DIM,
-    mapping_layers=4,
+    mapping_layers=2,
     mapping_lr_multiplier=1.0,
-    channels={4: 192, 8: 192, 16: 128, 32: 96, 64: 48, 128: 24},
+    channels={4: 192, 8: 192, 16: 128, 32: 96, 64: 64, 128: 32, 256: 16},
 )
-GROWTH = ((16, 0.05), (32, 0.13), (64, 0.91), (128, 1.0))
+GROWTH = ((16, 0.04), (32, 0.12), (64, 0.42), (128, 0.80), (256, 1.0))
 """Resolution, and the share of all images by which it ends."""
 
-EXPRESSIONS = {"smile": 5.0, "mouth_open": 2.0, "anger": 2.0, "eyes_closed": 1.5}
-LEARNING_RATE, BATCH = 0.006, 4
+EXPRESSIONS = {"smile": 4.0, "mouth_open": 2.0, "anger": 3.0, "eyes_closed": 1.5, "age": 2.0}
+MOVED = FACTORS[: INDEX["gaze_y"] + 1]
+EMPHASIS = 2.0
+LEARNING_RATE, BATCH, GPU_BATCH = 0.005, 8, 64
+PREVIEWS = 12
 
 
 def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -> None:
@@ -50,35 +53,52 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
     trainer = Trainer(
         "generator", model, run, rank, world, total=total, seed=seed, learning_rate=LEARNING_RATE
     )
-    loss_of, batch = GeneratorLoss(pair_weight=0.5), BATCH if world > 1 else 4 * BATCH
+    loss_of, batch = GeneratorLoss(pair_weight=0.5), BATCH if device.type == "cpu" else GPU_BATCH
 
     def learn(progress: Progress, rng: torch.Generator) -> tuple[Tensor, int]:
-        images, z = (part.to(device) for part in draw_pairs(heads, weights, rng, batch))
         size = resolution(progress)
-        weight = attention(z, size)
+        if size != resolution(Progress(progress.images - batch * world, total)):
+            even_columns(model)
+        images, z = (part.to(device) for part in draw_pairs(heads, weights, rng, batch))
+        true = F.avg_pool2d(images, images.shape[-1] // size)
         with torch.autocast(device.type, torch.bfloat16):
             w_plus = model.mapping(z)[:, None].expand(-1, model.num_styles, -1)
             made = model.synthesize(w_plus, noise=None, resolution=size)
-        return loss_of(made.float(), F.avg_pool2d(images, CONFIG.resolution // size), weight), batch
+        return loss_of(made.float(), true, attention(z, size)), batch
 
-    trainer.fit(learn)
+    trainer.fit(learn, preview_of(data, trainer.progress) if rank == 0 else None)
     if rank == 0:
         finish(trainer.average.cpu(), run / "generator.safetensors")  # type: ignore[arg-type]
 
 
 def new_generator(seed: int) -> Generator:
-    """A fresh generator: pictures near [-1, 1], though they are sums of six random ones, and no weight, now
+    """A fresh generator: pictures near [-1, 1], though they are sums of seven random ones, and no weight, now
     and for ever, on the entries of z that carry nothing, which would drown the others in noise.
     """
     model = Generator(CONFIG, torch.Generator().manual_seed(seed))
     carried = (torch.arange(Z_DIM) < len(FACTORS)).float()
-    first = cast(Tensor, model.mapping.layers[0].weight)
+    first = first_layer(model)
     with torch.no_grad():
         first.mul_(carried * (Z_DIM / len(FACTORS)) ** 0.5)
+        first[:, : len(MOVED)].mul_(EMPHASIS)
         for to_rgb in model.synthesis.to_rgbs:
             cast(Tensor, to_rgb.weight).mul_(0.2)
     first.register_hook(lambda gradient: gradient * carried.to(gradient.device))
     return model
+
+
+def first_layer(model: Generator) -> Tensor:
+    """The mapping's first weight [style_dim, Z_DIM]; column i is what factor i contributes."""
+    return cast(Tensor, model.mapping.layers[0].weight)
+
+
+@torch.no_grad()
+def even_columns(model: Generator) -> None:
+    """Bring the columns of expressions and movements up to the size of an average factor's."""
+    first = first_layer(model)
+    size = first.norm(dim=0)
+    middle = size[: len(FACTORS)].median()
+    first[:, : len(MOVED)].mul_((middle / size[: len(MOVED)]).clamp(min=1.0))
 
 
 def resolution(progress: Progress) -> int:
@@ -107,6 +127,23 @@ def pair_weights(heads: dataset.Heads) -> Tensor:
     return weights
 
 
+def preview_of(data: Path, progress: Progress) -> Preview:
+    """Heads held out above what the generator makes of their codes, at the resolution it has come to."""
+    heads = dataset.load(data, held_out=1, validation=True)
+    images, z = heads.images[:PREVIEWS].float() / 127.5 - 1, heads.z[:PREVIEWS]
+
+    def preview(model: nn.Module) -> Tensor:
+        generator = cast(Generator, model)
+        size = resolution(progress)
+        true = F.avg_pool2d(images, images.shape[-1] // size)
+        w = generator.mapping(z.to(generator.latent_avg.device))
+        w_plus = w[:, None].expand(-1, generator.num_styles, -1)
+        made = generator.synthesize(w_plus, noise=None, resolution=size).cpu()
+        return torch.stack([true, made]).permute(2, 0, 3, 1, 4).reshape(3, 2 * size, -1)
+
+    return preview
+
+
 @torch.no_grad()
 def finish(generator: Generator, path: Path) -> None:
     """Measure the average w over 20,000 codes, and write the generator as it ships."""
@@ -117,4 +154,4 @@ def finish(generator: Generator, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    command("generator", train, "Distil the avatar's generator", images=393_000)
+    command("generator", train, "Distil the avatar's generator", images=400_000)

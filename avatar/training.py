@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from PIL import Image
 from torch import Tensor, nn
 
 from avatar import workers
@@ -41,6 +42,9 @@ class Progress:
 
 Learn = Callable[[Progress, torch.Generator], tuple[Tensor, int]]
 """One step's loss (a scalar with its graph) on this worker, and how many images it saw."""
+
+Preview = Callable[[nn.Module], Tensor]
+"""What the averaged model can do so far: a picture [3, H, W] in [-1, 1]."""
 
 
 class Trainer:
@@ -79,8 +83,8 @@ class Trainer:
         if self.checkpoint.exists():
             self._restore()
 
-    def fit(self, learn: Learn) -> None:
-        """Run steps until all images are seen; rank 0 reports and saves."""
+    def fit(self, learn: Learn, preview: Preview | None = None) -> None:
+        """Run steps until all images are seen; rank 0 reports, saves, and draws ``run/<name>.png``."""
         losses: deque[float] = deque(maxlen=100)
         started = reported = saved = time.monotonic()
         first = self.progress.images
@@ -95,10 +99,12 @@ class Trainer:
                 reported = now
                 self._report(sum(losses) / len(losses), (self.progress.images - first) / (now - started))
             if self.rank == 0 and now - saved > SAVE_EVERY_S:
-                saved = now
                 self._save()
+                self._draw(preview)
+                saved = time.monotonic()
         if self.rank == 0:
             self._save()
+            self._draw(preview)
 
     def _step(self, learn: Learn, rng: torch.Generator) -> tuple[int, float]:
         for group in self.optimiser.param_groups:
@@ -144,6 +150,13 @@ class Trainer:
         }
         torch.save(state, partial)
         partial.rename(self.checkpoint)
+
+    def _draw(self, preview: Preview | None) -> None:
+        if preview is not None:
+            with torch.inference_mode():
+                picture = preview(self.average).float().cpu()
+            pixels = ((picture.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+            Image.fromarray(pixels).save(self.checkpoint.with_suffix(".png"))
 
     def _restore(self) -> None:
         saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
