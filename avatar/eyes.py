@@ -21,7 +21,8 @@ IRIS = 0.60  # of the eye's radius
 def eye_coordinates(f: Factors, ax: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Coordinates about the eye's centre, turned by the eye's tilt (outer corner up)."""
     x, y = ax - f["eye_distance"], y - EYE_Y
-    c, s = f["eye_tilt"].cos(), f["eye_tilt"].sin()
+    tilt = 0.75 * f["eye_tilt"] - 0.01
+    c, s = tilt.cos(), tilt.sin()
     return c * x + s * y, c * y - s * x, z - EYE_Z
 
 
@@ -61,7 +62,7 @@ def paint_lids(f: Factors, skin: Colour, near_lid: Tensor, ax: Tensor, y: Tensor
     radius = EYE_RADIUS * f["eye_size"]
     front = (z > 0.3) * 1.0
     near = smoothstep(1.42, 1.22, length(ex, ey, ez) / radius) * front
-    reach = smoothstep(1.10, 0.96, ex.abs() / radius)
+    reach = smoothstep(1.02, 0.90, (ex / radius - 0.04).abs()) * smoothstep(0.25, 0.45, ez / radius)
     on_lid = near * reach
     skin = times(skin, 1 - 0.16 * bump(up - 0.055, 0.06) * on_lid)
     dark = constant(ax, 0.09, 0.06, 0.055)

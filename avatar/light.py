@@ -31,7 +31,7 @@ def lit(
     lx, ly, lz = sunlight(f)
     facing = nx * lx + ny * ly + nz * lz
     warm = f["light_warmth"]
-    shade = 0.34 + 0.66 * sun
+    shade = 0.45 + 0.55 * sun
     sky = (0.20 + 0.80 * f["fill"]) * (0.68 + 0.32 * ny) * open_sky
     bounce = 0.10 * (1 - ny) * open_sky
     rim = (1 - nz).clamp(0, 1).pow(3) * 0.40 * open_sky * (0.55 - 0.45 * nx * lx.sign())

@@ -29,7 +29,7 @@ def lips(f: Factors, ax: Tensor) -> Lips:
     smile, anger = f["smile"], f["anger"]
     half = f["mouth_width"] * (1 + 0.34 * smile - 0.08 * anger - 0.12 * f["mouth_open"])
     s = ax / half
-    bend = 0.016 + f["mouth_curve"] + 0.120 * smile - 0.095 * anger - 0.030 * f["age"]
+    bend = 0.016 + f["mouth_curve"] + 0.120 * smile - 0.072 * anger - 0.030 * f["age"]
     wide = smoothstep(0.20, 1.0, smile) * (1 - 0.6 * anger)
     open_up = 0.026 * wide + 0.030 * f["mouth_open"]
     open_low = 0.085 * wide + 0.200 * f["mouth_open"]

@@ -61,7 +61,7 @@ def wrinkles(f: Factors, ax: Tensor, y: Tensor) -> Tensor:
     mx, my = ax - 0.225, y - mouth_y(f) + 0.15
     marionette = bump(mx + 0.15 * my - 1.2 * my.square(), 0.042) * bump(my, 0.16)
     cheek = bump(ax - 0.43 + 0.5 * (y + 0.38).square(), 0.036) * bump(y + 0.42, 0.20)
-    return (0.9 * forehead + 0.75 * feet + 0.9 * bag + 0.8 * marionette + 0.2 * cheek).clamp(max=1.0)
+    return (0.9 * forehead + 0.75 * feet + 0.9 * bag + 0.45 * marionette + 0.2 * cheek).clamp(max=1.0)
 
 
 def folds(f: Factors, ax: Tensor, y: Tensor) -> Tensor:
@@ -134,7 +134,7 @@ def paint_skin(f: Factors, hair: Colour, ax: Tensor, hx: Tensor, y: Tensor, z: T
 
 def _complexion(f: Factors, ax: Tensor, hx: Tensor, y: Tensor, z: Tensor, front: Tensor) -> Colour:
     colour = skin_tone(f)
-    rosy = (0.25 + 0.55 * f["blush"] + 0.25 * f["smile"]) * bump(length(ax - 0.34, (y + 0.19) * 1.15), 0.27)
+    rosy = (0.30 + 0.40 * f["blush"] + 0.25 * f["smile"]) * bump(length(ax - 0.34, (y + 0.20) * 1.15), 0.33)
     rosy = rosy + 0.35 * bump(length(ax, y + 0.19, z - 0.90), 0.19)
     rosy = rosy * front + 0.35 * smoothstep(0.58, 0.70, ax)
     colour = tinted(colour, 1 + 0.05 * rosy, 1 - 0.25 * rosy, 1 - 0.22 * rosy)

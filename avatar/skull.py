@@ -7,21 +7,24 @@ from avatar.pose import EYE_Y, EYE_Z, mouth_y
 from avatar.sdf import capsule, ellipsoid, length, smooth_max, smooth_min
 
 
+def broad(f: Factors) -> Tensor:
+    """Breadth of the face [B, 1] as a share of the average."""
+    return 1.005 + 1.35 * (f["face_width"] - 0.99)
+
+
 def scalp_shape(f: Factors, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
     """Cranium and face, without features: what the hair grows on."""
     w, h = f["skull_width"], f["skull_height"]
     cranium = ellipsoid(ax, y - 0.28, z + 0.10, 0.68 * w, 0.70 * h, 0.78)
-    long = f["face_length"]
-    face = ellipsoid(
-        ax, y + 0.13 * long, z - 0.15 - 0.02 * f["forehead"], 0.54 * f["face_width"], 0.70 * long, 0.56
-    )
+    long = 0.99 + 1.2 * (f["face_length"] - 1.01)
+    face = ellipsoid(ax, y + 0.13 * long, z - 0.15 - 0.02 * f["forehead"], 0.54 * broad(f), 0.70 * long, 0.56)
     return smooth_min(cranium, face, 0.24)
 
 
 def face_shape(f: Factors, scalp: Tensor, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
     smile, anger, age = f["smile"], f["anger"], f["age"]
     skin = _lower_face(f, scalp, ax, y, z)
-    cheek_x = 0.335 * f["face_width"] + 0.015 * f["cheekbones"] + 0.015 * smile
+    cheek_x = 0.335 * broad(f) + 0.015 * f["cheekbones"] + 0.015 * smile
     cheek_y = -0.205 + 0.03 * f["cheekbones"] + 0.085 * smile - 0.105 * age
     cheek_r = 0.215 + 0.028 * f["cheeks"] + 0.034 * smile - 0.050 * age
     cheek = length(ax - cheek_x, (y - cheek_y) * 0.92, z - 0.455 - 0.026 * smile) - cheek_r
@@ -42,7 +45,7 @@ def face_shape(f: Factors, scalp: Tensor, ax: Tensor, y: Tensor, z: Tensor) -> T
 
 def _lower_face(f: Factors, scalp: Tensor, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
     """Jaw, chin and, with age, jowls; the jaw drops as the mouth opens."""
-    long, wide, age = f["face_length"], f["face_width"], f["age"]
+    long, wide, age = 0.99 + 1.2 * (f["face_length"] - 1.01), broad(f), f["age"]
     down = 0.12 * f["mouth_open"]
     jaw = ellipsoid(ax, y + 0.52 * long + down, z - 0.17, 0.415 * f["jaw_width"] * wide, 0.34, 0.42)
     skin = smooth_min(scalp, jaw, 0.20)
