@@ -10,7 +10,7 @@ early and returns the sum of the RGB skips so far, so no layers are faded in.
 
 Left alone, the mapping shrinks what expressions contribute to w (the smile's share came to a twentieth of
 yaw's), until the synthesis cannot see them and no weight in the loss brings them back. So their columns of
-its first layer begin larger than others, and are brought up to the others' size whenever the resolution grows.
+its first layer begin larger than others, and are brought up to the others' size when the resolution grows.
 """
 
 from pathlib import Path
