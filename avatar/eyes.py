@@ -21,7 +21,7 @@ IRIS = 0.60  # of the eye's radius
 def eye_coordinates(f: Factors, ax: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Coordinates about the eye's centre, turned by the eye's tilt (outer corner up)."""
     x, y = ax - f["eye_distance"], y - EYE_Y
-    tilt = 0.75 * f["eye_tilt"] - 0.01
+    tilt = 0.55 * f["eye_tilt"] - 0.01
     c, s = tilt.cos(), tilt.sin()
     return c * x + s * y, c * y - s * x, z - EYE_Z
 

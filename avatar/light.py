@@ -32,7 +32,7 @@ def lit(
     facing = nx * lx + ny * ly + nz * lz
     warm = f["light_warmth"]
     shade = 0.45 + 0.55 * sun
-    sky = (0.20 + 0.80 * f["fill"]) * (0.68 + 0.32 * ny) * open_sky
+    sky = (0.14 + 0.80 * f["fill"]) * (0.68 + 0.32 * ny) * open_sky
     bounce = 0.10 * (1 - ny) * open_sky
     rim = (1 - nz).clamp(0, 1).pow(3) * 0.40 * open_sky * (0.55 - 0.45 * nx * lx.sign())
     highlight = _highlight(material, (lx, ly, lz), normal, along) * shade
@@ -42,7 +42,7 @@ def lit(
         ((facing + wrap) / (1 + wrap)).clamp(min=0) * shade
         for wrap in (0.28 + 0.34 * seep, 0.28 + 0.20 * seep, 0.28 + 0.14 * seep)
     ]
-    tint_key = 1.16 * (1.0 + 0.09 * warm), 1.08 + 0 * warm, 1.00 - 0.12 * warm
+    tint_key = 1.14 * (1.0 + 0.09 * warm), 1.04 + 0 * warm, 0.95 - 0.12 * warm
     tint_sky = 0.94 - 0.05 * warm, 0.98 + 0 * warm, 1.06 + 0.05 * warm
     seeping = material.soft * bump(facing + 0.02, 0.40) * 0.05 * shade
     lights = [

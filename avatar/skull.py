@@ -32,12 +32,11 @@ def face_shape(f: Factors, scalp: Tensor, ax: Tensor, y: Tensor, z: Tensor) -> T
     muzzle = ellipsoid(ax, y - mouth_y(f) + 0.036 * f["mouth_open"], z - 0.495, 0.31, 0.21, 0.20)
     skin = smooth_min(skin, muzzle, 0.18)
     ridge_y = 0.225 + 0.01 * f["brow_height"] - 0.055 * anger
-    inner, outer = (0.0, ridge_y + 0.02 - 0.04 * anger, 0.575), (0.40, ridge_y - 0.02, 0.475)
-    ridge = capsule(ax, y, z, inner, outer, 0.11, 0.10)
+    medial, lateral = (0.0, ridge_y + 0.02 - 0.04 * anger, 0.575), (0.40, ridge_y - 0.02, 0.475)
+    ridge = capsule(ax, y, z, medial, lateral, 0.11, 0.10)
     skin = smooth_min(skin, ridge - 0.010 * f["brow_ridge"] - 0.014 * anger, 0.14)
-    socket = (
-        length((ax - f["eye_distance"]) * 0.8, y - EYE_Y - 0.035, z - EYE_Z - 0.20) - 0.122 * f["eye_size"]
-    )
+    inner = ax - f["eye_distance"] + 0.02
+    socket = length(inner * 0.72, y - EYE_Y - 0.02, z - EYE_Z - 0.20) - 0.125 * f["eye_size"]
     skin = smooth_max(skin, -socket, 0.11)
     skin = smooth_min(skin, _nose(f, ax, y, z), 0.085)
     return smooth_min(skin, _ear(f, ax, y, z), 0.045)
