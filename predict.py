@@ -78,6 +78,12 @@ class Predictor(BaseRunner):
             ge=0,
             le=99,
         ),
+        refine: int = Input(
+            description="Improves the likeness by this many steps before the motion is played: 0 is off, 30 is a good number, more takes longer.",
+            default=0,
+            ge=0,
+            le=200,
+        ),
         output_format: str = Input(
             description="The kind of file: mp4 is a video, gif and webp are animated pictures.",
             default="mp4",
@@ -103,6 +109,8 @@ class Predictor(BaseRunner):
                     fps=int(fps),
                     face=int(face),
                     seed=None if seed == -1 else int(seed),
+                    refine=int(refine),
+                    on_refine=_refining(int(refine)),
                 )
             width, height = clip.size
             print(f"Face {face:.0f} found; playing {motion} at strength {strength:g}.")
@@ -125,6 +133,17 @@ def _progress(total: int) -> Callable[[int], None]:
     def report(done: int) -> None:
         if done % step == 0:
             print(f"Rendered {done} of {total} frames.")
+
+    return report
+
+
+def _refining(total: int) -> Callable[[int, float], None]:
+    """A callback that logs the steps of refinement, about five times."""
+    step = max(1, total // 5)
+
+    def report(done: int, loss: float) -> None:
+        if done % step == 0:
+            print(f"Refined by {done} of {total} steps, loss {loss:.4f}.")
 
     return report
 

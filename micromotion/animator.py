@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from micromotion.align import align, as_aligned
-from micromotion.bundle import Bundle, load_bundle
+from micromotion.bundle import IDENTITY, Bundle, load_bundle
 from micromotion.encoders import Frame
 from micromotion.errors import MotionError, OptionError
 from micromotion.frames import fetch, repeatable, take_turns, told_when_full, with_room
@@ -24,10 +24,13 @@ from micromotion.motion import Motion, load_motion
 from micromotion.options import MAX_FRAMES, check_motion, check_play, check_whole
 from micromotion.picture import check_picture, write_picture
 from micromotion.pixels import quantise
+from micromotion.refine import Report
+from micromotion.refine import refine as refine_code
 from micromotion.sheet import contact_sheet, evenly_spaced
 from micromotion.video import write_frames
 
 if TYPE_CHECKING:
+    from encoder4editing.identity import IdentityNet
     from stylegan2 import Generator
     from stylegan2.synthesis import Noise
 
@@ -51,16 +54,25 @@ class Animator:
         """The names of the micromotions that this model can play, sorted."""
         return sorted(self.bundle.motions)
 
-    def encode(self, photo: Photo, *, face: int = 0, aligned: bool = False) -> torch.Tensor:
+    def encode(
+        self,
+        photo: Photo,
+        *,
+        face: int = 0,
+        aligned: bool = False,
+        refine: int = 0,
+        on_refine: Report | None = None,
+    ) -> torch.Tensor:
         """Invert the face of a photo: its W+ code [1, num_styles, style_dim], float32, on the model's device.
 
         photo is a path, the bytes of an image file, an open file or a PIL image. face counts the faces found,
-        the best-scoring first; aligned=True takes the picture as an FFHQ-like crop already. Give the code to
-        `animate` in place of the photo to play many motions for one inversion.
+        the best-scoring first; aligned=True takes the picture as an FFHQ-like crop already. refine improves
+        the code by so many steps, 0…200 (see `micromotion.refine`); on_refine is told the steps done and the
+        loss. Give the code to `animate` in place of the photo to play many motions for one inversion.
         Raises OptionError, ImageError, NoFaceError; DeviceMemoryError where a GPU is too small (see `Clip`).
         """
-        check_play(face=face)
-        return self._encode(photo, face, aligned, {})
+        check_play(face=face, refine=refine)
+        return self._encode(photo, face, aligned, refine, on_refine, {})
 
     def animate(
         self,
@@ -73,24 +85,29 @@ class Animator:
         face: int = 0,
         aligned: bool = False,
         seed: int | None = None,
+        refine: int = 0,
+        on_refine: Report | None = None,
     ) -> Clip:
         """Play a micromotion on the face of a photo, or on a code from `encode`; frames render when iterated.
 
         strength 1 is the motion's calibrated full degree, reached in the last frame along a straight line
         from the still face; negative plays the opposite. seed=None takes the generator's fixed noise, a whole
-        number draws other noise, the same for all frames so that texture does not boil.
+        number draws other noise, the same for all frames so that texture does not boil. refine and on_refine
+        are as in `encode`; a code is not refined any more.
         Options are checked before the photo is opened. Raises OptionError, MotionError, ImageError,
         NoFaceError, DeviceMemoryError.
         """
-        check_play(strength=strength, frames=frames, fps=fps, face=face, seed=seed)
+        check_play(strength=strength, frames=frames, fps=fps, face=face, seed=seed, refine=refine)
         check_motion(motion, self.motions)
+        if refine and isinstance(photo, torch.Tensor):
+            raise OptionError("Only a photo can be refined, not its code: give refine to encode().")
         timings: dict[str, float] = {}
         with _timed(timings, "motion"):
             learned = self._learn(motion)
         if isinstance(photo, torch.Tensor):
             code = self._check_code(photo)
         else:
-            code = self._encode(photo, face, aligned, timings)
+            code = self._encode(photo, face, aligned, refine, on_refine, timings)
         return Clip(
             self.bundle.generator,
             code,
@@ -103,14 +120,27 @@ class Animator:
             make_room=partial(take_turns, self.bundle.inverter, self.bundle.generator, self.bundle.device),
         )
 
-    def _encode(self, photo: Photo, face: int, aligned: bool, timings: dict[str, float]) -> torch.Tensor:
+    def _encode(
+        self,
+        photo: Photo,
+        face: int,
+        aligned: bool,
+        steps: int,
+        on_refine: Report | None,
+        timings: dict[str, float],
+    ) -> torch.Tensor:
         with _timed(timings, "align"):
             image = load_image(photo)
             crop = as_aligned(image, INVERTER_SIZE) if aligned else align(image, INVERTER_SIZE, face=face)
         with _timed(timings, "invert"), told_when_full("finding the face's code", self.bundle.device):
             pixels = _from_uint8(np.asarray(crop.image))
             make_room = partial(take_turns, self.bundle.generator, self.bundle.inverter, self.bundle.device)
-            return with_room(partial(self._invert, pixels), make_room)
+            code = with_room(partial(self._invert, pixels), make_room)
+        if steps == 0:
+            return code
+        with _timed(timings, "refine"), told_when_full("refining the face's code", self.bundle.device):
+            make_room = partial(take_turns, self.bundle.inverter, self.bundle.generator, self.bundle.device)
+            return with_room(partial(self._refine, code, pixels, steps, on_refine), make_room)
 
     def _invert(self, image: torch.Tensor) -> torch.Tensor:
         device = self.bundle.device
@@ -122,6 +152,17 @@ class Animator:
         if code.is_cuda:
             torch.cuda.synchronize(device)  # so that the seconds count here, not for the first frame
         return code
+
+    def _refine(
+        self, code: torch.Tensor, image: torch.Tensor, steps: int, report: Report | None
+    ) -> torch.Tensor:
+        generator = self.bundle.generator.to(self.bundle.device)  # it may have given way to the inverter
+        return refine_code(generator, code, image, steps, identity=self._identity(), on_step=report)
+
+    def _identity(self) -> IdentityNet | None:
+        """The bundle's identity net; None where it has none, which to play a motion it need not."""
+        files = self.bundle.files
+        return self.bundle.identity if files and files[0].with_name(IDENTITY).is_file() else None
 
     def _learn(self, name: str) -> Motion:
         motion = load_motion(self.bundle.motions[name])
@@ -150,9 +191,9 @@ class Clip:
     Nothing is kept: iterating again renders again, and memory does not grow with the number of frames. On a
     GPU the next frame renders while the caller is busy with this one; on a CPU nothing renders ahead.
 
-    `timings` holds the seconds per stage: motion, align, invert; render and encode are the latest pass's.
-    render is how long the caller waited for frames: on a GPU, what rendered while the caller was encoding is
-    not counted, so that the stages add up to the whole.
+    `timings` holds the seconds per stage: motion, align, invert, refine if asked for; render and encode are
+    the latest pass's. render is how long the caller waited for frames: on a GPU, what rendered while the
+    caller was encoding is not counted, so that the stages add up to the whole.
 
     Where a GPU's memory does not suffice, the inverter makes room in main memory and the frame renders once
     more; DeviceMemoryError, while iterating, says that this did not help.

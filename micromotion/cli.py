@@ -13,7 +13,7 @@ from micromotion.bundle import find_bundle
 from micromotion.console import Debug, errors_for_people, frame_progress
 from micromotion.errors import OutputError
 from micromotion.images import load_image
-from micromotion.options import MAX_FPS, MAX_FRAMES, MAX_STRENGTH, check_motion, check_play
+from micromotion.options import MAX_FPS, MAX_FRAMES, MAX_REFINE, MAX_STRENGTH, check_motion, check_play
 from micromotion.picture import check_picture
 from micromotion.video import check_output
 from micromotion.weights.cli import app as weights_app
@@ -96,6 +96,10 @@ def animate(
     seed: Annotated[
         int | None, typer.Option(help="Draw other fine texture, repeatably.", show_default="the model's own")
     ] = None,
+    refine: Annotated[
+        int,
+        typer.Option(help=f"Improve the likeness by so many steps, 0 to {MAX_REFINE}; 30 is a good number."),
+    ] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     debug: Debug = False,
 ) -> None:
@@ -107,10 +111,11 @@ def animate(
       micromotion animate me.jpg --motion angry --strength 1.5 -o angry.gif
       micromotion animate me.jpg --strength -0.5 --sheet frames.png
       micromotion animate group.jpg --face 1 --motion aging -o older.mp4
+      micromotion animate me.jpg --refine 30
       micromotion animate me.jpg --model ffhq
     """
     with errors_for_people(debug):
-        check_play(strength=strength, frames=frames, fps=fps, face=face, seed=seed)
+        check_play(strength=strength, frames=frames, fps=fps, face=face, seed=seed, refine=refine)
         check_motion(motion, find_bundle(model).motions)
         output = output or Path(f"{photo.stem}-{motion}.mp4")
         _check_outputs(photo, output, sheet)
@@ -120,7 +125,7 @@ def animate(
             from micromotion.animator import Animator
 
             animator = Animator.load(model, device)
-            progress.update(task, description="Reading the face")
+            progress.update(task, description="Reading the face", total=refine or None)
             clip = animator.animate(
                 image,
                 motion,
@@ -130,8 +135,12 @@ def animate(
                 face=face,
                 aligned=aligned,
                 seed=seed,
+                refine=refine,
+                on_refine=lambda done, loss: progress.update(
+                    task, description=f"Refining, loss {loss:.3f}", completed=done
+                ),
             )
-            progress.update(task, description="Rendering", total=frames)
+            progress.update(task, description="Rendering", total=frames, completed=0)
             clip.save(output, sheet=sheet, on_frame=lambda done: progress.update(task, completed=done))
         typer.echo(f"Video: {output}")
         if sheet is not None:

@@ -11,15 +11,22 @@ MAX_STRENGTH = 5.0
 MAX_FRAMES = 600
 MAX_FPS = 60
 MAX_SEED = 2**32 - 1
+MAX_REFINE = 200
 
 
 def check_play(
-    *, strength: float = 1.0, frames: int = 90, fps: int = 30, face: int = 0, seed: int | None = None
+    *,
+    strength: float = 1.0,
+    frames: int = 90,
+    fps: int = 30,
+    face: int = 0,
+    seed: int | None = None,
+    refine: int = 0,
 ) -> None:
     """Raise OptionError, naming the value and its limits, unless a clip can be played like this.
 
     strength is a finite number with |strength| ≤ 5, frames a whole number in 1…600, fps in 1…60 (per second),
-    face counts from 0 (the best-scoring one), seed is None or a whole number in 0…2³²−1.
+    face counts from 0 (the best-scoring one), seed is None or a whole number in 0…2³²−1, refine one in 0…200.
     """
     check_strength(strength)
     check_whole("frames", frames, 1, MAX_FRAMES)
@@ -27,6 +34,12 @@ def check_play(
     check_whole("face", face, 0, 99)
     if seed is not None:
         check_whole("seed", seed, 0, MAX_SEED)
+    check_refine(refine)
+
+
+def check_refine(steps: int) -> None:
+    """Raise OptionError unless a code can be refined by so many steps: a whole number in 0…200."""
+    check_whole("refine", steps, 0, MAX_REFINE)
 
 
 def check_strength(strength: float) -> None:

@@ -199,7 +199,7 @@ def test_every_input_is_described_and_bounded() -> None:
             assert "choices" in words or words["max_length"] > 0, name
 
 
-@pytest.mark.parametrize("name", ["strength", "frames", "fps", "face", "seed"])
+@pytest.mark.parametrize("name", ["strength", "frames", "fps", "face", "seed", "refine"])
 def test_limits_are_those_of_the_library(name: str) -> None:
     from micromotion.errors import OptionError
     from micromotion.options import check_play
@@ -220,7 +220,7 @@ def test_defaults_are_those_of_the_library() -> None:
     service = {name: words.get("default") for name, (_, words) in inputs().items()}
     assert service.pop("seed") == -1
     assert library["seed"].default is None
-    for name in ("motion", "strength", "frames", "fps", "face"):
+    for name in ("motion", "strength", "frames", "fps", "face", "refine"):
         assert service[name] == library[name].default, name
 
 
