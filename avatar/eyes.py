@@ -28,7 +28,7 @@ def eye_coordinates(f: Factors, ax: Tensor, y: Tensor, z: Tensor) -> tuple[Tenso
 
 def lid_angles(f: Factors) -> tuple[Tensor, Tensor]:
     """Tangents of the elevation of the upper lid's edge and, counted downwards, of the lower one's."""
-    lower = 0.54 - 0.34 * f["smile"] - 0.18 * f["anger"]
+    lower = 0.54 - 0.34 * f["smile"] - 0.18 * f["anger"] - 0.20 * f["eyes_closed"]
     upper = f["eye_openness"] + 0.23 - 0.24 * f["anger"] - 0.12 * f["smile"] - 0.17 * f["age"]
     upper = upper + 0.12 * f["gaze_y"]
     return upper + (-lower - 0.10 - upper) * f["eyes_closed"], lower

@@ -42,7 +42,7 @@ def lit(
         ((facing + wrap) / (1 + wrap)).clamp(min=0) * shade
         for wrap in (0.28 + 0.34 * seep, 0.28 + 0.20 * seep, 0.28 + 0.14 * seep)
     ]
-    tint_key = 1.14 * (1.0 + 0.09 * warm), 1.04 + 0 * warm, 0.95 - 0.12 * warm
+    tint_key = 1.20 * (1.0 + 0.09 * warm), 1.10 + 0 * warm, 1.01 - 0.12 * warm
     tint_sky = 0.94 - 0.05 * warm, 0.98 + 0 * warm, 1.06 + 0.05 * warm
     seeping = material.soft * bump(facing + 0.02, 0.40) * 0.05 * shade
     lights = [

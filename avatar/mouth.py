@@ -29,7 +29,7 @@ def lips(f: Factors, ax: Tensor) -> Lips:
     smile, anger = f["smile"], f["anger"]
     half = f["mouth_width"] * (1 + 0.34 * smile - 0.08 * anger - 0.12 * f["mouth_open"])
     s = ax / half
-    bend = 0.016 + f["mouth_curve"] + 0.120 * smile - 0.072 * anger - 0.030 * f["age"]
+    bend = 0.026 + f["mouth_curve"] + 0.120 * smile - 0.072 * anger - 0.030 * f["age"]
     wide = smoothstep(0.20, 1.0, smile) * (1 - 0.6 * anger)
     open_up = 0.026 * wide + 0.030 * f["mouth_open"]
     open_low = 0.085 * wide + 0.200 * f["mouth_open"]
@@ -39,8 +39,8 @@ def lips(f: Factors, ax: Tensor) -> Lips:
     thin = 1 - 0.22 * smile - 0.62 * anger - 0.38 * f["age"]
     taper = (1 - s.square()).clamp(min=1e-3).sqrt()
     bow = 1 + 0.22 * bump(ax - 0.055, 0.06) - 0.16 * bump(ax, 0.04)
-    above = (1.8 * f["upper_lip"] * thin + 0.008) * taper * bow
-    below = (1.95 * f["lower_lip"] * thin + 0.008) * taper
+    above = (1.6 * f["upper_lip"] * thin + 0.008) * taper * bow
+    below = (1.8 * f["lower_lip"] * thin + 0.008) * taper
     return Lips(base + open_up * arch, base - open_low * arch, s, above + 2e-3, below + 2e-3)
 
 

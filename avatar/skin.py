@@ -10,8 +10,8 @@ from avatar.pose import EYE_Y, mouth_y
 from avatar.sdf import bump, length, smoothstep, speckle
 
 SKIN_STOPS = (
-    (0.95, 0.79, 0.70),
-    (0.93, 0.72, 0.59),
+    (0.94, 0.76, 0.65),
+    (0.91, 0.69, 0.55),
     (0.80, 0.56, 0.41),
     (0.58, 0.37, 0.25),
     (0.36, 0.22, 0.155),
@@ -96,7 +96,7 @@ def beard_mask(f: Factors, m: Lips, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
         y + 0.30 * (ax - 0.2).clamp(min=0) - 1.25 * (ax - 0.40).clamp(min=0) - 0.35 * (0.25 - z).clamp(min=0)
     )
     below = smoothstep(-0.36, -0.54, border)
-    corner = bump(ax - 1.22 * f["mouth_width"] - 0.02, 0.09) * bump(y - mouth_y(f), 0.22)
+    corner = bump(ax - 1.22 * f["mouth_width"] - 0.02, 0.13) * bump(y - mouth_y(f) + 0.09, 0.17)
     chin = smoothstep(0.0, 0.035, m.lower - m.below - y)
     away = torch.maximum(chin, smoothstep(1.05, 1.22, m.along))
     return torch.maximum(below, corner) * away * smoothstep(-0.12, 0.0, z)
