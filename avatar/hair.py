@@ -32,7 +32,7 @@ CUTS: Stops = (
     (0.160, 0.055, 0.12, 0.2, 0.18, 0.00, 0.0, 0.3, 0.0, 1.0, 1.0),  # side parting
     (0.190, 0.090, 0.06, 0.3, 0.20, 0.00, 1.0, 0.0, 0.0, 0.3, 0.0),  # curls
     (0.270, 0.270, 0.08, -0.1, 0.30, 0.00, 0.8, 0.0, 0.0, 0.0, 0.0),  # afro
-    (0.150, 0.170, 0.00, 1.0, 0.12, 0.58, 0.0, 0.0, 0.0, 0.3, 0.0),  # bob with a fringe
+    (0.130, 0.165, 0.02, 1.0, 0.19, 0.58, 0.0, 0.0, 0.0, 0.3, 0.0),  # bob with a fringe
     (0.130, 0.090, 0.03, 0.0, 0.20, 1.00, 0.0, 0.2, 0.0, 0.6, 1.0),  # long
     (0.160, 0.130, 0.06, 0.1, 0.18, 0.95, 0.1, 1.0, 0.0, 0.9, 0.9),  # waves
     (0.080, 0.050, 0.04, -0.1, 0.26, 0.00, 0.0, 0.1, 1.0, 0.4, 0.0),  # bun
@@ -90,10 +90,11 @@ def hair_height(f: Factors, c: Cut, hx: Tensor, ax: Tensor, y: Tensor, z: Tensor
     line = line - 0.28 * c.fringe * bump(ax * ax, 0.55) + 0.05 * (1 - c.fringe) * bump(ax - 0.36, 0.24)
     away = _parting(c, hx)
     swept = 0.28 * c.sweep * hx + c.part * (0.36 * (away.square() + 0.004).sqrt() - 0.08)
-    locks = 0.020 * torch.sin(10 * hx + 9 * y + 1.3 * torch.sin(6 * hx))
+    locks = 0.016 * torch.sin(10 * hx + 9 * y + 1.3 * torch.sin(6 * hx))
     front = y - line + swept
     # Beside the forehead the line turns down to the ear, and behind the ear to the nape.
-    temple = 0.12 + 0.46 * y.clamp(min=0) + 1.3 * y.clamp(max=0) * (1 - smoothstep(0.1, 0.4, c.long))
+    below = 0.65 * (1 - smoothstep(0.1, 0.4, c.long))
+    temple = 0.15 + (0.23 + below) * y + (0.23 - below) * (y.square() + 0.03).sqrt()
     side = 1.3 * (temple - z) - 1.1 * bald * smoothstep(0.40, 0.80, y)
     ear = 0.60 * bump(z + 0.06, 0.20) * bump(y + 0.08, 0.32)
     ear = ear * (1 - smoothstep(0.2, 0.6, c.long)) * (1 - smoothstep(0.09, 0.15, c.sides))
