@@ -9,11 +9,14 @@ entries for S, then let the multiplier take up what is left over. They differ in
 when they stop.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 _GROWTH = 1.5
 _MAX_ROUNDS = 1000
+_ROUNDING = 1e-6  # of the largest singular value: float32 anchors know no better
 
 
 def robust_pca(matrices: Tensor, *, tolerance: float = 1e-7) -> tuple[Tensor, Tensor]:
@@ -84,6 +87,54 @@ def robust_pca_compatible(matrices: Tensor, *, rank: int | None = 4) -> tuple[Te
         left, singular, right = torch.linalg.svd(low_rank, full_matrices=False)
         low_rank = (left[..., :rank] * singular[..., None, :rank]) @ right[..., :rank, :]
     return _like(low_rank, matrices), _like(sparse, matrices)
+
+
+@dataclass(frozen=True, eq=False)
+class Subspace:
+    """The principal subspace of some points, and how its rank was chosen.
+
+    Attributes:
+        centre: float64 [d], the mean of the points.
+        coordinates: float64 [n, r], the points less the centre, in the basis.
+        basis: float64 [r, d], orthonormal rows, most important first; r may be 0.
+        singular_values: float64, all min(n − 1, d) of the centred points, falling.
+        threshold: the singular values above it are the motion's, those below are noise.
+    """
+
+    centre: Tensor
+    coordinates: Tensor
+    basis: Tensor
+    singular_values: Tensor
+    threshold: float
+
+
+def principal_subspace(points: Tensor) -> Subspace:
+    """Find the affine subspace that points [n, d] lie in but for noise, its rank chosen from the data.
+
+    Kept are the singular values above ω(β)·(their median), ω(β) ≈ 0.56β³ − 0.95β² + 1.82β + 1.43, β the
+    matrix's shape n/d ≤ 1: the hard threshold for noise of unknown size that Gavish and Donoho derive (2014,
+    "The optimal hard threshold for singular values is 4/√3", section 5), here of the n − 1 values that
+    centring leaves. Where there is any movement at least one is kept, and none below 1e-6 of the largest.
+    Of three points or four no more than one can be kept: so few do not tell a bend from noise.
+
+    Args:
+        points: finite, floating point [n, d], n ≥ 2, d ≥ 1.
+    """
+    points = points.double()
+    centre = points.mean(0)
+    moved = points - centre
+    left, singular, right = torch.linalg.svd(moved, full_matrices=False)
+    singular = singular[: min(len(points) - 1, points.shape[1])]
+    beta = min(moved.shape) / max(moved.shape)
+    omega = 0.56 * beta**3 - 0.95 * beta**2 + 1.82 * beta + 1.43
+    threshold = max(omega * float(singular.quantile(0.5)), _ROUNDING * float(singular[0]))
+    rank = max(int((singular > threshold).sum()), int(singular[0] > _smallest(points)))
+    return Subspace(centre, left[:, :rank] * singular[:rank], right[:rank], singular, threshold)
+
+
+def _smallest(points: Tensor) -> float:
+    """The size of a singular value that is rounding alone: points that stand still have it, not zero."""
+    return 1e-12 * float(torch.linalg.matrix_norm(points))
 
 
 def _checked(matrices: Tensor) -> Tensor:

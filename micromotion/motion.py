@@ -1,9 +1,10 @@
-"""Micromotions: the direction in W+ that plays one on any face, learned from anchors or ready-made."""
+"""Micromotions: the direction or the path in W+ that plays one on any face, from anchors or ready-made."""
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -11,67 +12,166 @@ from torch import Tensor
 from micromotion import directions
 from micromotion.anchors import Anchors
 from micromotion.errors import MotionError
-from micromotion.lowrank import robust_pca
+from micromotion.lowrank import Subspace, principal_subspace, robust_pca
 from micromotion.motionfiles import motion_file_kind
 from micromotion.options import check_play
+from micromotion.spline import Spline, smoothing_spline
 
-__all__ = ["Anchors", "Motion", "load_motion"]
+__all__ = ["Analysis", "Anchors", "Curve", "Motion", "PathKind", "analyse", "load_motion", "path_kind"]
+
+PathKind = Literal["line", "curve"]
+PATH = "path"
+"""Where a file's provenance says which path its anchors are to be played along; without it, the line."""
 
 _MAX_PAIRS = 512
 _RANK_TOLERANCE = 1e-6
+_GROSS = 5.0  # standard deviations
+_NORMAL_MEDIAN = 0.6745  # median |x| of the standard normal distribution
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """What is found in the anchors of a micromotion.
+
+    Attributes:
+        direction: float32 [styles, dim], the change per unit of degree: the paper's straight line.
+        cleaned: float64 [n, styles, dim], the anchors without gross errors, less the identity (each entry's
+            median over the anchors); its small noise is left in, for the subspace and the path to average.
+        rank: per style, the rank of what robust PCA kept.
+        noise: per style, ‖S‖_F/‖D‖_F: how much of the anchors' change robust PCA took for sparse noise.
+        gross: float64 [styles], ‖E‖_F/‖D‖_F: how much of it was gross errors, and is gone from `cleaned`.
+        subspace: of all styles together, [styles · dim]: the movement's rank, singular values and basis.
+        straightness: 0…1, the share of the movement in that subspace (its variance over the anchors) that
+            the least-squares line through the degrees explains; 1 where nothing moves.
+    """
+
+    direction: Tensor
+    cleaned: Tensor
+    rank: tuple[int, ...]
+    noise: tuple[float, ...]
+    gross: tuple[float, ...]
+    subspace: Subspace
+    straightness: float
+
+
+def analyse(anchors: Anchors, name: str = "it") -> Analysis:
+    """Take anchors apart: robust PCA per style, then the line and the subspace of what is left.
+
+    *Centred.* Robust PCA looks at what changes from anchor to anchor. Uncentred, the identity is far
+    larger than the motion, and a weak motion is absorbed. The centre is each entry's median over the
+    anchors, not the mean: one gross error moves the mean, and so reaches every anchor.
+
+    *A fitted line.* The original takes the last anchor less the first. Here every low-rank anchor counts:
+    the least-squares slope over the degrees has a third less noise for eleven anchors, needs no anchor to
+    lie at exactly 0 or 1, and is the change per unit of degree, so strength 1 is the full motion.
+
+    *Steady change is not noise.* With few anchors, principal component pursuit caps the entries of the
+    direction at about 0.9·√n (2.9 for eleven anchors) times their root mean square and puts the rest into
+    S, where it grows with the degree. That part is given back as the median of S's slopes between pairs
+    of anchors (Theil 1950, Sen 1968), which is blind to errors in single anchors. A clean straight line
+    comes back to within 0.1% at even degrees, and to within a few per cent at very uneven ones.
+
+    *Small noise is not gross.* S holds gross errors and, spread over all entries, much of the small noise.
+    What of S is beyond five standard deviations of the small noise is taken out of the anchors for the
+    subspace; the rest stays, so that it is white, as the rule for the rank asks (`principal_subspace`).
+
+    Raises MotionError, with the motion's name, if the anchors are so far apart that the direction is no
+    finite float32.
+    """
+    centred = anchors.w_plus.double().transpose(0, 1)  # [styles, n, dim]
+    centred = centred - _median(centred, dim=1).unsqueeze(1)
+    degrees = anchors.degrees.double()
+    low_rank, sparse = robust_pca(centred)
+    steady = _median_slope(sparse, degrees)
+    direction = (_least_squares_slope(low_rank, degrees) + steady).float()
+    if not bool(torch.isfinite(direction).all()):
+        raise MotionError(f"The anchors of the micromotion {name!r} give no finite direction.")
+    size = torch.linalg.matrix_norm(centred)
+    noise = torch.linalg.matrix_norm(sparse) / torch.where(size > 0, size, 1.0)
+    rank = torch.linalg.matrix_rank(low_rank, rtol=_RANK_TOLERANCE)
+    errors = _gross_errors(centred, sparse - degrees[:, None] * steady[:, None], degrees)
+    gross = torch.linalg.matrix_norm(errors) / torch.where(size > 0, size, 1.0)
+    cleaned = (centred - errors).transpose(0, 1)
+    subspace = principal_subspace(cleaned.flatten(1))
+    return Analysis(
+        direction,
+        cleaned,
+        tuple(rank.tolist()),
+        tuple(noise.tolist()),
+        tuple(gross.tolist()),
+        subspace,
+        _straightness(subspace.coordinates, degrees),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A smooth path through the degrees in the anchors' principal subspace, for motions that bend.
+
+    Each coordinate follows a natural cubic smoothing spline over the degrees, as smooth as generalised
+    cross-validation takes it (see `smoothing_spline`): where the anchors lie on a line it is that line, and
+    beyond the first and the last anchor it goes on straight with the slope of the end.
+
+    Attributes:
+        spline: of the coordinates over the degrees.
+        basis: float64 [r, styles, dim].
+    """
+
+    spline: Spline
+    basis: Tensor
+
+    @classmethod
+    def through(cls, degrees: Tensor, subspace: Subspace, shape: tuple[int, int]) -> "Curve":
+        """The path through anchors of these degrees [n], whose codes are [styles, dim]."""
+        return cls(smoothing_spline(degrees, subspace.coordinates), subspace.basis.unflatten(1, shape))
+
+    def offset(self, degree: float) -> Tensor:
+        """What changes from degree 0 to this one, float32 [styles, dim]; exactly zero at 0."""
+        return torch.einsum("r,rsd->sd", self.spline(degree) - self.spline(0.0), self.basis).float()
 
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """A direction in W+ that plays a micromotion on any face of the same generator.
+    """A line or a path in W+ that plays a micromotion on any face of the same generator.
 
     Attributes:
         name: what people call it.
         direction: float32 [styles, dim]; added to a face's code, the recipe's full motion (degree 0 → 1).
         rank: per style, the rank of what robust PCA kept of the anchors.
         noise: per style, ‖S‖_F/‖D‖_F: how much of the anchors' change robust PCA took for sparse noise.
+        curve: the path to play instead of the straight line; None for the line.
     """
 
     name: str
     direction: Tensor
     rank: tuple[int, ...] = ()
     noise: tuple[float, ...] = ()
+    curve: Curve | None = None
 
     @classmethod
-    def from_anchors(cls, anchors: Anchors, name: str) -> "Motion":
-        """Learn the direction from anchors: robust PCA per style, then the line through what is left.
+    def from_anchors(cls, anchors: Anchors, name: str, path: PathKind | None = None) -> "Motion":
+        """Learn a motion from anchors, see `analyse` and `Curve`; path None is what their file asks for.
 
-        *Centred.* Robust PCA looks at what changes from anchor to anchor. Uncentred, the identity is far
-        larger than the motion, and a weak motion is absorbed. The centre is each entry's median over the
-        anchors, not the mean: one gross error moves the mean, and so reaches every anchor.
-
-        *A fitted line.* The original takes the last anchor less the first. Here every low-rank anchor counts:
-        the least-squares slope over the degrees has a third less noise for eleven anchors, needs no anchor to
-        lie at exactly 0 or 1, and is the change per unit of degree, so strength 1 is the full motion.
-
-        *Steady change is not noise.* With few anchors, principal component pursuit caps the entries of the
-        direction at about 0.9·√n (2.9 for eleven anchors) times their root mean square and puts the rest into
-        S, where it grows with the degree. That part is given back as the median of S's slopes between pairs
-        of anchors (Theil 1950, Sen 1968), which is blind to errors in single anchors. A clean straight line
-        comes back to within 0.1% at even degrees, and to within a few per cent at very uneven ones.
-
-        Raises MotionError if the anchors are so far apart that the direction is no finite float32.
+        Raises MotionError if path is neither "line" nor "curve", or the anchors are too far apart.
         """
-        centred = anchors.w_plus.double().transpose(0, 1)  # [styles, n, dim]
-        centred = centred - _median(centred, dim=1).unsqueeze(1)
-        degrees = anchors.degrees.double()
-        low_rank, sparse = robust_pca(centred)
-        direction = (_least_squares_slope(low_rank, degrees) + _median_slope(sparse, degrees)).float()
-        if not bool(torch.isfinite(direction).all()):
-            raise MotionError(f"The anchors of the micromotion {name!r} give no finite direction.")
-        size = torch.linalg.matrix_norm(centred)
-        noise = torch.linalg.matrix_norm(sparse) / torch.where(size > 0, size, 1.0)
-        rank = torch.linalg.matrix_rank(low_rank, rtol=_RANK_TOLERANCE)
-        return cls(name, direction, tuple(rank.tolist()), tuple(noise.tolist()))
+        path = path_kind(anchors) if path is None else path_kind(anchors, path)
+        found = analyse(anchors, name)
+        curve = None
+        if path == "curve":
+            curve = Curve.through(
+                anchors.degrees, found.subspace, (anchors.w_plus.shape[1], anchors.w_plus.shape[2])
+            )
+        return cls(name, found.direction, found.rank, found.noise, curve)
 
     def offset(self, strength: float) -> Tensor:
-        """What to add to a face's W+ code, float32 [styles, dim]; 1 is full, negative the opposite."""
-        return strength * self.direction
+        """What to add to a face's W+ code, float32 [styles, dim], on the device of `direction`.
+
+        1 is full, 0 nothing, negative the opposite. Along a curve the strength is the degree, and what lies
+        beyond the anchors goes on straight.
+        """
+        if self.curve is None:
+            return strength * self.direction
+        return self.curve.offset(strength).to(self.direction.device)
 
     def path(self, strength: float = 1.0, frames: int = 90) -> Iterator[Tensor]:
         """The offsets [styles, dim] of a clip's frames, one by one: from 0 to `strength` in equal steps.
@@ -83,10 +183,23 @@ class Motion:
         return (self.offset(strength * (i / last if last else 1.0)) for i in range(frames))
 
 
-def load_motion(path: str | Path) -> Motion:
+def path_kind(anchors: Anchors, wanted: str | None = None) -> PathKind:
+    """The path that is wanted, or that the anchors' file asks for; the line if it does not say.
+
+    Raises MotionError if that is neither "line" nor "curve".
+    """
+    kind = anchors.provenance.get(PATH, "line") if wanted is None else wanted
+    for known in get_args(PathKind):
+        if kind == known:
+            return known
+    raise MotionError(f'The path of a micromotion is "line" or "curve", not {str(kind)[:40]!r}.')
+
+
+def load_motion(path: str | Path, kind: PathKind | None = None) -> Motion:
     """Read a micromotion, whose name is the file's; what the file holds decides, not what it is called.
 
-    Anchors (`Anchors.save`) are learned from; a direction (`save_direction`) is taken as it is; of the
+    Anchors (`Anchors.save`) are learned from, and played along the line or curve that `kind`, or else their
+    file, asks for; a direction (`save_direction`) is taken as it is; of the
     original's `d_latent` files strength 1 is the last frame of the original's clip, 4.95 · d (see
     `full_motion`). Nothing in a file is executed. Raises MotionError, in one sentence.
     """
@@ -95,7 +208,38 @@ def load_motion(path: str | Path) -> Motion:
         return Motion(path.stem, directions.full_motion(directions.read_published(path)))
     if motion_file_kind(path) == directions.KIND:
         return Motion(path.stem, directions.read_direction(path)[0])
-    return Motion.from_anchors(Anchors.load(path), path.stem)
+    anchors = Anchors.load(path)
+    try:
+        return Motion.from_anchors(anchors, path.stem, kind)
+    except MotionError as error:
+        raise MotionError(f"The micromotion in {path} cannot be played: {error}") from error
+
+
+def _gross_errors(centred: Tensor, erratic: Tensor, degrees: Tensor) -> Tensor:
+    """What of the erratic part of the sparse noise is gross, and zero elsewhere, all [styles, n, dim].
+
+    The small noise of a style has the standard deviation that the differences between each anchor and the
+    line through its two neighbours tell: their median size over 0.6745, blind to fewer gross errors than
+    reach half of them. Of two anchors nothing is gross.
+    """
+    if len(degrees) < 3:
+        return torch.zeros_like(erratic)
+    erratic = erratic - _median(erratic, dim=1).unsqueeze(1)
+    after = ((degrees[1:-1] - degrees[:-2]) / (degrees[2:] - degrees[:-2]))[:, None]
+    difference = centred[:, 1:-1] - (1 - after) * centred[:, :-2] - after * centred[:, 2:]
+    difference = difference / (1 + after.square() + (1 - after).square()).sqrt()
+    deviation = difference.abs().flatten(1).median(dim=1).values / _NORMAL_MEDIAN
+    return torch.where(erratic.abs() > _GROSS * deviation[:, None, None], erratic, 0.0)
+
+
+def _straightness(coordinates: Tensor, degrees: Tensor) -> float:
+    """R² of the line: coordinates [n, r], centred, and degrees [n] -> 0…1."""
+    moved = float(coordinates.square().sum())
+    if moved == 0:
+        return 1.0
+    slope = _least_squares_slope(coordinates[None], degrees)[0]
+    spread = degrees - degrees.mean()
+    return float((spread[:, None] * slope).square().sum()) / moved
 
 
 # --- slopes ------------------------------------------------------------------------------------
