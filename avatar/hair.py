@@ -90,7 +90,7 @@ def hair_height(f: Factors, c: Cut, hx: Tensor, ax: Tensor, y: Tensor, z: Tensor
     line = line - 0.28 * c.fringe * bump(ax * ax, 0.55) + 0.05 * (1 - c.fringe) * bump(ax - 0.36, 0.24)
     away = _parting(c, hx)
     swept = 0.28 * c.sweep * hx + c.part * (0.36 * (away.square() + 0.004).sqrt() - 0.08)
-    locks = 0.016 * torch.sin(10 * hx + 9 * y + 1.3 * torch.sin(6 * hx))
+    locks = 0.016 * torch.sin(11 * hx + 9 * y)
     front = y - line + swept
     # Beside the forehead the line turns down to the ear, and behind the ear to the nape.
     below = 0.65 * (1 - smoothstep(0.1, 0.4, c.long))
@@ -133,9 +133,8 @@ def _curtain(f: Factors, c: Cut, curls: Tensor, hx: Tensor, ax: Tensor, y: Tenso
 
 def _curls(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     """Round blobs 0.27 apart, stirred a little: a body-centred lattice of hills, -0.33 … 1."""
-    a = torch.cos(20 * x + 1.2 * torch.sin(7 * y))
-    b = torch.cos(20 * y + 1.2 * torch.sin(7 * z + 4 * x))
-    c = torch.cos(20 * z + 1.2 * torch.sin(7 * x))
+    across, along = 1.2 * torch.sin(7 * y + 3 * z), 1.2 * torch.sin(7 * z + 4 * x)
+    a, b, c = torch.cos(20 * x + across), torch.cos(20 * y + along), torch.cos(20 * z + across)
     return (a * b + b * c + c * a) / 3
 
 
