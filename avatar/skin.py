@@ -134,7 +134,7 @@ def paint_skin(f: Factors, hair: Colour, ax: Tensor, hx: Tensor, y: Tensor, z: T
 
 def _complexion(f: Factors, ax: Tensor, hx: Tensor, y: Tensor, z: Tensor, front: Tensor) -> Colour:
     colour = skin_tone(f)
-    rosy = (0.30 + 0.40 * f["blush"] + 0.25 * f["smile"]) * bump(length(ax - 0.34, (y + 0.20) * 1.15), 0.33)
+    rosy = (0.20 + 0.72 * f["blush"] + 0.25 * f["smile"]) * bump(length(ax - 0.34, (y + 0.20) * 1.15), 0.33)
     rosy = rosy + 0.35 * bump(length(ax, y + 0.19, z - 0.90), 0.19)
     rosy = rosy * front + 0.35 * smoothstep(0.58, 0.70, ax)
     colour = tinted(colour, 1 + 0.05 * rosy, 1 - 0.25 * rosy, 1 - 0.22 * rosy)
@@ -144,7 +144,7 @@ def _complexion(f: Factors, ax: Tensor, hx: Tensor, y: Tensor, z: Tensor, front:
     spots = spots * (0.85 + 0.35 * torch.sin(19 * hx + 23 * y))
     where = bump(length(ax * 0.72, y + 0.12), 0.46) * front
     colour = times(
-        colour, 1 - 0.42 * smoothstep(0.30, 0.60, spots) * where * smoothstep(0.1, 0.5, f["freckles"])
+        colour, 1 - 0.50 * smoothstep(0.30, 0.60, spots) * where * smoothstep(0.1, 0.5, f["freckles"])
     )
     mottled = torch.sin(11 * hx + 4) * torch.sin(13 * y + 2) + 0.5 * torch.sin(29 * hx) * torch.sin(
         23 * y + 1

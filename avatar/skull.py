@@ -34,7 +34,7 @@ def face_shape(f: Factors, scalp: Tensor, ax: Tensor, y: Tensor, z: Tensor) -> T
     ridge_y = 0.225 + 0.01 * f["brow_height"] - 0.055 * anger
     medial, lateral = (0.0, ridge_y + 0.02 - 0.04 * anger, 0.575), (0.40, ridge_y - 0.02, 0.475)
     ridge = capsule(ax, y, z, medial, lateral, 0.11, 0.10)
-    skin = smooth_min(skin, ridge - 0.010 * f["brow_ridge"] - 0.014 * anger, 0.14)
+    skin = smooth_min(skin, ridge - 0.024 * f["brow_ridge"] - 0.014 * anger, 0.14)
     inner = ax - f["eye_distance"] + 0.02
     socket = length(inner * 0.72, y - EYE_Y - 0.02, z - EYE_Z - 0.20) - 0.125 * f["eye_size"]
     skin = smooth_max(skin, -socket, 0.11)
@@ -62,10 +62,10 @@ def _nose(f: Factors, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
     width, depth, tip, smile = 0.92 * f["nose_width"], f["nose_depth"], f["nose_tip"], f["smile"]
     bottom = -0.205 - 0.045 * f["nose_length"] + 0.02 * f["anger"] - 0.025 * f["age"] + 0.006 * smile
     reach = 0.795 + 0.045 * depth
-    root = (0.0, 0.17, 0.61 + 0.018 * f["nose_bridge"])
+    root = (0.0, 0.17, 0.61 + 0.036 * f["nose_bridge"])
     bridge = capsule(ax, y, z, root, (0.0, bottom + 0.04, reach - 0.01), 0.052 * width.sqrt(), 0.064 * width)
     hump = length(ax, y + 0.01, z - 0.65 - 0.035 * depth) - 0.055
-    bridge = smooth_min(bridge, hump + 0.035 - 0.035 * f["nose_bridge"], 0.07)
+    bridge = smooth_min(bridge, hump + 0.035 - 0.045 * f["nose_bridge"], 0.07)
     ball_y = y - bottom - 0.012 - 0.018 * tip
     ball = ellipsoid(ax, ball_y, z - reach - 0.012, 0.082 * width, 0.075, 0.080 + 0.012 * tip)
     wing_x = 0.088 * width + 0.014 * smile + 0.016 * f["anger"]
