@@ -61,7 +61,7 @@ class KnownTokens(nn.Embedding):
 
 
 def load_clip(path: str | Path, *, device: str | torch.device = "cpu") -> "CLIP":
-    """Read a CLIP model with a vision transformer: float32, in eval mode.
+    """Read a CLIP model, with a vision transformer or a ResNet for the pictures: float32, in eval mode.
 
     Supported are OpenAI's TorchScript files (`ViT-B-32.pt`), PyTorch files of its state dict, and our own
     safetensors; float16 weights are converted. A file that lists its `token_embedding.tokens` gets
@@ -137,43 +137,15 @@ def _from_torch(contents: dict[Any, Any]) -> State:
 
 def _lay_out(state: State) -> "CLIP":
     """A CLIP without weights, of the sizes that the tensors have."""
-    if "visual.proj" not in state:
-        raise CheckpointError("holds no CLIP model with a vision transformer")
-
-    def size(name: str, dim: int, most: int = MAX_WIDTH) -> int:
-        if name not in state:
-            raise CheckpointError(f"lacks {name}")
-        shape = state[name].shape
-        if len(shape) <= dim or not 1 <= shape[dim] <= most:
-            raise CheckpointError(f"describes an impossible CLIP model: {name} has shape {list(shape)}")
-        return shape[dim]
-
-    def width(name: str) -> int:
-        if size(name, 0) % HEAD_WIDTH:
-            raise CheckpointError(f"describes an impossible CLIP model: {name} has length {size(name, 0)}")
-        return size(name, 0)
-
-    def layers(prefix: str) -> int:
-        numbered = re.compile(re.escape(prefix) + r"transformer\.resblocks\.(\d{1,3})\.")
-        found = {number[1] for name in state if (number := numbered.match(name))}
-        if not 1 <= len(found) <= MAX_LAYERS:
-            raise CheckpointError(f"describes an impossible CLIP model of {len(found)} layers")
-        return len(found)
-
-    patch = size("visual.conv1.weight", 3)
-    patches = size("visual.positional_embedding", 0, MAX_TOKENS) - 1
-    text_width = width("ln_final.weight")
-    sizes = {
-        "embed_dim": size("text_projection", 1),
-        "image_resolution": patch * round(patches**0.5),
-        "vision_layers": layers("visual."),
-        "vision_width": width("visual.conv1.weight"),
-        "vision_patch_size": patch,
-        "context_length": size("positional_embedding", 0, MAX_TOKENS),
-        "vocab_size": size("token_embedding.weight", 0, 1 << 20),
+    vision = _resnet(state) if "visual.attnpool.positional_embedding" in state else _transformer(state)
+    text_width = _width(state, "ln_final.weight")
+    sizes = vision | {
+        "embed_dim": _size(state, "text_projection", 1),
+        "context_length": _size(state, "positional_embedding", 0, MAX_TOKENS),
+        "vocab_size": _size(state, "token_embedding.weight", 0, 1 << 20),
         "transformer_width": text_width,
         "transformer_heads": text_width // HEAD_WIDTH,
-        "transformer_layers": layers(""),
+        "transformer_layers": _count(state, "transformer.resblocks."),
     }
     with warnings.catch_warnings():  # clip needs the pkg_resources of the setuptools that we pin
         warnings.filterwarnings("ignore", "pkg_resources is deprecated")
@@ -181,9 +153,62 @@ def _lay_out(state: State) -> "CLIP":
     with skeleton():
         model = CLIP(**sizes)
         if KNOWN in state:
-            known = torch.empty(size(KNOWN, 0, 1 << 20), dtype=torch.int64)
+            known = torch.empty(_size(state, KNOWN, 0, 1 << 20), dtype=torch.int64)
             model.token_embedding = KnownTokens(known, text_width)
         return model
+
+
+def _transformer(state: State) -> dict[str, Any]:
+    """The sizes of a vision transformer (ViT-B/32 and its like)."""
+    if "visual.proj" not in state:
+        raise CheckpointError("holds no CLIP model with a vision transformer or a ResNet")
+    patch = _size(state, "visual.conv1.weight", 3)
+    patches = _size(state, "visual.positional_embedding", 0, MAX_TOKENS) - 1
+    return {
+        "image_resolution": patch * round(patches**0.5),
+        "vision_layers": _count(state, "visual.transformer.resblocks."),
+        "vision_width": _width(state, "visual.conv1.weight"),
+        "vision_patch_size": patch,
+    }
+
+
+def _resnet(state: State) -> dict[str, Any]:
+    """The sizes of CLIP's ResNet (RN50 and its like), whose heads of attention are as wide."""
+    width = _size(state, "visual.layer1.0.conv1.weight", 0)
+    if width % 2:
+        raise CheckpointError(f"describes an impossible CLIP model: a ResNet of width {width}")
+    places = _size(state, "visual.attnpool.positional_embedding", 0, MAX_TOKENS) - 1
+    return {
+        "image_resolution": 32 * round(places**0.5),
+        "vision_layers": tuple(_count(state, f"visual.layer{stage}.") for stage in (1, 2, 3, 4)),
+        "vision_width": width,
+        "vision_patch_size": None,
+    }
+
+
+def _size(state: State, name: str, dim: int, most: int = MAX_WIDTH) -> int:
+    if name not in state:
+        raise CheckpointError(f"lacks {name}")
+    shape = state[name].shape
+    if len(shape) <= dim or not 1 <= shape[dim] <= most:
+        raise CheckpointError(f"describes an impossible CLIP model: {name} has shape {list(shape)}")
+    return shape[dim]
+
+
+def _width(state: State, name: str) -> int:
+    width = _size(state, name, 0)
+    if width % HEAD_WIDTH:
+        raise CheckpointError(f"describes an impossible CLIP model: {name} has length {width}")
+    return width
+
+
+def _count(state: State, prefix: str) -> int:
+    """How many numbered parts follow a prefix."""
+    numbered = re.compile(re.escape(prefix) + r"(\d{1,3})\.")
+    found = {number[1] for name in state if (number := numbered.match(name))}
+    if not 1 <= len(found) <= MAX_LAYERS:
+        raise CheckpointError(f"describes an impossible CLIP model of {len(found)} layers")
+    return len(found)
 
 
 def _check_tokens(embedding: nn.Embedding) -> None:

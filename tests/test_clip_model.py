@@ -123,6 +123,62 @@ def with_metadata(path: Path, state: dict[str, Tensor], kind: str = "clip") -> N
     save_file(state, path, {"format": "micromotion/1", "kind": kind, "config": "{}"})
 
 
+def fresh_resnet() -> Any:
+    """The same with a ResNet for the pictures, whose statistics and gains are not those of a fresh one."""
+    from clip.model import CLIP
+
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        model = CLIP(**SIZES | {"vision_layers": (1, 2, 1, 1), "vision_width": 4}).eval()
+        for name, tensor in model.state_dict().items():
+            if "running_var" in name or name.endswith("bn3.weight"):
+                tensor.uniform_(0.5, 2)
+    return model
+
+
+def test_a_resnet_comes_back_too(tmp_path: Path) -> None:
+    original = fresh_resnet()
+    save_clip(original, tmp_path / "clip.safetensors")
+    torch.save(original.state_dict(), tmp_path / "clip.pt")
+    for file in ("clip.safetensors", "clip.pt"):
+        assert_equal(load_clip(tmp_path / file), original)
+    assert kind_of(tmp_path / "clip.pt") == "clip"
+
+
+def test_half_of_the_bytes_give_nearly_the_same_features(tmp_path: Path) -> None:
+    original = fresh_resnet()
+    save_clip(original, tmp_path / "clip.safetensors")
+    whole = (tmp_path / "clip.safetensors").stat().st_size
+    save_clip(original, tmp_path / "clip.safetensors", half=True)
+    assert (tmp_path / "clip.safetensors").stat().st_size < 0.6 * whole
+    with torch.no_grad():
+        found, exact = (
+            model(IMAGES, TEXTS)[0] for model in (load_clip(tmp_path / "clip.safetensors"), original)
+        )
+    torch.testing.assert_close(found, exact, atol=1e-2, rtol=1e-2)
+    assert not torch.equal(found, exact)
+
+
+@pytest.mark.parametrize(
+    ("change", "mention"),
+    [
+        (lambda s: s.pop("visual.layer1.0.conv1.weight"), "lacks visual.layer1.0.conv1.weight"),
+        (lambda s: s.pop("visual.bn1.running_mean"), "lacks visual.bn1.running_mean"),
+        (lambda s: [s.pop(name) for name in list(s) if name.startswith("visual.layer3.")], "0 layers"),
+        (lambda s: s.update({"visual.layer1.0.conv1.weight": torch.ones(5, 4, 1, 1)}), "width 5"),
+        (lambda s: s.update({"visual.attnpool.positional_embedding": torch.ones(10**4, 1)}), "impossible"),
+        (lambda s: s.update({"visual.attnpool.positional_embedding": torch.ones(7, 128)}), "positional"),
+    ],
+)
+def test_bad_resnets_are_refused(
+    change: Callable[[dict[str, Any]], object], mention: str, tmp_path: Path
+) -> None:
+    state = dict(fresh_resnet().state_dict())
+    change(state)
+    torch.save(state, tmp_path / "bad.pt")
+    assert_refused(tmp_path / "bad.pt", mention)
+
+
 def test_words_do_not_see_the_words_after_them(published: Path) -> None:
     """The mask is no part of a file, and without it CLIP still gives numbers."""
     model = load_clip(published)
