@@ -41,6 +41,18 @@ class Anchors:
             raise MotionError("The degrees of the anchors must increase from each anchor to the next.")
         object.__setattr__(self, "provenance", plain_provenance(self.provenance))
 
+    def calibrated(self) -> "Anchors":
+        """The same anchors with their degrees divided by the last one, so that strength 1 is the last anchor.
+
+        Raises MotionError if the last degree is not above 0, which leaves open what strength 1 should be.
+        """
+        last = float(self.degrees[-1])
+        if last <= 0:
+            raise MotionError(
+                f"The last anchor, which strength 1 is to show, has the degree {last:g}; it must lie above 0."
+            )
+        return Anchors(self.w_plus, self.degrees / last, self.provenance)
+
     def save(self, path: str | Path) -> None:
         """Write a safetensors file that `load` reads, complete or not at all; equal anchors give equal bytes.
 

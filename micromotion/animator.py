@@ -17,11 +17,12 @@ from PIL import Image
 from micromotion.align import align, as_aligned
 from micromotion.bundle import IDENTITY, Bundle, load_bundle
 from micromotion.encoders import Frame
-from micromotion.errors import MotionError, OptionError
+from micromotion.errors import OptionError
 from micromotion.frames import fetch, repeatable, take_turns, told_when_full, with_room
 from micromotion.images import load_image
-from micromotion.motion import Motion, load_motion
-from micromotion.options import MAX_FRAMES, check_motion, check_play, check_whole
+from micromotion.learn.store import find_motion, load_fitting, playable_motions
+from micromotion.motion import Motion
+from micromotion.options import MAX_FRAMES, check_play, check_whole
 from micromotion.picture import check_picture, write_picture
 from micromotion.pixels import quantise
 from micromotion.refine import Report
@@ -51,8 +52,8 @@ class Animator:
 
     @property
     def motions(self) -> list[str]:
-        """The names of the micromotions that this model can play, sorted."""
-        return sorted(self.bundle.motions)
+        """The names of the micromotions that can be played, sorted: the model's own, and those learned for it."""
+        return list(playable_motions(self.bundle))
 
     def encode(
         self,
@@ -77,7 +78,7 @@ class Animator:
     def animate(
         self,
         photo: Photo | torch.Tensor,
-        motion: str = "smile",
+        motion: str | Path = "smile",
         *,
         strength: float = 1.0,
         frames: int = 90,
@@ -90,20 +91,21 @@ class Animator:
     ) -> Clip:
         """Play a micromotion on the face of a photo, or on a code from `encode`; frames render when iterated.
 
+        motion is one of `motions`, or the file of one, as a Path or a name that ends in .safetensors.
         strength 1 is the motion's calibrated full degree, reached in the last frame along a straight line
-        from the still face; negative plays the opposite. seed=None takes the generator's fixed noise, a whole
-        number draws other noise, the same for all frames so that texture does not boil. refine and on_refine
-        are as in `encode`; a code is not refined any more.
+        from the still face, or along the curve that was learned; negative plays the opposite. seed=None takes
+        the generator's fixed noise, a whole number draws other noise, the same for all frames so that texture
+        does not boil. refine and on_refine are as in `encode`; a code is not refined any more.
         Options are checked before the photo is opened. Raises OptionError, MotionError, ImageError,
         NoFaceError, DeviceMemoryError.
         """
         check_play(strength=strength, frames=frames, fps=fps, face=face, seed=seed, refine=refine)
-        check_motion(motion, self.motions)
+        path = find_motion(motion, self.bundle)
         if refine and isinstance(photo, torch.Tensor):
             raise OptionError("Only a photo can be refined, not its code: give refine to encode().")
         timings: dict[str, float] = {}
         with _timed(timings, "motion"):
-            learned = self._learn(motion)
+            learned = load_fitting(path, self.bundle)
         if isinstance(photo, torch.Tensor):
             code = self._check_code(photo)
         else:
@@ -163,15 +165,6 @@ class Animator:
         """The bundle's identity net; None where it has none, which to play a motion it need not."""
         files = self.bundle.files
         return self.bundle.identity if files and files[0].with_name(IDENTITY).is_file() else None
-
-    def _learn(self, name: str) -> Motion:
-        motion = load_motion(self.bundle.motions[name])
-        if tuple(motion.direction.shape) != self._code_shape:
-            raise MotionError(
-                f"The micromotion {name!r} was learned for another model: it moves "
-                f"{list(motion.direction.shape)} numbers, this model has {list(self._code_shape)}."
-            )
-        return motion
 
     def _check_code(self, code: torch.Tensor) -> torch.Tensor:
         if tuple(code.shape) != (1, *self._code_shape):

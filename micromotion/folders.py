@@ -1,4 +1,4 @@
-"""Where files lie: what comes with micromotion, and what is fetched.
+"""Where files lie: what comes with micromotion, what is fetched, and what was learned.
 
 What comes with it lies under one of `ROOTS`. What is fetched lies in the platform's cache folder, or in the
 one that MICROMOTION_CACHE names:
@@ -6,6 +6,11 @@ one that MICROMOTION_CACHE names:
     models/NAME/     the models that were fetched or added, each a bundle
     downloads/       public files on their way, or kept
     shape_predictor_68_face_landmarks.dat
+
+What was learned cannot be fetched again, and lies in the platform's folder of user data, or in the one that
+MICROMOTION_DATA names:
+
+    motions/MODEL/   micromotions, one file each
 
 Asking for a place makes nothing; whoever writes makes its folder. Only the standard library is used but for
 platformdirs, so that `micromotion --help` stays fast.
@@ -15,6 +20,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from micromotion.errors import OutputError
@@ -24,6 +30,7 @@ ROOTS = (_PACKAGE / "data", _PACKAGE.parent)
 """Of `weights/` and `anchors/`: in an installed wheel, in a checkout."""
 
 VARIABLE = "MICROMOTION_CACHE"
+DATA_VARIABLE = "MICROMOTION_DATA"
 LANDMARKS = "shape_predictor_68_face_landmarks.dat"
 
 
@@ -32,18 +39,30 @@ def cache_folder() -> Path:
 
     Raises OutputError if MICROMOTION_CACHE names nobody's home, or is not set and there is no home.
     """
-    named = os.environ.get(VARIABLE)
-    if named:
-        try:
-            return Path(os.path.expandvars(named)).expanduser().absolute()
-        except RuntimeError as error:
-            raise OutputError(f"{VARIABLE} names a folder that cannot be found: {named!r}.") from error
-    import platformdirs
+    folder = _named_by(VARIABLE)
+    if folder is None:
+        import platformdirs
 
-    folder = platformdirs.user_cache_path("micromotion", appauthor=False)
-    if not folder.is_absolute():  # "~" stays as it is where nobody knows whose home it would be
-        raise OutputError(f"There is no home folder to keep models in: name a folder in {VARIABLE}.")
-    return folder
+        folder = platformdirs.user_cache_path("micromotion", appauthor=False)
+    return _require_home(folder, "models", VARIABLE)
+
+
+def data_folder() -> Path:
+    """The absolute path of the folder of user data, which may not exist yet.
+
+    Raises OutputError if MICROMOTION_DATA names nobody's home, or is not set and there is no home.
+    """
+    folder = _named_by(DATA_VARIABLE)
+    if folder is None:
+        import platformdirs
+
+        folder = platformdirs.user_data_path("micromotion", appauthor=False)
+    return _require_home(folder, "micromotions", DATA_VARIABLE)
+
+
+def learned_folder(model: str) -> Path:
+    """Where the micromotions that were learned for a model lie. Raises as `data_folder`."""
+    return data_folder() / "motions" / model
 
 
 def models_folder() -> Path:
@@ -70,14 +89,33 @@ def make_folder(folder: Path) -> Path:
     except OSError as error:
         allowed, reason = False, (error.strerror or "it cannot be made").lower()
     if not allowed:
-        advice = f"name another folder in {VARIABLE}" if _is_inside_cache(folder) else "name another folder"
+        places = ((VARIABLE, cache_folder), (DATA_VARIABLE, data_folder))
+        named = next((variable for variable, place in places if _is_inside(folder, place)), None)
+        advice = f"name another folder in {named}" if named else "name another folder"
         raise OutputError(f"{folder} cannot be used, {reason}: {advice}.")
     return folder
 
 
-def _is_inside_cache(folder: Path) -> bool:
+def _named_by(variable: str) -> Path | None:
+    """The folder that an environment variable names; None if it is not set."""
+    named = os.environ.get(variable)
+    if not named:
+        return None
     try:
-        return folder.is_relative_to(cache_folder())
+        return Path(os.path.expandvars(named)).expanduser().absolute()
+    except RuntimeError as error:
+        raise OutputError(f"{variable} names a folder that cannot be found: {named!r}.") from error
+
+
+def _require_home(folder: Path, what: str, variable: str) -> Path:
+    if not folder.is_absolute():  # "~" stays as it is where nobody knows whose home it would be
+        raise OutputError(f"There is no home folder to keep {what} in: name a folder in {variable}.")
+    return folder
+
+
+def _is_inside(folder: Path, place: Callable[[], Path]) -> bool:
+    try:
+        return folder.is_relative_to(place())
     except OutputError:
         return False
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -13,7 +13,7 @@ from micromotion import directions
 from micromotion.anchors import Anchors
 from micromotion.errors import MotionError
 from micromotion.lowrank import Subspace, principal_subspace, robust_pca
-from micromotion.motionfiles import motion_file_kind
+from micromotion.motionfiles import Provenance, motion_file_kind
 from micromotion.options import check_play
 from micromotion.spline import Spline, smoothing_spline
 
@@ -140,6 +140,7 @@ class Motion:
         rank: per style, the rank of what robust PCA kept of the anchors.
         noise: per style, ‖S‖_F/‖D‖_F: how much of the anchors' change robust PCA took for sparse noise.
         curve: the path to play instead of the straight line; None for the line.
+        provenance: where it comes from, as its file says.
     """
 
     name: str
@@ -147,6 +148,7 @@ class Motion:
     rank: tuple[int, ...] = ()
     noise: tuple[float, ...] = ()
     curve: Curve | None = None
+    provenance: Provenance = field(default_factory=dict)
 
     @classmethod
     def from_anchors(cls, anchors: Anchors, name: str, path: PathKind | None = None) -> "Motion":
@@ -161,7 +163,7 @@ class Motion:
             curve = Curve.through(
                 anchors.degrees, found.subspace, (anchors.w_plus.shape[1], anchors.w_plus.shape[2])
             )
-        return cls(name, found.direction, found.rank, found.noise, curve)
+        return cls(name, found.direction, found.rank, found.noise, curve, anchors.provenance)
 
     def offset(self, strength: float) -> Tensor:
         """What to add to a face's W+ code, float32 [styles, dim], on the device of `direction`.
@@ -207,7 +209,8 @@ def load_motion(path: str | Path, kind: PathKind | None = None) -> Motion:
     if directions.is_published(path):
         return Motion(path.stem, directions.full_motion(directions.read_published(path)))
     if motion_file_kind(path) == directions.KIND:
-        return Motion(path.stem, directions.read_direction(path)[0])
+        direction, provenance = directions.read_direction(path)
+        return Motion(path.stem, direction, provenance=provenance)
     anchors = Anchors.load(path)
     try:
         return Motion.from_anchors(anchors, path.stem, kind)

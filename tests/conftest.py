@@ -65,9 +65,13 @@ def random_anchors(seed: int) -> Anchors:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Every test has an empty cache folder of its own: none finds the models of whoever runs the tests."""
+    """Every test has an empty cache folder of its own: none finds the models of whoever runs the tests.
+
+    Nor their micromotions: an empty folder of learned ones lies beside it.
+    """
     folder = tmp_path_factory.mktemp("cache", numbered=True)
     monkeypatch.setenv("MICROMOTION_CACHE", str(folder))
+    monkeypatch.setenv("MICROMOTION_DATA", str(folder.with_name(f"{folder.name}-data")))
     for name in ("MICROMOTION_MANIFEST", "MICROMOTION_MODEL", "MICROMOTION_FETCH", "MICROMOTION_LANDMARKS"):
         monkeypatch.delenv(name, raising=False)
     return folder
