@@ -209,9 +209,11 @@ def command(make: Callable[..., None], kind: str, description: str, *, count: in
     except ValueError as error:
         parser.error(str(error))
     shards = -(-args.count // SHARD)
-    workers.spawn(
-        world, _work, make, kind, args.folder, shards, args.seed, world, args.size, device, not args.eager
-    )
+    options = args.size, device, not args.eager
+    if world > 1 and not args.eager:
+        # One compiles and the others find what it compiled: all at once, they would keep each other waiting.
+        workers.spawn(1, _work, make, kind, args.folder, 1, args.seed, 1, *options)
+    workers.spawn(world, _work, make, kind, args.folder, shards, args.seed, world, *options)
 
 
 if __name__ == "__main__":

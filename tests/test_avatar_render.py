@@ -306,7 +306,7 @@ def test_asking_for_a_gpu_that_is_not_there_says_so(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["dataset", str(tmp_path), "--device", "cuda"])
     with pytest.raises(SystemExit):
-        dataset.main()
+        dataset.command(dataset.make_shard, "heads", "Render heads", count=128)
     assert "there is no CUDA device here" in capsys.readouterr().err
 
 
