@@ -1,13 +1,20 @@
 """Train the avatar's e4e: from a picture to the W+ code whose synthesis shows it.
 
-Pictures are renders, whose codes are known exactly, and the generator's own pictures of fresh codes. First
-the codes are learned (by their distance to the true w, in units of the generator's own spread of w); then the
-synthesis of the code must show the picture as well.
+Pictures are renders, whose codes are known exactly, and the generator's own pictures of fresh codes; most are
+disturbed first (``avatar.augment``) while their codes stay what they are, so that a photograph or a painting
+gets the code of the head beneath its light, grain and backdrop. First the codes are learned, by their
+distance to the true w in units of w's own spread, and what a pair differs in by itself, as a smile is a small
+part of a code. Then the synthesis of the code must show the picture, and the person where there is an
+identity net. As in e4e (Tov et al. 2021, arXiv 2102.02766, section 4.2) the styles part from the first one by
+one, late.
+
+The regressor takes no part: it measures the result, and would measure how well it was fooled.
 """
 
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from avatar import dataset
@@ -17,55 +24,119 @@ from avatar.losses import GeneratorLoss, attention
 from avatar.train_generator import draw_pairs, pair_weights
 from avatar.training import Progress, Trainer, command
 from encoder4editing import EncoderConfig, Inverter, save_inverter
+from encoder4editing.identity import IdentityNet, load_identity
 from stylegan2 import Generator, load_generator
 
-CONFIG = EncoderConfig(
-    input_size=128,
-    num_styles=12,
-    style_dim=256,
-    widths=(24, 48, 96, 128),
-    depths=(1, 1, 2, 1),
-    fpn_width=48,
-    head_width=48,
-    se_reduction=4,
-    stem_stride=2,
-)
-LEARNING_RATE, BATCH = 0.002, 16
-PICTURE_FROM, PICTURE_WEIGHT, PICTURES = 0.55, 1.0, 4
-"""When the picture loss sets in (a share of the run), its weight, and its pictures per batch."""
+SIZE = 128
+"""Pixels a side that the encoder reads, whatever the generator draws: larger pictures are averaged down."""
+LEARNING_RATE, BATCH, GPU_BATCH = 0.002, 16, 64
+CHANGE_WEIGHT = 0.3
+PICTURE_FROM, PICTURE_WEIGHT, IDENTITY_WEIGHT, PICTURES = 0.45, 1.0, 0.3, 4
+"""When the picture's losses set in (a share of the run), their weights, and their pictures per 16 heads."""
+STYLES_PART = (0.55, 0.8)
+"""When the second style leaves the first, and when the last one does."""
+
+
+def config_for(generator: Generator) -> EncoderConfig:
+    """A small encoder that gives the codes of this generator."""
+    return EncoderConfig(
+        input_size=SIZE,
+        num_styles=generator.num_styles,
+        style_dim=generator.style_dim,
+        widths=(24, 48, 96, 128),
+        depths=(1, 1, 2, 1),
+        fpn_width=48,
+        head_width=48,
+        se_reduction=4,
+        stem_stride=2,
+    )
 
 
 def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -> None:
     """One of ``world`` equal workers."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    heads = dataset.load(data, rank, world)
+    heads = shrunk(dataset.load(data, rank, world))
     weights = pair_weights(heads)
     generator = load_generator(run / "generator.safetensors").to(device).requires_grad_(False)
+    identity = find_identity(run, device)
     spread = w_spread(generator)
-    model = Inverter(CONFIG, torch.Generator().manual_seed(seed)).to(device)
-    model.latent_avg.copy_(generator.latent_avg.expand(CONFIG.num_styles, -1))
+    model = Inverter(config_for(generator), torch.Generator().manual_seed(seed)).to(device)
+    model.latent_avg.copy_(generator.latent_avg.expand(generator.num_styles, -1))
     trainer = Trainer("encoder", model, run, rank, world, total=total, seed=seed, learning_rate=LEARNING_RATE)
-    loss_of, batch = GeneratorLoss(), BATCH if world > 1 else 4 * BATCH
+    batch = GPU_BATCH if device.type == "cuda" else BATCH if world > 1 else 2 * BATCH
 
     def learn(progress: Progress, rng: torch.Generator) -> tuple[Tensor, int]:
-        images, z = draw(heads, weights, generator, rng, batch)
+        images, z = (part.to(device) for part in draw(heads, weights, generator, rng, batch))
         with torch.no_grad():
-            w = generator.mapping(z.to(device))[:, None]
+            w = generator.mapping(z)[:, None]
         with torch.autocast(device.type, torch.bfloat16):
-            code = model.invert(augment(images, rng).to(device)).float()
-        loss = ((code - w) / spread).square().mean()
+            code = model.invert(augment(images, rng)).float()
+        code = bound(code, parted(progress.done, generator.num_styles))
+        loss = code_loss((code - w) / spread) + CHANGE_WEIGHT * change_loss(code / spread, w / spread)
         if progress.done >= PICTURE_FROM:
-            some = slice(0, PICTURES)  # renders: their pictures are the truth
-            with torch.autocast(device.type, torch.bfloat16):
-                shown = generator.synthesize(code[some], noise=None).float()
-            weight = attention(z[some].to(device), shown.shape[-1])
-            loss = loss + PICTURE_WEIGHT * loss_of(shown, images[some].to(device), weight)
+            some = slice(0, batch * PICTURES // BATCH)  # renders: their pictures are the truth
+            loss = loss + shown_loss(generator, identity, code[some], images[some], z[some])
         return loss, batch
 
     trainer.fit(learn)
     if rank == 0:
         save_inverter(trainer.average.cpu(), run / "inverter.safetensors")  # type: ignore[arg-type]
         print(f"wrote {run / 'inverter.safetensors'}", flush=True)
+
+
+def code_loss(error: Tensor) -> Tensor:
+    """Mean squared error of codes [B, styles, dim], in units of w's spread: a scalar."""
+    return error.square().mean()
+
+
+def change_loss(code: Tensor, w: Tensor) -> Tensor:
+    """How far what a pair differs in is from the truth, relative to it: a scalar.
+
+    code is [2P, styles, dim], w [2P, 1, dim], both in units of w's spread; 2i and 2i + 1 are a pair. A pair
+    that differs in one expression counts as much as two strangers do.
+    """
+    change, true = code[1::2] - code[::2], w[1::2] - w[::2]
+    wrong, there = (each.square().mean(dim=(1, 2)) for each in (change - true, true))
+    return (wrong / (there + 0.01)).clamp(max=4.0).mean()
+
+
+def shown_loss(
+    generator: Generator, identity: IdentityNet | None, code: Tensor, images: Tensor, z: Tensor
+) -> Tensor:
+    """How far codes' pictures are from the undisturbed renders [B, 3, SIZE, SIZE], faces first: a scalar."""
+    with torch.autocast(code.device.type, torch.bfloat16):
+        shown = generator.synthesize(code, noise=None).float()
+    shown = F.interpolate(shown, size=images.shape[-2:], mode="area")
+    loss = PICTURE_WEIGHT * GeneratorLoss()(shown, images, attention(z, images.shape[-1]))
+    return loss if identity is None else loss + IDENTITY_WEIGHT * identity.loss(shown, images)
+
+
+def parted(done: float, styles: int) -> int:
+    """How many styles may differ from the first, at this share of the run."""
+    begin, end = STYLES_PART
+    if done < begin:
+        return 0
+    return min(styles - 1, 1 + int((styles - 1) * (done - begin) / (end - begin)))
+
+
+def bound(code: Tensor, free: int) -> Tensor:
+    """Codes [B, styles, dim] in which all styles after the first ``free + 1`` are the first one."""
+    return torch.cat([code[:, : free + 1], code[:, :1].expand(-1, code.shape[1] - free - 1, -1)], dim=1)
+
+
+def find_identity(run: Path, device: torch.device) -> IdentityNet | None:
+    """The run's identity net, if it is trained already."""
+    path = run / "identity.safetensors"
+    return load_identity(path, device=device).requires_grad_(False) if path.is_file() else None
+
+
+def shrunk(heads: dataset.Heads) -> dataset.Heads:
+    """The same heads at SIZE²: a quarter of the memory where they were rendered at twice that."""
+    if heads.images.shape[-1] == SIZE:
+        return heads
+    parts = heads.images.split(256)
+    small = [F.interpolate(part.float(), size=(SIZE, SIZE), mode="area").round().byte() for part in parts]
+    return dataset.Heads(torch.cat(small), heads.z, heads.differs)
 
 
 @torch.no_grad()
@@ -79,16 +150,17 @@ def w_spread(generator: Generator) -> Tensor:
 def draw(
     heads: dataset.Heads, weights: Tensor, generator: Generator, rng: torch.Generator, count: int
 ) -> tuple[Tensor, Tensor]:
-    """Pictures [count, 3, S, S] in [-1, 1] and their codes [count, Z_DIM].
+    """Pictures [count, 3, SIZE, SIZE] in [-1, 1] and their codes [count, Z_DIM]; count is a multiple of 8.
 
-    Three quarters are renders, in pairs; the rest are the generator's own.
+    Three quarters are renders, in pairs; the rest are the generator's own, of strangers.
     """
     images, z = draw_pairs(heads, weights, rng, count * 3 // 4)
     own = torch.where(torch.rand(count - len(z), 1, generator=rng) < 0.5, *_codes(count - len(z), rng))
     device = generator.latent_avg.device
     w_plus = generator.mapping(own.to(device))[:, None].expand(-1, generator.num_styles, -1)
     with torch.autocast(device.type, torch.bfloat16):
-        made = generator.synthesize(w_plus, noise=None).float().cpu()
+        made = generator.synthesize(w_plus, noise=None).float()
+    made = F.interpolate(made, size=images.shape[-2:], mode="area").clamp(-1, 1).cpu()
     return torch.cat([images, made]), torch.cat([z, own])
 
 
@@ -97,4 +169,4 @@ def _codes(count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 if __name__ == "__main__":
-    command("encoder", train, "Train the avatar's e4e inverter", images=200_000)
+    command("encoder", train, "Train the avatar's e4e inverter", images=300_000)
