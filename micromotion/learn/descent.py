@@ -104,7 +104,8 @@ def resume(begun: Descent, folder: Path, recipe: dict[str, Any], steps: int) -> 
         )
     done = config.get("done")
     whole = isinstance(done, int) and not isinstance(done, bool) and 0 <= done <= steps
-    if not whole or not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+    finite = all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())
+    if not whole or not finite or bool((tensors["square"] < 0).any()):
         raise MotionError(f"The progress in {path} is damaged: delete the file to begin anew.")
     assert isinstance(done, int)
     own = {name: tensor.clone() for name, tensor in tensors.items()}  # apart from the file, which is replaced

@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def area_block(source: int, target: int) -> Tensor:
-    """The share of each source pixel in each target pixel of an axis: float64 [target, source], rows sum to 1.
+    """How an axis of `source` pixels becomes `target`: float64 [target, source], the rows of which sum to 1.
 
     Raises ValueError unless both are at least 1.
     """

@@ -119,12 +119,13 @@ def collect_from_text(
     check_whole("seed", seed, 0, MAX_SEED)
     check_whole("steps", steps, 1, MAX_STEPS)
     words = tuple(word for word, _ in pairs)
+    clip, likeness = bundle.clip, bundle.identity
     with told_when_full("collecting anchors", bundle.device), repeatable():
         generator = in_full_precision(bundle.generator)
         start = sample_identity(generator, seed, truncation, compatible=compatible)
         with torch.no_grad():
             person = generator.synthesize(start[None])
-        judge = TextLoss(bundle.clip, bundle.identity, sentences, person)
+        judge = TextLoss(clip, likeness, sentences, person)
         recipe: Provenance = {
             "template": template.strip(),
             "degrees": ", ".join(words),
@@ -145,7 +146,7 @@ def collect_from_text(
             learning_rate=learning_rate,
             l2=l2,
             identity=identity,
-            recipe=recipe | {"model": fingerprint(generator, bundle.clip, bundle.identity)},
+            recipe=recipe | {"model": fingerprint(generator, clip, likeness)},
             folder=resume,
             on_step=on_step,
             deadline=deadline,
