@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,8 +13,10 @@ from micromotion.bundle import find_bundle
 from micromotion.console import Debug, errors_for_people, frame_progress
 from micromotion.errors import OutputError
 from micromotion.images import load_image
-from micromotion.options import MAX_FPS, MAX_FRAMES, MAX_REFINE, MAX_STRENGTH, check_motion, check_play
-from micromotion.picture import check_picture
+from micromotion.learn.cli import app as learn_app
+from micromotion.learn.store import find_motion, playable_motions
+from micromotion.options import MAX_FPS, MAX_FRAMES, MAX_REFINE, MAX_STRENGTH, check_play
+from micromotion.picture import check_picture, write_picture
 from micromotion.video import check_output
 from micromotion.weights.cli import app as weights_app
 
@@ -27,7 +29,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.add_typer(learn_app)
 app.add_typer(weights_app)
+
+WIDE = 130  # columns of a table that goes into a file or a pipe
 
 Model = Annotated[
     str,
@@ -70,7 +75,12 @@ def animate(
         Path, typer.Argument(metavar="PHOTO", help="A picture with a face, in any format that Pillow reads.")
     ],
     motion: Annotated[
-        str, typer.Option("--motion", "-m", help="What to play; `micromotion motions` lists them.")
+        str,
+        typer.Option(
+            "--motion",
+            "-m",
+            help="What to play: a name, `micromotion motions` lists them; or FILE.safetensors.",
+        ),
     ] = "smile",
     output: Annotated[
         Path | None,
@@ -116,8 +126,8 @@ def animate(
     """
     with errors_for_people(debug):
         check_play(strength=strength, frames=frames, fps=fps, face=face, seed=seed, refine=refine)
-        check_motion(motion, find_bundle(model).motions)
-        output = output or Path(f"{photo.stem}-{motion}.mp4")
+        played = find_motion(motion, find_bundle(model))
+        output = output or Path(f"{photo.stem}-{played.stem}.mp4")
         _check_outputs(photo, output, sheet)
         image = load_image(photo)
         with frame_progress() as progress:
@@ -149,10 +159,58 @@ def animate(
 
 @app.command()
 def motions(model: Model = "avatar", debug: Debug = False) -> None:
-    """List the micromotions that a model can play, one per line."""
+    """List the micromotions that a model can play, one per line; those that were learned are marked."""
     with errors_for_people(debug):
-        for name in find_bundle(model).motions:
-            typer.echo(name)
+        found = find_bundle(model)
+        for name in playable_motions(found):
+            typer.echo(name if name in found.motions else f"{name} (learned)")
+
+
+@app.command()
+def inspect(
+    motion: Annotated[
+        str, typer.Argument(metavar="NAME|FILE", help="A micromotion: a name, or FILE.safetensors.")
+    ],
+    model: Model = "avatar",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Also draw a picture: the anchors, and the motion on other faces."
+        ),
+    ] = None,
+    path: Annotated[
+        Literal["line", "curve"] | None,
+        typer.Option("--path", help="Look at it along this path.", show_default="as it was learned"),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    debug: Debug = False,
+) -> None:
+    """Show what a micromotion is made of: rank, noise, straightness, calibration, and where it comes from.
+
+    \b
+    Examples:
+      micromotion inspect smile
+      micromotion inspect grin -o grin.png
+      micromotion inspect shared.safetensors --model ffhq
+    """
+    with errors_for_people(debug):
+        if output is not None:
+            check_picture(output)
+        file = find_motion(motion, find_bundle(model))
+        from rich.console import Console
+
+        from micromotion.bundle import load_bundle
+        from micromotion.inspection import inspect_motion, picture, report
+
+        bundle = load_bundle(model, device)
+        inspection = inspect_motion(file, bundle, path)
+        console = Console()
+        if not console.is_terminal:
+            console.width = WIDE
+        console.print(report(inspection, bundle.generator.resolution))
+        if output is not None:
+            write_picture(picture(inspection, bundle), output)
+            typer.echo(f"Picture: {output}")
 
 
 @app.command()

@@ -1,0 +1,225 @@
+"""What a micromotion is made of, for people: its rank, its noise, how straight it is, and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor
+
+from micromotion import directions
+from micromotion.anchors import KIND, Anchors
+from micromotion.encoders import Frame
+from micromotion.frames import repeatable, told_when_full
+from micromotion.learn.store import load_fitting
+from micromotion.learn.text import sample_identity
+from micromotion.motion import Analysis, Motion, PathKind, analyse
+from micromotion.motionfiles import motion_file_kind
+from micromotion.pixels import to_uint8
+from micromotion.sheet import contact_sheet, evenly_spaced
+
+if TYPE_CHECKING:
+    from micromotion.bundle import Bundle
+
+COLUMNS = 7
+STRENGTHS = (-0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
+FACES = (1, 2, 3)
+"""The seeds of the faces that a motion is shown on."""
+_BAR = 24  # characters of the longest bar
+_SHOWN = 10  # singular values
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """A micromotion, and what was found in its anchors; without anchors (a ready direction) two are None."""
+
+    path: Path
+    motion: Motion
+    anchors: Anchors | None
+    found: Analysis | None
+
+
+def inspect_motion(path: Path, bundle: Bundle, kind: PathKind | None = None) -> Inspection:
+    """Read a micromotion's file and take its anchors apart. Raises MotionError as `load_fitting` does."""
+    motion = load_fitting(path, bundle, kind)
+    if directions.is_published(path) or motion_file_kind(path) != KIND:
+        return Inspection(path, motion, None, None)
+    anchors = Anchors.load(path)
+    return Inspection(path, motion, anchors, analyse(anchors, motion.name))
+
+
+# --- the table ----------------------------------------------------------------------------------------------
+
+
+def report(inspection: Inspection, resolution: int) -> RenderableType:
+    """All that is known of a micromotion, as tables for a terminal; resolution is the model's, in pixels."""
+    summary = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    summary.add_column(style="bold", no_wrap=True)
+    summary.add_column(overflow="fold")
+    for what, said in _summary(inspection):
+        summary.add_row(what, Text(said))
+    for name, value in sorted(inspection.motion.provenance.items()):
+        summary.add_row(f"  {_plain(name, 40)}", Text(_plain(value)))
+    if inspection.found is None:
+        return summary
+    return Group(summary, Text(), _layers(inspection.found, resolution))
+
+
+def _summary(inspection: Inspection) -> Iterable[tuple[str, str]]:
+    motion, anchors, found = inspection.motion, inspection.anchors, inspection.found
+    yield "micromotion", motion.name
+    yield "file", str(inspection.path)
+    if anchors is None or found is None:
+        yield "anchors", "none: a ready direction, played along a straight line"
+    else:
+        first, last = float(anchors.degrees[0]), float(anchors.degrees[-1])
+        yield "anchors", f"{len(anchors.degrees)}, from degree {first:g} to {last:g}"
+        yield "rank", f"{found.subspace.coordinates.shape[1]}, out of {len(found.subspace.singular_values)}"
+        yield "singular values", _singular_values(found)
+        yield (
+            "sparse noise",
+            (
+                f"{_percent(_overall(found.noise, found))} of the movement; "
+                f"gross errors, which are taken out: {_percent(_overall(found.gross, found))}"
+            ),
+        )
+        yield (
+            "straightness",
+            f"a line explains {_percent(found.straightness)} of the movement; {_played(motion)}",
+        )
+    yield "calibration", _calibration(motion, anchors)
+    yield "provenance", "" if motion.provenance else "the file says nothing"
+
+
+def _singular_values(found: Analysis) -> str:
+    """Those of the motion, and after a bar those that are noise."""
+    values, rank = found.subspace.singular_values.tolist(), found.subspace.coordinates.shape[1]
+    kept = ", ".join(f"{value:.3g}" for value in values[:rank])
+    noise = ", ".join(f"{value:.3g}" for value in values[rank:_SHOWN])
+    more = " …" if len(values) > _SHOWN else ""
+    return f"{kept or 'none'} | noise, below {found.subspace.threshold:.3g}: {noise or 'none'}{more}"
+
+
+def _played(motion: Motion) -> str:
+    return "played along a straight line" if motion.curve is None else "played along a curve"
+
+
+def _calibration(motion: Motion, anchors: Anchors | None) -> str:
+    """What strength 1 is, and how far it moves a code."""
+    size = float(motion.offset(1.0).norm())
+    moved = f"moves a face's code by {size:.3g}; positive is more"
+    if anchors is None:
+        return f"strength 1 is the direction itself, {moved}"
+    last = float(anchors.degrees[-1])
+    if abs(last - 1) < 1e-6:
+        return f"strength 1 is the last anchor, {moved}"
+    where = "beyond" if last < 1 else "before"
+    return f"strength 1 is degree 1, {where} the last anchor (degree {last:.3g}), {moved}"
+
+
+def _layers(found: Analysis, resolution: int) -> Table:
+    """A row per style: what it shapes, how much of the movement it has, its rank and its noise."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("layer", "pixels", "movement", "rank", "sparse noise", "gross errors"):
+        table.add_column(title, justify="right")
+    table.add_column("")
+    moved = _movement(found)
+    share = moved / moved.sum().clamp(min=torch.finfo(moved.dtype).tiny)
+    for layer, (rank, noise, gross) in enumerate(zip(found.rank, found.noise, found.gross, strict=True)):
+        pixels = min(resolution, 4 * 2 ** ((layer + 1) // 2))
+        cells = (f"{pixels}²", _percent(float(share[layer])), str(rank), _percent(noise), _percent(gross))
+        table.add_row(str(layer), *cells, "█" * round(_BAR * min(1.0, noise)))
+    return table
+
+
+def _movement(found: Analysis) -> Tensor:
+    """[styles], ‖D‖² of each: how much its anchors differ."""
+    return (found.cleaned - found.cleaned.mean(0)).square().sum((0, 2))
+
+
+def _overall(shares: tuple[float, ...], found: Analysis) -> float:
+    """One figure out of the layers', each weighed by its movement."""
+    moved = _movement(found)
+    total = float(moved.sum())
+    return (
+        float((torch.tensor(shares, dtype=moved.dtype).square() * moved).sum() / total) ** 0.5
+        if total
+        else 0.0
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}%"
+
+
+def _signed(share: float) -> str:
+    return f"{round(100 * share)}%".replace("-", "−")
+
+
+def _plain(value: object, length: int = 300) -> str:
+    """A text out of a file as a terminal may show it: one line, printable, not without end."""
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:length])
+
+
+# --- the picture --------------------------------------------------------------------------------------------
+
+
+def picture(inspection: Inspection, bundle: Bundle) -> Image.Image:
+    """Anchors as collected and as low-rank, then the motion on three other faces, a row each.
+
+    Raises DeviceMemoryError where a GPU is too small.
+    """
+    codes: list[Tensor] = []
+    labels: list[str] = []
+    columns = COLUMNS
+    if inspection.anchors is not None and inspection.found is not None:
+        rows, words = _anchor_rows(inspection.anchors, inspection.found)
+        columns = len(words) // 2
+        codes, labels = [*rows], words
+    strengths = STRENGTHS if columns == COLUMNS else [STRENGTHS[i] for i in _around(columns)]
+    for seed in FACES:
+        face = sample_identity(bundle.generator, seed).cpu()
+        codes += [face + inspection.motion.offset(strength) for strength in strengths]
+        labels += [f"face {seed}, {_signed(strength)}" for strength in strengths]
+    return contact_sheet(render(codes, bundle), labels=labels, columns=len(strengths), tile=192)
+
+
+def anchor_sheet(anchors: Anchors, bundle: Bundle) -> Image.Image:
+    """The preview of a collection: a picture per anchor, labelled with its degree."""
+    labels = [_signed(float(degree)) for degree in anchors.degrees]
+    return contact_sheet(render(anchors.w_plus, bundle), labels=labels)
+
+
+def render(codes: Iterable[Tensor], bundle: Bundle) -> list[Frame]:
+    """The pictures of codes [styles, dim], one by one, uint8 [R, R, 3]."""
+    generator, device = bundle.generator.to(bundle.device), bundle.device
+    with torch.inference_mode(), repeatable(), told_when_full("rendering the anchors", device):
+        return [to_uint8(generator.synthesize(code[None].float().to(device)))[0] for code in codes]
+
+
+def _anchor_rows(anchors: Anchors, found: Analysis) -> tuple[list[Tensor], list[str]]:
+    """Up to seven anchors as they were collected, and the same in the subspace, with their labels."""
+    chosen = evenly_spaced(len(anchors.degrees), COLUMNS)
+    identity = anchors.w_plus.double() - found.cleaned
+    middle = identity.median(0).values  # each entry's median over the anchors, but for gross errors
+    subspace = found.subspace
+    low_rank = subspace.centre + subspace.coordinates @ subspace.basis
+    after = middle + low_rank.unflatten(1, middle.shape)
+    rank = subspace.coordinates.shape[1]
+    degrees = [_signed(float(anchors.degrees[i])) for i in chosen]
+    labels = [f"{degree} collected" for degree in degrees] + [f"{degree} rank {rank}" for degree in degrees]
+    return [*anchors.w_plus[chosen], *after[chosen]], labels
+
+
+def _around(count: int) -> list[int]:
+    """Which strengths fit into fewer columns: full and none first, then between and beyond."""
+    order = [5, 1, 3, 0, 6, 2, 4]
+    return sorted(order[:count])

@@ -1,0 +1,212 @@
+"""The commands under `micromotion learn`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from micromotion.bundle import find_bundle, load_bundle
+from micromotion.console import Debug, errors_for_people
+from micromotion.learn.progress import stage_progress, step_progress
+from micromotion.learn.store import place_for, with_recipe
+from micromotion.learn.template import DEFAULT_DEGREES, fill, number_degrees
+from micromotion.options import MAX_SEED, check_whole
+from micromotion.picture import check_picture, write_picture
+
+if TYPE_CHECKING:
+    from micromotion.anchors import Anchors
+    from micromotion.bundle import Bundle
+    from micromotion.learn.video import Collected
+
+app = typer.Typer(
+    name="learn",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Learn a new micromotion: from words, from a video, or from pictures.",
+)
+
+Name = Annotated[str, typer.Option("--name", "-n", help="What to call the micromotion.")]
+Model = Annotated[str, typer.Option(metavar="NAME|FOLDER", help="The model to learn it for.")]
+PathOption = Annotated[
+    Literal["line", "curve"],
+    typer.Option("--path", help="Play it along a straight line, or along a curve where its anchors bend."),
+]
+Preview = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.png", help="Where to draw each degree. Default: beside the micromotion."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace a learned micromotion of this name.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+
+
+@app.command()
+def text(
+    template: Annotated[
+        str, typer.Argument(metavar="TEMPLATE", help="A sentence with {degree} where the degree goes.")
+    ],
+    name: Name,
+    model: Model = "avatar",
+    seed: Annotated[int, typer.Option(help="Draws the face that performs the motion.")] = 0,
+    degrees: Annotated[
+        str,
+        typer.Option(metavar="WORDS,…", help="What takes the place of {degree}, from none to full."),
+    ] = ",".join(words for words, _ in DEFAULT_DEGREES),
+    steps: Annotated[int, typer.Option(help="Steps of the optimisation for each degree.")] = 40,
+    compatible: Annotated[
+        bool, typer.Option("--compatible", help="Step for step as the original code, its defects included.")
+    ] = False,
+    path: PathOption = "line",
+    preview: Preview = None,
+    force: Force = False,
+    device: Device = "auto",
+    debug: Debug = False,
+) -> None:
+    """Learn a micromotion out of a sentence: one sampled face is changed until it shows each degree.
+
+    An interrupted run goes on where it was when the same command is given again.
+
+    \b
+    Examples:
+      micromotion learn text "a person with {degree} smile" --name grin
+      micromotion learn text "a {degree} sad face" -n sad --degrees no,50%,100% --path curve
+      micromotion animate me.jpg --motion grin
+    """
+    with errors_for_people(debug):
+        words = [each.strip() for each in degrees.split(",")]
+        fill(template, number_degrees(words))
+        check_whole("seed", seed, 0, MAX_SEED)
+        target, picture = _places(name, model, preview, force)
+        wanted = [template, words, seed, steps, compatible]
+        kept = target.with_name(f".{name}-{hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:8]}")
+        with step_progress() as on_step, _told_how_to_resume(kept):
+            bundle = load_bundle(model, device)
+            from micromotion.learn.text import collect_from_text
+
+            anchors = collect_from_text(
+                template,
+                bundle,
+                degrees=words,
+                seed=seed,
+                steps=steps,
+                compatible=compatible,
+                resume=kept,
+                on_step=on_step,
+            )
+        _keep(with_recipe(anchors, name, bundle, path), bundle, target, picture)
+        shutil.rmtree(kept, ignore_errors=True)
+
+
+@app.command()
+def video(
+    clip: Annotated[Path, typer.Argument(metavar="CLIP", help="A video of one face making the motion.")],
+    name: Name,
+    model: Model = "avatar",
+    count: Annotated[int, typer.Option(help="How many anchors to take along the motion.")] = 11,
+    path: PathOption = "line",
+    preview: Preview = None,
+    force: Force = False,
+    device: Device = "auto",
+    debug: Debug = False,
+) -> None:
+    """Learn a micromotion from a video in which one face goes from rest to the full motion.
+
+    \b
+    Examples:
+      micromotion learn video nod.mp4 --name nod
+      micromotion animate me.jpg --motion nod
+    """
+    with errors_for_people(debug):
+        target, picture = _places(name, model, preview, force)
+        with stage_progress() as on_progress:
+            bundle = load_bundle(model, device)
+            from micromotion.learn.video import collect_from_video
+
+            collected = collect_from_video(clip, bundle, count=count, on_progress=on_progress)
+        _tell_frames(collected)
+        _keep(with_recipe(collected.anchors, name, bundle, path), bundle, target, picture)
+
+
+@app.command()
+def images(
+    pictures: Annotated[
+        list[Path], typer.Argument(metavar="PICTURE…", help="Pictures of one face, from rest to full motion.")
+    ],
+    name: Name,
+    model: Model = "avatar",
+    path: PathOption = "line",
+    preview: Preview = None,
+    force: Force = False,
+    device: Device = "auto",
+    debug: Debug = False,
+) -> None:
+    """Learn a micromotion from pictures of one face, from rest to the full motion, in this order.
+
+    \b
+    Examples:
+      micromotion learn images rest.png half.png full.png --name wink
+    """
+    with errors_for_people(debug):
+        target, picture = _places(name, model, preview, force)
+        with stage_progress() as on_progress:
+            bundle = load_bundle(model, device)
+            from micromotion.learn.video import collect_from_images
+
+            collected = collect_from_images(pictures, bundle, on_progress=on_progress)
+        _tell_frames(collected)
+        _keep(with_recipe(collected.anchors, name, bundle, path), bundle, target, picture)
+
+
+def _places(name: str, model: str, preview: Path | None, force: bool) -> tuple[Path, Path]:
+    """Where the micromotion and its preview will be written; raises before any work where they cannot be."""
+    target = place_for(name, find_bundle(model), force=force)
+    return target, check_picture(preview or target.with_suffix(".png"))
+
+
+@contextmanager
+def _told_how_to_resume(kept: Path) -> Iterator[None]:
+    """Say, when a collection is interrupted, that it can go on."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if kept.exists():
+            typer.echo("micromotion: interrupted; the same command goes on where it was.", err=True)
+        raise
+
+
+def _keep(anchors: Anchors, bundle: Bundle, target: Path, picture: Path) -> None:
+    """Write the micromotion and its preview, and say what was learned."""
+    from micromotion.inspection import anchor_sheet
+    from micromotion.motion import analyse
+
+    found = analyse(anchors, target.stem)
+    sheet = anchor_sheet(anchors, bundle)
+    anchors.save(target)
+    write_picture(sheet, picture)
+    typer.echo(f"Learned: {target.stem}, {len(anchors.degrees)} anchors, in {target}")
+    typer.echo(
+        f"Rank {found.subspace.coordinates.shape[1]}; a line explains {100 * found.straightness:.1f}% of the "
+        f"movement, and it is played along a {anchors.provenance['path']}."
+    )
+    typer.echo(f"Preview: {picture}")
+    typer.echo(f"Play it: micromotion animate PHOTO --motion {target.stem}{_model_option(bundle)}")
+
+
+def _model_option(bundle: Bundle) -> str:
+    return "" if bundle.name == "avatar" else f" --model {bundle.name}"
+
+
+def _tell_frames(collected: Collected) -> None:
+    """What was taken, and what was left out and why, on stderr."""
+    typer.echo(f"Taken: {len(collected.kept)} frames.", err=True)
+    reasons: dict[str, int] = {}
+    for frame in collected.left_out:
+        reasons[frame.reason] = reasons.get(frame.reason, 0) + 1
+    for reason, number in reasons.items():
+        typer.echo(f"Left out: {number}, {reason}.", err=True)

@@ -1,0 +1,118 @@
+"""What a collection shows: losses and time left at a terminal, elsewhere a line now and then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from micromotion.console import QUIET
+
+if TYPE_CHECKING:
+    from micromotion.learn.text import Step
+
+_TITLES = ("degree", "loss", "CLIP", "distance", "identity")
+
+
+@contextmanager
+def step_progress() -> Iterator[Callable[[Step], None]]:
+    """A callback for `collect_from_text`: a bar and a table of each degree's losses, on stderr."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _reporting_lines(console)
+        return
+    bar = _bar(console)
+    task = bar.add_task("Reading the model", total=None)
+    with Live(bar, console=console, transient=True, refresh_per_second=4) as live:
+
+        def on_step(step: Step) -> None:
+            bar.update(task, description="Collecting", total=step.total, completed=step.done)
+            live.update(Group(bar, losses_table(step)))
+
+        yield on_step
+
+
+@contextmanager
+def stage_progress() -> Iterator[Callable[[str, int, int | None], None]]:
+    """A callback for a stage's name, how much of it is done and how much there is (None: not known)."""
+    console = Console(stderr=True)
+    with _bar(console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("Reading the model", total=None)
+
+        def on_progress(stage: str, done: int, total: int | None) -> None:
+            bar.update(task, description=stage, completed=done, total=total)
+
+        yield on_progress
+
+
+def losses_table(step: Step) -> Table:
+    """A row per degree."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in _TITLES:
+        table.add_column(title, justify="left" if title == "degree" else "right")
+    columns = (step.loss, step.clip, step.l2, step.identity)
+    for row, words in enumerate(step.degrees):
+        table.add_row(Text(words), *(f"{float(values[row]):.4f}" for values in columns))
+    return table
+
+
+def time_left(seconds: float) -> str:
+    """For people: 8 s, 3 min, 2.5 h."""
+    if seconds < 99.5:
+        return f"{max(0, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 99.5 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def _reporting_lines(console: Console) -> Callable[[Step], None]:
+    """A line for the first step and the last, and one every `QUIET` seconds between."""
+    began = said = time.monotonic()
+    first: int | None = None
+
+    def on_step(step: Step) -> None:
+        nonlocal said, first, began
+        now = time.monotonic()
+        if first is None:
+            first, began = step.done, now
+        elif step.done < step.total and now - said < QUIET:
+            return
+        said = now
+        left = ""
+        if first < step.done < step.total:
+            seconds = (now - began) / (step.done - first) * (step.total - step.done)
+            left = f", {time_left(seconds)} left"
+        losses = _listed(step.degrees, step.loss.tolist())
+        text = f"Step {step.done} of {step.total}: loss {losses}{left}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    return on_step
+
+
+def _listed(words: Sequence[str], losses: Sequence[float]) -> str:
+    return ", ".join(f"{word} {loss:.3f}" for word, loss in zip(words, losses, strict=True))
+
+
+def _bar(console: Console, *, disable: bool = False) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=disable,
+    )
