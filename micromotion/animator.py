@@ -52,7 +52,7 @@ class Animator:
 
     @property
     def motions(self) -> list[str]:
-        """The names of the micromotions that can be played, sorted: the model's own, and those learned for it."""
+        """The names of the micromotions that it can play, sorted: the model's own, and those learned."""
         return list(playable_motions(self.bundle))
 
     def encode(
