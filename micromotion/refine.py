@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SCALES = 4
 LEARNING_RATE = 0.1
 """In units of w's spread; falls to nothing along half a cosine."""
-IDENTITY_WEIGHT, PULL_WEIGHT, LAYER_PULL_WEIGHT = 0.3, 0.03, 0.03
+IDENTITY_WEIGHT, PULL_WEIGHT, LAYER_PULL_WEIGHT = 0.3, 0.4, 0.4
 SAMPLES = 4096
 HALF_GRADIENT = 2.0**-6
 """How large one pixel's share of the loss's gradient is made on its way through float16, which has no smaller
@@ -65,30 +65,34 @@ def refine(
         OptionError: steps is out of bounds, or the sizes do not fit.
     """
     check_refine(steps)
-    code = code.detach().float().clone()  # an inverter's answer may be an inference tensor
-    if steps == 0:
-        return code
-    axes = spread_axes(generator).to(code.device)
+    # An inverter's answer may be of inference mode, and so may the call: gradients need a copy outside it.
+    with torch.inference_mode(False), torch.enable_grad(), repeatable(), _frozen(generator):
+        code = code.detach().float().clone()
+        if steps == 0:
+            return code
+        loss_of = Loss(generator, picture.detach().to(code.device, copy=True), identity)
+        return _descend(loss_of, code, spread_axes(generator).to(code.device), steps, on_step)
+
+
+def _descend(loss_of: Loss, code: Tensor, axes: Tensor, steps: int, on_step: Report | None) -> Tensor:
+    """Adam on how far to move along each of the axes, in their own lengths."""
     moved = torch.zeros_like(code, requires_grad=True)
     optimiser = torch.optim.Adam([moved], LEARNING_RATE, betas=(0.9, 0.99))
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    loss_of = Loss(generator, picture.to(code.device), identity)
     best, least = code, torch.inf
-    with torch.inference_mode(False), torch.enable_grad(), repeatable(), _frozen(generator):
-        for done in range(steps + 1):
-            w_plus = code + moved @ axes
-            loss = loss_of(w_plus) + pull(moved)
-            value = loss.item()
-            if value < least:
-                best, least = w_plus.detach(), value
-            if on_step is not None:
-                on_step(done, value)
-            if done < steps:
-                scale = loss_of.gradient_scale
-                (gradient,) = torch.autograd.grad(scale * loss, moved)
-                moved.grad = (gradient / scale).nan_to_num(0.0, 0.0, 0.0)
-                optimiser.step()
-                falling.step()
+    for done in range(steps + 1):
+        w_plus = code + moved @ axes
+        loss = loss_of(w_plus) + pull(moved)
+        value = loss.item()
+        if value < least:
+            best, least = w_plus.detach(), value
+        if on_step is not None:
+            on_step(done, value)
+        if done < steps:
+            (gradient,) = torch.autograd.grad(loss_of.gradient_scale * loss, moved)
+            moved.grad = (gradient / loss_of.gradient_scale).nan_to_num(0.0, 0.0, 0.0)
+            optimiser.step()
+            falling.step()
     return best
 
 
