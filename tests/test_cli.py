@@ -107,6 +107,14 @@ def test_the_suffix_chooses_the_format(
             assert picture.n_frames == 3
 
 
+def test_refining_changes_the_video(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
+    films = []
+    for steps in (0, 6):
+        play(astronaut_file, "--model", random_bundle, "--refine", steps, "--frames", 2, "-o", "out.mp4")
+        films.append(Path("out.mp4").read_bytes())
+    assert films[0] != films[1]
+
+
 def test_a_terminal_shows_progress(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
     ours, theirs = pty.openpty()
     command = [*COMMAND, "animate", str(astronaut_file), "--model", str(random_bundle), "--frames", "5"]
@@ -223,6 +231,7 @@ def test_a_truncated_jpeg_is_told(desk: Path, random_bundle: Path, astronaut_fil
         (["--face", "-1"], "face"),
         (["--face", "7"], "faces? w"),
         (["--seed", "-1"], "seed"),
+        (["--refine", "201"], "refine must be a whole number from 0 to 200"),
         (["--motion", "smlie"], "did you mean 'smile'"),
         (["--motion", "../smile"], "headsTurn, smile"),
         (["--device", "abacus"], "device"),

@@ -112,6 +112,15 @@ def test_logs_can_be_read_by_a_person(first: dict[str, Any]) -> None:
     assert lines[-1].startswith("Done: smile.mp4")
 
 
+def test_refining_is_told_and_timed(server: Server, photo: str, first: dict[str, Any]) -> None:
+    answer = server.predict(photo, refine=10)[1]
+    assert content(answer) != content(first)
+    assert set(answer["metrics"]["timing"]) == {"motion", "align", "invert", "refine", "render", "encode"}
+    refined = [line for line in answer["logs"].splitlines() if line.startswith("Refined")]
+    assert len(refined) == 6
+    assert refined[-1].startswith("Refined by 10 of 10 steps, loss ")
+
+
 @pytest.mark.parametrize(("suffix", "kind"), [("gif", "image/gif"), ("webp", "image/webp")])
 def test_other_formats(server: Server, photo: str, suffix: str, kind: str) -> None:
     answer = server.predict(photo, output_format=suffix)[1]
@@ -202,6 +211,8 @@ def test_whole_numbers_may_be_written_with_a_point(server: Server, photo: str, f
         ("seed", -2, "minimum of -1"),
         ("seed", 2**32, "maximum of 4294967295"),
         ("face", -1, "minimum of 0"),
+        ("refine", -1, "minimum of 0"),
+        ("refine", 201, "maximum of 200"),
         ("template", "x" * 201, "200 characters"),
         ("image", 5, "string"),
         ("image", None, "string"),
