@@ -1,4 +1,4 @@
-"""Sentences that state what a head shows, and how well each sentence fits each head.
+"""Sentences that state what a head shows, and by how much each sentence misses each head.
 
 A sentence is drawn for a head from the table in ``avatar.wordings``. It carries its facts as ranges of
 *readings*, numbers that are read off a head's factors, so that it can be held against any other head: a
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from avatar.factors import FACTORS, Factors
 from avatar.sdf import smoothstep
-from avatar.wordings import DEGREES, FRAMES, NOUNS, OTHER, SAYINGS, SLACK, Degree, Range, Saying
+from avatar.wordings import DEGREES, FRAMES, NOUNS, OTHER, SAYINGS, SPAN, Degree, Range, Saying
 
 READINGS = (
     *("smile", "anger", "eyes_closed", "age", "mouth_open", "right", "left", "turn", "up", "down"),
@@ -88,17 +88,21 @@ def caption(values: Mapping[str, float], rng: torch.Generator, about: str | None
     return Caption(text, tuple(dict.fromkeys(fact for saying in sayings for fact in saying.when)))
 
 
-def fits(said: Sequence[Caption], readings: Tensor) -> Tensor:
-    """How well captions fit heads, [heads, captions]: 1 is true, 0 plainly wrong, between them unclear."""
+def misses(said: Sequence[Caption], readings: Tensor) -> Tensor:
+    """By how much captions miss heads, [heads, captions]: 0 is true, and every fact adds up to 1.
+
+    The degree of a motion is missed by the difference: "100% smile" misses a serious face by 1, and one that
+    half smiles by a half.
+    """
     most = max(1, *(len(c.facts) for c in said))
     always: Range = (READINGS[0], -1e9, 1e9)
     facts = [[*c.facts, *([always] * (most - len(c.facts)))] for c in said]
     index = torch.tensor([[READINGS.index(name) for name, _, _ in row] for row in facts])
-    bounds = torch.tensor([[(low, high, SLACK.get(name, 0.15)) for name, low, high in row] for row in facts])
-    low, high, slack = bounds.to(readings.device).unbind(dim=2)
+    bounds = torch.tensor([[(low, high, SPAN.get(name, 1.0)) for name, low, high in row] for row in facts])
+    low, high, span = bounds.to(readings.device).unbind(dim=2)
     value = readings[:, index.to(readings.device)]
     outside = torch.maximum(low - value, value - high).clamp(min=0)
-    return (1 - outside / slack).clamp(min=0).amin(dim=2)
+    return (outside / span).clamp(max=1).sum(dim=2)
 
 
 def topic_of(factor: int) -> str | None:

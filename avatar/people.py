@@ -1,21 +1,32 @@
-"""The data set of the identity network: people, each rendered several times as they might be met.
+"""The data set of the identity network: people, each seen several times as they might be met.
 
-What makes a person is skull, features, skin, hair and beard. What they do, how they are lit, where they stand
+What makes a person is the skull, the features and the skin. What they do, how they are lit, where they stand
 and what they wear, glasses too, is drawn anew for every picture; so is age, as growing older is one of the
-motions and must leave a person who they are.
+motions and must leave a person who they are. Hair and beard are kept from one picture to the next more often
+than not: they count a little, as people do get a hair cut.
+
+Pictures are rendered, or drawn for almost nothing by a generator that was trained on renders (--generator):
+its people are those that learned motions play on.
 """
 
+import argparse
+import sys
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
 from avatar.dataset import SHARD, SIZE, check, command, paint, write
-from avatar.factors import INDEX, MOTIONS, Z_DIM, fill_to_norm, sample_motion_z
+from avatar.factors import FACTORS, INDEX, MOTIONS, Z_DIM, fill_to_norm, sample_motion_z
+from stylegan2 import Generator, load_generator
 
 VIEWS = 8
+NEW_HAIR = 0.35
+"""How often a picture shows other hair, and how often another beard, than the person's own."""
 PASSING = (
     *(*MOTIONS, "mouth_open", "pitch", "roll", "gaze_x", "gaze_y"),
     *("light_azimuth", "light_elevation", "light_warmth", "fill"),
@@ -24,6 +35,14 @@ PASSING = (
     *("glasses", "glasses_shape", "glasses_hue"),
 )
 """The factors that do not belong to a person."""
+HAIR = (
+    *("hair_cut", "hair_colour", "hair_red", "hair_length", "hair_volume", "hair_curl", "hairline"),
+    *("hair_part", "baldness"),
+)
+BEARD = ("beard", "moustache")
+"""The factors that belong to a person for some time."""
+TRAITS = tuple(f.name for f in FACTORS if f.name not in (*PASSING, *HAIR, *BEARD))
+"""The factors that make a person."""
 
 
 @dataclass
@@ -50,13 +69,27 @@ def draw(rng: torch.Generator, people: int, views: int = VIEWS) -> Tensor:
         z[:, INDEX[name]] = (
             sample_motion_z(name, len(z), rng) if drawn else torch.randn(len(z), generator=rng)
         )
+    for names in (HAIR, BEARD):
+        index = torch.tensor([INDEX[name] for name in names])
+        other = torch.rand(len(z), 1, generator=rng) < NEW_HAIR
+        z[:, index] = torch.where(other, torch.randn(len(z), len(names), generator=rng), z[:, index])
     return fill_to_norm(z)
 
 
 def make_shard(
-    folder: Path, index: int, seed: int, *, size: int = SIZE, device: str = "cpu", compiled: bool = True
+    folder: Path,
+    index: int,
+    seed: int,
+    *,
+    size: int = SIZE,
+    device: str = "cpu",
+    compiled: bool = True,
+    generator: Path | None = None,
 ) -> None:
-    """Render SHARD / VIEWS people, seeded by the shard's own number; whole or not at all."""
+    """Make the pictures of SHARD / VIEWS people, seeded by the shard's own number; whole or not at all.
+
+    They are rendered, or drawn by the generator in a file.
+    """
     path = folder / f"people-{index:05d}.safetensors"
     if path.exists():
         return
@@ -64,7 +97,25 @@ def make_shard(
     # another stream than that of dataset.make_shard
     z = draw(torch.Generator().manual_seed(seed * 1_000_003 + 500_000 + index), people)
     person = index * people + torch.arange(people).repeat_interleave(VIEWS)
-    write(path, {"images": paint(z, size, device, compiled), "z": z, "person": person})
+    images = imagine(z, size, device, generator) if generator else paint(z, size, device, compiled)
+    write(path, {"images": images, "z": z, "person": person})
+
+
+@torch.inference_mode()
+def imagine(z: Tensor, size: int, device: str, path: Path) -> Tensor:
+    """A generator's pictures of codes [N, Z_DIM]: uint8 [N, 3, size, size]."""
+    generator, images = _generator(path, device), []
+    for part in z.split(16):
+        w_plus = generator.mapping(part.to(device))[:, None].expand(-1, generator.num_styles, -1)
+        with torch.autocast(device, torch.bfloat16):
+            picture = generator.synthesize(w_plus, noise=None).float()
+        images.append(((F.adaptive_avg_pool2d(picture, size) + 1) * 127.5).round().clamp(0, 255).byte().cpu())
+    return torch.cat(images)
+
+
+@cache
+def _generator(path: Path, device: str) -> Generator:
+    return load_generator(path, device=device)
 
 
 def load(
@@ -90,5 +141,18 @@ def load(
     return People(images, z, person, len(learned) * SHARD // VIEWS)
 
 
+def main() -> None:
+    """The command line of ``dataset.command``, and one option more."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--generator", type=Path)
+    args, sys.argv[1:] = parser.parse_known_args()
+    command(
+        partial(make_shard, generator=args.generator),
+        "people",
+        f"Make {VIEWS} pictures of each of many people: rendered, or by the generator in --generator FILE",
+        count=16_000,
+    )
+
+
 if __name__ == "__main__":
-    command(make_shard, "people", f"Render people, {VIEWS} pictures of each", count=16_000)
+    main()

@@ -337,8 +337,17 @@ SAYINGS: dict[str, tuple[Saying, ...]] = {
     ),
 }
 
-SLACK = {"cut": 0.3, "turn": 0.12, "right": 0.12, "left": 0.12}
-"""How far outside its range a saying is still not quite wrong; 0.15 for readings that are not named."""
+SPAN = {
+    "glasses": 0.1,
+    "beard": 0.3,
+    "moustache": 0.4,
+    "cut": 0.6,
+    "baldness": 0.5,
+    "grey": 0.6,
+    "fair": 0.5,
+    "skin_tone": 0.5,
+}
+"""How far outside its range a saying is wholly wrong; 1 for readings that are not named."""
 
 NOUNS = ("person", "person", "person", "person", "face", "man", "woman", "human", "head", "adult")
 """Who a sentence is of. The renderer knows no sex: "man" and "woman" carry nothing."""
