@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,7 +86,8 @@ def text(
         target, picture = _places(name, model, preview, force)
         wanted = [template, words, seed, steps, compatible]
         kept = target.with_name(f".{name}-{hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:8]}")
-        with step_progress() as on_step, _told_how_to_resume(kept):
+        with step_progress() as on_step, _told_how_to_resume(kept), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "pkg_resources is deprecated")  # in clip
             bundle = load_bundle(model, device)
             from micromotion.learn.text import collect_from_text
 
@@ -99,7 +101,7 @@ def text(
                 resume=kept,
                 on_step=on_step,
             )
-        _keep(with_recipe(anchors, name, bundle, path), bundle, target, picture)
+        _keep(with_recipe(anchors, name, bundle, path), bundle, target, picture, model)
         shutil.rmtree(kept, ignore_errors=True)
 
 
@@ -130,7 +132,7 @@ def video(
 
             collected = collect_from_video(clip, bundle, count=count, on_progress=on_progress)
         _tell_frames(collected)
-        _keep(with_recipe(collected.anchors, name, bundle, path), bundle, target, picture)
+        _keep(with_recipe(collected.anchors, name, bundle, path), bundle, target, picture, model)
 
 
 @app.command()
@@ -160,7 +162,7 @@ def images(
 
             collected = collect_from_images(pictures, bundle, on_progress=on_progress)
         _tell_frames(collected)
-        _keep(with_recipe(collected.anchors, name, bundle, path), bundle, target, picture)
+        _keep(with_recipe(collected.anchors, name, bundle, path), bundle, target, picture, model)
 
 
 def _places(name: str, model: str, preview: Path | None, force: bool) -> tuple[Path, Path]:
@@ -180,7 +182,7 @@ def _told_how_to_resume(kept: Path) -> Iterator[None]:
         raise
 
 
-def _keep(anchors: Anchors, bundle: Bundle, target: Path, picture: Path) -> None:
+def _keep(anchors: Anchors, bundle: Bundle, target: Path, picture: Path, model: str) -> None:
     """Write the micromotion and its preview, and say what was learned."""
     from micromotion.inspection import anchor_sheet
     from micromotion.motion import analyse
@@ -195,11 +197,8 @@ def _keep(anchors: Anchors, bundle: Bundle, target: Path, picture: Path) -> None
         f"movement, and it is played along a {anchors.provenance['path']}."
     )
     typer.echo(f"Preview: {picture}")
-    typer.echo(f"Play it: micromotion animate PHOTO --motion {target.stem}{_model_option(bundle)}")
-
-
-def _model_option(bundle: Bundle) -> str:
-    return "" if bundle.name == "avatar" else f" --model {bundle.name}"
+    option = "" if model == "avatar" else f" --model {model}"
+    typer.echo(f"Play it: micromotion animate PHOTO --motion {target.stem}{option}")
 
 
 def _tell_frames(collected: Collected) -> None:
