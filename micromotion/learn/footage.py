@@ -1,0 +1,236 @@
+"""The frames of a clip that a stranger sent, streamed: upright, square pixels, true times.
+
+The file is untrusted. It is opened by us and handed over as bytes, never by its name; only containers that
+refer to no other file are let in; bytes, pixels, seconds and the number of frames are bounded. Of a long clip
+every n-th frame is looked at. Memory holds the frames the decoder needs, and the one that is looked at.
+"""
+
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.stream import Disposition
+from PIL import Image
+
+from micromotion.errors import MicromotionError
+
+MAX_BYTES = 1 << 30
+"""Largest file, in bytes: two minutes of a phone's 4K."""
+
+MAX_PIXELS = 16_000_000
+"""Largest width × height of a frame, in pixels: 4K in any shape."""
+
+MAX_SECONDS = 120
+"""Longest clip: a micromotion takes seconds, and all frames have to be decoded."""
+
+MAX_FILE_FRAMES = MAX_SECONDS * 240
+"""Most frames in a file, of which every n-th is looked at."""
+
+MAX_FRAMES = 240
+"""Most frames that are looked at, spread evenly over the clip."""
+
+# Left out on purpose: playlists and lists of files (hls, dash, concat, sdp), which open what they name, and
+# numbered pictures (image2).
+_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng,mpegts,mpeg,flv,asf,ogg,yuv4mpegpipe"
+_CODECS = (
+    "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,libaom-av1,mpeg1video,mpeg2video,mpeg4,msmpeg4v3,h263,"
+    "flv,wmv1,wmv2,wmv3,vc1,theora,mjpeg,gif,apng,png,ffv1,huffyuv,utvideo,prores,dnxhd,rawvideo,qtrle,cinepak"
+)
+_UPRIGHT = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270}
+_MEGAPIXELS = f"{MAX_PIXELS // 1_000_000} million pixels"
+_THREADS = 4
+
+
+class FootageError(MicromotionError):
+    """The clip or the pictures cannot be read, or no motion can be learned from them."""
+
+
+@dataclass(frozen=True)
+class Still:
+    """One frame of a clip: its number in the file, from 0; seconds since the first frame; RGB, upright."""
+
+    number: int
+    seconds: float
+    image: Image.Image
+
+
+@dataclass(frozen=True)
+class Footage:
+    """A clip that was found to be readable; iterating streams its frames, again and again.
+
+    path: the file. frames: how many it holds. step: every step-th of them is looked at; `len` says how many
+    that are.
+    """
+
+    path: Path
+    frames: int
+    step: int
+
+    def __len__(self) -> int:
+        return -(-self.frames // self.step)
+
+    def __iter__(self) -> Iterator[Still]:
+        """The frames that are looked at, one by one, by growing time.
+
+        Raises FootageError, in one sentence, where the file is damaged, or a frame or the clip turns out to
+        be larger or longer than its header says.
+        """
+        with _opened(self.path) as (container, stream):
+            clock = _Clock(1 / (stream.average_rate or Fraction(25)))
+            for number, frame in enumerate(container.decode(stream)):
+                _check_size(frame.width, frame.height, self.path)
+                seconds = clock.read(frame)
+                if seconds > MAX_SECONDS or number >= MAX_FILE_FRAMES:
+                    raise _too_long(self.path, seconds)
+                if number % self.step == 0:
+                    yield Still(number, seconds, _picture(frame, stream.sample_aspect_ratio))
+
+
+def open_footage(path: str | Path, limit: int = MAX_FRAMES) -> Footage:
+    """Look through a clip without decoding it, and choose how many of its frames to look at: limit at most.
+
+    Reads MP4, MOV, WebM, MKV, AVI, GIF, APNG, MPEG, FLV, WMV and Ogg. A file that ends early is read as far
+    as it goes, unless it breaks off within a frame.
+
+    Raises FootageError, in one sentence: there is no such file, it is no video, holds only sound or no
+    frames, is damaged or cut short, or is above MAX_BYTES, MAX_PIXELS, MAX_SECONDS or MAX_FILE_FRAMES.
+    """
+    path = Path(path)
+    _check_file(path)
+    times: list[Fraction] = []
+    count = 0
+    with _opened(path) as (container, stream):
+        for packet in container.demux(stream):
+            if packet.size == 0:  # the end
+                continue
+            if packet.is_corrupt:
+                raise _damaged(path)
+            count += 1
+            if packet.pts is not None:
+                times.append(packet.pts * (packet.time_base or stream.time_base))
+                times = [min(times), max(times)]
+            length = times[-1] - times[0] if times else Fraction(0)
+            if length > MAX_SECONDS or count > MAX_FILE_FRAMES:
+                raise _too_long(path, float(length))
+    if count == 0:
+        raise FootageError(f"{_shown(path)} holds no frames: record or save it again.")
+    return Footage(path, count, -(-count // limit))
+
+
+class _Clock:
+    """Seconds since the first frame, always growing, whatever the file says."""
+
+    def __init__(self, usual: Fraction) -> None:
+        self.usual = float(usual)
+        self.first: float | None = None
+        self.last = -self.usual
+
+    def read(self, frame: av.VideoFrame) -> float:
+        if frame.time is not None and self.first is None:
+            self.first = frame.time - (self.last + self.usual)
+        told = None if frame.time is None or self.first is None else frame.time - self.first
+        self.last = told if told is not None and told > self.last else self.last + self.usual
+        return self.last
+
+
+def _check_file(path: Path) -> None:
+    name = _shown(path)
+    try:
+        about = path.stat()
+    except FileNotFoundError as error:
+        raise FootageError(f"There is no file {name}: check its name and folder.") from error
+    except (OSError, ValueError) as error:  # name too long, a zero byte in it, a failing disk
+        raise FootageError(f"{name} cannot be opened ({_reason(error)}): check its name.") from error
+    if not stat.S_ISREG(about.st_mode):  # before opening: a pipe would block, a device may act
+        raise FootageError(f"{name} is no ordinary file but a folder or a device: name a clip.")
+    if about.st_size == 0:
+        raise FootageError(f"{name} is empty: choose another clip.")
+    if about.st_size > MAX_BYTES:
+        raise FootageError(f"{name} is larger than {MAX_BYTES >> 20} MB: cut the clip to the motion first.")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    """The file's container and its picture stream; what goes wrong inside becomes our own error."""
+    try:
+        with path.open("rb") as file:
+            try:
+                container = av.open(
+                    file,
+                    container_options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"},
+                )
+            except (av.FFmpegError, ValueError) as error:
+                raise FootageError(
+                    f"{_shown(path)} cannot be read as a video: save it as MP4 and try again."
+                ) from error
+            with container:
+                yield container, _stream(container, path)
+    except (av.FFmpegError, MemoryError) as error:
+        raise _damaged(path) from error
+    except OSError as error:
+        raise FootageError(f"{_shown(path)} cannot be read ({_reason(error)}).") from error
+
+
+def _stream(container: Any, path: Path) -> Any:
+    """The first stream of moving pictures, its decoder bounded."""
+    streams = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
+    if not streams:
+        raise FootageError(f"{_shown(path)} holds no moving pictures, only sound: choose another clip.")
+    codec = streams[0].codec_context
+    if codec is None or codec.name not in _CODECS.split(","):
+        told = "an unknown codec" if codec is None else f"the codec {codec.name}"
+        raise FootageError(f"{_shown(path)} uses {told}, which is not read here: save it as MP4 with H.264.")
+    _check_size(codec.width, codec.height, path)
+    codec.options = {"max_pixels": str(2 * MAX_PIXELS)}  # a decoder pads; what it gives is checked again
+    codec.thread_type, codec.thread_count = "AUTO", _THREADS
+    return streams[0]
+
+
+def _check_size(width: int, height: int, path: Path) -> None:
+    if width * height > MAX_PIXELS:
+        raise FootageError(
+            f"{_shown(path)} has frames of {width}×{height}, more than {_MEGAPIXELS}: make it smaller first."
+        )
+
+
+def _picture(frame: av.VideoFrame, aspect: Fraction | None) -> Image.Image:
+    """RGB, uint8, upright, with square pixels; what is transparent lies over white, as in `load_image`."""
+    seen = any(part.is_alpha for part in frame.format.components)
+    width = frame.width
+    if aspect and Fraction(1, 4) <= aspect <= 4 and width * frame.height * aspect <= MAX_PIXELS:
+        width = max(1, round(width * aspect))
+    pixels = frame.reformat(width=width, format="rgba" if seen else "rgb24").to_ndarray()
+    image = Image.fromarray(pixels)
+    if seen:
+        page = Image.new("RGB", image.size, "white")
+        page.paste(image, mask=image)
+        image = page
+    upright = _UPRIGHT.get(frame.rotation % 360)
+    return image if upright is None else image.transpose(upright)
+
+
+def _too_long(path: Path, seconds: float) -> FootageError:
+    return FootageError(
+        f"{_shown(path)} is longer than {MAX_SECONDS} s or {MAX_FILE_FRAMES} frames"
+        f" ({seconds:.0f} s were seen): cut the clip to the motion first."
+    )
+
+
+def _damaged(path: Path) -> FootageError:
+    return FootageError(
+        f"{_shown(path)} is damaged or cut short and cannot be decoded: save or download it again."
+    )
+
+
+def _shown(path: Path) -> str:
+    text = str(path)
+    return repr(text if len(text) <= 120 else f"…{text[-120:]}")
+
+
+def _reason(error: Exception) -> object:
+    return getattr(error, "strerror", None) or error
