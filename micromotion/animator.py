@@ -55,6 +55,12 @@ class Animator:
         """The names of the micromotions that it can play, sorted: the model's own, and those learned."""
         return list(playable_motions(self.bundle))
 
+    @property
+    def identity(self) -> IdentityNet | None:
+        """The bundle's identity net; None where it has none, as it can be played without."""
+        files = self.bundle.files
+        return self.bundle.identity if files and files[0].with_name(IDENTITY).is_file() else None
+
     def encode(
         self,
         photo: Photo,
@@ -159,12 +165,7 @@ class Animator:
         self, code: torch.Tensor, image: torch.Tensor, steps: int, report: Report | None
     ) -> torch.Tensor:
         generator = self.bundle.generator.to(self.bundle.device)  # it may have given way to the inverter
-        return refine_code(generator, code, image, steps, identity=self._identity(), on_step=report)
-
-    def _identity(self) -> IdentityNet | None:
-        """The bundle's identity net; None where it has none, which to play a motion it need not."""
-        files = self.bundle.files
-        return self.bundle.identity if files and files[0].with_name(IDENTITY).is_file() else None
+        return refine_code(generator, code, image, steps, identity=self.identity, on_step=report)
 
     def _check_code(self, code: torch.Tensor) -> torch.Tensor:
         if tuple(code.shape) != (1, *self._code_shape):
