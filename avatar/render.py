@@ -71,7 +71,7 @@ def render_quickly(f: Factors, size: int = 256, *, compiled: bool = False) -> Te
 def _trace(f: Factors, size: int, supersample: int, compiled: bool, zoom: float) -> Tensor:
     """sRGB [B, 3, size², supersample²] in [0, 1] along each ray of each pixel."""
     use = _compiled if compiled else _as_is
-    coarse, fine, colour = use(field), use(fine_field), use(pixels)
+    coarse, fine = use(field), use(fine_field)
     each = supersample**2
     start = _cones(coarse, f, size, zoom)
     chosen = _most(start < FAR - 0.01)  # the pixels that may show more than the backdrop
@@ -87,7 +87,7 @@ def _trace(f: Factors, size: int, supersample: int, compiled: bool, zoom: float)
         at_one, normal_one = _thin(at, each), _thin(normal, each)
         open_sky = occlusion(coarse, f, at_one, normal_one).repeat_interleave(each, dim=1)
         sun = shadow(coarse, f, at_one, normal_one).repeat_interleave(each, dim=1)
-        rgb = colour(f, depth, at, normal, open_sky, sun, part.u, part.v)
+        rgb = pixels(f, depth, at, normal, open_sky, sun, part.u, part.v)
         pieces.append(rgb.unflatten(2, (-1, each)))
     places = chosen[:, None, :, None].expand(-1, 3, -1, each)
     return _backdrop(f, size, supersample).scatter(2, places, torch.cat(pieces, dim=2))
