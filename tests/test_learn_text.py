@@ -224,6 +224,28 @@ def test_no_ramps_are_a_constant_rate() -> None:
     assert {descent.rate(i, 10, 0.3, ramp_up=0, ramp_down=0) for i in range(10)} == {0.3}
 
 
+def widen(nets: Nets, factor: float) -> None:
+    """The same pictures from a W that is `factor` times as wide."""
+    with torch.no_grad():
+        for parameter in nets.generator.mapping.layers[-1].parameters():
+            parameter.mul_(factor)
+        for layer in (*nets.generator.synthesis.convs, *nets.generator.synthesis.to_rgbs):
+            layer.modulation.weight.div_(factor)
+    nets.start = nets.start * factor
+
+
+def test_a_wider_w_is_gone_through_in_longer_steps(nets: Nets) -> None:
+    """The unit is the same number of times larger, and so are all steps: the pictures do not know."""
+    run = partial(optimise, nets.generator, nets.judge, words=WORDS, steps=6)
+    unit, narrow = text.unit_of(nets.generator), run(start=nets.start, unit=0.5)
+    widen(nets, 8)
+    assert text.unit_of(nets.generator) == 8 * unit
+    wide = run(start=nets.start, unit=4)
+    assert (narrow.codes - nets.start / 8).abs().max() > 0.01
+    assert torch.equal(wide.codes, 8 * narrow.codes)
+    assert torch.equal(wide.losses, narrow.losses)
+
+
 def test_what_steps_report(bundle: Bundle) -> None:
     steps: list[Step] = []
     anchors = collect(bundle, steps=20, on_step=steps.append)
@@ -373,7 +395,7 @@ def kept(bundle: Bundle, tmp_path: Path) -> Path:
         ({"l2": 0.01}, "l2"),
         ({"identity": 0.01}, "identity"),
         ({"learning_rate": 0.2}, "learning_rate"),
-        ({"compatible": True}, "compatible"),
+        ({"compatible": True}, "compatible and unit"),
         ({"degrees": ("no", "20%", "50%", "100%")}, "degrees"),
     ],
     ids=str,
@@ -382,7 +404,7 @@ def test_the_progress_of_another_collection_is_refused(
     bundle: Bundle, kept: Path, change: dict[str, Any], name: str
 ) -> None:
     before = (kept / descent.NAME).read_bytes()
-    with pytest.raises(MotionError, match=rf"of another collection \(its {name} is not the same\)"):
+    with pytest.raises(MotionError, match=rf"of another collection \(its {name} (is|are) not the same\)"):
         collect(bundle, resume=kept, **change)
     assert (kept / descent.NAME).read_bytes() == before
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,9 +37,14 @@ if TYPE_CHECKING:
 MAX_STEPS = 10_000
 TRUNCATION, LEARNING_RATE, L2, IDENTITY = 0.7, 0.1, 0.008, 0.005
 """main.py of the original."""
+FFHQ_SPREAD = 0.45
+"""Of w at FFHQ, roughly: the root mean square of a number's distance from its mean."""
 MEAN_SAMPLES = 4096
-PIXELS_AT_ONCE = 1 << 20
-"""Of the pictures that go through the networks together: one of 1024², sixteen of 256²."""
+PIXELS_AT_ONCE, PICTURES_AT_ONCE = 1 << 20, 4
+"""Of the pictures that go through the networks together: one of 1024², four of 256² or less.
+
+More at once save little time, and what the networks remember of each for the gradient takes memory.
+"""
 
 
 class TimeLimitError(MicromotionError):
@@ -52,7 +58,7 @@ class Step:
     Attributes:
         done, total: steps.
         degrees: the words of each degree, n of them.
-        clip, l2, identity: float32 [n] on the CPU, each degree's losses before their weights.
+        clip, l2, identity: float32 [n] on the CPU, each degree's losses before their weights; l2 in units².
         loss: float32 [n], their weighted sum, which is made small.
         images: float32 [n, 3, S, S] on the CPU, nominally in [-1, 1]: each degree's picture as CLIP saw it.
     """
@@ -100,7 +106,8 @@ def collect_from_text(
         time_limit: seconds for all of it; None for no limit.
         truncation: of the identity towards the mean face, 0 (the mean face) to 1.
         learning_rate: of Adam at its highest.
-        l2: weight of the squared distance from the start.
+        l2: weight of the squared distance from the start. Like the rate it is meant for a W as wide as that
+            of FFHQ, and lengths in a wider one are measured in its own `unit_of` (not if `compatible`).
         identity: weight of the identity loss.
 
     Returns:
@@ -136,6 +143,7 @@ def collect_from_text(
             "l2": l2,
             "identity": identity,
             "compatible": int(compatible),
+            "unit": 1.0 if compatible else unit_of(generator),
         }
         state = optimise(
             generator,
@@ -146,6 +154,7 @@ def collect_from_text(
             learning_rate=learning_rate,
             l2=l2,
             identity=identity,
+            unit=float(recipe["unit"]),
             recipe=recipe | {"model": fingerprint(generator, clip, likeness)},
             folder=resume,
             on_step=on_step,
@@ -164,6 +173,7 @@ def optimise(
     learning_rate: float = LEARNING_RATE,
     l2: float = L2,
     identity: float = IDENTITY,
+    unit: float = 1.0,
     at_once: int | None = None,
     recipe: dict[str, Any] | None = None,
     folder: Path | None = None,
@@ -172,11 +182,12 @@ def optimise(
 ) -> descent.Descent:
     """Move a copy of `start` [styles, dim] for each of the judge's sentences; see `collect_from_text`.
 
+    unit is the length in W that learning_rate and l2 are about, and that distances are reported in.
     at_once is how many pictures go through the networks together, by default as many as make up one of
-    1024². It changes time and memory, and the result by no more than rounding. deadline is in the seconds of
-    `time.monotonic`.
+    1024², and four at most. It changes time and memory, and the result by no more than rounding. deadline is
+    in the seconds of `time.monotonic`.
     """
-    at_once = at_once or max(1, PIXELS_AT_ONCE // generator.resolution**2)
+    at_once = at_once or max(1, min(PICTURES_AT_ONCE, PIXELS_AT_ONCE // generator.resolution**2))
     state = descent.Descent.begin(start, len(words))
     if folder is not None:
         state = descent.resume(state, folder, recipe or {}, steps)
@@ -189,11 +200,12 @@ def optimise(
                 _check_time(deadline, state.done, steps, folder)
                 part = slice(first, first + at_once)
                 losses, gradient[part], seen = loss_and_gradient(
-                    generator, judge, state.codes[part], start, part, l2=l2, identity=identity
+                    generator, judge, state.codes[part], start, part, l2=l2 / unit**2, identity=identity
                 )
+                losses[1] /= unit**2
                 state.losses[:, part] = losses
                 images.append(seen)
-            state.step(gradient, descent.rate(state.done, steps, learning_rate))
+            state.step(unit * gradient, unit * descent.rate(state.done, steps, learning_rate))
             _require_finite(state)
             if folder is not None:
                 descent.save(state, folder, recipe or {})
@@ -249,6 +261,18 @@ def sample_identity(
         centre = draw(MEAN_SAMPLES).mean(dim=0)
     w = torch.lerp(centre, draw(1)[0], truncation)
     return w.expand(generator.num_styles, -1).contiguous()
+
+
+@torch.no_grad()
+def unit_of(generator: Generator) -> float:
+    """How many times wider a generator's W is than that of FFHQ, to the nearest power of two.
+
+    Networks trained alike differ by less, and so have the unit 1; a W of another normalisation has not.
+    """
+    z = torch.randn(MEAN_SAMPLES, generator.config.z_dim, generator=torch.Generator().manual_seed(0))
+    w = generator.mapping(z.to(generator.latent_avg))
+    spread = float((w - w.mean(dim=0)).square().mean().sqrt())
+    return 2.0 ** round(math.log2(spread / FFHQ_SPREAD)) if spread > 0 else 1.0
 
 
 def in_full_precision(generator: Generator) -> Generator:
