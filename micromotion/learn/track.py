@@ -1,0 +1,190 @@
+"""Following faces through a clip: who is where in each frame, and landmarks that do not tremble.
+
+Every face that is found is linked to the one nearest in place, size and look in the frames before; what
+cannot be linked begins a track of its own. So a second face that passes is another track, and so is whoever
+is seen after a cut: the tracker never guesses that two tracks are the same person (`micromotion.learn.video` compares
+their codes).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from micromotion.align import Box, Detection, detect, find_landmarks
+from micromotion.learn.footage import Footage, Still
+
+SEARCH_SIDE = 800
+"""Faces are looked for at this long side at most, in pixels: one of a twentieth of it is still found."""
+
+MAX_FACES = 4
+"""Most faces that are followed in a frame, the best first."""
+
+FIRST_FRAMES = 8
+"""The person is the clearest face of the first so many frames that show a face at all."""
+
+MAX_GAP = 0.5  # seconds that a face may be hidden and still be linked
+MAX_MOVE = 0.5  # furthest move between two frames, in widths of the face
+MAX_GROWTH = 0.35  # largest change of size, as a logarithm
+MAX_CHANGE = 16.0  # largest mean change of the face's thumbnail, in gray levels
+_THUMB = 6
+_SMOOTHING = 0.08  # seconds
+
+# dlib starts from the box: landmarks from shifted and grown boxes differ, and their mean is steadier.
+_SHIFTS = ((0, 0, 0), (0.03, 0, 0), (-0.03, 0, 0), (0, 0.03, 0), (0, -0.03, 0), (0, 0, 0.04), (0, 0, -0.04))
+
+
+@dataclass(frozen=True, eq=False)
+class Sighting:
+    """A face in one frame.
+
+    frame: index among the frames that were looked at; seconds: of that frame. box: the detector's, in the
+    frame's pixels; rank: see `Detection.rank`, box widths in pixels of a frame of SEARCH_SIDE or less.
+    landmarks: [68, 2] float64. thumb: [6, 6, 3] float32 in 0…255, what lies within the landmarks.
+    """
+
+    frame: int
+    seconds: float
+    box: Box
+    rank: float
+    landmarks: np.ndarray
+    thumb: np.ndarray
+
+
+Track = list[Sighting]
+
+
+def find_tracks(
+    footage: Footage, on_frame: Callable[[Still], None] | None = None
+) -> tuple[list[tuple[int, float]], list[Track]]:
+    """Number and seconds of all frames that were looked at, and the tracks of the faces seen in them.
+
+    A track's sightings are in order of time, one a frame; it has holes where the face was not found for up to
+    half a second. Frames are streamed. Raises what iterating `footage` raises.
+    """
+    frames: list[tuple[int, float]] = []
+    tracks: list[Track] = []
+    for index, still in enumerate(footage):
+        seen = [
+            _sighting(index, still, found, scale)
+            for scale, detections in [_search(still.image)]
+            for found in detections
+        ]
+        _link(tracks, seen, frames[-1][1] if frames else 0.0)
+        frames.append((still.number, still.seconds))
+        if on_frame:
+            on_frame(still)
+    return frames, tracks
+
+
+def main_track(tracks: Sequence[Track]) -> Track:
+    """The track of the clearest face in the first FIRST_FRAMES frames that show one; tracks is not empty."""
+    firsts = sorted({sighting.frame for track in tracks for sighting in track})[:FIRST_FRAMES]
+    seen = [(s.rank, number) for number, track in enumerate(tracks) for s in track if s.frame <= firsts[-1]]
+    return tracks[max(seen)[1]]
+
+
+def steady_landmarks(track: Track) -> np.ndarray:
+    """The landmarks of a track, smoothed over time: [n, 68, 2] float64.
+
+    dlib places each landmark anew in each frame, about a pixel off; a crop laid by them trembles, and the
+    inverter takes trembling for motion. What is smoothed is the face's shape, the landmarks about their
+    mean; their mean itself, which errs far less and follows a shaking camera, stays as it was found.
+    Smoothing is by a straight line fitted to the neighbours in time with Gaussian weights of 0.08 s, by true
+    times, so that it neither lags nor flattens at the ends, and frames further apart than that stay as they
+    are (Cleveland 1979).
+    """
+    times = np.array([sighting.seconds for sighting in track])
+    points = np.stack([sighting.landmarks for sighting in track])
+    centre = points.mean(axis=1, keepdims=True)
+    shape = (points - centre).reshape(len(track), -1)
+    smooth = line_weights(times, times, np.full(len(times), _SMOOTHING)) @ shape
+    return smooth.reshape(points.shape) + centre
+
+
+def line_weights(at: np.ndarray, known: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """Weights [m, n] that smooth values known at [n] places: a local line with Gaussian weights, read at [m].
+
+    widths: [m], the Gaussian's sigma for each place to be read. Rows sum to 1; straight lines come back
+    unchanged.
+    """
+    away = known[None] - at[:, None]
+    weights = np.exp(-0.5 * np.minimum((away / widths[:, None]) ** 2, 200.0)) + 1e-80
+    total = weights.sum(axis=1, keepdims=True)
+    mean = (weights * away).sum(axis=1, keepdims=True) / total
+    centred = away - mean
+    spread = (weights * centred**2).sum(axis=1, keepdims=True) / total
+    tilt = np.where(spread > 1e-6 * widths[:, None] ** 2, mean / np.maximum(spread, 1e-300), 0.0)
+    return weights / total * (1 - tilt * centred)
+
+
+def _search(image: Image.Image) -> tuple[float, list[Detection]]:
+    """Faces in a copy of at most SEARCH_SIDE, best first, and what their boxes must be multiplied by."""
+    small = image.copy()
+    small.thumbnail((SEARCH_SIDE, SEARCH_SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return image.width / small.width, detect(small)[:MAX_FACES]
+
+
+def _sighting(index: int, still: Still, found: Detection, scale: float) -> Sighting:
+    left, top, right, bottom = box = tuple(round(scale * edge) for edge in found.box)  # type: ignore[assignment]
+    side = right - left
+    corner = left - side // 2, top - side // 2
+    near = still.image.crop((*corner, right + side // 2, bottom + side // 2))
+    inside = (left - corner[0], top - corner[1], right - corner[0], bottom - corner[1])
+    landmarks = np.mean([find_landmarks(near, _shifted(inside, *shift)) for shift in _SHIFTS], axis=0)
+    (x, y), reach = landmarks.mean(axis=0), 2.0 * landmarks.std()
+    face = (round(x - reach), round(y - reach), round(x + reach), round(y + reach))
+    thumb = near.resize((_THUMB, _THUMB), Image.Resampling.BOX, box=_clipped(face, near.size))
+    return Sighting(
+        index, still.seconds, box, found.rank, landmarks + corner, np.asarray(thumb).astype(np.float32)
+    )
+
+
+def _shifted(box: Box, right: float, down: float, growth: float) -> Box:
+    side = box[2] - box[0]
+    moves = (right - growth, down - growth, right + growth, down + growth)
+    return tuple(round(edge + side * move) for edge, move in zip(box, moves, strict=True))  # type: ignore[return-value]
+
+
+def _clipped(box: Box, size: tuple[int, int]) -> Box:
+    left, top = min(max(box[0], 0), size[0] - 1), min(max(box[1], 0), size[1] - 1)
+    return left, top, max(min(box[2], size[0]), left + 1), max(min(box[3], size[1]), top + 1)
+
+
+def _link(tracks: list[Track], seen: list[Sighting], before: float) -> None:
+    """Append each sighting to the track it continues, the surest pairs first, or begin a new one.
+
+    before: when the previous frame was; a face seen in it may be linked however long ago that is.
+    """
+    pairs = sorted(
+        (cost, which, one)
+        for which, track in enumerate(tracks)
+        for one, sighting in enumerate(seen)
+        if track[-1].seconds >= min(before, sighting.seconds - MAX_GAP)
+        and (cost := _unlikeness(track[-1], sighting)) is not None
+    )
+    continued: set[int] = set()
+    linked: set[int] = set()
+    for _, which, one in pairs:
+        if which not in continued and one not in linked:
+            tracks[which].append(seen[one])
+            continued.add(which)
+            linked.add(one)
+    tracks.extend([sighting] for one, sighting in enumerate(seen) if one not in linked)
+
+
+def _unlikeness(last: Sighting, now: Sighting) -> float | None:
+    """How unlikely it is that two sightings are of one face, 0…3; None where it is out of the question."""
+    (x, y, side), (new_x, new_y, new_side) = _place(last.box), _place(now.box)
+    move = float(np.hypot(new_x - x, new_y - y)) / side
+    growth = abs(float(np.log(new_side / side)))
+    change = float(np.abs(now.thumb - last.thumb).mean())
+    if move > MAX_MOVE or growth > MAX_GROWTH or change > MAX_CHANGE:
+        return None
+    return move / MAX_MOVE + growth / MAX_GROWTH + change / MAX_CHANGE
+
+
+def _place(box: Box) -> tuple[float, float, float]:
+    """Centre and width of a box."""
+    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, max(1.0, float(box[2] - box[0]))

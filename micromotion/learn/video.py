@@ -1,0 +1,327 @@
+"""Anchors of a new micromotion from a clip of a face that makes it, or from a row of pictures.
+
+The face is followed and cropped the same way in each frame, inverted into W+, and the codes are put in the
+order of the motion. Frames that do not help are left out, each with the reason told.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from micromotion.align import align, crop_quad, ffhq_quad
+from micromotion.anchors import MAX_ANCHORS, Anchors
+from micromotion.bundle import Bundle, fingerprint
+from micromotion.errors import NoFaceError
+from micromotion.frames import repeatable, told_when_full
+from micromotion.learn.footage import Footage, FootageError, open_footage
+from micromotion.learn.ordering import from_rest, lay_path, strangeness
+from micromotion.learn.track import Track, find_tracks, main_track, steady_landmarks
+from micromotion.options import check_whole
+
+OnProgress = Callable[[int, int], None]
+
+CROP = 256  # the inverters' input, in pixels
+BATCH = 8
+MIN_SHARPNESS = 0.4  # of the median frame's
+FEWEST = 5  # frames that a plane of motion can be laid through
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame of a clip, or a picture of a row: its number, from 0; its time; why it was kept or left out."""
+
+    number: int
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Collected:
+    """Anchors, and what became of every frame that was looked at: those kept, with the degree found in each,
+    and those left out, with the reason; both in order of time.
+    """
+
+    anchors: Anchors
+    kept: tuple[Frame, ...]
+    left_out: tuple[Frame, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Crop:
+    """A face that may be the person's: in which frame, by which landmarks; main, if of the person's track."""
+
+    frame: int
+    landmarks: np.ndarray
+    main: bool
+
+
+def collect_from_video(
+    path: str | Path, bundle: Bundle, *, count: int = 11, on_progress: OnProgress | None = None
+) -> Collected:
+    """Anchors of the motion that one face makes in a clip, at even steps along it.
+
+    The face is the clearest of the first frames; after a cut it is taken up again only where its code says
+    that it is the same. Left out are frames without it, blurred ones, and those whose code lies far from the
+    rest. The anchors lie evenly, by arc length in W+, along a smooth curve through the codes that are left.
+
+    *Rest*, degree 0, is where the face is when the clip begins; degree 1 is the far end of the motion. Where
+    the clip begins within a sixth of the motion's either end, rest is that end (a blink, a smile; how often it
+    is repeated does not matter). Where the motion goes both ways about rest (nodding, shaking the head), the
+    degrees begin below 0, and 1 is the end that is further away or, if both are alike, reached first.
+
+    Args:
+        path: a clip as `open_footage` reads it, to at most MAX_FRAMES frames.
+        count: how many anchors, 2 to MAX_ANCHORS.
+        on_progress: called with (done, total); each frame counts twice, as it is searched and as it is inverted.
+
+    Raises:
+        FootageError: the clip cannot be read, holds no motion, or fewer usable frames than `count`.
+        NoFaceError: no face was found. OptionError: `count`. DeviceMemoryError: a GPU is too small.
+    """
+    check_whole("count", count, 2, MAX_ANCHORS)
+    path = Path(path)
+    footage = open_footage(path)
+    done = _counter(2 * len(footage), on_progress)
+    frames, tracks = find_tracks(footage, lambda still: done())
+    if not tracks:
+        raise NoFaceError(
+            f"No face was found in {str(path)!r}: film one face from the front, in good light, not too far away."
+        )
+    crops = _candidates(tracks)
+    codes, sharpness = _invert_crops(footage, crops, bundle, lambda: done())
+    kept, reasons = _choose(crops, codes, sharpness)
+    reasons = {index: "the face was not found" for index in range(len(frames))} | reasons
+    needed = max(count, FEWEST)
+    if len(kept) < needed:
+        raise FootageError(
+            f"{str(path)!r} has {_counted(len(kept), 'usable frame')} of the {len(frames)} looked at, but"
+            f" {needed} are needed ({_summary(reasons)}): film longer, or ask for fewer anchors."
+        )
+    flat = codes[kept].flatten(1).double().numpy()
+    motion = lay_path(flat)
+    if not _moves(motion.places, motion.length, strangeness(flat, np.ones(len(flat), bool))):
+        raise FootageError(
+            f"No motion was found in {str(path)!r}: the face looks the same in all {len(kept)} usable frames."
+        )
+    motion, rest = from_rest(motion)
+    places = np.linspace(0, motion.length, count)
+    full = motion.length - rest
+    provenance: dict[str, str | int | float] = {
+        "source": "video",
+        "file": path.name,
+        "sha256": str(fingerprint(path)["sha256"]),
+        "model": bundle.name,
+        "frames": footage.frames,
+        "frames_looked_at": len(frames),
+        "frames_kept": len(kept),
+        "frames_left_out": len(frames) - len(kept),
+        "seconds": round(frames[-1][1], 3),
+    }
+    anchors = Anchors(
+        torch.from_numpy(motion.at(places)).view(count, *codes.shape[1:]),
+        torch.from_numpy((places - rest) / full),
+        provenance,
+    )
+    degrees = {crops[i].frame: (place - rest) / full for i, place in zip(kept, motion.places, strict=True)}
+    return Collected(
+        anchors,
+        tuple(Frame(*frames[at], f"at {_plain(degrees[at])} of the motion") for at in sorted(degrees)),
+        tuple(Frame(*frames[at], reasons[at]) for at in range(len(frames)) if at not in degrees),
+    )
+
+
+def collect_from_images(
+    paths: Sequence[str | Path], bundle: Bundle, *, on_progress: OnProgress | None = None
+) -> Collected:
+    """Anchors of a motion from pictures of one face that makes it, given in order from rest to full.
+
+    One anchor a picture: 0 is the first one, 1 the last, and those between lie where the way through W+ from
+    picture to picture puts them. Pictures without a face are left out. numbers are places in `paths`, seconds
+    are 0. `on_progress` is called with (done, total).
+
+    Raises:
+        FootageError: fewer than 2 or more than MAX_ANCHORS pictures are given, fewer than 2 show a face, or
+            two of them that follow each other are the same.
+        NoFaceError: none shows a face. ImageError: a picture cannot be read. DeviceMemoryError: a GPU is too
+            small.
+    """
+    if not 2 <= len(paths) <= MAX_ANCHORS:
+        raise FootageError(
+            f"A motion needs 2 to {MAX_ANCHORS} pictures, from rest to full, but these are {len(paths)}."
+        )
+    done = _counter(len(paths), on_progress)
+    numbers: list[int] = []
+    codes: list[torch.Tensor] = []
+    left_out: list[Frame] = []
+    for number, path in enumerate(paths):
+        try:
+            codes.append(_invert([align(path, CROP).image], bundle))
+            numbers.append(number)
+        except NoFaceError:
+            left_out.append(Frame(number, 0.0, "no face was found"))
+        done()
+    if not numbers:
+        raise NoFaceError(
+            f"No face was found in any of the {len(paths)} pictures: try frontal, well-lit ones."
+        )
+    if len(numbers) < 2:
+        raise FootageError(
+            f"Only {str(paths[numbers[0]])!r} shows a face that can be found, but a motion needs 2 pictures."
+        )
+    w_plus = torch.cat(codes)
+    steps = w_plus.flatten(1).double().diff(dim=0).norm(dim=1)
+    if not bool((steps > 1e-6 * steps.sum()).all()):
+        same = int(steps.argmin())
+        first, second = (str(paths[numbers[i]]) for i in (same, same + 1))
+        raise FootageError(f"{first!r} and {second!r} show the same face without a motion: leave one out.")
+    degrees = torch.cat([steps.new_zeros(1), steps.cumsum(0)]) / steps.sum()
+    provenance: dict[str, str | int | float] = {
+        "source": "images",
+        "model": bundle.name,
+        "pictures": len(paths),
+        "pictures_kept": len(numbers),
+        "pictures_left_out": len(left_out),
+    }
+    for number in numbers:
+        path = Path(paths[number])
+        provenance |= {f"file_{number}": path.name, f"sha256_{number}": str(fingerprint(path)["sha256"])}
+    kept = tuple(
+        Frame(number, 0.0, f"at {_plain(degree)} of the motion")
+        for number, degree in zip(numbers, degrees.tolist(), strict=True)
+    )
+    return Collected(Anchors(w_plus, degrees, provenance), kept, tuple(left_out))
+
+
+def _candidates(tracks: list[Track]) -> list[_Crop]:
+    """The faces to invert, by frame: the person's, and any in frames where the person's track is not."""
+    main = main_track(tracks)
+    taken = {sighting.frame for sighting in main}
+    crops = [
+        _Crop(sighting.frame, landmarks, track is main)
+        for track in tracks
+        if track is main or taken.isdisjoint(sighting.frame for sighting in track)
+        for sighting, landmarks in zip(track, steady_landmarks(track), strict=True)
+    ]
+    return sorted(crops, key=lambda crop: crop.frame)
+
+
+def _invert_crops(
+    footage: Footage, crops: list[_Crop], bundle: Bundle, done: Callable[[], None]
+) -> tuple[torch.Tensor, np.ndarray]:
+    """Codes [n, styles, dim], float32 on the CPU, and sharpness [n] of crops, in a second pass over the clip."""
+    codes: list[torch.Tensor] = []
+    sharpness: list[float] = []
+    batch: list[Image.Image] = []
+    for image in _cropped(footage, crops, done):
+        batch.append(image)
+        sharpness.append(_sharpness(image))
+        if len(batch) == BATCH:
+            codes.append(_invert(batch, bundle))
+            batch = []
+    if batch:
+        codes.append(_invert(batch, bundle))
+    return torch.cat(codes), np.array(sharpness)
+
+
+def _cropped(footage: Footage, crops: list[_Crop], done: Callable[[], None]) -> Iterator[Image.Image]:
+    """The crops' pictures, in their order, which is that of the frames."""
+    waiting = iter(crops)
+    crop = next(waiting, None)
+    for index, still in enumerate(footage):
+        while crop is not None and crop.frame == index:
+            yield crop_quad(still.image, ffhq_quad(crop.landmarks), CROP)
+            crop = next(waiting, None)
+        done()
+
+
+def _invert(images: list[Image.Image], bundle: Bundle) -> torch.Tensor:
+    """Codes of aligned RGB pictures: [n, styles, dim], float32 on the CPU."""
+    inverter = bundle.inverter.to(bundle.device)  # it may have given way to the generator
+    pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
+    with told_when_full("finding the faces' codes", bundle.device), torch.inference_mode(), repeatable():
+        return inverter.invert(pixels.to(bundle.device) / 127.5 - 1).float().cpu()
+
+
+def _sharpness(image: Image.Image) -> float:
+    """The root mean square of the gray picture's Laplacian, in its middle, where the face is."""
+    quarter = image.width // 4
+    face = image.crop((quarter, quarter, image.width - quarter, image.height - quarter))
+    gray = np.asarray(face.convert("L").reduce(2)).astype(np.float32)
+    inner = gray[1:-1, 1:-1]
+    curve = 4 * inner - gray[:-2, 1:-1] - gray[2:, 1:-1] - gray[1:-1, :-2] - gray[1:-1, 2:]
+    return float(np.sqrt(np.mean(curve**2)))
+
+
+def _choose(
+    crops: list[_Crop], codes: torch.Tensor, sharpness: np.ndarray
+) -> tuple[list[int], dict[int, str]]:
+    """Which crops to keep, at most one a frame, by growing time; and why other frames are left out."""
+    main = np.array([crop.main for crop in crops])
+    sharp = sharpness >= MIN_SHARPNESS * np.median(sharpness[main])
+    trusted = main & sharp
+    far = np.full(len(crops), np.inf)
+    limit = 0.0
+    if trusted.sum() >= FEWEST:
+        far = strangeness(codes.flatten(1).double().numpy(), trusted)
+        limit = _limit(far[trusted])
+    kept: dict[int, int] = {}
+    reasons: dict[int, str] = {}
+    for i in np.argsort(far, kind="stable"):
+        at = crops[i].frame
+        if not sharp[i]:
+            reason = "the face is blurred"
+        elif far[i] <= limit or not np.isfinite(far[i]):
+            if main[i] or np.isfinite(far[i]):
+                kept.setdefault(at, int(i))
+                continue
+            reason = "the face was not found"
+        elif main[i]:
+            reason = "its code is far from the rest"
+        else:
+            reason = "the face was lost, and the one seen here may be another's"
+        reasons.setdefault(at, reason)
+    return [kept[at] for at in sorted(kept)], {at: why for at, why in reasons.items() if at not in kept}
+
+
+def _limit(far: np.ndarray) -> float:
+    """The largest strangeness that still belongs: six deviations above the median, robustly, or 2.5 times it."""
+    median = float(np.median(far))
+    return max(median + 6 * 1.4826 * float(np.median(np.abs(far - median))), 2.5 * median)
+
+
+def _moves(places: np.ndarray, length: float, noise: np.ndarray) -> bool:
+    """Whether codes go somewhere along their path, rather than tremble about one place."""
+    return length > 4 * float(np.median(noise))
+
+
+def _counter(total: int, on_progress: OnProgress | None) -> Callable[[], None]:
+    """Each call tells that one more of `total` is done."""
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done = min(done + 1, total)
+        if on_progress:
+            on_progress(done, total)
+
+    return count
+
+
+def _summary(reasons: dict[int, str]) -> str:
+    told = list(reasons.values())
+    return "; ".join(f"{told.count(why)}: {why}" for why in dict.fromkeys(told)) or "none was left out"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _plain(degree: float) -> str:
+    return f"{round(degree, 2) + 0.0:.2f}"
