@@ -2,8 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export OMP_WAIT_POLICY ?= PASSIVE
+DATA ?= .runs/heads
+RUN ?= .runs/avatar
 
-.PHONY: demo test install develop check avatar clean
+.PHONY: demo test install develop check avatar avatar-report clean
 
 demo: install  ## animate a face and say where the video is
 	@mkdir -p demo
@@ -30,12 +32,18 @@ develop: .venv/developed
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable ".[service,dev]"
 	@touch $@
 
-avatar: develop  ## make the embedded model again: heads, generator, encoder, yardstick, anchors (hours on a CPU; resumes)
-	$(BIN)/python -m avatar.dataset .runs/heads
-	$(BIN)/python -m avatar.train_generator .runs/heads .runs/avatar
-	$(BIN)/python -m avatar.train_encoder .runs/heads .runs/avatar
-	$(BIN)/python -m avatar.regressor .runs/heads .runs/avatar
-	$(BIN)/python -m avatar.publish .runs/heads .runs/avatar
+avatar: develop  ## make the embedded model again, from heads to figures (hours on a CPU, minutes on a GPU; resumes)
+	$(BIN)/python -m avatar.dataset $(DATA)
+	$(BIN)/python -m avatar.people $(DATA)
+	$(BIN)/python -m avatar.train_generator $(DATA) $(RUN)
+	$(BIN)/python -m avatar.train_identity $(DATA) $(RUN)
+	$(BIN)/python -m avatar.train_clip $(DATA) $(RUN)
+	$(BIN)/python -m avatar.train_encoder $(DATA) $(RUN)
+	$(BIN)/python -m avatar.regressor $(DATA) $(RUN)
+	$(BIN)/python -m avatar.publish $(DATA) $(RUN)
+
+avatar-report: develop  ## measure the embedded model: docs/avatar.md and its pictures (half an hour on a CPU; resumes)
+	$(BIN)/python -m avatar.report --data $(DATA)
 
 clean:  ## everything that can be made again, but for training runs
 	rm -rf .venv demo dist build .cog *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

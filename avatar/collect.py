@@ -17,8 +17,9 @@ DEGREES = 11
 MAX_STRETCH = 2
 """The furthest that calibration looks, in units of the renderer's full motion."""
 
+FAINT = 0.1
 IDENTITY_SEED = 20
-PLAIN = ("baldness", "beard", "freckles", "hair_curl")
+PLAIN = ("baldness", "beard", "moustache", "freckles", "glasses", "hair_curl")
 
 
 def at_rest(z: Tensor) -> Factors:
@@ -37,16 +38,16 @@ def model_person() -> Factors:
     return mixed | {name: torch.zeros(1, 1) for name in PLAIN}
 
 
-def clip(person: Factors, motion: str, degrees: Tensor) -> Tensor:
-    """Pictures [n, 3, S, S] of a person [1] at growing degrees [n] of one motion."""
-    return torch.cat([render(person | {motion: degree.view(1, 1)}) for degree in degrees])
+def clip(person: Factors, motion: str, degrees: Tensor, size: int) -> Tensor:
+    """Pictures [n, 3, size, size] of a person [1] at growing degrees [n] of one motion."""
+    return torch.cat([render(person | {motion: degree.view(1, 1)}, size) for degree in degrees])
 
 
-def collect(inverter: Inverter, motion: str) -> Anchors:
-    """Anchors of one motion at even degrees from 0 to 1."""
+def collect(inverter: Inverter, motion: str, size: int) -> Anchors:
+    """Anchors of one motion at even degrees from 0 to 1, from pictures of ``size`` pixels a side."""
     degrees = torch.linspace(0, 1, DEGREES)
     with torch.inference_mode():
-        codes = inverter.invert(clip(model_person(), motion, degrees))
+        codes = inverter.invert(clip(model_person(), motion, degrees, size))
     provenance: dict[str, str | int | float] = {
         "source": "frames of the avatar renderer's own clip, inverted by the bundle's e4e",
         "motion": motion,
@@ -60,13 +61,17 @@ def calibrate(anchors: Anchors, generator: Generator, regressor: Regressor, moti
 
     A small generator plays a motion more faintly than the renderer, and at some strength stops growing. Both
     are read off its own pictures of the first code and the direction: strength 1 is put where the motion
-    reads as 1, or else where it has come to nine tenths of the most that it ever reads.
+    reads as 1, or else where it has come to nine tenths of the most that it ever reads. A motion that hardly
+    shows is left as it is, for the report to tell.
     """
-    direction = Motion.from_anchors(anchors, motion).direction
+    offset = Motion.from_anchors(anchors, motion).offset
     strengths = torch.linspace(0, MAX_STRETCH, 20 * MAX_STRETCH + 1)
+    codes = anchors.w_plus[:1] + torch.stack([offset(float(strength)) for strength in strengths])
     with torch.inference_mode():
-        pictures = generator.synthesize(anchors.w_plus[:1] + strengths[:, None, None] * direction, noise=None)
-        shown = regressor(pictures)[:, MOTIONS.index(motion)]
-    enough = min(1.0, 0.9 * float(shown.max()))
+        shown = regressor(generator.synthesize(codes, noise=None))[:, MOTIONS.index(motion)]
+    rise = float(shown.max() - shown[0])
+    if rise < FAINT:
+        return anchors
+    enough = min(1.0, float(shown[0]) + 0.9 * rise)
     full = float(strengths[(shown >= enough).nonzero()[0, 0]])
     return Anchors(anchors.w_plus, anchors.degrees / full, anchors.provenance | {"full_at": round(full, 2)})

@@ -38,10 +38,10 @@ class Movement:
         return sum(s > bound for s in self.steadiness)
 
 
-def strangers(count: int, seed: int = STRANGERS_SEED) -> list[Image.Image]:
-    """Renders, 128², of people who are in no data set, at rest."""
+def strangers(count: int, seed: int = STRANGERS_SEED, size: int = 256) -> list[Image.Image]:
+    """Renders of people who are in no data set, at rest."""
     f = at_rest(sample_z(count, torch.Generator().manual_seed(seed)))
-    one_by_one = [render({name: value[i : i + 1] for name, value in f.items()}) for i in range(count)]
+    one_by_one = [render({name: value[i : i + 1] for name, value in f.items()}, size) for i in range(count)]
     return [to_picture(picture[0]) for picture in one_by_one]
 
 
@@ -92,7 +92,7 @@ def measure(
 
 @torch.inference_mode()
 def read(regressor: Regressor, frames: list[np.ndarray]) -> np.ndarray:
-    """uint8 frames [n][H, W, 3] → degrees [n, 5]."""
+    """uint8 frames [n][H, W, 3] → degrees [n, …] of ``avatar.regressor.READ``, the motions first."""
     batch = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1
     return regressor(batch).numpy()
 

@@ -3,116 +3,198 @@
 import argparse
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from avatar import dataset
 from avatar.collect import PUBLISHED_NAMES, at_rest, calibrate, collect
 from avatar.factors import sample_z
 from avatar.measure import measure, strangers, to_picture
-from avatar.regressor import errors, load_regressor
+from avatar.regressor import READ, Regressor, calibration, load_pictures, load_regressor
 from avatar.render import render
+from avatar.report.ssim import psnr
+from avatar.report.subject import resized
 from encoder4editing import Inverter, load_inverter
+from encoder4editing.identity import load_identity
 from micromotion import Animator
-from micromotion.bundle import ABOUT, save_bundle
+from micromotion.bundle import (
+    ABOUT,
+    CLIP,
+    GENERATOR,
+    IDENTITY,
+    INVERTER,
+    read_about,
+    save_bundle,
+    write_about,
+)
+from micromotion.clip_model import load_clip
+from micromotion.pixels import quantise
 from micromotion.sheet import contact_sheet
 from stylegan2 import Generator, load_generator
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS, ANCHORS, DOCS = ROOT / "weights/avatar", ROOT / "anchors/avatar", ROOT / "docs"
-REGRESSOR = WEIGHTS / "regressor.safetensors"
+REGRESSOR = "regressor.safetensors"
 DEMO_SEED, MEASURED_FACES = 12, 20
 
+CHECKPOINTS = {
+    "generator": GENERATOR,
+    "encoder": INVERTER,
+    "regressor": REGRESSOR,
+    "identity": IDENTITY,
+    "clip": CLIP,
+}
+"""The training runs' names → the networks that they end with; the last two may be missing."""
 
-def publish_networks(data: Path, run: Path) -> None:
-    """Write weights/avatar and anchors/avatar."""
-    generator = load_generator(run / "generator.safetensors")
-    inverter = load_inverter(run / "inverter.safetensors")
-    regressor = load_regressor(run / "regressor.safetensors")
-    heads = dataset.load(data, validation=True)
+About = dict[str, Any]
+"""The contents of bundle.json."""
+
+
+def publish_networks(data: Path, run: Path, weights: Path = WEIGHTS) -> None:
+    """Write the bundle: generator, inverter, regressor, and identity net and CLIP where the run has them."""
+    generator, inverter = load_generator(run / GENERATOR), load_inverter(run / INVERTER)
     about = {
-        "architecture": {
-            "generator": f"StyleGAN2, {generator.resolution}², {parameters(generator)} parameters",
-            "inverter": f"e4e on {inverter.input_size}², {parameters(inverter)} parameters",
-            "regressor": f"five motions off a face, {parameters(regressor)} parameters",
-        },
-        "training": {
-            "data": f"heads rendered by avatar/ at {dataset.SIZE}², in pairs: "
-            f"{len(dataset.load(data))} to learn from, {len(heads)} held out",
-            "generator": f"distilled from the renders, {seen(run / 'generator.pt')} images",
-            "inverter": f"renders and the generator's own pictures, {seen(run / 'encoder.pt')} images",
-            "regressor": f"renders, {seen(run / 'regressor.pt')} images",
-        },
+        "architecture": architecture(run),
+        "training": training(data, run),
         "licence": "MIT; made by this repository from nothing else",
-        "figures": {
-            "held_out_psnr_db": {
-                "generator": distilled(generator, heads),
-                "inverter_and_generator": reconstructed(generator, inverter, heads),
-            },
-            "regressor_mean_error": rounded(errors(regressor, heads)),
-        },
+        "figures": network_figures(data, run),
     }
-    save_bundle(WEIGHTS, name="avatar", generator=generator, inverter=inverter, about=about)
-    shutil.copyfile(run / "regressor.safetensors", REGRESSOR)
-    ANCHORS.mkdir(parents=True, exist_ok=True)
+    save_bundle(weights, name="avatar", generator=generator, inverter=inverter, about=about)
+    files = [GENERATOR, INVERTER]
+    for part in (REGRESSOR, IDENTITY, CLIP):
+        (weights / part).unlink(missing_ok=True)
+        if (run / part).is_file():
+            shutil.copyfile(run / part, weights / part)
+            files.append(part)
+    write_about(weights, "avatar", about, files)
+
+
+def architecture(run: Path) -> dict[str, str]:
+    """What each network of a run is, in a few words."""
+    generator, inverter = load_generator(run / GENERATOR), load_inverter(run / INVERTER)
+    words = {
+        "generator": f"StyleGAN2, {generator.resolution}², {parameters(generator)} parameters",
+        "inverter": f"e4e on {inverter.input_size}², {parameters(inverter)} parameters",
+        "regressor": f"ten factors off a face, {parameters(load_regressor(run / REGRESSOR))} parameters",
+    }
+    if (run / IDENTITY).is_file():
+        words["identity"] = f"ArcFace, IR-SE, {parameters(load_identity(run / IDENTITY))} parameters"
+    if (run / CLIP).is_file():
+        words["clip"] = f"CLIP, {parameters(load_clip(run / CLIP))} parameters"
+    return words
+
+
+def training(data: Path, run: Path) -> dict[str, str]:
+    """What each network of a run learned from, and how much of it."""
+    shards = sorted(data.glob("heads-*.safetensors"))
+    size, held_out = dataset.check(shards[0]), 4 * dataset.SHARD
+    learned = {
+        "generator": "distilled from the renders",
+        "encoder": "renders and the generator's own pictures",
+        "regressor": "renders",
+        "identity": "renders of people in other poses, moods, ages and lights",
+        "clip": "renders and sentences about them",
+    }
+    heads = f"{len(shards) * dataset.SHARD - held_out} to learn from, {held_out} held out"
+    words = {"data": f"heads rendered by avatar/ at {size}², in pairs: {heads}"}
+    for name, part in CHECKPOINTS.items():
+        if (run / part).is_file():
+            words[Path(part).stem] = f"{learned[name]}, {seen(run / f'{name}.pt')} images"
+    return words
+
+
+def network_figures(data: Path, run: Path) -> dict[str, Any]:
+    """How good the networks of a run are on renders that none of them saw."""
+    generator, inverter = load_generator(run / GENERATOR), load_inverter(run / INVERTER)
+    heads = dataset.load(data, validation=True)
+    regressor = load_regressor(run / REGRESSOR)
+    return {
+        "held_out_psnr_db": {
+            "generator": distilled(generator, heads),
+            "inverter_and_generator": reconstructed(generator, inverter, heads),
+        },
+        "regressor": regressor_figures(regressor, data),
+    }
+
+
+def regressor_figures(regressor: Regressor, data: Path) -> dict[str, dict[str, float | str]]:
+    """By factor: mean error, slope, largest cross-talk and where it comes from, on renders held out."""
+    found = calibration(regressor, load_pictures(data, validation=True))
+    return {
+        name: {"error": round(e, 4), "slope": round(s, 4), "crosstalk": round(c, 4), "disturber": d}
+        for name, e, s, c, d in zip(READ, *found, strict=True)
+    }
+
+
+def publish_anchors(weights: Path = WEIGHTS, anchors: Path = ANCHORS) -> None:
+    """Collect the anchors of the five motions with the bundle's own networks."""
+    generator, inverter = load_generator(weights / GENERATOR), load_inverter(weights / INVERTER)
+    regressor = load_regressor(weights / REGRESSOR)
+    anchors.mkdir(parents=True, exist_ok=True)
     for motion, name in PUBLISHED_NAMES.items():
-        anchors = calibrate(collect(inverter, motion), generator, regressor, motion)
-        anchors.save(ANCHORS / f"{name}.safetensors")
+        collected = collect(inverter, motion, generator.resolution)
+        calibrate(collected, generator, regressor, motion).save(anchors / f"{name}.safetensors")
         print(f"collected {name}", flush=True)
 
 
-def publish_figures() -> None:
+def publish_figures(weights: Path = WEIGHTS) -> None:
     """Measure what each motion does to strangers at strength 1, and add it to the bundle's description."""
-    animator, regressor = Animator.load("avatar", "cpu"), load_regressor(REGRESSOR)
-    faces, figures = strangers(MEASURED_FACES), {}
+    animator, regressor = Animator.load("avatar", "cpu"), load_regressor(weights / REGRESSOR)
+    faces, figures = strangers(MEASURED_FACES, size=animator.bundle.generator.resolution), {}
     for motion, name in PUBLISHED_NAMES.items():
         movement = measure(animator, regressor, motion, faces, frames=20)
         figures[name] = {
             "spearman_above_0.95": f"{movement.steady()} of {MEASURED_FACES} faces",
             "moves_own_factor": round(movement.own, 3),
-            "moves_others": rounded(movement.leak),
+            "moves_others": {other: round(value, 3) for other, value in movement.leak.items()},
         }
         print(name, figures[name], flush=True)
-    about = json.loads((WEIGHTS / ABOUT).read_text(encoding="utf-8"))
+    about = read_about(weights)
     about["figures"]["motions"] = figures
-    (WEIGHTS / ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (weights / ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def publish_pictures() -> None:
-    """Draw docs/face.jpg, a stranger framed like a snapshot, docs/smile.png and docs/motions.png."""
+def publish_pictures(docs: Path = DOCS) -> None:
+    """Draw face.jpg, a stranger framed like a snapshot, smile.png and motions.png."""
     person = at_rest(sample_z(1, torch.Generator().manual_seed(DEMO_SEED)))
-    to_picture(render(person, 512, zoom=0.8)[0]).save(DOCS / "face.jpg", quality=92)
+    to_picture(render(person, 512, zoom=0.8)[0]).save(docs / "face.jpg", quality=92)
     animator = Animator.load("avatar", "cpu")
-    animator.animate(DOCS / "face.jpg", "smile").sheet(6).save(DOCS / "smile.png", optimize=True)
+    animator.animate(docs / "face.jpg", "smile").sheet(6).save(docs / "smile.png", optimize=True)
     frames, labels = [], []
     for name in PUBLISHED_NAMES.values():
-        frames += list(animator.animate(DOCS / "face.jpg", name, frames=5))
+        frames += list(animator.animate(docs / "face.jpg", name, frames=5))
         labels += [f"{name} {percent}%" for percent in (0, 25, 50, 75, 100)]
-    contact_sheet(frames, labels=labels, columns=5, tile=160).save(DOCS / "motions.png", optimize=True)
+    contact_sheet(frames, labels=labels, columns=5, tile=160).save(docs / "motions.png", optimize=True)
 
 
 @torch.inference_mode()
 def distilled(generator: Generator, heads: dataset.Heads) -> float:
     """PSNR in dB of the generator's pictures of codes against renders it never saw."""
     codes = (generator.mapping(z)[:, None].expand(-1, generator.num_styles, -1) for z in heads.z.split(32))
-    return psnr(torch.cat([generator.synthesize(code, noise=None) for code in codes]), heads.images)
+    return _psnr(generator, codes, heads)
 
 
 @torch.inference_mode()
 def reconstructed(generator: Generator, inverter: Inverter, heads: dataset.Heads) -> float:
     """PSNR in dB of inversion and synthesis against renders that neither network saw."""
     codes = (inverter.invert(images.float() / 127.5 - 1) for images in heads.images.split(32))
-    return psnr(torch.cat([generator.synthesize(code, noise=None) for code in codes]), heads.images)
+    return _psnr(generator, codes, heads)
 
 
-def psnr(made: Tensor, true: Tensor) -> float:
-    """Mean over pictures, of 8-bit pixels; made [N, 3, S, S] in [-1, 1], true uint8."""
-    pixels = ((made.clamp(-1, 1) + 1) * 127.5).round()
-    error = F.mse_loss(pixels, true.float(), reduction="none").mean(dim=(1, 2, 3))
-    return round((10 * torch.log10(255**2 / error)).mean().item(), 2)
+def _psnr(generator: Generator, codes: Iterable[Tensor], heads: dataset.Heads) -> float:
+    """Mean over heads, of 8-bit pixels at the generator's size."""
+    found = [
+        psnr(
+            quantise(generator.synthesize(code, noise=None)).movedim(-1, 1),
+            resized(true, generator.resolution),
+        )
+        for code, true in zip(codes, heads.images.split(32), strict=True)
+    ]
+    return round(float(torch.cat(found).mean()), 2)
 
 
 def parameters(model: torch.nn.Module) -> int:
@@ -125,16 +207,13 @@ def seen(checkpoint: Path) -> int:
     return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["images"])
 
 
-def rounded(values: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 3) for name, value in values.items()}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Publish a finished run as the embedded avatar bundle.")
     parser.add_argument("data", type=Path, help="folder of shards made by avatar.dataset")
     parser.add_argument("run", type=Path, help="folder of the trained networks")
     args = parser.parse_args()
     publish_networks(args.data, args.run)
+    publish_anchors()
     publish_pictures()
     publish_figures()
 

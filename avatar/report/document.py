@@ -1,0 +1,288 @@
+"""The report's words: docs/avatar.md from the figures of all steps, each beside its target."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from avatar.collect import PUBLISHED_NAMES
+from avatar.factors import MOTIONS
+
+MS_SSIM, IDENTITY, MONOTONE, LEAK, AGE, DETECTED = 0.85, 0.8, 0.95, 0.15, 0.85, 0.97
+YARDSTICK_SLOPE, YARDSTICK_CROSSTALK = 0.95, 0.03
+MOST_BYTES = 30_000_000
+WIDTH = 140  # of a line
+
+Figures = Mapping[str, Any]
+
+FOLDER = "avatar"
+"""Where the pictures lie, as the document sees it."""
+
+
+def document(about: Figures, size: int, total_bytes: int, figures: Figures) -> str:
+    """The whole report as Markdown.
+
+        Args:         about: the contents of bundle.json.         size: pixels a side of the model's pictures.
+          total_bytes: what all files of the model take.         figures: by the name of the step (see
+    ``steps.STEPS``), what it found."""
+    parts = [
+        introduction(size),
+        samples(figures["samples"]),
+        origin(about, size, total_bytes),
+        reconstruction(figures["reconstruction"], size),
+        yardstick(about["figures"]["regressor"]),
+        motions(figures["motions"]),
+        detection(figures["detection"]),
+        diversity(figures["diversity"]),
+        cost(figures["cost"], size),
+    ]
+    return "\n\n".join(wrapped(part) for part in parts) + "\n"
+
+
+def wrapped(part: str) -> str:
+    """A part of the document, its paragraphs broken anew, as figures change their length."""
+    paragraphs = (paragraph.strip() for paragraph in part.split("\n\n"))
+    return "\n\n".join(
+        p if p[:1] in "#|!" else textwrap.fill(p, WIDTH, break_on_hyphens=False) for p in paragraphs if p
+    )
+
+
+def introduction(size: int) -> str:
+    return f"""# The avatar model
+
+What the embedded {size}×{size} model can do, measured on heads that were in no data set. `make
+avatar-report` wrote this page and its pictures from the model in `weights/avatar` and the motions in
+`anchors/avatar`. ✓ and ✗ say whether a figure meets its target."""
+
+
+def samples(found: Figures) -> str:
+    return f"""## Samples
+
+{found["count"]} people that the generator imagines, drawn at random and none picked, truncation
+{found["truncation"]}.
+
+{image("samples", "Random samples")}"""
+
+
+def origin(about: Figures, size: int, total_bytes: int) -> str:
+    rows = [
+        [part, about["architecture"].get(part, ""), about["training"].get(part, "")]
+        for part in parts_of(about)
+    ]
+    data = about["training"].get("data")
+    return f"""## What was trained on what
+
+{table(["network", "what it is", "trained on"], rows)}
+
+{f"The data: {data}." if data else ""} Everything together is {total_bytes / 1e6:.1f} MB (wanted: below
+{MOST_BYTES / 1e6:.0f} MB) {tick(total_bytes < MOST_BYTES)}. `make avatar` trains it all again."""
+
+
+def parts_of(about: Figures) -> list[str]:
+    """The networks that bundle.json speaks of, in its order."""
+    return [
+        *about["architecture"],
+        *(p for p in about["training"] if p not in about["architecture"] and p != "data"),
+    ]
+
+
+def reconstruction(found: Figures, size: int) -> str:
+    scales = found["scales"]
+    fewer = f", in {scales} scales, as {size}² is too small for all five" if scales < 5 else ""
+    rows = [
+        ["PSNR, dB", *spread(found["psnr"], 1), ""],
+        ["MS-SSIM", *spread(found["ms_ssim"], 3), target(found["ms_ssim"]["mean"] > MS_SSIM, f"> {MS_SSIM}")],
+    ]
+    if "identity" in found:
+        passed = found["identity"]["mean"] > IDENTITY
+        rows.append(["identity cosine", *spread(found["identity"], 3), target(passed, f"> {IDENTITY}")])
+        rows.append(["identity cosine of two different people", *spread(found["strangers"], 3), ""])
+        words = (
+            "The identity cosine is that of the bundle's own identity net, between a head and its picture."
+        )
+    else:
+        words = (
+            f"The identity cosine (wanted: > {IDENTITY}) is not there yet: the bundle has no identity net. ✗"
+        )
+    return f"""## Reconstruction
+
+{found["heads"]} unseen heads, in any mood, age, light and pose, through e4e and back. MS-SSIM is that of
+Wang et al. 2003, the mean over colours{fewer}. {words}
+
+{table(["", "mean", "one in twenty is below", "target"], rows)}
+
+Heads as they came (above) and what the model makes of them (below):
+
+{image("reconstruction", "Heads and their reconstructions")}
+
+The {min(found["heads"], 8)} least alike:
+
+{image("reconstruction-worst", "The worst reconstructions")}"""
+
+
+def yardstick(calibration: Figures) -> str:
+    rows = [
+        [
+            name,
+            f"{one['error']:.3f}",
+            f"{one['slope']:.3f}" + mark(name, one["slope"] >= YARDSTICK_SLOPE),
+            f"{one['crosstalk']:.3f} ({one['disturber']})"
+            + mark(name, one["crosstalk"] <= YARDSTICK_CROSSTALK),
+        ]
+        for name, one in calibration.items()
+    ]
+    return f"""## The yardstick
+
+What follows is read by a regressor, a network that was taught on renders to read ten factors off a picture.
+Age it reads off the skin alone, from the lower lids to the chin, as hair and brows grey with the years. Here
+is how far it can be trusted, on renders held out from its training: its mean error; how much a reading moves
+per unit of the true factor (wanted: ≥ {YARDSTICK_SLOPE}); and the most that it moves per unit of any other
+factor (wanted: ≤ {YARDSTICK_CROSSTALK}), which is named. The movements below the five motions have no
+target: closed eyes hide where they look, and a roll shows in the neck alone, as the crop is levelled.
+
+{table(["factor", "mean error", "slope", "cross-talk"], rows)}"""
+
+
+def mark(name: str, passed: bool) -> str:
+    """A tick or a cross for a motion; the free movements have no target."""
+    return f" {tick(passed)}" if name in MOTIONS else ""
+
+
+def motions(found: Figures) -> str:
+    factor_of = {name: factor for factor, name in PUBLISHED_NAMES.items()}
+    rows = []
+    for name, one in found["motions"].items():
+        cells = []
+        for factor in PUBLISHED_NAMES:
+            if factor == factor_of[name]:
+                cells.append(f"**{one['moved']:.2f}**")
+            else:
+                mean, size = one["others"][factor]
+                cells.append(f"{mean:+.0%} / {size:.0%} {tick(size < LEAK)}")
+        rows.append([name, f"{one['monotone']:.0%} {tick(one['monotone'] >= MONOTONE)}", *cells])
+    age = found["motions"]["aging"]
+    return f"""## Motions
+
+Each motion at strengths 0, 0.1, …, 1 on {found["heads"]} unseen heads, inverted from renders of neutral
+faces. *In step*: the share of heads on which the motion's own factor grows with the strength, Spearman's
+correlation above 0.97 (wanted: at least {MONOTONE:.0%} of the heads). Then, in the column of its own
+factor, **how far it moves per unit of strength**; in the other columns the others' movement as a share of
+that: the mean with its sign, and the mean of its size head by head, which holds the regressor's noise too
+(wanted: below {LEAK:.0%}).
+
+{table(["motion", "in step", *PUBLISHED_NAMES], rows)}
+
+Ageing on the skin alone moves by {age["moved"]:.2f} (wanted: above {AGE}) {tick(age["moved"] > AGE)}; on
+the {found["shaven"]} heads without beard and moustache, which grey as well, by {age["moved_shaven"]:.2f}
+{tick(age["moved_shaven"] > AGE)}. An ageing face shares its folds beside the nose with a smiling one and
+its frown lines with an angry one, in the renderer as in life.
+
+{image("motions-1", "The five motions on one face")}
+
+{image("motions-2", "The five motions on another face")}"""
+
+
+def detection(found: Figures) -> str:
+    rows = []
+    for name in PUBLISHED_NAMES.values():
+        strengths = found[name]
+        looked, faces, good = (
+            sum(one[key] for one in strengths.values()) for key in ("looked", "found", "sensible")
+        )
+        each = ", ".join(
+            f"{strength}: {one['sensible'] / one['looked']:.1%}" for strength, one in strengths.items()
+        )
+        rows.append(
+            [name, f"{faces / looked:.1%}", f"{good / looked:.1%} {tick(good / looked >= DETECTED)}", each]
+        )
+    renders = found["renders"]
+    rows.append(
+        [
+            "(renders at rest)",
+            *(f"{renders[key] / renders['looked']:.1%}" for key in ("found", "sensible")),
+            "",
+        ]
+    )
+    shown = (
+        "\n\nSome that failed:\n\n" + image("not-found", "Faces that dlib missed")
+        if found["failures"]
+        else ""
+    )
+    return f"""## dlib
+
+dlib's detector and its 68 landmarks on the model's own pictures, of heads that are turned by up to 25° to
+either side; headsTurn itself starts from straight heads and goes that far. *Sensible*: all points but those
+of the jaw lie in the picture, the eyes above the mouth, and each eye and the mouth not farther from where
+the renderer has them than 0.35 of the distance between the eyes (wanted: at least {DETECTED:.0%}).
+
+{table(["motion", "found", "sensible", "sensible by strength"], rows)}{shown}"""
+
+
+def diversity(found: Figures) -> str:
+    if "missing" in found:
+        return f"""## Samples against renders
+
+Not measured, as there was no data set: {found["missing"]}"""
+    rows = [
+        ["samples against renders", f"{found['kid']:.4f}"],
+        ["other renders against renders (the floor)", f"{found['floor']:.4f}"],
+        ["the same renders, at half the resolution (for scale)", f"{found['blurred']:.4f}"],
+    ]
+    near = [
+        ["from a sample to the nearest render", f"{found['to_render']:.2f}"],
+        ["from a sample to the nearest other sample", f"{found['to_sample']:.2f}"],
+        ["from a render to the nearest other render", f"{found['between_renders']:.2f}"],
+    ]
+    return f"""## Samples against renders
+
+KID (Bińkowski et al. 2018, unbiased) of {found["count"]:,} samples, of codes drawn as the data set draws
+its own, against {found["count"]:,} renders that the model was trained on. The features are those of
+{found["net"]}, each scaled to the renders' spread: Inception's weights are not part of this repository, so
+the figures cannot be set beside published ones. Of this net it can be said that {found["meaning"]}.
+
+{table(["", "KID"], rows)}
+
+Distances in the same features, on average. A generator that had learned pictures by heart would lie much
+nearer to renders than renders lie to each other; one that had few faces would lie nearer to itself.
+
+{table(["", "distance"], near)}
+
+{image("neighbours", "Samples, the nearest render and the nearest other sample")}"""
+
+
+def cost(found: Figures, size: int) -> str:
+    rows = [
+        [
+            threads,
+            f"{one['frame']:.3f}",
+            f"{one['invert']:.3f}",
+            f"{one['load']:.1f}",
+            f"{one['memory'] / 2**20:.0f}",
+        ]
+        for threads, one in found.items()
+    ]
+    return f"""## Cost
+
+On the CPU of the machine that wrote this page, frames of {size}×{size}, each row in a process of its own
+with its memory at the most.
+
+{table(["threads", "seconds a frame", "to invert a face", "to load the model", "memory, MiB"], rows)}"""
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
+
+
+def spread(values: Figures, digits: int) -> list[str]:
+    return [f"{values['mean']:.{digits}f}", f"{values['5%']:.{digits}f}"]
+
+
+def target(passed: bool, wanted: str) -> str:
+    return f"{wanted} {tick(passed)}"
+
+
+def tick(passed: bool) -> str:
+    return "✓" if passed else "✗"
+
+
+def image(name: str, words: str) -> str:
+    return f"![{words}]({FOLDER}/{name}.jpg)"

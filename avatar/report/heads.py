@@ -1,0 +1,84 @@
+"""Heads that are in no data set, rendered at the model's size and kept for the next time."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from avatar import workers
+from avatar.dataset import paint
+from avatar.factors import FACTORS, INDEX, fill_to_norm, sample_z
+from avatar.measure import codes_at_rest
+
+COUNT, SEED = 200, 4_000_000
+TURN = 25 / 35
+"""The yaw factor at 25°, as it is 1 at 35°."""
+PART = 10
+RENDERER = (
+    *("camera", "colour", "dataset", "eyes", "factors", "hair", "head", "light", "mouth", "pose", "render"),
+    *("sdf", "shade", "skin", "skull", "wear"),
+)
+
+
+def as_met(count: int = COUNT) -> Tensor:
+    """Codes [count, Z_DIM] of people as they are met: in any mood, age, light and pose."""
+    return fill_to_norm(sample_z(count, torch.Generator().manual_seed(SEED)))
+
+
+def neutral(count: int = COUNT) -> Tensor:
+    """Codes of others, at rest and looking straight ahead: motions start from here."""
+    return fill_to_norm(codes_at_rest(sample_z(count, torch.Generator().manual_seed(SEED + 1))))
+
+
+def turned(count: int = COUNT) -> Tensor:
+    """The neutral ones, with heads turned evenly between ±25°."""
+    return with_yaw(neutral(count), TURN * torch.linspace(-1, 1, count))
+
+
+def with_yaw(z: Tensor, yaw: Tensor | float) -> Tensor:
+    """The same people, their heads turned: ``yaw`` is the factor, -1 … 1."""
+    z = z.clone()
+    z[:, INDEX["yaw"]] = torch.as_tensor(2.0 * yaw)
+    return fill_to_norm(z)
+
+
+def shaven(z: Tensor) -> Tensor:
+    """Which codes [N] are of faces without beard and moustache."""
+    return ((z[:, INDEX["beard"]] <= 0) & (z[:, INDEX["moustache"]] <= 0)).bool()
+
+
+def rendered(z: Tensor, size: int, cache: Path, *, processes: int = 2) -> Tensor:
+    """Renders uint8 [N, 3, size, size] of codes [N, Z_DIM], which are made once and read again afterwards.
+
+    They are kept in parts, named after the codes, the size and the renderer's source, so that an interrupted
+    run goes on and a changed renderer draws anew.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    paths = [cache / f"{part_key(part, size)}.safetensors" for part in z.split(PART)]
+    missing = [i for i, path in enumerate(paths) if not path.is_file()]
+    if missing:
+        print(f"rendering {len(missing) * PART} heads at {size}²", flush=True)
+        workers.spawn(min(processes, len(missing)), _render, z, size, paths, missing, processes)
+    return torch.cat([load_file(path)["images"] for path in paths])
+
+
+def _render(rank: int, z: Tensor, size: int, paths: list[Path], missing: list[int], world: int) -> None:
+    parts = z.split(PART)
+    for done, i in enumerate(missing[rank::world]):
+        partial = paths[i].with_suffix(".part")
+        save_file({"images": paint(parts[i], size, "cpu", compiled=False)}, partial)
+        partial.rename(paths[i])
+        if rank == 0 and done % 5 == 4:
+            print(f"  {(done + 1) * world * PART} of {len(missing) * PART}", flush=True)
+
+
+def part_key(z: Tensor, size: int) -> str:
+    """What a part of the cache is named: codes, size and renderer in 20 letters."""
+    digest = hashlib.sha256(f"{size} {[f.name for f in FACTORS]}".encode())
+    digest.update(z.contiguous().numpy().tobytes())
+    folder = Path(__file__).parent.parent
+    for module in RENDERER:
+        digest.update((folder / f"{module}.py").read_bytes())
+    return digest.hexdigest()[:20]

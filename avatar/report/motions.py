@@ -1,0 +1,63 @@
+"""How far a motion moves its own factor, and how far the others, on heads that nobody has seen."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avatar.factors import MOTIONS
+from avatar.measure import spearman
+from avatar.regressor import read_all
+from avatar.report.subject import Subject
+
+STRENGTHS = tuple(i / 10 for i in range(11))
+
+
+@dataclass(frozen=True)
+class Movement:
+    """What a motion does to N heads between strength 0 and 1, as the regressor reads it.
+
+    order: Spearman's correlation of its own factor with the strength, [N]. slopes: change of every factor of
+    MOTIONS per unit of strength, [N, 5], by least squares over STRENGTHS. own: its index there.
+    """
+
+    order: np.ndarray
+    slopes: np.ndarray
+    own: int
+
+    def monotone(self, bound: float = 0.97) -> float:
+        """The share of heads whose own factor goes with the strength: a correlation above ``bound``."""
+        return float((self.order > bound).mean())
+
+    @property
+    def moved(self) -> float:
+        """Mean movement of its own factor."""
+        return float(self.slopes[:, self.own].mean())
+
+    def others(self) -> dict[str, tuple[float, float]]:
+        """By name, the movement of each other factor as a share of its own: the mean, which keeps its sign,
+        and the mean of its size, head by head, which holds the regressor's noise too.
+        """
+        share = self.slopes / self.moved
+        return {
+            name: (float(share[:, i].mean()), float(np.abs(share[:, i]).mean()))
+            for i, name in enumerate(MOTIONS)
+            if i != self.own
+        }
+
+
+def movement(subject: Subject, motion: str, factor: str, codes: Tensor) -> Movement:
+    """Play a motion (its published name), which is to move ``factor``, on codes [N, styles, dim]."""
+    offset = subject.motions[motion].offset
+    shown = [subject.show(codes + offset(strength).to(codes.device)) for strength in STRENGTHS]
+    read = torch.stack([read_all(subject.regressor, pictures) for pictures in shown])
+    return movement_of(read[..., : len(MOTIONS)].double().numpy(), MOTIONS.index(factor))
+
+
+def movement_of(read: np.ndarray, own: int) -> Movement:
+    """The movement in readings [strengths, N, 5] at STRENGTHS."""
+    at = np.asarray(STRENGTHS) - np.mean(STRENGTHS)
+    slopes = np.tensordot(at / np.square(at).sum(), read, axes=1)
+    order = np.array([spearman(series) for series in read[..., own].T])
+    return Movement(order, slopes, own)
