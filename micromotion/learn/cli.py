@@ -15,7 +15,7 @@ import typer
 
 from micromotion.bundle import find_bundle, load_bundle
 from micromotion.console import Debug, errors_for_people
-from micromotion.learn.progress import stage_progress, step_progress
+from micromotion.learn.progress import frame_counter, step_progress
 from micromotion.learn.store import place_for, with_recipe
 from micromotion.learn.template import DEFAULT_DEGREES, fill, number_degrees
 from micromotion.options import MAX_SEED, check_whole
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from micromotion.anchors import Anchors
     from micromotion.bundle import Bundle
     from micromotion.learn.video import Collected
+
+SHOWN = 4  # frames that are left out for one reason, and named
 
 app = typer.Typer(
     name="learn",
@@ -126,12 +128,12 @@ def video(
     """
     with errors_for_people(debug):
         target, picture = _places(name, model, preview, force)
-        with stage_progress() as on_progress:
+        with frame_counter() as on_progress:
             bundle = load_bundle(model, device)
             from micromotion.learn.video import collect_from_video
 
             collected = collect_from_video(clip, bundle, count=count, on_progress=on_progress)
-        _tell_frames(collected)
+        _tell_frames(collected, "frames")
         _keep(with_recipe(collected.anchors, name, bundle, path), bundle, target, picture, model)
 
 
@@ -156,12 +158,12 @@ def images(
     """
     with errors_for_people(debug):
         target, picture = _places(name, model, preview, force)
-        with stage_progress() as on_progress:
+        with frame_counter() as on_progress:
             bundle = load_bundle(model, device)
             from micromotion.learn.video import collect_from_images
 
             collected = collect_from_images(pictures, bundle, on_progress=on_progress)
-        _tell_frames(collected)
+        _tell_frames(collected, "pictures")
         _keep(with_recipe(collected.anchors, name, bundle, path), bundle, target, picture, model)
 
 
@@ -201,11 +203,13 @@ def _keep(anchors: Anchors, bundle: Bundle, target: Path, picture: Path, model: 
     typer.echo(f"Play it: micromotion animate PHOTO --motion {target.stem}{option}")
 
 
-def _tell_frames(collected: Collected) -> None:
+def _tell_frames(collected: Collected, what: str) -> None:
     """What was taken, and what was left out and why, on stderr."""
-    typer.echo(f"Taken: {len(collected.kept)} frames.", err=True)
-    reasons: dict[str, int] = {}
+    typer.echo(f"Taken: {len(collected.kept)} {what}.", err=True)
+    left_out: dict[str, list[str]] = {}
     for frame in collected.left_out:
-        reasons[frame.reason] = reasons.get(frame.reason, 0) + 1
-    for reason, number in reasons.items():
-        typer.echo(f"Left out: {number}, {reason}.", err=True)
+        where = f"{frame.seconds:.2f} s" if frame.seconds else f"number {frame.number + 1}"
+        left_out.setdefault(frame.reason, []).append(where)
+    for reason, places in left_out.items():
+        more = ", …" if len(places) > SHOWN else ""
+        typer.echo(f"Left out, {reason}: {len(places)}, at {', '.join(places[:SHOWN])}{more}", err=True)

@@ -47,16 +47,12 @@ def step_progress() -> Iterator[Callable[[Step], None]]:
 
 
 @contextmanager
-def stage_progress() -> Iterator[Callable[[str, int, int | None], None]]:
-    """A callback for a stage's name, how much of it is done and how much there is (None: not known)."""
+def frame_counter() -> Iterator[Callable[[int, int], None]]:
+    """A callback for the frames done and the frames in all: a bar, silent where stderr is no terminal."""
     console = Console(stderr=True)
     with _bar(console, disable=not console.is_terminal) as bar:
         task = bar.add_task("Reading the model", total=None)
-
-        def on_progress(stage: str, done: int, total: int | None) -> None:
-            bar.update(task, description=stage, completed=done, total=total)
-
-        yield on_progress
+        yield lambda done, total: bar.update(task, description="Collecting", completed=done, total=total)
 
 
 def losses_table(step: Step) -> Table:
