@@ -6,10 +6,11 @@ each sentence says; the similarity of picture and sentence is to fall in a strai
 A sentence that fits many heads is then wrong for none of them, and "100% smile" pulls as hard at a serious
 face as at one that half smiles, which is what an optimisation of W+ under this CLIP lives on.
 
-Three things make it quick, as expressions are small and people differ in so much else: heads come in pairs
+Some things make it quick, as expressions are small and people differ in so much else: heads come in pairs
 that differ in one factor and are disturbed alike, and the difference of the two is learned besides each of
-them; what is true of a head is read off the picture features from the first step on, before any words; and
-the attention that ends the ResNet begins at places of the face rather than everywhere at once.
+them; what is true of a head is read off the picture features from the first step on, before any words; the
+attention that ends the ResNet begins at places of the face rather than everywhere at once; and features
+begin without what they all share.
 
 Pictures go in as they are, in [-1, 1]: the original's anchors are collected without CLIP's normalisation too.
 """
@@ -99,6 +100,28 @@ def _wake(visual: "ModifiedResNet") -> None:
     for head in range(pool.num_heads):
         pool.k_proj.weight[head * each : head * each + places] = axes
         pool.q_proj.bias[head * each + middle[head % len(middle)]] = 12.0  # a logit of 6
+
+
+@torch.no_grad()
+def centre(model: "CLIP", images: Tensor) -> None:
+    """Let the features of a fresh network vary about zero, after Salimans & Kingma 2016 (arXiv 1602.07868).
+
+    Else what all pictures share is nearly all of a feature of unit length (0.98 of it, measured), likewise
+    with sentences, and no similarity can differ by as much as the loss asks for.
+
+    Args:
+        model: in train mode; the shift goes into biases that it has.
+        images: some pictures [N, 3, S, S] in [-1, 1].
+    """
+    model.train()
+    seen = model.encode_image(F.adaptive_avg_pool2d(images, RESOLUTION))
+    last = model.visual.attnpool.c_proj
+    last.weight.div_(seen.std(dim=0).mean())
+    last.bias.sub_(seen.mean(dim=0)).div_(seen.std(dim=0).mean())
+    rng = torch.Generator().manual_seed(0)
+    some = captions(read(factors_from_z(sample_training_z(256, rng))), rng)
+    said = model.encode_text(tokenize([each.text for each in some]))
+    model.ln_final.bias.sub_(said.mean(dim=0) @ torch.linalg.pinv(model.text_projection))
 
 
 class Pupil(nn.Module):
@@ -242,7 +265,10 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     heads = load_heads(data, rank, world)
     weights = pair_weights(heads)
-    pupil = Pupil(new_clip(seed)).to(device)
+    pupil = Pupil(new_clip(seed))
+    first = dataset.load(data, 0, 1_000_000).images[:64]  # of the first shard: the same for every worker
+    centre(pupil.clip, first.float() / 127.5 - 1)
+    pupil.to(device)
     pupil.clip.visual.to(memory_format=torch.channels_last)
     trainer = Trainer("clip", pupil, run, rank, world, total=total, seed=seed, learning_rate=LEARNING_RATE)
     batch = GPU_BATCH if device.type == "cuda" else BATCH

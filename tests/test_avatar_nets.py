@@ -143,6 +143,23 @@ def test_pulls_and_follows_of_a_network_that_knows_where_to_look() -> None:
     assert follows(net, heads)["smile"] < -0.99
 
 
+def test_fresh_features_have_little_in_common(small_clip: None) -> None:
+    pictures = smooth_pictures(48).float() / 127.5 - 1
+    texts = ["a person with no smile", "90% angry", "very old, eyes closed", "bald", "a pale man", "glasses"]
+
+    def shared(model: Any) -> tuple[float, float]:
+        with torch.no_grad():
+            seen, said = image_features(model, pictures), text_features(model, texts)
+        return float(seen.mean(dim=0).norm()), float(said.mean(dim=0).norm())
+
+    model = new_clip(0)
+    before = shared(model)
+    train_clip.centre(model, pictures)
+    after = shared(model)
+    assert after[0] < 0.5 * before[0]
+    assert after[1] < before[1]
+
+
 def test_each_head_of_attention_begins_at_a_place_of_its_own() -> None:
     """What is changed in one cell of the last map is seen, and in an outer row it is not."""
     pool = new_clip(0).visual.attnpool
