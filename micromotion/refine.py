@@ -108,13 +108,13 @@ class Loss:
                 f"A picture of {picture.shape[-1]} pixels a side cannot be compared with the model's "
                 f"{generator.resolution}: one must be a multiple of the other."
             )
-        self.wanted = shrink(picture.float(), self.size)
+        self.wanted = shrink(picture.to(generator.latent_avg.dtype), self.size)
         with torch.no_grad():
             self.person = identity.features(self.wanted) if identity is not None else None
 
     def __call__(self, w_plus: Tensor) -> Tensor:
         """The loss of a code [1, num_styles, style_dim]: a scalar."""
-        shown = shrink(self.generator.synthesize(w_plus).float(), self.size)
+        shown = shrink(self.generator.synthesize(w_plus), self.size)
         loss = picture_loss(shown, self.wanted)
         if self.identity is not None and self.person is not None:
             loss = loss + IDENTITY_WEIGHT * self.identity.loss(shown, self.person)

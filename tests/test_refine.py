@@ -84,16 +84,13 @@ def test_the_gradient_is_that_of_finite_differences(
     generator: Generator, identity: IdentityNet, start: Tensor, picture: Tensor, with_identity: bool
 ) -> None:
     exact, net = random_generator().double(), IdentityNet(identity.config, rng(4)).eval().double()
-    loss_of = Loss(exact, picture.double(), net if with_identity else None)
-    loss_of.wanted = loss_of.wanted.double()
+    loss_of = Loss(exact, picture, net if with_identity else None)
     axes = spread_axes(exact).double()
     moved = 0.1 * torch.randn(1, STYLES, STYLE_DIM, generator=rng(3), dtype=torch.float64)
     moved.requires_grad_(True)
 
     def objective(at: Tensor) -> Tensor:
-        return exact_loss(loss_of, exact, net if with_identity else None, start.double() + at @ axes) + pull(
-            at
-        )
+        return loss_of(start.double() + at @ axes) + pull(at)
 
     (gradient,) = torch.autograd.grad(objective(moved), moved)
     for seed in range(4):
@@ -103,15 +100,6 @@ def test_the_gradient_is_that_of_finite_differences(
             step = 1e-6
             slope = (objective(moved + step * direction) - objective(moved - step * direction)) / (2 * step)
         assert math.isclose(float((gradient * direction).sum()), float(slope), rel_tol=1e-4, abs_tol=1e-7)
-
-
-def exact_loss(loss_of: Loss, generator: Generator, net: IdentityNet | None, w_plus: Tensor) -> Tensor:
-    """`Loss` without its rounding to float32."""
-    shown = generator.synthesize(w_plus)
-    loss = picture_loss(shown, loss_of.wanted)
-    if net is not None:
-        loss = loss + IDENTITY_WEIGHT * net.loss(shown, loss_of.wanted)
-    return loss
 
 
 def test_the_loss_is_of_picture_and_person(
@@ -156,9 +144,13 @@ def test_more_steps_are_nearer_and_the_start_is_never_left_for_worse(
 
 
 def test_the_right_code_is_kept(generator: Generator, start: Tensor) -> None:
+    """The first step is a tenth of w's spread, however near the start is: a worse code is not given back."""
+    near = start + 1e-4 * torch.randn(start.shape, generator=rng(6))
     with torch.no_grad():
-        perfect = generator.synthesize(start)
-    assert torch.equal(refine(generator, start, perfect, 5), start)
+        perfect = generator.synthesize(near)
+    told: list[float] = []
+    assert torch.equal(refine(generator, start, perfect, 2, on_step=lambda _, loss: told.append(loss)), start)
+    assert told[-1] > told[0]
 
 
 def test_the_code_is_held_near_its_start(generator: Generator, start: Tensor) -> None:
