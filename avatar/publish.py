@@ -123,7 +123,7 @@ def network_figures(data: Path, run: Path) -> dict[str, Any]:
 
 def regressor_figures(regressor: Regressor, data: Path) -> dict[str, dict[str, float | str]]:
     """By factor: mean error, slope, largest cross-talk and where it comes from, on renders held out."""
-    found = calibration(regressor, load_pictures(data, validation=True))
+    found = calibration(regressor, load_pictures(data, "validation"))
     return {
         name: {"error": round(e, 4), "slope": round(s, 4), "crosstalk": round(c, 4), "disturber": d}
         for name, e, s, c, d in zip(READ, *found, strict=True)

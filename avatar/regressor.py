@@ -7,7 +7,7 @@ small nor one motion for another.
 
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,7 @@ SKIN = slice(63, 119), slice(36, 92)
 FACE_WIDTHS, SKIN_WIDTHS = (24, 48, 72, 96), (16, 32, 48, 64)
 LEARNING_RATE, BATCH, GPU_BATCH = 0.002, 32, 256
 FREE = 0.3  # weight of the free movements, half of which closed eyes hide
-HELD_OUT, SETTING = 4, 4096  # shards; renders of the training that the yardstick is set by
+HELD_OUT, SETTING = 4, 12  # shards that nothing is learned from: to judge by, and (at most) to set by
 
 
 class Block(nn.Module):
@@ -125,18 +125,26 @@ class Pictures(NamedTuple):
     degrees: Tensor
 
 
-def load_pictures(data: Path, rank: int = 0, world: int = 1, *, validation: bool = False) -> Pictures:
-    """A worker's share of the renders, or those held out; raises as ``dataset.load`` does.
+Share = Literal["training", "setting", "validation"]
 
-    They are reduced shard by shard, as many of 256² would fill the memory.
+
+def load_pictures(data: Path, share: Share, rank: int = 0, world: int = 1) -> Pictures:
+    """Renders to learn from (a worker's part of them), to set the yardstick by, or to judge it on.
+
+    No render is in two of the three: a network reads what it has learned from better than anything else.
+    Raises as ``dataset.load`` does.
     """
-    if validation:
-        return reduced(dataset.load(data, validation=True))
-    shards = max(1, len(list(data.glob("heads-*.safetensors"))) - HELD_OUT)
-    parts = [
-        reduced(dataset.load(data, i, shards, held_out=HELD_OUT))
-        for i in range(rank, max(shards, rank + 1), world)
-    ]
+    shards = len(list(data.glob("heads-*.safetensors")))
+    aside = HELD_OUT + max(1, min(SETTING, shards // 10))
+    if share == "validation":
+        return reduced(dataset.load(data, held_out=HELD_OUT, validation=True))
+    if share == "setting":
+        both = reduced(dataset.load(data, held_out=aside, validation=True))
+        return Pictures(*(part[: -HELD_OUT * dataset.SHARD] for part in both))
+    # Shard by shard, as many of 256² would fill the memory.
+    count = max(1, shards - aside)
+    numbers = range(rank, max(count, rank + 1), world)
+    parts = [reduced(dataset.load(data, i, count, held_out=aside)) for i in numbers]
     return Pictures(torch.cat([p.images for p in parts]), torch.cat([p.degrees for p in parts]))
 
 
@@ -152,11 +160,11 @@ def disturb(images: Tensor, rng: torch.Generator) -> Tensor:
     A generator's pictures are softer than renders, and must not read differently for it. Nothing here turns
     or stretches a head.
     """
-    low, high = (torch.rand(2, len(images), 1, 1, 1, generator=rng) * 0.24 - 0.12).to(images.device)
+    gain, lift = (torch.rand(2, len(images), 1, 1, 1, generator=rng) * 0.24 - 0.12).to(images.device)
     soft = F.interpolate(F.avg_pool2d(images, 2), scale_factor=2.0, mode="bilinear", align_corners=False)
     share = torch.rand(len(images), 1, 1, 1, generator=rng).mul(2).sub(1).clamp(min=0).to(images.device)
     grain = torch.randn(images.shape[1:], generator=rng).to(images.device)
-    images = images.lerp(soft, share) * (1 + low) + high + 0.03 * share * grain
+    images = images.lerp(soft, share) * (1 + gain) + lift + 0.03 * share * grain
     down, across = torch.randint(-2, 3, (2,), generator=rng).tolist()
     return images.roll((down, across), dims=(2, 3))
 
@@ -164,7 +172,7 @@ def disturb(images: Tensor, rng: torch.Generator) -> Tensor:
 def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -> None:
     """One of ``world`` equal workers."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    pictures = load_pictures(data, rank, world)
+    pictures = load_pictures(data, "training", rank, world)
     torch.manual_seed(seed)
     model = Regressor().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     trainer = Trainer(
@@ -186,11 +194,10 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
     trainer.fit(learn)
     if rank == 0:
         average = cast(Regressor, trainer.average)
-        some = torch.randperm(len(pictures.images), generator=torch.Generator().manual_seed(seed))[:SETTING]
-        adjust(average, Pictures(pictures.images[some], pictures.degrees[some]))
+        adjust(average, load_pictures(data, "setting"))
         state = {name: value.cpu().contiguous() for name, value in average.state_dict().items()}
         save_file(state, run / "regressor.safetensors")
-        for line in calibration(average, load_pictures(data, validation=True)).lines():
+        for line in calibration(average, load_pictures(data, "validation")).lines():
             print(line, flush=True)
 
 

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from avatar import dataset, publish
 from avatar.collect import PUBLISHED_NAMES, calibrate
 from avatar.factors import Z_DIM
-from avatar.regressor import READ, Regressor
+from avatar.regressor import READ, SIDE, Regressor, Share, degrees, load_pictures
 from encoder4editing import EncoderConfig, Inverter, save_inverter
 from encoder4editing.identity import IdentityConfig, IdentityNet, save_identity
 from micromotion.bundle import damage, load_bundle, read_about
@@ -111,6 +112,18 @@ def test_anchors_are_collected_at_the_models_size(
     publish.publish_anchors(weights, anchors)
     assert sizes == [32] * 5
     assert {path.stem for path in anchors.iterdir()} == set(PUBLISHED_NAMES.values())
+
+
+def test_no_render_is_learned_from_and_judged_by(data: Path) -> None:
+    """Of six shards one is to learn from, one to set by and four are to judge by."""
+    shards = [load_file(path)["z"] for path in sorted(data.iterdir())]
+    learn, setting, judge = (load_pictures(data, share) for share in get_args(Share))
+    torch.testing.assert_close(learn.degrees, degrees(shards[0]))
+    torch.testing.assert_close(setting.degrees, degrees(shards[1]))
+    torch.testing.assert_close(judge.degrees, degrees(torch.cat(shards[2:])))
+    assert learn.images.shape == (128, 3, SIDE, SIDE)
+    with pytest.raises(FileNotFoundError):
+        load_pictures(data, "training", rank=1, world=2)  # more workers than shards
 
 
 class Reads(Regressor):
