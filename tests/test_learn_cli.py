@@ -20,11 +20,14 @@ from typer.testing import CliRunner
 
 import micromotion
 from micromotion.anchors import Anchors
+from micromotion.animator import Animator
+from micromotion.bundle import find_bundle
 from micromotion.cli import app
 from micromotion.folders import learned_folder
 from micromotion.motion import load_motion
 
 COMMAND = [sys.executable, "-m", "micromotion"]
+FACE = str(Path(__file__).parent.parent / "docs/face.jpg")
 SHORT = ["--degrees", "no,50%,100%", "--steps", "4", "--device", "cpu"]
 
 
@@ -124,13 +127,74 @@ def test_a_name_is_replaced_only_by_force(model: Path) -> None:
     assert path.read_bytes() != before
 
 
+# --- from pictures and from a video, on the embedded avatar ------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def smiling(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the avatar's smile on a photo: smile.mp4, and five pictures from rest to full."""
+    folder = tmp_path_factory.mktemp("smiling")
+    animator = Animator.load("avatar", "cpu")
+    code = animator.encode(FACE)
+    animator.animate(code, "smile", frames=24).save(folder / "smile.mp4")
+    animator.animate(code, "smile", frames=5).save(folder / "pictures")
+    return folder
+
+
+def likeness(name: str) -> float:
+    """The cosine between a learned motion and the avatar's own smile."""
+    learned = load_motion(learned_folder("avatar") / f"{name}.safetensors").offset(1.0)
+    smile = load_motion(find_bundle("avatar").motions["smile"]).offset(1.0)
+    return float((learned * smile).sum() / learned.norm() / smile.norm())
+
+
+def test_pictures_become_a_micromotion(smiling: Path) -> None:
+    pictures = sorted((smiling / "pictures").glob("*.png"))
+    code, output, errors = command("learn", "images", *pictures, "-n", "grin", "--device", "cpu")
+    assert code == 0, errors
+    assert output.startswith("Learned: grin, 5 anchors, in ")
+    assert errors == "Taken: 5 pictures.\n"
+    assert likeness("grin") > 0.6
+    assert "grin (learned)" in command("motions")[1].splitlines()
+    assert command("learn", "images", *reversed(pictures), "-n", "frown", "--device", "cpu")[0] == 0
+    assert likeness("frown") < -0.6
+
+
+def test_a_video_becomes_a_micromotion(smiling: Path) -> None:
+    code, output, errors = command(
+        "learn", "video", smiling / "smile.mp4", "-n", "grin", "--count", 7, "--path", "curve"
+    )
+    assert code == 0, errors
+    assert output.startswith("Learned: grin, 7 anchors, in ")
+    assert re.match(r"Taken: \d+ frames\.\n", errors)
+    assert likeness("grin") > 0.6
+    assert Anchors.load(learned_folder("avatar") / "grin.safetensors").provenance["file"] == "smile.mp4"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["video", "gone.mp4"], "gone"),
+        (["video", "text.mp4"], "text"),
+        (["video", "text.mp4", "--count", "1"], "count must be"),
+        (["images", "gone.png", "gone too.png"], "gone"),
+        (["images", FACE], "2 to 128 pictures"),
+        (["images", FACE, FACE], "without a motion"),
+    ],
+)
+def test_what_nothing_can_be_learned_from_is_told(arguments: list[str], words: str) -> None:
+    Path("text.mp4").write_text("This is only text.\n" * 99)
+    assert_told(*command("learn", *arguments, "-n", "grin", "--device", "cpu"), words)
+    assert not list(learned_folder("avatar").glob("*"))
+
+
 # --- interrupted --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_goes_on_where_it_was(model: Path, number: int, code: int) -> None:
     """The same command ends with the bits of a run that nobody interrupted, and nothing else is left."""
-    arguments = ["learn", "text", SENTENCE, "--model", str(model), *SHORT, "--steps", "200"]
+    arguments = ["learn", "text", SENTENCE, "--model", str(model), *SHORT, "--steps", "60"]
     folder = learned_folder("random")
     with subprocess.Popen(
         [*COMMAND, *arguments, "--name", "grin"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -146,7 +210,7 @@ def test_an_interrupted_run_goes_on_where_it_was(model: Path, number: int, code:
 
     (code, _, errors), (again, _, _) = (command(*arguments, "--name", name) for name in ("grin", "whole"))
     assert (code, again) == (0, 0), errors
-    first = re.search(r"Step (\d+) of 200", errors)
+    first = re.search(r"Step (\d+) of 60", errors)
     assert first is None or int(first[1]) > 1
     anchors = [Anchors.load(folder / f"{name}.safetensors").w_plus for name in ("grin", "whole")]
     assert np.array_equal(*anchors)
