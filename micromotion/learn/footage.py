@@ -179,6 +179,8 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
 def _stream(container: Any, path: Path) -> Any:
     """The first stream of moving pictures, its decoder bounded."""
     streams = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
+    if not streams and not container.streams.audio:
+        raise _damaged(path)
     if not streams:
         raise FootageError(f"{_shown(path)} holds no moving pictures, only sound: choose another clip.")
     codec = streams[0].codec_context

@@ -35,8 +35,9 @@ class Path:
         return _line_weights(places, self.places, self.length) @ self.codes
 
 
-def strangeness(codes: np.ndarray, trusted: np.ndarray) -> np.ndarray:
-    """How far each code [n, D] lies from the plane of motion of the trusted ones (a mask [n]): [n].
+def strangeness(codes: np.ndarray, trusted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far each code [n, D] lies from the plane of motion of the trusted ones (a mask [n]), and from their
+    median: two of [n].
 
     The plane has two dimensions, through the trusted codes' median, by spherical PCA: each code counts by its
     direction alone, so that a wild one does not turn the plane (Locantore et al. 1999, "Robust principal
@@ -49,7 +50,7 @@ def strangeness(codes: np.ndarray, trusted: np.ndarray) -> np.ndarray:
         asked = np.arange(len(codes)) % _FOLDS == fold
         basis = np.linalg.svd(unit[trusted & ~asked], full_matrices=False)[2][:_RANK]
         result[asked] = np.linalg.norm(away[asked] - away[asked] @ basis.T @ basis, axis=1)
-    return result
+    return result, np.linalg.norm(away, axis=1)
 
 
 def lay_path(codes: np.ndarray) -> Path:

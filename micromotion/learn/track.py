@@ -2,8 +2,8 @@
 
 Every face that is found is linked to the one nearest in place, size and look in the frames before; what
 cannot be linked begins a track of its own. So a second face that passes is another track, and so is whoever
-is seen after a cut: the tracker never guesses that two tracks are the same person (`micromotion.learn.video` compares
-their codes).
+is seen after a cut: the tracker never guesses that two tracks are the same person (`micromotion.learn.video`
+compares their codes).
 """
 
 from collections.abc import Callable, Sequence
@@ -127,7 +127,7 @@ def _search(image: Image.Image) -> tuple[float, list[Detection]]:
 
 
 def _sighting(index: int, still: Still, found: Detection, scale: float) -> Sighting:
-    left, top, right, bottom = box = tuple(round(scale * edge) for edge in found.box)  # type: ignore[assignment]
+    left, top, right, bottom = (round(scale * edge) for edge in found.box)
     side = right - left
     corner = left - side // 2, top - side // 2
     near = still.image.crop((*corner, right + side // 2, bottom + side // 2))
@@ -137,7 +137,12 @@ def _sighting(index: int, still: Still, found: Detection, scale: float) -> Sight
     face = (round(x - reach), round(y - reach), round(x + reach), round(y + reach))
     thumb = near.resize((_THUMB, _THUMB), Image.Resampling.BOX, box=_clipped(face, near.size))
     return Sighting(
-        index, still.seconds, box, found.rank, landmarks + corner, np.asarray(thumb).astype(np.float32)
+        index,
+        still.seconds,
+        (left, top, right, bottom),
+        found.rank,
+        landmarks + corner,
+        np.asarray(thumb).astype(np.float32),
     )
 
 

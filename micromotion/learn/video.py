@@ -6,7 +6,7 @@ order of the motion. Frames that do not help are left out, each with the reason 
 
 from __future__ import annotations
 
-import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,9 @@ OnProgress = Callable[[int, int], None]
 CROP = 256  # the inverters' input, in pixels
 BATCH = 8
 MIN_SHARPNESS = 0.4  # of the median frame's
+MAX_TURN = 0.6  # sine of the angle between a code's movement and the plane of the motion
+MIN_MOTION = 6.0  # least length of a motion's path, in deviations of the frames from it
+MIN_CHANGE = 0.04  # and in distances between two people
 FEWEST = 5  # frames that a plane of motion can be laid through
 
 
@@ -72,14 +75,14 @@ def collect_from_video(
     rest. The anchors lie evenly, by arc length in W+, along a smooth curve through the codes that are left.
 
     *Rest*, degree 0, is where the face is when the clip begins; degree 1 is the far end of the motion. Where
-    the clip begins within a sixth of the motion's either end, rest is that end (a blink, a smile; how often it
-    is repeated does not matter). Where the motion goes both ways about rest (nodding, shaking the head), the
-    degrees begin below 0, and 1 is the end that is further away or, if both are alike, reached first.
+    the clip begins within a sixth of the motion's either end, rest is that end (a blink, a smile; how often
+    it is repeated does not matter). Where the motion goes both ways about rest (nodding, shaking the head),
+    the degrees begin below 0, and 1 is the end that is further away or, if both are alike, gone to first.
 
     Args:
         path: a clip as `open_footage` reads it, to at most MAX_FRAMES frames.
         count: how many anchors, 2 to MAX_ANCHORS.
-        on_progress: called with (done, total); each frame counts twice, as it is searched and as it is inverted.
+        on_progress: called with (done, total); each frame counts twice, when searched and when inverted.
 
     Raises:
         FootageError: the clip cannot be read, holds no motion, or fewer usable frames than `count`.
@@ -92,12 +95,12 @@ def collect_from_video(
     frames, tracks = find_tracks(footage, lambda still: done())
     if not tracks:
         raise NoFaceError(
-            f"No face was found in {str(path)!r}: film one face from the front, in good light, not too far away."
+            f"No face was found in {str(path)!r}: film one face from the front, in good light, not from afar."
         )
     crops = _candidates(tracks)
     codes, sharpness = _invert_crops(footage, crops, bundle, lambda: done())
     kept, reasons = _choose(crops, codes, sharpness)
-    reasons = {index: "the face was not found" for index in range(len(frames))} | reasons
+    reasons = dict.fromkeys(range(len(frames)), "the face was not found") | reasons
     needed = max(count, FEWEST)
     if len(kept) < needed:
         raise FootageError(
@@ -106,7 +109,8 @@ def collect_from_video(
         )
     flat = codes[kept].flatten(1).double().numpy()
     motion = lay_path(flat)
-    if not _moves(motion.places, motion.length, strangeness(flat, np.ones(len(flat), bool))):
+    noise = float(np.median(strangeness(flat, np.ones(len(flat), bool))[0]))
+    if motion.length < max(MIN_MOTION * noise, MIN_CHANGE * _variety(bundle)):
         raise FootageError(
             f"No motion was found in {str(path)!r}: the face looks the same in all {len(kept)} usable frames."
         )
@@ -215,7 +219,7 @@ def _candidates(tracks: list[Track]) -> list[_Crop]:
 def _invert_crops(
     footage: Footage, crops: list[_Crop], bundle: Bundle, done: Callable[[], None]
 ) -> tuple[torch.Tensor, np.ndarray]:
-    """Codes [n, styles, dim], float32 on the CPU, and sharpness [n] of crops, in a second pass over the clip."""
+    """Codes [n, styles, dim], float32 on the CPU, and sharpness [n] of crops, in a second pass."""
     codes: list[torch.Tensor] = []
     sharpness: list[float] = []
     batch: list[Image.Image] = []
@@ -266,39 +270,39 @@ def _choose(
     main = np.array([crop.main for crop in crops])
     sharp = sharpness >= MIN_SHARPNESS * np.median(sharpness[main])
     trusted = main & sharp
-    far = np.full(len(crops), np.inf)
-    limit = 0.0
-    if trusted.sum() >= FEWEST:
-        far = strangeness(codes.flatten(1).double().numpy(), trusted)
-        limit = _limit(far[trusted])
+    belongs, far = trusted, np.where(main, 0.0, 1.0)
+    if trusted.sum() >= FEWEST:  # else there is too little to compare others with
+        far, moved = strangeness(codes.flatten(1).double().numpy(), trusted)
+        # A bent motion leaves its plane: far out, what moves mostly along with the others still belongs.
+        belongs = sharp & ((far <= _limit(far[trusted])) | (far <= MAX_TURN * moved))
     kept: dict[int, int] = {}
     reasons: dict[int, str] = {}
     for i in np.argsort(far, kind="stable"):
         at = crops[i].frame
-        if not sharp[i]:
-            reason = "the face is blurred"
-        elif far[i] <= limit or not np.isfinite(far[i]):
-            if main[i] or np.isfinite(far[i]):
-                kept.setdefault(at, int(i))
-                continue
-            reason = "the face was not found"
+        if belongs[i]:
+            kept.setdefault(at, int(i))
+        elif not sharp[i]:
+            reasons.setdefault(at, "the face is blurred")
         elif main[i]:
-            reason = "its code is far from the rest"
+            reasons.setdefault(at, "its code is far from the rest")
         else:
-            reason = "the face was lost, and the one seen here may be another's"
-        reasons.setdefault(at, reason)
+            reasons.setdefault(at, "the face was lost, and the one seen here may be another's")
     return [kept[at] for at in sorted(kept)], {at: why for at, why in reasons.items() if at not in kept}
 
 
 def _limit(far: np.ndarray) -> float:
-    """The largest strangeness that still belongs: six deviations above the median, robustly, or 2.5 times it."""
+    """The largest strangeness that still belongs: six robust deviations above the median, or 2.5 times it."""
     median = float(np.median(far))
     return max(median + 6 * 1.4826 * float(np.median(np.abs(far - median))), 2.5 * median)
 
 
-def _moves(places: np.ndarray, length: float, noise: np.ndarray) -> bool:
-    """Whether codes go somewhere along their path, rather than tremble about one place."""
-    return length > 4 * float(np.median(noise))
+def _variety(bundle: Bundle) -> float:
+    """How far apart the codes of two people of the model typically lie in W+."""
+    generator = bundle.generator.to(bundle.device)
+    z = torch.randn(64, generator.config.z_dim, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        w = generator.mapping(z.to(bundle.device)).double()
+    return math.sqrt(2 * generator.num_styles * float(w.var(dim=0).sum()))
 
 
 def _counter(total: int, on_progress: OnProgress | None) -> Callable[[], None]:
