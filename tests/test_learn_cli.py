@@ -199,7 +199,7 @@ def test_an_interrupted_run_goes_on_where_it_was(model: Path, number: int, code:
     with subprocess.Popen(
         [*COMMAND, *arguments, "--name", "grin"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        while process.poll() is None and not list(folder.glob(".grin-*/*")):
+        while process.poll() is None and not list(folder.glob(".grin-*/progress.safetensors")):
             time.sleep(0.002)
         process.send_signal(number)
         output, errors = process.communicate(timeout=60)
