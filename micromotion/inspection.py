@@ -160,7 +160,7 @@ def _percent(share: float) -> str:
 
 
 def _signed(share: float) -> str:
-    return f"{round(100 * share)}%".replace("-", "−")
+    return f"{round(100 * share)}%"  # the sheet's font has no minus sign but the hyphen
 
 
 def _plain(value: object, length: int = 300) -> str:
