@@ -13,6 +13,7 @@ yaw's), until the synthesis cannot see them and no weight in the loss brings the
 its first layer begin larger than others, and are brought up to the others' size when the resolution grows.
 """
 
+import math
 from pathlib import Path
 from typing import cast
 
@@ -25,6 +26,7 @@ from avatar.factors import FACTORS, INDEX, Z_DIM, fill_to_norm, sample_z
 from avatar.losses import GeneratorLoss, attention
 from avatar.training import Preview, Progress, Trainer, command
 from stylegan2 import Generator, GeneratorConfig, save_generator
+from stylegan2.synthesis import StyledConv, ToRGB
 
 CONFIG = GeneratorConfig(
     resolution=256,
@@ -42,6 +44,8 @@ MOVED = FACTORS[: INDEX["gaze_y"] + 1]
 EMPHASIS = 2.0
 LEARNING_RATE, BATCH, GPU_BATCH = 0.005, 8, 64
 PREVIEWS = 12
+FFHQ_SPREAD = 0.45
+"""Of w at FFHQ, roughly: the root mean square of a number's distance from its mean."""
 
 
 def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -> None:
@@ -146,11 +150,26 @@ def preview_of(data: Path, progress: Progress) -> Preview:
 
 @torch.no_grad()
 def finish(generator: Generator, path: Path) -> None:
-    """Measure the average w over 20,000 codes, and write the generator as it ships."""
-    w = generator.mapping(sample_z(20_000, torch.Generator().manual_seed(0)))
-    generator.latent_avg.copy_(w.mean(dim=0))
+    """Give w the width it has at FFHQ, measure its average over 20,000 codes, and write what ships."""
+    codes = sample_z(20_000, torch.Generator().manual_seed(0))
+    w = generator.mapping(codes)
+    widen(generator, 2.0 ** round(math.log2(FFHQ_SPREAD / float((w - w.mean(dim=0)).square().mean().sqrt()))))
+    generator.latent_avg.copy_(generator.mapping(codes).mean(dim=0))
     save_generator(generator, path)
     print(f"wrote {path}", flush=True)
+
+
+@torch.no_grad()
+def widen(generator: Generator, factor: float) -> None:
+    """Scale w by a factor and leave every picture as it is: what reads w is scaled by its inverse.
+
+    Leaky ReLU keeps a factor. So constants that were chosen for FFHQ (a learning rate, a distance) fit here.
+    """
+    last = generator.mapping.layers[-1]
+    for name in ("weight", "bias"):
+        cast(Tensor, getattr(last, name)).mul_(factor)
+    for module in (*generator.synthesis.convs, *generator.synthesis.to_rgbs):
+        cast(StyledConv | ToRGB, module).modulation.weight.div_(factor)
 
 
 if __name__ == "__main__":
