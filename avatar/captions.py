@@ -77,7 +77,7 @@ def caption(values: Mapping[str, float], rng: torch.Generator, about: str | None
     if about is None and _chance(PLAIN, rng):
         return Caption(_frame("", rng), ())
     if _chance(IDIOM, rng) and (about is None or about in DEGREES):
-        degree = _degree(about or _pick(tuple(DEGREES), rng), values)
+        degree = _degree(about or _pick(tuple(DEGREES), rng), values, rng)
         word, fact = _percent(degree.reading, values[degree.reading], rng)
         return Caption(_fill(_pick(degree.whole, rng), word, verbatim=degree.whole[:1]), (fact,))
     topics = _topics(about, rng)
@@ -145,7 +145,7 @@ def _sayings(topic: str, values: Mapping[str, float], rng: torch.Generator) -> l
     """At most one saying of a topic: in words, or in percent; in percent where no words fit."""
     true = [s for s in SAYINGS[topic] if all(low <= values[name] <= high for name, low, high in s.when)]
     if topic in DEGREES and (not true or _chance(0.3, rng)):
-        degree = _degree(topic, values)
+        degree = _degree(topic, values, rng)
         word, fact = _percent(degree.reading, values[degree.reading], rng)
         before, after, alone = (
             tuple(_fill(text, word) for text in texts)
@@ -162,8 +162,15 @@ def _percent(reading: str, value: float, rng: torch.Generator) -> tuple[str, Ran
     return word, (reading, tens / 10 - STEP, tens / 10 + STEP)
 
 
-def _degree(topic: str, values: Mapping[str, float]) -> Degree:
-    return DEGREES["yaw_left" if topic == "yaw" and values["left"] > 0 else topic]
+def _degree(topic: str, values: Mapping[str, float], rng: torch.Generator) -> Degree:
+    """How a motion's degree is said; of a turn to the one side now and then that it is none to the other.
+
+    Few heads look straight ahead, and "turned no to the right" would hardly ever be learned else.
+    """
+    if topic not in ("yaw", "yaw_left"):
+        return DEGREES[topic]
+    other = _chance(0.25, rng)
+    return DEGREES["yaw_left" if (values["left"] > 0) != other else "yaw"]
 
 
 def _fill(text: str, word: str, verbatim: Sequence[str] = ()) -> str:

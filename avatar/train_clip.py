@@ -10,7 +10,7 @@ Some things make it quick, as expressions are small and people differ in so much
 that differ in one factor and are disturbed alike, and the difference of the two is learned besides each of
 them; what is true of a head is read off the picture features from the first step on, before any words; the
 attention that ends the ResNet begins at places of the face rather than everywhere at once; and features
-begin without what they all share.
+are kept free of what they all share.
 
 Pictures go in as they are, in [-1, 1]: the original's anchors are collected without CLIP's normalisation too.
 """
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 EMBED, RESOLUTION, CONTEXT = 128, 128, 32
 VISION_WIDTH, VISION_LAYERS, TEXT_WIDTH, TEXT_LAYERS = 16, (1, 1, 1, 1), 128, 2
 HEAD_WIDTH = 64
-LEARNING_RATE, BATCH, GPU_BATCH = 0.003, 16, 256
+LEARNING_RATE, BATCH, GPU_BATCH = 0.0015, 16, 256
 HELD_OUT = 4  # shards
 WORDLESS = 0.1
 """Share of the run in which pictures are read, and no sentences yet."""
@@ -48,6 +48,8 @@ SENTENCES = 3  # for each head and step
 STEEPNESS = 8.0
 """By how much the logit falls for a sentence that is wrong by a whole degree."""
 READING, DIFFERENCE = 1.0, 3.0  # weights of what is read off a picture, and of what sets a pair apart
+COMMON = 4.0
+"""Weight of what all pictures of a batch share, which would grow: steps follow a wide layer's mean input."""
 READ = tuple(i for i, name in enumerate(READINGS) if name != "cut")  # hair cuts have no order
 MOST_SCALE = 100.0  # of the logits, as in the original
 
@@ -206,7 +208,7 @@ def step_loss(
     images = disturb(heads.images[index].to(device).float() / 127.5 - 1, rng)
     with torch.autocast(device.type, torch.bfloat16):
         seen = image_features(model, images)
-    loss = pupil.reading_loss(seen, readings)
+    loss = pupil.reading_loss(seen, readings) + COMMON * seen.mean(dim=0).square().sum()
     if not words:
         return loss
     topics = [topic_of(factor) for factor in heads.differs[pairs].repeat_interleave(2).tolist()]
