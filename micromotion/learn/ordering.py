@@ -92,6 +92,17 @@ def from_rest(path: Path, start: int = 3) -> tuple[Path, float]:
     return path, (0.0 if rest < _EDGE * path.length else rest)
 
 
+def steadiness(places: np.ndarray) -> float:
+    """Whether places [n], in order of time, move on rather than tremble: in standard deviations of trembling.
+
+    Places drawn one by one from anywhere differ from the next by as much as from any other (von Neumann 1941,
+    "Distribution of the ratio of the mean square successive difference to the variance").
+    """
+    count = len(places)
+    ratio = np.square(np.diff(places)).mean() / (2 * max(float(places.var(ddof=1)), 1e-300))
+    return float((1 - ratio) / np.sqrt((count - 2) / (count**2 - 1)))
+
+
 def _line_weights(at: np.ndarray, known: np.ndarray, length: float) -> np.ndarray:
     """`line_weights` as wide as _WIDTH of the path, or wide enough for the three nearest."""
     third = np.sort(np.abs(known[None] - at[:, None]), axis=1)[:, min(2, len(known) - 1)]

@@ -20,8 +20,9 @@ from micromotion.anchors import MAX_ANCHORS, Anchors
 from micromotion.bundle import Bundle, fingerprint
 from micromotion.errors import NoFaceError
 from micromotion.frames import repeatable, told_when_full
+from micromotion.learn import ordering
 from micromotion.learn.footage import Footage, FootageError, open_footage
-from micromotion.learn.ordering import from_rest, lay_path, strangeness
+from micromotion.learn.ordering import from_rest, lay_path, steadiness, strangeness
 from micromotion.learn.track import Track, find_tracks, main_track, steady_landmarks
 from micromotion.options import check_whole
 
@@ -31,8 +32,8 @@ CROP = 256  # the inverters' input, in pixels
 BATCH = 8
 MIN_SHARPNESS = 0.4  # of the median frame's
 MAX_TURN = 0.6  # sine of the angle between a code's movement and the plane of the motion
-MIN_MOTION = 6.0  # least length of a motion's path, in deviations of the frames from it
-MIN_CHANGE = 0.04  # and in distances between two people
+MIN_CHANGE = 0.05  # least length of a motion's path, in distances between two people
+MIN_STEADINESS = 2.5  # see `steadiness`: trembling comes to as much in less than one clip of a hundred
 FEWEST = 5  # frames that a plane of motion can be laid through
 
 
@@ -98,25 +99,18 @@ def collect_from_video(
             f"No face was found in {str(path)!r}: film one face from the front, in good light, not from afar."
         )
     crops = _candidates(tracks)
-    codes, sharpness = _invert_crops(footage, crops, bundle, lambda: done())
+    codes, sharpness = _invert_crops(footage, crops, bundle, done)
     kept, reasons = _choose(crops, codes, sharpness)
-    reasons = dict.fromkeys(range(len(frames)), "the face was not found") | reasons
-    needed = max(count, FEWEST)
-    if len(kept) < needed:
-        raise FootageError(
-            f"{str(path)!r} has {_counted(len(kept), 'usable frame')} of the {len(frames)} looked at, but"
-            f" {needed} are needed ({_summary(reasons)}): film longer, or ask for fewer anchors."
-        )
-    flat = codes[kept].flatten(1).double().numpy()
-    motion = lay_path(flat)
-    noise = float(np.median(strangeness(flat, np.ones(len(flat), bool))[0]))
-    if motion.length < max(MIN_MOTION * noise, MIN_CHANGE * _variety(bundle)):
-        raise FootageError(
-            f"No motion was found in {str(path)!r}: the face looks the same in all {len(kept)} usable frames."
-        )
-    motion, rest = from_rest(motion)
-    places = np.linspace(0, motion.length, count)
+    taken = [crops[i].frame for i in kept]
+    left_out = tuple(
+        Frame(*frames[at], reasons.get(at, "the face was not found"))
+        for at in range(len(frames))
+        if at not in set(taken)
+    )
+    _require_enough(path, len(kept), left_out, max(count, FEWEST))
+    motion, rest = _motion(path, codes[kept], bundle)
     full = motion.length - rest
+    places = np.linspace(0, motion.length, count)
     provenance: dict[str, str | int | float] = {
         "source": "video",
         "file": path.name,
@@ -125,19 +119,17 @@ def collect_from_video(
         "frames": footage.frames,
         "frames_looked_at": len(frames),
         "frames_kept": len(kept),
-        "frames_left_out": len(frames) - len(kept),
+        "frames_left_out": len(left_out),
         "seconds": round(frames[-1][1], 3),
     }
-    anchors = Anchors(
-        torch.from_numpy(motion.at(places)).view(count, *codes.shape[1:]),
-        torch.from_numpy((places - rest) / full),
-        provenance,
-    )
-    degrees = {crops[i].frame: (place - rest) / full for i, place in zip(kept, motion.places, strict=True)}
+    w_plus = torch.from_numpy(motion.at(places)).view(count, *codes.shape[1:])
     return Collected(
-        anchors,
-        tuple(Frame(*frames[at], f"at {_plain(degrees[at])} of the motion") for at in sorted(degrees)),
-        tuple(Frame(*frames[at], reasons[at]) for at in range(len(frames)) if at not in degrees),
+        Anchors(w_plus, torch.from_numpy((places - rest) / full), provenance),
+        tuple(
+            Frame(*frames[at], _told((place - rest) / full))
+            for at, place in zip(taken, motion.places.tolist(), strict=True)
+        ),
+        left_out,
     )
 
 
@@ -197,10 +189,31 @@ def collect_from_images(
         path = Path(paths[number])
         provenance |= {f"file_{number}": path.name, f"sha256_{number}": str(fingerprint(path)["sha256"])}
     kept = tuple(
-        Frame(number, 0.0, f"at {_plain(degree)} of the motion")
-        for number, degree in zip(numbers, degrees.tolist(), strict=True)
+        Frame(number, 0.0, _told(degree)) for number, degree in zip(numbers, degrees.tolist(), strict=True)
     )
     return Collected(Anchors(w_plus, degrees, provenance), kept, tuple(left_out))
+
+
+def _require_enough(path: Path, usable: int, left_out: tuple[Frame, ...], needed: int) -> None:
+    if usable >= needed:
+        return
+    reasons = [frame.reason for frame in left_out]
+    why = "; ".join(f"{reasons.count(reason)}: {reason}" for reason in dict.fromkeys(reasons))
+    raise FootageError(
+        f"{str(path)!r} has {_counted(usable, 'usable frame')} of the {usable + len(left_out)} looked at, but"
+        f" {needed} are needed{f' ({why})' if why else ''}: film longer, or ask for fewer anchors."
+    )
+
+
+def _motion(path: Path, codes: torch.Tensor, bundle: Bundle) -> tuple[ordering.Path, float]:
+    """The path through codes [n, styles, dim] in order of time, and the place of rest on it."""
+    motion = lay_path(codes.flatten(1).double().numpy())
+    if motion.length < MIN_CHANGE * _variety(bundle) or steadiness(motion.places) < MIN_STEADINESS:
+        raise FootageError(
+            f"No motion was found in {str(path)!r}: in its {len(codes)} usable frames the face looks the same,"
+            " or trembles more than it moves; film a slower or a larger motion, and cut the clip to it."
+        )
+    return from_rest(motion)
 
 
 def _candidates(tracks: list[Track]) -> list[_Crop]:
@@ -298,10 +311,10 @@ def _limit(far: np.ndarray) -> float:
 
 def _variety(bundle: Bundle) -> float:
     """How far apart the codes of two people of the model typically lie in W+."""
-    generator = bundle.generator.to(bundle.device)
+    generator = bundle.generator
     z = torch.randn(64, generator.config.z_dim, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        w = generator.mapping(z.to(bundle.device)).double()
+        w = generator.mapping(z.to(next(generator.mapping.parameters()).device)).double()
     return math.sqrt(2 * generator.num_styles * float(w.var(dim=0).sum()))
 
 
@@ -318,14 +331,9 @@ def _counter(total: int, on_progress: OnProgress | None) -> Callable[[], None]:
     return count
 
 
-def _summary(reasons: dict[int, str]) -> str:
-    told = list(reasons.values())
-    return "; ".join(f"{told.count(why)}: {why}" for why in dict.fromkeys(told)) or "none was left out"
-
-
 def _counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def _plain(degree: float) -> str:
-    return f"{round(degree, 2) + 0.0:.2f}"
+def _told(degree: float) -> str:
+    return f"at {round(degree, 2) + 0.0:.2f} of the motion"  # + 0.0: no minus before nothing

@@ -1,0 +1,456 @@
+"""One person's motion out of a clip: followed, cropped steadily, ordered; and nobody else's.
+
+The clips are of the embedded model's own people, so that how far each frame has gone is known.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from clips import turned, write_clip
+from films import moving
+from PIL import Image, ImageFilter
+
+from micromotion.bundle import Bundle, load_bundle
+from micromotion.errors import NoFaceError, OptionError
+from micromotion.learn import ordering
+from micromotion.learn.footage import FootageError
+from micromotion.learn.ordering import from_rest, lay_path, steadiness, strangeness
+from micromotion.learn.track import Sighting, Track, _link, line_weights, main_track, steady_landmarks
+from micromotion.learn.video import Collected, collect_from_images, collect_from_video
+from micromotion.motion import load_motion
+
+HEIGHT, WIDTH, SIDE = 176, 240, 128
+PERSON, OTHER = 3, 8
+Degrees = Sequence[float]
+
+
+@cache
+def model() -> Bundle:
+    return load_bundle("avatar", "cpu")
+
+
+@cache
+def person(seed: int) -> torch.Tensor:
+    z = torch.randn(1, model().generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
+    with torch.inference_mode():
+        mean = model().inverter.latent_avg
+        return mean + 0.6 * (model().generator.mapping(z)[:, None] - mean)
+
+
+@cache
+def head(seed: int, motion: str = "smile", degree: float = 0.0) -> np.ndarray:
+    """uint8 [SIDE, SIDE, 3]: a person of the model at a degree of a motion."""
+    direction = load_motion(model().motions[motion]).direction
+    with torch.inference_mode():
+        picture = model().generator.synthesize(person(seed) + degree * direction, noise="fixed")[0]
+    pixels = ((picture.permute(1, 2, 0).clamp(-1, 1) + 1) * 127.5).round().byte().numpy()
+    return np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+
+
+def scene(*heads: tuple[np.ndarray, int, int]) -> np.ndarray:
+    """uint8 [HEIGHT, WIDTH, 3]: heads at (left, top), later ones in front, cut off at the border."""
+    page = Image.new("RGB", (WIDTH, HEIGHT), (96, 104, 112))
+    for pixels, left, top in heads:
+        page.paste(Image.fromarray(pixels), (left, top))
+    return np.asarray(page)
+
+
+def performance(degrees: Degrees, motion: str = "smile", shake: float = 0.0) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    places = np.array([16, 24]) + np.rint(rng.normal(0, shake, (len(degrees), 2))).astype(int)
+    return [
+        scene((head(PERSON, motion, float(degree)), left, top))
+        for degree, (left, top) in zip(degrees, places.tolist(), strict=True)
+    ]
+
+
+def collect(path: Path, frames: Sequence[np.ndarray], count: int = 7, **kind: str) -> Collected:
+    return collect_from_video(write_clip(path, frames, **(kind or {"crf": "14"})), model(), count=count)
+
+
+def agreement(collected: Collected, degrees: Degrees) -> float:
+    """Correlation of the degrees told for the frames that were kept with the true ones."""
+    told = [float(frame.reason.split()[1]) for frame in collected.kept]
+    return float(np.corrcoef(told, [degrees[frame.number] for frame in collected.kept])[0, 1])
+
+
+def likeness(collected: Collected, motion: str) -> float:
+    """Cosine of the anchors' change, last less first, and the known direction."""
+    change = (collected.anchors.w_plus[-1] - collected.anchors.w_plus[0]).flatten()
+    known = load_motion(model().motions[motion]).direction.flatten()
+    return float(torch.cosine_similarity(change, known, dim=0))
+
+
+def numbers(frames: Sequence[object]) -> list[int]:
+    return [frame.number for frame in frames]  # type: ignore[attr-defined]
+
+
+SMILE = [round(float(d), 3) for d in np.clip((np.arange(24) - 2) / 19, 0, 1)]
+TURN = [round(float(d), 3) for d in 0.9 * np.sin(2 * np.pi * np.arange(24) / 24)]
+
+
+# --- clips ---
+
+
+def test_a_smile_is_learned_from_a_clip(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    path = write_clip(tmp_path / "grin.mp4", performance(SMILE), crf="14")
+    collected = collect_from_video(path, model(), count=7, on_progress=lambda *each: told.append(each))
+    anchors = collected.anchors
+    assert anchors.w_plus.shape == (7, model().generator.num_styles, model().generator.style_dim)
+    torch.testing.assert_close(anchors.degrees, torch.linspace(0, 1, 7))
+    assert len(collected.kept) >= 22
+    assert sorted(numbers(collected.kept) + numbers(collected.left_out)) == list(range(24))
+    assert [frame.seconds for frame in collected.kept] == pytest.approx(
+        [frame.number / 25 for frame in collected.kept]
+    )
+    assert agreement(collected, SMILE) > 0.97
+    assert likeness(collected, "smile") > 0.6
+    assert told == [(n, 48) for n in range(1, 49)]
+    about = anchors.provenance
+    assert about["file"] == "grin.mp4"
+    assert about["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (about["frames"], about["frames_looked_at"]) == (24, 24)
+    assert about["frames_kept"] == len(collected.kept)
+    assert about["frames_left_out"] == len(collected.left_out)
+    assert not any(str(tmp_path) in str(value) for value in about.values())
+
+
+def test_anchors_are_even_steps_of_the_code(tmp_path: Path) -> None:
+    """However fast the face moved: here most of the clip is spent at the two ends."""
+    degrees = [0.0] * 8 + [round(n / 9, 3) for n in range(10)] + [1.0] * 8
+    collected = collect(tmp_path / "a.mp4", performance(degrees))
+    steps = collected.anchors.w_plus.flatten(1).diff(dim=0).norm(dim=1)
+    assert steps.max() < 1.5 * steps.min()
+
+
+def test_a_motion_both_ways_has_its_rest_in_the_middle(tmp_path: Path) -> None:
+    collected = collect(tmp_path / "a.mp4", performance(TURN, "headsTurn"))
+    degrees = collected.anchors.degrees
+    assert degrees[-1] == 1
+    assert -1.3 < degrees[0] < -0.6
+    assert abs(agreement(collected, TURN)) > 0.97
+    assert abs(likeness(collected, "headsTurn")) > 0.8
+
+
+def test_a_blink_that_is_repeated_is_one_motion(tmp_path: Path) -> None:
+    blink = [0, 0, 0, 0, 0.3, 0.7, 1.0, 0.7, 0.3, 0, 0, 0]
+    collected = collect(tmp_path / "a.mp4", performance(blink * 2, "eyesClose"), count=5)
+    assert collected.anchors.degrees.tolist() == pytest.approx([0, 0.25, 0.5, 0.75, 1])
+    assert agreement(collected, blink * 2) > 0.95
+    assert likeness(collected, "eyesClose") > 0.8
+
+
+def test_a_shaking_camera_and_noise(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    frames = [
+        np.clip(frame + rng.normal(0, 5, frame.shape), 0, 255).astype(np.uint8)
+        for frame in performance(SMILE, shake=2.0)
+    ]
+    collected = collect(tmp_path / "a.mp4", frames)
+    assert len(collected.kept) >= 20
+    assert agreement(collected, SMILE) > 0.93
+    assert likeness(collected, "smile") > 0.6
+
+
+def test_someone_who_passes_does_not_take_over(tmp_path: Path) -> None:
+    frames = [
+        scene((head(PERSON, "smile", degree), 16, 24), (head(OTHER), 250 - 24 * number, 30))
+        for number, degree in enumerate(SMILE)
+    ]
+    collected = collect(tmp_path / "a.mp4", frames, count=6)
+    hidden = [n for n in range(24) if -80 < (250 - 24 * n) - 16 < 80]
+    assert hidden  # for some frames the other is in front of the face
+    assert not [n for n in numbers(collected.kept) if abs((250 - 24 * n) - 16) < 30]
+    assert len(collected.kept) > 10
+    assert agreement(collected, SMILE) > 0.95
+    assert_of_the_person(collected)
+
+
+def test_a_cut_to_someone_else_in_the_same_place(tmp_path: Path) -> None:
+    frames = performance(SMILE)
+    for number in range(9, 16):
+        frames[number] = scene((head(OTHER, "headsTurn", 0.2), 16, 24))
+    collected = collect(tmp_path / "a.mp4", frames)
+    assert not set(range(9, 16)) & set(numbers(collected.kept))
+    assert {f.reason for f in collected.left_out if 9 <= f.number < 16} == {
+        "the face was lost, and the one seen here may be another's"
+    }
+    assert set(range(17, 24)) & set(numbers(collected.kept))  # the person is known again
+    assert agreement(collected, SMILE) > 0.95
+    assert_of_the_person(collected)
+
+
+def test_a_cut_for_good_is_not_followed(tmp_path: Path) -> None:
+    frames = performance(SMILE)[:16] + [scene((head(OTHER, "smile", d), 60, 30)) for d in SMILE]
+    collected = collect(tmp_path / "a.mp4", frames)
+    assert max(numbers(collected.kept)) < 16
+
+
+def test_blurred_frames_are_left_out(tmp_path: Path) -> None:
+    frames = performance(SMILE)
+    for number in (6, 7, 15):
+        soft = Image.fromarray(frames[number]).filter(ImageFilter.GaussianBlur(2.5))
+        frames[number] = np.asarray(soft)
+    collected = collect(tmp_path / "a.mp4", frames)
+    blurred = {frame.number for frame in collected.left_out if frame.reason == "the face is blurred"}
+    assert blurred == {6, 7, 15}
+
+
+def test_frames_without_the_face_are_left_out(tmp_path: Path) -> None:
+    frames = performance(SMILE)
+    frames[10] = frames[11] = scene()
+    collected = collect(tmp_path / "a.mp4", frames)
+    lost = {f.number for f in collected.left_out if f.reason == "the face was not found"}
+    assert lost == {10, 11}
+    assert max(numbers(collected.kept)) > 20
+
+
+def test_a_clip_held_upright_by_a_flag(tmp_path: Path) -> None:
+    lying = [np.rot90(frame) for frame in performance(SMILE)]
+    path = turned(write_clip(tmp_path / "a.mp4", lying, crf="14"), clockwise=90)
+    assert agreement(collect_from_video(path, model(), count=7), SMILE) > 0.95
+
+
+# --- clips that cannot be learned from ---
+
+
+def refused(path: Path, words: str, error: type[Exception] = FootageError, count: int = 7) -> None:
+    with pytest.raises(error, match=words) as caught:
+        collect_from_video(path, model(), count=count)
+    assert path.name in str(caught.value)
+    assert str(caught.value).endswith(".")
+    assert "\n" not in str(caught.value)
+
+
+def test_no_motion(tmp_path: Path) -> None:
+    refused(write_clip(tmp_path / "a.mp4", performance([0.0] * 16)), "No motion was found")
+    rng = np.random.default_rng(0)
+    noisy = [
+        np.clip(f + rng.normal(0, 6, f.shape), 0, 255).astype(np.uint8)
+        for f in performance([0.0] * 16, shake=1.5)
+    ]
+    refused(write_clip(tmp_path / "b.mp4", noisy, crf="14"), "No motion was found")
+
+
+def test_no_face(tmp_path: Path) -> None:
+    refused(write_clip(tmp_path / "a.mp4", moving(6, 96, 128)), "No face was found", NoFaceError)
+
+
+def test_too_few_frames(tmp_path: Path) -> None:
+    refused(write_clip(tmp_path / "a.mp4", performance([0.0])), "has 1 usable frame of the 1 looked at")
+    path = write_clip(tmp_path / "b.mp4", performance(SMILE[::4]))
+    refused(path, "6 usable frames of the 6 looked at, but 7 are needed")
+    frames = performance(SMILE[:8])
+    frames[3] = scene()
+    refused(write_clip(tmp_path / "c.mp4", frames), "1: the face was not found", count=9)
+
+
+@pytest.mark.parametrize("count", [1, 129, 2.5])
+def test_a_count_that_cannot_be(tmp_path: Path, count: int) -> None:
+    with pytest.raises(OptionError, match="count"):
+        collect_from_video(tmp_path / "a.mp4", model(), count=count)
+
+
+# --- pictures ---
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Callable[[str, np.ndarray], Path]:
+    def save(name: str, pixels: np.ndarray) -> Path:
+        Image.fromarray(pixels).save(tmp_path / name)
+        return tmp_path / name
+
+    return save
+
+
+def test_pictures_in_order(picture: Callable[[str, np.ndarray], Path]) -> None:
+    frames = performance([0.0, 0.25, 0.5, 1.0])
+    paths = [picture(f"{n}.png", frame) for n, frame in enumerate(frames)]
+    paths.insert(2, picture("none.png", scene()))
+    told: list[tuple[int, int]] = []
+    collected = collect_from_images(paths, model(), on_progress=lambda *each: told.append(each))
+    degrees = collected.anchors.degrees
+    assert (degrees[0], degrees[-1]) == (0, 1)
+    assert float(np.corrcoef(degrees, [0, 0.25, 0.5, 1])[0, 1]) > 0.95
+    assert numbers(collected.kept) == [0, 1, 3, 4]
+    assert [(f.number, f.reason) for f in collected.left_out] == [(2, "no face was found")]
+    assert likeness(collected, "smile") > 0.6
+    assert told == [(n, 5) for n in range(1, 6)]
+    about = collected.anchors.provenance
+    assert (about["file_3"], about["pictures_kept"]) == ("2.png", 4)
+    assert about["sha256_3"] == hashlib.sha256(paths[3].read_bytes()).hexdigest()
+
+
+def test_pictures_that_cannot_be_learned_from(picture: Callable[[str, np.ndarray], Path]) -> None:
+    face = picture("face.png", performance([0.0])[0])
+    empty = picture("empty.png", scene())
+    for paths, words, error in [
+        ([], "2 to 128 pictures", FootageError),
+        ([face], "these are 1", FootageError),
+        ([face, empty], "Only .*face.png.* shows a face", FootageError),
+        ([empty, empty], "No face was found in any of the 2", NoFaceError),
+        ([face, face], "show the same face", FootageError),
+    ]:
+        with pytest.raises(error, match=words):
+            collect_from_images(paths, model())
+
+
+# --- the parts ---
+
+
+def sighting(frame: int, left: int, side: int = 60, shade: float = 100.0, rank: float = 100.0) -> Sighting:
+    points = np.random.default_rng(frame).normal((left + side / 2, 50), 1, (68, 2))
+    thumb = np.full((6, 6, 3), shade, np.float32)
+    return Sighting(frame, frame / 25, (left, 20, left + side, 20 + side), rank, points, thumb)
+
+
+def linked(frames: Sequence[Sequence[Sighting]]) -> list[Track]:
+    tracks: list[Track] = []
+    before = 0.0
+    for seen in frames:
+        _link(tracks, list(seen), before)
+        before = seen[0].seconds if seen else before
+    return tracks
+
+
+def test_two_faces_that_cross_keep_their_tracks() -> None:
+    there = [sighting(n, 100, shade=100) for n in range(20)]
+    passing = [sighting(n, 12 * n, shade=140) for n in range(20)]
+    tracks = linked(
+        [[b, a] if n % 2 else [a, b] for n, (a, b) in enumerate(zip(there, passing, strict=True))]
+    )
+    assert sorted(map(len, tracks)) == [20, 20]
+    for track in tracks:
+        assert len({float(each.thumb.mean()) for each in track}) == 1
+
+
+def test_a_face_that_looks_different_is_another_track() -> None:
+    tracks = linked([[sighting(n, 100, shade=100 if n < 5 else 140)] for n in range(10)])
+    assert [len(track) for track in tracks] == [5, 5]
+    assert len(linked([[sighting(n, 100, side=60 if n < 5 else 120)] for n in range(10)])) == 2
+    assert len(linked([[sighting(n, 100 if n < 5 else 180)] for n in range(10)])) == 2
+
+
+def test_a_face_is_linked_over_a_short_gap_only() -> None:
+    assert len(linked([[sighting(0, 100)], [], [], [sighting(9, 102)]])) == 1
+    assert len(linked([[sighting(0, 100)], [sighting(8, 900)], [sighting(24, 100)]])) == 3
+
+
+def test_the_person_is_the_clearest_of_the_first_frames() -> None:
+    faint = [sighting(n, 0, rank=50) for n in range(40)]
+    clear = [sighting(n, 100, rank=90) for n in range(3, 30)]
+    late = [sighting(n, 200, rank=900) for n in range(20, 40)]
+    assert main_track([faint, late, clear]) is clear
+
+
+def test_landmarks_are_steadied_but_follow_the_camera() -> None:
+    rng = np.random.default_rng(0)
+    times = np.sort(rng.uniform(0, 2, 60))
+    face = rng.normal(0, 30, (68, 2))
+    grown = face * (1 + 0.1 * times[:, None, None])
+    shake = rng.normal(0, 5, (60, 1, 2))
+    noisy = grown + shake + rng.normal(0, 1, (60, 68, 2))
+    track = [
+        Sighting(n, float(times[n]), (0, 0, 60, 60), 1.0, noisy[n], np.zeros((6, 6, 3), np.float32))
+        for n in range(60)
+    ]
+    steady = steady_landmarks(track)
+    assert np.std(steady - grown - shake) < 0.55 * np.std(noisy - grown - shake)
+    np.testing.assert_allclose(steady.mean(axis=1), noisy.mean(axis=1), atol=1e-9)
+
+
+def test_line_weights_are_those_of_a_weighted_fit() -> None:
+    rng = np.random.default_rng(0)
+    known, values = rng.uniform(0, 5, 30), rng.normal(size=30)
+    at, widths = np.linspace(-0.5, 5.5, 13), rng.uniform(0.2, 1, 13)
+    for place, width, got in zip(at, widths, line_weights(at, known, widths) @ values, strict=True):
+        slope_and_height = np.polyfit(
+            known - place, values, 1, w=np.exp(-0.25 * ((known - place) / width) ** 2)
+        )
+        assert got == pytest.approx(slope_and_height[1], rel=1e-4, abs=1e-4)
+    np.testing.assert_allclose(line_weights(at, known, widths) @ (3 * known - 1), 3 * at - 1, atol=1e-6)
+
+
+def bent(turns: np.ndarray, noise: float, seed: int = 0) -> np.ndarray:
+    """Codes [n, 40] on an arc of a circle of radius 10, by its angle."""
+    rng = np.random.default_rng(seed)
+    frame = np.linalg.qr(rng.normal(size=(40, 40)))[0][:2]
+    arc = 10 * np.stack([np.cos(turns), np.sin(turns)], axis=1)
+    return arc @ frame + noise * rng.normal(size=(len(turns), 40)) + 5
+
+
+def test_a_path_follows_the_bend() -> None:
+    turns = np.random.default_rng(1).permutation(np.linspace(0, 2.6, 80))
+    path = lay_path(bent(turns, 0.1))
+    assert path.length == pytest.approx(26, rel=0.08)
+    assert abs(float(np.corrcoef(path.places, turns)[0, 1])) > 0.998
+    read = path.at(np.linspace(0, path.length, 9))
+    steps = np.linalg.norm(np.diff(read, axis=0), axis=1)
+    assert steps.max() < 1.3 * steps.min()
+
+
+def test_strangers_stand_out_though_they_are_many() -> None:
+    codes = bent(np.linspace(0, 1, 60), 0.1)
+    rng = np.random.default_rng(3)
+    strange = rng.choice(60, 8, replace=False)
+    codes[strange] += 20 * rng.normal(size=(8, 40)) / np.sqrt(40)
+    far, _ = strangeness(codes, np.ones(60, bool))
+    assert set(np.argsort(far)[-8:]) == set(strange)
+    assert far[strange].min() > 3 * np.delete(far, strange).max()
+
+
+@pytest.mark.parametrize(
+    ("turns", "rest", "forward"),
+    [
+        (np.linspace(0, 1, 50), 0.0, True),
+        (np.sin(np.linspace(0, 3.1, 50)), 0.0, True),  # there and back
+        (np.linspace(1, 0, 50), 0.0, False),
+        (0.5 * np.sin(np.linspace(0, 6.28, 60)), 0.5, True),  # both ways, alike: the one gone to first
+        (-0.5 * np.sin(np.linspace(0, 6.28, 60)), 0.5, False),
+        (np.concatenate([np.linspace(0, -0.4, 20), np.linspace(-0.4, 0.8, 60)]), 1 / 3, True),
+    ],
+)
+def test_rest_is_where_the_clip_begins(turns: np.ndarray, rest: float, forward: bool) -> None:
+    path, place = from_rest(lay_path(bent(turns, 0.02)))
+    assert place / path.length == pytest.approx(rest, abs=0.06)
+    assert (np.corrcoef(path.places, turns)[0, 1] > 0) is np.bool_(forward)
+    if rest == 0:
+        assert place == 0
+
+
+def test_trembling_is_no_motion() -> None:
+    rng = np.random.default_rng(0)
+    trembling = [steadiness(rng.normal(size=count)) for count in (8, 16, 50, 200) for _ in range(500)]
+    assert np.mean(np.array(trembling) > 2.5) < 0.01
+    assert abs(np.std(trembling) - 1) < 0.1
+    for places in (np.arange(8), np.sin(np.arange(40) / 3), [0] * 9 + [1, 3, 4, 3, 1] + [0] * 9):
+        assert steadiness(np.array(places, float) + 0.05 * rng.normal(size=len(places))) > 2.5
+
+
+def test_few_codes_make_a_path_too() -> None:
+    path = lay_path(bent(np.array([0.0, 0.3, 0.4, 0.9, 1.0]), 0.0))
+    assert np.isfinite(path.at(np.linspace(0, path.length, 11))).all()
+    still = lay_path(np.ones((6, 40)))
+    assert still.length == pytest.approx(0, abs=1e-6)
+    assert np.isfinite(still.at(np.zeros(3))).all()
+    assert ordering._FOLDS <= 5  # FEWEST codes leave some for every fold
+
+
+def assert_of_the_person(collected: Collected) -> None:
+    """Every anchor is nearer to the person's codes than to the other's."""
+
+    def code(pixels: np.ndarray) -> torch.Tensor:
+        image = torch.tensor(np.asarray(Image.fromarray(pixels).resize((256, 256)))).permute(2, 0, 1)
+        with torch.inference_mode():
+            return model().inverter.invert(image[None] / 127.5 - 1)
+
+    ours = torch.cat([code(head(PERSON, "smile", degree)) for degree in (0.0, 0.5, 1.0)]).flatten(1)
+    theirs = code(head(OTHER)).flatten(1)
+    anchors = collected.anchors.w_plus.flatten(1)
+    assert (torch.cdist(anchors, ours).min(dim=1).values < torch.cdist(anchors, theirs)[:, 0]).all()
