@@ -210,7 +210,7 @@ def _motion(path: Path, codes: torch.Tensor, bundle: Bundle) -> tuple[ordering.P
     motion = lay_path(codes.flatten(1).double().numpy())
     if motion.length < MIN_CHANGE * _variety(bundle) or steadiness(motion.places) < MIN_STEADINESS:
         raise FootageError(
-            f"No motion was found in {str(path)!r}: in its {len(codes)} usable frames the face looks the same,"
+            f"No motion was found in {str(path)!r}: its {len(codes)} usable frames look the same,"
             " or trembles more than it moves; film a slower or a larger motion, and cut the clip to it."
         )
     return from_rest(motion)
