@@ -12,16 +12,24 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from cog import BaseRunner, Input, Path
 
 from micromotion import Animator
-from micromotion.errors import ImageError, MotionError
+from micromotion.errors import ImageError, MicromotionError, MotionError
+from micromotion.folders import cache_folder
 from micromotion.weights.install import ensure
+
+if TYPE_CHECKING:
+    from micromotion.learn.text import Step
 
 MODEL = "MICROMOTION_MODEL"  # environment variable: another model than "avatar", by name or folder
 FETCH = "MICROMOTION_FETCH"  # environment variable: "1" to fetch that model where it is not in the image
+COLLECTING_LIMIT = 600.0  # seconds, for the anchors of a template; its input's description says it in minutes
+MOTION_FILE = "motion_file.safetensors"
 COLLECTED_AFTER = 5.0  # seconds; Cog reads the result right after run() has returned, and leaves it to us
 
 
@@ -44,14 +52,19 @@ class Predictor(BaseRunner):
             accept="image/*",
         ),
         motion: str = Input(
-            description="The micromotion to play. 'custom' means the one that template describes; it comes with a later version and fails for now.",
+            description="The micromotion to play. 'custom' means the one that template describes.",
             default="smile",
             choices=["smile", "angry", "aging", "eyesClose", "headsTurn", "custom"],
         ),
         template: str = Input(
-            description="Only for the motion 'custom': a sentence that describes it, with {degree} where the degree goes, as in 'a person with {degree} smile'.",
+            description="Only for the motion 'custom', which needs it: a sentence that describes the motion, with {degree} where the degree goes, as in 'a person with {degree} smile'. The motion is learned from it first, for at most 10 minutes; the same request later finds it learned, or goes on where the time was over.",
             default="",
             max_length=200,
+        ),
+        motion_file: Path | None = Input(
+            description="A motion to play in place of the one that motion names: a safetensors file that `micromotion learn` wrote for this model, at most 32 MB.",
+            default=None,
+            accept=".safetensors",
         ),
         strength: float = Input(
             description="How far the motion goes: 1 is its full degree, 0 is a still face, a negative number plays the opposite.",
@@ -67,7 +80,7 @@ class Predictor(BaseRunner):
         ),
         fps: int = Input(description="Frames per second.", default=30, ge=1, le=60),
         seed: int = Input(
-            description="Draws other fine texture (skin, hair), the same for the same number; -1 takes the model's own. Either way the same request gives the same video.",
+            description="Draws other fine texture (skin, hair), the same for the same number; -1 takes the model's own. It also draws the face that the motion 'custom' is learned on. Either way the same request gives the same video.",
             default=-1,
             ge=-1,
             le=4294967295,
@@ -92,18 +105,23 @@ class Predictor(BaseRunner):
     ) -> Path:
         """Play a micromotion on the face in a picture."""
         folder = Path(tempfile.mkdtemp(dir=self.results.name))
-        output = folder / f"{motion}.{output_format}"
+        name = motion if motion_file is None else "motion_file"
+        output = folder / f"{name}.{output_format}"
+        timings: dict[str, float] = {}
         try:
-            if not isinstance(image, os.PathLike):  # no URL, so Cog left it a string: one of our own files?
-                raise ImageError("The image must be sent as an http, https or data URL.")
-            if motion == "custom":
-                raise MotionError(
-                    "The motion 'custom' comes with a later version: choose smile, angry, aging, eyesClose or headsTurn."
-                )
-            with image.open("rb") as photo:
+            _check_files(image, motion_file)
+            _check_motion(motion, template, motion_file)
+            with self._words_for_paths(folder), image.open("rb") as photo:
+                played = motion if motion_file is None else self._uploaded(motion_file, folder)
+                if motion == "custom":
+                    self.animator.encode(photo, face=int(face))  # without a face nothing need be learned
+                    photo.seek(0)
+                    start = time.perf_counter()
+                    played = self._collected(template, max(0, int(seed)), folder)
+                    timings["collect"] = time.perf_counter() - start
                 clip = self.animator.animate(
                     photo,
-                    motion,
+                    played,
                     strength=strength,
                     frames=int(frames),  # JSON's 90.0 is valid where an integer is asked for
                     fps=int(fps),
@@ -113,17 +131,84 @@ class Predictor(BaseRunner):
                     on_refine=_refining(int(refine)),
                 )
             width, height = clip.size
-            print(f"Face {face:.0f} found; playing {motion} at strength {strength:g}.")
+            print(f"Face {face:.0f} found; playing {name} at strength {strength:g}.")
             print(f"Rendering {len(clip)} frames of {width}×{height}, {clip.fps} per second.")
             clip.save(output, on_frame=_progress(len(clip)))
         except BaseException:  # Cog's CancelationException is not an Exception
             self.finished.put((folder, time.monotonic()))
             raise
-        for stage, seconds in clip.timings.items():
+        for stage, seconds in (timings | clip.timings).items():
             self.record_metric(f"timing.{stage}", round(seconds, 4))
         print(f"Done: {output.name}, {output.stat().st_size / 1000:.0f} kB.")
         self.finished.put((folder, time.monotonic() + COLLECTED_AFTER))
         return output
+
+    def _uploaded(self, motion_file: Path, folder: Path) -> Path:
+        """The file that the caller sent, under the name that its caller knows it by, after a first look."""
+        from micromotion.learn.upload import check_upload
+
+        link = folder / MOTION_FILE
+        link.symlink_to(motion_file)
+        check_upload(link, self.animator.bundle)
+        return link
+
+    def _collected(self, template: str, seed: int, folder: Path) -> Path:
+        """A file of the motion that the template describes; seed draws the face that it is learned on."""
+        from micromotion.learn.once import collect_once
+
+        steps: list[int] = []
+        anchors = collect_once(
+            template,
+            self.animator.bundle,
+            "custom",
+            seed=seed,
+            on_step=_collecting(steps),
+            time_limit=COLLECTING_LIMIT,
+        )
+        if not steps:
+            print("The motion was learned from this template before.")
+        path = folder / "custom.safetensors"
+        anchors.save(path)
+        return path
+
+    @contextmanager
+    def _words_for_paths(self, folder: Path) -> Iterator[None]:
+        """Within the block, errors for people call the server's files by words that its caller knows."""
+        files = self.animator.bundle.files
+        words = {str(folder / MOTION_FILE): "motion_file", str(folder): "the server's folder"}
+        if files:
+            words[str(files[0].parent)] = "its folder"
+        with suppress(MicromotionError):  # no home, no cache
+            words[str(cache_folder())] = "the cache folder"
+        try:
+            yield
+        except MicromotionError as error:
+            told = str(error)
+            for path, word in words.items():
+                told = told.replace(path, word)
+            raise type(error)(told) from None
+
+
+def _check_files(image: object, motion_file: object) -> None:
+    """Raise ImageError or MotionError for what was no URL, so that Cog left it a string: one of our files?"""
+    if not isinstance(image, os.PathLike):
+        raise ImageError("The image must be sent as an http, https or data URL.")
+    if motion_file is not None and not isinstance(motion_file, os.PathLike):
+        raise MotionError("The motion_file must be sent as an http, https or data URL.")
+
+
+def _check_motion(motion: str, template: str, motion_file: object) -> None:
+    """Raise MotionError unless motion, template and motion_file name one motion together."""
+    if motion == "custom" and motion_file is not None:
+        raise MotionError("Both motion 'custom' and a motion_file were sent: leave one of them out.")
+    if motion == "custom" and not template.strip():
+        raise MotionError(
+            "The motion 'custom' needs a template that describes it, such as 'a person with {degree} smile'."
+        )
+    if motion != "custom" and template.strip():
+        raise MotionError(
+            "A template is only for the motion 'custom': choose that, or leave the template out."
+        )
 
 
 def _progress(total: int) -> Callable[[int], None]:
@@ -133,6 +218,26 @@ def _progress(total: int) -> Callable[[int], None]:
     def report(done: int) -> None:
         if done % step == 0:
             print(f"Rendered {done} of {total} frames.")
+
+    return report
+
+
+def _collecting(steps: list[int]) -> "Callable[[Step], None]":
+    """A callback that logs the steps of a collection, about ten times, and notes the number of each."""
+    began = 0.0
+
+    def report(step: "Step") -> None:
+        nonlocal began
+        steps.append(step.done)
+        left = ""
+        if len(steps) == 1:  # the networks were loaded before it, so its own time is not known
+            began = time.monotonic()
+        elif step.done % max(1, step.total // 10) == 0:
+            seconds = (time.monotonic() - began) / (len(steps) - 1) * (step.total - step.done)
+            left = f", {seconds:.0f} s left"
+        else:
+            return
+        print(f"Learned step {step.done} of {step.total}, loss {step.loss.mean():.4f}{left}.")
 
     return report
 

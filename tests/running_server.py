@@ -20,7 +20,17 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, "-m", "micromotion", "serve"]
 START, ANSWER, STOP = 180.0, 120.0, 20.0  # seconds, generous: how long at most to wait for each
-CHOSEN = {"motion": "smile", "strength": 1.0, "frames": 6, "fps": 12}
+CHOSEN: dict[str, Any] = {"motion": "smile", "strength": 1.0, "frames": 6, "fps": 12}
+EVERYTHING: dict[str, Any] = {
+    **CHOSEN,
+    "template": "",
+    "motion_file": None,
+    "seed": -1,
+    "face": 0,
+    "refine": 0,
+    "output_format": "mp4",
+}
+"""All that Cog's worker gives to the predictor beside the image, also where the caller leaves it out."""
 
 
 @dataclass(frozen=True)

@@ -59,11 +59,14 @@ def arguments() -> dict[str, tuple[str, dict[str, ast.expr]]]:
     assert len(inputs) == len(method.args.defaults), "every input needs Input(...)"
     found = {}
     for argument, call in zip(inputs, method.args.defaults, strict=True):
-        assert isinstance(argument.annotation, ast.Name)
+        assert argument.annotation is not None
         assert isinstance(call, ast.Call)
         assert ast.unparse(call.func) == "Input"
         assert not call.args, "Cog's parser passes over what has no keyword"
-        found[argument.arg] = argument.annotation.id, {str(word.arg): word.value for word in call.keywords}
+        found[argument.arg] = (
+            ast.unparse(argument.annotation),
+            {str(word.arg): word.value for word in call.keywords},
+        )
     return found
 
 
@@ -75,6 +78,12 @@ def inputs() -> dict[str, tuple[str, dict[str, Any]]]:
     }
 
 
+def schema_type(kind: str) -> dict[str, Any]:
+    """What Cog makes of an annotation: `X | None` is X that may be left out, and is nullable."""
+    bare = kind.removesuffix(" | None")
+    return TYPES[bare] if bare == kind else {**TYPES[bare], "nullable": True}
+
+
 def expected_schemas() -> dict[str, Any]:
     """The schemas in openapi.json that follow from predict.py."""
     properties: dict[str, Any] = {}
@@ -83,12 +92,12 @@ def expected_schemas() -> dict[str, Any]:
     for order, (name, (kind, words)) in enumerate(inputs().items()):
         choices = words.pop("choices", None)
         if choices:
-            about = {"title": name, "description": "An enumeration.", **TYPES[kind]}
+            about = {"title": name, "description": "An enumeration.", **schema_type(kind)}
             schemas[name] = {**about, "enum": choices}
             shape: dict[str, Any] = {"allOf": [{"$ref": f"#/components/schemas/{name}"}]}
         else:
             title = " ".join(word[:1].upper() + word[1:] for word in name.split("_"))
-            shape = {"title": title, **TYPES[kind]}
+            shape = {"title": title, **schema_type(kind)}
         properties[name] = {**shape, "x-order": order, **{KEYS[word]: value for word, value in words.items()}}
         if "default" not in words:
             required.append(name)
@@ -183,9 +192,10 @@ def test_cog_reads_the_same_when_it_runs(predictor: Any) -> None:
     assert [each.name for each in parameters] == list(inputs())
     for parameter in parameters:
         kind, words = inputs()[parameter.name]
-        assert parameter.annotation.__name__ == kind
+        annotation = getattr(parameter.annotation, "__name__", str(parameter.annotation))
+        assert annotation.removeprefix("cog.types.") == kind
         field = {key: value for key, value in vars(parameter.default).items() if value is not None}
-        assert field == words
+        assert field == {key: value for key, value in words.items() if value is not None}
 
 
 def test_every_input_is_described_and_bounded() -> None:
@@ -229,6 +239,25 @@ def test_motions_are_those_of_the_model_and_custom() -> None:
 
     choices = inputs()["motion"][1]["choices"]
     assert set(choices) == {*find_bundle("avatar").motions, "custom"}
+
+
+def test_the_time_for_a_template_is_said_in_its_description() -> None:
+    module = ast.parse((ROOT / "predict.py").read_text())
+    limit = next(
+        n.value for n in module.body if isinstance(n, ast.Assign) and _names(n) == ["COLLECTING_LIMIT"]
+    )
+    minutes = ast.literal_eval(limit) / 60
+    assert f"at most {minutes:g} minutes" in inputs()["template"][1]["description"]
+
+
+def _names(assignment: ast.Assign) -> list[str]:
+    return [target.id for target in assignment.targets if isinstance(target, ast.Name)]
+
+
+def test_a_motion_file_may_be_as_large_as_the_library_reads() -> None:
+    from micromotion.motionfiles import MAX_BYTES
+
+    assert f"at most {MAX_BYTES >> 20} MB" in inputs()["motion_file"][1]["description"]
 
 
 def test_output_formats_are_written_by_the_library() -> None:

@@ -23,6 +23,7 @@ from public_files import Offer
 from running_server import (
     ANSWER,
     CHOSEN,
+    EVERYTHING,
     ROOT,
     STOP,
     Server,
@@ -153,8 +154,7 @@ def test_the_seed_matters(random_bundle: Path, astronaut_file: Path, monkeypatch
     predictor.setup()
 
     def video(seed: int) -> bytes:
-        chosen = {**CHOSEN, "template": "", "face": 0, "output_format": "mp4"}
-        return predictor.run(image=CogPath(astronaut_file), seed=seed, **chosen).read_bytes()
+        return predictor.run(image=CogPath(astronaut_file), **EVERYTHING | {"seed": seed}).read_bytes()
 
     videos = [video(seed) for seed in (-1, 0, 3, 4294967295)]
     assert len(set(videos)) == 4
@@ -184,8 +184,7 @@ def test_setup_fetches_where_it_is_told_to(
         line = capsys.readouterr().out
         assert line.startswith("Model tiny: generator.safetensors and inverter.safetensors from")
         assert "float32 on cpu" in line
-    chosen = {**CHOSEN, "template": "", "face": 0, "output_format": "mp4", "seed": -1}
-    assert predictor.run(image=CogPath(astronaut_file), **chosen).read_bytes()[4:8] == b"ftyp"
+    assert predictor.run(image=CogPath(astronaut_file), **EVERYTHING).read_bytes()[4:8] == b"ftyp"
 
 
 def test_whole_numbers_may_be_written_with_a_point(server: Server, photo: str, first: dict[str, Any]) -> None:
@@ -306,11 +305,6 @@ def test_a_bad_picture_fails_with_one_sentence(
 
 def test_a_face_that_is_not_there(server: Server, photo: str) -> None:
     assert "NoFaceError" in sentence(server.predict(photo, face=50)[1])
-
-
-def test_custom_says_that_it_comes_later(server: Server, photo: str) -> None:
-    answer = server.predict(photo, motion="custom", template="the person is winking {}")[1]
-    assert "comes with a later version" in sentence(answer)
 
 
 @pytest.mark.parametrize("image", [str(ROOT / "LICENSE"), f"file://{ROOT}/LICENSE", "LICENSE", ""])
