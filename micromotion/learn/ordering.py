@@ -15,6 +15,7 @@ _RANK = 2  # a motion's path bends: a line and a curve
 _ROUNDS = 6
 _GRID = 33
 _WIDTH = 1 / 12  # of the path: how far neighbours smooth a place on it
+_UNEVEN = 2.5  # ends this much further away than the other are the motion, the other its recoil
 _EDGE = 1 / 6  # of the path: rest this near to an end is that end
 
 
@@ -77,15 +78,15 @@ def from_rest(path: Path, start: int = 3) -> tuple[Path, float]:
 
     The codes are in order of time. Rest is where the first `start` of them lie, in the median: near an end,
     it is that end, and the motion goes one way (a blink, a smile). Else the motion goes both ways about rest
-    (a nod, a turning head), and runs towards the end that is further from rest or, where they are alike, the
-    one that the face turns to first.
+    (a nod, a turning head), and runs towards the end that the face moves to first, unless the other is more
+    than _UNEVEN times further away.
     """
     rest = float(np.median(path.places[:start]))
     forth, back = path.length - rest, rest
     towards_end = forth > back
-    if 0.8 < forth / max(back, 1e-12) < 1.25:
+    if max(forth, back) < _UNEVEN * min(forth, back):
         beyond = (path.places - rest) / path.length
-        first = np.flatnonzero(np.abs(beyond) > 0.25)
+        first = np.flatnonzero(np.abs(beyond) > 0.9 * _EDGE)
         towards_end = bool(beyond[first[0]] > 0) if len(first) else towards_end
     if not towards_end:
         path, rest = Path(path.codes, path.length - path.places, path.length), path.length - rest

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from micromotion.align import align, crop_quad, ffhq_quad
+from micromotion.align import Box, align, crop_quad, ffhq_quad
 from micromotion.anchors import MAX_ANCHORS, Anchors
 from micromotion.bundle import Bundle, fingerprint
 from micromotion.errors import NoFaceError
@@ -33,6 +33,8 @@ BATCH = 8
 MIN_SHARPNESS = 0.4  # of the median frame's
 MAX_TURN = 0.6  # sine of the angle between a code's movement and the plane of the motion
 MIN_CHANGE = 0.05  # least length of a motion's path, in distances between two people
+SAME_PERSON = 0.1  # likewise: tracks that come this near to each other are one person's
+MIN_STRANGE = 0.06  # likewise: a code this near to the motion's plane always belongs
 MIN_STEADINESS = 2.5  # see `steadiness`: trembling comes to as much in less than one clip of a hundred
 FEWEST = 5  # frames that a plane of motion can be laid through
 
@@ -59,11 +61,16 @@ class Collected:
 
 @dataclass(frozen=True, eq=False)
 class _Crop:
-    """A face that may be the person's: in which frame, by which landmarks; main, if of the person's track."""
+    """A face that may be the person's.
+
+    frame: where it was seen. landmarks: what it is cropped by. track: which one, the person's own is
+    0. free: no other face is in the way.
+    """
 
     frame: int
     landmarks: np.ndarray
-    main: bool
+    track: int
+    free: bool
 
 
 def collect_from_video(
@@ -78,7 +85,7 @@ def collect_from_video(
     *Rest*, degree 0, is where the face is when the clip begins; degree 1 is the far end of the motion. Where
     the clip begins within a sixth of the motion's either end, rest is that end (a blink, a smile; how often
     it is repeated does not matter). Where the motion goes both ways about rest (nodding, shaking the head),
-    the degrees begin below 0, and 1 is the end that is further away or, if both are alike, gone to first.
+    the degrees begin below 0, and 1 is the end that is gone to first, unless the other is far further away.
 
     Args:
         path: a clip as `open_footage` reads it, to at most MAX_FRAMES frames.
@@ -100,7 +107,7 @@ def collect_from_video(
         )
     crops = _candidates(tracks)
     codes, sharpness = _invert_crops(footage, crops, bundle, done)
-    kept, reasons = _choose(crops, codes, sharpness)
+    kept, reasons = _choose(crops, codes.flatten(1).double().numpy(), sharpness, _variety(bundle))
     taken = [crops[i].frame for i in kept]
     left_out = tuple(
         Frame(*frames[at], reasons.get(at, "the face was not found"))
@@ -220,13 +227,34 @@ def _candidates(tracks: list[Track]) -> list[_Crop]:
     """The faces to invert, by frame: the person's, and any in frames where the person's track is not."""
     main = main_track(tracks)
     taken = {sighting.frame for sighting in main}
+    boxes: dict[int, list[Box]] = {}
+    for sighting in (one for track in tracks for one in track):
+        boxes.setdefault(sighting.frame, []).append(sighting.box)
     crops = [
-        _Crop(sighting.frame, landmarks, track is main)
-        for track in tracks
+        _Crop(
+            sighting.frame,
+            landmarks,
+            0 if track is main else number,
+            _free(sighting.box, boxes[sighting.frame]),
+        )
+        for number, track in enumerate(tracks, 1)
         if track is main or taken.isdisjoint(sighting.frame for sighting in track)
         for sighting, landmarks in zip(track, steady_landmarks(track), strict=True)
     ]
     return sorted(crops, key=lambda crop: crop.frame)
+
+
+def _free(box: Box, all_boxes: list[Box]) -> bool:
+    """Whether no other face's box comes nearer to a face's than a quarter of its width: heads are wider."""
+    reach = (box[2] - box[0]) // 4
+    return not any(
+        other != box
+        and other[0] < box[2] + reach
+        and other[2] > box[0] - reach
+        and other[1] < box[3] + reach
+        and other[3] > box[1] - reach
+        for other in all_boxes
+    )
 
 
 def _invert_crops(
@@ -277,17 +305,24 @@ def _sharpness(image: Image.Image) -> float:
 
 
 def _choose(
-    crops: list[_Crop], codes: torch.Tensor, sharpness: np.ndarray
+    crops: list[_Crop], codes: np.ndarray, sharpness: np.ndarray, variety: float
 ) -> tuple[list[int], dict[int, str]]:
-    """Which crops to keep, at most one a frame, by growing time; and why other frames are left out."""
-    main = np.array([crop.main for crop in crops])
-    sharp = sharpness >= MIN_SHARPNESS * np.median(sharpness[main])
-    trusted = main & sharp
+    """Which crops to keep, at most one a frame, by growing time; and why other frames are left out.
+
+    codes are [n, D]; variety is the distance of two people's.
+    """
+    tracks = np.array([crop.track for crop in crops])
+    sharp = sharpness >= MIN_SHARPNESS * np.median(sharpness[tracks == 0])
+    free = np.array([crop.free for crop in crops])
+    main = _same_person(tracks, codes, sharp & free, SAME_PERSON * variety)
+    trusted = main & sharp & free
     belongs, far = trusted, np.where(main, 0.0, 1.0)
     if trusted.sum() >= FEWEST:  # else there is too little to compare others with
-        far, moved = strangeness(codes.flatten(1).double().numpy(), trusted)
+        far, moved = strangeness(codes, trusted)
         # A bent motion leaves its plane: far out, what moves mostly along with the others still belongs.
-        belongs = sharp & ((far <= _limit(far[trusted])) | (far <= MAX_TURN * moved))
+        belongs = trusted & (
+            (far <= max(MIN_STRANGE * variety, _limit(far[trusted]))) | (far <= MAX_TURN * moved)
+        )
     kept: dict[int, int] = {}
     reasons: dict[int, str] = {}
     for i in np.argsort(far, kind="stable"):
@@ -296,11 +331,35 @@ def _choose(
             kept.setdefault(at, int(i))
         elif not sharp[i]:
             reasons.setdefault(at, "the face is blurred")
+        elif not free[i]:
+            reasons.setdefault(at, "another face is in the way")
         elif main[i]:
             reasons.setdefault(at, "its code is far from the rest")
         else:
             reasons.setdefault(at, "the face was lost, and the one seen here may be another's")
     return [kept[at] for at in sorted(kept)], {at: why for at, why in reasons.items() if at not in kept}
+
+
+def _same_person(tracks: np.ndarray, codes: np.ndarray, clear: np.ndarray, reach: float) -> np.ndarray:
+    """Which crops are of the person's tracks: 0 and those that come as near as `reach` to them, a mask [n].
+
+    tracks: [n]; codes: [n, D]. A track is one face's throughout, so it is asked where it comes nearest: a
+    quarter of its clear crops must be near to one of the person's, before or after a cut.
+    """
+    ours = tracks == 0
+    grown = True
+    while grown:
+        grown = False
+        for track in np.unique(tracks[clear & ~ours]):
+            theirs = clear & (tracks == track)
+            near = [
+                np.linalg.norm(codes[ours & clear] - code, axis=1).min(initial=np.inf)
+                for code in codes[theirs]
+            ]
+            if np.quantile(near, 0.25) <= reach:
+                ours |= tracks == track
+                grown = True
+    return ours
 
 
 def _limit(far: np.ndarray) -> float:
