@@ -20,9 +20,14 @@ def test_every_picture_has_its_credit_and_every_credit_its_picture() -> None:
         assert row.count("|") == 6, row
 
 
+def test_there_are_twelve_faces_or_more() -> None:
+    assert len(PICTURES) >= 12
+
+
 @pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
 def test_a_face_is_found_in_a_small_file(path: Path) -> None:
     assert path.stat().st_size <= 60_000
     with Image.open(path) as image:
         assert image.width <= 512
+        assert not image.getexif()
         assert align(image, 256).score > 0.5
