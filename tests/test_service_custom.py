@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import pickle
 import re
+import shutil
 import signal
 import struct
 import sys
@@ -254,6 +255,25 @@ def test_two_at_once_end_alike(model: Path, cache: Path, monkeypatch: pytest.Mon
     (kept,) = (cache / "collected").iterdir()
     assert torch.equal(outer.w_plus, inner[1].w_plus)
     assert torch.equal(Anchors.load(kept).w_plus, outer.w_plus)
+
+
+def test_another_that_is_done_first_takes_the_progress_away(model: Path, cache: Path) -> None:
+    import micromotion.learn.once as once
+
+    bundle = load_bundle(model, "cpu")
+    first = once.collect_once(SENTENCE, bundle, "custom", steps=4)
+    (kept,) = (cache / "collected").iterdir()
+    whole = kept.read_bytes()
+    kept.unlink()
+
+    def meanwhile(_: Any) -> None:
+        kept.write_bytes(whole)
+        shutil.rmtree(kept.with_suffix(""))
+        kept.with_suffix("").write_bytes(b"")  # as if it vanished while a step is written to it
+
+    assert torch.equal(
+        once.collect_once(SENTENCE, bundle, "custom", steps=4, on_step=meanwhile).w_plus, first.w_plus
+    )
 
 
 def test_what_is_kept_is_bounded(model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,11 @@ def collect_once(
             anchors = _collect_unless_damaged(collect, progress)
         except TimeLimitError as error:
             raise _over(time_limit or 0.0, kept=progress is not None) from error
+        except (MotionError, OutputError):
+            done = _read(path) if path else None
+            if done is None:
+                raise
+            return done  # by another at the same time, who then removed the progress
     anchors = with_recipe(anchors, name, bundle, "line")
     if path and progress:
         with suppress(OutputError):  # a full disk: then it is collected again next time
