@@ -186,6 +186,17 @@ def test_a_cut_to_someone_else_in_the_same_place(tmp_path: Path) -> None:
     assert_of_the_person(collected)
 
 
+def test_the_person_is_known_again_elsewhere_after_a_long_cut(tmp_path: Path) -> None:
+    degrees = SMILE[:14] + [0.0] * 14 + SMILE[10:]
+    frames = performance(SMILE[:14])
+    frames += [scene((head(OTHER, "smile", d), 60, 30)) for d in SMILE[:14]]
+    frames += [scene((head(PERSON, "smile", d), 100, 40)) for d in SMILE[10:]]
+    collected = collect(tmp_path / "a.mp4", frames)
+    assert not set(range(14, 28)) & set(numbers(collected.kept))
+    assert len(set(range(28, 42)) & set(numbers(collected.kept))) > 10
+    assert agreement(collected, degrees) > 0.95
+
+
 def test_a_cut_for_good_is_not_followed(tmp_path: Path) -> None:
     frames = performance(SMILE)[:16] + [scene((head(OTHER, "smile", d), 60, 30)) for d in SMILE]
     collected = collect(tmp_path / "a.mp4", frames)
