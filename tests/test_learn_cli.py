@@ -208,9 +208,13 @@ def test_an_interrupted_run_goes_on_where_it_was(model: Path, number: int, code:
     assert "Traceback" not in errors
     assert [each.name[:6] for each in folder.iterdir()] == [".grin-"]
 
-    (code, _, errors), (again, _, _) = (command(*arguments, "--name", name) for name in ("grin", "whole"))
-    assert (code, again) == (0, 0), errors
-    first = re.search(r"Step (\d+) of 60", errors)
+    # In processes of their own like the first: the bits depend on how many threads a process has.
+    again, whole = (
+        subprocess.run([*COMMAND, *arguments, "--name", name], capture_output=True, text=True, timeout=60)
+        for name in ("grin", "whole")
+    )
+    assert (again.returncode, whole.returncode) == (0, 0), again.stderr
+    first = re.search(r"Step (\d+) of 60", again.stderr)
     assert first is None or int(first[1]) > 1
     anchors = [Anchors.load(folder / f"{name}.safetensors").w_plus for name in ("grin", "whole")]
     assert np.array_equal(*anchors)
