@@ -27,7 +27,11 @@ def spawn(count: int, target: Callable[..., None], *args: Any) -> None:
     several raised.
     """
     if count == 1:
-        _enter(0, target, args)
+        threads = torch.get_num_threads()
+        try:
+            _enter(0, target, args)
+        finally:
+            torch.set_num_threads(threads)
     else:
         mp.spawn(_enter, (target, args), nprocs=count)
 

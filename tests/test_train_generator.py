@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from avatar import train_generator
+from avatar import train_generator, workers
 from avatar.factors import FACTORS, Z_DIM, sample_z
 from avatar.train_generator import GROWTH, even_columns, finish, first_layer, resolution, widen
 from avatar.training import Progress
@@ -81,3 +81,14 @@ def test_the_resolution_grows_by_doubling_to_the_full_one() -> None:
     assert sorted(seen) == seen
     assert sorted(set(seen)) == [16 * 2**i for i in range(len(GROWTH))]
     assert seen[-1] == train_generator.CONFIG.resolution
+
+
+def test_one_worker_leaves_the_callers_threads_as_they_were() -> None:
+    before, seen = torch.get_num_threads(), list[tuple[int, int]]()
+    torch.set_num_threads(3)
+    try:
+        workers.spawn(1, lambda rank: seen.append((rank, torch.get_num_threads())))
+        assert seen == [(0, 1)]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
