@@ -145,11 +145,11 @@ class Predictor(BaseRunner):
 
     def _uploaded(self, motion_file: Path, folder: Path) -> Path:
         """The file that the caller sent, under the name that its caller knows it by, after a first look."""
-        from micromotion.learn.upload import check_upload
+        from micromotion.learn.store import require_safetensors
 
         link = folder / MOTION_FILE
         link.symlink_to(motion_file)
-        check_upload(link, self.animator.bundle)
+        require_safetensors(link)
         return link
 
     def _collected(self, template: str, seed: int, folder: Path) -> Path:

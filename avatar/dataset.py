@@ -30,6 +30,7 @@ from avatar.factors import (
     sample_training_z,
 )
 from avatar.render import render, render_quickly
+from micromotion.pixels import quantise
 
 SIZE, SHARD = 256, 128
 SIZES = (128, 256)
@@ -147,8 +148,8 @@ def paint(z: Tensor, size: int, device: str, compiled: bool) -> Tensor:
     images = []
     for part in z.split(CPU_BATCH if device == "cpu" else GPU_BATCH):
         picture = draw_heads(factors_from_z(part.to(device)), size, compiled=compiled)
-        images.append(((picture + 1) * 127.5).round().clamp(0, 255).byte().cpu())
-    return torch.cat(images)
+        images.append(quantise(picture).movedim(-1, 1).cpu())
+    return torch.cat(images).contiguous()
 
 
 def write(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -15,6 +15,7 @@ from avatar.factors import FACTORS, INDEX, MOTIONS, sample_z
 from avatar.regressor import Regressor
 from avatar.render import render
 from micromotion import Animator
+from micromotion.pixels import to_uint8
 from stylegan2 import Generator
 
 STRANGERS_SEED = 777
@@ -71,7 +72,7 @@ def codes_at_rest(z: Tensor) -> Tensor:
 
 def to_picture(pixels: Tensor) -> Image.Image:
     """[3, H, W] in [-1, 1] → a PIL image."""
-    return Image.fromarray(((pixels + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy())
+    return Image.fromarray(to_uint8(pixels))
 
 
 def measure(

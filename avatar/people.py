@@ -22,6 +22,7 @@ from torch import Tensor
 
 from avatar.dataset import SHARD, SIZE, check, command, paint, write
 from avatar.factors import FACTORS, INDEX, MOTIONS, Z_DIM, fill_to_norm, sample_motion_z
+from micromotion.pixels import quantise
 from stylegan2 import Generator, load_generator
 
 VIEWS = 8
@@ -109,8 +110,8 @@ def imagine(z: Tensor, size: int, device: str, path: Path) -> Tensor:
         w_plus = generator.mapping(part.to(device))[:, None].expand(-1, generator.num_styles, -1)
         with torch.autocast(device, torch.bfloat16):
             picture = generator.synthesize(w_plus, noise=None).float()
-        images.append(((F.adaptive_avg_pool2d(picture, size) + 1) * 127.5).round().clamp(0, 255).byte().cpu())
-    return torch.cat(images)
+        images.append(quantise(F.adaptive_avg_pool2d(picture, size)).movedim(-1, 1).cpu())
+    return torch.cat(images).contiguous()
 
 
 @cache

@@ -52,9 +52,9 @@ def errors_for_people(debug: bool) -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
-def frame_progress() -> Progress:
-    """A progress bar that counts frames, silent where stderr is not a terminal."""
-    console = Console(stderr=True)
+def frame_progress(console: Console | None = None) -> Progress:
+    """A progress bar that counts frames, on stderr or a given console; silent where that is no terminal."""
+    console = console or Console(stderr=True)
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),

@@ -1,7 +1,7 @@
 """Micromotions: the direction or the path in W+ that plays one on any face, from anchors or ready-made."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -197,25 +197,42 @@ def path_kind(anchors: Anchors, wanted: str | None = None) -> PathKind:
     raise MotionError(f'The path of a micromotion is "line" or "curve", not {str(kind)[:40]!r}.')
 
 
-def load_motion(path: str | Path, kind: PathKind | None = None) -> Motion:
+def load_motion(
+    path: str | Path, kind: PathKind | None = None, *, shape: tuple[int, int] | None = None
+) -> Motion:
     """Read a micromotion, whose name is the file's; what the file holds decides, not what it is called.
 
     Anchors (`Anchors.save`) are learned from, and played along the line or curve that `kind`, or else their
     file, asks for; a direction (`save_direction`) is taken as it is; of the
     original's `d_latent` files strength 1 is the last frame of the original's clip, 4.95 · d (see
-    `full_motion`). Nothing in a file is executed. Raises MotionError, in one sentence.
+    `full_motion`). Nothing in a file is executed.
+
+    `shape` is (styles, dim) of the model that is to play it. What has another is refused before anything is
+    learned from it, which can take half a minute on the largest files. Raises MotionError, in one sentence.
     """
     path = Path(path)
     if directions.is_published(path):
-        return Motion(path.stem, directions.full_motion(directions.read_published(path)))
+        published = directions.read_published(path)
+        _require_shape(path.stem, published.shape, shape)
+        return Motion(path.stem, directions.full_motion(published))
     if motion_file_kind(path) == directions.KIND:
         direction, provenance = directions.read_direction(path)
+        _require_shape(path.stem, direction.shape, shape)
         return Motion(path.stem, direction, provenance=provenance)
     anchors = Anchors.load(path)
+    _require_shape(path.stem, anchors.w_plus.shape[1:], shape)
     try:
         return Motion.from_anchors(anchors, path.stem, kind)
     except MotionError as error:
         raise MotionError(f"The micromotion in {path} cannot be played: {error}") from error
+
+
+def _require_shape(name: str, found: Sequence[int], wanted: tuple[int, int] | None) -> None:
+    if wanted is not None and tuple(found) != wanted:
+        raise MotionError(
+            f"The micromotion {name!r} was learned for another model: it moves {list(found)} numbers, "
+            f"this model has {list(wanted)}."
+        )
 
 
 def _gross_errors(centred: Tensor, erratic: Tensor, degrees: Tensor) -> Tensor:

@@ -7,16 +7,16 @@ from typing import get_args
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_avatar import ENCODER, GENERATOR
 
 from avatar import dataset, publish
 from avatar.collect import PUBLISHED_NAMES, calibrate
-from avatar.factors import Z_DIM
 from avatar.regressor import READ, SIDE, Regressor, Share, degrees, load_pictures
-from encoder4editing import EncoderConfig, Inverter, save_inverter
+from encoder4editing import Inverter, save_inverter
 from encoder4editing.identity import IdentityConfig, IdentityNet, save_identity
 from micromotion.bundle import damage, load_bundle, read_about
 from micromotion.motion import Anchors
-from stylegan2 import Generator, GeneratorConfig, load_generator, save_generator
+from stylegan2 import Generator, load_generator, save_generator
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -40,23 +40,11 @@ def run(tmp_path: Path) -> Path:
     """A run of networks with random weights, at 32², without CLIP."""
     folder = tmp_path / "run"
     folder.mkdir()
-    widths = {4: 8, 8: 8, 16: 8, 32: 8}
-    encoder = EncoderConfig(
-        input_size=32,
-        num_styles=8,
-        style_dim=16,
-        widths=(8, 8, 8, 8),
-        depths=(1, 1, 1, 1),
-        fpn_width=8,
-        head_width=8,
-        se_reduction=4,
-    )
     identity = IdentityConfig(
         input_size=32, feature_dim=8, widths=(8, 8, 8, 8), depths=(1, 1, 1, 1), se_reduction=4
     )
-    generator = Generator(GeneratorConfig(32, 16, z_dim=Z_DIM, mapping_layers=1, channels=widths), rng(1))
-    save_generator(generator, folder / "generator.safetensors")
-    save_inverter(Inverter(encoder, rng(2)), folder / "inverter.safetensors")
+    save_generator(Generator(GENERATOR, rng(1)), folder / "generator.safetensors")
+    save_inverter(Inverter(ENCODER, rng(2)), folder / "inverter.safetensors")
     save_identity(IdentityNet(identity, rng(3)).eval(), folder / "identity.safetensors")
     torch.manual_seed(4)
     save_file(Regressor().state_dict(), folder / "regressor.safetensors")

@@ -12,10 +12,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from scipy.stats import spearmanr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from tiny_avatar import ENCODER, GENERATOR
 from torch import Tensor
 
 from avatar.collect import PUBLISHED_NAMES
-from avatar.factors import INDEX, MOTIONS, Z_DIM, factors_from_z, sample_z
+from avatar.factors import INDEX, MOTIONS, factors_from_z, sample_z
 from avatar.pose import EYE_Y
 from avatar.regressor import READ, SIDE, SKIN, Pictures, Regressor, adjust, calibration, response, to_side
 from avatar.render import render
@@ -30,11 +31,11 @@ from avatar.report.ssim import WEIGHTS, ms_ssim, psnr, scales, ssim_terms
 from avatar.report.steps import STEPS, Context
 from avatar.report.subject import Subject, feature_net, load_subject, resized
 from avatar.skin import brow_line
-from encoder4editing import EncoderConfig, Inverter
+from encoder4editing import Inverter
 from micromotion.align import find_landmarks
 from micromotion.bundle import save_bundle
 from micromotion.motion import Anchors
-from stylegan2 import Generator, GeneratorConfig
+from stylegan2 import Generator
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -385,17 +386,6 @@ def test_heads_are_rendered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def bundle(tmp_path_factory: pytest.TempPathFactory, regressor: Regressor) -> Path:
     """Random weights at 32², with a z of the avatar's, five motions and a regressor."""
     folder = tmp_path_factory.mktemp("avatar")
-    config = GeneratorConfig(32, 16, z_dim=Z_DIM, mapping_layers=1, channels={4: 8, 8: 8, 16: 8, 32: 8})
-    encoder = EncoderConfig(
-        input_size=32,
-        num_styles=8,
-        style_dim=16,
-        widths=(8, 8, 8, 8),
-        depths=(1, 1, 1, 1),
-        fpn_width=8,
-        head_width=8,
-        se_reduction=4,
-    )
     about = {
         "architecture": {"generator": "StyleGAN2, 32²"},
         "training": {"data": "none", "generator": "on nothing"},
@@ -408,8 +398,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, regressor: Regressor) -> Pa
     save_bundle(
         folder,
         name="random",
-        generator=Generator(config, rng(1)).eval(),
-        inverter=Inverter(encoder, rng(2)).eval(),
+        generator=Generator(GENERATOR, rng(1)).eval(),
+        inverter=Inverter(ENCODER, rng(2)).eval(),
         about=about,
     )
     save_file(regressor.state_dict(), folder / "regressor.safetensors")

@@ -9,18 +9,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
-from micromotion.console import QUIET
+from micromotion.console import QUIET, frame_progress
 
 if TYPE_CHECKING:
     from micromotion.learn.text import Step
@@ -35,7 +27,7 @@ def step_progress() -> Iterator[Callable[[Step], None]]:
     if not console.is_terminal:
         yield _reporting_lines(console)
         return
-    bar = _bar(console)
+    bar = frame_progress(console)
     task = bar.add_task("Reading the model", total=None)
     with Live(bar, console=console, transient=True, refresh_per_second=4) as live:
 
@@ -49,8 +41,7 @@ def step_progress() -> Iterator[Callable[[Step], None]]:
 @contextmanager
 def frame_counter() -> Iterator[Callable[[int, int], None]]:
     """A callback for the frames done and the frames in all: a bar, silent where stderr is no terminal."""
-    console = Console(stderr=True)
-    with _bar(console, disable=not console.is_terminal) as bar:
+    with frame_progress() as bar:
         task = bar.add_task("Reading the model", total=None)
         yield lambda done, total: bar.update(task, description="Collecting", completed=done, total=total)
 
@@ -99,16 +90,3 @@ def _reporting_lines(console: Console) -> Callable[[Step], None]:
 
 def _listed(words: Sequence[str], losses: Sequence[float]) -> str:
     return ", ".join(f"{word} {loss:.3f}" for word, loss in zip(words, losses, strict=True))
-
-
-def _bar(console: Console, *, disable: bool = False) -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=disable,
-    )

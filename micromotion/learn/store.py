@@ -66,16 +66,19 @@ def load_fitting(path: Path, bundle: Bundle, kind: PathKind | None = None) -> Mo
     """
     from micromotion.motion import load_motion
 
-    motion = load_motion(path, kind)
     shape = (bundle.generator.num_styles, bundle.generator.style_dim)
-    if tuple(motion.direction.shape) != shape:
-        raise MotionError(
-            f"The micromotion {motion.name!r} was learned for another model: it moves "
-            f"{list(motion.direction.shape)} numbers, this model has {list(shape)}."
-        )
+    motion = load_motion(path, kind, shape=shape)
     if path not in bundle.motions.values():
         _require_model(motion.name, motion.provenance, bundle)
     return motion
+
+
+def require_safetensors(path: Path) -> None:
+    """Raise MotionError for the file of a micromotion in PyTorch's format, which a stranger need not send."""
+    from micromotion.directions import is_published
+
+    if is_published(path):
+        raise MotionError(f"{path} is a PyTorch file, not the safetensors that `micromotion learn` writes.")
 
 
 def place_for(name: str, bundle: Bundle | BundleFiles, *, force: bool = False) -> Path:
