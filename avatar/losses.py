@@ -10,8 +10,8 @@ from avatar.render import crop_frame, landmarks
 SCALES = 3
 
 
-def attention(z: Tensor, size: int) -> Tensor:
-    """Weights [B, 1, size, size], from 1 to 11, raised where expressions happen.
+def attention(z: Tensor, size: int, focus: float = 10.0) -> Tensor:
+    """Weights [B, 1, size, size], from 1 to 1 + ``focus``, raised where expressions happen.
 
     That is at the eyes, the brows and the mouth, and a little over the whole face. The places are the
     renderer's own, so they follow the head when it turns.
@@ -34,7 +34,7 @@ def attention(z: Tensor, size: int) -> Tensor:
         hill(mouth[0], mouth[1], 0.34, 0.20),
         0.35 * hill(middle[0], middle[1] + 0.15, 0.62, 0.85),
     ]
-    return 1 + 10 * torch.stack(hills, dim=1).amax(dim=1, keepdim=True)
+    return 1 + focus * torch.stack(hills, dim=1).amax(dim=1, keepdim=True)
 
 
 class GeneratorLoss:

@@ -22,6 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avatar import dataset
+from avatar.bends import give_units
+from avatar.critic import Critic, teach
 from avatar.factors import FACTORS, INDEX, Z_DIM, fill_to_norm, sample_z
 from avatar.losses import GeneratorLoss, attention
 from avatar.training import Preview, Progress, Trainer, command
@@ -36,8 +38,11 @@ CONFIG = GeneratorConfig(
     mapping_lr_multiplier=1.0,
     channels={4: 192, 8: 192, 16: 128, 32: 96, 64: 64, 128: 32, 256: 16},
 )
-GROWTH = ((16, 0.04), (32, 0.12), (64, 0.42), (128, 0.80), (256, 1.0))
+GROWTH = ((16, 0.04), (32, 0.12), (64, 0.42), (128, 0.85), (256, 1.0))
 """Resolution, and the share of all images by which it ends."""
+
+CRITIC_FROM, CRITIC_WEIGHT = 0.75, 0.5
+"""The share of all images from which a critic joins, and how much its dislike counts."""
 
 EXPRESSIONS = {"smile": 4.0, "mouth_open": 2.0, "anger": 3.0, "eyes_closed": 1.5, "age": 2.0}
 MOVED = FACTORS[: INDEX["gaze_y"] + 1]
@@ -54,8 +59,18 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
     heads = dataset.load(data, rank, world)
     weights = pair_weights(heads)
     model = new_generator(seed).to(device)
+    critic = Critic(seed).to(device)
+    optimiser = critic.optimiser()
     trainer = Trainer(
-        "generator", model, run, rank, world, total=total, seed=seed, learning_rate=LEARNING_RATE
+        "generator",
+        model,
+        run,
+        rank,
+        world,
+        total=total,
+        seed=seed,
+        learning_rate=LEARNING_RATE,
+        companions={"critic": critic, "critic_optimiser": optimiser},
     )
     loss_of, batch = GeneratorLoss(pair_weight=0.5), BATCH if device.type == "cpu" else GPU_BATCH
 
@@ -68,7 +83,12 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
         with torch.autocast(device.type, torch.bfloat16):
             w_plus = model.mapping(z)[:, None].expand(-1, model.num_styles, -1)
             made = model.synthesize(w_plus, noise=None, resolution=size)
-        return loss_of(made.float(), true, attention(z, size)), batch
+        loss = loss_of(made.float(), true, attention(z, size, focus(progress)))
+        if progress.done < CRITIC_FROM:
+            return loss, batch
+        with torch.autocast(device.type, torch.bfloat16):
+            teach(critic, optimiser, made.detach(), true, world)
+            return loss + CRITIC_WEIGHT * critic.dislike(made, true), batch
 
     trainer.fit(learn, preview_of(data, trainer.progress) if rank == 0 else None)
     if rank == 0:
@@ -87,6 +107,7 @@ def new_generator(seed: int) -> Generator:
         first[:, : len(MOVED)].mul_(EMPHASIS)
         for to_rgb in model.synthesis.to_rgbs:
             cast(Tensor, to_rgb.weight).mul_(0.2)
+    give_units(model.mapping, torch.Generator().manual_seed(seed + 1))
     first.register_hook(lambda gradient: gradient * carried.to(gradient.device))
     return model
 
@@ -107,6 +128,11 @@ def even_columns(model: Generator) -> None:
 
 def resolution(progress: Progress) -> int:
     return next((size for size, end in GROWTH if progress.done < end), GROWTH[-1][0])
+
+
+def focus(progress: Progress) -> float:
+    """How much more eyes, brows and mouth count: much until they are right, then hair and outlines too."""
+    return 10.0 if progress.done < GROWTH[2][1] else 4.0
 
 
 def draw_pairs(

@@ -8,7 +8,7 @@ import copy
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from avatar import workers
+from micromotion.pixels import to_uint8
 
 SAVE_EVERY_S, REPORT_EVERY_S = 60.0, 15.0
 HALF_LIFE = 6_000
@@ -42,6 +43,9 @@ class Progress:
 
 Learn = Callable[[Progress, torch.Generator], tuple[Tensor, int]]
 """One step's loss (a scalar with its graph) on this worker, and how many images it saw."""
+
+Companion = nn.Module | torch.optim.Optimizer
+"""Something else that a run trains, kept in its checkpoint."""
 
 Preview = Callable[[nn.Module], Tensor]
 """What the averaged model can do so far: a picture [3, H, W] in [-1, 1]."""
@@ -68,6 +72,7 @@ class Trainer:
         learning_rate: float,
         betas: tuple[float, float] = (0.9, 0.99),
         half_life: int | None = None,
+        companions: Mapping[str, Companion] | None = None,
     ) -> None:
         self.checkpoint = run / f"{name}.pt"
         self.rank, self.world, self.seed = rank, world, seed
@@ -76,6 +81,7 @@ class Trainer:
         self.optimiser = torch.optim.Adam(
             [p for p in model.parameters() if p.requires_grad], learning_rate, betas
         )
+        self.companions = dict(companions or {})
         self.progress = Progress(0, total)
         if world > 1:
             meeting = _meeting_point(run, name).resolve()
@@ -112,20 +118,10 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=False)
         loss, count = learn(self.progress, rng)
         loss.backward()
-        self._average_gradients()
+        average_gradients(self.model.parameters(), self.world)
         self.optimiser.step()
         self._follow(0.5 ** (count * self.world / self.half_life))
         return count, loss.item()
-
-    def _average_gradients(self) -> None:
-        if self.world == 1:
-            return
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        flat = torch.cat([g.flatten() for g in gradients])
-        dist.all_reduce(flat)
-        flat /= self.world
-        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(part.view_as(gradient))
 
     @torch.no_grad()
     def _follow(self, keep: float) -> None:
@@ -147,6 +143,7 @@ class Trainer:
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "images": self.progress.images,
+            **{name: companion.state_dict() for name, companion in self.companions.items()},
         }
         torch.save(state, partial)
         partial.rename(self.checkpoint)
@@ -154,9 +151,8 @@ class Trainer:
     def _draw(self, preview: Preview | None) -> None:
         if preview is not None:
             with torch.inference_mode():
-                picture = preview(self.average).float().cpu()
-            pixels = ((picture.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
-            Image.fromarray(pixels).save(self.checkpoint.with_suffix(".png"))
+                picture = preview(self.average)
+            Image.fromarray(to_uint8(picture)).save(self.checkpoint.with_suffix(".png"))
 
     def _restore(self) -> None:
         saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
@@ -164,6 +160,20 @@ class Trainer:
         self.average.load_state_dict(saved["average"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.progress.images = saved["images"]
+        for name in self.companions.keys() & saved.keys():  # a companion may join a run later
+            self.companions[name].load_state_dict(saved[name])
+
+
+def average_gradients(parameters: Iterable[nn.Parameter], world: int) -> None:
+    """Give every one of ``world`` workers the mean of their gradients."""
+    if world == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(flat)
+    flat /= world
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
 
 
 def command(name: str, train: Callable[..., None], description: str, *, images: int) -> None:

@@ -13,7 +13,7 @@ from stylegan2 import Generator, GeneratorConfig, load_generator
 
 SMALL = GeneratorConfig(
     resolution=16,
-    style_dim=24,
+    style_dim=96,
     z_dim=Z_DIM,
     mapping_layers=2,
     mapping_lr_multiplier=1.0,
