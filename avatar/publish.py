@@ -10,12 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from avatar import dataset
-from avatar.collect import PUBLISHED_NAMES, at_rest, calibrate, collect
-from avatar.factors import sample_z
-from avatar.measure import measure, strangers, to_picture
+from avatar import dataset, gallery
+from avatar.collect import PUBLISHED_NAMES, calibrate, collect
+from avatar.measure import measure, strangers
 from avatar.regressor import READ, Regressor, calibration, load_pictures, load_regressor
-from avatar.render import render
 from avatar.report.ssim import psnr
 from avatar.report.subject import resized
 from encoder4editing import Inverter, load_inverter
@@ -33,13 +31,12 @@ from micromotion.bundle import (
 )
 from micromotion.clip_model import load_clip
 from micromotion.pixels import quantise
-from micromotion.sheet import contact_sheet
 from stylegan2 import Generator, load_generator
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS, ANCHORS, DOCS = ROOT / "weights/avatar", ROOT / "anchors/avatar", ROOT / "docs"
 REGRESSOR = "regressor.safetensors"
-DEMO_SEED, MEASURED_FACES = 12, 20
+MEASURED_FACES = 20
 
 CHECKPOINTS = {
     "generator": GENERATOR,
@@ -158,19 +155,6 @@ def publish_figures(weights: Path = WEIGHTS) -> None:
     (weights / ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def publish_pictures(docs: Path = DOCS) -> None:
-    """Draw face.jpg, a stranger framed like a snapshot, smile.png and motions.png."""
-    person = at_rest(sample_z(1, torch.Generator().manual_seed(DEMO_SEED)))
-    to_picture(render(person, 512, zoom=0.8)[0]).save(docs / "face.jpg", quality=92)
-    animator = Animator.load("avatar", "cpu")
-    animator.animate(docs / "face.jpg", "smile").sheet(6).save(docs / "smile.png", optimize=True)
-    frames, labels = [], []
-    for name in PUBLISHED_NAMES.values():
-        frames += list(animator.animate(docs / "face.jpg", name, frames=5))
-        labels += [f"{name} {percent}%" for percent in (0, 25, 50, 75, 100)]
-    contact_sheet(frames, labels=labels, columns=5, tile=160).save(docs / "motions.png", optimize=True)
-
-
 @torch.inference_mode()
 def distilled(generator: Generator, heads: dataset.Heads) -> float:
     """PSNR in dB of the generator's pictures of codes against renders it never saw."""
@@ -214,7 +198,7 @@ def main() -> None:
     args = parser.parse_args()
     publish_networks(args.data, args.run)
     publish_anchors()
-    publish_pictures()
+    gallery.draw(DOCS)
     publish_figures()
 
 
