@@ -41,8 +41,10 @@ CONFIG = GeneratorConfig(
 GROWTH = ((16, 0.04), (32, 0.12), (64, 0.42), (128, 0.85), (256, 1.0))
 """Resolution, and the share of all images by which it ends."""
 
-CRITIC_FROM, CRITIC_WEIGHT = 0.75, 0.5
-"""The share of all images from which a critic joins, and how much its dislike counts."""
+CRITIC_FROM, CRITIC_WEIGHT, CRITIC_SEES = 0.65, 0.5, 128
+"""The share of all images from which a critic joins, how much its dislike counts, and the largest part of a
+picture that it is shown, in pixels a side.
+"""
 
 EXPRESSIONS = {"smile": 4.0, "mouth_open": 2.0, "anger": 3.0, "eyes_closed": 1.5, "age": 2.0}
 MOVED = FACTORS[: INDEX["gaze_y"] + 1]
@@ -86,6 +88,7 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
         loss = loss_of(made.float(), true, attention(z, size, focus(progress)))
         if progress.done < CRITIC_FROM:
             return loss, batch
+        made, true = window(made, true, rng)
         with torch.autocast(device.type, torch.bfloat16):
             teach(critic, optimiser, made.detach(), true, world)
             return loss + CRITIC_WEIGHT * critic.dislike(made, true), batch
@@ -128,6 +131,14 @@ def even_columns(model: Generator) -> None:
 
 def resolution(progress: Progress) -> int:
     return next((size for size, end in GROWTH if progress.done < end), GROWTH[-1][0])
+
+
+def window(made: Tensor, true: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The same part of both pictures [B, 3, S, S], of CRITIC_SEES² where they are larger than that."""
+    room = max(0, true.shape[-1] - CRITIC_SEES)
+    y, x = torch.randint(room + 1, (2,), generator=rng).tolist()
+    there = (..., slice(y, y + CRITIC_SEES), slice(x, x + CRITIC_SEES))
+    return made[there], true[there]
 
 
 def focus(progress: Progress) -> float:

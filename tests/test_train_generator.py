@@ -7,7 +7,16 @@ import torch
 
 from avatar import train_generator, workers
 from avatar.factors import FACTORS, Z_DIM, sample_z
-from avatar.train_generator import GROWTH, even_columns, finish, first_layer, resolution, widen
+from avatar.train_generator import (
+    CRITIC_SEES,
+    GROWTH,
+    even_columns,
+    finish,
+    first_layer,
+    resolution,
+    widen,
+    window,
+)
 from avatar.training import Progress
 from stylegan2 import Generator, GeneratorConfig, load_generator
 
@@ -92,3 +101,15 @@ def test_one_worker_leaves_the_callers_threads_as_they_were() -> None:
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+def test_the_critic_sees_the_same_part_of_both_pictures() -> None:
+    rng = torch.Generator().manual_seed(0)
+    picture = torch.rand(2, 3, 2 * CRITIC_SEES, 2 * CRITIC_SEES, generator=rng)
+    seen = [window(picture, picture + 1, rng) for _ in range(3)]
+    for made, true in seen:
+        assert made.shape == (2, 3, CRITIC_SEES, CRITIC_SEES)
+        torch.testing.assert_close(true, made + 1)
+    assert not torch.equal(seen[0][0], seen[1][0])
+    small = picture[..., :64, :64]
+    assert torch.equal(window(small, small, rng)[0], small)
