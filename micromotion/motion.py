@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -26,6 +27,7 @@ PATH = "path"
 _MAX_PAIRS = 512
 _RANK_TOLERANCE = 1e-6
 _GROSS = 5.0  # standard deviations
+_FEWEST = 7  # anchors that a stray can be told among
 _NORMAL_MEDIAN = 0.6745  # median |x| of the standard normal distribution
 
 
@@ -39,7 +41,8 @@ class Analysis:
             median over the anchors); its small noise is left in, for the subspace and the path to average.
         rank: per style, the rank of what robust PCA kept.
         noise: per style, ‖S‖_F/‖D‖_F: how much of the anchors' change robust PCA took for sparse noise.
-        gross: float64 [styles], ‖E‖_F/‖D‖_F: how much of it was gross errors, and is gone from `cleaned`.
+        gross: per style, ‖E‖_F/‖D‖_F: how much of it was gross errors, and is gone from `cleaned`.
+        strays: the numbers, from 0, of anchors that were left out as a whole; in `cleaned` they are bridged.
         subspace: of all styles together, [styles · dim]: the movement's rank, singular values and basis.
         straightness: 0…1, the share of the movement in that subspace (its variance over the anchors) that
             the least-squares line through the degrees explains; 1 where nothing moves.
@@ -50,6 +53,7 @@ class Analysis:
     rank: tuple[int, ...]
     noise: tuple[float, ...]
     gross: tuple[float, ...]
+    strays: tuple[int, ...]
     subspace: Subspace
     straightness: float
 
@@ -60,6 +64,9 @@ def analyse(anchors: Anchors, name: str = "it") -> Analysis:
     *Centred.* Robust PCA looks at what changes from anchor to anchor. Uncentred, the identity is far
     larger than the motion, and a weak motion is absorbed. The centre is each entry's median over the
     anchors, not the mean: one gross error moves the mean, and so reaches every anchor.
+
+    *Strays.* The pursuit is made for errors in single entries. An anchor that is wrong as a whole (another
+    face, a failed optimisation) is a direction of its own, and low-rank: it is left out, see `_strays`.
 
     *A fitted line.* The original takes the last anchor less the first. Here every low-rank anchor counts:
     the least-squares slope over the degrees has a third less noise for eleven anchors, needs no anchor to
@@ -78,9 +85,11 @@ def analyse(anchors: Anchors, name: str = "it") -> Analysis:
     Raises MotionError, with the motion's name, if the anchors are so far apart that the direction is no
     finite float32.
     """
-    centred = anchors.w_plus.double().transpose(0, 1)  # [styles, n, dim]
-    centred = centred - _median(centred, dim=1).unsqueeze(1)
-    degrees = anchors.degrees.double()
+    everything = anchors.w_plus.double().transpose(0, 1)  # [styles, n, dim]
+    strays = _strays(everything)
+    kept = [i for i in range(len(anchors.degrees)) if i not in strays]
+    everything = everything - _median(everything[:, kept], dim=1).unsqueeze(1)
+    centred, degrees = everything[:, kept], anchors.degrees.double()[kept]
     low_rank, sparse = robust_pca(centred)
     steady = _median_slope(sparse, degrees)
     direction = (_least_squares_slope(low_rank, degrees) + steady).float()
@@ -90,8 +99,10 @@ def analyse(anchors: Anchors, name: str = "it") -> Analysis:
     noise = torch.linalg.matrix_norm(sparse) / torch.where(size > 0, size, 1.0)
     rank = torch.linalg.matrix_rank(low_rank, rtol=_RANK_TOLERANCE)
     errors = _gross_errors(centred, sparse - degrees[:, None] * steady[:, None], degrees)
-    gross = torch.linalg.matrix_norm(errors) / torch.where(size > 0, size, 1.0)
-    cleaned = (centred - errors).transpose(0, 1)
+    cleaned = _bridged(centred - errors, degrees, direction.double(), anchors.degrees.double())
+    size = torch.linalg.matrix_norm(everything)
+    gross = torch.linalg.matrix_norm(everything - cleaned) / torch.where(size > 0, size, 1.0)
+    cleaned = cleaned.transpose(0, 1)
     subspace = principal_subspace(cleaned.flatten(1))
     return Analysis(
         direction,
@@ -99,8 +110,9 @@ def analyse(anchors: Anchors, name: str = "it") -> Analysis:
         tuple(rank.tolist()),
         tuple(noise.tolist()),
         tuple(gross.tolist()),
+        strays,
         subspace,
-        _straightness(subspace.coordinates, degrees),
+        _straightness(subspace.coordinates, anchors.degrees.double()),
     )
 
 
@@ -233,6 +245,53 @@ def _require_shape(name: str, found: Sequence[int], wanted: tuple[int, int] | No
             f"The micromotion {name!r} was learned for another model: it moves {list(found)} numbers, "
             f"this model has {list(wanted)}."
         )
+
+
+def _strays(anchors: Tensor) -> tuple[int, ...]:
+    """The numbers of the anchors [styles, n, dim], at growing degrees, that are wrong as a whole; a third at
+    the most, and none among fewer than seven.
+
+    Anchors lie along a way through W+. Off it lies what lengthens it by more than the rest of it is long,
+    its two ends apart: as a detour between its neighbours or, an end, as the step to its neighbour. That
+    asks for no straight line and no even steps. (But a motion that is one sudden step, before the last
+    anchor alone, is taken for an error.) Distances are medians over the entries, blind to errors in fewer
+    than half of them.
+    """
+    points = anchors.transpose(0, 1).flatten(1)
+    if len(points) < _FEWEST:
+        return ()
+    apart = torch.stack([(points - point).abs().median(dim=1).values for point in points]).tolist()
+
+    def inner(way: list[int]) -> float:
+        return sum(apart[a][b] for a, b in pairwise(way[1:-1]))
+
+    way, off = list(range(len(points))), {}
+    for _ in range(len(points) // 3):
+        detours = [
+            apart[a][b] + apart[b][c] - apart[a][c] for a, b, c in zip(way, way[1:], way[2:], strict=False)
+        ]
+        longest = max(detours)
+        off[way.pop(detours.index(longest) + 1)] = longest
+    off = {number: by for number, by in off.items() if by > inner(way)}
+    way = [number for number in range(len(points)) if number not in off]
+    ends = {way[0]: apart[way[0]][way[1]], way[-1]: apart[way[-1]][way[-2]]}
+    off |= {number: by for number, by in ends.items() if by > inner(way)}
+    return tuple(sorted(sorted(off, key=lambda number: -off[number])[: len(points) // 3]))
+
+
+def _bridged(values: Tensor, known: Tensor, direction: Tensor, degrees: Tensor) -> Tensor:
+    """Values [styles, m, dim] at `known` degrees [m], at all degrees [n], among which the known are.
+
+    Where values are missing they lie on the line between their neighbours or, beyond all, go on along the
+    direction [styles, dim].
+    """
+    after = torch.searchsorted(known, degrees).clamp(max=len(known) - 1)
+    before = torch.where(known[after] > degrees, after - 1, after).clamp(min=0)
+    gap = known[after] - known[before]
+    share = torch.where(gap > 0, (degrees - known[before]) / torch.where(gap > 0, gap, 1.0), 0.0)
+    between = torch.lerp(values[:, before], values[:, after], share[:, None])
+    beyond = degrees - degrees.clamp(known[0], known[-1])
+    return between + beyond[:, None] * direction[:, None]
 
 
 def _gross_errors(centred: Tensor, erratic: Tensor, degrees: Tensor) -> Tensor:
