@@ -25,6 +25,7 @@ from micromotion.bundle import Bundle, pick_device
 from micromotion.frames import repeatable
 from micromotion.motion import Motion
 from micromotion.pixels import to_uint8
+from micromotion.plan import plan
 from stylegan2 import Generator, GeneratorConfig
 
 T = TypeVar("T")
@@ -110,7 +111,7 @@ def play(generator: Generator, code: torch.Tensor, frames: int) -> Clip:
     """A clip along a random direction."""
     rng = torch.Generator().manual_seed(1)
     motion = Motion("random", 0.3 * torch.randn(code.shape[1:], generator=rng))
-    return Clip(generator, code, motion, strength=1, frames=frames, fps=30)
+    return Clip(generator, code, [motion], plan("random", frames=frames)[1], fps=30)
 
 
 def render_only(generator: Generator, frames: int) -> int:

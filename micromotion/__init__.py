@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Any
 from micromotion.align import AlignedFace, align
 
 if TYPE_CHECKING:
-    from micromotion.animator import Animator, Clip
+    from micromotion.animator import Animator
+    from micromotion.clip import Clip
     from micromotion.lowrank import robust_pca
+    from micromotion.timeline import Timeline, parse_timeline
 
 __version__ = "0.1.0"
-__all__ = ["AlignedFace", "Animator", "Clip", "align", "robust_pca"]
+__all__ = ["AlignedFace", "Animator", "Clip", "Timeline", "align", "parse_timeline", "robust_pca"]
 
 _LAZY = {
     "Animator": "micromotion.animator",
-    "Clip": "micromotion.animator",
+    "Clip": "micromotion.clip",
+    "Timeline": "micromotion.timeline",
+    "parse_timeline": "micromotion.timeline",
     "robust_pca": "micromotion.lowrank",
 }
 

@@ -9,15 +9,12 @@ from typing import Annotated, Literal
 import typer
 
 from micromotion import __version__
+from micromotion.animate_cli import Model, animate
 from micromotion.bundle import find_bundle
-from micromotion.console import Debug, errors_for_people, frame_progress
-from micromotion.errors import OutputError
-from micromotion.images import load_image
+from micromotion.console import Debug, errors_for_people
 from micromotion.learn.cli import app as learn_app
 from micromotion.learn.store import find_motion, playable_motions
-from micromotion.options import MAX_FPS, MAX_FRAMES, MAX_REFINE, MAX_STRENGTH, check_play
 from micromotion.picture import check_picture, write_picture
-from micromotion.video import check_output
 from micromotion.weights.cli import app as weights_app
 
 app = typer.Typer(
@@ -29,19 +26,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.command()(animate)
 app.add_typer(learn_app)
 app.add_typer(weights_app)
 
 WIDE = 130  # columns of a table that goes into a file or a pipe
-
-Model = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME|FOLDER",
-        help="The model: avatar; ffhq, photo-real, after `micromotion weights fetch ffhq`; one of your own; "
-        "or a bundle folder.",
-    ),
-]
 
 
 def main() -> None:
@@ -67,94 +56,6 @@ def micromotion(
 ) -> None:
     """Bring a still face to life: a photo goes in, a short video comes out in which the face smiles, gets
     angry, ages, closes its eyes or turns its head."""
-
-
-@app.command()
-def animate(
-    photo: Annotated[
-        Path, typer.Argument(metavar="PHOTO", help="A picture with a face, in any format that Pillow reads.")
-    ],
-    motion: Annotated[
-        str,
-        typer.Option(
-            "--motion",
-            "-m",
-            help="What to play: a name, `micromotion motions` lists them; or FILE.safetensors.",
-        ),
-    ] = "smile",
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Where to write: .mp4, .gif, .webp, or a folder for PNGs. Default: PHOTO-MOTION.mp4 here.",
-        ),
-    ] = None,
-    sheet: Annotated[
-        Path | None, typer.Option(help="Also write a contact sheet of the frames to this picture.")
-    ] = None,
-    model: Model = "avatar",
-    strength: Annotated[
-        float, typer.Option(help=f"How far to go, up to ±{MAX_STRENGTH:g}; negative plays the opposite.")
-    ] = 1.0,
-    frames: Annotated[int, typer.Option(help=f"How many frames, 1 to {MAX_FRAMES}.")] = 90,
-    fps: Annotated[int, typer.Option(help=f"Frames per second, 1 to {MAX_FPS}.")] = 30,
-    face: Annotated[int, typer.Option(help="Which of several faces: 0 is the clearest one.")] = 0,
-    aligned: Annotated[
-        bool, typer.Option("--aligned", help="Take the picture as it is, already cropped to the face.")
-    ] = False,
-    seed: Annotated[
-        int | None, typer.Option(help="Draw other fine texture, repeatably.", show_default="the model's own")
-    ] = None,
-    refine: Annotated[
-        int,
-        typer.Option(help=f"Improve the likeness by so many steps, 0 to {MAX_REFINE}; 30 is a good number."),
-    ] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    debug: Debug = False,
-) -> None:
-    """Play a micromotion on the face of a photo and write it as a video.
-
-    \b
-    Examples:
-      micromotion animate me.jpg
-      micromotion animate me.jpg --motion angry --strength 1.5 -o angry.gif
-      micromotion animate me.jpg --strength -0.5 --sheet frames.png
-      micromotion animate group.jpg --face 1 --motion aging -o older.mp4
-      micromotion animate me.jpg --refine 30
-      micromotion animate me.jpg --model ffhq
-    """
-    with errors_for_people(debug):
-        check_play(strength=strength, frames=frames, fps=fps, face=face, seed=seed, refine=refine)
-        played = find_motion(motion, find_bundle(model))
-        output = output or Path(f"{photo.stem}-{played.stem}.mp4")
-        _check_outputs(photo, output, sheet)
-        image = load_image(photo)
-        with frame_progress() as progress:
-            task = progress.add_task("Loading the model", total=None)
-            from micromotion.animator import Animator
-
-            animator = Animator.load(model, device)
-            progress.update(task, description="Reading the face", total=refine or None)
-            clip = animator.animate(
-                image,
-                motion,
-                strength=strength,
-                frames=frames,
-                fps=fps,
-                face=face,
-                aligned=aligned,
-                seed=seed,
-                refine=refine,
-                on_refine=lambda done, loss: progress.update(
-                    task, description=f"Refining, loss {loss:.3f}", completed=done
-                ),
-            )
-            progress.update(task, description="Rendering", total=frames, completed=0)
-            clip.save(output, sheet=sheet, on_frame=lambda done: progress.update(task, completed=done))
-        typer.echo(f"Video: {output}")
-        if sheet is not None:
-            typer.echo(f"Sheet: {sheet}")
 
 
 @app.command()
@@ -224,17 +125,3 @@ def serve(
         from micromotion.serve import serve as run_server
 
         run_server(port=port, host=host)
-
-
-def _check_outputs(photo: Path, output: Path, sheet: Path | None) -> None:
-    """Raise OutputError if a result cannot be written, or would replace the photo or the other result."""
-    check_output(output)
-    if sheet is not None:
-        check_picture(sheet)
-    taken = {photo.resolve(): "the photo itself"}
-    for path in (output, sheet):
-        if path is None:
-            continue
-        if path.resolve() in taken:
-            raise OutputError(f"{path} is {taken[path.resolve()]}; name another file.")
-        taken[path.resolve()] = "the video already"

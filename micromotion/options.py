@@ -4,6 +4,7 @@ import math
 import operator
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Literal
 
 from micromotion.errors import MotionError, OptionError
 
@@ -12,6 +13,9 @@ MAX_FRAMES = 600
 MAX_FPS = 60
 MAX_SEED = 2**32 - 1
 MAX_REFINE = 200
+
+Loop = Literal["once", "pingpong", "hold"]
+Easing = Literal["linear", "smooth"]
 
 
 def check_play(
@@ -62,6 +66,13 @@ def check_whole(name: str, value: int, low: int, high: int) -> None:
         valid = False
     if not valid:
         raise OptionError(f"{name} must be a whole number from {low} to {high}, not {value!r}.")
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    """Raise OptionError, listing the choices, unless value is one of them."""
+    known = list(choices)
+    if value not in known:
+        raise OptionError(f"{name} must be {', '.join(known[:-1])} or {known[-1]}, not {value!r:.80}.")
 
 
 def check_motion(name: str, known: Iterable[str]) -> None:

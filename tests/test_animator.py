@@ -24,6 +24,7 @@ from micromotion.errors import (
 from micromotion.frames import fetch, take_turns, told_when_full
 from micromotion.motion import load_motion
 from micromotion.pixels import to_uint8
+from micromotion.timeline import parse_timeline
 from stylegan2 import Generator
 
 
@@ -125,6 +126,96 @@ def test_the_global_random_state_is_neither_read_nor_changed(animator: Animator,
     with torch.random.fork_rng():
         torch.manual_seed(99)
         assert animator.animate(code, seed=5).sheet(2) == first
+
+
+# Several motions, timelines, loops.
+
+
+def test_one_motion_is_the_same_however_it_is_asked_for(animator: Animator, code: torch.Tensor) -> None:
+    """Bit by bit also what the straight line gave before there were timelines."""
+    direction = load_motion(animator.bundle.motions["smile"]).direction
+    expected = [code + 1.3 * (i / 6) * direction for i in range(7)]
+    ways = [
+        "smile",
+        ["smile"],
+        {"smile": 1},
+        animator.bundle.motions["smile"],
+        str(animator.bundle.motions["smile"]),
+    ]
+    for motion in ways:
+        latents = animator.animate(code, motion, strength=1.3, frames=7).latents()
+        assert all(torch.equal(a, b) for a, b in zip(latents, expected, strict=True)), motion
+
+
+def test_motions_add_up(animator: Animator, code: torch.Tensor) -> None:
+    smile, turn = (
+        load_motion(animator.bundle.motions[name]).direction.double() for name in ("smile", "headsTurn")
+    )
+    clip = animator.animate(code, {"headsTurn": -0.5, "smile": 2}, strength=1.5, frames=11)
+    for i, latent in enumerate(clip.latents()):
+        expected = code.double() + 1.5 * i / 10 * (2 * smile - 0.5 * turn)
+        assert torch.allclose(latent.double(), expected, atol=1e-5)
+        assert latent.dtype == torch.float32
+
+
+def test_a_timeline_moves_the_code_as_it_says(animator: Animator, code: torch.Tensor) -> None:
+    smile, turn = (
+        load_motion(animator.bundle.motions[name]).direction.double() for name in ("smile", "headsTurn")
+    )
+    timeline = parse_timeline("0s headsTurn=1, 1s smile=2 headsTurn=0 smooth, 2s hold, 3s smile=0")
+    clip = animator.animate(code, timeline, fps=4, strength=-1)
+    assert (len(clip), clip.fps) == (13, 4)
+    latents = list(clip.latents())
+    for i, (s, t) in {
+        0: (0, 1),
+        1: (2 * 0.15625, 1 - 0.15625),
+        4: (2, 0),
+        8: (2, 0),
+        10: (1, 0),
+        12: (0, 0),
+    }.items():
+        assert torch.allclose(latents[i].double(), code.double() - s * smile - t * turn, atol=1e-5), i
+    assert torch.equal(latents[12], code)
+    assert len(list(animator.animate(code, parse_timeline("1s hold"), fps=2))) == 3
+
+
+def test_motions_along_curves_keep_to_them(animator: Animator, code: torch.Tensor, tmp_path: Path) -> None:
+    anchors = random_anchors(3)
+    drawn = torch.randn(STYLES, STYLE_DIM, generator=torch.Generator().manual_seed(4))
+    bent = anchors.w_plus + anchors.degrees.square()[:, None, None] * drawn
+    path = tmp_path / "bent.safetensors"
+    type(anchors)(bent, anchors.degrees, {"path": "curve"}).save(path)
+    curved, line = load_motion(path), load_motion(animator.bundle.motions["smile"])
+    assert curved.curve is not None
+    latents = list(animator.animate(code, {path: 1.0, "smile": 0.5}, strength=2, frames=5).latents())
+    for i, latent in enumerate(latents):
+        expected = code + curved.offset(2 * i / 4) + line.offset(i / 4)
+        assert torch.allclose(latent, expected, atol=1e-5)
+    straight = (latents[0] + latents[4]) / 2
+    assert not torch.allclose(latents[2], straight, atol=0.1), "the middle of the way is no chord"
+
+
+def test_a_clip_goes_back_the_way_it_came(animator: Animator, code: torch.Tensor) -> None:
+    clip = animator.animate(code, frames=4, loop="pingpong", easing="smooth")
+    frames = list(clip)
+    assert len(frames) == len(clip) == 7
+    assert all(np.array_equal(a, b) for a, b in zip(frames, frames[::-1], strict=True))
+    held = list(animator.animate(code, frames=4, loop="hold", easing="smooth"))
+    assert all(np.array_equal(a, b) for a, b in zip(held, frames[:4] + frames[3:4] * 3, strict=True))
+    assert not np.array_equal(frames[0], frames[3])
+
+
+def test_a_sheet_says_how_strong_each_motion_is(
+    animator: Animator, code: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[list[str]] = []
+    monkeypatch.setattr("micromotion.clip.contact_sheet", lambda frames, labels: said.append(labels))
+    animator.animate(code, strength=-2, frames=3).sheet()
+    animator.animate(code, parse_timeline("1s smile=0.5, 2s headsTurn=-1, 3s smile=0"), fps=1).sheet()
+    assert said == [
+        ["0%", "-100%", "-200%"],
+        ["0%", "smile 50%", "smile 50%, headsTurn -100%", "headsTurn -100%"],
+    ]
 
 
 # A clip renders when asked for, and no more than asked for.
@@ -234,7 +325,7 @@ def test_frames_under_way_are_neither_lost_nor_doubled(
 ) -> None:
     """As on a GPU, where the next picture is asked for before a frame is handed out."""
     one_by_one = list(animator.animate(code, frames=5, seed=1))
-    monkeypatch.setattr("micromotion.animator.fetch", lambda pictures, ahead: fetch(pictures, ahead=1))
+    monkeypatch.setattr("micromotion.clip.fetch", lambda pictures, ahead: fetch(pictures, ahead=1))
     ahead = animator.animate(code, frames=5, seed=1)
     assert all(np.array_equal(a, b) for a, b in zip(ahead, one_by_one, strict=True))
 
@@ -300,7 +391,7 @@ def test_a_frame_renders_again_where_memory_was_full(
 ) -> None:
     clip = animator.animate(code, frames=5)
     expected = list(clip)
-    monkeypatch.setattr("micromotion.animator.fetch", lambda pictures, **_: fetch(pictures, ahead=ahead))
+    monkeypatch.setattr("micromotion.clip.fetch", lambda pictures, **_: fetch(pictures, ahead=ahead))
     generator = animator.bundle.generator
     synthesize = Full(generator.synthesize, *full)
     monkeypatch.setattr(generator, "synthesize", synthesize)
@@ -324,7 +415,7 @@ def test_a_gpu_that_stays_full_is_told_and_nothing_is_left(
     first: int,
     ahead: int,
 ) -> None:
-    monkeypatch.setattr("micromotion.animator.fetch", lambda pictures, **_: fetch(pictures, ahead=ahead))
+    monkeypatch.setattr("micromotion.clip.fetch", lambda pictures, **_: fetch(pictures, ahead=ahead))
     synthesize = Full(animator.bundle.generator.synthesize, *range(first, 99))
     monkeypatch.setattr(animator.bundle.generator, "synthesize", synthesize)
     clip = animator.animate(code, frames=5)
@@ -461,6 +552,8 @@ def test_face_takes_another_one(animator: Animator, astronaut: Image.Image, code
         {"seed": -1},
         {"seed": 2**64},
         {"seed": "x"},
+        {"loop": "bounce"},
+        {"easing": "bouncy"},
     ],
 )
 def test_options_are_checked_first(animator: Animator, options: dict[str, object]) -> None:
@@ -474,6 +567,9 @@ def test_an_unknown_motion_is_told_with_the_known_ones(animator: Animator) -> No
         animator.animate("missing.jpg", "Smlie")
     with pytest.raises(MotionError, match=r"'xyz'; this model has headsTurn, smile\.$"):
         animator.animate("missing.jpg", "xyz")
+    for several in (["smile", "xyz"], {"xyz": 0}, parse_timeline("1s smile xyz")):
+        with pytest.raises(MotionError, match="'xyz'"):
+            animator.animate("missing.jpg", several)
 
 
 def test_a_motion_of_another_model_is_told(animator: Animator, code: torch.Tensor, tmp_path: Path) -> None:

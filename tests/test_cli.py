@@ -95,6 +95,67 @@ def test_the_options_reach_the_clip(desk: Path, astronaut_file: Path, random_bun
     assert Path("again.mp4").read_bytes() == Path("smile.mp4").read_bytes()
 
 
+def test_motions_play_together_or_follow_each_other(
+    desk: Path, astronaut_file: Path, random_bundle: Path
+) -> None:
+    common = [astronaut_file, "--model", random_bundle, "--fps", 4]
+    said = play(*common, "--frames", 3, "-m", "smile=0.5", "-m", "headsTurn", "--loop", "pingpong")
+    assert said == "Video: astronaut-smile-headsTurn.mp4\n"
+    assert len(frames_of(Path("astronaut-smile-headsTurn.mp4"))) == 5
+    text = "0.5s smile=0.5 headsTurn, 1s smile=0 headsTurn=0"
+    assert play(*common, "--timeline", text) == "Video: astronaut-timeline.mp4\n"
+    Path("text.txt").write_text(f"\ufeff{text.replace(', ', chr(10))}  # and back\r\n", encoding="utf-8")
+    play(*common, "-t", "@text.txt", "-o", "file.mp4")
+    one = Path("astronaut-timeline.mp4").read_bytes()
+    assert Path("file.mp4").read_bytes() == one == Path("astronaut-smile-headsTurn.mp4").read_bytes()
+    play(*common, "-t", text, "--easing", "smooth", "--loop", "hold", "-o", "other.mp4")
+    assert len(frames_of(Path("other.mp4"))) == 9
+
+
+def test_a_motion_file_may_have_a_strength(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
+    Path("a=b.safetensors").write_bytes((random_bundle / "anchors" / "smile.safetensors").read_bytes())
+    common = [astronaut_file, "--model", random_bundle, "--frames", 2, "-o", "out.mp4"]
+    films = []
+    for motion in ("smile", "a=b.safetensors", "a=b.safetensors=1", "a=b.safetensors=-1"):
+        play(*common, "-m", motion)
+        films.append(Path("out.mp4").read_bytes())
+    assert films[0] == films[1] == films[2] != films[3]
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["-m", "smile", "-m", "smlie=0.5"], "did you mean 'smile'"),
+        (["-m", "smile", "-m", "smile=0.5"], "smile is there twice"),
+        (["-m", "smile=much"], "behind the equals sign"),
+        (["-m", "smile=nan"], "strength"),
+        (["-m", "smile=3", "--strength", "2"], "from -5 to 5, not 6"),
+        (["-m", "smile", "-t", "1s smile"], "--motion or --timeline, not both"),
+        (["-t", "30s smile"], "901 frames at 30 per second"),
+        (["-t", ""], "timeline is empty"),
+        (["-t", "@missing.txt"], "'missing.txt' cannot be read: No such file"),
+        (["-t", "@."], "directory"),
+        (["-t", "@photo.jpg"], "it is no text"),
+        (["--frames", "400", "--loop", "hold"], "799 frames of 400"),
+    ],
+)
+def test_motions_that_cannot_be_played_are_told(
+    desk: Path, random_bundle: Path, astronaut_file: Path, options: list[str], word: str
+) -> None:
+    Path("photo.jpg").write_bytes(astronaut_file.read_bytes())
+    assert re.search(word, assert_fails(desk, "animate", "photo.jpg", "--model", random_bundle, *options))
+
+
+def test_where_a_timeline_is_wrong_is_shown(desk: Path, random_bundle: Path, astronaut_file: Path) -> None:
+    text = "1s smile\n2s headTurn=0.5"
+    done = run("animate", astronaut_file, "--model", random_bundle, "-t", text)
+    assert (done.returncode, done.stdout, list(desk.iterdir())) == (1, "", [])
+    shown, caret, sentence = done.stderr.splitlines()
+    assert (shown, caret) == ("  2s headTurn=0.5", "     ^")
+    assert sentence.startswith("micromotion: The timeline is wrong at line 2, column 4: ")
+    assert "did you mean 'headsTurn'" in sentence
+
+
 @pytest.mark.parametrize("name", ["out.gif", "out.webp", "frames"])
 def test_the_suffix_chooses_the_format(
     desk: Path, astronaut_file: Path, random_bundle: Path, name: str

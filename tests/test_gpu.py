@@ -11,6 +11,7 @@ from encoder4editing import EncoderConfig, Inverter
 from micromotion.animator import Animator, Clip
 from micromotion.bundle import Bundle
 from micromotion.motion import Motion
+from micromotion.plan import plan
 from stylegan2 import Generator, GeneratorConfig
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
@@ -44,7 +45,7 @@ def clip(generator: Generator, frames: int, seed: int | None = None) -> Clip:
     rng = torch.Generator().manual_seed(1)
     code, direction = torch.randn(2, generator.num_styles, generator.style_dim, generator=rng)
     motion = Motion("random", 0.3 * direction)
-    return Clip(generator, code[None].cuda(), motion, strength=1, frames=frames, fps=30, seed=seed)
+    return Clip(generator, code[None].cuda(), [motion], plan("random", frames=frames)[1], fps=30, seed=seed)
 
 
 @pytest.mark.parametrize("resolution", [256, 1024])

@@ -1,0 +1,331 @@
+"""A timeline: which micromotion, when and how strong, as a text that a person writes and reads.
+
+    1s smile smooth, 1.5s hold, 2s smile=0 eyesClose=1, 2.2s eyesClose=0, repeat 2
+
+Keyframes are separated by commas, semicolons or ends of lines; `#` begins a comment. Each one begins with its
+time since the start, in seconds, and says how strong motions are at that time: NAME=STRENGTH, or NAME for 1.
+`linear` or `smooth` says how they get there from the keyframe before. What a keyframe does not name stays as
+it was, so `hold` names nothing. The film begins at 0s with a still face, if no keyframe says otherwise.
+`repeat N`, at the end, plays all of it N times.
+
+Importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from micromotion.errors import MotionError, OptionError
+from micromotion.options import MAX_FRAMES, Easing, check_choice, check_strength, check_whole
+
+MAX_TEXT = 2000  # characters
+MAX_KEYFRAMES = 100
+MAX_MOTIONS = 16
+MAX_SECONDS = 600
+MAX_REPEAT = 100
+MAX_NAME = 255  # characters
+
+Strengths = NDArray[np.float64]
+"""How strong each motion is in each frame, [frames, motions]."""
+
+_EXCERPT = 60  # characters of a line that an error shows
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)")
+_WORD = re.compile(
+    r"#[^\n]*|[,;\n]|(?P<name>[^\s,;=#]+)([^\S\n]*(?P<equals>=)[^\S\n]*(?P<value>[^\s,;=#]*))?|="
+)
+
+
+class TimelineError(OptionError):
+    """A timeline's text cannot be read; its note (PEP 678) shows the line, with a caret below the place."""
+
+
+@dataclass(frozen=True)
+class Keyframe:
+    """How strong motions are at a time.
+
+    Attributes:
+        time: seconds since the start, 0…600.
+        strengths: by a motion's name, each finite and at most 5 either way. What is not here stays as it was.
+        easing: how they get there from the keyframe before; None takes the one that the caller asks for.
+    """
+
+    time: float
+    strengths: Mapping[str, float] = field(default_factory=dict)
+    easing: Easing | None = None
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Keyframes in the order of their times, played `repeat` times.
+
+    A repetition begins where the first one does: end as you began, or there is a jump.
+    Raises OptionError if there are no keyframes or more than 100, more than 16 motions, times that do not
+    grow, a strength or an easing that cannot be played, or a repeat that is not in 1…100.
+    """
+
+    keyframes: tuple[Keyframe, ...]
+    repeat: int = 1
+
+    def __post_init__(self) -> None:
+        check_whole("the number of keyframes", len(self.keyframes), 1, MAX_KEYFRAMES)
+        check_whole("the number of motions", len(self.motions), 0, MAX_MOTIONS)
+        check_whole("repeat", self.repeat, 1, MAX_REPEAT)
+        before = None
+        for keyframe in self.keyframes:
+            _check_time(keyframe.time, before)
+            for strength in keyframe.strengths.values():
+                check_strength(strength)
+            if keyframe.easing is not None:
+                check_choice("easing", keyframe.easing, get_args(Easing))
+            before = keyframe.time
+
+    @property
+    def motions(self) -> tuple[str, ...]:
+        """The names of its motions, in the order in which they come."""
+        return tuple(dict.fromkeys(name for each in self.keyframes for name in each.strengths))
+
+    def count(self, fps: int) -> int:
+        """The number of its frames: one at 0s, one at least at the end of each repetition."""
+        return 1 + self.repeat * math.ceil(self.keyframes[-1].time * fps - 1e-9)
+
+    def strengths(self, fps: int, easing: Easing = "linear") -> Strengths:
+        """How strong each of `motions` is in each frame, float64 [count(fps), motions].
+
+        Frame i shows the time i/fps, the last frame of a repetition its last keyframe. easing is that of the
+        keyframes which have none of their own. Raises OptionError if there would be more than 600 frames.
+        """
+        check_choice("easing", easing, get_args(Easing))
+        if (count := self.count(fps)) > MAX_FRAMES:
+            raise OptionError(
+                f"The timeline has {count} frames at {fps} per second, but at most {MAX_FRAMES} are "
+                "played: make it shorter, repeat it less often, or lower fps."
+            )
+        times, states, smooth = self._states(easing)
+        steps = (count - 1) // self.repeat
+        once = np.repeat(states[:1], steps + 1, axis=0)
+        if len(times) > 1:
+            now = np.minimum(np.arange(steps + 1) / fps, times[-1])
+            to = np.searchsorted(times, now).clip(min=1)
+            way = (now - times[to - 1]) / (times[to] - times[to - 1])
+            way = np.where(smooth[to], eased(way, "smooth"), way)[:, None]
+            once = (1 - way) * states[to - 1] + way * states[to]
+        return np.concatenate([once, *[once[1:]] * (self.repeat - 1)])
+
+    def _states(self, easing: Easing) -> tuple[NDArray[np.float64], Strengths, NDArray[np.bool_]]:
+        """The times, from 0 on, how strong each motion is then, and whether it gets there smoothly.
+
+        [n], [n, motions] and [n]; n is 1 where nothing comes after 0.
+        """
+        names = self.motions
+        times, states, smooth = [0.0], [np.zeros(len(names))], [False]
+        for keyframe in self.keyframes:
+            state = states[-1].copy()
+            for name, strength in keyframe.strengths.items():
+                state[names.index(name)] = strength
+            if keyframe.time == 0:
+                states[0] = state
+            else:
+                times.append(float(keyframe.time))
+                states.append(state)
+                smooth.append((keyframe.easing or easing) == "smooth")
+        return np.array(times), np.stack(states), np.array(smooth)
+
+
+def eased(way: NDArray[np.float64], easing: Easing) -> NDArray[np.float64]:
+    """The way from 0 to 1 at an even pace, or, smoothly, along 3x² − 2x³, which starts and ends at rest."""
+    check_choice("easing", easing, get_args(Easing))
+    return way * way * (3 - 2 * way) if easing == "smooth" else way
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Word:
+    """A word of the text, where it begins, and, where an equals sign follows it, what comes behind that."""
+
+    text: str
+    at: int
+    value: str | None = None
+    value_at: int = 0
+
+
+def parse_timeline(text: str, check: Callable[[str], object] | None = None) -> Timeline:
+    """Read a timeline; the language is described above.
+
+    check is called with the name of each motion, and raises MotionError for one that cannot be played.
+    Raises TimelineError, which says at which line and column the text is wrong, and why.
+    """
+    if len(text) > MAX_TEXT:
+        raise TimelineError(f"A timeline has at most {MAX_TEXT} characters, not {len(text)}.")
+    keyframes: list[Keyframe] = []
+    names: set[str] = set()
+    repeat: int | None = None
+    for words in _parts(text):
+        with _told_where(text, words[0].at):
+            if repeat is not None:
+                raise OptionError("nothing can follow repeat")
+            if len(keyframes) == MAX_KEYFRAMES:
+                raise OptionError(f"this is more than {MAX_KEYFRAMES} keyframes")
+        if words[0].text == "repeat":
+            repeat = _read_repeat(text, words)
+            continue
+        keyframes.append(_read_keyframe(text, words, keyframes[-1].time if keyframes else None, check))
+        names |= keyframes[-1].strengths.keys()
+        with _told_where(text, words[0].at):
+            check_whole("the number of motions", len(names), 0, MAX_MOTIONS)
+    if not keyframes:
+        raise TimelineError(
+            "The timeline is empty: write when and which motion, such as '1s smile, 2s hold'."
+        )
+    return Timeline(tuple(keyframes), repeat or 1)
+
+
+def _parts(text: str) -> Iterator[list[_Word]]:
+    """The words of each part between separators; empty parts and comments are left out."""
+    part: list[_Word] = []
+    for found in _WORD.finditer(text):
+        name, at = found["name"], found.start()
+        if name is not None:
+            part.append(_Word(name, at, found["value"], found.start("value")))
+        elif found[0] == "=":
+            raise _wrong(text, at, "an equals sign stands between a motion and its strength: smile=1")
+        elif found[0] in ",;\n":
+            if part:
+                yield part
+            part = []
+    if part:
+        yield part
+
+
+def _read_repeat(text: str, words: list[_Word]) -> int:
+    with _told_where(text, words[-1].at):
+        if len(words) != 2 or words[0].value or words[1].value or not re.fullmatch("[0-9]+", words[1].text):
+            raise OptionError(f"repeat takes one whole number from 1 to {MAX_REPEAT}, as in 'repeat 3'")
+        repeat = int(words[1].text)
+        check_whole("repeat", repeat, 1, MAX_REPEAT)
+    return repeat
+
+
+def _read_keyframe(
+    text: str, words: list[_Word], before: float | None, check: Callable[[str], object] | None
+) -> Keyframe:
+    first, *rest = words
+    with _told_where(text, first.at):
+        time = _read_time(first)
+        _check_time(time, before)
+        if not rest:
+            raise OptionError(f"say what happens at {first.text}: a motion such as smile=1, or hold")
+    strengths: dict[str, float] = {}
+    easing: Easing | None = None
+    for word in rest:
+        with _told_where(text, word.at):
+            if word.text == "hold" and word.value is None:
+                if len(rest) > 1:
+                    raise OptionError("hold stands alone after its time: everything stays as it was")
+            elif (found := _easing(word)) is not None:
+                if easing is not None:
+                    raise OptionError("a keyframe has one easing, linear or smooth")
+                easing = found
+            else:
+                _check_name(word, check)
+                if word.text in strengths:
+                    raise OptionError(f"{word.text} is in this keyframe already")
+                with _told_where(text, word.value_at if word.value else word.at):
+                    strengths[word.text] = _read_strength(word)
+    with _told_where(text, rest[0].at):
+        if easing is not None and not strengths:
+            raise OptionError(f"say which motion goes {easing} there, such as smile=1 {easing}")
+    return Keyframe(time, strengths, easing)
+
+
+def _easing(word: _Word) -> Easing | None:
+    return next((each for each in get_args(Easing) if word.value is None and word.text == each), None)
+
+
+def _read_time(word: _Word) -> float:
+    number = word.text.removesuffix("s")
+    if word.value is None and _NUMBER.fullmatch(number):
+        if number != word.text:
+            return float(number)
+        raise OptionError(f"a time has its unit, seconds: write {number}s")
+    raise OptionError(
+        f"a part begins with a time such as 1.5s, or is 'repeat 3' at the end, but here is {word.text!r:.40}"
+    )
+
+
+def _read_strength(word: _Word) -> float:
+    if word.value is None:
+        return 1.0
+    if not _NUMBER.fullmatch(word.value):
+        raise OptionError(f"the strength of {word.text:.40} must be a number, not {word.value!r:.40}")
+    strength = float(word.value)
+    check_strength(strength)
+    return strength
+
+
+def _check_name(word: _Word, check: Callable[[str], object] | None) -> None:
+    """Raise MotionError unless the motion can be played; a word alone may be meant as one of ours."""
+    if len(word.text) > MAX_NAME:
+        raise MotionError(f"no motion has a name of {len(word.text)} characters")
+    if check is None:
+        return
+    try:
+        check(word.text)
+    except MotionError:
+        near = (
+            get_close_matches(word.text.lower(), ["hold", *get_args(Easing)], n=1)
+            if word.value is None
+            else []
+        )
+        if near:
+            raise MotionError(
+                f"{word.text!r} is neither a word nor a motion; did you mean {near[0]!r}?"
+            ) from None
+        raise
+
+
+def _check_time(time: float, before: float | None) -> None:
+    if not (isinstance(time, (int, float)) and 0 <= time <= MAX_SECONDS):
+        raise OptionError(f"a time must be from 0s to {MAX_SECONDS}s")
+    if before is not None and time <= before:
+        raise OptionError(f"times must grow, but {time:g}s comes after {before:g}s")
+
+
+@contextmanager
+def _told_where(text: str, at: int) -> Iterator[None]:
+    """Within the block, say of each error where in the text it is."""
+    try:
+        yield
+    except TimelineError:
+        raise
+    except (OptionError, MotionError) as error:
+        raise _wrong(text, at, str(error)) from None
+
+
+def _wrong(text: str, at: int, reason: str) -> TimelineError:
+    start = text.rfind("\n", 0, at) + 1
+    end = text.find("\n", at)
+    line = text[start : end if end >= 0 else None]
+    number, column = text.count("\n", 0, at) + 1, at - start + 1
+    stop = "" if reason.endswith((".", "?")) else "."
+    error = TimelineError(f"The timeline is wrong at line {number}, column {column}: {reason}{stop}")
+    error.add_note(_excerpt(line, column - 1))
+    return error
+
+
+def _excerpt(line: str, at: int) -> str:
+    """The line, or what of it is near, and a caret below the place."""
+    left = max(0, min(at - _EXCERPT // 2, len(line) - _EXCERPT))
+    shown = "".join(each if each.isprintable() else " " for each in line[left : left + _EXCERPT])
+    before, behind = "…" if left else "", "…" if left + _EXCERPT < len(line) else ""
+    return f"  {before}{shown}{behind}\n  {' ' * (len(before) + at - left)}^"
