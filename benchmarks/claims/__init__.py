@@ -1,0 +1,1 @@
+"""The method's claims, measured in the avatar world: docs/claims.md (`make claims`)."""

@@ -1,0 +1,83 @@
+"""Write docs/claims.md and its pictures; steps that are done for this model are not done again."""
+
+import argparse
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from avatar.factors import MOTIONS
+from avatar.report.heads import RENDERER
+from avatar.report.subject import Subject, load_subject
+from avatar.workers import keep_memory
+from benchmarks.claims.document import FOLDER, document
+from benchmarks.claims.movement import Figures
+from benchmarks.claims.pictures import draw
+from benchmarks.claims.steps import QUICK, Context, Form, steps
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+LEARNING = ("losses", "ordering", "template", "text", "track", "video")
+MEASURED = ("domains", "methods", "movement", "sources", "steps")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.claims",
+        description="Measure what the method claims, in the avatar world; run again to resume.",
+    )
+    parser.add_argument("--model", default="avatar", help="name or folder of the bundle (default: avatar)")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="where claims.md goes")
+    parser.add_argument("--cache", type=Path, default=ROOT / ".runs/claims", help="where work is kept")
+    parser.add_argument("--motions", nargs="+", choices=MOTIONS, default=MOTIONS, help="the renderer's words")
+    parser.add_argument("--quick", action="store_true", help="a small form, to see that it runs")
+    parser.add_argument("--device", default="auto")
+    args = parser.parse_args()
+    keep_memory()
+    subject = load_subject(args.model, args.device)
+    form = QUICK if args.quick else Form()
+    key = fingerprint(subject, form)
+    context = Context(subject, args.cache / "renders", args.cache / key, form, tuple(args.motions))
+    figures = run(steps(context), context.cache / "figures.json")
+    draw(context, figures, args.out / FOLDER)
+    write(args.out / f"{FOLDER}.md", document(subject, form, figures))
+    print(f"wrote {args.out / FOLDER}.md", flush=True)
+
+
+def run(work: Mapping[str, Callable[[], Figures]], path: Path) -> dict[str, Figures]:
+    """Do the steps whose figures are not yet in the file, which is written anew after each."""
+    figures = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    missing = [name for name in work if name not in figures]
+    began = time.monotonic()
+    for done, name in enumerate(missing):
+        spent = time.monotonic() - began
+        left = f", about {spent / done * (len(missing) - done) / 60:.0f} min left" if done else ""
+        print(f"{len(work) - len(missing) + done + 1} of {len(work)}: {name}{left}", flush=True)
+        figures[name] = work[name]()
+        write(path, json.dumps(figures, indent=1, ensure_ascii=False))
+    return {name: figures[name] for name in work}
+
+
+def fingerprint(subject: Subject, form: Form) -> str:
+    """What the figures hang on: the model's files, how much is measured, and the source that measures."""
+    files = [subject.folder / "bundle.json", *sorted(subject.folder.glob("*.safetensors"))]
+    files += [ROOT / "avatar" / f"{module}.py" for module in (*RENDERER, "collect", "wordings")]
+    files += [Path(__file__).with_name(f"{module}.py") for module in MEASURED]
+    files += [ROOT / "micromotion" / f"{module}.py" for module in ("align", "anchors", "lowrank", "motion")]
+    files += [ROOT / "micromotion/learn" / f"{module}.py" for module in LEARNING]
+    digest = hashlib.sha256(repr(form).encode())
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def write(path: Path, text: str) -> None:
+    """Write a text whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".part")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+if __name__ == "__main__":
+    main()

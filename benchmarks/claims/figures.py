@@ -1,0 +1,72 @@
+"""From the steps' figures to those of the tables: means over motions and draws, comparisons, verdicts."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from benchmarks.claims.methods import CLEAN, METHODS
+from benchmarks.claims.movement import Figures
+
+LEVEL, MOST = 0.05, 2 / 3
+"""Methods are level where their merits differ by less; one beats another in at least so many of the cases."""
+
+
+def of(figures: Mapping[str, Figures], what: str, source: str) -> dict[str, Figures]:
+    """The figures of a step that were found for a source, by motion."""
+    found = {
+        name.split("/")[2]: each for name, each in figures.items() if name.startswith(f"{what}/{source}/")
+    }
+    return {motion: each for motion, each in found.items() if each and "failed" not in each}
+
+
+def merits(figures: Mapping[str, Figures], source: str) -> dict[str, dict[str, list[float]]]:
+    """By condition and method, movement per leakage in every case: each motion and draw."""
+    result: dict[str, dict[str, list[float]]] = {}
+    for spoilt in of(figures, "errors", source).values():
+        for condition, methods in spoilt.items():
+            into = result.setdefault(condition, {method: [] for method in METHODS})
+            for method, draws in methods.items():
+                into[method] += [merit(each) for each in draws]
+    return result
+
+
+def merit(figures: Figures) -> float:
+    """Intended movement per leakage; where nothing moves there is none."""
+    return float(figures["own"] / figures["leak"]) if figures["leak"] > 0 else 0.0
+
+
+def by_condition(figures: Mapping[str, Figures], source: str) -> dict[str, dict[str, dict[str, float]]]:
+    """By condition and method, means over the motions and draws.
+
+    merit: movement per leakage. own: the movement, as a share of what ours shows from clean anchors.
+    """
+    spoilt = of(figures, "errors", source).values()
+    result: dict[str, dict[str, dict[str, float]]] = {}
+    for condition, methods in merits(figures, source).items():
+        result[condition] = {}
+        for method, each in methods.items():
+            shares = [
+                draw["own"] / motion[CLEAN]["ours"][0]["own"]
+                for motion in spoilt
+                if motion[CLEAN]["ours"][0]["own"]
+                for draw in motion[condition][method]
+            ]
+            result[condition][method] = {"merit": mean(each), "own": mean(shares)}
+    return result
+
+
+def compare(ours: list[float], theirs: list[float]) -> str:
+    """ "beats", "is level with" or "loses to", of merits case by case; else "is ahead of on average only"."""
+    better, worse = mean(ours), mean(theirs)
+    wins = mean(a > b for a, b in zip(ours, theirs, strict=True))
+    scale = max(abs(better), abs(worse), 1e-9)
+    if abs(better - worse) <= LEVEL * scale:
+        return "is level with"
+    if better < worse:
+        return "loses to"
+    return "beats" if wins >= MOST else "beats on average, but not in most cases,"
+
+
+def mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return float(np.mean(listed)) if listed else 0.0

@@ -1,0 +1,92 @@
+"""Four ways from anchors to a direction, each the change of the code per unit of degree, [styles, dim]."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from micromotion.anchors import Anchors
+from micromotion.lowrank import principal_subspace, robust_pca_compatible
+from micromotion.motion import analyse
+
+
+def ours(anchors: Anchors) -> Tensor:
+    """What `micromotion` plays: see `micromotion.motion.analyse`."""
+    return analyse(anchors).direction
+
+
+def original(anchors: Anchors) -> Tensor:
+    """The public code's: its robust PCA of each style, rank 4, the last anchor less the first."""
+    low_rank, _ = robust_pca_compatible(anchors.w_plus.transpose(0, 1))
+    return (low_rank[:, -1] - low_rank[:, 0]) / _span(anchors)
+
+
+def plain_pca(anchors: Anchors) -> Tensor:
+    """All styles together, centred, the rank chosen from the data, and the least-squares slope in it.
+
+    It differs from ours in that nothing is taken for an error.
+    """
+    subspace = principal_subspace(anchors.w_plus.flatten(1))
+    degrees = anchors.degrees.double() - anchors.degrees.double().mean()
+    slope = degrees @ subspace.coordinates / degrees.square().sum()
+    return (slope @ subspace.basis).view(anchors.w_plus.shape[1:]).float()
+
+
+def difference(anchors: Anchors) -> Tensor:
+    """The last anchor less the first."""
+    return (anchors.w_plus[-1] - anchors.w_plus[0]) / _span(anchors)
+
+
+METHODS: Mapping[str, Callable[[Anchors], Tensor]] = {
+    "ours": ours,
+    "the original's": original,
+    "plain PCA": plain_pca,
+    "difference": difference,
+}
+
+
+def _span(anchors: Anchors) -> float:
+    return float(anchors.degrees[-1] - anchors.degrees[0])
+
+
+# --- what may go wrong with anchors ------------------------------------------------------------------------
+
+CLEAN = "clean"
+SHARES, WHOLE = (0.05, 0.1, 0.2), (1, 2, 3)
+
+
+Corrupt = Callable[[Anchors, torch.Generator], Anchors]
+
+
+def corrupt_entries(anchors: Anchors, rng: torch.Generator, *, others: Tensor, share: float) -> Anchors:
+    """Every entry is, with the probability `share`, that of somebody else.
+
+    others: codes [m, styles, dim] of other people; each entry draws its own.
+    """
+    hit = torch.rand(anchors.w_plus.shape, generator=rng) < share
+    who = torch.randint(len(others), anchors.w_plus.shape, generator=rng)
+    return Anchors(torch.where(hit, others.gather(0, who), anchors.w_plus), anchors.degrees)
+
+
+def corrupt_anchors(anchors: Anchors, rng: torch.Generator, *, others: Tensor, count: int) -> Anchors:
+    """`count` anchors, drawn without regard to their degrees, are other people's codes."""
+    w_plus = anchors.w_plus.clone()
+    where = torch.randperm(len(w_plus), generator=rng)[:count]
+    w_plus[where] = others[torch.randperm(len(others), generator=rng)[:count]]
+    return Anchors(w_plus, anchors.degrees)
+
+
+def conditions(others: Tensor) -> dict[str, Corrupt]:
+    """By name, in order: the anchors as they are, and all that may be wrong with them."""
+    entries: dict[str, Corrupt] = {
+        f"{share:.0%} of the entries": partial(corrupt_entries, others=others, share=share)
+        for share in SHARES
+    }
+    whole: dict[str, Corrupt] = {
+        f"{count} whole anchor{'s' if count > 1 else ''}": partial(
+            corrupt_anchors, others=others, count=count
+        )
+        for count in WHOLE
+    }
+    return {CLEAN: lambda anchors, rng: anchors} | entries | whole

@@ -1,0 +1,101 @@
+"""What a direction does to people: its own factor, the others, and who they are, read off the pictures."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from avatar.factors import MOTIONS
+from avatar.measure import spearman
+from avatar.regressor import read_all
+from avatar.report.subject import Subject, unit
+from micromotion.bundle import IDENTITY
+
+FINE, COARSE, ENDS = tuple(i / 10 for i in range(11)), (0.0, 0.5, 1.0), (0.0, 1.0)
+"""Strengths that a motion is shown at; all but the first and the last are for its evenness."""
+
+Figures = dict[str, Any]
+"""Numbers, texts, lists and dicts of them, as JSON has them."""
+
+
+def readings(subject: Subject, pictures: Tensor) -> NDArray[np.float64]:
+    """The factors of MOTIONS, [N, 5], off uint8 pictures [N, 3, S, S]."""
+    return read_all(subject.regressor, pictures)[:, : len(MOTIONS)].double().numpy()
+
+
+class People:
+    """Some people's codes [N, styles, dim], and what they look like at rest, which is looked at once."""
+
+    def __init__(self, subject: Subject, codes: Tensor) -> None:
+        self.subject, self.codes = subject, codes
+        self.pictures = subject.show(codes)
+        self.rest = readings(subject, self.pictures)
+        self.who = features(subject, self.pictures)
+
+    def moved(self, direction: Tensor, motion: str, strengths: tuple[float, ...], error: float) -> Figures:
+        """The figures of `summary` for a direction [styles, dim] played on these people."""
+        read, alike = [self.rest], None
+        for strength in strengths[1:]:
+            pictures = self.subject.show(self.codes + strength * direction.to(self.codes.device))
+            read.append(readings(self.subject, pictures))
+        now = features(self.subject, pictures)  # the last strength is the full motion
+        if now is not None and self.who is not None:
+            alike = (now * self.who).sum(dim=1).double().numpy()
+        return summary(np.stack(read), strengths, MOTIONS.index(motion), error, alike)
+
+
+@torch.inference_mode()
+def features(subject: Subject, pictures: Tensor) -> Tensor | None:
+    """Who is in uint8 pictures [N, 3, S, S], as unit features [N, D]; None where the bundle cannot tell."""
+    if not subject.has(IDENTITY):
+        return None
+    bundle = subject.animator.bundle
+    parts = [bundle.identity.features(unit(part).to(bundle.device)).cpu() for part in pictures.split(16)]
+    return torch.cat(parts)
+
+
+def summary(
+    read: NDArray[np.float64],
+    strengths: tuple[float, ...],
+    own: int,
+    error: float,
+    alike: NDArray[np.float64] | None = None,
+) -> Figures:
+    """Figures of readings [strengths, N, 5].
+
+    Args:
+        strengths: rising, from 0 to 1.
+        own: the index of the factor that is to move.
+        error: what one reading of it may be wrong by: who moved less did not move.
+        alike: how alike each person at the full motion is to the same at rest, cosines [N].
+
+    Returns:
+        people: N. right: how many of them moved the right way. own: mean movement of the own factor per unit
+        of strength, by least squares; least: what one in twenty does not come up to. order: the mean of
+        Spearman's correlation with the strength; steady: on how many it is above 0.97. steps: the smallest
+        and the largest of the mean steps from strength to strength, 1 where all are as large.
+        others: of each other factor the mean movement with its sign. leak: the mean size of the others'
+        movement, person by person and factor by factor. alike, alike_least: as `own` and `least`, or None.
+    """
+    at = np.asarray(strengths) - np.mean(strengths)
+    slopes = np.tensordot(at / np.square(at).sum(), read, axes=1)
+    order = np.array([spearman(series) for series in read[..., own].T])
+    way = np.diff(read[..., own].mean(axis=1)) / np.diff(strengths)
+    whole = read[-1, :, own].mean() - read[0, :, own].mean()
+    parts = way / whole if whole else np.zeros_like(way)
+    others = [i for i in range(len(MOTIONS)) if i != own]
+    return {
+        "people": int(read.shape[1]),
+        "right": int((read[-1, :, own] - read[0, :, own] > error).sum()),
+        "own": float(slopes[:, own].mean()),
+        "least": float(np.quantile(slopes[:, own], 0.05)),
+        "order": float(order.mean()),
+        "steady": int((order > 0.97).sum()),
+        "steps": [float(parts.min()), float(parts.max())],
+        "others": {MOTIONS[i]: float(slopes[:, i].mean()) for i in others},
+        "leak": float(np.abs(slopes[:, others]).mean()),
+        "alike": None if alike is None else float(alike.mean()),
+        "alike_least": None if alike is None else float(np.quantile(alike, 0.05)),
+    }

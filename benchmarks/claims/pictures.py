@@ -1,0 +1,85 @@
+"""The pictures of docs/claims.md: strips of each motion, what corrupted anchors do, and the domains."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from avatar.collect import PUBLISHED_NAMES
+from avatar.report.pictures import STRIP, sheet
+from benchmarks.claims.charts import line_charts
+from benchmarks.claims.domains import DOMAINS, repaint
+from benchmarks.claims.figures import by_condition, merits
+from benchmarks.claims.methods import METHODS, conditions
+from benchmarks.claims.movement import Figures
+from benchmarks.claims.sources import SOURCES
+from benchmarks.claims.steps import Context, spoilt
+from micromotion.motion import analyse
+
+TILE, PERSON = 150, 0
+
+
+def draw(context: Context, figures: Mapping[str, Figures], folder: Path) -> None:
+    """Draw all pictures; nothing of a source that there are no anchors from."""
+    for source in SOURCES:
+        if merits(figures, source):
+            strips(context, source, folder / f"{source}.jpg")
+            wrong(context, source, folder / f"{source}-errors.jpg")
+            chart(figures, source, folder / f"{source}-errors.png")
+    domains(context, folder / "domains.jpg")
+
+
+def strips(context: Context, source: str, path: Path) -> None:
+    """Each motion from a source as a row, on one of the unseen people."""
+    code = context.people.codes[PERSON]
+    rows, labels = [], []
+    for motion, direction in directions(context, source).items():
+        rows.append(context.subject.show(torch.stack([code + s * direction.to(code.device) for s in STRIP])))
+        labels += [f"{PUBLISHED_NAMES[motion]} {strength:.0%}" for strength in STRIP]
+    sheet(path, rows, labels, tile=TILE)
+
+
+def wrong(context: Context, source: str, path: Path) -> None:
+    """One motion at full strength, as each method (a row) learns it from anchors with errors (columns)."""
+    motion = next(iter(directions(context, source)))
+    code = context.people.codes[PERSON]
+    rows, labels = [], []
+    for method, direction in METHODS.items():
+        learned = [direction(spoilt(context, source, motion, name, 0)) for name in conditions(context.others)]
+        rows.append(context.subject.show(torch.stack([code + each.to(code.device) for each in learned])))
+        labels += [f"{method}, {name}" for name in conditions(context.others)]
+    sheet(path, rows, labels, tile=TILE)
+
+
+def domains(context: Context, path: Path) -> None:
+    """A row per domain: the work, its inversion, and each motion at full strength on it."""
+    source = next(source for source in reversed(SOURCES) if directions(context, source))
+    moves = directions(context, source)
+    rows, labels = [], []
+    for domain in DOMAINS:
+        work = repaint(context.renders_at_rest[: PERSON + 1], domain)[PERSON:]
+        code = context.subject.encode(work)
+        offsets = torch.stack([torch.zeros_like(code[0]), *(each.to(code.device) for each in moves.values())])
+        rows.append(torch.cat([work, context.subject.show(code + offsets)]))
+        labels += [domain, "inverted", *(PUBLISHED_NAMES[motion] for motion in moves)]
+    sheet(path, rows, labels, tile=TILE)
+
+
+def chart(figures: Mapping[str, Figures], source: str, path: Path) -> None:
+    """Movement per leakage against how much is wrong, a line per method."""
+    found = by_condition(figures, source)
+    names = list(found)
+    entries = [name for name in names if "anchor" not in name]
+    whole = [names[0], *(name for name in names if "anchor" in name)]
+    panels = []
+    for title, chosen in (("entries of the anchors", entries), ("whole anchors", whole)):
+        lines = {method: [found[name][method]["merit"] for name in chosen] for method in METHODS}
+        panels.append((title, [name.split()[0] for name in chosen], lines))
+    line_charts(path, "intended movement per leakage", panels)
+
+
+def directions(context: Context, source: str) -> dict[str, Tensor]:
+    """By motion, those that there are anchors of."""
+    found = {motion: context.anchors(source, motion) for motion in context.motions}
+    return {motion: analyse(each).direction for motion, each in found.items() if each is not None}

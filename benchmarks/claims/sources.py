@@ -1,0 +1,87 @@
+"""Anchors of the five motions from words, from films, and from the renderer's own factors."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from avatar.collect import clip, model_person
+from avatar.render import render
+from avatar.report.subject import Subject
+from avatar.wordings import DEGREES
+from micromotion.anchors import Anchors
+from micromotion.bundle import CLIP, IDENTITY
+from micromotion.learn.text import Step, collect_from_text
+from micromotion.learn.video import collect_from_video
+from micromotion.pixels import to_uint8
+from micromotion.video import write_frames
+
+FACTORS, VIDEO, TEXT = "factors", "video", "text"
+SOURCES = (TEXT, VIDEO, FACTORS)
+
+ZOOM, FPS = 0.7, 25  # a film shows more than the face
+REST = 3  # frames of rest at a film's beginning, and of the full motion at its end
+TEXT_SEED = 0
+
+
+def sources(subject: Subject) -> tuple[str, ...]:
+    """Those that the bundle has the networks for."""
+    words = subject.has(CLIP) and subject.has(IDENTITY)
+    return SOURCES if words else (VIDEO, FACTORS)
+
+
+def from_factors(subject: Subject, motion: str, count: int) -> Anchors:
+    """The upper bound: one person's renders at even degrees, inverted by the bundle's inverter."""
+    degrees = torch.linspace(0, 1, count)
+    with torch.inference_mode():
+        codes = subject.animator.bundle.inverter.invert(clip(model_person(), motion, degrees, subject.size))
+    return Anchors(codes, degrees, {"source": "the renderer's factors", "motion": motion})
+
+
+def from_film(subject: Subject, film: Path, count: int) -> Anchors:
+    """As `micromotion learn video` collects them from the file of a film."""
+    return collect_from_video(film, subject.animator.bundle, count=count).anchors
+
+
+def shoot(motion: str, film: Path, frames: int, side: int) -> None:
+    """Write a film (MP4) of the person whom `from_factors` shows, from rest to the full motion."""
+
+    def shown() -> Iterator[NDArray[np.uint8]]:
+        for degree in schedule(frames):
+            head = model_person() | {motion: torch.full((1, 1), degree)}
+            yield to_uint8(render(head, side, zoom=ZOOM)[0])
+
+    film.parent.mkdir(parents=True, exist_ok=True)
+    write_frames(shown(), film, FPS)
+
+
+def schedule(frames: int) -> list[float]:
+    """The degree of each frame: at rest, then as a cosine to the full motion, then held."""
+    moving = frames - 2 * REST
+    rise = [0.5 - 0.5 * math.cos(math.pi * (i + 1) / (moving + 1)) for i in range(moving)]
+    return [0.0] * REST + rise + [1.0] * REST
+
+
+def from_words(subject: Subject, motion: str, steps: int, resume: Path) -> Anchors:
+    """As `micromotion learn text` collects them, from the motion's first sentence and the usual degrees."""
+
+    def tell(step: Step) -> None:
+        if step.done % 10 == 0:
+            print(f"  {step.done} of {step.total} steps, loss {float(step.loss.mean()):.3f}", flush=True)
+
+    return collect_from_text(
+        sentence(motion),
+        subject.animator.bundle,
+        seed=TEXT_SEED,
+        steps=steps,
+        resume=resume,
+        on_step=tell,
+    )
+
+
+def sentence(motion: str) -> str:
+    """The template that a motion is learned from, with {degree} in it."""
+    return DEGREES[motion].whole[0]

@@ -1,0 +1,176 @@
+"""The steps of the measurement: each takes a minute or so, and says its figures in plain numbers."""
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from avatar.factors import MOTIONS
+from avatar.report import heads
+from avatar.report.subject import Subject
+from avatar.workers import default_workers
+from benchmarks.claims import sources
+from benchmarks.claims.domains import DOMAINS, repaint
+from benchmarks.claims.methods import CLEAN, METHODS, conditions
+from benchmarks.claims.movement import COARSE, ENDS, FINE, Figures, People
+from micromotion.anchors import Anchors
+from micromotion.errors import MicromotionError
+from micromotion.motion import analyse
+
+OTHERS = 64
+"""People whose codes corrupt anchors."""
+
+
+class Form(NamedTuple):
+    """How much is measured.
+
+    people: unseen ones. judges: the first of them, on whom corrupted anchors are played. draws: of what is
+    corrupted. anchors: of a motion. frames, side: of a film, its pixels. steps: of learning from text.
+    """
+
+    people: int = 50
+    judges: int = 12
+    draws: int = 3
+    anchors: int = 11
+    frames: int = 21
+    side: int = 360
+    steps: int = 40
+
+
+QUICK = Form(people=4, judges=2, draws=1, anchors=7, frames=11, side=256, steps=2)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the steps share: the model, how much is measured and of which motions, and where work is kept.
+
+    renders: heads, which only the renderer changes; cache: anchors and films of this model and form.
+    """
+
+    subject: Subject
+    renders: Path
+    cache: Path
+    form: Form
+    motions: tuple[str, ...] = MOTIONS
+
+    @cached_property
+    def renders_at_rest(self) -> Tensor:
+        """Unseen people, uint8 [people, 3, S, S]."""
+        z = heads.neutral(self.form.people)
+        return heads.rendered(z, self.subject.size, self.renders, processes=default_workers())
+
+    @cached_property
+    def people(self) -> People:
+        return People(self.subject, self.subject.encode(self.renders_at_rest))
+
+    @cached_property
+    def judges(self) -> People:
+        return People(self.subject, self.people.codes[: self.form.judges])
+
+    @cached_property
+    def others(self) -> Tensor:
+        """Codes [OTHERS, styles, dim] of people in any mood, on the CPU."""
+        return self.subject.sample(heads.as_met(OTHERS)).cpu().clone()
+
+    def error(self, motion: str) -> float:
+        """What a reading of a motion's factor may be wrong by."""
+        return float(self.subject.about["figures"]["regressor"][motion]["error"])
+
+    def path(self, source: str, motion: str) -> Path:
+        return self.cache / f"{source}-{motion}.safetensors"
+
+    def anchors(self, source: str, motion: str) -> Anchors | None:
+        """Those that were collected; None where that failed."""
+        path = self.path(source, motion)
+        return Anchors.load(path) if path.is_file() else None
+
+
+def steps(context: Context) -> Mapping[str, Callable[[], Figures]]:
+    """All steps by name, in order; later ones need what earlier ones collect."""
+    available = sources.sources(context.subject)
+    pairs = [(source, motion) for source in available for motion in context.motions]
+    result: dict[str, Callable[[], Figures]] = {}
+    for what, work in (("anchors", collect), ("people", play), ("errors", spoil)):
+        result |= {
+            f"{what}/{source}/{motion}": partial(work, context, source, motion) for source, motion in pairs
+        }
+    return result | {f"domain/{domain}": partial(paint, context, domain, available) for domain in DOMAINS}
+
+
+def collect(context: Context, source: str, motion: str) -> Figures:
+    """Collect a motion's anchors, and say what they are like; or why that could not be done."""
+    subject, form, path = context.subject, context.form, context.path(source, motion)
+    try:
+        if source == sources.FACTORS:
+            anchors = sources.from_factors(subject, motion, form.anchors)
+        elif source == sources.TEXT:
+            anchors = sources.from_words(subject, motion, form.steps, context.cache / f"text-{motion}")
+        else:
+            film = context.cache / f"{motion}.mp4"
+            if not film.is_file():
+                sources.shoot(motion, film, form.frames, form.side)
+            anchors = sources.from_film(subject, film, form.anchors)
+        found = analyse(anchors, motion)
+    except MicromotionError as error:
+        return {"failed": str(error).replace(f"{context.cache}/", "")}
+    anchors.save(path)
+    values = found.subspace.singular_values
+    return {
+        "count": len(anchors.degrees),
+        "rank": len(found.subspace.basis),
+        "first": float(values[0].square() / values.square().sum().clamp(min=1e-30)),
+        "straightness": found.straightness,
+        "strays": list(found.strays),
+    }
+
+
+def play(context: Context, source: str, motion: str) -> Figures:
+    """Play a motion on all people."""
+    anchors = context.anchors(source, motion)
+    if anchors is None:
+        return {}
+    return context.people.moved(analyse(anchors).direction, motion, FINE, context.error(motion))
+
+
+def spoil(context: Context, source: str, motion: str) -> Figures:
+    """Each method on clean and on corrupted anchors: by condition and method, the figures of each draw."""
+    anchors = context.anchors(source, motion)
+    if anchors is None:
+        return {}
+    figures: Figures = {}
+    for condition in conditions(context.others):
+        figures[condition] = {method: [] for method in METHODS}
+        for draw in range(1 if condition == CLEAN else context.form.draws):
+            wrong = spoilt(context, source, motion, condition, draw)
+            for method, direction in METHODS.items():
+                found = context.judges.moved(direction(wrong), motion, ENDS, context.error(motion))
+                figures[condition][method].append({key: found[key] for key in ("own", "leak", "alike")})
+    return figures
+
+
+def spoilt(context: Context, source: str, motion: str, condition: str, draw: int) -> Anchors:
+    """Anchors that were collected, corrupted; each draw is another, and the same every time."""
+    anchors = context.anchors(source, motion)
+    assert anchors is not None
+    seed = zlib.crc32(f"{source} {motion} {condition} {draw}".encode())
+    return conditions(context.others)[condition](anchors, torch.Generator().manual_seed(seed))
+
+
+def paint(context: Context, domain: str, available: tuple[str, ...]) -> Figures:
+    """All motions on the same people as works of art, inverted as they are: by source and motion."""
+    works = repaint(context.renders_at_rest, domain)
+    people = People(context.subject, context.subject.encode(works))
+    figures: Figures = {}
+    for source in available:
+        for motion in context.motions:
+            anchors = context.anchors(source, motion)
+            if anchors is not None:
+                direction = analyse(anchors).direction
+                moved = people.moved(direction, motion, COARSE, context.error(motion))
+                figures.setdefault(source, {})[motion] = moved
+    return figures
