@@ -3,7 +3,8 @@
 Cog's server wants its world as `cog build` lays it out: predict.py and .cog/openapi_schema.json in the
 working directory, and as `python` on the PATH the very Python that has all this installed, for it starts its
 worker by that name. All is laid out in a temporary folder, which also holds the server's own temporary files,
-so that nothing of a prediction outlives it.
+so that nothing of a prediction outlives it. Cog's server itself listens for this process only, which stands
+between it and the callers (see `micromotion.gate`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 
 from micromotion.bundle import find_bundle
 from micromotion.errors import MicromotionError, OptionError
+from micromotion.gate import open_gate
 from micromotion.options import check_whole
 from micromotion.weights.install import ensure
 
@@ -53,12 +55,15 @@ def serve(host: str = "127.0.0.1", port: int = 5000) -> None:
     with tempfile.TemporaryDirectory(prefix="micromotion-serve-") as name:
         folder = Path(name)
         _lay_out(folder)
-        print(f"Listening on http://{address}:{port} (stop with Ctrl-C).", file=sys.stderr, flush=True)
-        status = _run(
-            [sys.executable, "-m", "cog.server.http", "--host", address],
-            cwd=folder,
-            env=_environment(os.environ, folder, port, model),
-        )
+        inner = _free_port()
+        with open_gate((address, port), inner):
+            shown = f"[{address}]" if ":" in address else address
+            print(f"Listening on http://{shown}:{port} (stop with Ctrl-C).", file=sys.stderr, flush=True)
+            status = _run(
+                [sys.executable, "-m", "cog.server.http", "--host", "127.0.0.1"],
+                cwd=folder,
+                env=_environment(os.environ, folder, inner, model),
+            )
     if status != 0:
         raise MicromotionError(f"The Cog server ended with status {status}; its log above says why.")
 
@@ -70,7 +75,7 @@ def _check_cog() -> None:
 
 
 def _check_address(host: str, port: int) -> str:
-    """The numeric address of host, in brackets if IPv6, after finding out that one can listen there."""
+    """The numeric address of host, after finding out that one can listen there."""
     check_whole("port", port, 1, 65535)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -81,7 +86,14 @@ def _check_address(host: str, port: int) -> str:
     except OSError as error:
         reason = f"{host}, port {port}, cannot be listened on: {error.strerror}; choose another."
         raise OptionError(reason) from error
-    return f"[{address[0]}]" if family == socket.AF_INET6 else str(address[0])
+    return str(address[0])
+
+
+def _free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _lay_out(folder: Path) -> None:

@@ -1,0 +1,87 @@
+"""Where a URL from a stranger may lead: to public addresses of the internet, and nowhere else.
+
+Whoever can make the service fetch a URL, or call one back, speaks with the service's own rights: to other
+programs on the same machine, to the network behind the firewall, to a cloud's metadata. So addresses are
+looked up here and judged, and the connection goes to the very address that was judged.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterable
+from urllib.parse import SplitResult, urlsplit
+
+from micromotion.errors import DownloadError
+
+PRIVATE = "MICROMOTION_PRIVATE_URLS"
+"""Environment variable: "1" lets URLs lead to this machine and to private networks too."""
+
+MAX_URL = 2000
+"""Longest URL, in characters; servers and browsers take no longer ones either."""
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+def private_allowed() -> bool:
+    return os.environ.get(PRIVATE) == "1"
+
+
+def check_url(url: str) -> SplitResult:
+    """The parts of an http or https URL with a host.
+
+    Raises DownloadError, in one sentence, for anything else, and for one that is too long, holds blanks or
+    control characters, or a user's name.
+    """
+    if len(url) > MAX_URL:
+        raise DownloadError(f"The URL is longer than {MAX_URL} characters.")
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # half an IPv6 address, a port that is none
+        fits = False
+    if not fits or not url.isascii() or not url.isprintable() or " " in url:
+        raise DownloadError("The URL is not one of http or https with a host: check how it is written.")
+    if parts.username is not None:
+        raise DownloadError("The URL holds a user's name or password, which is not passed on.")
+    return parts
+
+
+def find_addresses(parts: SplitResult) -> list[tuple[str, int]]:
+    """The addresses (numeric host, port) that a URL leads to, in the resolver's order.
+
+    Raises DownloadError if there is none, or if any is not public while `PRIVATE` is not set.
+    """
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise DownloadError(f"The URL's host {parts.hostname!r:.80} is not known.") from error
+    hosts = list(dict.fromkeys(str(address[0]) for *_, address in found))
+    if not private_allowed():
+        require_public(hosts)
+    return [(host, port) for host in hosts]
+
+
+def require_public(hosts: Iterable[str]) -> None:
+    """Raise DownloadError unless all of these numeric addresses are public ones."""
+    if not all(map(is_public, hosts)):
+        raise DownloadError(
+            "The URL leads to this machine or to a private network, which is not allowed here: "
+            f"send the file as a data URL, or start the service with {PRIVATE}=1."
+        )
+
+
+def is_public(host: str) -> bool:
+    """Whether a numeric address is one of the public internet; a hidden IPv4 address is judged itself."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address):
+        if address in _NAT64:
+            address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        else:
+            address = address.ipv4_mapped or address.sixtofour or address
+    return address.is_global and not address.is_multicast

@@ -1,0 +1,207 @@
+"""What a caller sends to the service as a file: a data URL, or the URL of one, taken in within bounds.
+
+Cog 0.23 fetches any http URL that it is given, from any address, of any size, for as long as bytes drip, and
+cannot be cancelled meanwhile. `install` puts this in the place of that; it is called in the worker's setup.
+"""
+
+from __future__ import annotations
+
+import binascii
+import http.client
+import mimetypes
+import re
+import shutil
+import socket
+import ssl
+import tempfile
+import threading
+import time
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, Any
+from urllib.parse import SplitResult, urljoin
+
+from micromotion.errors import DownloadError
+from micromotion.images import MAX_BYTES
+from micromotion.places import check_url, find_addresses
+
+MAX_SECONDS = 60.0
+"""Longest fetch of a URL, in seconds, redirects included."""
+
+MAX_REDIRECTS = 5
+STALL = 10.0  # seconds without a byte
+GLANCE = 0.1  # seconds between two looks whether a cancellation has come
+CHUNK = 1 << 16
+
+_DATA = re.compile(r"data:([\w.+-]{1,60}/[\w.+-]{1,60})?((?:;[\w.+-]{1,60}(?:=[\w.+-]{1,60})?)*?)(;base64)?,")
+
+
+def install() -> None:
+    """From now on Cog's worker in this process takes in files by way of `take_in`."""
+    from cog import types
+
+    class Taken(types.URLPath):  # Cog asks what it is given to convert(), and unlinks what that gives
+        _path: Any
+
+        def convert(self) -> types.Path:
+            if self._path is None:
+                with tempfile.NamedTemporaryFile(suffix=self.filename, delete=False) as file:
+                    self._path = types.Path(file.name)
+                    shutil.copyfileobj(self.fileobj, file)
+                self.fileobj.close()
+            return self._path
+
+    def validate(cls: type[types.Path], value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return Taken(source=value[:100], filename=_suffix(value), fileobj=take_in(value))
+
+    types.Path.validate = classmethod(validate)
+
+
+def take_in(url: str) -> IO[bytes]:
+    """The bytes behind a data, http or https URL, in a nameless temporary file, at its beginning.
+
+    Raises DownloadError, in one sentence: the URL is none, cannot be reached, leads to a private address
+    (see `micromotion.places`), answers with an error, goes in circles, takes more than MAX_SECONDS, or brings
+    more than MAX_BYTES.
+    """
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (it goes to the caller)
+    try:
+        if url.startswith("data:"):
+            file.write(_decoded(url))
+        else:
+            _fetch(url, file)
+        file.seek(0)
+        return file
+    except BaseException:  # a cancellation is no Exception
+        file.close()
+        raise
+
+
+def _suffix(url: str) -> str:
+    """A harmless end for the name of a file, from the kind that a data URL states."""
+    found = _DATA.match(url[:300])
+    return (mimetypes.guess_extension(found[1] or "") or "") if found else ""
+
+
+def _decoded(url: str) -> bytes:
+    found = _DATA.match(url[:300])
+    if found is None:
+        raise DownloadError("The data URL is not written as data:image/jpeg;base64,… is.")
+    content = url[found.end() :]
+    if found[3] is None:
+        return urllib.parse.unquote_to_bytes(content)
+    try:
+        return binascii.a2b_base64(urllib.parse.unquote(content) if "%" in content else content)
+    except (binascii.Error, ValueError) as error:
+        raise DownloadError("The data URL holds no valid base64: encode the file again.") from error
+
+
+def _fetch(url: str, file: IO[bytes]) -> None:
+    """Fetch in a thread of its own, so that a cancellation, which strikes this one, is felt at once."""
+    failures: list[BaseException] = []
+    fetch = _Fetch(url, file)
+
+    def work() -> None:
+        try:
+            fetch.run()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive() and time.monotonic() < fetch.end:
+            thread.join(GLANCE)
+    finally:
+        fetch.stop()
+    thread.join(STALL)
+    if fetch.late or thread.is_alive():
+        raise DownloadError(f"The URL's server is too slow: the file must come within {MAX_SECONDS:.0f} s.")
+    if failures:
+        raise _told(failures[0]) from failures[0]
+
+
+def _told(error: BaseException) -> DownloadError:
+    if isinstance(error, DownloadError):
+        return error
+    if isinstance(error, ssl.SSLError):
+        return DownloadError("The URL's server has no valid certificate, or speaks no TLS.")
+    if isinstance(error, ConnectionRefusedError):
+        return DownloadError("The URL's server refuses connections.")
+    if isinstance(error, TimeoutError):
+        return DownloadError(f"The URL's server is silent for {STALL:.0f} s.")
+    return DownloadError("The connection to the URL's server broke off.")
+
+
+class _Fetch:
+    """One fetch with its redirects; stop() breaks it off from another thread."""
+
+    def __init__(self, url: str, file: IO[bytes]) -> None:
+        self.url, self.file = url, file
+        self.end = time.monotonic() + MAX_SECONDS
+        self.late = False
+        self._stopped = False
+        self._socket: socket.socket | None = None
+
+    def stop(self) -> None:
+        self.late = time.monotonic() >= self.end
+        self._stopped = True
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+    def run(self) -> None:
+        url = self.url
+        for _ in range(MAX_REDIRECTS + 1):
+            parts = check_url(url)
+            with self._answered(parts) as answer:
+                if answer.status in (301, 302, 303, 307, 308):
+                    url = urljoin(url, answer.headers.get("location", ""))
+                    continue
+                if answer.status != 200:
+                    raise DownloadError(f"The URL's server answers {answer.status} {answer.reason:.40}.")
+                self._copy(answer)
+                return
+        raise DownloadError(f"The URL redirects more than {MAX_REDIRECTS} times.")
+
+    @contextmanager
+    def _answered(self, parts: SplitResult) -> Iterator[http.client.HTTPResponse]:
+        """The answer to a GET, from the very address that was judged."""
+        host, port = find_addresses(parts)[0]
+        secure = parts.scheme == "https"
+        connection = http.client.HTTPConnection(str(parts.hostname), port, timeout=STALL)
+        self._socket = connection.sock = socket.create_connection((host, port), STALL)
+        if self._stopped:
+            raise TimeoutError
+        try:
+            if secure:
+                context = ssl.create_default_context()
+                wrapped = context.wrap_socket(connection.sock, server_hostname=str(parts.hostname))
+                self._socket = connection.sock = wrapped
+            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            shown = f"[{parts.hostname}]" if ":" in str(parts.hostname) else str(parts.hostname)
+            name = shown if parts.port is None else f"{shown}:{port}"
+            connection.putrequest("GET", target, skip_host=True, skip_accept_encoding=True)
+            for header, value in (("Host", name), ("User-Agent", "micromotion"), ("Accept", "*/*")):
+                connection.putheader(header, value)
+            connection.endheaders()
+            yield connection.getresponse()
+        finally:
+            connection.close()
+
+    def _copy(self, answer: http.client.HTTPResponse) -> None:
+        if int(answer.headers.get("content-length") or 0) > MAX_BYTES:
+            raise _too_large()
+        count = 0
+        while chunk := answer.read(CHUNK):
+            count += len(chunk)
+            if count > MAX_BYTES:
+                raise _too_large()
+            self.file.write(chunk)
+
+
+def _too_large() -> DownloadError:
+    return DownloadError(f"The URL's file is larger than {MAX_BYTES >> 20} MB: make it smaller first.")

@@ -1,0 +1,208 @@
+"""Requests: bodies that are no JSON, no objects or of wrong types; identifiers; where a picture is fetched from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+
+from abuse.items import FAILED, REFUSED, SUCCEEDED, Item, Request, expected
+
+DEEP = 100_000
+
+BODIES: dict[str, str] = {
+    "a list": "[]",
+    "a number": "5",
+    "null": "null",
+    "a string": '"smile"',
+    "nothing": "",
+    "half an object": "{",
+    "an object without end": '{"input": {"image": "data:,',
+    "no JSON but a form": "image=data&motion=smile",
+    "XML": "<input><image/></input>",
+    "a list of lists of lists": "[" * DEEP,
+    "objects in objects": '{"input":' * 500 + "1" + "}" * 500,
+    "deep input": '{"input": {"image": ' + "[" * 120 + "]" * 120 + "}}",
+    "the same name twice": '{"input": {}, "input": {}}',
+    "a byte order mark": '\ufeff{"input": {}}',
+    "half a surrogate": '{"input": {"image": "\\ud800"}}',
+    "a number beyond double": '{"input": {"strength": 1e999}}',
+    "NaN": '{"input": {"strength": NaN}}',
+    "−Infinity": '{"input": {"strength": -Infinity}}',
+    "a whole number of 10,000 digits": '{"input": {"seed": ' + "9" * 10_000 + "}}",
+    "100,000 unknown fields": json.dumps({f"field{i}": i for i in range(100_000)}),
+    "100,000 unknown inputs": json.dumps({"input": {f"field{i}": i for i in range(100_000)}}),
+    "input is a list": '{"input": []}',
+    "input is a number": '{"input": 5}',
+    "input is a string": '{"input": "image"}',
+    "input is null": '{"input": null}',
+    "no input": "{}",
+    "the identifier is a number": '{"id": 5, "input": {"image": "x"}}',
+    "the webhook is a number": '{"webhook": 5, "input": {"image": "x"}}',
+    "an unknown event": '{"webhook_events_filter": ["x"], "input": {"image": "x"}}',
+    "the context is no map of strings": '{"context": {"a": 1}, "input": {"image": "x"}}',
+}
+
+VALUES: list[tuple[str, object]] = [
+    ("image", 5),
+    ("image", None),
+    ("image", []),
+    ("image", {"path": "/etc/passwd"}),
+    ("image", True),
+    ("motion", "grin"),
+    ("motion", ["smile"]),
+    ("motion", "smile\0"),
+    ("motion", "../../smile"),
+    ("motion_file", 5),
+    ("motion_file", None),
+    ("strength", "1"),
+    ("strength", 5.0001),
+    ("strength", -1e308),
+    ("strength", True),
+    ("frames", 0),
+    ("frames", 601),
+    ("frames", 10**18),
+    ("frames", 2.5),
+    ("frames", "90"),
+    ("frames", [90]),
+    ("fps", 0),
+    ("fps", -30),
+    ("fps", 1e300),
+    ("seed", -2),
+    ("seed", 2**32),
+    ("seed", 2**64),
+    ("seed", 0.5),
+    ("face", -1),
+    ("face", 100),
+    ("refine", 201),
+    ("refine", {}),
+    ("output_format", "avi"),
+    ("output_format", "mp4; rm -rf /"),
+    ("template", 5),
+    ("template", "{degree}" * 26),
+]
+
+IDENTIFIERS = {
+    "of 300 characters": "x" * 300,
+    "of 100,000 characters": "x" * 100_000,
+    "with a zero byte": "a\0b",
+    "that climbs": "../../../climbed",
+    "that is a path": "/climbed/away",
+    "in a folder": "a/b",
+    "that is a folder": "..",
+    "with a line's end": "a\nb",
+    "with markup": "<script>",
+    "of 100 letters outside ASCII": "é" * 200,
+}
+
+NO_PICTURES: dict[str, str] = {
+    "nothing": "",
+    "a word": "photo",
+    "a path of the server": "/etc/passwd",
+    "a relative path": "../../etc/passwd",
+    "a file URL": "file:///etc/passwd",
+    "a file URL in capitals": "FILE:///etc/passwd",
+    "an FTP URL": "ftp://127.0.0.1/a.png",
+    "gopher": "gopher://127.0.0.1:25/_HELO",
+    "a zero byte": "\0",
+    "a million characters": "x" * 1_000_000,
+    "data: alone": "data:",
+    "data: without a comma": "data:image/png",
+    "data: in wrong base64": "data:image/png;base64,AAA",
+    "data: in what is no base64": "data:image/png;base64,####",
+    "data: of nothing": "data:image/png;base64,",
+    "data: in percent signs": "data:,%00%ff%zz",
+    "data: of an impossible kind": "data:../../../etc/passwd;base64,QUFBQQ==",
+    "data: of a kind of 100,000 letters": "data:image/" + "x" * 100_000 + ";base64,QUFBQQ==",
+    "data: of HTML": "data:text/html,<script>alert(1)</script>",
+    "no host": "http://",
+    "half an IPv6 address": "http://[::1",
+    "port 99999": "http://127.0.0.1:99999/a.png",
+    "a name that nobody has": "https://nowhere.invalid/a.png",
+    "a password in the URL": "http://user:secret@127.0.0.1:1/a.png",
+    "a URL of 100,000 characters": "http://127.0.0.1:1/" + "x" * 100_000,
+    "a URL with a line's end": "http://127.0.0.1:1/a\r\nHost: b",
+}
+
+
+def requests(photo: str) -> Iterator[Item]:
+    """All but those that need a server to fetch from; photo is a good picture as a URL."""
+    for name, text in BODIES.items():
+        yield Request("requests", f"body: {name}", partial(str, text), expected(REFUSED))
+    for number, (name, value) in enumerate(VALUES):
+        body = {"input": {"image": photo, "frames": 1, name: value}}
+        yield Request(
+            "requests", f"{name} = {value!r:.30} ({number})", partial(dict, body), expected(REFUSED)
+        )
+    for name, text in IDENTIFIERS.items():
+        body = {"id": text, "input": {"image": photo, "frames": 1}}
+        yield Request("requests", f"identifier {name}", partial(dict, body), expected(REFUSED))
+    for name, text in NO_PICTURES.items():
+        body = {"input": {"image": text, "frames": 1}}
+        yield Request("requests", f"picture from {name}", partial(dict, body), expected(FAILED))
+    yield from _odd_calls(photo)
+
+
+def _odd_calls(photo: str) -> Iterator[Item]:
+    good = {"image": photo, "frames": 1}
+    refused = expected(REFUSED)
+    body = partial(dict, {"input": good})
+    text, utf16 = {"content-type": "text/plain"}, {"content-type": "application/json; charset=utf-16"}
+    gzip = {"content-encoding": "gzip"}
+    yield Request("requests", "text in place of JSON", body, refused, headers=text)
+    yield Request("requests", "JSON that claims UTF-16", body, expected(REFUSED, SUCCEEDED), headers=utf16)
+    yield Request(
+        "requests", "JSON that claims to be packed", body, expected(REFUSED, SUCCEEDED), headers=gzip
+    )
+    yield Request("requests", "a stream of events", body, refused, headers={"accept": "text/event-stream"})
+    yield Request("requests", "an unknown path", body, refused, path="/admin")
+    yield Request("requests", "a path that climbs", body, refused, path="/predictions/..%2f..%2fetc/cancel")
+    yield Request("requests", "training, which there is none", body, refused, path="/trainings")
+    yield Request("requests", "cancel what is not there", dict, refused, path="/predictions/nobody/cancel")
+    yield Request("requests", "DELETE", body, refused, method="DELETE")
+    yield Request(
+        "requests", "PUT to a name that climbs", body, refused, method="PUT", path="/predictions/..%2f..%2fc"
+    )
+    yield Request(
+        "requests",
+        "shutdown from afar",
+        dict,
+        refused,
+        path="/shutdown",
+        headers={"origin": "http://evil.example"},
+    )
+    yield Request("requests", "110 MB", lambda: '{"input": {"image": "' + "x" * (110 << 20) + '"}}', refused)
+    yield Request("requests", "an unknown input beside good ones", partial(dict, {"input": {**good, "cmd": "ls"}}),
+                  expected(SUCCEEDED))  # fmt: skip
+    hooks = {"a file": "file:///etc/passwd", "no URL": "webhook", "this machine": "http://127.0.0.1:1/hook"}
+    for name, url in hooks.items():
+        called = partial(dict, {"webhook": url, "input": good})
+        yield Request("requests", f"webhook to {name}", called, refused)
+
+
+def fetched(base: str) -> Iterator[Item]:
+    """Pictures from a server on this machine that misbehaves: see `abuse.runner` for what lies under each path."""
+    for path in (
+        "picture.jpg",
+        "redirect",
+        "loop",
+        "slow",
+        "drip",
+        "endless",
+        "hang-up",
+        "to-file",
+        "missing",
+    ):
+        body = {"input": {"image": f"{base}/{path}", "frames": 1}}
+        yield Request("requests", f"fetched: {path}", partial(dict, body), expected(FAILED), "this machine")
+    for host in (
+        "169.254.169.254",
+        "10.0.0.1",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "0.0.0.0",
+        "localhost",
+        "2130706433",
+    ):
+        body = {"input": {"image": f"http://{host}:1/latest/meta-data", "frames": 1}}
+        yield Request("requests", f"fetched: {host}", partial(dict, body), expected(FAILED))

@@ -1,0 +1,147 @@
+"""Clips for `learn video`: cut, flipped, without frames, endless, huge, in foreign containers, or no clips at all."""
+
+from __future__ import annotations
+
+import io
+import struct
+import wave
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from clips import write_clip, write_sound
+from PIL import Image
+
+from abuse.items import FAILED, REFUSED, Command, Item, expected
+
+Maker = Callable[[Path], object]
+
+
+def videos(model: Path, photo: Image.Image) -> Iterator[Item]:
+    """Each as one call of `micromotion learn video`; photo is a face, shown in the clips that could be decoded."""
+    for name, (file, make) in _clips(photo).items():
+        arguments = partial(_learn, model, file, make)
+        yield Command("videos", f"video: {name}", arguments, expected(FAILED, REFUSED))
+
+
+def _learn(model: Path, file: str, make: Maker, folder: Path) -> Sequence[str]:
+    path = folder / file
+    make(path)
+    return ["learn", "video", str(path), "--name", "taken", "--model", str(model)]
+
+
+def _film(photo: Image.Image, path: Path, count: int = 12) -> bytes:
+    """A short clip of the same face; as it does not move, no motion can be learned from it."""
+    pixels = np.asarray(photo.resize((160, 160)))
+    options = {"codec": "mpeg4"} if path.suffix == ".avi" else {}
+    write_clip(path, [pixels] * count, **options)  # type: ignore[arg-type]
+    return path.read_bytes()
+
+
+def _cut(photo: Image.Image, share: float, path: Path) -> None:
+    data = _film(photo, path)
+    path.write_bytes(data[: max(1, round(share * len(data)))])
+
+
+def _flipped(photo: Image.Image, seed: int, path: Path) -> None:
+    rng = np.random.default_rng(seed)
+    bits = np.frombuffer(_film(photo, path), np.uint8).copy()
+    places = rng.integers(0, len(bits), 40)
+    bits[places] ^= np.uint8(1) << rng.integers(0, 8, 40).astype(np.uint8)
+    path.write_bytes(bits.tobytes())
+
+
+def _write(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
+
+
+def _blank(width: int, height: int, path: Path) -> None:
+    write_clip(path, [np.zeros((height, width, 3), np.uint8)] * 3)
+
+
+def _tone(path: Path) -> None:
+    with wave.open(str(path), "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(bytes(16_000))
+
+
+def _picture(kind: str, path: Path) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(file, kind)
+    path.write_bytes(file.getvalue())
+
+
+def _times(photo: Image.Image, path: Path) -> None:
+    pixels = np.asarray(photo.resize((64, 64)))
+    write_clip(path, [pixels] * 4, times=[0, 1, 2, 100_000])
+
+
+def _many(path: Path) -> None:
+    """30,000 frames of GIF, in a few hundred kB."""
+    head = b"GIF89a" + struct.pack("<HHBBB", 64, 64, 0x80, 0, 0) + bytes(6)
+    path.write_bytes(
+        head + (b"," + struct.pack("<HHHHB", 0, 0, 64, 64, 0) + b"\x02\x02\x4c\x01\0") * 30_000 + b";"
+    )
+
+
+def _box(kind: bytes, data: bytes = b"") -> bytes:
+    return struct.pack(">I4s", 8 + len(data), kind) + data
+
+
+def _clips(photo: Image.Image) -> dict[str, tuple[str, Maker]]:
+    head = _box(b"ftyp", b"isom\0\0\2\0isomavc1")
+    clips: dict[str, tuple[str, Maker]] = {
+        "nothing": ("clip.mp4", partial(_write, b"")),
+        "zeros": ("clip.mp4", partial(_write, bytes(5000))),
+        "noise": ("clip.mp4", partial(_write, np.random.default_rng(1).bytes(50_000))),
+        "text": ("clip.mp4", partial(_write, b"This is no clip.\n" * 50)),
+        "HTML": ("clip.mp4", partial(_write, b"<!doctype html><video src=x>")),
+        "a shell script": ("clip.mp4", partial(_write, b"#!/bin/sh\ntouch sprung\n")),
+        "a playlist of files": ("clip.m3u8", partial(_write, b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n")),
+        "a playlist under a film's name": (
+            "clip.mp4",
+            partial(_write, b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n"),
+        ),
+        "a list for concat": ("clip.mp4", partial(_write, b"ffconcat version 1.0\nfile /etc/passwd\n")),
+        "a DASH manifest": (
+            "clip.mpd",
+            partial(_write, b'<?xml version="1.0"?><MPD><BaseURL>/etc/</BaseURL></MPD>'),
+        ),
+        "an SDP": ("clip.sdp", partial(_write, b"v=0\nc=IN IP4 127.0.0.1\nm=video 1 RTP/AVP 96\n")),
+        "only sound": ("clip.mp4", write_sound),
+        "a WAV": ("clip.wav", _tone),
+        "a still PNG": ("clip.png", partial(_picture, "PNG")),
+        "a still JPEG under a film's name": ("clip.mp4", partial(_picture, "JPEG")),
+        "an MP4's head alone": ("clip.mp4", partial(_write, head)),
+        "an MP4 without tracks": (
+            "clip.mp4",
+            partial(_write, head + _box(b"moov", _box(b"mvhd", bytes(100)))),
+        ),
+        "boxes in boxes": ("clip.mp4", partial(_write, head + _nested(2000))),
+        "a box of 2⁶³": ("clip.mp4", partial(_write, head + struct.pack(">I4sQ", 1, b"moov", 2**63))),
+        "frames of 6,000 × 4,000": ("clip.mp4", partial(_blank, 6000, 4000)),
+        "frames of 16 × 16": ("clip.mp4", partial(_blank, 16, 16)),
+        "a day between two frames": ("clip.mkv", partial(_times, photo)),
+        "30,000 frames of GIF": ("clip.gif", _many),
+        "no face": ("clip.mp4", partial(_blank, 200, 200)),
+        "a face that does not move": ("clip.mp4", partial(_film, photo)),
+        "one frame": ("clip.mp4", partial(_film, photo, count=1)),
+        "a name that begins with a dash": ("-clip.mp4", partial(_write, b"x")),
+    }
+    for suffix in ("mp4", "mkv", "avi"):
+        for share in (0.02, 0.3, 0.9):
+            clips[f"{suffix} cut at {100 * share:.0f}%"] = (f"clip.{suffix}", partial(_cut, photo, share))
+        for seed in range(2):
+            clips[f"{suffix} with 40 bits flipped, {seed}"] = (
+                f"clip.{suffix}",
+                partial(_flipped, photo, seed),
+            )
+    return clips
+
+
+def _nested(depth: int) -> bytes:
+    data = b""
+    for _ in range(depth):
+        data = _box(b"moov", data)
+    return data
