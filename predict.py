@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 from cog import BaseRunner, Input, Path
 
-from micromotion import Animator
+from micromotion import Animator, Timeline, parse_timeline
 from micromotion.errors import ImageError, MicromotionError, MotionError
 from micromotion.folders import cache_folder
+from micromotion.options import check_motion
 from micromotion.weights.install import ensure
 
 if TYPE_CHECKING:
@@ -66,8 +67,13 @@ class Predictor(BaseRunner):
             default=None,
             accept=".safetensors",
         ),
+        timeline: str = Input(
+            description="Motions that combine and follow each other, in place of motion and frames: when, which motion, how strong, linear or smooth, as in '1s smile=1 smooth, 1.5s hold, 2s smile=0 eyesClose=1, 2.2s eyesClose=0, repeat 2'. At most 600 frames. It can also name 'custom' where motion does, and 'motion_file' where one is sent.",
+            default="",
+            max_length=2000,
+        ),
         strength: float = Input(
-            description="How far the motion goes: 1 is its full degree, 0 is a still face, a negative number plays the opposite.",
+            description="How far the motion goes: 1 is its full degree, 0 is a still face, a negative number plays the opposite. It multiplies all of a timeline.",
             default=1.0,
             ge=-5.0,
             le=5.0,
@@ -79,6 +85,16 @@ class Predictor(BaseRunner):
             le=600,
         ),
         fps: int = Input(description="Frames per second.", default=30, ge=1, le=60),
+        loop: str = Input(
+            description="What follows: nothing (once), the way back to the first frame (pingpong), or the last frame for as long again (hold). At most 600 frames in all.",
+            default="once",
+            choices=["once", "pingpong", "hold"],
+        ),
+        easing: str = Input(
+            description="The pace: even, or with a gentle start and end (smooth). In a timeline it is for the keyframes that do not say.",
+            default="linear",
+            choices=["linear", "smooth"],
+        ),
         seed: int = Input(
             description="Draws other fine texture (skin, hair), the same for the same number; -1 takes the model's own. It also draws the face that the motion 'custom' is learned on. Either way the same request gives the same video.",
             default=-1,
@@ -105,26 +121,31 @@ class Predictor(BaseRunner):
     ) -> Path:
         """Play a micromotion on the face in a picture."""
         folder = Path(tempfile.mkdtemp(dir=self.results.name))
-        name = motion if motion_file is None else "motion_file"
+        name = "timeline" if timeline.strip() else motion if motion_file is None else "motion_file"
         output = folder / f"{name}.{output_format}"
         timings: dict[str, float] = {}
         try:
             _check_files(image, motion_file)
             _check_motion(motion, template, motion_file)
             with self._words_for_paths(folder), image.open("rb") as photo:
-                played = motion if motion_file is None else self._uploaded(motion_file, folder)
+                keyframes = self._keyframes(timeline, motion, motion_file) if timeline.strip() else None
+                files: dict[str, Path] = {}
+                if motion_file is not None:
+                    files["motion_file"] = self._uploaded(motion_file, folder)
                 if motion == "custom":
                     self.animator.encode(photo, face=int(face))  # without a face nothing need be learned
                     photo.seek(0)
                     start = time.perf_counter()
-                    played = self._collected(template, max(0, int(seed)), folder)
+                    files["custom"] = self._collected(template, max(0, int(seed)), folder)
                     timings["collect"] = time.perf_counter() - start
                 clip = self.animator.animate(
                     photo,
-                    played,
+                    keyframes.with_files(files) if keyframes else files.get(name, name),
                     strength=strength,
                     frames=int(frames),  # JSON's 90.0 is valid where an integer is asked for
                     fps=int(fps),
+                    loop=loop,
+                    easing=easing,
                     face=int(face),
                     seed=None if seed == -1 else int(seed),
                     refine=int(refine),
@@ -142,6 +163,11 @@ class Predictor(BaseRunner):
         print(f"Done: {output.name}, {output.stat().st_size / 1000:.0f} kB.")
         self.finished.put((folder, time.monotonic() + COLLECTED_AFTER))
         return output
+
+    def _keyframes(self, text: str, motion: str, motion_file: Path | None) -> Timeline:
+        """The timeline in the text, which names what this prediction can play and no files of the server."""
+        sent = ["custom"] * (motion == "custom") + ["motion_file"] * (motion_file is not None)
+        return parse_timeline(text, lambda name: check_motion(name, [*self.animator.motions, *sent]))
 
     def _uploaded(self, motion_file: Path, folder: Path) -> Path:
         """The file that the caller sent, under the name that its caller knows it by, after a first look."""

@@ -17,8 +17,9 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -92,6 +93,16 @@ class Timeline:
     def motions(self) -> tuple[str, ...]:
         """The names of its motions, in the order in which they come."""
         return tuple(dict.fromkeys(name for each in self.keyframes for name in each.strengths))
+
+    def with_files(self, files: Mapping[str, Path]) -> Timeline:
+        """The same with the motions of these names taken from files, which end in .safetensors."""
+        return replace(
+            self,
+            keyframes=tuple(
+                replace(each, strengths={str(files.get(k, k)): v for k, v in each.strengths.items()})
+                for each in self.keyframes
+            ),
+        )
 
     def count(self, fps: int) -> int:
         """The number of its frames: one at 0s, one at least at the end of each repetition."""

@@ -14,7 +14,7 @@ import tokenize
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -230,7 +230,7 @@ def test_defaults_are_those_of_the_library() -> None:
     service = {name: words.get("default") for name, (_, words) in inputs().items()}
     assert service.pop("seed") == -1
     assert library["seed"].default is None
-    for name in ("motion", "strength", "frames", "fps", "face", "refine"):
+    for name in ("motion", "strength", "frames", "fps", "loop", "easing", "face", "refine"):
         assert service[name] == library[name].default, name
 
 
@@ -252,6 +252,22 @@ def test_the_time_for_a_template_is_said_in_its_description() -> None:
 
 def _names(assignment: ast.Assign) -> list[str]:
     return [target.id for target in assignment.targets if isinstance(target, ast.Name)]
+
+
+def test_loops_and_easings_are_those_of_the_library() -> None:
+    from micromotion.options import Easing, Loop
+
+    assert inputs()["loop"][1]["choices"] == list(get_args(Loop))
+    assert inputs()["easing"][1]["choices"] == list(get_args(Easing))
+
+
+def test_a_timeline_may_be_as_long_as_the_library_reads_and_its_example_can_be_read() -> None:
+    from micromotion.timeline import MAX_TEXT, parse_timeline
+
+    words = inputs()["timeline"][1]
+    assert words["max_length"] == MAX_TEXT
+    example = words["description"].partition("as in '")[2].partition("'")[0]
+    assert parse_timeline(example).motions == ("smile", "eyesClose")
 
 
 def test_a_motion_file_may_be_as_large_as_the_library_reads() -> None:

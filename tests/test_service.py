@@ -144,6 +144,50 @@ def test_inputs_matter(server: Server, photo: str, first: dict[str, Any]) -> Non
         seen.append(video)
 
 
+def frames_of(video: bytes) -> list[np.ndarray]:
+    with av.open(io.BytesIO(video)) as film:
+        return [frame.to_ndarray(format="rgb24").astype(int) for frame in film.decode(video=0)]
+
+
+def test_a_timeline_is_played(server: Server, photo: str) -> None:
+    text = "0.25s smile smooth, 0.5s hold\n0.75s smile=0 eyesClose=0.5; 1s eyesClose=0"
+    answer = server.predict(photo, timeline=text, frames=90)[1]
+    frames = frames_of(content(answer))
+    assert len(frames) == 13
+    assert "playing timeline at strength 1." in answer["logs"]
+    assert "Done: timeline.mp4" in answer["logs"]
+    change = [np.abs(frame - frames[0]).mean() for frame in frames]
+    assert change[3] > 10 * change[12], "it ends as it began"
+    assert np.abs(frames[6] - frames[3]).mean() < 0.1 * change[3], "it holds"
+
+
+def test_loops_and_easings(server: Server, photo: str, first: dict[str, Any]) -> None:
+    back = frames_of(content(server.predict(photo, loop="pingpong")[1]))
+    held = frames_of(content(server.predict(photo, loop="hold")[1]))
+    assert len(back) == len(held) == 11
+    assert np.abs(back[10] - back[0]).mean() < 0.3 * np.abs(held[10] - held[0]).mean()
+    assert np.abs(held[10] - held[5]).mean() < 0.3 * np.abs(held[10] - held[0]).mean()
+    assert content(server.predict(photo, easing="smooth")[1]) != content(first)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1s smile, 2s grin=1", "line 1, column 14: There is no micromotion 'grin'"),
+        ("1s smile\n2s smile=x", "line 2, column 10: the strength of smile"),
+        ("1s ../secret.safetensors", "no micromotion '../secret.safetensors'"),
+        ("1s custom", "no micromotion 'custom'"),
+        ("1s motion_file", "no micromotion 'motion_file'"),
+        ("60s smile", "721 frames at 12 per second"),
+        ("# nothing", "timeline is empty"),
+    ],
+)
+def test_a_timeline_that_cannot_be_played_is_told_with_the_place(
+    server: Server, photo: str, text: str, said: str
+) -> None:
+    assert said in sentence(server.predict(photo, timeline=text)[1])
+
+
 def test_the_seed_matters(random_bundle: Path, astronaut_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Called as Cog's worker does it, with a model that has noise to draw."""
     from cog import Path as CogPath
@@ -213,6 +257,9 @@ def test_whole_numbers_may_be_written_with_a_point(server: Server, photo: str, f
         ("refine", -1, "minimum of 0"),
         ("refine", 201, "maximum of 200"),
         ("template", "x" * 201, "200 characters"),
+        ("timeline", "x" * 2001, "2000 characters"),
+        ("loop", "bounce", "is not one of"),
+        ("easing", "bouncy", "is not one of"),
         ("image", 5, "string"),
         ("image", None, "string"),
     ],

@@ -35,9 +35,10 @@ from running_server import (
 from micromotion.anchors import Anchors
 from micromotion.bundle import load_bundle
 from micromotion.directions import save_direction
-from micromotion.errors import BundleError, MotionError, NoFaceError
+from micromotion.errors import BundleError, MotionError, NoFaceError, OptionError
 from micromotion.learn.store import with_recipe
 from micromotion.learn.text import TimeLimitError, collect_from_text
+from micromotion.timeline import parse_timeline
 
 
 @dataclass(frozen=True)
@@ -399,6 +400,29 @@ def test_a_learned_motion_is_played(
     clip.save(tmp_path / "clip.gif")
     assert video == (tmp_path / "clip.gif").read_bytes()
     wait_until(lambda: world.server.left() <= left, STOP, "the temporary files to go")
+
+
+def test_a_timeline_can_name_what_the_caller_brings_along(
+    predictor: Any, upload: bytes, tmp_path: Path, astronaut_file: Path
+) -> None:
+    path = tmp_path / "grin.safetensors"
+    path.write_bytes(upload)
+    text = "0.5s motion_file=0.5, 1s hold, 1.5s motion_file=0"
+    video = play(predictor, astronaut_file, timeline=text, motion_file=path)
+    clip = predictor.animator.animate(
+        astronaut_file, parse_timeline(text).with_files({"motion_file": path}), fps=12
+    )
+    clip.save(tmp_path / "clip.gif")
+    assert video == (tmp_path / "clip.gif").read_bytes()
+    learned = {"motion": "custom", "template": SENTENCE}
+    custom = play(predictor, astronaut_file, timeline="0.5s custom, 1s custom=0", **learned)
+    assert custom == play(predictor, astronaut_file, frames=7, loop="pingpong", **learned)
+    with pytest.raises(OptionError, match="column 4: There is no micromotion 'custom'"):
+        play(predictor, astronaut_file, timeline="1s custom", motion_file=path)
+    path.write_bytes(b"")
+    with pytest.raises(MotionError, match="motion_file") as caught:
+        play(predictor, astronaut_file, timeline="1s motion_file", motion_file=path)
+    check_sentence(str(caught.value))
 
 
 class Trap:
