@@ -38,10 +38,10 @@ CONFIG = GeneratorConfig(
     mapping_lr_multiplier=1.0,
     channels={4: 192, 8: 192, 16: 128, 32: 96, 64: 64, 128: 32, 256: 16},
 )
-GROWTH = ((16, 0.04), (32, 0.12), (64, 0.42), (128, 0.85), (256, 1.0))
+GROWTH = ((16, 0.04), (32, 0.12), (64, 0.42), (128, 0.72), (256, 1.0))
 """Resolution, and the share of all images by which it ends."""
 
-CRITIC_FROM, CRITIC_WEIGHT, CRITIC_SEES = 0.65, 0.5, 128
+CRITIC_FROM, CRITIC_WEIGHT, CRITIC_SEES = 0.55, 0.25, 128
 """The share of all images from which a critic joins, how much its dislike counts, and the largest part of a
 picture that it is shown, in pixels a side.
 """
@@ -210,4 +210,4 @@ def widen(generator: Generator, factor: float) -> None:
 
 
 if __name__ == "__main__":
-    command("generator", train, "Distil the avatar's generator", images=400_000)
+    command("generator", train, "Distil the avatar's generator", images=900_000)

@@ -33,7 +33,15 @@ def spawn(count: int, target: Callable[..., None], *args: Any) -> None:
         finally:
             torch.set_num_threads(threads)
     else:
-        mp.spawn(_enter, (target, args), nprocs=count)
+        mp.spawn(_enter_one, (count, target, args), nprocs=count)
+
+
+def _enter_one(rank: int, count: int, target: Callable[..., None], args: tuple[Any, ...]) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    if count == len(cores):
+        # They wait for each other at every step: two that share a core for a moment halve the pace of all.
+        os.sched_setaffinity(0, {cores[rank]})
+    _enter(rank, target, args)
 
 
 def _enter(rank: int, target: Callable[..., None], args: tuple[Any, ...]) -> None:

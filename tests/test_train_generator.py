@@ -1,5 +1,6 @@
 """Distilling the generator: what is done to the mapping, and what must not change by it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,19 @@ def test_the_resolution_grows_by_doubling_to_the_full_one() -> None:
     assert sorted(seen) == seen
     assert sorted(set(seen)) == [16 * 2**i for i in range(len(GROWTH))]
     assert seen[-1] == train_generator.CONFIG.resolution
+
+
+def note_cores(rank: int, folder: Path) -> None:
+    (folder / str(rank)).write_text(repr(sorted(os.sched_getaffinity(0))))
+
+
+def test_as_many_workers_as_cores_have_one_each(tmp_path: Path) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    workers.spawn(len(cores), note_cores, tmp_path)
+    if len(cores) > 1:
+        seen = sorted(path.read_text() for path in tmp_path.iterdir())
+        assert seen == sorted(f"[{core}]" for core in cores)
+    assert sorted(os.sched_getaffinity(0)) == cores
 
 
 def test_one_worker_leaves_the_callers_threads_as_they_were() -> None:
