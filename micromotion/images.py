@@ -4,6 +4,8 @@ The file is untrusted. Its size and the size that its header claims are bounded 
 formats whose decoders run no other program are opened, and whatever goes wrong is told in one sentence.
 """
 
+import mmap
+import re
 import stat
 import warnings
 from io import BytesIO
@@ -23,6 +25,13 @@ MIN_SIDE = 32
 
 MAX_BYTES = 256 * 2**20
 """Largest file, in bytes: an uncompressed picture of MAX_PIXELS fits."""
+
+MAX_SCANS = 100
+"""Most passes over its pixels that a JPEG may ask for; cameras and programs ask for 1 to 15.
+
+Ten bytes ask for one more, which takes as long as there are pixels: 300 kB kept the decoder busy for minutes,
+and it cannot be interrupted. (libtiff allows as many for the JPEGs in its files.)
+"""
 
 # Left out on purpose: EPS and WMF run other programs; PSD, ICO and the like hold several pictures.
 FORMATS = (
@@ -85,6 +94,8 @@ def load_image(source: str | Path | bytes | BinaryIO | Image.Image) -> Image.Ima
                 raise ImageError(f"{name} has more than {_MEGAPIXELS}: make it smaller first.") from error
             except Exception as error:  # a decoder given hostile bytes may raise anything
                 raise ImageError(_damaged(name)) from error
+            if image.format in ("JPEG", *_STILL_WITH_EXTRAS):
+                _check_scans(file, name)
             with image:
                 return _decode(image, name)
 
@@ -115,6 +126,7 @@ def gray_to_8_bits(values: np.ndarray) -> np.ndarray:
     return np.rint(scaled, out=scaled).clip(0, 255, out=scaled).astype(np.uint8)
 
 
+_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # neither a byte 255 among the pixels nor a restart
 _MEGAPIXELS = f"{MAX_PIXELS // 1_000_000} million pixels"
 
 
@@ -189,6 +201,34 @@ def _check_size(size: tuple[int, int], name: str) -> None:
         raise ImageError(f"{name} is {width}×{height}, more than {_MEGAPIXELS}: make it smaller first.")
     if min(size) < MIN_SIDE:
         raise ImageError(f"{name} is {width}×{height}, but each side needs at least {MIN_SIDE} pixels.")
+
+
+def _check_scans(file: BinaryIO, name: str) -> None:
+    """Refuse a JPEG of too many scans, without decoding it."""
+    if isinstance(file, BytesIO):
+        with file.getbuffer() as data:
+            count = _count_scans(data)
+    else:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            count = _count_scans(data)
+    if count > MAX_SCANS:
+        raise ImageError(
+            f"{name} asks for more than {MAX_SCANS} passes over its pixels, which none needs: save it again."
+        )
+
+
+def _count_scans(data: memoryview | mmap.mmap) -> int:
+    """The scans of the first picture in a JPEG file; stops counting above MAX_SCANS (ITU T.81, annex B)."""
+    count = place = 0
+    while count <= MAX_SCANS and (found := _MARKER.search(data, place)):
+        place, kind = found.end(), found[1]
+        if kind == b"\xd9":  # the end of the picture
+            break
+        if kind == b"\xda":
+            count += 1
+        if kind not in (b"\x01", b"\xd8"):  # these two stand alone, after all others comes a length
+            place += int.from_bytes(data[place : place + 2], "big")
+    return count
 
 
 def _damaged(name: str) -> str:

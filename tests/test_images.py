@@ -15,7 +15,15 @@ import skimage.data
 from PIL import Image
 
 from micromotion.errors import ImageError
-from micromotion.images import FORMATS, MAX_BYTES, MAX_PIXELS, MIN_SIDE, gray_to_8_bits, load_image
+from micromotion.images import (
+    FORMATS,
+    MAX_BYTES,
+    MAX_PIXELS,
+    MAX_SCANS,
+    MIN_SIDE,
+    gray_to_8_bits,
+    load_image,
+)
 
 
 @pytest.fixture(scope="module")
@@ -314,6 +322,32 @@ except ImageError as error:
     assert "million pixels" in sentence
     assert int(grown) * (1024 if sys.platform == "linux" else 1) < 20e6
     assert run.stderr == ""
+
+
+def many_scans(photo: Image.Image, count: int, extra: bytes = b"") -> bytes:
+    """A progressive JPEG whose last scan comes again and again; extra goes behind its first two bytes."""
+    data = encode(photo, "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    header = data[last : last + 2 + int.from_bytes(data[last + 2 : last + 4], "big")]
+    return data[:2] + extra + data[2:-2] + header * count + b"\xff\xd9"
+
+
+def test_a_jpeg_that_asks_for_endless_passes_is_refused(photo: Image.Image, tmp_path: Path) -> None:
+    """Each costs ten bytes and a pass over all pixels, in a decoder that cannot be interrupted."""
+    usual = encode(photo, "JPEG", progressive=True).count(b"\xff\xda")
+    assert load_image(many_scans(photo, MAX_SCANS - usual)).size == photo.size
+    bomb = many_scans(photo, MAX_SCANS - usual + 1)
+    assert "more than 100 passes" in refusal(bomb)
+    path = tmp_path / "bomb.jpg"
+    path.write_bytes(bomb)
+    assert "more than 100 passes" in refusal(path)
+
+
+def test_scans_are_counted_in_the_picture_alone(photo: Image.Image) -> None:
+    """Not in its segments, which hold thumbnails, nor behind its end, where phones put a second picture."""
+    segment = b"\xff\xe2" + struct.pack(">H", 2 + 2 * 5000) + b"\xff\xda" * 5000
+    whole = many_scans(photo, 1, extra=segment) + b"\xff\xda" * 5000
+    assert load_image(whole).size == photo.size
 
 
 @pytest.mark.parametrize(

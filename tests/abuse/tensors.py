@@ -60,7 +60,6 @@ def motion_files(styles: int, dim: int) -> dict[str, Content]:
         "infinity in a code": _with(good, "w_plus", (0, 0, 0), np.inf),
         "NaN in a degree": _with(good, "degrees", (3,), np.nan),
         "−infinity in a degree": _with(good, "degrees", (0,), -np.inf),
-        "codes of 3e38": _with(good, "w_plus", (..., 0), 3e38) | {"degrees": good["degrees"]},
         "codes of ±3e38": {**good, "w_plus": np.sign(good["w_plus"]) * 3e38},
         "degrees a hair apart": {**good, "degrees": np.arange(6) * 1e-45},
         "degrees that fall": {**good, "degrees": good["degrees"][::-1]},
@@ -189,7 +188,10 @@ def _change(name: str, how: Any, folder: Path) -> None:
 
 
 def _fill(value: float) -> Any:
-    return lambda tensors: {key: torch.full_like(each, value) for key, each in tensors.items()}
+    return lambda tensors: {
+        key: torch.full_like(each, value) if each.is_floating_point() else each
+        for key, each in tensors.items()
+    }
 
 
 def _drop(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
