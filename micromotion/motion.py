@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -27,7 +26,7 @@ PATH = "path"
 _MAX_PAIRS = 512
 _RANK_TOLERANCE = 1e-6
 _GROSS = 5.0  # standard deviations
-_FEWEST = 7  # anchors that a stray can be told among
+_FEWEST, _STRAY = 7, 1.25  # anchors that a stray can be told among, and how far off it is: see `_strays`
 _NORMAL_MEDIAN = 0.6745  # median |x| of the standard normal distribution
 
 
@@ -251,19 +250,19 @@ def _strays(anchors: Tensor) -> tuple[int, ...]:
     """The numbers of the anchors [styles, n, dim], at growing degrees, that are wrong as a whole; a third at
     the most, and none among fewer than seven.
 
-    Anchors lie along a way through W+. Off it lies what lengthens it by more than the rest of it is long,
-    its two ends apart: as a detour between its neighbours or, an end, as the step to its neighbour. That
-    asks for no straight line and no even steps. (But a motion that is one sudden step, before the last
-    anchor alone, is taken for an error.) Distances are medians over the entries, blind to errors in fewer
-    than half of them.
+    Anchors lie along a way through W+. Off it lies what is off by a quarter more than all others are apart,
+    the two ends aside: by the detour that it makes between its neighbours or, an end, by the step to its
+    neighbour. That asks for no straight line and no even steps, and noise, which adds as much to the one as
+    to the other, does not hide it. (But a motion that is one sudden step, before the last anchor alone, is
+    taken for an error.) Distances are medians over the entries, blind to errors in fewer than half of them.
     """
     points = anchors.transpose(0, 1).flatten(1)
     if len(points) < _FEWEST:
         return ()
     apart = torch.stack([(points - point).abs().median(dim=1).values for point in points]).tolist()
 
-    def inner(way: list[int]) -> float:
-        return sum(apart[a][b] for a, b in pairwise(way[1:-1]))
+    def limit(way: list[int]) -> float:
+        return _STRAY * max(apart[a][b] for a in way[1:-1] for b in way[1:-1])
 
     way, off = list(range(len(points))), {}
     for _ in range(len(points) // 3):
@@ -272,10 +271,10 @@ def _strays(anchors: Tensor) -> tuple[int, ...]:
         ]
         longest = max(detours)
         off[way.pop(detours.index(longest) + 1)] = longest
-    off = {number: by for number, by in off.items() if by > inner(way)}
+    off = {number: by for number, by in off.items() if by > limit(way)}
     way = [number for number in range(len(points)) if number not in off]
     ends = {way[0]: apart[way[0]][way[1]], way[-1]: apart[way[-1]][way[-2]]}
-    off |= {number: by for number, by in ends.items() if by > inner(way)}
+    off |= {number: by for number, by in ends.items() if by > limit(way)}
     return tuple(sorted(sorted(off, key=lambda number: -off[number])[: len(points) // 3]))
 
 
