@@ -1,0 +1,171 @@
+"""How a face moves from one picture to another: by its landmarks, then by the pictures themselves.
+
+Fields are [1, 2, H, W] (x, y), float32, in parts of a square picture's side, so that they hold at any
+resolution: after(p) ≈ before(p + field(p)). Points are (x, y) in the unit square, (0, 0) the outer corner of
+the top left pixel. Pictures are [1, C, N, N], float32 in 0…1.
+"""
+
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+Floats = NDArray[np.float64]
+
+SIDE = 128
+"""Cells of the side on which movement is measured."""
+
+_STIFF_JAW, _STIFF_INNER = 0.15, 0.003  # landmarks of the jaw slide along it; eyes and mouth are sharp
+_JAW = 17
+_LEVELS, _ROUNDS = 3, 4  # of the pyramid; steps on each
+_WINDOW = 2.0  # cells: sigma of the neighbourhood that moves together
+_PLAIN = 0.02  # a neighbourhood with less texture than this hardly moves
+_CONTRAST = 0.04  # weaker local contrast than this is not raised
+
+
+def landmark_field(at: Floats, value: Floats, side: int = SIDE) -> Tensor:
+    """The smoothest field [1, 2, side, side] that has about `value` [68, 2] at 68 landmarks `at` [68, 2].
+
+    It vanishes on the square's border. A thin-plate spline (Bookstein 1989), smoothing.
+    """
+    border = _border()
+    points = np.concatenate([at, border])
+    count = len(points)
+    softness = np.full(count, 1e-6)
+    softness[:_JAW], softness[_JAW : len(at)] = _STIFF_JAW, _STIFF_INNER
+    system = np.zeros((count + 3, count + 3))
+    system[:count, :count] = _bending(points, points) + np.diag(softness)
+    system[:count, count:] = _affine(points)
+    system[count:, :count] = _affine(points).T
+    values = np.zeros((count + 3, 2))
+    values[: len(at)] = value
+    weights = np.linalg.solve(system, values)
+    cells = grid(side).reshape(-1, 2).double().numpy()
+    field = np.concatenate([_bending(cells, points), _affine(cells)], axis=1) @ weights
+    return torch.from_numpy(field.astype(np.float32)).reshape(1, side, side, 2).movedim(-1, 1)
+
+
+def refined(field: Tensor, before: Tensor, after: Tensor, where: Tensor) -> Tensor:
+    """A field [1, 2, SIDE, SIDE] made to fit the pictures better, within `where` [1, 1, SIDE, SIDE] in 0…1.
+
+    Pyramidal Lucas-Kanade (1981; Bouguet 2001) on locally normalised pictures, so that light which changes is
+    not taken for movement, and only so far as the pictures then agree better.
+    """
+    found = field
+    pairs = list(zip(_pyramid(before), _pyramid(after), strict=True))
+    for old, new in reversed(pairs):
+        found = resized(found, old.shape[-1])
+        for _ in range(_ROUNDS):
+            found = _step(found, old, new)
+    before, after = resized(before, SIDE), resized(after, SIDE)
+    was, now = (blurred(_apart(before, after, each), 3.0) for each in (field, found))
+    gain = (2 * (was - now) / (was + 1e-5)).clamp(0, 1)
+    return field + where * blurred(gain, 2.0) * (found - field)
+
+
+def unfolded(field: Tensor, least: float = 0.2) -> Tensor:
+    """The field, smoothed where it must be for every point to keep its neighbours on their sides.
+
+    least: how much of an area may be left of it, at its narrowest.
+    """
+    for sigma in (2.0, 3.0, 4.0, 6.0, 8.0):
+        folds = (_area(field) < least).float()
+        if not folds.any():
+            break
+        near = (4 * blurred(folds, 2 * sigma)).clamp(max=1)
+        field = field + near * (blurred(field, sigma) - field)
+    return field
+
+
+def grid(side: int) -> Tensor:
+    """The cells' centres of the unit square [1, side, side, 2], (x, y)."""
+    at = (torch.arange(side) + 0.5) / side
+    y, x = torch.meshgrid(at, at, indexing="ij")
+    return torch.stack([x, y], dim=-1)[None]
+
+
+def read(picture: Tensor, points: Tensor, mode: str = "bilinear") -> Tensor:
+    """A picture [1, C, H, W] at points [1, h, w, 2], its border continued; [1, C, h, w]."""
+    return F.grid_sample(picture, 2 * points - 1, mode=mode, padding_mode="border", align_corners=False)
+
+
+def moved(picture: Tensor, field: Tensor) -> Tensor:
+    """A square picture with every point taken from where the field says."""
+    side = picture.shape[-1]
+    return read(picture, grid(side) + resized(field, side).movedim(1, -1))
+
+
+def resized(picture: Tensor, side: int) -> Tensor:
+    """[1, C, N, N] -> [1, C, side, side]: averaged when smaller, interpolated when larger."""
+    if picture.shape[-1] == side:
+        return picture
+    if side < picture.shape[-1]:
+        return F.interpolate(picture, (side, side), mode="area")
+    return F.interpolate(picture, (side, side), mode="bilinear", align_corners=False)
+
+
+def blurred(picture: Tensor, sigma: float) -> Tensor:
+    """A Gaussian of so many cells over [1, C, H, W], its border continued."""
+    reach = max(1, round(2.5 * sigma))
+    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
+    channels = picture.shape[1]
+    weights = (weights / weights.sum()).repeat(channels, 1, 1, 1)
+    picture = F.conv2d(F.pad(picture, (reach, reach, 0, 0), "replicate"), weights, groups=channels)
+    return F.conv2d(F.pad(picture, (0, 0, reach, reach), "replicate"), weights.mT, groups=channels)
+
+
+@cache
+def _border() -> Floats:
+    """Points around the unit square [24, 2], which stay where they are."""
+    edge = np.linspace(0, 1, 7)
+    return np.array([(x, y) for x in edge for y in edge if x in (0, 1) or y in (0, 1)])
+
+
+def _bending(points: Floats, centres: Floats) -> Floats:
+    square = ((points[:, None] - centres) ** 2).sum(axis=-1)
+    bending: Floats = square * np.log(square + 1e-12)
+    return bending
+
+
+def _affine(points: Floats) -> Floats:
+    return np.concatenate([np.ones((len(points), 1)), points], axis=1)
+
+
+def _pyramid(picture: Tensor) -> list[Tensor]:
+    """Locally normalised, finest first."""
+    levels = []
+    for level in range(_LEVELS):
+        picture = resized(picture, SIDE >> level)
+        detail = picture - blurred(picture, 3.0)
+        contrast = blurred(detail.square().mean(dim=1, keepdim=True), 3.0).sqrt()
+        levels.append(detail / (contrast + _CONTRAST))
+    return levels
+
+
+def _step(field: Tensor, old: Tensor, new: Tensor) -> Tensor:
+    """One step of Lucas and Kanade's at every point, at most a cell, then smoothed."""
+    guess = moved(old, field)
+    across = F.pad(guess, (1, 1, 0, 0), "replicate")
+    down = F.pad(guess, (0, 0, 1, 1), "replicate")
+    x, y = (across[..., 2:] - across[..., :-2]) / 2, (down[..., 2:, :] - down[..., :-2, :]) / 2
+    error = new - guess
+    products = torch.cat([a * b for a, b in ((x, x), (y, y), (x, y), (x, error), (y, error))])
+    xx, yy, xy, xe, ye = blurred(products.mean(dim=1)[None], _WINDOW).split(1, dim=1)
+    xx, yy = xx + _PLAIN, yy + _PLAIN
+    step = torch.cat([yy * xe - xy * ye, xx * ye - xy * xe], dim=1) / (xx * yy - xy * xy)
+    return blurred(field + step.clamp(-1, 1) / old.shape[-1], 1.0)
+
+
+def _apart(before: Tensor, after: Tensor, field: Tensor) -> Tensor:
+    return (moved(before, field) - after).square().mean(dim=1, keepdim=True)
+
+
+def _area(field: Tensor) -> Tensor:
+    """What is left of each cell's area [1, 1, H, W] when read through the field; below 0: turned over."""
+    side = field.shape[-1]
+    across = F.pad(field, (0, 1, 0, 0), "replicate").diff(dim=-1) * side
+    down = F.pad(field, (0, 0, 0, 1), "replicate").diff(dim=-2) * side
+    return (1 + across[:, :1]) * (1 + down[:, 1:]) - across[:, 1:] * down[:, :1]

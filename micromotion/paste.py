@@ -1,0 +1,255 @@
+"""A face moved in its own photo, at the photo's own resolution.
+
+An inversion never is the photo: it has another skin, other hair, no grain. So what is put back is not the
+frame itself but frame + (photo − still), the difference carried along as the face moves. In other words the
+photo's own pixels move as the frame's do, and what shows for the first time (teeth, a lid) is the frame's, in
+the photo's colours. For the still frame that is the photo itself, for a perfect inversion the frame itself,
+and at the seam, where nothing moves, there is nothing to see.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from micromotion.align import AlignedFace, find_landmarks
+from micromotion.encoders import Frame
+from micromotion.errors import MotionError, OptionError
+from micromotion.flow import SIDE, blurred, grid, landmark_field, moved, read, refined, resized, unfolded
+from micromotion.images import load_image
+from micromotion.pixels import to_uint8
+from micromotion.seam import Floats, crop_outline, face_outline, feathered
+
+_EYES = 256  # pixels of the side in which landmarks are looked for
+_FEATHER = 0.14  # of the crop's side, from its border inwards
+_FACE_FEATHER = 0.1
+_NEW = 0.12  # of 0…1: a change of colour that movement does not explain, and that is a new thing
+_ALIKE = 0.08  # of 0…1: how far still and photo may differ where the frame is trusted beyond the face
+_FIT = 0.12  # of the crop's side: farther apart, photo's and still's landmarks are not the same thing's
+_LEAVES = 0.3  # of the crop's side: a face that moves farther has left its place
+_GAIN = 1.6  # the most that a frame's contrast is raised
+_NOISE = 0.01  # of 0…1: colours that vary less are not spread
+_STRIP = 64  # rows of the photo that are worked on together
+
+
+class Paste:
+    """Plays frames of an animated face in the photo it came from: call it with a frame, it gives the photo.
+
+    `size` is the photo's width and height. What depends on the clip alone is worked out once. A frame costs
+    what the face's own box costs, and the copy of the photo; each is worked out by itself, in any order.
+    """
+
+    def __init__(self, photo: Image.Image, aligned: AlignedFace, still: Frame) -> None:
+        """photo: what `align` was given, of any mode. aligned: what it gave. still: uint8 [N, N, 3], the
+        inversion's picture before it moves, at the size of all frames.
+
+        Raises ImageError as `load_image` does, OptionError if the still frame is no square RGB picture,
+        BundleError if the landmark model is missing.
+        """
+        _check(still, None)
+        self._photo = np.array(load_image(photo))  # torch reads only what could be written
+        self._shape = still.shape
+        self._place = _Place(aligned, self.size)
+        self._samples = min(len(still), max(16, math.ceil(self._place.side)))
+        crop = _tensor(aligned.image)
+        self._mask = self._masked()
+        marks = self._landmarks(aligned, crop)
+        found = _marks(_tensor(still), self._box)
+        # The still face's features onto the photo's: everything below happens in the photo's geometry.
+        self._fit = landmark_field(marks, np.clip(found - marks, -_FIT, _FIT))
+        face = face_outline(marks).inside(grid(SIDE)[0].double().numpy())
+        self._face = _layer(feathered(face + _FACE_FEATHER / 2, _FACE_FEATHER))
+        edge = crop_outline(0.0).inside(grid(SIDE)[0].double().numpy())
+        self._edge = _layer(feathered(edge, _FEATHER))
+        still_fit = self._fitted(still)
+        self._marks = _marks(still_fit, self._box)
+        self._tint = _Tint(resized(still_fit, SIDE), resized(crop, SIDE), self._face)
+        self._still = still_fit
+        self._difference = resized(crop, SIDE) - resized(self._tint(still_fit), SIDE)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the photo in pixels."""
+        return self._photo.shape[1], self._photo.shape[0]
+
+    @property
+    def mask(self) -> NDArray[np.uint8]:
+        """Where the photo may change: uint8 [PH, PW], from 0 (never) to 255 (freely)."""
+        mask = np.zeros(self._photo.shape[:2], np.uint8)
+        mask[self._place.top : self._place.bottom, self._place.left : self._place.right] = self._mask
+        return mask
+
+    def __call__(self, frame: Frame) -> Frame:
+        """The whole photo [PH, PW, 3] with the face as in this frame, uint8; a new array.
+
+        Raises OptionError if the frame has another shape than the still one, MotionError if the face leaves
+        its place in the photo.
+        """
+        _check(frame, self._shape)
+        picture = self._photo.copy()
+        with torch.inference_mode():
+            field, change = self._change(self._fitted(frame))
+            for rows, columns in self._place.strips():
+                mask = torch.from_numpy(
+                    self._mask[rows.start - self._place.top : rows.stop - self._place.top]
+                )
+                points, depth = self._place.points(rows, columns), mask / 255
+                shift = depth[..., None] * read(field, points, "bicubic")[0].movedim(0, -1)
+                here = self._place.read(self._photo, rows, columns, shift)
+                layer = depth * read(change, points)[0]
+                mixed = ((1 - layer[3]) * here + 255 * layer[:3]).round_().clamp_(0, 255)
+                new = mixed.byte().movedim(0, -1).numpy()
+                np.copyto(picture[rows, columns], new, where=(mask > 0).numpy()[..., None])
+        return picture
+
+    def _change(self, frame: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the photo's pixels come from, [1, 2, SIDE, SIDE]; and colours to add to what is left of
+        them, with how much of them goes, [1, 4, samples, samples].
+        """
+        marks = _marks(frame, self._box)
+        leap = float(np.linalg.norm(np.median(marks - self._marks, axis=0)))
+        if leap > _LEAVES:
+            raise MotionError(
+                "The head turns so far that the face leaves its place in the photo: lower the strength, or "
+                "show the crop alone (--frame crop)."
+            )
+        field = landmark_field(marks, self._marks - marks)
+        field = unfolded(refined(field, self._still, frame, self._face) * self._edge)
+        toned = self._tint(frame)
+        rest = toned - moved(self._tint(self._still), field)
+        carried = moved(self._difference, field)
+        size = blurred(resized(rest, SIDE).square().mean(dim=1, keepdim=True), 2.0)
+        own = torch.exp(-size / (2 * _NEW**2))  # 1: the photo's pixels, moved; 0: something new
+        smooth = blurred(carried * own, 8.0) / blurred(own, 8.0).clamp(min=1e-3)
+        alike = torch.exp(-blurred(carried.square().mean(dim=1, keepdim=True), 4.0) / (2 * _ALIKE**2))
+        trust = torch.maximum(moved(self._face, field), alike)
+        gone = resized(trust * (1 - own), self._samples)
+        kept = resized(trust * own, self._samples)
+        added = gone * (toned + resized(smooth, self._samples)) + kept * rest
+        return field, torch.cat([added, gone], dim=1)
+
+    def _fitted(self, frame: Frame) -> Tensor:
+        """A frame in the photo's geometry, [1, 3, samples, samples] in 0…1."""
+        picture = resized(_tensor(frame), self._samples)
+        points = grid(self._samples) + resized(self._fit, self._samples).movedim(1, -1)
+        return read(picture, points, "bicubic").clamp(0, 1)
+
+    def _masked(self) -> NDArray[np.uint8]:
+        """The mask over the crop's box."""
+        outline, width = crop_outline(0.0), max(_FEATHER / 4, 2 / self._place.side)
+        strips = []
+        for rows, columns in self._place.strips():
+            depth = outline.inside(self._place.points(rows, columns)[0].double().numpy())
+            strips.append(np.ceil(255 * feathered(depth, width)).astype(np.uint8))
+        return np.concatenate(strips)
+
+    def _landmarks(self, aligned: AlignedFace, crop: Tensor) -> Floats:
+        """The photo's landmarks in the unit square; sets the box in which others are looked for."""
+        if aligned.landmarks is None:
+            self._box = 0.2, 0.3, 0.8, 0.9  # where dlib finds FFHQ's faces
+            return _marks(crop, self._box)
+        marks = (aligned.to_aligned(aligned.landmarks) + 0.5) / aligned.image.width
+        box = np.array(aligned.box, np.float64).reshape(2, 2)
+        centre = (aligned.to_aligned(box.mean(axis=0)) + 0.5) / aligned.image.width
+        half = (box[1] - box[0]).mean() / 2 / self._place.side
+        self._box = (*(centre - half), *(centre + half))
+        return marks
+
+
+class _Place:
+    """The crop's box in the photo, and the way from the crop's points to the photo's pixels."""
+
+    def __init__(self, aligned: AlignedFace, size: tuple[int, int]) -> None:
+        low = np.floor(aligned.quad.min(axis=0)).astype(int)
+        high = np.ceil(aligned.quad.max(axis=0)).astype(int) + 1
+        self.left, self.top = (int(edge) for edge in np.maximum(low, 0))
+        self.right, self.bottom = (int(edge) for edge in np.minimum(high, size))
+        top_left, bottom_left, _, top_right = aligned.quad
+        self.side = float(np.linalg.norm(top_right - top_left))
+        self._corner = top_left  # an outer edge, half a pixel before the first pixel's centre
+        self._axes = np.stack([top_right - top_left, bottom_left - top_left], axis=1)
+
+    def strips(self) -> Iterator[tuple[slice, slice]]:
+        """Rows and columns of the photo, a few rows at a time, so that memory stays bounded."""
+        for first in range(self.top, self.bottom, _STRIP):
+            yield slice(first, min(first + _STRIP, self.bottom)), slice(self.left, self.right)
+
+    def points(self, rows: slice, columns: slice) -> Tensor:
+        """The pixels' places in the crop's unit square, [1, h, w, 2] float32."""
+        back = np.linalg.inv(self._axes)
+        first = back @ (np.array([columns.start, rows.start]) - self._corner)
+        x, y = torch.arange(columns.stop - columns.start), torch.arange(rows.stop - rows.start)
+        right, down = (torch.from_numpy(axis) for axis in back.T)
+        points = torch.from_numpy(first) + x[:, None] * right + y[:, None, None] * down
+        return points.float()[None]
+
+    def read(self, photo: Frame, rows: slice, columns: slice, shift: Tensor) -> Tensor:
+        """The photo at its pixels moved by `shift` [h, w, 2] in the crop's unit: [3, h, w] in 0…255."""
+        away = shift @ torch.from_numpy(self._axes.T).float()
+        x = (torch.arange(columns.start, columns.stop) + away[..., 0]).clamp(0, photo.shape[1] - 1)
+        y = (torch.arange(rows.start, rows.stop)[:, None] + away[..., 1]).clamp(0, photo.shape[0] - 1)
+        left, top = max(int(x.min()) - 2, 0), max(int(y.min()) - 2, 0)
+        part = photo[top : int(y.max()) + 3, left : int(x.max()) + 3]
+        pixels = torch.from_numpy(part).movedim(-1, 0)[None].float()
+        points = torch.stack([(x - left + 0.5) / part.shape[1], (y - top + 0.5) / part.shape[0]], dim=-1)
+        return read(pixels, points[None], "bicubic")[0]
+
+
+class _Tint:
+    """The linear map of colours that gives the still face the photo's mean and covariance.
+
+    Monge and Kantorovich's: Pitié and Kokaram 2007, "The linear Monge-Kantorovitch linear colour mapping for
+    example-based colour transfer". In a gray photo a face becomes gray.
+    """
+
+    def __init__(self, still: Tensor, photo: Tensor, face: Tensor) -> None:
+        """All [1, C, SIDE, SIDE]; face: how much of each cell is face, 0…1."""
+        weights = face.flatten().double().numpy()
+        ours, theirs = (picture[0].flatten(1).double().numpy() for picture in (still, photo))
+        covariance = np.cov(ours, aweights=weights) + _NOISE**2 * np.eye(3)
+        root, back = _power(covariance, 0.5), _power(covariance, -0.5)
+        gain = back @ _power(root @ np.cov(theirs, aweights=weights) @ root, 0.5) @ back
+        values, vectors = np.linalg.eigh((gain + gain.T) / 2)
+        gain = (vectors * np.clip(values, 0, _GAIN)) @ vectors.T
+        shift = np.average(theirs, axis=1, weights=weights) - gain @ np.average(ours, axis=1, weights=weights)
+        self._gain, self._shift = torch.from_numpy(gain).float(), torch.from_numpy(shift).float()
+
+    def __call__(self, picture: Tensor) -> Tensor:
+        """Colours [1, 3, H, W]."""
+        return torch.einsum("ij,bjhw->bihw", self._gain, picture) + self._shift[:, None, None]
+
+
+def _power(matrix: Floats, exponent: float) -> Floats:
+    """A power of a symmetric matrix without negative eigenvalues."""
+    values, vectors = np.linalg.eigh(matrix)
+    power: Floats = (vectors * np.maximum(values, 1e-9) ** exponent) @ vectors.T
+    return power
+
+
+def _marks(picture: Tensor, box: tuple[float, ...]) -> Floats:
+    """dlib's landmarks [68, 2] of the face in a box of a picture [1, 3, N, N], both in the unit square."""
+    large = F.interpolate(picture, (_EYES, _EYES), mode="bicubic", align_corners=False, antialias=True)
+    left, top, right, bottom = (round(edge * _EYES) for edge in box)
+    found = find_landmarks(Image.fromarray(to_uint8(2 * large[0] - 1)), (left, top, right, bottom))
+    return (found + 0.5) / _EYES
+
+
+def _tensor(picture: Frame | Image.Image) -> Tensor:
+    """uint8 [H, W, 3] -> [1, 3, H, W] in 0…1."""
+    return torch.tensor(np.asarray(picture)).movedim(-1, 0)[None] / 255
+
+
+def _layer(values: Floats) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32))[None, None]
+
+
+def _check(frame: Frame, shape: tuple[int, ...] | None) -> None:
+    square = frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[0] == frame.shape[1]
+    if not square or frame.shape[2] != 3 or frame.shape != (shape or frame.shape):
+        wanted = "a square of RGB pixels" if shape is None else f"uint8 {list(shape)} as the still one is"
+        raise OptionError(f"A frame to paste must be {wanted}, not {frame.dtype} {list(frame.shape)}.")

@@ -1,0 +1,104 @@
+"""Where a moving face lies in a photo, where it ends, and how far that shows.
+
+Points are (x, y) in the unit square of FFHQ's crop: (0, 0) is the outer corner of its top left pixel.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_ANGLES = 180
+_GROWN = 1.06  # the outline of the face, larger than the landmarks' own
+_FOREHEAD = 0.3  # of the way from the chin to the root of the nose, above the brows
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A closed line about `centre` (x, y): `radii` [n] at n even angles, from the right, downwards first."""
+
+    centre: Floats
+    radii: Floats
+
+    def inside(self, points: Floats) -> Floats:
+        """How far points [..., 2] lie within the line, towards the centre; negative outside. [...]."""
+        offset = points - self.centre
+        turn = np.arctan2(offset[..., 1], offset[..., 0]) / (2 * np.pi) * len(self.radii)
+        at = np.arange(len(self.radii))
+        reach: Floats = np.interp(turn, at, self.radii, period=len(at))
+        return reach - np.hypot(offset[..., 0], offset[..., 1])
+
+
+def face_outline(landmarks: Floats) -> Outline:
+    """Around jaw, cheeks, brows and forehead, of 68 landmarks [68, 2]."""
+    jaw, brows = landmarks[:17], landmarks[26:16:-1]
+    forehead = brows + _FOREHEAD * (landmarks[27] - landmarks[8])
+    polygon = np.concatenate([jaw, forehead])
+    centre = polygon.mean(axis=0)
+    return Outline(centre, _GROWN * _reach(polygon - centre))
+
+
+def crop_outline(margin: float) -> Outline:
+    """Around the whole crop, with round corners, a margin away from its border."""
+    angle = _angles()
+    half = 0.5 - margin
+    power = 6  # a superellipse: where the seam turns a corner it would show
+    radii = half / (np.abs(np.cos(angle)) ** power + np.abs(np.sin(angle)) ** power) ** (1 / power)
+    return Outline(np.array([0.5, 0.5]), radii)
+
+
+def feathered(depth: Floats, width: float) -> Floats:
+    """0 where depth is 0 or less, smoothly rising to 1 at `width`."""
+    rise: Floats = np.clip(depth / width, 0, 1)
+    return rise * rise * (3 - 2 * rise)
+
+
+@dataclass(frozen=True)
+class SeamStep:
+    """Gray levels from a pixel to its neighbour across a seam: what pasting added, and the photo's own.
+
+    added: mean over the seam. worst: its 95th percentile. own: the photo's own 90th percentile there.
+    """
+
+    added: float
+    worst: float
+    own: float
+
+
+def seam_step(photo: NDArray[np.uint8], picture: NDArray[np.uint8], mask: NDArray) -> SeamStep:
+    """Measure how far a seam shows: the steps that the pasted picture has and the photo has not.
+
+    photo, picture: [H, W, 3] of one size. mask: [H, W] of any number type, 0 where the photo was left alone.
+    The seam is where two neighbours are one inside and one outside of that.
+    Raises ValueError if there is no such place.
+    """
+    added, own = [], []
+    change = picture.astype(np.int16) - photo
+    for axis in (0, 1):
+        across = np.diff(mask > 0, axis=axis)
+        added.append(np.abs(np.diff(change, axis=axis)[across]).mean(axis=-1))
+        own.append(np.abs(np.diff(photo.astype(np.int16), axis=axis)[across]).mean(axis=-1))
+    steps, theirs = np.concatenate(added), np.concatenate(own)
+    if not len(steps):
+        raise ValueError("the mask is zero everywhere or nowhere: there is no seam")
+    return SeamStep(float(steps.mean()), float(np.percentile(steps, 95)), float(np.percentile(theirs, 90)))
+
+
+def _angles() -> Floats:
+    angles: Floats = np.arange(_ANGLES) * (2 * np.pi / _ANGLES)
+    return angles
+
+
+def _reach(polygon: Floats) -> Floats:
+    """How far from (0, 0) a polygon [n, 2] reaches at each angle: its outermost crossing."""
+    edge = np.roll(polygon, -1, axis=0) - polygon
+    ray = np.stack([np.cos(_angles()), np.sin(_angles())], axis=-1)[:, None]
+    across = ray[..., 0] * edge[:, 1] - ray[..., 1] * edge[:, 0]
+    across = np.where(np.abs(across) < 1e-12, 1e-12, across)
+    distance = (polygon[:, 0] * edge[:, 1] - polygon[:, 1] * edge[:, 0]) / across
+    along = (polygon[:, 0] * ray[..., 1] - polygon[:, 1] * ray[..., 0]) / across
+    hit = (along >= 0) & (along <= 1) & (distance > 0)
+    reach: Floats = np.where(hit, distance, 0).max(axis=1)
+    return reach
