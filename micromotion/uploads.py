@@ -18,7 +18,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import IO, Any
 from urllib.parse import SplitResult, urljoin
 
@@ -188,7 +188,8 @@ class _Fetch:
             for header, value in (("Host", name), ("User-Agent", "micromotion"), ("Accept", "*/*")):
                 connection.putheader(header, value)
             connection.endheaders()
-            yield connection.getresponse()
+            with closing(connection.getresponse()) as answer:
+                yield answer
         finally:
             connection.close()
 
@@ -201,6 +202,8 @@ class _Fetch:
             if count > MAX_BYTES:
                 raise _too_large()
             self.file.write(chunk)
+        if answer.length:  # what is left of the stated length
+            raise ConnectionResetError
 
 
 def _too_large() -> DownloadError:

@@ -31,6 +31,7 @@ EVERYTHING: dict[str, Any] = {
     "seed": -1,
     "face": 0,
     "refine": 0,
+    "compare": False,
     "output_format": "mp4",
 }
 """All that Cog's worker gives to the predictor beside the image, also where the caller leaves it out."""
@@ -92,7 +93,12 @@ def start(folder: Path) -> Server:
         process = subprocess.Popen(
             [*COMMAND, "--port", str(port)],
             cwd=folder,
-            env={**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)},
+            env={
+                "MICROMOTION_PRIVATE_URLS": "1",  # tests' own servers run on this machine
+                **os.environ,
+                "TMPDIR": str(temporary),
+                "PYTHONPATH": str(ROOT),
+            },
             stdout=file,
             stderr=file,
         )
