@@ -113,6 +113,10 @@ class Predictor(BaseRunner):
             ge=0,
             le=200,
         ),
+        compare: bool = Input(
+            description="Shows the photo, the still face that the model makes of it, and the animation side by side.",
+            default=False,
+        ),
         output_format: str = Input(
             description="The kind of file: mp4 is a video, gif and webp are animated pictures.",
             default="mp4",
@@ -146,6 +150,7 @@ class Predictor(BaseRunner):
                     fps=int(fps),
                     loop=loop,
                     easing=easing,
+                    compare=compare,
                     face=int(face),
                     seed=None if seed == -1 else int(seed),
                     refine=int(refine),

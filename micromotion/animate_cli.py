@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,8 +14,8 @@ from micromotion.errors import OptionError, OutputError
 from micromotion.images import load_image
 from micromotion.learn.store import SUFFIX, find_motion, playable_motions
 from micromotion.options import MAX_FPS, MAX_FRAMES, MAX_REFINE, MAX_STRENGTH, Easing, Loop, check_play
-from micromotion.picture import check_picture
-from micromotion.plan import Motions, plan
+from micromotion.picture import check_picture, write_picture
+from micromotion.plan import Motions, plan, plan_strip
 from micromotion.timeline import MAX_TEXT, Timeline, TimelineError, parse_timeline
 from micromotion.video import check_output
 
@@ -59,11 +59,22 @@ def animate(
         typer.Option(
             "--output",
             "-o",
-            help="Where to write: .mp4, .gif, .webp, or a folder for PNGs. Default: PHOTO-MOTION.mp4 here.",
+            help="Where to write: .mp4, .gif, .webp, or a folder for PNGs. Default: PHOTO-MOTION.mp4 here. "
+            "With --strengths: .png, .jpg, .webp.",
         ),
     ] = None,
     sheet: Annotated[
         Path | None, typer.Option(help="Also write a contact sheet of the frames to this picture.")
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Show the photo, its inversion and the animation side by side.")
+    ] = False,
+    strengths: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Write no video, but one picture of the face at these strengths, such as -1,0,1,2.",
+        ),
     ] = None,
     model: Model = "avatar",
     strength: Annotated[
@@ -104,7 +115,8 @@ def animate(
       micromotion animate me.jpg --motion angry --strength 1.5 -o angry.gif
       micromotion animate me.jpg --motion smile --motion eyesClose=0.5 --loop pingpong
       micromotion animate me.jpg --timeline "1s smile smooth, 2s hold, 2.2s eyesClose, 2.4s eyesClose=0"
-      micromotion animate me.jpg --strength -0.5 --sheet frames.png
+      micromotion animate me.jpg --strength -0.5 --sheet frames.png --compare
+      micromotion animate me.jpg --strengths -1,0,1,2 -o strip.png
       micromotion animate group.jpg --face 1 --motion aging -o older.mp4
       micromotion animate me.jpg --refine 30
       micromotion animate me.jpg --model ffhq
@@ -112,9 +124,22 @@ def animate(
     with errors_for_people(debug):
         check_play(strength=strength, frames=frames, fps=fps, face=face, seed=seed, refine=refine)
         played, title = _asked_for(motion, timeline, find_bundle(model))
-        plan(played, strength=strength, frames=frames, fps=fps, loop=loop, easing=easing)
-        output = output or Path(f"{photo.stem}-{title}.mp4")
-        _check_outputs(photo, output, sheet)
+        playing: dict[str, Any] = {
+            "strength": strength,
+            "frames": frames,
+            "fps": fps,
+            "loop": loop,
+            "easing": easing,
+        }
+        shown = _numbers(strengths) if strengths is not None else None
+        if shown is None:
+            plan(played, **playing)
+        elif sheet or compare or strength != 1:
+            raise OptionError("--strengths writes one picture: leave out --sheet, --compare and --strength.")
+        else:
+            plan_strip(played, shown)
+        output = output or Path(f"{photo.stem}-{title}{'-strengths.png' if shown else '.mp4'}")
+        _check_outputs(photo, output, sheet, picture=bool(shown))
         image = load_image(photo)
         with frame_progress() as progress:
             task = progress.add_task("Loading the model", total=None)
@@ -122,25 +147,17 @@ def animate(
 
             animator = Animator.load(model, device)
             progress.update(task, description="Reading the face", total=refine or None)
-            clip = animator.animate(
-                image,
-                played,
-                strength=strength,
-                frames=frames,
-                fps=fps,
-                loop=loop,
-                easing=easing,
-                face=face,
-                aligned=aligned,
-                seed=seed,
-                refine=refine,
-                on_refine=lambda done, loss: progress.update(
-                    task, description=f"Refining, loss {loss:.3f}", completed=done
-                ),
+            reading: dict[str, Any] = {"face": face, "aligned": aligned, "seed": seed, "refine": refine}
+            reading["on_refine"] = lambda done, loss: progress.update(
+                task, description=f"Refining, loss {loss:.3f}", completed=done
             )
-            progress.update(task, description="Rendering", total=len(clip), completed=0)
-            clip.save(output, sheet=sheet, on_frame=lambda done: progress.update(task, completed=done))
-        typer.echo(f"Video: {output}")
+            if shown:
+                write_picture(animator.at_strengths(image, played, shown, **reading), output)
+            else:
+                clip = animator.animate(image, played, compare=compare, **playing, **reading)
+                progress.update(task, description="Rendering", total=len(clip), completed=0)
+                clip.save(output, sheet=sheet, on_frame=lambda done: progress.update(task, completed=done))
+        typer.echo(f"{'Picture' if shown else 'Video'}: {output}")
         if sheet is not None:
             typer.echo(f"Sheet: {sheet}")
 
@@ -160,9 +177,7 @@ def _motions(asked: Sequence[str], known: dict[str, Path]) -> dict[str, float]:
     wanted: dict[str, float] = {}
     for text in asked:
         name, equals, strength = text.rpartition("=")
-        if (
-            not equals or text in known or text.endswith(SUFFIX)
-        ):  # an equals sign may be part of a file's name
+        if not equals or text in known or text.endswith(SUFFIX):  # a file's name may have an equals sign
             name, strength = text, "1"
         if name in wanted:
             raise OptionError(f"--motion {name} is there twice; give each motion once, with its strength.")
@@ -173,6 +188,13 @@ def _motions(asked: Sequence[str], known: dict[str, Path]) -> dict[str, float]:
                 f"--motion {text}: behind the equals sign stands a strength such as 0.5."
             ) from None
     return wanted
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        raise OptionError(f"--strengths takes numbers such as -1,0,1,2, not {text!r:.80}.") from None
 
 
 def _timeline(given: str, bundle: BundleFiles) -> Timeline:
@@ -193,9 +215,9 @@ def _timeline(given: str, bundle: BundleFiles) -> Timeline:
         raise
 
 
-def _check_outputs(photo: Path, output: Path, sheet: Path | None) -> None:
+def _check_outputs(photo: Path, output: Path, sheet: Path | None, *, picture: bool) -> None:
     """Raise OutputError if a result cannot be written, or would replace the photo or the other result."""
-    check_output(output)
+    check_picture(output) if picture else check_output(output)
     if sheet is not None:
         check_picture(sheet)
     taken = {photo.resolve(): "the photo itself"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -10,18 +12,21 @@ import numpy as np
 import torch
 from PIL import Image
 
-from micromotion.align import align, as_aligned
+from micromotion.align import AlignedFace, align, as_aligned, crop_quad
 from micromotion.bundle import IDENTITY, Bundle, load_bundle
-from micromotion.clip import Clip, timed
+from micromotion.clip import Clip, Finish, timed
+from micromotion.compare import Comparison, strength_strip
 from micromotion.encoders import Frame
 from micromotion.errors import OptionError
 from micromotion.frames import repeatable, take_turns, told_when_full, with_room
 from micromotion.images import load_image
 from micromotion.learn.store import find_motion, load_fitting, playable_motions
+from micromotion.motion import Motion
 from micromotion.options import Easing, Loop, check_play
-from micromotion.plan import Motions, plan
+from micromotion.plan import Motions, Name, plan, plan_strip
 from micromotion.refine import Report
 from micromotion.refine import refine as refine_code
+from micromotion.timeline import Strengths
 
 if TYPE_CHECKING:
     from encoder4editing.identity import IdentityNet
@@ -30,6 +35,23 @@ __all__ = ["Animator", "Clip"]
 
 Photo = str | Path | bytes | BinaryIO | Image.Image
 INVERTER_SIZE = 256  # e4e's input, in pixels
+
+
+@dataclass(frozen=True, eq=False)
+class _Face:
+    """A face's code [1, num_styles, style_dim], and what it was read from: the photo, RGB, and the place."""
+
+    photo: Image.Image | None
+    crop: AlignedFace | None
+    code: torch.Tensor
+
+    def at(self, size: int) -> Frame:
+        """The crop of the photo, uint8 [size, size, 3]; raises OptionError if there is only the code."""
+        if self.photo is None or self.crop is None:
+            raise OptionError("Only a photo can be compared, not its code: give animate() the photo.")
+        if self.crop.landmarks is None:  # it was taken as it is, without a border to be filled
+            return np.asarray(as_aligned(self.photo, size).image)
+        return np.asarray(crop_quad(self.photo, self.crop.quad, size))
 
 
 class Animator:
@@ -72,7 +94,7 @@ class Animator:
         Raises OptionError, ImageError, NoFaceError; DeviceMemoryError where a GPU is too small (see `Clip`).
         """
         check_play(face=face, refine=refine)
-        return self._encode(photo, face, aligned, refine, on_refine, {})
+        return self._read(photo, face, aligned, refine, on_refine, {}).code
 
     def animate(
         self,
@@ -84,6 +106,7 @@ class Animator:
         fps: int = 30,
         loop: Loop = "once",
         easing: Easing = "linear",
+        compare: bool = False,
         face: int = 0,
         aligned: bool = False,
         seed: int | None = None,
@@ -98,7 +121,8 @@ class Animator:
         the last frame along a straight line from the still face, or along the curve that was learned;
         negative plays the opposite; it multiplies the strengths of several motions and of a timeline.
         loop "pingpong" plays all of it backwards as well, "hold" stays at the end for as long again: n frames
-        become 2n − 1. easing "smooth" starts and ends gently.
+        become 2n − 1. easing "smooth" starts and ends gently. compare=True puts the photo's crop, and the
+        still face that the model makes of it, beside each frame.
 
         seed=None takes the generator's fixed noise, a whole number draws other noise, the same for all frames
         so that texture does not boil. refine and on_refine are as in `encode`; a code is not refined any
@@ -107,48 +131,88 @@ class Animator:
         """
         check_play(strength=strength, frames=frames, fps=fps, face=face, seed=seed, refine=refine)
         names, strengths = plan(motion, strength=strength, frames=frames, fps=fps, loop=loop, easing=easing)
-        paths = [find_motion(name, self.bundle) for name in names]
-        if refine and isinstance(photo, torch.Tensor):
-            raise OptionError("Only a photo can be refined, not its code: give refine to encode().")
         timings: dict[str, float] = {}
+        learned = self._load(names, timings)
+        read = self._read(photo, face, aligned, refine, on_refine, timings)
+        finish = Comparison(read.at(self.bundle.generator.resolution)) if compare else None
+        return self._clip(read.code, learned, strengths, fps, seed, timings, finish)
+
+    def at_strengths(
+        self,
+        photo: Photo | torch.Tensor,
+        motion: Motions = "smile",
+        strengths: Sequence[float] = (-1.0, 0.0, 1.0, 2.0),
+        *,
+        face: int = 0,
+        aligned: bool = False,
+        seed: int | None = None,
+        refine: int = 0,
+        on_refine: Report | None = None,
+    ) -> Image.Image:
+        """One picture of the face at 1 to 24 strengths of a motion, or of several at once, side by side.
+
+        The rest is as in `animate`, also what is raised.
+        """
+        check_play(face=face, seed=seed, refine=refine)
+        names, rows = plan_strip(motion, strengths)
+        learned = self._load(names, {})
+        read = self._read(photo, face, aligned, refine, on_refine, {})
+        return strength_strip(list(self._clip(read.code, learned, rows, 1, seed, {})), strengths)
+
+    def _load(self, names: Sequence[Name], timings: dict[str, float]) -> list[Motion]:
+        paths = [find_motion(name, self.bundle) for name in names]
         with timed(timings, "motion"):
-            learned = [load_fitting(path, self.bundle) for path in paths]
-        if isinstance(photo, torch.Tensor):
-            code = self._check_code(photo)
-        else:
-            code = self._encode(photo, face, aligned, refine, on_refine, timings)
+            return [load_fitting(path, self.bundle) for path in paths]
+
+    def _clip(
+        self,
+        code: torch.Tensor,
+        motions: Sequence[Motion],
+        strengths: Strengths,
+        fps: int,
+        seed: int | None,
+        timings: dict[str, float],
+        finish: Finish | None = None,
+    ) -> Clip:
         return Clip(
             self.bundle.generator,
             code,
-            learned,
+            motions,
             strengths,
             fps=fps,
             seed=seed,
             timings=timings,
             make_room=partial(take_turns, self.bundle.inverter, self.bundle.generator, self.bundle.device),
+            finish=finish,
         )
 
-    def _encode(
+    def _read(
         self,
-        photo: Photo,
+        photo: Photo | torch.Tensor,
         face: int,
         aligned: bool,
         steps: int,
         on_refine: Report | None,
         timings: dict[str, float],
-    ) -> torch.Tensor:
+    ) -> _Face:
+        if isinstance(photo, torch.Tensor):
+            if steps:
+                raise OptionError("Only a photo can be refined, not its code: give refine to encode().")
+            return _Face(None, None, self._check_code(photo))
         with timed(timings, "align"):
             image = load_image(photo)
             crop = as_aligned(image, INVERTER_SIZE) if aligned else align(image, INVERTER_SIZE, face=face)
+        pixels = _from_uint8(np.asarray(crop.image))
         with timed(timings, "invert"), told_when_full("finding the face's code", self.bundle.device):
-            pixels = _from_uint8(np.asarray(crop.image))
             make_room = partial(take_turns, self.bundle.generator, self.bundle.inverter, self.bundle.device)
             code = with_room(partial(self._invert, pixels), make_room)
-        if steps == 0:
-            return code
-        with timed(timings, "refine"), told_when_full("refining the face's code", self.bundle.device):
-            make_room = partial(take_turns, self.bundle.inverter, self.bundle.generator, self.bundle.device)
-            return with_room(partial(self._refine, code, pixels, steps, on_refine), make_room)
+        if steps:
+            with timed(timings, "refine"), told_when_full("refining the face's code", self.bundle.device):
+                make_room = partial(
+                    take_turns, self.bundle.inverter, self.bundle.generator, self.bundle.device
+                )
+                code = with_room(partial(self._refine, code, pixels, steps, on_refine), make_room)
+        return _Face(image, crop, code)
 
     def _invert(self, image: torch.Tensor) -> torch.Tensor:
         device = self.bundle.device

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from PIL import Image
@@ -26,6 +27,17 @@ from micromotion.video import write_frames
 if TYPE_CHECKING:
     from stylegan2 import Generator
     from stylegan2.synthesis import Noise
+
+
+class Finish(Protocol):
+    """What becomes of each rendered frame: it is put beside others, or back into its photo."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of what is made of a frame, in pixels."""
+
+    def begin(self, still: Frame) -> Callable[[Frame], Frame]:
+        """What is to be done with each frame, given first what the model makes of the photo, at rest."""
 
 
 class Clip:
@@ -53,9 +65,11 @@ class Clip:
         seed: int | None = None,
         timings: dict[str, float] | None = None,
         make_room: Callable[[], None] = torch.cuda.empty_cache,
+        finish: Finish | None = None,
     ) -> None:
         """code is the still face [1, num_styles, style_dim], on the device that renders; strengths is float64
-        [frames, motions]; make_room is called when that device is full; the rest as in `Animator.animate`.
+        [frames, motions]; make_room is called when that device is full; finish is done to each frame that
+        was rendered; the rest as in `Animator.animate`.
         """
         self.fps = fps
         self.timings = timings if timings is not None else {}
@@ -65,6 +79,7 @@ class Clip:
         self._strengths = strengths
         self._seed = seed
         self._make_room = make_room
+        self._finish = finish
 
     def __len__(self) -> int:
         return len(self._strengths)
@@ -72,6 +87,8 @@ class Clip:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of a frame in pixels."""
+        if self._finish is not None:
+            return self._finish.size
         return self._generator.resolution, self._generator.resolution
 
     def latents(self) -> Iterator[Tensor]:
@@ -141,9 +158,19 @@ class Clip:
         return ", ".join(f"{motion.name} {each}%" for motion, each in playing if each) or "0%"
 
     def _frames_of(self, latents: Iterable[Tensor]) -> Iterator[Frame]:
+        """The finished frames of these codes."""
+        if self._finish is None:
+            return self._rendered(latents)
+        return self._finished(self._rendered(chain([self._code], latents)), self._finish)
+
+    @staticmethod
+    def _finished(frames: Iterator[Frame], finish: Finish) -> Iterator[Frame]:
+        yield from map(finish.begin(next(frames)), frames)
+
+    def _rendered(self, latents: Iterable[Tensor]) -> Iterator[Frame]:
         """The frames of these codes; the one place where rendering waits for a device."""
-        device = self._code.device
-        with told_when_full(f"rendering {self.size[0]}×{self.size[1]} pixels", device):
+        device, side = self._code.device, self._generator.resolution
+        with told_when_full(f"rendering {side}×{side} pixels", device):
             noise = with_room(self._prepare, self._make_room)
             pictures = (with_room(partial(self._render, each, noise), self._make_room) for each in latents)
             yield from fetch(pictures, ahead=1 if device.type == "cuda" else 0)

@@ -15,6 +15,8 @@ from micromotion.errors import OptionError
 from micromotion.options import MAX_FRAMES, Easing, Loop, check_choice, check_strength, check_whole
 from micromotion.timeline import MAX_MOTIONS, Strengths, Timeline, eased
 
+MAX_STRENGTHS = 24
+
 Name = str | Path
 """A micromotion: its name, or the file of one (see `micromotion.learn.store.find_motion`)."""
 Motions = Name | Mapping[str, float] | Mapping[Name, float] | Sequence[Name] | Timeline
@@ -55,6 +57,23 @@ def plan(
             f"{MAX_FRAMES} are played: ask for fewer."
         )
     return names, looped(strengths, loop)
+
+
+def plan_strip(motion: Motions, strengths: Sequence[float]) -> tuple[tuple[Name, ...], Strengths]:
+    """Which micromotions the frames of a strip show, and how strong, float64 [strengths, motions].
+
+    Each strength multiplies those of several motions. Raises OptionError as `plan` does, for a timeline, and
+    unless there are 1 to 24 strengths.
+    """
+    if isinstance(motion, Timeline):
+        raise OptionError("A strip of strengths shows motions, but no timeline.")
+    check_whole("the number of strengths", len(strengths), 1, MAX_STRENGTHS)
+    rows = []
+    for strength in strengths:
+        check_strength(strength)
+        names, row = plan(motion, strength=strength, frames=1)
+        rows.append(row)
+    return names, np.concatenate(rows)
 
 
 def looped(strengths: Strengths, loop: Loop) -> Strengths:

@@ -112,6 +112,25 @@ def test_motions_play_together_or_follow_each_other(
     assert len(frames_of(Path("other.mp4"))) == 9
 
 
+def test_a_comparison_is_three_times_as_wide(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
+    play(astronaut_file, "--model", random_bundle, "--frames", 3, "--compare", "-o", "out.mp4")
+    frames = frames_of(Path("out.mp4"))
+    assert len(frames) == 3
+    assert frames.shape[2] > 2.5 * frames.shape[1]
+
+
+def test_a_strip_shows_the_strengths_asked_for(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
+    common = [astronaut_file, "--model", random_bundle, "--strengths"]
+    said = play(*common, "-1,0,1.5", "-m", "smile", "-m", "headsTurn=0.5")
+    assert said == "Picture: astronaut-smile-headsTurn-strengths.png\n"
+    with Image.open("astronaut-smile-headsTurn-strengths.png") as strip:
+        assert 2.5 < strip.width / strip.height < 3
+    assert play(*common, "1", "-o", "one.jpg") == "Picture: one.jpg\n"
+    with Image.open("one.jpg") as strip:
+        assert strip.format == "JPEG"
+        assert strip.width < strip.height
+
+
 def test_a_motion_file_may_have_a_strength(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
     Path("a=b.safetensors").write_bytes((random_bundle / "anchors" / "smile.safetensors").read_bytes())
     common = [astronaut_file, "--model", random_bundle, "--frames", 2, "-o", "out.mp4"]
@@ -137,6 +156,17 @@ def test_a_motion_file_may_have_a_strength(desk: Path, astronaut_file: Path, ran
         (["-t", "@."], "directory"),
         (["-t", "@photo.jpg"], "it is no text"),
         (["--frames", "400", "--loop", "hold"], "799 frames of 400"),
+        (["--strengths", "1,x"], "numbers such as -1,0,1,2, not '1,x'"),
+        (["--strengths", ""], "numbers such as"),
+        (["--strengths", "0,6"], "from -5 to 5, not 6"),
+        (["--strengths", "nan"], "strength"),
+        (["--strengths", ",".join("1" * 25)], "from 1 to 24, not 25"),
+        (["--strengths", "1", "-t", "1s smile"], "no timeline"),
+        (["--strengths", "1", "--sheet", "s.png"], "leave out --sheet"),
+        (["--strengths", "1", "--compare"], "leave out"),
+        (["--strengths", "1", "--strength", "2"], "leave out"),
+        (["--strengths", "1", "-o", "out.mp4"], "not the name of a picture"),
+        (["--strengths", "1", "-o", "photo.jpg"], "the photo itself"),
     ],
 )
 def test_motions_that_cannot_be_played_are_told(

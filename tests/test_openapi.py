@@ -25,6 +25,7 @@ TYPES = {
     "int": {"type": "integer"},
     "float": {"type": "number"},
     "str": {"type": "string"},
+    "bool": {"type": "boolean"},
     "Path": {"type": "string", "format": "uri"},
 }
 KEYS = {
@@ -230,7 +231,7 @@ def test_defaults_are_those_of_the_library() -> None:
     service = {name: words.get("default") for name, (_, words) in inputs().items()}
     assert service.pop("seed") == -1
     assert library["seed"].default is None
-    for name in ("motion", "strength", "frames", "fps", "loop", "easing", "face", "refine"):
+    for name in ("motion", "strength", "frames", "fps", "loop", "easing", "compare", "face", "refine"):
         assert service[name] == library[name].default, name
 
 

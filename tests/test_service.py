@@ -161,6 +161,16 @@ def test_a_timeline_is_played(server: Server, photo: str) -> None:
     assert np.abs(frames[6] - frames[3]).mean() < 0.1 * change[3], "it holds"
 
 
+def test_a_comparison_shows_the_photo_too(server: Server, photo: str, first: dict[str, Any]) -> None:
+    compared = frames_of(content(server.predict(photo, compare=True)[1]))
+    assert len(compared) == 6
+    height, width = compared[0].shape[:2]
+    assert width > 2.5 * height
+    third = width // 3
+    assert np.abs(compared[5] - compared[0])[:, 2 * third :].mean() > 1, "the animation moves"
+    assert np.abs(compared[5] - compared[0])[:, : 2 * third].mean() < 0.5, "the others do not"
+
+
 def test_loops_and_easings(server: Server, photo: str, first: dict[str, Any]) -> None:
     back = frames_of(content(server.predict(photo, loop="pingpong")[1]))
     held = frames_of(content(server.predict(photo, loop="hold")[1]))
@@ -260,6 +270,7 @@ def test_whole_numbers_may_be_written_with_a_point(server: Server, photo: str, f
         ("timeline", "x" * 2001, "2000 characters"),
         ("loop", "bounce", "is not one of"),
         ("easing", "bouncy", "is not one of"),
+        ("compare", "yes", "boolean"),
         ("image", 5, "string"),
         ("image", None, "string"),
     ],
