@@ -1,0 +1,120 @@
+"""What `--lock-identity` buys: likeness before and after tuning, with and without refining the code first.
+
+    python benchmarks/pivotal.py                               # the avatar on docs/faces
+    python benchmarks/pivotal.py --model ffhq --photos me/     # a folder of photographs
+
+PSNR and person (the cosine of the identity net's features, where the model has one) compare the crop with
+the still face. Then comes each motion at strength 1: how much of the change that the model itself makes at
+this code is kept, as a correlation (1 is all of it, 0 is another motion), and the size of the change in
+units of the model's. Seconds are of refining and tuning.
+"""
+
+import argparse
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from micromotion import Animator, align
+from micromotion.animator import INVERTER_SIZE
+from micromotion.errors import MicromotionError
+from micromotion.images import load_image
+from micromotion.learn.store import load_fitting
+from micromotion.motion import Motion
+from micromotion.pivotal import STEPS, Likeness, likeness, tune
+from micromotion.pixels import quantise
+from stylegan2 import Generator
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main() -> None:
+    """Run what the command line asks for and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="avatar")
+    parser.add_argument("--photos", type=Path, default=ROOT / "docs/faces", help="folder of pictures")
+    parser.add_argument("--steps", type=int, nargs="+", default=[0, STEPS])
+    parser.add_argument("--refine", type=int, nargs="+", default=[0, 10, 30], help="steps before tuning")
+    parser.add_argument("--limit", type=int, default=1000, help="how many pictures at most")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--sheets", type=Path, help="a folder for a picture of each face's motions")
+    given = parser.parse_args()
+    animator = Animator.load(given.model, given.device)
+    print(animator.bundle.describe())
+    bundle = animator.bundle
+    motions = {name: load_fitting(path, bundle) for name, path in bundle.motions.items()}
+    ways = [(refined, steps) for refined in given.refine for steps in given.steps]
+    found: list[list[tuple[Likeness, float]]] = []
+    for path in sorted(given.photos.glob("*.jpg"))[: given.limit]:
+        try:
+            crop = align(load_image(path), max(INVERTER_SIZE, bundle.generator.resolution)).image
+        except MicromotionError as error:
+            print(f"{path.name}: {error}")
+            continue
+        tried = [try_out(animator, crop, motions, *way) for way in ways]
+        found.append([(figures, seconds) for figures, seconds, _ in tried])
+        if given.sheets:
+            given.sheets.mkdir(parents=True, exist_ok=True)
+            lay_out(crop, [strip for _, _, strip in tried]).save(given.sheets / f"{path.stem}.png")
+    report(ways, list(motions), found)
+
+
+def try_out(
+    animator: Animator, crop: Image.Image, motions: dict[str, Motion], refined: int, steps: int
+) -> tuple[Likeness, float, list[Image.Image]]:
+    """One face with so many steps of refining and of tuning; last the still face and it in each motion."""
+    bundle, identity = animator.bundle, animator.identity
+    small = crop.resize((INVERTER_SIZE, INVERTER_SIZE), Image.Resampling.LANCZOS)
+    code = animator.encode(small, aligned=True)
+    picture = torch.tensor(np.asarray(crop)).permute(2, 0, 1)[None] / 127.5 - 1
+    begun = time.perf_counter()
+    if refined:
+        code = animator.encode(small, aligned=True, refine=refined)
+    after = tune(bundle.generator, code, picture, steps=steps, identity=identity)
+    seconds = time.perf_counter() - begun
+    figures = likeness(bundle.generator, after, code, picture, identity=identity, motions=motions)
+    return figures, seconds, play(after, code, motions)
+
+
+@torch.inference_mode()
+def play(generator: Generator, code: Tensor, motions: dict[str, Motion]) -> list[Image.Image]:
+    """The still face, and at strength 1 of each motion."""
+    codes = [code, *(code + motion.offset(1.0).to(code.device) for motion in motions.values())]
+    return [Image.fromarray(quantise(generator.synthesize(each)[0]).cpu().numpy()) for each in codes]
+
+
+def report(
+    ways: Sequence[tuple[int, int]], names: list[str], found: list[list[tuple[Likeness, float]]]
+) -> None:
+    """Print means over faces, a line for each way."""
+    print(f"\n{len(found)} faces; of each motion what is kept and its size")
+    print("refine  tune   PSNR  person " + "".join(f"{name:>14}" for name in names) + "   seconds")
+    for index, (refined, steps) in enumerate(ways):
+        some = [row[index] for row in found]
+        person = fmean(math.nan if each.identity is None else each.identity[1] for each, _ in some)
+        line = f"{refined:6d} {steps:5d} {fmean(each.psnr[1] for each, _ in some):6.2f} {person:7.3f} "
+        for name in names:
+            kept, size = (fmean(each.motions[name][i] for each, _ in some) for i in (0, 1))
+            line += f"{kept:9.2f} {size:4.2f}"
+        print(f"{line}{fmean(seconds for _, seconds in some):10.1f}")
+
+
+def lay_out(crop: Image.Image, strips: list[list[Image.Image]], tile: int = 192) -> Image.Image:
+    """The photo at the left of each strip."""
+    sheet = Image.new("RGB", (tile * (1 + len(strips[0])), tile * len(strips)))
+    for y, strip in enumerate(strips):
+        for x, picture in enumerate([crop, *strip]):
+            sheet.paste(picture.resize((tile, tile), Image.Resampling.BICUBIC), (tile * x, tile * y))
+    return sheet
+
+
+if __name__ == "__main__":
+    main()

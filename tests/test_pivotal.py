@@ -1,0 +1,427 @@
+"""Tuning brings one face near, leaves the model and the motions alone, and is kept if it can be."""
+
+import errno
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import RESOLUTION, STYLE_DIM, STYLES, random_anchors, random_generator
+from torch import Tensor
+
+import micromotion
+from encoder4editing.identity import IdentityConfig, IdentityNet
+from micromotion import Animator, align, pivotal
+from micromotion.errors import OptionError
+from micromotion.images import load_image
+from micromotion.learn.store import load_fitting
+from micromotion.motion import Motion
+from micromotion.pivotal import ENOUGH, MAX_STEPS, likeness, progress_lines, tune, tuned
+from micromotion.refine import picture_loss
+from stylegan2 import Generator
+
+FACES = Path(__file__).resolve().parent.parent / "docs/faces"
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    return random_generator()
+
+
+@pytest.fixture(scope="module")
+def identity() -> IdentityNet:
+    return IdentityNet(IdentityConfig(16, 8, (8, 8), (1, 1), 2), rng(4)).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def code(generator: Generator) -> Tensor:
+    with torch.no_grad():
+        return generator.mapping(torch.randn(1, STYLE_DIM, generator=rng(1)))[:, None].repeat(1, STYLES, 1)
+
+
+@pytest.fixture(scope="module")
+def image() -> Tensor:
+    """A smooth picture that this generator has no code for."""
+    coarse = torch.rand(1, 3, 4, 4, generator=rng(2)) * 2 - 1
+    return torch.nn.functional.interpolate(coarse, RESOLUTION, mode="bicubic").clamp(-1, 1)
+
+
+def copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in state.items()}
+
+
+def same(one: Generator, other: Generator) -> bool:
+    theirs = other.state_dict()
+    return all(torch.equal(value, theirs[name]) for name, value in one.state_dict().items())
+
+
+# Tuning.
+
+
+@pytest.mark.parametrize("with_identity", [False, True])
+def test_the_picture_comes_nearer_and_the_model_stays(
+    generator: Generator, identity: IdentityNet, code: Tensor, image: Tensor, with_identity: bool
+) -> None:
+    before, learning = copied(generator.state_dict()), [p.requires_grad for p in generator.parameters()]
+    net = identity if with_identity else None
+    told: list[tuple[int, float]] = []
+    result = tune(
+        generator, code, image, steps=25, identity=net, on_step=lambda n, loss: told.append((n, loss))
+    )
+    with torch.no_grad():
+        losses = [picture_loss(each.synthesize(code), image).item() for each in (generator, result)]
+    assert losses[1] < 0.8 * losses[0]
+    assert [done for done, _ in told] == list(range(26))
+    assert told[-1][1] < told[0][1]
+    assert all(torch.equal(before[name], value) for name, value in generator.state_dict().items())
+    assert [p.requires_grad for p in generator.parameters()] == learning
+    assert all(p.grad is None for each in (generator, result) for p in each.parameters())
+    assert not any(p.requires_grad for p in result.parameters())
+    assert not result.training
+
+
+def test_what_a_code_means_is_not_tuned(generator: Generator, code: Tensor, image: Tensor) -> None:
+    result = tune(generator, code, image, steps=2).state_dict()
+    for name, value in generator.state_dict().items():
+        fixed = any(part in name for part in ("mapping", "modulation", "noise", "latent_avg"))
+        assert torch.equal(value, result[name]) == fixed, name
+
+
+def test_the_same_call_gives_the_same_generator(generator: Generator, code: Tensor, image: Tensor) -> None:
+    with torch.inference_mode():  # as a caller may be in it, and the inverter's answer is from there
+        first = tune(generator, code.clone(), image.clone(), steps=4)
+    torch.manual_seed(7)
+    torch.rand(3)
+    again = tune(generator, code, image, steps=4)
+    assert same(first, again)
+    assert not any(p.is_inference() for p in first.parameters())
+
+
+def test_the_first_loss_is_of_picture_and_person(
+    generator: Generator, identity: IdentityNet, code: Tensor, image: Tensor
+) -> None:
+    told: list[float] = []
+    for net in (None, identity):
+        tune(generator, code, image, steps=0, identity=net, on_step=lambda _, loss: told.append(loss))
+    with torch.no_grad():
+        shown = generator.synthesize(code)
+        plain = picture_loss(shown, image) + (shown - image).square().mean()
+        person = 0.1 * identity.loss(shown, image)
+    assert math.isclose(told[0], plain.item(), rel_tol=1e-5)
+    assert math.isclose(told[1] - told[0], person.item(), rel_tol=1e-3)
+
+
+def test_it_stops_when_it_is_near_enough(generator: Generator, code: Tensor, image: Tensor) -> None:
+    with torch.no_grad():
+        own = generator.synthesize(code)
+    told: list[float] = []
+    assert same(tune(generator, code, own, steps=9, on_step=lambda _, loss: told.append(loss)), generator)
+    assert told == [0.0]
+    told.clear()
+    near = torch.lerp(own, image, 0.1)
+    tune(generator, code, near, steps=200, on_step=lambda _, loss: told.append(loss))
+    assert told[0] > ENOUGH
+    assert told[-1] <= ENOUGH < told[-2]
+    assert len(told) < 201
+
+
+def test_a_failure_gives_back_what_was(generator: Generator, code: Tensor, image: Tensor) -> None:
+    told: list[float] = []
+    nowhere = torch.full_like(image, math.nan)
+    assert same(tune(generator, code, nowhere, steps=9, on_step=lambda _, x: told.append(x)), generator)
+    assert len(told) == 1
+
+
+def test_elsewhere_pictures_are_held(
+    generator: Generator, code: Tensor, image: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without locality the pictures of other codes change more, for the same steps."""
+    with torch.no_grad():
+        others = generator.mapping(torch.randn(16, STYLE_DIM, generator=rng(9)))[:, None].repeat(1, STYLES, 1)
+        kept = generator.synthesize(others)
+        held = tune(generator, code, image, steps=30).synthesize(others)
+        monkeypatch.setattr(pivotal, "LOCALITY_WEIGHT", 0.0)
+        loose = tune(generator, code, image, steps=30).synthesize(others)
+    assert picture_loss(held, kept) < 0.7 * picture_loss(loose, kept)
+
+
+@pytest.mark.parametrize("factor", [0.5, 4])
+def test_other_sizes_are_compared_at_the_smaller(generator: Generator, code: Tensor, factor: float) -> None:
+    size = int(RESOLUTION * factor)
+    wanted = torch.rand(1, 3, size, size, generator=rng()) * 2 - 1
+    told: list[float] = []
+    tune(generator, code, wanted, steps=0, on_step=lambda _, loss: told.append(loss))
+    least = min(size, RESOLUTION)
+    with torch.no_grad():
+        shown, small = (
+            each.reshape(1, 3, least, each.shape[-1] // least, least, -1).mean(dim=(3, 5))
+            for each in (generator.synthesize(code), wanted)
+        )
+    assert math.isclose(told[0], (picture_loss(shown, small) + (shown - small).square().mean()), rel_tol=1e-4)
+
+
+def test_half_precision_comes_back_as_it_was(generator: Generator, code: Tensor, image: Tensor) -> None:
+    half = random_generator().use_half()
+    result = tune(half, code, image, steps=30)
+    theirs = result.state_dict()
+    assert all(theirs[name].dtype == value.dtype for name, value in half.state_dict().items())
+    with torch.no_grad():
+        losses = [picture_loss(each.synthesize(code), image).item() for each in (half, result)]
+    assert losses[1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("steps", [-1, MAX_STEPS + 1, 1.5, "3", None])
+@pytest.mark.parametrize("call", [tune, tuned])
+def test_wrong_steps_are_refused(
+    generator: Generator, code: Tensor, image: Tensor, steps: object, call: Callable[..., Generator]
+) -> None:
+    with pytest.raises(OptionError, match="steps must be a whole number from 0 to 1000"):
+        call(generator, code, image, steps=steps)
+
+
+@pytest.mark.parametrize("call", [tune, tuned])
+def test_wrong_shapes_are_refused(
+    generator: Generator, code: Tensor, image: Tensor, call: Callable[..., Generator]
+) -> None:
+    for wrong in (code[:, 1:], code[0], code.repeat(2, 1, 1)):
+        with pytest.raises(OptionError, match="code has the shape"):
+            call(generator, wrong, image)
+    for picture in (image[0], image[:, :2], image[..., 1:], image.repeat(2, 1, 1, 1), (image * 127).byte()):
+        with pytest.raises(OptionError, match="picture must be"):
+            call(generator, code, picture)
+    with pytest.raises(OptionError, match="multiple"):
+        call(generator, code, torch.zeros(1, 3, 48, 48))
+
+
+# Kept.
+
+
+def kept_files(cache: Path) -> list[Path]:
+    return sorted((cache / "tuned").iterdir())
+
+
+def test_it_is_tuned_once(
+    generator: Generator, identity: IdentityNet, code: Tensor, image: Tensor, cache: Path
+) -> None:
+    told: list[int] = []
+
+    def ask(**other: object) -> Generator:
+        given = {"generator": generator, "code": code, "image": image, "steps": 3} | other
+        told.clear()
+        return tuned(**given, on_step=lambda done, _: told.append(done))  # type: ignore[arg-type]
+
+    first = ask()
+    assert told == [0, 1, 2, 3]
+    again = ask()
+    assert told == []
+    assert same(first, again)
+    assert not again.training
+    assert not any(p.requires_grad for p in again.parameters())
+    assert len(kept_files(cache)) == 1
+    changed = random_generator()
+    with torch.no_grad():
+        next(changed.synthesis.parameters())[..., -1] += 1e-3
+    for other in (
+        {"image": image * 0.999},
+        {"code": code * 1.001},
+        {"steps": 2},
+        {"identity": identity},
+        {"generator": changed},
+        {"generator": random_generator().use_half()},
+    ):
+        ask(**other)
+        assert told, other
+    assert len(kept_files(cache)) == 7
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 64
+    path.write_bytes(data)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def exchange(path: Path) -> None:
+    """A well-formed file of another model."""
+    other = pivotal._learning(random_generator())
+    state = {name: value.detach()[..., :1].clone() for name, value in other.items()}
+    pivotal.write_safetensors(path, pivotal.KIND, {"weights": pivotal.digest(state)}, state)
+
+
+def pickle_bomb(path: Path) -> None:
+    path.write_bytes(b"cos\nsystem\n(S'touch owned'\ntR.")
+
+
+@pytest.mark.parametrize("spoil", [flip, cut, exchange, pickle_bomb])
+def test_what_is_damaged_is_tuned_again(
+    generator: Generator, code: Tensor, image: Tensor, cache: Path, spoil: Callable[[Path], None]
+) -> None:
+    first = tuned(generator, code, image, steps=2)
+    (path,) = kept_files(cache)
+    whole = path.read_bytes()
+    spoil(path)
+    told: list[int] = []
+    again = tuned(generator, code, image, steps=2, on_step=lambda done, _: told.append(done))
+    assert told
+    assert same(first, again)
+    assert path.read_bytes() == whole
+
+
+def test_a_full_disk_only_loses_the_copy(
+    generator: Generator, code: Tensor, image: Tensor, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    expected = tune(generator, code, image, steps=2)
+    monkeypatch.setattr(os, "fsync", full)
+    assert same(tuned(generator, code, image, steps=2), expected)
+    assert kept_files(cache) == []
+
+
+def test_no_cache_folder_is_no_error(
+    generator: Generator, code: Tensor, image: Tensor, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cache / "tuned").write_text("in the way")
+    expected = tune(generator, code, image, steps=2)
+    assert same(tuned(generator, code, image, steps=2), expected)
+    monkeypatch.setenv("MICROMOTION_CACHE", "~nobody-of-that-name/cache")
+    assert same(tuned(generator, code, image, steps=2), expected)
+
+
+def test_the_oldest_go(
+    generator: Generator, code: Tensor, image: Tensor, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(steps: int) -> bool:
+        told: list[int] = []
+        tuned(generator, code, image, steps=steps, on_step=lambda done, _: told.append(done))
+        return bool(told)
+
+    monkeypatch.setattr(pivotal, "MAX_KEPT", 2)
+    assert ask(1)
+    os.utime(kept_files(cache)[0], (1, 1))
+    assert ask(2)
+    assert not ask(1), "it is kept, and counts as new"
+    second = max(kept_files(cache), key=lambda path: path.stat().st_mtime_ns)
+    os.utime(second, ns=(10**18 * 3, 10**18 * 3))  # whatever the clock's steps
+    left, busy = cache / "tuned/.left.abc", cache / "tuned/.busy.abc"
+    for folder in (left, busy):
+        folder.mkdir()
+    os.utime(left, (1, 1))
+    assert ask(3)
+    assert sorted(path.name for path in kept_files(cache) if path.name[0] == ".") == [".busy.abc"]
+    assert not ask(1)
+    assert ask(2)
+    monkeypatch.setattr(pivotal, "MAX_KEPT_BYTES", 10)
+    assert ask(4)
+    assert not ask(4), "the newest stays"
+    assert len([path for path in kept_files(cache) if path.name[0] != "."]) == 1
+
+
+def test_two_processes_at_once(cache: Path) -> None:
+    tests, root = Path(__file__).parent, Path(micromotion.__file__).parent.parent
+    script = (
+        "import torch; from conftest import random_generator; from micromotion.pivotal import tuned, digest;"
+        "g = random_generator();"
+        "r = tuned(g, torch.ones(1, g.num_styles, g.style_dim), torch.zeros(1, 3, 32, 32), steps=5);"
+        "print(digest(r.state_dict()))"
+    )
+    environment = os.environ | {"PYTHONPATH": f"{tests}{os.pathsep}{root}", "OMP_NUM_THREADS": "1"}
+    running = [
+        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment)
+        for _ in range(2)
+    ]
+    said = [each.communicate(timeout=120)[0] for each in running]
+    assert [each.returncode for each in running] == [0, 0]
+    assert said[0] == said[1] != b""
+    assert [path.suffix for path in kept_files(cache)] == [".safetensors"]
+
+
+# What it bought.
+
+
+def test_likeness_is_what_slow_arithmetic_says(
+    generator: Generator, identity: IdentityNet, code: Tensor, image: Tensor
+) -> None:
+    other = tune(generator, code, image, steps=10)
+    anchors = random_anchors(1)
+    motion = Motion.from_anchors(anchors, "nod")
+    found = likeness(generator, other, code, image, identity=identity, motions={"nod": motion})
+    with torch.no_grad():
+        moved = code + motion.offset(1.0)
+        (was, then), (now, later) = (
+            [each.synthesize(at).double() for at in (code, moved)] for each in (generator, other)
+        )
+        cosines = [float(identity.features(p.float())[0] @ identity.features(image)[0]) for p in (was, now)]
+    for value, shown in zip(found.psnr, (was, now), strict=True):
+        error = np.mean((np.clip(shown.numpy(), -1, 1) - image.numpy()) ** 2)
+        assert math.isclose(value, 20 * math.log10(2 / math.sqrt(error)), rel_tol=1e-5)
+    assert found.identity is not None
+    assert np.allclose(found.identity, cosines, atol=1e-5)
+    before, after = (then - was).numpy().ravel(), (later - now).numpy().ravel()
+    cosine = before @ after / math.sqrt(before @ before * (after @ after))
+    assert np.allclose(
+        found.motions["nod"], (cosine, math.sqrt(after @ after / (before @ before))), rtol=1e-4
+    )
+    assert found.psnr[1] > found.psnr[0]
+    for part in ("PSNR", "identity", f"nod kept {found.motions['nod'][0]:.0%}"):
+        assert part in found.describe()
+
+
+def test_nothing_tuned_is_all_kept(generator: Generator, code: Tensor, image: Tensor) -> None:
+    motion = Motion.from_anchors(random_anchors(1), "nod")
+    still = replace(motion, direction=torch.zeros_like(motion.direction))
+    found = likeness(generator, generator, code, image, motions={"nod": motion, "none": still})
+    assert found.psnr[0] == found.psnr[1]
+    assert found.identity is None
+    assert "identity" not in found.describe()
+    assert found.motions["nod"] == pytest.approx((1, 1))
+    assert found.motions["none"] == (0, 0)
+    with pytest.raises(OptionError):
+        likeness(generator, generator, code[:, 1:], image)
+
+
+def test_lines_about_progress_tell_the_time_left() -> None:
+    lines: list[str] = []
+    report = progress_lines(100, lines.append)
+    for done in range(101):
+        report(done, 1 - done / 200)
+    assert len(lines) == 11
+    assert lines[0] == "Tuned by 0 of 100 steps, loss 1.0000."
+    assert lines[5].startswith("Tuned by 50 of 100 steps, loss 0.7500, ")
+    assert lines[5].endswith(" s left.")
+    assert lines[-1] == "Tuned by 100 of 100 steps, loss 0.5000."
+    progress_lines(3, lines.append)(1, 0.5)
+
+
+# On the real model.
+
+
+def test_a_real_face_on_the_embedded_model() -> None:
+    animator = Animator.load("avatar", "cpu")
+    bundle = animator.bundle
+    crop = align(load_image(FACES / "benjamin-franklin.jpg"), 256).image
+    picture = torch.tensor(np.asarray(crop)).permute(2, 0, 1)[None] / 127.5 - 1
+    code = animator.encode(crop, aligned=True)
+    result = tuned(bundle.generator, code, picture, steps=16, identity=animator.identity)
+    motion = load_fitting(bundle.motions["smile"], bundle)
+    found = likeness(bundle.generator, result, code, picture, motions={"smile": motion})
+    assert found.psnr[1] > found.psnr[0] + 1
+    assert found.motions["smile"][0] > 0.5
+    first, last = Animator(replace(bundle, generator=result)).animate(code, "smile", frames=2)
+    assert np.abs(last.astype(int) - first).max() > 8, "nothing moves"
+    shown = torch.tensor(first).permute(2, 0, 1)[None] / 127.5 - 1
+    assert pivotal.psnr(shown, pivotal.wanted(result, code, picture)) == pytest.approx(found.psnr[1], abs=0.1)
