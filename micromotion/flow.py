@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 SIDE = 128
 """Cells of the side on which movement is measured."""
 
-_STIFF_JAW, _STIFF_INNER = 0.15, 0.003  # landmarks of the jaw slide along it; eyes and mouth are sharp
+_STIFF_JAW, _STIFF_INNER = 0.4, 0.002  # landmarks of the jaw slide along it; eyes and mouth are sharp
 _JAW = 17
 _LEVELS, _ROUNDS = 3, 4  # of the pyramid; steps on each
 _WINDOW = 2.0  # cells: sigma of the neighbourhood that moves together
@@ -46,6 +46,21 @@ def landmark_field(at: Floats, value: Floats, side: int = SIDE) -> Tensor:
     cells = grid(side).reshape(-1, 2).double().numpy()
     field = np.concatenate([_bending(cells, points), _affine(cells)], axis=1) @ weights
     return torch.from_numpy(field.astype(np.float32)).reshape(1, side, side, 2).movedim(-1, 1)
+
+
+def rigid_field(at: Floats, value: Floats, side: int = SIDE) -> Tensor:
+    """The turn and the shift [1, 2, side, side] that come closest to `value` [n, 2] at points `at` [n, 2].
+
+    By least squares in the complex plane, without a change of scale: how the head moves, as far as a picture
+    can do so.
+    """
+    before, after = (points[:, 0] + 1j * points[:, 1] for points in (at, at + value))
+    turn = np.vdot(before - before.mean(), after - after.mean())
+    turn /= max(abs(turn), 1e-12)
+    x, y = grid(side)[0].double().numpy().transpose(2, 0, 1)
+    cells = x + 1j * y
+    field = after.mean() + turn * (cells - before.mean()) - cells
+    return torch.from_numpy(np.stack([field.real, field.imag])[None]).float()
 
 
 def refined(field: Tensor, before: Tensor, after: Tensor, where: Tensor) -> Tensor:

@@ -20,19 +20,34 @@ from torch.nn import functional as F
 from micromotion.align import AlignedFace, find_landmarks
 from micromotion.encoders import Frame
 from micromotion.errors import MotionError, OptionError
-from micromotion.flow import SIDE, blurred, grid, landmark_field, moved, read, refined, resized, unfolded
+from micromotion.flow import (
+    SIDE,
+    blurred,
+    grid,
+    landmark_field,
+    moved,
+    read,
+    refined,
+    resized,
+    rigid_field,
+    unfolded,
+)
 from micromotion.images import load_image
 from micromotion.pixels import to_uint8
 from micromotion.seam import Floats, crop_outline, face_outline, feathered
 
 _EYES = 256  # pixels of the side in which landmarks are looked for
 _FEATHER = 0.14  # of the crop's side, from its border inwards
-_FACE_FEATHER = 0.1
+_FACE_FEATHER = 0.1  # from the face's outline inwards: where the frame's colours are taken
+_NEAR = 0.1  # from it outwards: what moves with the skin
 _NEW = 0.12  # of 0…1: a change of colour that movement does not explain, and that is a new thing
-_ALIKE = 0.08  # of 0…1: how far still and photo may differ where the frame is trusted beyond the face
+_ALIKE = 0.04  # of 0…1: how far still and photo may differ where the frame is trusted beyond the face
 _FIT = 0.12  # of the crop's side: farther apart, photo's and still's landmarks are not the same thing's
 _LEAVES = 0.3  # of the crop's side: a face that moves farther has left its place
-_GAIN = 1.6  # the most that a frame's contrast is raised
+_CONTRAST = 0.5, 1.25  # the least and the most that a frame's contrast is multiplied by
+_CHROMA = 1.25  # the most that its chroma is
+_YCC = np.array([[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]])  # BT.601
+_SKULL = slice(27, 48)  # the landmarks of nose and eyes, which smile and speech move least
 _NOISE = 0.01  # of 0…1: colours that vary less are not spread
 _STRIP = 64  # rows of the photo that are worked on together
 
@@ -63,7 +78,8 @@ class Paste:
         # The still face's features onto the photo's: everything below happens in the photo's geometry.
         self._fit = landmark_field(marks, np.clip(found - marks, -_FIT, _FIT))
         face = face_outline(marks).inside(grid(SIDE)[0].double().numpy())
-        self._face = _layer(feathered(face + _FACE_FEATHER / 2, _FACE_FEATHER))
+        self._face = _layer(feathered(face, _FACE_FEATHER))
+        self._near = _layer(feathered(face + _NEAR, _NEAR))
         edge = crop_outline(0.0).inside(grid(SIDE)[0].double().numpy())
         self._edge = _layer(feathered(edge, _FEATHER))
         still_fit = self._fitted(still)
@@ -111,27 +127,37 @@ class Paste:
         """Where the photo's pixels come from, [1, 2, SIDE, SIDE]; and colours to add to what is left of
         them, with how much of them goes, [1, 4, samples, samples].
         """
-        marks = _marks(frame, self._box)
-        leap = float(np.linalg.norm(np.median(marks - self._marks, axis=0)))
-        if leap > _LEAVES:
-            raise MotionError(
-                "The head turns so far that the face leaves its place in the photo: lower the strength, or "
-                "show the crop alone (--frame crop)."
-            )
-        field = landmark_field(marks, self._marks - marks)
-        field = unfolded(refined(field, self._still, frame, self._face) * self._edge)
+        field = self._movement(frame)
         toned = self._tint(frame)
         rest = toned - moved(self._tint(self._still), field)
         carried = moved(self._difference, field)
-        size = blurred(resized(rest, SIDE).square().mean(dim=1, keepdim=True), 2.0)
+        sharp = resized(rest, SIDE)
+        sharp = sharp - blurred(sharp, 6.0)  # other light on the same skin is nothing new
+        size = blurred(sharp.square().mean(dim=1, keepdim=True), 2.0)
         own = torch.exp(-size / (2 * _NEW**2))  # 1: the photo's pixels, moved; 0: something new
         smooth = blurred(carried * own, 8.0) / blurred(own, 8.0).clamp(min=1e-3)
-        alike = torch.exp(-blurred(carried.square().mean(dim=1, keepdim=True), 4.0) / (2 * _ALIKE**2))
+        alike = torch.exp(-blurred(carried.square().mean(dim=1, keepdim=True), 6.0) / (2 * _ALIKE**2))
         trust = torch.maximum(moved(self._face, field), alike)
         gone = resized(trust * (1 - own), self._samples)
         kept = resized(trust * own, self._samples)
         added = gone * (toned + resized(smooth, self._samples)) + kept * rest
         return field, torch.cat([added, gone], dim=1)
+
+    def _movement(self, frame: Tensor) -> Tensor:
+        """Where each cell's pixels come from: the whole crop moves as the head does, the face by itself."""
+        marks = _marks(frame, self._box)
+        back = self._marks - marks
+        head = rigid_field(marks[_SKULL], back[_SKULL])
+        leap = float(head[..., SIDE // 2, SIDE // 2].norm())
+        if leap > _LEAVES:
+            raise MotionError(
+                "The head turns so far that the face leaves its place in the photo: lower the strength, or "
+                "show the crop alone (--frame crop)."
+            )
+        still = read(head, torch.from_numpy(marks).float()[None, None])[0, :, 0].T.double().numpy()
+        face = landmark_field(marks, back - still)
+        near = moved(self._near, head)
+        return unfolded(refined(head + near * face, self._still, frame, near) * self._edge)
 
     def _fitted(self, frame: Frame) -> Tensor:
         """A frame in the photo's geometry, [1, 3, samples, samples] in 0…1."""
@@ -201,34 +227,30 @@ class _Place:
 
 
 class _Tint:
-    """The linear map of colours that gives the still face the photo's mean and covariance.
+    """The map of colours that gives the still face the photo's brightness, contrast and hue.
 
-    Monge and Kantorovich's: Pitié and Kokaram 2007, "The linear Monge-Kantorovitch linear colour mapping for
-    example-based colour transfer". In a gray photo a face becomes gray.
+    Chroma is turned and stretched as a number of the complex plane (Cb + i·Cr), so that gray stays gray:
+    teeth and eyes take no colour from a skin that is another's. In a gray photo all becomes gray.
     """
 
     def __init__(self, still: Tensor, photo: Tensor, face: Tensor) -> None:
         """All [1, C, SIDE, SIDE]; face: how much of each cell is face, 0…1."""
         weights = face.flatten().double().numpy()
-        ours, theirs = (picture[0].flatten(1).double().numpy() for picture in (still, photo))
-        covariance = np.cov(ours, aweights=weights) + _NOISE**2 * np.eye(3)
-        root, back = _power(covariance, 0.5), _power(covariance, -0.5)
-        gain = back @ _power(root @ np.cov(theirs, aweights=weights) @ root, 0.5) @ back
-        values, vectors = np.linalg.eigh((gain + gain.T) / 2)
-        gain = (vectors * np.clip(values, 0, _GAIN)) @ vectors.T
-        shift = np.average(theirs, axis=1, weights=weights) - gain @ np.average(ours, axis=1, weights=weights)
-        self._gain, self._shift = torch.from_numpy(gain).float(), torch.from_numpy(shift).float()
+        ours, theirs = (_YCC @ picture[0].flatten(1).double().numpy() for picture in (still, photo))
+        (y, b, r), (their_y, their_b, their_r) = (np.average(each, 1, weights) for each in (ours, theirs))
+        spread, their_spread = (np.sqrt(np.cov(each[0], aweights=weights)) for each in (ours, theirs))
+        contrast = np.clip(their_spread / max(spread, _NOISE), *_CONTRAST)
+        chroma = complex(their_b, their_r) / (complex(b, r) or 1)
+        chroma *= min(1, _CHROMA / max(abs(chroma), 1e-12))
+        gain = np.eye(3) * contrast
+        gain[1:, 1:] = [[chroma.real, -chroma.imag], [chroma.imag, chroma.real]]
+        back = np.linalg.inv(_YCC)
+        self._gain = torch.from_numpy(back @ gain @ _YCC).float()
+        self._shift = torch.from_numpy(back @ [their_y - contrast * y, 0, 0]).float()
 
     def __call__(self, picture: Tensor) -> Tensor:
         """Colours [1, 3, H, W]."""
         return torch.einsum("ij,bjhw->bihw", self._gain, picture) + self._shift[:, None, None]
-
-
-def _power(matrix: Floats, exponent: float) -> Floats:
-    """A power of a symmetric matrix without negative eigenvalues."""
-    values, vectors = np.linalg.eigh(matrix)
-    power: Floats = (vectors * np.maximum(values, 1e-9) ** exponent) @ vectors.T
-    return power
 
 
 def _marks(picture: Tensor, box: tuple[float, ...]) -> Floats:

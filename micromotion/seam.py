@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 _ANGLES = 180
-_GROWN = 1.06  # the outline of the face, larger than the landmarks' own
-_FOREHEAD = 0.3  # of the way from the chin to the root of the nose, above the brows
+_FOREHEAD = 0.25  # of the way from the chin to the root of the nose, above the brows
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ def face_outline(landmarks: Floats) -> Outline:
     forehead = brows + _FOREHEAD * (landmarks[27] - landmarks[8])
     polygon = np.concatenate([jaw, forehead])
     centre = polygon.mean(axis=0)
-    return Outline(centre, _GROWN * _reach(polygon - centre))
+    return Outline(centre, _reach(polygon - centre))
 
 
 def crop_outline(margin: float) -> Outline:
@@ -87,7 +86,7 @@ def seam_step(photo: NDArray[np.uint8], picture: NDArray[np.uint8], mask: NDArra
 
 
 def _angles() -> Floats:
-    angles: Floats = np.arange(_ANGLES) * (2 * np.pi / _ANGLES)
+    angles: Floats = np.arange(_ANGLES, dtype=np.float64) * (2 * np.pi / _ANGLES)
     return angles
 
 
