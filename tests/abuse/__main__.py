@@ -40,7 +40,8 @@ def main() -> int:
         asked = [request.path for request in world.elsewhere.requests]
     print(table(results))
     print(
-        f"{len(results)} inputs in {time.monotonic() - start:.0f} s; asked of the server nearby: {asked or 'nothing'}"
+        f"{len(results)} inputs in {time.monotonic() - start:.0f} s; "
+        f"asked of the server nearby: {asked or 'nothing'}"
     )
     if given.figures:
         given.figures.write_text(json.dumps(figures(results, changed, asked), indent=1))

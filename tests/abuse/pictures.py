@@ -1,4 +1,4 @@
-"""Pictures: every format cut and flipped, bombs, absurd sizes and metadata, and what only has a picture's name."""
+"""Pictures: every format cut and flipped, bombs, absurd sizes and metadata, and what is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests: bodies that are no JSON, no objects or of wrong types; identifiers; where a picture is fetched from."""
+"""Requests: bodies that are no JSON, no objects or of wrong types; identifiers; URLs of pictures."""
 
 from __future__ import annotations
 
@@ -172,8 +172,8 @@ def _odd_calls(photo: str) -> Iterator[Item]:
         headers={"origin": "http://evil.example"},
     )
     yield Request("requests", "110 MB", lambda: '{"input": {"image": "' + "x" * (110 << 20) + '"}}', refused)
-    yield Request("requests", "an unknown input beside good ones", partial(dict, {"input": {**good, "cmd": "ls"}}),
-                  expected(SUCCEEDED))  # fmt: skip
+    more = partial(dict, {"input": {**good, "command": "ls"}})
+    yield Request("requests", "an unknown input beside good ones", more, expected(SUCCEEDED))
     hooks = {"a file": "file:///etc/passwd", "no URL": "webhook", "this machine": "http://127.0.0.1:1/hook"}
     for name, url in hooks.items():
         called = partial(dict, {"webhook": url, "input": good})
@@ -181,7 +181,7 @@ def _odd_calls(photo: str) -> Iterator[Item]:
 
 
 def fetched(base: str) -> Iterator[Item]:
-    """Pictures from a server on this machine that misbehaves: see `abuse.runner` for what lies under each path."""
+    """Pictures from a server on this machine that misbehaves: `abuse.world` says how."""
     for path in (
         "picture.jpg",
         "redirect",

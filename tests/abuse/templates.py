@@ -1,4 +1,4 @@
-"""Templates: what is no sentence with one {degree} in it; nothing of it is evaluated, and each is told why."""
+"""Templates: what is no sentence with one {degree} in it; nothing is evaluated, and each is told why."""
 
 from __future__ import annotations
 

@@ -234,7 +234,10 @@ GENERATOR, INVERTER, ABOUT, SMILE = (
     "bundle.json",
     "anchors/smile.safetensors",
 )
-_HUGE = '{"resolution": 1048576, "style_dim": 1048576, "z_dim": 1, "mapping_layers": 1000000, "channels": {"4": 1000000}}'
+_HUGE = (
+    '{"resolution": 1048576, "style_dim": 1048576, "z_dim": 1, "mapping_layers": 1000000, '
+    '"channels": {"4": 1000000}}'
+)
 _SPOILT = {
     "no generator": partial(_removed, GENERATOR),
     "no inverter": partial(_removed, INVERTER),

@@ -1,4 +1,4 @@
-"""Clips for `learn video`: cut, flipped, without frames, endless, huge, in foreign containers, or no clips at all."""
+"""Clips for `learn video`: cut, flipped, without frames, endless, huge, foreign, or no clips at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Maker = Callable[[Path], object]
 
 
 def videos(model: Path, photo: Image.Image) -> Iterator[Item]:
-    """Each as one call of `micromotion learn video`; photo is a face, shown in the clips that could be decoded."""
+    """Each as one call of `micromotion learn video`; photo is a face, shown in clips that can be decoded."""
     for name, (file, make) in _clips(photo).items():
         arguments = partial(_learn, model, file, make)
         yield Command("videos", f"video: {name}", arguments, expected(FAILED, REFUSED))

@@ -131,7 +131,7 @@ class World:
         with tempfile.TemporaryDirectory(dir=self.folder, prefix="call-") as name:
             folder = Path(name)
             arguments = list(item.arguments(folder))
-            given = {path for path in folder.rglob("*")}
+            given = set(folder.rglob("*"))
             context = multiprocessing.get_context("forkserver")
             context.set_forkserver_preload(PRELOADED)
             process = context.Process(target=run_command, args=(arguments, folder))
@@ -251,8 +251,11 @@ def _status(number: int, field: str) -> int:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[World]:
-    """A world in an empty folder. Sets the environment of this process, for the server and the commands."""
+def running(folder: Path, *, private: bool = False) -> Iterator[World]:
+    """A world in an empty folder. Sets the environment of this process, for the server and the commands.
+
+    private: pictures may be fetched from this machine.
+    """
     from skimage.data import astronaut
 
     model = save_learning_bundle(folder / "bundle")
@@ -267,7 +270,7 @@ def running(folder: Path) -> Iterator[World]:
         "MICROMOTION_MODEL": str(model),
         "MICROMOTION_CACHE": str(folder / "cache"),
         "MICROMOTION_DATA": str(folder / "data"),
-        "MICROMOTION_PRIVATE_URLS": "0",
+        "MICROMOTION_PRIVATE_URLS": str(int(private)),
         "PYTHONPATH": f"{running_server.ROOT}:{running_server.ROOT / 'tests'}",
         "NO_COLOR": "1",
         "COLUMNS": "1000",
