@@ -1,0 +1,109 @@
+"""What those who run the service see of it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from micromotion import health
+from micromotion.align import align
+from micromotion.bundle import Bundle, load_bundle
+from micromotion.health import Health, facts, peaks, reset_peak, stage_lines, sweep
+
+
+@pytest.fixture
+def bundle(random_bundle: Path) -> Bundle:
+    return load_bundle(random_bundle, "cpu")
+
+
+def spoil(bundle: Bundle, value: float) -> None:
+    with torch.no_grad():
+        for parameter in bundle.generator.parameters():
+            parameter.fill_(value)
+
+
+def test_a_model_that_renders_is_healthy(bundle: Bundle) -> None:
+    assert Health(bundle).check()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 3e38, 0.0])
+def test_a_model_that_renders_no_picture_is_not(bundle: Bundle, value: float) -> None:
+    spoil(bundle, value)
+    assert not Health(bundle).check()
+
+
+def test_a_device_that_fails_is_not(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(type(bundle.generator), "synthesize", full)
+    assert not Health(bundle).check()
+
+
+def test_a_frame_is_rendered_now_and_then(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = Health(bundle)
+    assert checked.check()
+    spoil(bundle, float("nan"))
+    assert checked.check(), "the verdict holds for a while"
+    monkeypatch.setattr(health, "EVERY", 0.0)
+    assert not checked.check()
+
+
+def test_during_a_prediction_nothing_is_rendered(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "EVERY", 0.0)
+    checked = Health(bundle)
+    assert checked.check()
+    spoil(bundle, float("nan"))
+    verdicts: list[bool] = []
+    with checked.busy():
+        other = threading.Thread(target=lambda: verdicts.append(checked.check()))
+        other.start()
+        other.join(10)
+    assert verdicts == [True]
+    assert not checked.check()
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells")
+def test_the_peak_of_memory_is_that_of_the_prediction() -> None:
+    cpu = torch.device("cpu")
+    reset_peak(cpu)
+    before = peaks(cpu)["memory.peak_mb"]
+    taken = bytearray(200_000_000)
+    del taken
+    assert peaks(cpu)["memory.peak_mb"] >= before + 190
+    reset_peak(cpu)
+    assert peaks(cpu)["memory.peak_mb"] < before + 100
+
+
+def test_the_facts_of_a_prediction(bundle: Bundle, astronaut_file: Path) -> None:
+    face = align(astronaut_file)
+    told = facts(bundle, "smile", 6, face, {"align": 0.12345678, "render": 2.0})
+    assert told["timing.align"] == 0.1235
+    assert (told["model"], told["device"], told["motion"], told["frames"]) == ("random", "cpu", "smile", 6)
+    assert told["face.box"] == list(face.box)
+    assert told["face.score"] == pytest.approx(face.score, abs=1e-3)
+    assert not any(name.startswith("face") for name in facts(bundle, "smile", 6, None, {}))
+
+
+def test_one_line_per_stage() -> None:
+    assert stage_lines({"align": 0.123, "render": 2}) == ["Align: 0.12 s.", "Render: 2.00 s."]
+
+
+def test_what_cog_leaves_is_swept(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    folder = tmp_path / "predictions"
+    for path in (elsewhere, folder / "old/inputs", folder / "old/outputs", folder / "new/inputs"):
+        path.mkdir(parents=True)
+    (folder / "old/outputs/spill.json").write_text("{}")
+    (folder / "link").symlink_to(elsewhere)
+    os.utime(folder / "old", (time.time() - 100, time.time() - 100))
+    sweep(folder, 50)
+    assert sorted(path.name for path in folder.iterdir()) == ["link", "new"]
+    sweep(folder, 0)
+    sweep(tmp_path / "nothing", 0)
+    assert elsewhere.is_dir()
