@@ -113,8 +113,13 @@ class Predictor(BaseRunner):
             ge=0,
             le=200,
         ),
+        frame: str = Input(
+            description="What is shown: the crop of the face, or the whole photo with the face moving in it. A face that turns far can only be shown as a crop.",
+            default="crop",
+            choices=["crop", "photo"],
+        ),
         compare: bool = Input(
-            description="Shows the photo, the still face that the model makes of it, and the animation side by side.",
+            description="Only with the frame 'crop': shows the photo, the still face that the model makes of it, and the animation side by side.",
             default=False,
         ),
         output_format: str = Input(
@@ -150,6 +155,7 @@ class Predictor(BaseRunner):
                     fps=int(fps),
                     loop=loop,
                     easing=easing,
+                    frame=frame,
                     compare=compare,
                     face=int(face),
                     seed=None if seed == -1 else int(seed),

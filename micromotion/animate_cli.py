@@ -13,7 +13,17 @@ from micromotion.console import Debug, errors_for_people, frame_progress
 from micromotion.errors import OptionError, OutputError
 from micromotion.images import load_image
 from micromotion.learn.store import SUFFIX, find_motion, playable_motions
-from micromotion.options import MAX_FPS, MAX_FRAMES, MAX_REFINE, MAX_STRENGTH, Easing, Loop, check_play
+from micromotion.options import (
+    MAX_FPS,
+    MAX_FRAMES,
+    MAX_REFINE,
+    MAX_STRENGTH,
+    Easing,
+    Loop,
+    View,
+    check_play,
+    check_view,
+)
 from micromotion.picture import check_picture, write_picture
 from micromotion.plan import Motions, plan, plan_strip
 from micromotion.timeline import MAX_TEXT, Timeline, TimelineError, parse_timeline
@@ -66,6 +76,10 @@ def animate(
     sheet: Annotated[
         Path | None, typer.Option(help="Also write a contact sheet of the frames to this picture.")
     ] = None,
+    frame: Annotated[
+        View,
+        typer.Option(help="What is shown: the crop of the face, or the whole photo with the face moving."),
+    ] = "crop",
     compare: Annotated[
         bool, typer.Option("--compare", help="Show the photo, its inversion and the animation side by side.")
     ] = False,
@@ -117,7 +131,7 @@ def animate(
       micromotion animate me.jpg --timeline "1s smile smooth, 2s hold, 2.2s eyesClose, 2.4s eyesClose=0"
       micromotion animate me.jpg --strength -0.5 --sheet frames.png --compare
       micromotion animate me.jpg --strengths -1,0,1,2 -o strip.png
-      micromotion animate group.jpg --face 1 --motion aging -o older.mp4
+      micromotion animate group.jpg --face 1 --frame photo -o group.mp4
       micromotion animate me.jpg --refine 30
       micromotion animate me.jpg --model ffhq
     """
@@ -131,11 +145,14 @@ def animate(
             "loop": loop,
             "easing": easing,
         }
+        check_view(frame, compare=compare)
         shown = _numbers(strengths) if strengths is not None else None
         if shown is None:
             plan(played, **playing)
-        elif sheet or compare or strength != 1:
-            raise OptionError("--strengths writes one picture: leave out --sheet, --compare and --strength.")
+        elif sheet or compare or frame == "photo" or strength != 1:
+            raise OptionError(
+                "--strengths writes one picture: leave out --sheet, --compare, --frame and --strength."
+            )
         else:
             plan_strip(played, shown)
         output = output or Path(f"{photo.stem}-{title}{'-strengths.png' if shown else '.mp4'}")
@@ -154,7 +171,7 @@ def animate(
             if shown:
                 write_picture(animator.at_strengths(image, played, shown, **reading), output)
             else:
-                clip = animator.animate(image, played, compare=compare, **playing, **reading)
+                clip = animator.animate(image, played, frame=frame, compare=compare, **playing, **reading)
                 progress.update(task, description="Rendering", total=len(clip), completed=0)
                 clip.save(output, sheet=sheet, on_frame=lambda done: progress.update(task, completed=done))
         typer.echo(f"{'Picture' if shown else 'Video'}: {output}")

@@ -22,7 +22,8 @@ from micromotion.frames import repeatable, take_turns, told_when_full, with_room
 from micromotion.images import load_image
 from micromotion.learn.store import find_motion, load_fitting, playable_motions
 from micromotion.motion import Motion
-from micromotion.options import Easing, Loop, check_play
+from micromotion.options import Easing, Loop, View, check_film, check_play, check_view
+from micromotion.paste import Paste
 from micromotion.plan import Motions, Name, plan, plan_strip
 from micromotion.refine import Report
 from micromotion.refine import refine as refine_code
@@ -52,6 +53,28 @@ class _Face:
         if self.crop.landmarks is None:  # it was taken as it is, without a border to be filled
             return np.asarray(as_aligned(self.photo, size).image)
         return np.asarray(crop_quad(self.photo, self.crop.quad, size))
+
+    def whole_photo(self, frames: int) -> _InPhoto:
+        """The way back into the photo, for so many frames; raises OptionError if there is only the code."""
+        if self.photo is None or self.crop is None:
+            raise OptionError("A face can only be put back into its photo, which a code does not have.")
+        check_film(self.photo.size, frames)
+        return _InPhoto(self.photo, self.crop)
+
+
+@dataclass(frozen=True, eq=False)
+class _InPhoto:
+    """Puts frames back into the photo; a `Finish` of a clip."""
+
+    photo: Image.Image
+    crop: AlignedFace
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.photo.size
+
+    def begin(self, still: Frame) -> Paste:
+        return Paste(self.photo, self.crop, still)
 
 
 class Animator:
@@ -106,6 +129,7 @@ class Animator:
         fps: int = 30,
         loop: Loop = "once",
         easing: Easing = "linear",
+        frame: View = "crop",
         compare: bool = False,
         face: int = 0,
         aligned: bool = False,
@@ -121,8 +145,9 @@ class Animator:
         the last frame along a straight line from the still face, or along the curve that was learned;
         negative plays the opposite; it multiplies the strengths of several motions and of a timeline.
         loop "pingpong" plays all of it backwards as well, "hold" stays at the end for as long again: n frames
-        become 2n − 1. easing "smooth" starts and ends gently. compare=True puts the photo's crop, and the
-        still face that the model makes of it, beside each frame.
+        become 2n − 1. easing "smooth" starts and ends gently. frame "photo" puts the face back into the
+        photo, see `Paste`; compare=True puts the photo's crop, and the still face that the model makes of it,
+        beside each frame: of the two only one, and neither for a code.
 
         seed=None takes the generator's fixed noise, a whole number draws other noise, the same for all frames
         so that texture does not boil. refine and on_refine are as in `encode`; a code is not refined any
@@ -130,11 +155,16 @@ class Animator:
         NoFaceError, DeviceMemoryError.
         """
         check_play(strength=strength, frames=frames, fps=fps, face=face, seed=seed, refine=refine)
+        check_view(frame, compare=compare)
         names, strengths = plan(motion, strength=strength, frames=frames, fps=fps, loop=loop, easing=easing)
         timings: dict[str, float] = {}
         learned = self._load(names, timings)
         read = self._read(photo, face, aligned, refine, on_refine, timings)
-        finish = Comparison(read.at(self.bundle.generator.resolution)) if compare else None
+        finish: Finish | None = None
+        if compare:
+            finish = Comparison(read.at(self.bundle.generator.resolution))
+        elif frame == "photo":
+            finish = read.whole_photo(len(strengths))
         return self._clip(read.code, learned, strengths, fps, seed, timings, finish)
 
     def at_strengths(

@@ -4,7 +4,7 @@ import math
 import operator
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Literal
+from typing import Literal, get_args
 
 from micromotion.errors import MotionError, OptionError
 
@@ -13,9 +13,11 @@ MAX_FRAMES = 600
 MAX_FPS = 60
 MAX_SEED = 2**32 - 1
 MAX_REFINE = 200
+MAX_FILM_PIXELS = 4_000_000_000  # of all frames together: 80 of the largest photo
 
 Loop = Literal["once", "pingpong", "hold"]
 Easing = Literal["linear", "smooth"]
+View = Literal["crop", "photo"]
 
 
 def check_play(
@@ -73,6 +75,25 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
     known = list(choices)
     if value not in known:
         raise OptionError(f"{name} must be {', '.join(known[:-1])} or {known[-1]}, not {value!r:.80}.")
+
+
+def check_view(frame: str, *, compare: bool) -> None:
+    """Raise OptionError unless frame is "crop", or "photo" and there is no comparison."""
+    check_choice("frame", frame, get_args(View))
+    if compare and frame == "photo":
+        raise OptionError(
+            "A comparison shows the crop of the photo: leave out compare, or the frame 'photo'."
+        )
+
+
+def check_film(size: tuple[int, int], frames: int) -> None:
+    """Raise OptionError unless so many frames of this width and height can be written in bearable time."""
+    if size[0] * size[1] * frames > MAX_FILM_PIXELS:
+        most = MAX_FILM_PIXELS // (size[0] * size[1])
+        raise OptionError(
+            f"{frames} frames of a photo of {size[0]}×{size[1]} pixels are too many, {most} are possible: "
+            "take fewer, a smaller photo, or the frame 'crop'."
+        )
 
 
 def check_motion(name: str, known: Iterable[str]) -> None:

@@ -231,7 +231,7 @@ def test_defaults_are_those_of_the_library() -> None:
     service = {name: words.get("default") for name, (_, words) in inputs().items()}
     assert service.pop("seed") == -1
     assert library["seed"].default is None
-    for name in ("motion", "strength", "frames", "fps", "loop", "easing", "compare", "face", "refine"):
+    for name in service.keys() & library.keys():
         assert service[name] == library[name].default, name
 
 
@@ -255,9 +255,10 @@ def _names(assignment: ast.Assign) -> list[str]:
     return [target.id for target in assignment.targets if isinstance(target, ast.Name)]
 
 
-def test_loops_and_easings_are_those_of_the_library() -> None:
-    from micromotion.options import Easing, Loop
+def test_loops_easings_and_frames_are_those_of_the_library() -> None:
+    from micromotion.options import Easing, Loop, View
 
+    assert inputs()["frame"][1]["choices"] == list(get_args(View))
     assert inputs()["loop"][1]["choices"] == list(get_args(Loop))
     assert inputs()["easing"][1]["choices"] == list(get_args(Easing))
 

@@ -171,6 +171,15 @@ def test_a_comparison_shows_the_photo_too(server: Server, photo: str, first: dic
     assert np.abs(compared[5] - compared[0])[:, : 2 * third].mean() < 0.5, "the others do not"
 
 
+def test_the_whole_photo_can_be_shown(server: Server, photo: str, astronaut: Image.Image) -> None:
+    frames = frames_of(content(server.predict(photo, frame="photo", strength=0.5)[1]))
+    assert len(frames) == 6
+    assert frames[0].shape == np.asarray(astronaut).shape
+    assert np.abs(frames[5] - frames[0])[300:].mean() < 0.5, "far from the face nothing moves"
+    assert np.abs(frames[5] - frames[0]).max() > 20
+    assert "leave out compare" in sentence(server.predict(photo, frame="photo", compare=True)[1])
+
+
 def test_loops_and_easings(server: Server, photo: str, first: dict[str, Any]) -> None:
     back = frames_of(content(server.predict(photo, loop="pingpong")[1]))
     held = frames_of(content(server.predict(photo, loop="hold")[1]))
@@ -271,6 +280,7 @@ def test_whole_numbers_may_be_written_with_a_point(server: Server, photo: str, f
         ("loop", "bounce", "is not one of"),
         ("easing", "bouncy", "is not one of"),
         ("compare", "yes", "boolean"),
+        ("frame", "whole", "is not one of"),
         ("image", 5, "string"),
         ("image", None, "string"),
     ],
