@@ -20,6 +20,7 @@ SIDE = 128
 
 _STIFF_JAW, _STIFF_INNER = 0.4, 0.002  # landmarks of the jaw slide along it; eyes and mouth are sharp
 _JAW = 17
+_SPLINE = 64  # cells of the side on which the spline is computed
 _LEVELS, _ROUNDS = 3, 4  # of the pyramid; steps on each
 _WINDOW = 2.0  # cells: sigma of the neighbourhood that moves together
 _PLAIN = 0.02  # a neighbourhood with less texture than this hardly moves
@@ -43,9 +44,11 @@ def landmark_field(at: Floats, value: Floats, side: int = SIDE) -> Tensor:
     values = np.zeros((count + 3, 2))
     values[: len(at)] = value
     weights = np.linalg.solve(system, values)
-    cells = grid(side).reshape(-1, 2).double().numpy()
+    coarse = min(side, _SPLINE)  # it is smooth: reading it at every cell would take most of a frame's time
+    cells = grid(coarse).reshape(-1, 2).double().numpy()
     field = np.concatenate([_bending(cells, points), _affine(cells)], axis=1) @ weights
-    return torch.from_numpy(field.astype(np.float32)).reshape(1, side, side, 2).movedim(-1, 1)
+    spline = torch.from_numpy(field.astype(np.float32)).reshape(1, coarse, coarse, 2).movedim(-1, 1)
+    return F.interpolate(spline, (side, side), mode="bicubic", align_corners=False)
 
 
 def rigid_field(at: Floats, value: Floats, side: int = SIDE) -> Tensor:

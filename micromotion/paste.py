@@ -43,11 +43,12 @@ _NEAR = 0.1  # from it outwards: what moves with the skin
 _NEW = 0.12  # of 0…1: a change of colour that movement does not explain, and that is a new thing
 _ALIKE = 0.04  # of 0…1: how far still and photo may differ where the frame is trusted beyond the face
 _FIT = 0.12  # of the crop's side: farther apart, photo's and still's landmarks are not the same thing's
-_LEAVES = 0.3  # of the crop's side: a face that moves farther has left its place
+_LOST = 0.75  # of a face's fine detail: with more unaccounted for, it is not where it is looked for
 _CONTRAST = 0.5, 1.25  # the least and the most that a frame's contrast is multiplied by
 _CHROMA = 1.25  # the most that its chroma is
 _YCC = np.array([[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]])  # BT.601
 _SKULL = slice(27, 48)  # the landmarks of nose and eyes, which smile and speech move least
+_SHRINK = 1.0  # how much deeper inside the face colours are taken, per mean movement
 _NOISE = 0.01  # of 0…1: colours that vary less are not spread
 _STRIP = 64  # rows of the photo that are worked on together
 
@@ -77,11 +78,11 @@ class Paste:
         found = _marks(_tensor(still), self._box)
         # The still face's features onto the photo's: everything below happens in the photo's geometry.
         self._fit = landmark_field(marks, np.clip(found - marks, -_FIT, _FIT))
-        face = face_outline(marks).inside(grid(SIDE)[0].double().numpy())
-        self._face = _layer(feathered(face, _FACE_FEATHER))
-        self._near = _layer(feathered(face + _NEAR, _NEAR))
+        self._within = _layer(face_outline(marks).inside(grid(SIDE)[0].double().numpy()))
+        self._face = feathered(self._within, _FACE_FEATHER)
+        self._near = feathered(self._within + _NEAR, _NEAR)
         edge = crop_outline(0.0).inside(grid(SIDE)[0].double().numpy())
-        self._edge = _layer(feathered(edge, _FEATHER))
+        self._edge = feathered(_layer(edge), _FEATHER)
         still_fit = self._fitted(still)
         self._marks = _marks(still_fit, self._box)
         self._tint = _Tint(resized(still_fit, SIDE), resized(crop, SIDE), self._face)
@@ -111,16 +112,14 @@ class Paste:
         with torch.inference_mode():
             field, change = self._change(self._fitted(frame))
             for rows, columns in self._place.strips():
-                mask = torch.from_numpy(
-                    self._mask[rows.start - self._place.top : rows.stop - self._place.top]
-                )
-                points, depth = self._place.points(rows, columns), mask / 255
+                mask = self._mask[rows.start - self._place.top : rows.stop - self._place.top]
+                points, depth = self._place.points(rows, columns), torch.from_numpy(mask) / 255
                 shift = depth[..., None] * read(field, points, "bicubic")[0].movedim(0, -1)
                 here = self._place.read(self._photo, rows, columns, shift)
                 layer = depth * read(change, points)[0]
                 mixed = ((1 - layer[3]) * here + 255 * layer[:3]).round_().clamp_(0, 255)
                 new = mixed.byte().movedim(0, -1).numpy()
-                np.copyto(picture[rows, columns], new, where=(mask > 0).numpy()[..., None])
+                np.copyto(picture[rows, columns], new, where=mask[..., None] > 0)
         return picture
 
     def _change(self, frame: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,13 +130,15 @@ class Paste:
         toned = self._tint(frame)
         rest = toned - moved(self._tint(self._still), field)
         carried = moved(self._difference, field)
-        sharp = resized(rest, SIDE)
-        sharp = sharp - blurred(sharp, 6.0)  # other light on the same skin is nothing new
-        size = blurred(sharp.square().mean(dim=1, keepdim=True), 2.0)
+        fine = _fine(resized(rest, SIDE))  # other light on the same skin is nothing new
+        size = blurred(fine.square().mean(dim=1, keepdim=True), 2.0)
         own = torch.exp(-size / (2 * _NEW**2))  # 1: the photo's pixels, moved; 0: something new
         smooth = blurred(carried * own, 8.0) / blurred(own, 8.0).clamp(min=1e-3)
         alike = torch.exp(-blurred(carried.square().mean(dim=1, keepdim=True), 6.0) / (2 * _ALIKE**2))
-        trust = torch.maximum(moved(self._face, field), alike)
+        # A head that turns shows what was behind it, at its outline: the more it does, the deeper inside.
+        movement = (field.norm(dim=1) * self._face[:, 0]).sum() / self._face.sum()
+        within = moved(self._within, field) - _SHRINK * movement
+        trust = torch.maximum(feathered(within, _FACE_FEATHER), alike)
         gone = resized(trust * (1 - own), self._samples)
         kept = resized(trust * own, self._samples)
         added = gone * (toned + resized(smooth, self._samples)) + kept * rest
@@ -148,16 +149,27 @@ class Paste:
         marks = _marks(frame, self._box)
         back = self._marks - marks
         head = rigid_field(marks[_SKULL], back[_SKULL])
-        leap = float(head[..., SIDE // 2, SIDE // 2].norm())
-        if leap > _LEAVES:
-            raise MotionError(
-                "The head turns so far that the face leaves its place in the photo: lower the strength, or "
-                "show the crop alone (--frame crop)."
-            )
         still = read(head, torch.from_numpy(marks).float()[None, None])[0, :, 0].T.double().numpy()
         face = landmark_field(marks, back - still)
         near = moved(self._near, head)
-        return unfolded(refined(head + near * face, self._still, frame, near) * self._edge)
+        field = unfolded(refined(head + near * face, self._still, frame, near) * self._edge)
+        self._check_found(frame, field)
+        return field
+
+    def _check_found(self, frame: Tensor, field: Tensor) -> None:
+        """Raise MotionError unless the face is found again where the field says.
+
+        Measured on what is fine in it: the share of the still face's and the frame's own variation that is
+        left between them, 0 for the same face and 1 for another; the five motions leave 0.03 to 0.4.
+        """
+        where = moved(self._face, field)
+        was, now = (_fine(resized(each, SIDE)) for each in (moved(self._still, field), frame))
+        left, whole = ((each * where).sum() for each in ((was - now).square(), was.square() + now.square()))
+        if left > _LOST * (whole + 3 * _NOISE**2 * where.sum()):
+            raise MotionError(
+                "The face moves so far that it leaves its place in the photo: lower the strength, or take the "
+                "crop alone as the frame."
+            )
 
     def _fitted(self, frame: Frame) -> Tensor:
         """A frame in the photo's geometry, [1, 3, samples, samples] in 0…1."""
@@ -171,7 +183,8 @@ class Paste:
         strips = []
         for rows, columns in self._place.strips():
             depth = outline.inside(self._place.points(rows, columns)[0].double().numpy())
-            strips.append(np.ceil(255 * feathered(depth, width)).astype(np.uint8))
+            mask = (255 * feathered(torch.from_numpy(depth), width)).ceil().byte()
+            strips.append(mask.numpy())
         return np.concatenate(strips)
 
     def _landmarks(self, aligned: AlignedFace, crop: Tensor) -> Floats:
@@ -259,6 +272,11 @@ def _marks(picture: Tensor, box: tuple[float, ...]) -> Floats:
     left, top, right, bottom = (round(edge * _EYES) for edge in box)
     found = find_landmarks(Image.fromarray(to_uint8(2 * large[0] - 1)), (left, top, right, bottom))
     return (found + 0.5) / _EYES
+
+
+def _fine(picture: Tensor) -> Tensor:
+    """A picture of SIDE cells without its slow changes, such as light and shade."""
+    return picture - blurred(picture, 6.0)
 
 
 def _tensor(picture: Frame | Image.Image) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 Floats = NDArray[np.float64]
 
@@ -48,9 +49,9 @@ def crop_outline(margin: float) -> Outline:
     return Outline(np.array([0.5, 0.5]), radii)
 
 
-def feathered(depth: Floats, width: float) -> Floats:
+def feathered(depth: Tensor, width: float) -> Tensor:
     """0 where depth is 0 or less, smoothly rising to 1 at `width`."""
-    rise: Floats = np.clip(depth / width, 0, 1)
+    rise = (depth / width).clamp(0, 1)
     return rise * rise * (3 - 2 * rise)
 
 
