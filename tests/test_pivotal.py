@@ -142,6 +142,15 @@ def test_a_failure_gives_back_what_was(generator: Generator, code: Tensor, image
     assert len(told) == 1
 
 
+def test_what_is_worse_is_not_given_back(
+    generator: Generator, code: Tensor, image: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pivotal, "LEARNING_RATE", 1e3)
+    told: list[float] = []
+    assert same(tune(generator, code, image, steps=1, on_step=lambda _, x: told.append(x)), generator)
+    assert not told[-1] < told[0]
+
+
 def test_elsewhere_pictures_are_held(
     generator: Generator, code: Tensor, image: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
