@@ -1,0 +1,60 @@
+"""What the container installs: every version is fixed, and the lock holds all of it with hashes."""
+
+from __future__ import annotations
+
+import re
+from importlib import metadata
+
+import pytest
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from running_server import ROOT
+
+LINE = re.compile(r"([a-z0-9.-]+)==([^ ]+) --hash=sha256:([0-9a-f]{64})")
+
+
+def pins() -> dict[str, str]:
+    """What requirements.txt asks for."""
+    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
+    return {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
+
+
+def locked() -> dict[str, str]:
+    """What requirements.lock holds."""
+    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if line[0] != "#"]
+    matches = [LINE.fullmatch(line) for line in lines]
+    assert all(matches), "every line is one version of one package with one hash"
+    return {canonicalize_name(found[1]): found[2] for found in matches if found}
+
+
+def test_the_lock_holds_what_is_asked_for() -> None:
+    assert pins().items() <= locked().items()
+
+
+def test_every_dependency_of_ours_is_pinned() -> None:
+    declared = {canonicalize_name(Requirement(each).name) for each in metadata.requires("micromotion") or []
+                if "extra" not in each}  # fmt: skip
+    assert declared <= pins().keys()
+
+
+def test_the_lock_is_closed() -> None:
+    """What a locked package needs on Linux is locked too; checked for those that are installed here."""
+    environment = {**default_environment(), "extra": "", "sys_platform": "linux", "platform_system": "Linux"}
+    environment |= {"platform_machine": "x86_64", "python_version": "3.11", "python_full_version": "3.11.0"}
+    names = locked()
+    checked = 0
+    for name, version in names.items():
+        try:
+            found = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue
+        if found.version != version:
+            continue
+        checked += 1
+        for each in map(Requirement, found.requires or []):
+            if each.marker is None or each.marker.evaluate(environment):
+                assert canonicalize_name(each.name) in names, f"{name} needs {each}"
+                assert each.specifier.contains(names[canonicalize_name(each.name)], prereleases=True)
+    if checked < len(names) / 2:
+        pytest.skip("other versions are installed here")
