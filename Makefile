@@ -5,7 +5,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 DATA ?= .runs/heads
 RUN ?= .runs/avatar
 
-.PHONY: demo test install develop check avatar avatar-report clean
+.PHONY: demo test install develop check avatar avatar-report claims clean
 
 demo: install  ## animate a face and say where the video is
 	@mkdir -p demo
@@ -44,6 +44,9 @@ avatar: develop  ## make the embedded model again, from heads to figures (hours 
 
 avatar-report: develop  ## measure the embedded model: docs/avatar.md and its pictures (half an hour on a CPU; resumes)
 	$(BIN)/python -m avatar.report --data $(DATA)
+
+claims: develop  ## measure what the method claims: docs/claims.md and its pictures (half an hour on a CPU; resumes)
+	$(BIN)/python -m benchmarks.claims
 
 clean:  ## everything that can be made again, but for training runs
 	rm -rf .venv demo dist build .cog *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

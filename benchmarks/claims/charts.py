@@ -31,7 +31,7 @@ def line_charts(path: Path, title: str, panels: Sequence[Panel]) -> None:
     for number, panel in enumerate(panels):
         draw_panel(draw, number * WIDTH, top, panel)
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.resize(size, Image.Resampling.LANCZOS).quantize(64).save(path, optimize=True)
+    image.resize(size, Image.Resampling.LANCZOS).save(path, optimize=True)
 
 
 def draw_panel(draw: ImageDraw.ImageDraw, left: int, top: float, panel: Panel) -> None:

@@ -197,17 +197,19 @@ def errors(figures: Table, form: Form, shown: list[str]) -> str:
 *Ours*: anchors that are wrong as a whole are left out, then principal component pursuit (Candès et al. 2011)
 of the centred anchors and a line fitted through what is low-rank. *The original's*: robust PCA as its public
 code has it, rank 4, last anchor less first. *Plain PCA*: centred, the rank chosen by the same rule as ours,
-the same fitted line. *Difference*: last anchor less first. Corrupted entries and anchors are those of other
-people, {form.draws} draws each, played on {form.judges} people. Figures are intended movement per leakage,
-the mean over motions and draws, and in brackets the movement as a share of what ours does with clean anchors;
-the best of a row is bold. A method can be pure because it hardly moves: look at both.
+the same fitted line. *The difference*: last anchor less first. Corrupted entries and anchors are those of
+other people, {form.draws} draws each, played on {form.judges} people. Figures are intended movement per
+leakage, the mean over motions and draws, and in brackets the movement as a share of what ours does with clean
+anchors, and the identity cosine where it is known; the best of a row is bold. A method can be pure because
+it hardly moves: look at both.
 
 {chr(10).join(chr(10) + part for part in parts).strip()}"""
 
 
 def cell(one: Mapping[str, float], row: Mapping[str, Mapping[str, float]], method: str) -> str:
     best = max(row, key=lambda name: row[name]["merit"]) == method
-    text = f"{one['merit']:.1f} ({one['own']:.0%})"
+    alike = f", {one['alike']:.2f}" if "alike" in one else ""
+    text = f"{one['merit']:.1f} ({one['own']:.0%}{alike})"
     return f"**{text}**" if best else text
 
 

@@ -38,7 +38,8 @@ def merit(figures: Figures) -> float:
 def by_condition(figures: Mapping[str, Figures], source: str) -> dict[str, dict[str, dict[str, float]]]:
     """By condition and method, means over the motions and draws.
 
-    merit: movement per leakage. own: the movement, as a share of what ours shows from clean anchors.
+    merit: movement per leakage. own: the movement, as a share of what ours shows from clean anchors. alike:
+    the identity cosine, where it is known.
     """
     spoilt = of(figures, "errors", source).values()
     result: dict[str, dict[str, dict[str, float]]] = {}
@@ -51,12 +52,14 @@ def by_condition(figures: Mapping[str, Figures], source: str) -> dict[str, dict[
                 if motion[CLEAN]["ours"][0]["own"]
                 for draw in motion[condition][method]
             ]
-            result[condition][method] = {"merit": mean(each), "own": mean(shares)}
+            found = {"merit": mean(each), "own": mean(shares)}
+            alike = [draw["alike"] for motion in spoilt for draw in motion[condition][method]]
+            result[condition][method] = found | ({"alike": mean(alike)} if None not in alike else {})
     return result
 
 
 def compare(ours: list[float], theirs: list[float]) -> str:
-    """ "beats", "is level with" or "loses to", of merits case by case; else "is ahead of on average only"."""
+    """ "beats", "is ahead only on average of", "is level with" or "loses to": of merits case by case."""
     better, worse = mean(ours), mean(theirs)
     wins = mean(a > b for a, b in zip(ours, theirs, strict=True))
     scale = max(abs(better), abs(worse), 1e-9)
@@ -64,7 +67,7 @@ def compare(ours: list[float], theirs: list[float]) -> str:
         return "is level with"
     if better < worse:
         return "loses to"
-    return "beats" if wins >= MOST else "beats on average, but not in most cases,"
+    return "beats" if wins >= MOST else "is ahead only on average of"
 
 
 def mean(values: Iterable[float]) -> float:

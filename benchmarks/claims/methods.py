@@ -42,7 +42,7 @@ METHODS: Mapping[str, Callable[[Anchors], Tensor]] = {
     "ours": ours,
     "the original's": original,
     "plain PCA": plain_pca,
-    "difference": difference,
+    "the difference": difference,
 }
 
 

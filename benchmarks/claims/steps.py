@@ -42,7 +42,7 @@ class Form(NamedTuple):
     steps: int = 40
 
 
-QUICK = Form(people=4, judges=2, draws=1, anchors=7, frames=11, side=256, steps=2)
+QUICK = Form(people=4, judges=2, draws=1, anchors=7, frames=9, side=192, steps=2)
 
 
 @dataclass(frozen=True)

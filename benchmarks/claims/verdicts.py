@@ -96,8 +96,7 @@ def comparisons(figures: Mapping[str, Figures], source: str) -> list[str]:
         said: dict[str, list[str]] = {}
         for other in METHODS:
             if other != "ours":
-                name = other if other == "plain PCA" else f"the {other.removeprefix('the ')}"
-                said.setdefault(compare(methods["ours"], methods[other]), []).append(name)
+                said.setdefault(compare(methods["ours"], methods[other]), []).append(other)
         start = "On clean anchors" if condition == CLEAN else f"With {condition} corrupted"
         parts = [f"{how} {listed(whom)}" for how, whom in said.items()]
         sentences.append(f"{start}, robust PCA {listed(parts)}.")
