@@ -22,6 +22,7 @@ from micromotion import Animator, Timeline, parse_timeline
 from micromotion.errors import ImageError, MicromotionError, MotionError
 from micromotion.folders import cache_folder
 from micromotion.options import check_motion
+from micromotion.pivotal import STEPS, progress_lines
 from micromotion.weights.install import ensure
 
 if TYPE_CHECKING:
@@ -113,6 +114,10 @@ class Predictor(BaseRunner):
             ge=0,
             le=200,
         ),
+        lock_identity: bool = Input(
+            description="Tunes the model to this very person before the motion is played, which takes minutes without a GPU, and is kept for the next time. The logs say what it bought.",
+            default=False,
+        ),
         frame: str = Input(
             description="What is shown: the crop of the face, or the whole photo with the face moving in it. A face that turns far can only be shown as a crop.",
             default="crop",
@@ -161,7 +166,11 @@ class Predictor(BaseRunner):
                     seed=None if seed == -1 else int(seed),
                     refine=int(refine),
                     on_refine=_refining(int(refine)),
+                    lock_identity=lock_identity,
+                    on_lock=progress_lines(STEPS, print),
                 )
+            if clip.likeness is not None:
+                print(f"Likeness: {clip.likeness.describe()}.")
             width, height = clip.size
             print(f"Face {face:.0f} found; playing {name} at strength {strength:g}.")
             print(f"Rendering {len(clip)} frames of {width}×{height}, {clip.fps} per second.")

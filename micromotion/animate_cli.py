@@ -118,6 +118,13 @@ def animate(
         int,
         typer.Option(help=f"Improve the likeness by so many steps, 0 to {MAX_REFINE}; 30 is a good number."),
     ] = 0,
+    lock_identity: Annotated[
+        bool,
+        typer.Option(
+            "--lock-identity",
+            help="Tune the model to this very person first: minutes on a CPU, once for each photo.",
+        ),
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     debug: Debug = False,
 ) -> None:
@@ -149,18 +156,21 @@ def animate(
         shown = _numbers(strengths) if strengths is not None else None
         if shown is None:
             plan(played, **playing)
-        elif sheet or compare or frame == "photo" or strength != 1:
+        elif sheet or compare or lock_identity or frame == "photo" or strength != 1:
             raise OptionError(
-                "--strengths writes one picture: leave out --sheet, --compare, --frame and --strength."
+                "--strengths writes one picture: leave out --sheet, --compare, --frame, --lock-identity and "
+                "--strength."
             )
         else:
             plan_strip(played, shown)
         output = output or Path(f"{photo.stem}-{title}{'-strengths.png' if shown else '.mp4'}")
         _check_outputs(photo, output, sheet, picture=bool(shown))
         image = load_image(photo)
+        likeness = None
         with frame_progress() as progress:
             task = progress.add_task("Loading the model", total=None)
             from micromotion.animator import Animator
+            from micromotion.pivotal import STEPS
 
             animator = Animator.load(model, device)
             progress.update(task, description="Reading the face", total=refine or None)
@@ -171,12 +181,26 @@ def animate(
             if shown:
                 write_picture(animator.at_strengths(image, played, shown, **reading), output)
             else:
-                clip = animator.animate(image, played, frame=frame, compare=compare, **playing, **reading)
+                clip = animator.animate(
+                    image,
+                    played,
+                    frame=frame,
+                    compare=compare,
+                    lock_identity=lock_identity,
+                    on_lock=lambda done, loss: progress.update(
+                        task, description=f"Tuning, loss {loss:.3f}", total=STEPS, completed=done
+                    ),
+                    **playing,
+                    **reading,
+                )
+                likeness = clip.likeness
                 progress.update(task, description="Rendering", total=len(clip), completed=0)
                 clip.save(output, sheet=sheet, on_frame=lambda done: progress.update(task, completed=done))
         typer.echo(f"{'Picture' if shown else 'Video'}: {output}")
         if sheet is not None:
             typer.echo(f"Sheet: {sheet}")
+        if likeness is not None:
+            typer.echo(f"Likeness: {likeness.describe()}")
 
 
 def _asked_for(motion: list[str] | None, timeline: str | None, bundle: BundleFiles) -> tuple[Motions, str]:

@@ -24,6 +24,7 @@ from micromotion.learn.store import find_motion, load_fitting, playable_motions
 from micromotion.motion import Motion
 from micromotion.options import Easing, Loop, View, check_film, check_play, check_view
 from micromotion.paste import Paste
+from micromotion.pivotal import Likeness, likeness, tuned
 from micromotion.plan import Motions, Name, plan, plan_strip
 from micromotion.refine import Report
 from micromotion.refine import refine as refine_code
@@ -31,6 +32,7 @@ from micromotion.timeline import Strengths
 
 if TYPE_CHECKING:
     from encoder4editing.identity import IdentityNet
+    from stylegan2 import Generator
 
 __all__ = ["Animator", "Clip"]
 
@@ -49,7 +51,9 @@ class _Face:
     def at(self, size: int) -> Frame:
         """The crop of the photo, uint8 [size, size, 3]; raises OptionError if there is only the code."""
         if self.photo is None or self.crop is None:
-            raise OptionError("Only a photo can be compared, not its code: give animate() the photo.")
+            raise OptionError(
+                "Only a photo can be compared or its identity locked, not a code: give animate() the photo."
+            )
         if self.crop.landmarks is None:  # it was taken as it is, without a border to be filled
             return np.asarray(as_aligned(self.photo, size).image)
         return np.asarray(crop_quad(self.photo, self.crop.quad, size))
@@ -136,6 +140,8 @@ class Animator:
         seed: int | None = None,
         refine: int = 0,
         on_refine: Report | None = None,
+        lock_identity: bool = False,
+        on_lock: Report | None = None,
     ) -> Clip:
         """Play micromotions on the face of a photo, or on a code from `encode`; frames render when iterated.
 
@@ -151,8 +157,10 @@ class Animator:
 
         seed=None takes the generator's fixed noise, a whole number draws other noise, the same for all frames
         so that texture does not boil. refine and on_refine are as in `encode`; a code is not refined any
-        more. Options are checked before the photo is opened. Raises OptionError, MotionError, ImageError,
-        NoFaceError, DeviceMemoryError.
+        more. lock_identity tunes a copy of the generator around the photo's code, once for each photo, in
+        minutes on a CPU (see `micromotion.pivotal.tuned`); on_lock is told the steps done and the loss, and
+        the clip's `likeness` says what it bought. Options are checked before the photo is opened. Raises
+        OptionError, MotionError, ImageError, NoFaceError, DeviceMemoryError.
         """
         check_play(strength=strength, frames=frames, fps=fps, face=face, seed=seed, refine=refine)
         check_view(frame, compare=compare)
@@ -160,12 +168,17 @@ class Animator:
         timings: dict[str, float] = {}
         learned = self._load(names, timings)
         read = self._read(photo, face, aligned, refine, on_refine, timings)
+        generator, found = self.bundle.generator, None
+        if lock_identity:
+            generator, found = self._lock(read, learned, on_lock, timings)
         finish: Finish | None = None
         if compare:
             finish = Comparison(read.at(self.bundle.generator.resolution))
         elif frame == "photo":
             finish = read.whole_photo(len(strengths))
-        return self._clip(read.code, learned, strengths, fps, seed, timings, finish)
+        clip = self._clip(generator, read.code, learned, strengths, fps, seed, timings, finish)
+        clip.likeness = found
+        return clip
 
     def at_strengths(
         self,
@@ -187,15 +200,32 @@ class Animator:
         names, rows = plan_strip(motion, strengths)
         learned = self._load(names, {})
         read = self._read(photo, face, aligned, refine, on_refine, {})
-        return strength_strip(list(self._clip(read.code, learned, rows, 1, seed, {})), strengths)
+        clip = self._clip(self.bundle.generator, read.code, learned, rows, 1, seed, {})
+        return strength_strip(list(clip), strengths)
 
     def _load(self, names: Sequence[Name], timings: dict[str, float]) -> list[Motion]:
         paths = [find_motion(name, self.bundle) for name in names]
         with timed(timings, "motion"):
             return [load_fitting(path, self.bundle) for path in paths]
 
+    def _lock(
+        self, read: _Face, motions: Sequence[Motion], on_lock: Report | None, timings: dict[str, float]
+    ) -> tuple[Generator, Likeness]:
+        """The generator tuned around a face, and what that has done to its likeness and to the motions."""
+        ours, device = self.bundle.generator, self.bundle.device
+        image = _from_uint8(read.at(ours.resolution)).to(device)
+        make_room = partial(take_turns, self.bundle.inverter, ours, device)
+        with timed(timings, "lock"), told_when_full("tuning the generator", device):
+            ours.to(device)  # it may have given way to the inverter
+            tune = partial(tuned, ours, read.code, image, identity=self.identity, on_step=on_lock)
+            generator = with_room(tune, make_room)
+            named = {motion.name: motion for motion in motions}
+            found = likeness(ours, generator, read.code, image, identity=self.identity, motions=named)
+        return generator, found
+
     def _clip(
         self,
+        generator: Generator,
         code: torch.Tensor,
         motions: Sequence[Motion],
         strengths: Strengths,
@@ -205,14 +235,14 @@ class Animator:
         finish: Finish | None = None,
     ) -> Clip:
         return Clip(
-            self.bundle.generator,
+            generator,
             code,
             motions,
             strengths,
             fps=fps,
             seed=seed,
             timings=timings,
-            make_room=partial(take_turns, self.bundle.inverter, self.bundle.generator, self.bundle.device),
+            make_room=partial(take_turns, self.bundle.inverter, generator, self.bundle.device),
             finish=finish,
         )
 

@@ -25,6 +25,7 @@ from micromotion.timeline import Strengths
 from micromotion.video import write_frames
 
 if TYPE_CHECKING:
+    from micromotion.pivotal import Likeness
     from stylegan2 import Generator
     from stylegan2.synthesis import Noise
 
@@ -50,6 +51,8 @@ class Clip:
     the latest pass's. render is how long the caller waited for frames: on a GPU, what rendered while the
     caller was encoding is not counted, so that the stages add up to the whole.
 
+    `likeness` says what locking the identity bought; None where it was not asked for.
+
     Where a GPU's memory does not suffice, the inverter makes room in main memory and the frame renders once
     more; DeviceMemoryError, while iterating, says that this did not help.
     """
@@ -73,6 +76,7 @@ class Clip:
         """
         self.fps = fps
         self.timings = timings if timings is not None else {}
+        self.likeness: Likeness | None = None
         self._generator = generator
         self._code = code
         self._motions = motions

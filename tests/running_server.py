@@ -31,6 +31,7 @@ EVERYTHING: dict[str, Any] = {
     "seed": -1,
     "face": 0,
     "refine": 0,
+    "lock_identity": False,
     "frame": "crop",
     "compare": False,
     "output_format": "mp4",
