@@ -10,8 +10,8 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,31 +36,31 @@ Fact = str | int | float | list[int]
 
 
 class Health:
-    """Renders a frame of the model's mean face to find out whether the model works."""
+    """Renders a frame of the model's mean face to find out whether the model works.
+
+    predicting: to be set while a prediction has the model; nothing is rendered meanwhile. It is no lock, for a
+    cancellation can strike between any two steps, and would leave it locked for good.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
+        self.predicting = False
         self._bundle = bundle
         self._rendering = threading.Lock()
         self._verdict = False
         self._time = -EVERY
-
-    @contextmanager
-    def busy(self) -> Iterator[None]:
-        """Within the block a prediction has the model, and `check` renders nothing."""
-        with self._rendering:
-            yield
 
     def check(self) -> bool:
         """Whether a frame of finite numbers that are not all the same comes out; at most EVERY seconds old.
 
         While a prediction has the model, what was found before it.
         """
-        if not self._rendering.acquire(blocking=False):
+        if self.predicting or not self._rendering.acquire(blocking=False):
             return self._verdict
         try:
             if time.monotonic() - self._time >= EVERY:
-                self._verdict = self._renders()
-                self._time = time.monotonic()
+                found = self._renders()
+                if found or not self.predicting:  # one that began meanwhile may have moved the nets
+                    self._verdict, self._time = found, time.monotonic()
             return self._verdict
         finally:
             self._rendering.release()

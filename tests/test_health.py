@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from pathlib import Path
 
@@ -59,13 +58,28 @@ def test_during_a_prediction_nothing_is_rendered(bundle: Bundle, monkeypatch: py
     checked = Health(bundle)
     assert checked.check()
     spoil(bundle, float("nan"))
-    verdicts: list[bool] = []
-    with checked.busy():
-        other = threading.Thread(target=lambda: verdicts.append(checked.check()))
-        other.start()
-        other.join(10)
-    assert verdicts == [True]
+    checked.predicting = True
+    assert checked.check()
+    checked.predicting = False
     assert not checked.check()
+
+
+def test_a_prediction_that_begins_meanwhile_does_not_count(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "EVERY", 0.0)
+    checked = Health(bundle)
+    assert checked.check()
+
+    def moved(*_: object, **__: object) -> None:
+        checked.predicting = True
+        raise RuntimeError("Expected all tensors to be on the same device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(bundle.generator), "synthesize", moved)
+        assert checked.check()
+    checked.predicting = False
+    assert checked.check()
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells")
