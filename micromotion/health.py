@@ -36,9 +36,9 @@ Fact = str | int | float | list[int]
 
 
 class Health:
-    """Renders a frame of the model's mean face to find out whether the model works.
+    """Renders a frame of the mean face to find out whether the model works.
 
-    predicting: to be set while a prediction has the model; nothing is rendered meanwhile. It is no lock, for a
+    predicting: to be set while a prediction has the model; nothing is rendered meanwhile. It is no lock, as a
     cancellation can strike between any two steps, and would leave it locked for good.
     """
 
