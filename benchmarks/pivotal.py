@@ -59,7 +59,10 @@ def main() -> None:
         except MicromotionError as error:
             print(f"{path.name}: {error}")
             continue
-        tried = [try_out(animator, crop, motions, *way) for way in ways]
+        tried = []
+        for refined, steps in ways:
+            tried.append(try_out(animator, crop, motions, refined, steps))
+            print(f"{path.stem}, refine {refined}, tune {steps}: {tried[-1][0].describe()}", flush=True)
         found.append([(figures, seconds) for figures, seconds, _ in tried])
         if given.sheets:
             given.sheets.mkdir(parents=True, exist_ok=True)
