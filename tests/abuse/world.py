@@ -123,7 +123,7 @@ class World:
             problem = "the logs say too much"
         if isinstance(answer, dict) and re.search(r"[A-Za-z0-9+/]{200}", str(answer.get("logs"))):
             problem = "the logs hold data"
-        if "sprung" in str(list(self.folder.rglob("*sprung*"))):
+        if "sprung" in names_below(self.folder):
             problem = "something was executed"
         return Result(item, outcome, said, seconds, grown, problem)
 
@@ -205,6 +205,11 @@ def run_command(arguments: list[str], folder: Path) -> None:
     finally:
         sys.stderr.flush()
         (folder / "peak.txt").write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+
+
+def names_below(folder: Path) -> set[str]:
+    """The names of all files and folders below, of which some may go meanwhile."""
+    return {name for _, folders, files in os.walk(folder) for name in (*folders, *files)}
 
 
 # --- memory and files of processes (Linux) -----------------------------------------------------------------
