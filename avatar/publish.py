@@ -36,6 +36,8 @@ from stylegan2 import Generator, load_generator
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS, ANCHORS, DOCS = ROOT / "weights/avatar", ROOT / "anchors/avatar", ROOT / "docs"
 REGRESSOR = "regressor.safetensors"
+NOTES = "notes.json"
+"""In a run's folder: network → a sentence about it, where the recipe alone does not tell how it came about."""
 MEASURED_FACES = 20
 
 CHECKPOINTS = {
@@ -86,7 +88,7 @@ def architecture(run: Path) -> dict[str, str]:
 
 
 def training(data: Path, run: Path) -> dict[str, str]:
-    """What each network of a run learned from, and how much of it."""
+    """What each network of a run learned from, how much of it, and what the run's notes add to that."""
     shards = sorted(data.glob("heads-*.safetensors"))
     size, held_out = dataset.check(shards[0]), 4 * dataset.SHARD
     learned = {
@@ -101,7 +103,8 @@ def training(data: Path, run: Path) -> dict[str, str]:
     for name, part in CHECKPOINTS.items():
         if (run / part).is_file():
             words[Path(part).stem] = f"{learned[name]}, {seen(run / f'{name}.pt')} images"
-    return words
+    notes = json.loads((run / NOTES).read_text(encoding="utf-8")) if (run / NOTES).is_file() else {}
+    return words | {name: f"{words[name]}; {note}" for name, note in notes.items()}
 
 
 def network_figures(data: Path, run: Path) -> dict[str, Any]:

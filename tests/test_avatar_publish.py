@@ -75,6 +75,14 @@ def test_a_bundle_says_what_it_holds_and_how_it_was_made(data: Path, run: Path, 
     assert bundle.identity.features(torch.zeros(1, 3, 32, 32)).shape == (1, 8)
 
 
+def test_what_a_recipe_does_not_tell_is_told_by_a_note(data: Path, run: Path, tmp_path: Path) -> None:
+    (run / publish.NOTES).write_text('{"generator": "stopped early"}', encoding="utf-8")
+    publish.publish_networks(data, run, tmp_path / "weights")
+    training = read_about(tmp_path / "weights")["training"]
+    assert training["generator"].endswith(" images; stopped early")
+    assert training["inverter"].endswith(" images")
+
+
 def test_what_the_next_run_lacks_does_not_stay(data: Path, run: Path, tmp_path: Path) -> None:
     weights = tmp_path / "weights"
     publish.publish_networks(data, run, weights)
