@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS, ANCHORS, DOCS = ROOT / "weights/avatar", ROOT / "anchors/avatar", ROOT / "docs"
 REGRESSOR = "regressor.safetensors"
 NOTES = "notes.json"
-"""In a run's folder: network → a sentence about it, where the recipe alone does not tell how it came about."""
+"""In a run's folder: network → a sentence about it, where the recipe does not tell how it came about."""
 MEASURED_FACES = 20
 
 CHECKPOINTS = {
