@@ -5,7 +5,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 DATA ?= .runs/heads
 RUN ?= .runs/avatar
 
-.PHONY: demo test install develop check avatar avatar-report claims clean
+.PHONY: demo test install develop check avatar avatar-report claims test-abuse test-soak lock clean
 
 demo: install  ## animate a face and say where the video is
 	@mkdir -p demo
@@ -47,6 +47,15 @@ avatar-report: develop  ## measure the embedded model: docs/avatar.md and its pi
 
 claims: develop  ## measure what the method claims: docs/claims.md and its pictures (half an hour on a CPU; resumes)
 	$(BIN)/python -m benchmarks.claims
+
+test-abuse: develop  ## send the service and the command line 568 hostile inputs (ten minutes)
+	PYTHONPATH=tests $(BIN)/python -W ignore -m abuse
+
+test-soak: develop  ## 500 predictions in a row, many at once, many cancelled (ten minutes)
+	PYTHONPATH=tests $(BIN)/python -W ignore -m abuse.soak
+
+lock: develop  ## write requirements.lock anew: what requirements.txt leads to, with hashes
+	$(BIN)/pip install --dry-run --ignore-installed --quiet --report - -r requirements.txt | $(BIN)/python .ci/lock.py
 
 clean:  ## everything that can be made again, but for training runs
 	rm -rf .venv demo dist build .cog *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
