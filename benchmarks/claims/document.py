@@ -65,7 +65,8 @@ def in_short(figures: Table, shown: list[str]) -> str:
 ask for is at most {RANK}.
 
 **Robust**: {each(verdicts.robust)} A comparison is one kind of corruption and one other method, and is won
-with {LEVEL:.0%} more intended movement per leakage on average, in two thirds of all motions and draws.
+by being {LEVEL:.0%} ahead in intended movement per leakage on average, and at least level in two thirds of
+all motions and draws.
 
 **Transferable, to people**: {each(verdicts.to_people)} That means the right way on at least {RIGHT:.0%} of
 the people and an identity cosine above {ALIKE} at full strength.
@@ -197,11 +198,11 @@ def errors(figures: Table, form: Form, shown: list[str]) -> str:
 *Ours*: anchors that are wrong as a whole are left out, then principal component pursuit (Candès et al. 2011)
 of the centred anchors and a line fitted through what is low-rank. *The original's*: robust PCA as its public
 code has it, rank 4, last anchor less first. *Plain PCA*: centred, the rank chosen by the same rule as ours,
-the same fitted line. *The difference*: last anchor less first. Corrupted entries and anchors are those of
-other people, {form.draws} draws each, played on {form.judges} people. Figures are intended movement per
-leakage, the mean over motions and draws, and in brackets the movement as a share of what ours does with clean
-anchors, and the identity cosine where it is known; the best of a row is bold. A method can be pure because
-it hardly moves: look at both.
+the same fitted line. *The difference*: last anchor less first, so that errors in all others pass it
+by. Corrupted entries and anchors are those of other people, {form.draws} draws each, played on {form.judges}
+people. Figures are intended movement per leakage, the mean over motions and draws, and in brackets the
+movement as a share of what ours does with clean anchors, and the identity cosine where it is known; the best
+of a row is bold. A method can be pure because it hardly moves: look at both.
 
 {chr(10).join(chr(10) + part for part in parts).strip()}"""
 

@@ -8,7 +8,8 @@ from benchmarks.claims.methods import CLEAN, METHODS
 from benchmarks.claims.movement import Figures
 
 LEVEL, MOST = 0.05, 2 / 3
-"""Methods are level where their merits differ by less; one beats another in at least so many of the cases."""
+"""Methods are level where their merits differ by less; one that beats another is ahead on average, and at
+least level in so many of the cases."""
 
 
 def of(figures: Mapping[str, Figures], what: str, source: str) -> dict[str, Figures]:
@@ -60,14 +61,18 @@ def by_condition(figures: Mapping[str, Figures], source: str) -> dict[str, dict[
 
 def compare(ours: list[float], theirs: list[float]) -> str:
     """ "beats", "is ahead only on average of", "is level with" or "loses to": of merits case by case."""
-    better, worse = mean(ours), mean(theirs)
-    wins = mean(a > b for a, b in zip(ours, theirs, strict=True))
-    scale = max(abs(better), abs(worse), 1e-9)
-    if abs(better - worse) <= LEVEL * scale:
+    ahead = lead(mean(ours), mean(theirs))
+    if abs(ahead) <= LEVEL:
         return "is level with"
-    if better < worse:
+    if ahead < 0:
         return "loses to"
-    return "beats" if wins >= MOST else "is ahead only on average of"
+    level = mean(lead(a, b) >= -LEVEL for a, b in zip(ours, theirs, strict=True))
+    return "beats" if level >= MOST else "is ahead only on average of"
+
+
+def lead(ours: float, theirs: float) -> float:
+    """How far one merit is ahead of another, as a share of the larger."""
+    return (ours - theirs) / max(abs(ours), abs(theirs), 1e-9)
 
 
 def mean(values: Iterable[float]) -> float:

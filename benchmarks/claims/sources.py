@@ -54,7 +54,6 @@ def shoot(motion: str, film: Path, frames: int, side: int) -> None:
             head = model_person() | {motion: torch.full((1, 1), degree)}
             yield to_uint8(render(head, side, zoom=ZOOM)[0])
 
-    film.parent.mkdir(parents=True, exist_ok=True)
     write_frames(shown(), film, FPS)
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from avatar.collect import model_person
 from avatar.factors import MOTIONS
 from avatar.report import heads
 from avatar.report.subject import Subject
@@ -19,7 +20,8 @@ from benchmarks.claims.domains import DOMAINS, repaint
 from benchmarks.claims.methods import CLEAN, METHODS, conditions
 from benchmarks.claims.movement import COARSE, ENDS, FINE, Figures, People
 from micromotion.anchors import Anchors
-from micromotion.errors import MicromotionError
+from micromotion.errors import MotionError, NoFaceError, OptionError
+from micromotion.learn.footage import FootageError
 from micromotion.motion import analyse
 
 OTHERS = 64
@@ -49,7 +51,7 @@ QUICK = Form(people=4, judges=2, draws=1, anchors=7, frames=9, side=192, steps=2
 class Context:
     """What the steps share: the model, how much is measured and of which motions, and where work is kept.
 
-    renders: heads, which only the renderer changes; cache: anchors and films of this model and form.
+    renders: heads and films, which only the renderer changes; cache: anchors of this model and form.
     """
 
     subject: Subject
@@ -84,6 +86,11 @@ class Context:
     def path(self, source: str, motion: str) -> Path:
         return self.cache / f"{source}-{motion}.safetensors"
 
+    def film(self, motion: str) -> Path:
+        """Where a motion's film is or will be, in a folder named after all that it shows."""
+        shown = torch.cat([*model_person().values(), torch.full((1, 1), float(self.form.frames))])
+        return self.renders / heads.part_key(shown, self.form.side) / f"{motion}.mp4"
+
     def anchors(self, source: str, motion: str) -> Anchors | None:
         """Those that were collected; None where that failed."""
         path = self.path(source, motion)
@@ -104,21 +111,22 @@ def steps(context: Context) -> Mapping[str, Callable[[], Figures]]:
 
 def collect(context: Context, source: str, motion: str) -> Figures:
     """Collect a motion's anchors, and say what they are like; or why that could not be done."""
-    subject, form, path = context.subject, context.form, context.path(source, motion)
+    subject, form, film = context.subject, context.form, context.film(motion)
+    context.cache.mkdir(parents=True, exist_ok=True)
+    if source == sources.VIDEO and not film.is_file():
+        film.parent.mkdir(parents=True, exist_ok=True)
+        sources.shoot(motion, film, form.frames, form.side)
     try:
         if source == sources.FACTORS:
             anchors = sources.from_factors(subject, motion, form.anchors)
         elif source == sources.TEXT:
             anchors = sources.from_words(subject, motion, form.steps, context.cache / f"text-{motion}")
         else:
-            film = context.cache / f"{motion}.mp4"
-            if not film.is_file():
-                sources.shoot(motion, film, form.frames, form.side)
             anchors = sources.from_film(subject, film, form.anchors)
         found = analyse(anchors, motion)
-    except MicromotionError as error:
-        return {"failed": str(error).replace(f"{context.cache}/", "")}
-    anchors.save(path)
+    except (FootageError, MotionError, NoFaceError, OptionError) as error:
+        return {"failed": str(error).replace(f"{film.parent}/", "")}
+    anchors.save(context.path(source, motion))
     values = found.subspace.singular_values
     return {
         "count": len(anchors.degrees),
