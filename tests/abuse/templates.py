@@ -1,4 +1,4 @@
-"""Templates: what is no sentence with one {degree} in it; nothing is evaluated, and each is told why."""
+"""Templates and timelines: what is no sentence with one {degree}, or plays nothing; each is told why."""
 
 from __future__ import annotations
 
@@ -47,6 +47,29 @@ LONG: dict[str, str] = {
     "10,000 characters": "{degree}" + "x" * 10_000,
     "a million braces": "{" * 1_000_000,
 }
+TIMELINES: dict[str, str] = {
+    "a word": "smile",
+    "no number": "xs smile",
+    "a time that is none": "NaNs smile",
+    "an endless time": "infs smile",
+    "a time before": "-1s smile",
+    "times that fall": "2s smile, 1s angry",
+    "a day": "86400s smile",
+    "countless frames": "600s smile, repeat 100",
+    "more repeats than allowed": "1s smile, repeat 999999999",
+    "an infinite strength": "1s smile=inf",
+    "a strength of 400 digits": "1s smile=" + "9" * 400,
+    "Python": "1s __import__('os').system('touch sprung')=1",
+    "a file of the server": "1s /etc/passwd=1",
+    "a motion's file of the server": "1s ../../anchors/smile.safetensors=1",
+    "an upload that was not sent": "1s motion_file=1",
+    "a template that was not sent": "1s custom=1",
+    "a zero byte": "1s smile\0=1",
+    "an escape sequence": "1s \x1b[2Jsmile",
+    "only commas": "," * 900,
+    "one name of 1,900 letters": "1s " + "x" * 1900,
+    "300 keyframes": ",".join(f"{i / 100}s" for i in range(300)),
+}
 
 
 def templates(photo: str) -> Iterator[Item]:
@@ -55,6 +78,9 @@ def templates(photo: str) -> Iterator[Item]:
         yield Request("templates", f"template: {name}", partial(_body, photo, text), outcome)
     for name, text in LONG.items():
         yield Request("templates", f"template: {name}", partial(_body, photo, text), expected(REFUSED))
+    for name, text in TIMELINES.items():
+        body = {"input": {"image": photo, "frames": 1, "timeline": text}}
+        yield Request("templates", f"timeline: {name}", partial(dict, body), expected(FAILED))
     both = {"image": photo, "frames": 1, "motion": "smile", "template": "a {degree} smile"}
     yield Request("templates", "template: not asked for", lambda: {"input": both}, expected(FAILED), "custom")
 
