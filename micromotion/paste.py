@@ -9,6 +9,7 @@ and at the seam, where nothing moves, there is nothing to see.
 
 import math
 from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 import torch
@@ -36,7 +37,9 @@ from micromotion.images import load_image
 from micromotion.pixels import to_uint8
 from micromotion.seam import Floats, crop_outline, face_outline, feathered
 
-_EYES = 256  # pixels of the side in which landmarks are looked for
+_ASIDE = 0.03  # of the box: the step from one box to the next
+_EYES = 512  # pixels of the side in which landmarks are looked for
+_MARGIN = 0.005  # of the crop's side, at its border, that is left alone
 _FEATHER = 0.14  # of the crop's side, from its border inwards
 _FACE_FEATHER = 0.1  # from the face's outline inwards: where the frame's colours are taken
 _NEAR = 0.1  # from it outwards: what moves with the skin
@@ -49,6 +52,7 @@ _CHROMA = 1.25  # the most that its chroma is
 _YCC = np.array([[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]])  # BT.601
 _SKULL = slice(27, 48)  # the landmarks of nose and eyes, which smile and speech move least
 _SHRINK = 1.0  # how much deeper inside the face colours are taken, per mean movement
+_SMALL = 0.03  # of the crop's side: landmarks that move less are trusted less
 _NOISE = 0.01  # of 0…1: colours that vary less are not spread
 _STRIP = 64  # rows of the photo that are worked on together
 
@@ -81,10 +85,13 @@ class Paste:
         self._within = _layer(face_outline(marks).inside(grid(SIDE)[0].double().numpy()))
         self._face = feathered(self._within, _FACE_FEATHER)
         self._near = feathered(self._within + _NEAR, _NEAR)
-        edge = crop_outline(0.0).inside(grid(SIDE)[0].double().numpy())
+        edge = crop_outline(_MARGIN).inside(grid(SIDE)[0].double().numpy())
         self._edge = feathered(_layer(edge), _FEATHER)
         still_fit = self._fitted(still)
         self._marks = _marks(still_fit, self._box)
+        # Between eyes and nose, where only the head moves: its movement is read there, from many cells.
+        low, high = self._marks[_SKULL].min(axis=0), self._marks[_SKULL].max(axis=0)
+        self._middle = low + grid(16)[0].reshape(-1, 2).double().numpy() * (high - low)
         self._tint = _Tint(resized(still_fit, SIDE), resized(crop, SIDE), self._face)
         self._still = still_fit
         self._difference = resized(crop, SIDE) - resized(self._tint(still_fit), SIDE)
@@ -149,10 +156,15 @@ class Paste:
         marks = _marks(frame, self._box)
         back = self._marks - marks
         head = rigid_field(marks[_SKULL], back[_SKULL])
-        still = read(head, torch.from_numpy(marks).float()[None, None])[0, :, 0].T.double().numpy()
+        still = read(head, _points(marks))[0, :, 0].T.double().numpy()
         face = landmark_field(marks, back - still)
         near = moved(self._near, head)
-        field = unfolded(refined(head + near * face, self._still, frame, near) * self._edge)
+        # Small movements are seen better than landmarks can tell them.
+        share = float(feathered(torch.tensor(np.abs(back).mean()), _SMALL))
+        found = refined(share * (head + near * face), self._still, frame, near)
+        at = self._middle
+        head = rigid_field(at, read(found, _points(at))[0, :, 0].T.double().numpy())
+        field = unfolded((head + near * (found - head)) * self._edge)
         self._check_found(frame, field)
         return field
 
@@ -167,8 +179,8 @@ class Paste:
         left, whole = ((each * where).sum() for each in ((was - now).square(), was.square() + now.square()))
         if left > _LOST * (whole + 3 * _NOISE**2 * where.sum()):
             raise MotionError(
-                "The face moves so far that it leaves its place in the photo: lower the strength, or take the "
-                "crop alone as the frame."
+                "The face moves so far that it leaves its place in the photo: lower the strength, or take "
+                "the crop alone as the frame."
             )
 
     def _fitted(self, frame: Frame) -> Tensor:
@@ -179,7 +191,7 @@ class Paste:
 
     def _masked(self) -> NDArray[np.uint8]:
         """The mask over the crop's box."""
-        outline, width = crop_outline(0.0), max(_FEATHER / 4, 2 / self._place.side)
+        outline, width = crop_outline(_MARGIN), max(_FEATHER / 4, 2 / self._place.side)
         strips = []
         for rows, columns in self._place.strips():
             depth = outline.inside(self._place.points(rows, columns)[0].double().numpy())
@@ -267,11 +279,21 @@ class _Tint:
 
 
 def _marks(picture: Tensor, box: tuple[float, ...]) -> Floats:
-    """dlib's landmarks [68, 2] of the face in a box of a picture [1, 3, N, N], both in the unit square."""
+    """dlib's landmarks [68, 2] of the face in a box of a picture [1, 3, N, N], both in the unit square.
+
+    They are whole pixels and leap from frame to frame, so that a face would tremble: the mean over boxes a
+    little to all sides is five times as steady.
+    """
     large = F.interpolate(picture, (_EYES, _EYES), mode="bicubic", align_corners=False, antialias=True)
-    left, top, right, bottom = (round(edge * _EYES) for edge in box)
-    found = find_landmarks(Image.fromarray(to_uint8(2 * large[0] - 1)), (left, top, right, bottom))
-    return (found + 0.5) / _EYES
+    image = Image.fromarray(to_uint8(2 * large[0] - 1))
+    step = _EYES * (box[2] - box[0]) * _ASIDE
+    found = []
+    for right, down in product(range(-2, 3), repeat=2):
+        aside = step * right, step * down
+        x0, y0, x1, y1 = (round(edge * _EYES + aside[i % 2]) for i, edge in enumerate(box))
+        found.append(find_landmarks(image, (x0, y0, x1, y1)))
+    mean: Floats = (np.mean(found, axis=0) + 0.5) / _EYES
+    return mean
 
 
 def _fine(picture: Tensor) -> Tensor:
@@ -282,6 +304,11 @@ def _fine(picture: Tensor) -> Tensor:
 def _tensor(picture: Frame | Image.Image) -> Tensor:
     """uint8 [H, W, 3] -> [1, 3, H, W] in 0…1."""
     return torch.tensor(np.asarray(picture)).movedim(-1, 0)[None] / 255
+
+
+def _points(points: Floats) -> Tensor:
+    """[n, 2] -> [1, 1, n, 2], to read a field there."""
+    return torch.from_numpy(points).float()[None, None]
 
 
 def _layer(values: Floats) -> Tensor:
