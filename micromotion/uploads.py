@@ -10,7 +10,6 @@ import binascii
 import http.client
 import mimetypes
 import re
-import shutil
 import socket
 import ssl
 import tempfile
@@ -38,41 +37,41 @@ _DATA = re.compile(r"data:([\w.+-]{1,60}/[\w.+-]{1,60})?((?:;[\w.+-]{1,60}(?:=[\
 
 
 def install() -> None:
-    """From now on Cog's worker in this process takes in files by way of `take_in`."""
+    """From now on Cog's worker in this process takes in files by way of `take_in`.
+
+    The prediction gets the path of a file that goes when the path does. Cog would start threads to fetch what
+    is behind a path, and a cancellation that strikes while a thread starts leaves Cog waiting for ever.
+    """
     from cog import types
 
-    class Taken(types.URLPath):  # Cog asks what it is given to convert(), and unlinks what that gives
-        _path: Any
-
-        def convert(self) -> types.Path:
-            if self._path is None:
-                with tempfile.NamedTemporaryFile(suffix=self.filename, delete=False) as file:
-                    self._path = types.Path(file.name)
-                    shutil.copyfileobj(self.fileobj, file)
-                self.fileobj.close()
-            return self._path
+    class Taken(types.Path):
+        file: Any  # open as long as the path lives
 
     def validate(cls: type[types.Path], value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        return Taken(source=value[:100], filename=_suffix(value), fileobj=take_in(value))
+        file = take_in(value)
+        path = Taken(file.name)
+        path.file = file
+        return path
 
     types.Path.validate = classmethod(validate)
 
 
-def take_in(url: str) -> IO[bytes]:
-    """The bytes behind a data, http or https URL, in a nameless temporary file, at its beginning.
+def take_in(url: str) -> Any:
+    """The bytes behind a data, http or https URL, in a temporary file that goes when it is closed.
 
     Raises DownloadError, in one sentence: the URL is none, cannot be reached, leads to a private address
     (see `micromotion.places`), answers with an error, goes in circles, takes more than MAX_SECONDS, or brings
     more than MAX_BYTES.
     """
-    file = tempfile.TemporaryFile()  # noqa: SIM115 (it goes to the caller)
+    file: Any = tempfile.NamedTemporaryFile(suffix=_suffix(url))  # noqa: SIM115 (it goes to the caller)
     try:
         if url.startswith("data:"):
             file.write(_decoded(url))
         else:
             _fetch(url, file)
+        file.flush()
         file.seek(0)
         return file
     except BaseException:  # a cancellation is no Exception
