@@ -58,6 +58,14 @@ def install() -> None:
     types.Path.validate = classmethod(validate)
 
 
+def discard(*sent: object) -> None:
+    """Remove the files of a prediction that is over, which else go when the garbage collector finds them."""
+    for each in sent:
+        file = getattr(each, "file", None)
+        if file is not None:
+            file.close()
+
+
 def take_in(url: str) -> Any:
     """The bytes behind a data, http or https URL, in a temporary file that goes when it is closed.
 

@@ -214,6 +214,11 @@ def test_cog_takes_files_in_this_way(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not isinstance(sent, types.URLPath), "for which Cog would start threads"
     assert (sent.read_bytes(), sent.suffix) == (CONTENT, ".png")
     assert list(tmp_path.iterdir()) == [sent]
+    kept = [sent]
+    del sent
+    uploads.discard(kept[0], "no file of ours", None)
+    assert list(tmp_path.iterdir()) == []
+    sent = types.Path.validate("data:,x")
     del sent
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(DownloadError):
