@@ -48,7 +48,7 @@ avatar-report: develop  ## measure the embedded model: docs/avatar.md and its pi
 claims: develop  ## measure what the method claims: docs/claims.md and its pictures (half an hour on a CPU; resumes)
 	$(BIN)/python -m benchmarks.claims
 
-test-abuse: develop  ## send the service and the command line 568 hostile inputs (ten minutes)
+test-abuse: develop  ## send hostile inputs to the service and the command line (ten minutes)
 	PYTHONPATH=tests $(BIN)/python -W ignore -m abuse
 
 test-soak: develop  ## 500 predictions in a row, many at once, many cancelled (ten minutes)

@@ -66,6 +66,7 @@ def main() -> int:
 
 
 def summary(row: Row, crowd: Counter[str], cancelled: list[float]) -> dict[str, Any]:
+    left = [f"{row.left[-1]} temporary files are left"] if row.left[-1] else []
     settled = row.memory[min(SETTLED // STEP, len(row.memory) - 1)]
     return {
         "predictions": sum(row.outcomes.values()),
@@ -85,7 +86,7 @@ def summary(row: Row, crowd: Counter[str], cancelled: list[float]) -> dict[str, 
             round(sorted(cancelled)[len(cancelled) // 2], 2),
             round(max(cancelled), 2),
         ],
-        "problems": row.problems,
+        "problems": row.problems + left,
     }
 
 
