@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING
 
 from cog import BaseRunner, Input, Path
 
-from micromotion import Animator, Timeline, parse_timeline
-from micromotion.errors import ImageError, MicromotionError, MotionError
+from micromotion import Animator, Timeline, parse_timeline, uploads
+from micromotion.cancelling import keep_cancellations
+from micromotion.errors import BundleError, ImageError, MicromotionError, MotionError
 from micromotion.folders import cache_folder
+from micromotion.health import Health, facts, reset_peak, stage_lines, sweep
 from micromotion.options import check_motion
 from micromotion.pivotal import STEPS, progress_lines
 from micromotion.weights.install import ensure
@@ -38,14 +40,25 @@ COLLECTED_AFTER = 5.0  # seconds; Cog reads the result right after run() has ret
 class Predictor(BaseRunner):
     def setup(self) -> None:
         """Load the model once, before the first prediction; fetch it before if that is asked for."""
+        uploads.install()
         model = os.environ.get(MODEL, "avatar")
         if os.environ.get(FETCH) == "1":
             ensure(model)
         self.animator = Animator.load(model)
         print(self.animator.bundle.describe())
+        self.health = Health(self.animator.bundle)
+        keep_cancellations(lambda: self.health.predicting)
+        if not self.health.check():
+            raise BundleError(
+                f"The model {model!r} renders no picture: its files are damaged, fetch or add it again."
+            )
         self.results = tempfile.TemporaryDirectory(prefix="micromotion-")
         self.finished: queue.SimpleQueue[tuple[Path, float]] = queue.SimpleQueue()
         threading.Thread(target=_remove_finished, args=[self.finished], daemon=True).start()
+
+    def healthcheck(self) -> bool:
+        """Whether the model still renders a frame; Cog asks at every GET of /health-check."""
+        return self.health.check()
 
     def run(
         self,
@@ -138,7 +151,9 @@ class Predictor(BaseRunner):
         name = "timeline" if timeline.strip() else motion if motion_file is None else "motion_file"
         output = folder / f"{name}.{output_format}"
         timings: dict[str, float] = {}
+        reset_peak(self.animator.bundle.device)
         try:
+            self.health.predicting = True
             _check_files(image, motion_file)
             _check_motion(motion, template, motion_file)
             with self._words_for_paths(folder), image.open("rb") as photo:
@@ -178,8 +193,13 @@ class Predictor(BaseRunner):
         except BaseException:  # Cog's CancelationException is not an Exception
             self.finished.put((folder, time.monotonic()))
             raise
-        for stage, seconds in (timings | clip.timings).items():
-            self.record_metric(f"timing.{stage}", round(seconds, 4))
+        finally:
+            self.health.predicting = False
+            uploads.discard(image, motion_file)
+        timings |= clip.timings
+        for metric, value in facts(self.animator.bundle, name, len(clip), clip.face, timings).items():
+            self.record_metric(metric, value)
+        print(*stage_lines(timings), sep="\n")
         print(f"Done: {output.name}, {output.stat().st_size / 1000:.0f} kB.")
         self.finished.put((folder, time.monotonic() + COLLECTED_AFTER))
         return output
@@ -309,3 +329,4 @@ def _remove_finished(finished: "queue.SimpleQueue[tuple[Path, float]]") -> None:
         folder, due = finished.get()
         time.sleep(max(0.0, due - time.monotonic()))
         shutil.rmtree(folder, ignore_errors=True)
+        sweep()

@@ -178,6 +178,7 @@ class Animator:
             finish = read.whole_photo(len(strengths))
         clip = self._clip(generator, read.code, learned, strengths, fps, seed, timings, finish)
         clip.likeness = found
+        clip.face = read.crop
         return clip
 
     def at_strengths(

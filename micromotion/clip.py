@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from micromotion.encoders import Frame
-from micromotion.frames import fetch, repeatable, told_when_full, with_room
+from micromotion.frames import Rendered, fetch, repeatable, told_when_full, with_room
 from micromotion.motion import Motion
 from micromotion.options import MAX_FRAMES, check_whole
 from micromotion.picture import check_picture, write_picture
@@ -25,6 +25,7 @@ from micromotion.timeline import Strengths
 from micromotion.video import write_frames
 
 if TYPE_CHECKING:
+    from micromotion.align import AlignedFace
     from micromotion.pivotal import Likeness
     from stylegan2 import Generator
     from stylegan2.synthesis import Noise
@@ -77,6 +78,7 @@ class Clip:
         self.fps = fps
         self.timings = timings if timings is not None else {}
         self.likeness: Likeness | None = None
+        self.face: AlignedFace | None = None  # where the face lies in its photo; None for a code
         self._generator = generator
         self._code = code
         self._motions = motions
@@ -186,10 +188,11 @@ class Clip:
             return "fixed"
         return self._generator.draw_noise(torch.Generator().manual_seed(self._seed))
 
-    def _render(self, latent: Tensor, noise: Noise) -> Tensor:
-        """One frame, uint8 [H, W, 3] on the device; a GPU has only been told to render it."""
+    def _render(self, latent: Tensor, noise: Noise) -> Rendered:
+        """One frame, and whether it is finite, on the device; a GPU has only been told to render it."""
         with torch.inference_mode(), repeatable():
-            return quantise(self._generator.synthesize(latent, noise=noise)[0])
+            picture = self._generator.synthesize(latent, noise=noise)[0]
+            return quantise(picture), picture.isfinite().all()
 
 
 def offsets(motions: Sequence[Motion], strengths: Strengths, shape: tuple[int, int]) -> Tensor:

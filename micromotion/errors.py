@@ -39,3 +39,7 @@ class OutputError(MicromotionError):
 
 class DeviceMemoryError(MicromotionError):
     """The GPU has too little memory, also after room was made on it."""
+
+
+class RenderError(MicromotionError):
+    """The model gave numbers that are no picture."""

@@ -67,10 +67,10 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
 def test_fetched_frames_come_in_order_and_no_more_than_wanted_are_under_way(ahead: int, count: int) -> None:
     taken: list[int] = []
 
-    def pictures() -> Iterator[torch.Tensor]:
+    def pictures() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for i in range(count):
             taken.append(i)
-            yield torch.full((2, 2, 3), i, dtype=torch.uint8)
+            yield torch.full((2, 2, 3), i, dtype=torch.uint8), torch.tensor(True)
 
     for i, frame in enumerate(fetch(pictures(), ahead=ahead)):
         assert (frame == i).all()
