@@ -19,9 +19,9 @@ from torch import Tensor
 
 from avatar import dataset
 from avatar.augment import augment
-from avatar.factors import sample_training_z, sample_z
+from avatar.factors import FACTORS, sample_training_z, sample_z
 from avatar.losses import GeneratorLoss, attention
-from avatar.train_generator import draw_pairs, pair_weights
+from avatar.train_generator import MOVED, draw_pairs, pair_weights
 from avatar.training import Progress, Trainer, command
 from encoder4editing import EncoderConfig, Inverter, save_inverter
 from encoder4editing.identity import IdentityNet, load_identity
@@ -30,7 +30,11 @@ from stylegan2 import Generator, load_generator
 SIZE = 128
 """Pixels a side that the encoder reads, whatever the generator draws: larger pictures are averaged down."""
 LEARNING_RATE, BATCH, GPU_BATCH = 0.002, 16, 64
-CHANGE_WEIGHT = 0.3
+CHANGE_WEIGHT, FACTOR_WEIGHT = 0.3, 1.0
+MOVEMENT = 5.0
+"""How much more the motions and free movements count than traits, where factors are compared."""
+DISTURBED, KEPT = (0.15, 0.5), 0.4
+"""Over which shares of the run pictures come to be disturbed, and how many are left alone to the end."""
 PICTURE_FROM, PICTURE_WEIGHT, IDENTITY_WEIGHT, PICTURES = 0.45, 1.0, 0.3, 4
 """When the picture's losses set in (a share of the run), their weights, and their pictures per 16 heads."""
 STYLES_PART = (0.55, 0.8)
@@ -59,7 +63,7 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
     weights = pair_weights(heads)
     generator = load_generator(run / "generator.safetensors").to(device).requires_grad_(False)
     identity = find_identity(run, device)
-    spread = w_spread(generator)
+    spread, reader = w_spread(generator), factor_reader(generator)
     model = Inverter(config_for(generator), torch.Generator().manual_seed(seed)).to(device)
     model.latent_avg.copy_(generator.latent_avg.expand(generator.num_styles, -1))
     trainer = Trainer("encoder", model, run, rank, world, total=total, seed=seed, learning_rate=LEARNING_RATE)
@@ -70,9 +74,10 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
         with torch.no_grad():
             w = generator.mapping(z)[:, None]
         with torch.autocast(device.type, torch.bfloat16):
-            code = model.invert(augment(images, rng)).float()
+            code = model.invert(augment(images, rng, keep=untouched(progress.done))).float()
         code = bound(code, parted(progress.done, generator.num_styles))
-        loss = code_loss((code - w) / spread) + CHANGE_WEIGHT * change_loss(code / spread, w / spread)
+        loss = code_loss((code - w) / spread) + FACTOR_WEIGHT * factor_loss((code - w) @ reader)
+        loss = loss + CHANGE_WEIGHT * change_loss(code / spread, w / spread)
         if progress.done >= PICTURE_FROM:
             some = slice(0, batch * PICTURES // BATCH)  # renders: their pictures are the truth
             loss = loss + shown_loss(generator, identity, code[some], images[some], z[some])
@@ -87,6 +92,32 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
 def code_loss(error: Tensor) -> Tensor:
     """Mean squared error of codes [B, styles, dim], in units of w's spread: a scalar."""
     return error.square().mean()
+
+
+def factor_loss(error: Tensor) -> Tensor:
+    """Mean squared error of the factors [B, styles, FACTORS] that codes carry, movements first: a scalar.
+
+    A distance between codes is mostly one of traits that are hard to see, such as what clothes are worn below
+    the picture; for long an encoder learns nothing of a smile from it.
+    """
+    weights = torch.ones(error.shape[-1], device=error.device)
+    weights[: len(MOVED)] = MOVEMENT
+    return (error.square() * weights).mean()
+
+
+@torch.no_grad()
+def factor_reader(generator: Generator) -> Tensor:
+    """What reads factors off w: [style_dim, FACTORS], by least squares, in standard deviations of z."""
+    z = sample_training_z(20_000, torch.Generator().manual_seed(2))
+    w = generator.mapping(z.to(generator.latent_avg.device)).double()
+    known = z[:, : len(FACTORS)].to(w)
+    return torch.linalg.lstsq(w - w.mean(dim=0), known - known.mean(dim=0)).solution.float()
+
+
+def untouched(done: float) -> float:
+    """Share of pictures that are left as they are, at this share of the run: first learn to see at all."""
+    begin, end = DISTURBED
+    return max(KEPT, 1 - (1 - KEPT) * max(0.0, done - begin) / (end - begin))
 
 
 def change_loss(code: Tensor, w: Tensor) -> Tensor:
