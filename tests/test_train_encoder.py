@@ -9,7 +9,21 @@ from torch import Tensor
 from avatar import train_encoder
 from avatar.dataset import Heads
 from avatar.factors import FACTORS, INDEX, Z_DIM, fill_to_norm, sample_z
-from avatar.train_encoder import SIZE, bound, change_loss, config_for, draw, parted, shown_loss, shrunk
+from avatar.train_encoder import (
+    KEPT,
+    MOVEMENT,
+    SIZE,
+    bound,
+    change_loss,
+    config_for,
+    draw,
+    factor_loss,
+    factor_reader,
+    parted,
+    shown_loss,
+    shrunk,
+    untouched,
+)
 from encoder4editing import Inverter, load_inverter
 from encoder4editing.identity import IdentityConfig, IdentityNet, save_identity
 from stylegan2 import Generator, GeneratorConfig, save_generator
@@ -100,6 +114,32 @@ def test_a_pair_counts_by_what_it_differs_in() -> None:
     still = change_loss(pair(w, 0 * small).expand(-1, 12, -1), truth)
     large = change_loss(pair(w, 0 * small).expand(-1, 12, -1), pair(w, 10 * small))
     assert 0.7 < still / large <= 1, "a smile that is overlooked counts as much as a stranger who is"
+
+
+def test_factors_are_read_off_w() -> None:
+    config = GeneratorConfig(8, 192, z_dim=Z_DIM, mapping_layers=2, channels={4: 4, 8: 4})
+    model = Generator(config, rng(4)).eval()
+    with torch.no_grad():
+        model.mapping.layers[0].weight[:, len(FACTORS) :] = 0  # type: ignore[index, operator, union-attr]
+        z = fill_to_norm(sample_z(500, rng(5)))
+        read = model.mapping(z) @ factor_reader(model)
+    true = z[:, : len(FACTORS)]
+    left = (read - true - (read - true).mean(dim=0)).square().mean(dim=0) / true.var(dim=0)
+    assert left.max() < 0.5
+
+
+def test_a_wrong_movement_counts_more_than_a_wrong_trait() -> None:
+    smile, trait = torch.zeros(2, 1, len(FACTORS)), torch.zeros(2, 1, len(FACTORS))
+    smile[..., INDEX["smile"]] = trait[..., INDEX["ear_size"]] = 1
+    assert factor_loss(smile) == pytest.approx(MOVEMENT * float(factor_loss(trait)))
+
+
+def test_pictures_are_disturbed_little_by_little() -> None:
+    shares = [untouched(i / 100) for i in range(101)]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] == 1
+    assert shares[10] == 1
+    assert shares[-1] == KEPT
 
 
 def test_the_person_counts_where_there_is_an_identity_net(tmp_path: Path) -> None:
