@@ -28,6 +28,7 @@ from micromotion.pivotal import Likeness, likeness, tuned
 from micromotion.plan import Motions, Name, plan, plan_strip
 from micromotion.refine import Report
 from micromotion.refine import refine as refine_code
+from micromotion.shapes import check_code
 from micromotion.timeline import Strengths
 
 if TYPE_CHECKING:
@@ -259,7 +260,8 @@ class Animator:
         if isinstance(photo, torch.Tensor):
             if steps:
                 raise OptionError("Only a photo can be refined, not its code: give refine to encode().")
-            return _Face(None, None, self._check_code(photo))
+            check_code(self.bundle.generator, photo)
+            return _Face(None, None, photo.to(self.bundle.device))
         with timed(timings, "align"):
             image = load_image(photo)
             crop = as_aligned(image, INVERTER_SIZE) if aligned else align(image, INVERTER_SIZE, face=face)
@@ -291,17 +293,6 @@ class Animator:
     ) -> torch.Tensor:
         generator = self.bundle.generator.to(self.bundle.device)  # it may have given way to the inverter
         return refine_code(generator, code, image, steps, identity=self.identity, on_step=report)
-
-    def _check_code(self, code: torch.Tensor) -> torch.Tensor:
-        if tuple(code.shape) != (1, *self._code_shape):
-            raise OptionError(
-                f"A face's code has the shape {[1, *self._code_shape]} in this model, not {list(code.shape)}."
-            )
-        return code.to(self.bundle.device)
-
-    @property
-    def _code_shape(self) -> tuple[int, int]:
-        return self.bundle.generator.num_styles, self.bundle.generator.style_dim
 
 
 def _from_uint8(pixels: Frame) -> torch.Tensor:

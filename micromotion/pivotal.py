@@ -35,6 +35,7 @@ from micromotion.folders import cache_folder, make_folder
 from micromotion.frames import repeatable
 from micromotion.options import check_whole
 from micromotion.refine import Report, picture_loss, shrink
+from micromotion.shapes import check_code, common_size, is_half
 from stylegan2.errors import CheckpointError
 from stylegan2.storage import read_safetensors, write_safetensors
 
@@ -342,29 +343,17 @@ def _kept(before: Tensor, after: Tensor) -> tuple[float, float]:
 
 def check_shapes(generator: Generator, code: Tensor, image: Tensor) -> None:
     """Raise OptionError unless this is a code of the generator, and a picture that its own compare with."""
-    shape = [1, generator.num_styles, generator.style_dim]
-    if list(code.shape) != shape:
-        raise OptionError(f"A face's code has the shape {shape} in this model, not {list(code.shape)}.")
+    check_code(generator, code)
     side = image.shape[-1] if image.ndim == 4 else 0
     if list(image.shape) != [1, 3, side, side] or side == 0 or not image.is_floating_point():
         raise OptionError(f"A picture must be floating point [1, 3, S, S], not {list(image.shape)}.")
-    small, large = sorted((side, generator.resolution))
-    if large % small:
-        raise OptionError(
-            f"A picture of {side} pixels a side cannot be compared with the model's {generator.resolution}: "
-            "one must be a multiple of the other."
-        )
+    common_size(generator, image)
 
 
 def wanted(generator: Generator, code: Tensor, image: Tensor) -> Tensor:
     """The picture as the generator's is compared with it: float32, no larger, on the code's device."""
     pixels = image.detach().to(code.device, torch.float32, copy=True)
-    return shrink(pixels, min(generator.resolution, image.shape[-1]))
-
-
-def is_half(generator: Generator) -> bool:
-    """Whether synthesis runs in float16."""
-    return generator.synthesis.constant.dtype == torch.float16
+    return shrink(pixels, common_size(generator, image))
 
 
 def progress_lines(total: int, say: Callable[[str], object]) -> Report:

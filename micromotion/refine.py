@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from micromotion.errors import OptionError
 from micromotion.frames import repeatable
 from micromotion.options import check_refine
+from micromotion.shapes import common_size, is_half
 
 if TYPE_CHECKING:
     from encoder4editing.identity import IdentityNet
@@ -102,12 +102,7 @@ class Loss:
     def __init__(self, generator: Generator, picture: Tensor, identity: IdentityNet | None) -> None:
         """picture is [1, 3, S, S] in [-1, 1]. Raises OptionError where its size does not fit."""
         self.generator, self.identity = generator, identity
-        self.size = min(generator.resolution, picture.shape[-1])
-        if max(generator.resolution, picture.shape[-1]) % self.size:
-            raise OptionError(
-                f"A picture of {picture.shape[-1]} pixels a side cannot be compared with the model's "
-                f"{generator.resolution}: one must be a multiple of the other."
-            )
+        self.size = common_size(generator, picture)
         self.wanted = shrink(picture.to(generator.latent_avg.dtype), self.size)
         with torch.no_grad():
             self.person = identity.features(self.wanted) if identity is not None else None
@@ -123,7 +118,7 @@ class Loss:
     @property
     def gradient_scale(self) -> float:
         """What to multiply the loss by so that its gradient survives float16; 1 in float32."""
-        if self.generator.synthesis.constant.dtype != torch.float16:
+        if not is_half(self.generator):
             return 1.0
         return HALF_GRADIENT * 3 * self.generator.resolution**2
 

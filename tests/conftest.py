@@ -10,9 +10,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads: see m
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 import micromotion
 from encoder4editing import EncoderConfig, Inverter
+from encoder4editing.identity import IdentityConfig, IdentityNet
 from micromotion.bundle import save_bundle
 from micromotion.motion import Anchors
 from stylegan2 import Generator, GeneratorConfig
@@ -53,6 +55,24 @@ def random_inverter(num_styles: int = STYLES) -> Inverter:
     with torch.random.fork_rng():
         torch.manual_seed(2)
         return Inverter(config).eval()
+
+
+def random_identity() -> IdentityNet:
+    """Reads 16×16 pixels, 8 features."""
+    rng = torch.Generator().manual_seed(4)
+    return IdentityNet(IdentityConfig(16, 8, (8, 8), (1, 1), 2), rng).eval().requires_grad_(False)
+
+
+def random_code(generator: Generator) -> Tensor:
+    """One face of this generator, [1, styles, dim]."""
+    z = torch.randn(1, STYLE_DIM, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        return generator.mapping(z)[:, None].repeat(1, STYLES, 1)
+
+
+def zero_code(generator: Generator) -> Tensor:
+    """A code of the right shape, [1, styles, dim]."""
+    return torch.zeros(1, generator.num_styles, generator.style_dim)
 
 
 def random_anchors(seed: int) -> Anchors:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from conftest import RESOLUTION
+from conftest import RESOLUTION, zero_code
 from PIL import Image
 
 from micromotion import Animator, align
@@ -110,7 +109,7 @@ def test_a_strip_shows_what_a_clip_of_one_frame_does(animator: Animator, astrona
 
 
 def test_what_cannot_be_compared_is_told(animator: Animator, astronaut: Image.Image) -> None:
-    code = torch.zeros(1, *animator._code_shape)
+    code = zero_code(animator.bundle.generator)
     with pytest.raises(OptionError, match="photo"):
         animator.animate(code, compare=True)
     with pytest.raises(MotionError, match="xyz"):

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import zero_code
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -84,7 +85,7 @@ def test_a_full_gpu_is_told(
 
 def test_a_code_cannot_be_locked(animator: Animator) -> None:
     with pytest.raises(OptionError, match="photo"):
-        animator.animate(torch.zeros(1, *animator._code_shape), lock_identity=True)
+        animator.animate(zero_code(animator.bundle.generator), lock_identity=True)
 
 
 def test_the_command_says_what_it_bought(astronaut_file: Path, random_bundle: Path, tmp_path: Path) -> None:

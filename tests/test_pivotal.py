@@ -12,11 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import RESOLUTION, STYLE_DIM, STYLES, random_anchors, random_generator
+from conftest import (
+    RESOLUTION,
+    STYLE_DIM,
+    STYLES,
+    random_anchors,
+    random_code,
+    random_generator,
+    random_identity,
+)
 from torch import Tensor
 
 import micromotion
-from encoder4editing.identity import IdentityConfig, IdentityNet
+from encoder4editing.identity import IdentityNet
 from micromotion import Animator, align, pivotal
 from micromotion.errors import OptionError
 from micromotion.images import load_image
@@ -40,13 +48,12 @@ def generator() -> Generator:
 
 @pytest.fixture(scope="module")
 def identity() -> IdentityNet:
-    return IdentityNet(IdentityConfig(16, 8, (8, 8), (1, 1), 2), rng(4)).eval().requires_grad_(False)
+    return random_identity()
 
 
 @pytest.fixture(scope="module")
 def code(generator: Generator) -> Tensor:
-    with torch.no_grad():
-        return generator.mapping(torch.randn(1, STYLE_DIM, generator=rng(1)))[:, None].repeat(1, STYLES, 1)
+    return random_code(generator)
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import RESOLUTION, STYLE_DIM, STYLES, random_generator, random_inverter
+from conftest import (
+    RESOLUTION,
+    STYLE_DIM,
+    STYLES,
+    random_code,
+    random_generator,
+    random_identity,
+    random_inverter,
+)
 from PIL import Image
 from torch import Tensor
 
-from encoder4editing.identity import IdentityConfig, IdentityNet, save_identity
+from encoder4editing.identity import IdentityNet, save_identity
 from micromotion import Animator
 from micromotion.bundle import save_bundle
 from micromotion.errors import OptionError
@@ -39,13 +47,12 @@ def generator() -> Generator:
 
 @pytest.fixture(scope="module")
 def identity() -> IdentityNet:
-    return IdentityNet(IdentityConfig(16, 8, (8, 8), (1, 1), 2), rng(4)).eval().requires_grad_(False)
+    return random_identity()
 
 
 @pytest.fixture(scope="module")
 def start(generator: Generator) -> Tensor:
-    with torch.no_grad():
-        return generator.mapping(torch.randn(1, STYLE_DIM, generator=rng(1)))[:, None].repeat(1, STYLES, 1)
+    return random_code(generator)
 
 
 @pytest.fixture(scope="module")

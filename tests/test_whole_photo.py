@@ -5,7 +5,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-import torch
+from conftest import zero_code
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -57,7 +57,7 @@ def test_the_command_writes_the_whole_photo(astronaut_file: Path, tmp_path: Path
 
 def test_what_has_no_whole_photo_is_told(avatar: Animator) -> None:
     with pytest.raises(OptionError, match="its photo, which a code does not have"):
-        avatar.animate(torch.zeros(1, *avatar._code_shape), frame="photo")
+        avatar.animate(zero_code(avatar.bundle.generator), frame="photo")
     with pytest.raises(OptionError, match="leave out compare"):
         avatar.animate("missing.jpg", frame="photo", compare=True)
     with pytest.raises(OptionError, match="frame must be crop or photo, not 'whole'"):

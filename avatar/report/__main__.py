@@ -1,7 +1,6 @@
 """Write docs/avatar.md and its pictures; steps that are done for this model are not done again."""
 
 import argparse
-import hashlib
 import json
 import time
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from avatar.report.document import FOLDER, document
 from avatar.report.heads import COUNT
+from avatar.report.keeping import fingerprint, write
 from avatar.report.steps import STEPS, Context
 from avatar.report.subject import load_subject
 from avatar.workers import keep_memory
@@ -63,22 +63,6 @@ def run(context: Context, model: str, only: list[str] | None = None) -> dict[str
         print(f"  {time.monotonic() - start:.0f} s", flush=True)
         write(path, json.dumps({"model": model, "figures": figures}, indent=2, ensure_ascii=False))
     return figures
-
-
-def fingerprint(files: list[Path]) -> str:
-    """SHA-256 of the contents of files, in this order."""
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def write(path: Path, text: str) -> None:
-    """Write a text whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from avatar.factors import MOTIONS
 from avatar.report.heads import RENDERER
+from avatar.report.keeping import fingerprint, write
 from avatar.report.subject import Subject, load_subject
 from avatar.workers import keep_memory
 from benchmarks.claims.document import FOLDER, document
@@ -36,7 +37,7 @@ def main() -> None:
     keep_memory()
     subject = load_subject(args.model, args.device)
     form = QUICK if args.quick else Form()
-    key = fingerprint(subject, form)
+    key = key_of(subject, form)
     context = Context(subject, args.cache / "renders", args.cache / key, form, tuple(args.motions))
     figures = run(steps(context), context.cache / "figures.json")
     draw(context, figures, args.out / FOLDER)
@@ -58,25 +59,14 @@ def run(work: Mapping[str, Callable[[], Figures]], path: Path) -> dict[str, Figu
     return {name: figures[name] for name in work}
 
 
-def fingerprint(subject: Subject, form: Form) -> str:
+def key_of(subject: Subject, form: Form) -> str:
     """What the figures hang on: the model's files, how much is measured, and the source that measures."""
     files = [subject.folder / "bundle.json", *sorted(subject.folder.glob("*.safetensors"))]
     files += [ROOT / "avatar" / f"{module}.py" for module in (*RENDERER, "collect", "wordings")]
     files += [Path(__file__).with_name(f"{module}.py") for module in MEASURED]
     files += [ROOT / "micromotion" / f"{module}.py" for module in ("align", "anchors", "lowrank", "motion")]
     files += [ROOT / "micromotion/learn" / f"{module}.py" for module in LEARNING]
-    digest = hashlib.sha256(repr(form).encode())
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def write(path: Path, text: str) -> None:
-    """Write a text whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    return hashlib.sha256(f"{form} {fingerprint(files)}".encode()).hexdigest()[:16]
 
 
 if __name__ == "__main__":

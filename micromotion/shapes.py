@@ -1,0 +1,39 @@
+"""What fits a generator: the shape of its codes, and the sizes of pictures that its own compare with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from micromotion.errors import OptionError
+
+if TYPE_CHECKING:
+    from stylegan2 import Generator
+
+
+def check_code(generator: Generator, code: Tensor) -> None:
+    """Raise OptionError unless this is one face's code of the generator, [1, num_styles, style_dim]."""
+    shape = [1, generator.num_styles, generator.style_dim]
+    if list(code.shape) != shape:
+        raise OptionError(f"A face's code has the shape {shape} in this model, not {list(code.shape)}.")
+
+
+def common_size(generator: Generator, picture: Tensor) -> int:
+    """Pixels a side at which the generator's pictures are compared with this one [B, 3, S, S]: the fewer.
+
+    Raises OptionError unless one of the sizes is a multiple of the other.
+    """
+    small, large = sorted((picture.shape[-1], generator.resolution))
+    if large % small:
+        raise OptionError(
+            f"A picture of {picture.shape[-1]} pixels a side cannot be compared with the model's "
+            f"{generator.resolution}: one must be a multiple of the other."
+        )
+    return small
+
+
+def is_half(generator: Generator) -> bool:
+    """Whether synthesis runs in float16."""
+    return generator.synthesis.constant.dtype == torch.float16
