@@ -20,7 +20,7 @@ from micromotion.encoders import Frame
 from micromotion.frames import repeatable, told_when_full
 from micromotion.learn.store import load_fitting
 from micromotion.learn.text import sample_identity
-from micromotion.motion import Analysis, Motion, PathKind, analyse
+from micromotion.motion import FEWEST_FOR_STRAYS, Analysis, Motion, PathKind, analyse
 from micromotion.motionfiles import motion_file_kind
 from micromotion.pixels import to_uint8
 from micromotion.sheet import contact_sheet, evenly_spaced
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 COLUMNS = 7
 STRENGTHS = (-0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
-FACES = (1, 2, 3)
-"""The seeds of the faces that a motion is shown on."""
+FACES = (1, 2, 3, 4)
+"""Seeds of faces; a motion is shown on the first three that are not the one it was learned from."""
 _BAR = 24  # characters of the longest bar
 _SHOWN = 10  # singular values
 
@@ -81,6 +81,7 @@ def _summary(inspection: Inspection) -> Iterable[tuple[str, str]]:
     else:
         first, last = float(anchors.degrees[0]), float(anchors.degrees[-1])
         yield "anchors", f"{len(anchors.degrees)}, from degree {first:g} to {last:g}"
+        yield "strays", _strays(anchors, found)
         yield "rank", f"{found.subspace.coordinates.shape[1]}, out of {len(found.subspace.singular_values)}"
         yield "singular values", _singular_values(found)
         yield (
@@ -96,6 +97,18 @@ def _summary(inspection: Inspection) -> Iterable[tuple[str, str]]:
         )
     yield "calibration", _calibration(motion, anchors)
     yield "provenance", "" if motion.provenance else "the file says nothing"
+
+
+def _strays(anchors: Anchors, found: Analysis) -> str:
+    """Which anchors are wrong as a whole, by their degrees."""
+    count = len(anchors.degrees)
+    if count < FEWEST_FOR_STRAYS:
+        return f"not looked for: it takes {FEWEST_FOR_STRAYS} anchors to tell one that is wrong as a whole"
+    if not found.strays:
+        return "none: no anchor is wrong as a whole"
+    degrees = ", ".join(f"{float(anchors.degrees[number]):.3g}" for number in found.strays)
+    word = "degree" if len(found.strays) == 1 else "degrees"
+    return f"{len(found.strays)} of {count}, wrong as a whole and left out: {word} {degrees}"
 
 
 def _singular_values(found: Analysis) -> str:
@@ -125,9 +138,10 @@ def _calibration(motion: Motion, anchors: Anchors | None) -> str:
 
 
 def _layers(found: Analysis, resolution: int) -> Table:
-    """A row per style: what it shapes, how much of the movement it has, its rank and its noise."""
+    """A row per style: what it shapes, how much of the movement it has, the rank that robust PCA left it, its
+    noise."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("layer", "pixels", "movement", "rank", "sparse noise", "gross errors"):
+    for title in ("layer", "pixels", "movement", "RPCA rank", "sparse noise", "gross errors"):
         table.add_column(title, justify="right")
     table.add_column("")
     moved = _movement(found)
@@ -185,7 +199,7 @@ def picture(inspection: Inspection, bundle: Bundle) -> Image.Image:
         columns = len(words) // 2
         codes, labels = [*rows], words
     strengths = STRENGTHS if columns == COLUMNS else [STRENGTHS[i] for i in _around(columns)]
-    for seed in FACES:
+    for seed in _faces(inspection.motion):
         face = sample_identity(bundle.generator, seed).cpu()
         codes += [face + inspection.motion.offset(strength) for strength in strengths]
         labels += [f"face {seed}, {_signed(strength)}" for strength in strengths]
@@ -207,7 +221,7 @@ def render(codes: Iterable[Tensor], bundle: Bundle) -> list[Frame]:
 
 def _anchor_rows(anchors: Anchors, found: Analysis) -> tuple[list[Tensor], list[str]]:
     """Up to seven anchors as they were collected, and the same in the subspace, with their labels."""
-    chosen = evenly_spaced(len(anchors.degrees), COLUMNS)
+    chosen = _chosen(len(anchors.degrees), found.strays)
     identity = anchors.w_plus.double() - found.cleaned
     middle = identity.median(0).values  # each entry's median over the anchors, but for gross errors
     subspace = found.subspace
@@ -215,8 +229,22 @@ def _anchor_rows(anchors: Anchors, found: Analysis) -> tuple[list[Tensor], list[
     after = middle + low_rank.unflatten(1, middle.shape)
     rank = subspace.coordinates.shape[1]
     degrees = [_signed(float(anchors.degrees[i])) for i in chosen]
-    labels = [f"{degree} collected" for degree in degrees] + [f"{degree} rank {rank}" for degree in degrees]
+    collected = ["stray" if i in found.strays else "collected" for i in chosen]
+    labels = [f"{degree} {what}" for degree, what in zip(degrees, collected, strict=True)]
+    labels += [f"{degree} rank {rank}" for degree in degrees]
     return [*anchors.w_plus[chosen], *after[chosen]], labels
+
+
+def _chosen(count: int, strays: tuple[int, ...]) -> list[int]:
+    """The numbers of up to seven anchors: up to three that stray, so that they are seen, others evenly."""
+    strays = strays[: COLUMNS // 2]
+    others = [number for number in range(count) if number not in strays]
+    return sorted([*strays, *(others[i] for i in evenly_spaced(len(others), COLUMNS - len(strays)))])
+
+
+def _faces(motion: Motion) -> list[int]:
+    """The seeds of three faces that are not its own; only those of motions from text are samples at all."""
+    return [seed for seed in FACES if seed != motion.provenance.get("seed")][:3]
 
 
 def _around(count: int) -> list[int]:

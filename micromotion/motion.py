@@ -23,10 +23,13 @@ PathKind = Literal["line", "curve"]
 PATH = "path"
 """Where a file's provenance says which path its anchors are to be played along; without it, the line."""
 
+FEWEST_FOR_STRAYS = 7
+"""Among fewer anchors none can be told to be wrong as a whole."""
+
 _MAX_PAIRS = 512
 _RANK_TOLERANCE = 1e-6
 _GROSS = 5.0  # standard deviations
-_FEWEST, _STRAY = 7, 1.25  # anchors that a stray can be told among, and how far off it is: see `_strays`
+_STRAY = 1.25  # how far off a stray is: see `_strays`
 _NORMAL_MEDIAN = 0.6745  # median |x| of the standard normal distribution
 
 
@@ -257,7 +260,7 @@ def _strays(anchors: Tensor) -> tuple[int, ...]:
     taken for an error.) Distances are medians over the entries, blind to errors in fewer than half of them.
     """
     points = anchors.transpose(0, 1).flatten(1)
-    if len(points) < _FEWEST:
+    if len(points) < FEWEST_FOR_STRAYS:
         return ()
     apart = torch.stack([(points - point).abs().median(dim=1).values for point in points]).tolist()
 

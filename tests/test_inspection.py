@@ -55,6 +55,7 @@ def test_it_says_what_was_found(bundle: Bundle) -> None:
     assert f"singular values  {first:.3g}" in text
     assert f"a line explains {100 * found.straightness:.1f}% of the movement; played along a curve" in text
     assert "strength 1 is the last anchor" in text
+    assert "strays           none" in text
     layers = re.findall(r"^ *(\d+) +(\d+)² +[\d.]+% +\d+ +([\d.]+)% +([\d.]+)%", text, re.MULTILINE)
     assert [int(pixels) for _, pixels, _, _ in layers] == [4, 8, 8, 16, 16, 32, 32, 32]
     assert [float(gross) > 0 for *_, gross in layers] == [layer == 2 for layer in range(STYLES)]
@@ -125,11 +126,57 @@ def test_the_picture_shows_anchors_before_and_after_and_three_faces(bundle: Bund
         np.abs(drawn[row + 5] - shown(clean[8], bundle).astype(float)).mean() for row in (0, 7)
     )
     assert cleaned < spoilt / 3, "the ninth anchor, which is the sixth drawn, is mended"
-    for row, seed in enumerate(inspection.FACES):
+    for row, seed in enumerate((1, 2, 3)):
         face = sample_identity(bundle.generator, seed)
         for column, strength in ((1, 0.0), (5, 1.0), (6, 1.5)):
             wanted = shown(face + found.motion.offset(strength), bundle)
             assert np.array_equal(drawn[14 + 7 * row + column], wanted)
+
+
+def strayed_anchors(*where: int) -> Anchors:
+    """Eleven anchors, of which those are another face's."""
+    anchors = spoilt_anchors()
+    codes = anchors.w_plus.clone()
+    codes[list(where)] = 3 * torch.randn(
+        len(where), STYLES, STYLE_DIM, generator=torch.Generator().manual_seed(7)
+    )
+    return Anchors(codes, anchors.degrees)
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ((4,), "strays           1 of 11, wrong as a whole and left out: degree 0.4\n"),
+        ((2, 10), "strays           2 of 11, wrong as a whole and left out: degrees 0.2, 1\n"),
+    ],
+)
+def test_anchors_that_stray_are_named_and_shown(
+    where: tuple[int, ...], words: str, bundle: Bundle, tmp_path: Path
+) -> None:
+    anchors = strayed_anchors(*where)
+    anchors.save(tmp_path / "grin.safetensors")
+    text = said(tmp_path / "grin.safetensors", bundle)
+    assert words in "\n".join(line.rstrip() for line in text.splitlines())
+    found = inspection.inspect_motion(tmp_path / "grin.safetensors", bundle)
+    drawn = tiles(inspection.picture(found, bundle), 7)
+    assert len(drawn) == 5 * 7
+    for number in where:
+        assert any(np.array_equal(tile, shown(anchors.w_plus[number], bundle)) for tile in drawn[:7])
+
+
+def test_among_few_anchors_strays_are_not_looked_for(bundle: Bundle, tmp_path: Path) -> None:
+    random_anchors(3).save(tmp_path / "few.safetensors")
+    assert "strays           not looked for: it takes 7 anchors" in said(tmp_path / "few.safetensors", bundle)
+
+
+def test_the_faces_are_others_than_the_one_it_was_learned_from(bundle: Bundle, tmp_path: Path) -> None:
+    anchors = random_anchors(3)
+    Anchors(anchors.w_plus, anchors.degrees, {"seed": 2}).save(tmp_path / "grin.safetensors")
+    found = inspection.inspect_motion(tmp_path / "grin.safetensors", bundle)
+    drawn = tiles(inspection.picture(found, bundle), 6)
+    for row, seed in enumerate((1, 3, 4)):
+        face = sample_identity(bundle.generator, seed)
+        assert np.array_equal(drawn[12 + 6 * row + 1], shown(face, bundle))
 
 
 def test_few_anchors_make_a_narrower_picture(bundle: Bundle, tmp_path: Path) -> None:
