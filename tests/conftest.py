@@ -20,6 +20,7 @@ from micromotion.motion import Anchors
 from stylegan2 import Generator, GeneratorConfig
 
 if TYPE_CHECKING:
+    from misbehaving_server import MisbehavingServer
     from public_files import Offer
 
 RESOLUTION, STYLES, STYLE_DIM = 32, 8, 16
@@ -95,6 +96,24 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     for name in ("MICROMOTION_MANIFEST", "MICROMOTION_MODEL", "MICROMOTION_FETCH", "MICROMOTION_LANDMARKS"):
         monkeypatch.delenv(name, raising=False)
     return folder
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> "Iterator[MisbehavingServer]":
+    """A server of files on this machine, which no proxy and no token of whoever runs the tests reach."""
+    from misbehaving_server import MisbehavingServer
+
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "HF_TOKEN", "HF_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    with MisbehavingServer() as running:
+        yield running
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """Where a download is to go, in a folder that is yet to be made."""
+    return tmp_path / "models" / "weights.pt"
 
 
 @pytest.fixture

@@ -1,85 +1,21 @@
-"""`download` against a real server: sources in order, resume, redirects, the hub, Google Drive, bzip2."""
+"""Downloads: from source to source, going on with a part, packed files, other answers, proxies."""
 
 from __future__ import annotations
 
 import bz2
-import hashlib
-import json
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
-from misbehaving_server import (
-    DrivePage,
-    File,
-    InTurn,
-    MisbehavingServer,
-    Status,
-    gzipped,
-    page,
-    redirect,
-)
+from downloads import CONTENT, QUICK, RIGHT, SHA256, failure, fetch, leave_part, part_of
+from misbehaving_server import File, InTurn, MisbehavingServer, Status, gzipped, page
 
 from micromotion import __version__
 from micromotion.errors import DownloadError
-from micromotion.weights import web
 from micromotion.weights.download import Drive, Hub, Source, Url, _bunzip, download
-from micromotion.weights.web import read_page
 
-CONTENT = np.random.default_rng(7).bytes(300_000)
 OTHER = np.random.default_rng(8).bytes(300_000)
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-RIGHT: dict[str, Any] = {"size": len(CONTENT), "sha256": SHA256}
-QUICK: dict[str, Any] = {"timeout": 10.0, "backoff": 0.01}
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MisbehavingServer]:
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "HF_TOKEN", "HF_ENDPOINT"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    with MisbehavingServer() as running:
-        yield running
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    return tmp_path / "models" / "weights.pt"
-
-
-def part_of(target: Path) -> Path:
-    return target.with_name(f".{target.name}.part")
-
-
-def leave_part(target: Path, content: bytes, address: str = "", version: str | None = None) -> None:
-    """What an attempt leaves that was cut off after `content`."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part_of(target).write_bytes(content)
-    if address:
-        note = {"address": address, "version": version}
-        target.with_name(f".{target.name}.part.json").write_text(json.dumps(note))
-
-
-def fetch(sources: list[Source], target: Path, **options: Any) -> None:
-    """Download within the limits that suit a test, and check that nothing but the file is left."""
-    download(sources, target, **{**QUICK, **options})
-    assert target.read_bytes() == CONTENT
-    assert [path.name for path in target.parent.iterdir()] == [target.name]
-
-
-def failure(sources: list[Source], target: Path, **options: Any) -> str:
-    """The one sentence of a download that fails, after which there is no file under the target's name."""
-    with pytest.raises(DownloadError) as caught:
-        download(sources, target, **{**QUICK, **options})
-    message = str(caught.value)
-    assert re.fullmatch(r"(?:[^.!?\n]|[.!?](?=\S))+\.", message), f"not one sentence: {message}"
-    assert target.name in message
-    assert not target.exists()
-    return message
 
 
 # ── the plain case ─────────────────────────────────────────────────────────────────────────────────────────
@@ -288,183 +224,6 @@ class TestWithoutAHash:
         failure([Url(second)], target, **RIGHT)  # with a hash, a byte of another file may be tried
         assert part_of(target).read_bytes() == OTHER[:70_000] + CONTENT[70_000:70_001]
         fetch([Url(server.add("/a.pt", File(CONTENT, version='"v"')))], target)
-
-
-# ── redirects and addresses ────────────────────────────────────────────────────────────────────────────────
-
-
-def test_redirects_are_followed_with_the_range(server: MisbehavingServer, target: Path) -> None:
-    server.add("/1", redirect("/2", 301))
-    server.add("/2", redirect("deep/3", 307))
-    server.add("/deep/3", redirect(server.url("/4"), 308))
-    server.add("/4", redirect("../a.pt", 303))
-    server.add("/a.pt", File(CONTENT))
-    leave_part(target, CONTENT[:1000])
-    fetch([Url(server.url("/1"))], target, **RIGHT)
-    assert server.asked("/a.pt")[0].headers["range"] == "bytes=1000-"
-
-
-def test_ten_redirects_are_enough_for_everyone(server: MisbehavingServer, target: Path) -> None:
-    for i in range(11):
-        server.add(f"/{i}", redirect(f"/{i + 1}"))
-    server.add("/11", File(CONTENT))
-    fetch([Url(server.url("/1"))], target, **RIGHT)
-    target.unlink()
-    assert "redirects more than 10 times" in failure([Url(server.url("/0"))], target, **RIGHT)
-
-
-@pytest.mark.parametrize(
-    ("to", "words"),
-    [
-        ("/loop", "redirects more than 10 times"),
-        ("ftp://127.0.0.1/a", "neither http nor https"),
-        ("file:///etc/hostname", "neither http nor https"),
-        ("http://", "cannot be reached|neither http nor https"),
-        ("http://[::1", "breaks the connection"),
-        ("", "redirects more than 10 times|answers 302"),
-    ],
-)
-def test_bad_redirects(server: MisbehavingServer, target: Path, to: str, words: str) -> None:
-    assert re.search(words, failure([Url(server.add("/loop", redirect(to)))], target, **RIGHT))
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "",
-        "weights.pt",
-        "ftp://host/a",
-        "file:///etc/passwd",
-        "http://a\x00b",
-        "http:///a",
-        "http://a..b/",
-        "http://" + "a" * 70 + "/",
-    ],
-)
-def test_bad_addresses(target: Path, address: str) -> None:
-    assert "leads to an address that is" in failure([Url(address)], target, **RIGHT)
-
-
-def test_https_does_not_become_http(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only here no real server: one for https would need a certificate that is trusted."""
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        assert request.url.scheme == "https", "asked over http"
-        return httpx.Response(302, headers={"Location": "http://example.org/a"})
-
-    client = httpx.Client(transport=httpx.MockTransport(answer))
-    monkeypatch.setattr(web, "open_client", lambda timeout: client)
-    assert "from https to http" in failure([Url("https://example.org/a")], target, **RIGHT)
-
-
-# ── the hub ────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_hub_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("HF_ENDPOINT", raising=False)
-    source = Hub("AIRI-Institute/HairFastGAN", "pretrained models/e4e.pt", revision="refs/pr/1")
-    assert source.address == (
-        "https://huggingface.co/AIRI-Institute/HairFastGAN/resolve/refs%2Fpr%2F1/pretrained%20models/e4e.pt"
-    )
-    monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example/")
-    assert Hub("a/b", "c").address == "https://mirror.example/a/b/resolve/main/c"
-
-
-def test_the_token_is_for_the_hub_alone(
-    server: MisbehavingServer, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    with MisbehavingServer() as store:  # another port is another host
-        store.add("/blob", File(CONTENT))
-        server.add("/a/b/resolve/main/c.pt", redirect("/moved"))
-        server.add("/moved", redirect(store.url("/blob")))
-        fetch([Hub("a/b", "c.pt", base=server.base)], target, **RIGHT)
-        target.unlink()
-        fetch([Url(store.url("/blob"))], target, **RIGHT)
-        assert all("authorization" not in request.headers for request in store.requests)
-    assert [request.headers["authorization"] for request in server.requests] == ["Bearer hf_secret"] * 2
-
-
-@pytest.mark.parametrize("token", ["", "  ", "zwölf", "a\nb"])
-def test_a_token_that_is_none_is_not_sent(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
-    monkeypatch.setenv("HF_TOKEN", token)
-    assert Hub("a/b", "c").headers() == {}
-
-
-def test_no_token_over_an_open_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    assert Hub("a/b", "c").headers() == {"Authorization": "Bearer hf_secret"}
-    assert Hub("a/b", "c", base="http://mirror.example").headers() == {}
-
-
-# ── Google Drive ───────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_drive_addresses() -> None:
-    assert Drive("1-a_B&c").address == (
-        "https://drive.usercontent.google.com/download?id=1-a_B%26c&export=download&confirm=t"
-    )
-
-
-def test_drive_sends_the_file_at_once(server: MisbehavingServer, target: Path) -> None:
-    server.add("/download", File(CONTENT))
-    fetch([Drive("abc", base=server.base)], target, **RIGHT)
-    assert server.requests[0].path == "/download?id=abc&export=download&confirm=t"
-
-
-def test_drive_wants_a_confirmation(server: MisbehavingServer, target: Path) -> None:
-    server.add("/download", DrivePage(File(CONTENT), "abc", uuid="u&1"))
-    leave_part(target, CONTENT[:5000])
-    fetch([Drive("abc", base=server.base)], target, **RIGHT)
-    assert server.requests[-1].path == "/download?id=abc&export=download&confirm=t&uuid=u%261"
-    assert server.requests[-1].headers["range"] == "bytes=5000-"
-
-
-FORM = (
-    '<form id="download-form" action="{action}" method="get"><input type="hidden" name="id" value="{id}">'
-    '<input type="hidden" name="confirm" value="t"></form>'
-)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "<html><title>Sign in</title></html>",
-        FORM.format(action="http://evil.example/download", id="abc"),
-        FORM.format(action="HOST.evil.example/download", id="abc"),
-        FORM.format(action="http://drive.google.com/download", id="abc").replace("http:", "javascript:"),
-        FORM.format(action="http://user@HOST/download", id="abc"),
-        FORM.format(action="HOST/download", id="another"),
-        FORM.format(action="/download", id="abc"),
-        FORM.format(action="HOST/download", id="abc").replace("download-form", "login"),
-        FORM.format(action="HOST/download", id="abc").replace('"confirm"', '"sure"'),
-        FORM.format(action="HOST/download", id="abc") * 2,
-        "x" * (3 << 20) + FORM.format(action="HOST/download", id="abc"),
-    ],
-)
-def test_pages_of_drive_that_are_no_confirmation(server: MisbehavingServer, target: Path, text: str) -> None:
-    server.add("/download", page(text.replace("HOST", server.base)))
-    assert "web page" in failure([Drive("abc", base=server.base)], target, **RIGHT)
-    assert len(server.requests) == 1
-
-
-def test_a_form_is_read_for_google_only_and_over_https_only() -> None:
-    good = FORM.format(action="https://drive.usercontent.google.com/download", id="abc")
-    assert Drive("abc").confirmed(good) == "https://drive.usercontent.google.com/download?id=abc&confirm=t"
-    assert Drive("abc").confirmed(good.replace("https:", "http:")) is None
-    assert Drive("abc").confirmed(good.replace(".google.", ".googel.")) is None
-
-
-def test_a_page_after_the_confirmation(server: MisbehavingServer, target: Path) -> None:
-    server.add("/download", DrivePage(page("<html>no</html>"), "abc"))
-    assert "web page" in failure([Drive("abc", base=server.base)], target)
-    assert len(server.requests) == 2
-
-
-def test_a_page_that_never_ends_is_not_all_read() -> None:
-    chunks = (bytes(1 << 16) for _ in range(1000))
-    assert len(read_page(httpx.Response(200, content=chunks))) < 1 << 21
-    assert next(chunks, None) is not None
 
 
 # ── packed files ───────────────────────────────────────────────────────────────────────────────────────────
