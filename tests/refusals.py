@@ -12,7 +12,11 @@ def assert_refused(load: Callable[[Path], object], path: Path, *mentions: str) -
     """One short sentence, that names the file and says what is wrong."""
     with pytest.raises(CheckpointError) as caught:
         load(path)
-    sentence = str(caught.value)
+    assert_sentence(caught.value, path, *mentions)
+
+
+def assert_sentence(error: Exception, path: Path, *mentions: str) -> None:
+    sentence = str(error)
     assert path.name in sentence
     assert sentence.endswith(".")
     assert "\n" not in sentence
