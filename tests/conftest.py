@@ -15,6 +15,7 @@ from torch import Tensor
 import micromotion
 from encoder4editing import EncoderConfig, Inverter
 from encoder4editing.identity import IdentityConfig, IdentityNet
+from micromotion import Animator
 from micromotion.bundle import save_bundle
 from micromotion.motion import Anchors
 from stylegan2 import Generator, GeneratorConfig
@@ -144,6 +145,12 @@ def random_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, motion in enumerate(("smile", "headsTurn")):
         random_anchors(seed).save(folder / "anchors" / f"{motion}.safetensors")
     return folder
+
+
+@pytest.fixture(scope="module")
+def animator(random_bundle: Path) -> Animator:
+    """Of the bundle with random weights."""
+    return Animator.load(random_bundle, "cpu")
 
 
 @pytest.fixture(scope="session")

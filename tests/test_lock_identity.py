@@ -27,11 +27,6 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.fixture(scope="module")
-def animator(random_bundle: Path) -> Animator:
-    return Animator.load(random_bundle, "cpu")
-
-
 def test_the_clip_is_nearer_to_the_photo_and_the_model_stays_as_it_is(
     animator: Animator, astronaut: Image.Image
 ) -> None:

@@ -239,11 +239,6 @@ def test_half_precision_finds_much_the_same(generator: Generator, start: Tensor,
 # Through the animator.
 
 
-@pytest.fixture(scope="module")
-def animator(random_bundle: Path) -> Animator:
-    return Animator.load(random_bundle, "cpu")
-
-
 def test_a_photo_is_refined_before_it_moves(animator: Animator, astronaut: Image.Image) -> None:
     told: list[int] = []
     plain, better = animator.encode(astronaut), animator.encode(astronaut, refine=8)

@@ -1,4 +1,4 @@
-"""`micromotion weights` against a real server: what it fetches, makes, checks, says, and leaves behind."""
+"""`micromotion weights fetch`: from a server to a model that plays, its parts, and what is here."""
 
 from __future__ import annotations
 
@@ -6,62 +6,22 @@ import json
 import os
 import pty
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import av
 import pytest
-from misbehaving_server import File, Status, wait_until
-from public_files import MOTIONS, Offer, write_d_latent, write_e4e, write_identity, write_rosinality
+from misbehaving_server import File, Status
+from public_files import Offer
 from safetensors import safe_open
-from typer.testing import CliRunner, Result
+from weights_command import COMMAND, PARTS, command, contents, done, refused
 
 from encoder4editing import ReStyle
 from micromotion.align import _landmark_file
 from micromotion.bundle import find_bundle, load_bundle
-from micromotion.cli import app
-from micromotion.errors import BundleError, DownloadError, OutputError
-from micromotion.motion import load_motion
+from micromotion.errors import BundleError, DownloadError
 from micromotion.weights import install
-from micromotion.weights.manifest import load_manifest
-
-COMMAND = [sys.executable, "-m", "micromotion"]
-PARTS = {
-    "generator.safetensors",
-    "generator.half.safetensors",
-    "inverter.safetensors",
-    "inverter.half.safetensors",
-    *(f"anchors/{name}.safetensors" for name in MOTIONS),
-}
-
-
-def command(*arguments: object) -> Result:
-    """`micromotion weights …` in this process."""
-    return CliRunner().invoke(app, ["weights", *map(str, arguments)])
-
-
-def done(*arguments: object) -> str:
-    """The same, which must succeed; what it printed."""
-    result = command(*arguments)
-    assert result.exit_code == 0, result.stderr
-    return result.stdout
-
-
-def refused(*arguments: object) -> str:
-    """The same, which must fail with one sentence, after lines about the files that came."""
-    result = command(*arguments)
-    assert result.exit_code == 1
-    *before, sentence = result.stderr.splitlines()
-    assert sentence.startswith("micromotion: ")
-    assert sentence.endswith(".")
-    assert not [line for line in before if "micromotion: " in line or "Traceback" in line]
-    return sentence
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def recorded(folder: Path) -> set[str]:
@@ -312,253 +272,6 @@ def test_what_is_not_offered_is_told(offer: Offer, arguments: list[str]) -> None
 
 def re_any(text: str, *words: str) -> bool:
     return any(word in text for word in words)
-
-
-# Interruptions and damage.
-
-
-# Fetches, and is killed as soon as a function has returned for the n-th time: no moment depends on the clock.
-KILLED_AFTER = """
-import importlib, os, signal, sys
-module, _, function = sys.argv[1].rpartition(".")
-home = importlib.import_module(module)
-real, left = getattr(home, function), [int(sys.argv[2])]
-
-def then_die(*arguments, **options):
-    result = real(*arguments, **options)
-    left[0] -= 1
-    if left[0] == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return result
-
-setattr(home, function, then_die)
-from micromotion.cli import app
-app(["weights", "fetch", "tiny", "--yes"])
-"""
-
-
-@pytest.mark.parametrize(
-    ("function", "calls"),
-    [
-        ("micromotion.weights.download.download", 3),  # all is there, nothing begun
-        ("micromotion.weights.convert.save_inverter", 1),
-        ("micromotion.weights.convert.save_inverter", 2),  # in half precision
-        ("micromotion.weights.install.write_about", 1),  # complete, but without its name
-    ],
-)
-def test_killed_and_started_again(offer: Offer, cache: Path, function: str, calls: int) -> None:
-    program = [sys.executable, "-c", KILLED_AFTER, function, str(calls)]
-    assert subprocess.run(program, stdout=subprocess.DEVNULL, timeout=60).returncode == -signal.SIGKILL
-    assert not (cache / "models/tiny").exists()
-    assert (cache / "models/.tiny.building").exists() == ("download" not in function)
-    offer.forget()
-    done("fetch", "tiny", "--yes")
-    assert offer.asked() == [], "all was downloaded already"
-    assert done("verify", "tiny")
-    assert not [path for path in cache.rglob("*") if path.name.startswith(".")]
-
-
-def test_killed_while_the_download_runs(offer: Offer, cache: Path) -> None:
-    offer.behave("e4e.pt", File(offer.files["e4e.pt"], stall=50_000))
-    part = cache / "downloads/.e4e.pt.part"
-    with subprocess.Popen(
-        [*COMMAND, "weights", "fetch", "tiny", "--yes"], stdout=subprocess.DEVNULL
-    ) as process:
-        try:
-            wait_until(lambda: part.is_file() and part.stat().st_size == 50_000, seconds=60)
-        finally:
-            process.kill()
-    assert process.returncode == -signal.SIGKILL
-    offer.behave("e4e.pt", File(offer.files["e4e.pt"]))
-    done("fetch", "tiny", "--yes")
-    assert offer.server.asked("/e4e.pt")[-1].headers["range"] == "bytes=50000-"
-    assert done("verify", "tiny")
-
-
-def test_killed_between_the_two_renames(offer: Offer, cache: Path) -> None:
-    """The one moment at which a model that is added to has no name; the next call gives it back."""
-    done("fetch", "tiny", "--yes")
-    before = contents(cache / "models/tiny")
-    (cache / "models/tiny").rename(cache / "models/.tiny.replaced")
-    (cache / "models/.tiny.building").mkdir()
-    offer.forget()
-    done("fetch", "tiny", "--yes")
-    assert offer.asked() == []
-    assert contents(cache / "models") == {f"tiny/{name}": content for name, content in before.items()}
-
-
-def test_an_interruption_leaves_nothing_half_made(
-    offer: Offer, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("micromotion.weights.convert.save_inverter", interrupt)
-        assert command("fetch", "tiny", "--yes").exit_code == 130
-    assert list((cache / "models").iterdir()) == []
-    offer.forget()
-    done("fetch", "tiny", "--yes")
-    assert offer.asked() == []
-
-
-def test_a_full_disk_is_told(offer: Offer, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("micromotion.weights.convert.save_inverter", fail)
-        assert "No space left on device" in refused("fetch", "tiny", "--yes")
-    assert list((cache / "models").iterdir()) == []
-    monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(100, 99, 1))
-    with pytest.raises(OutputError, match="free some room"):
-        install.fetch(install.plan(load_manifest(), "tiny"))
-
-
-def test_two_at_once_fetch_once(offer: Offer, cache: Path) -> None:
-    offer.behave("e4e.pt", File(offer.files["e4e.pt"], pace=0.02))
-    pair = [
-        subprocess.Popen([*COMMAND, "weights", "fetch", "tiny", "--yes"], stdout=subprocess.DEVNULL)
-        for _ in range(2)
-    ]
-    assert [process.wait(120) for process in pair] == [0, 0]
-    assert sorted(offer.asked()) == ["e4e.pt", "headsTurn.d_latent", "smile.d_latent"]
-    assert done("verify", "tiny")
-
-
-def test_a_damaged_model_is_mended(offer: Offer, cache: Path) -> None:
-    done("fetch", "tiny", "--yes", "--with", "identity")
-    before = contents(cache / "models/tiny")
-    (cache / "models/tiny/generator.half.safetensors").unlink()
-    (cache / "models/tiny/anchors/smile.safetensors").write_bytes(b"cut short")
-    offer.forget()
-    done("fetch", "tiny", "--yes")
-    assert sorted(offer.asked()) == ["e4e.pt", "smile.d_latent"]
-    assert contents(cache / "models/tiny") == before
-
-
-def test_verify_finds_one_changed_bit(offer: Offer, cache: Path) -> None:
-    done("fetch", "tiny", "--yes")
-    for name in PARTS:
-        path = cache / "models/tiny" / name
-        good = path.read_bytes()
-        path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-        for arguments in (["verify", "tiny"], ["verify"], ["verify", cache / "models/tiny"]):
-            assert f"{path} has other contents than were stored" in refused(*arguments)
-        path.write_bytes(good[:-1])
-        assert f"{path} has {len(good) - 1} bytes, not {len(good)}" in refused("verify", "tiny")
-        path.unlink()
-        assert "missing" in refused("verify", "tiny")
-        path.write_bytes(good)
-        assert done("verify", "tiny").startswith("tiny: 6 files")
-
-
-def test_other_folders_are_not_touched(offer: Offer, tmp_path: Path) -> None:
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos/me.jpg").write_bytes(b"precious")
-    assert "is not a model" in refused("fetch", "tiny", "--yes", "--into", tmp_path / "photos")
-    assert "is not a model" in refused("fetch", "tiny", "--yes", "--into", tmp_path / "photos/me.jpg")
-    assert contents(tmp_path / "photos") == {"me.jpg": b"precious"}
-    assert offer.asked() == []
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_may_not_be_written_to(
-    offer: Offer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "locked").mkdir(mode=0o500)
-    monkeypatch.setenv("MICROMOTION_CACHE", str(tmp_path / "locked"))
-    assert "name another folder in MICROMOTION_CACHE" in refused("fetch", "tiny", "--yes")
-
-
-def test_a_cache_that_cannot_be(offer: Offer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("MICROMOTION_CACHE", str(tmp_path / "file"))
-    assert "name another folder in MICROMOTION_CACHE" in refused("fetch", "tiny", "--yes")
-
-
-# A user's own checkpoints.
-
-
-def test_own_checkpoints_become_a_model(cache: Path, tmp_path: Path) -> None:
-    files = [
-        write_e4e(tmp_path / "a.bin"),
-        write_rosinality(tmp_path / "b.bin"),
-        write_identity(tmp_path / "c.bin"),
-        write_d_latent(tmp_path / "smile/d_latent", 1),
-        write_d_latent(tmp_path / "wink/d_latent_left", 2),
-    ]
-    said = done("add", *files, "--name", "mine")
-    assert "a.bin: inverter.half.safetensors, inverter.safetensors" in said
-    assert "b.bin: generator.half.safetensors, generator.safetensors" in said
-    loaded = load_bundle("mine", "cpu")
-    assert list(loaded.motions) == ["smile", "wink_left"]
-    assert loaded.generator.latent_avg.tolist() == [0.25] * 24
-    assert done("verify", "mine").startswith("mine: 7 files")
-    assert all(path.is_file() for path in files)
-    before = load_motion(tmp_path / "smile/d_latent").direction
-    assert load_motion(loaded.motions["smile"]).direction.equal(before)
-
-
-def test_more_can_be_added_to_a_model(offer: Offer, cache: Path, tmp_path: Path) -> None:
-    done("fetch", "tiny", "--yes")
-    done("add", write_d_latent(tmp_path / "wink/d_latent", 5), "--name", "tiny")
-    assert list(find_bundle("tiny").motions) == ["headsTurn", "smile", "wink"]
-    offer.forget()
-    assert "complete" in done("fetch", "tiny")
-    assert offer.asked() == []
-
-
-def test_models_load_from_our_own_files_too(offer: Offer, cache: Path) -> None:
-    done("fetch", "tiny", "--yes")
-    folder = cache / "models/tiny"
-    parts = [
-        folder / "generator.safetensors",
-        folder / "inverter.safetensors",
-        folder / "anchors/smile.safetensors",
-    ]
-    done("add", *parts, "--name", "again")
-    for part in parts:
-        name = part.relative_to(folder)
-        assert (cache / "models/again" / name).read_bytes() == part.read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("write", "word"),
-    [
-        (lambda path: path.write_bytes(b""), "is empty"),
-        (lambda path: path.write_text("not a model"), "neither a safetensors file nor"),
-        (lambda path: write_rosinality(path), "no inverter among them"),
-        (lambda path: write_identity(path), "no generator among them"),
-        (lambda path: path.write_bytes(write_e4e(path).read_bytes()[:-5000]), "damaged"),
-        (
-            lambda path: path.write_bytes(b"\x80\x04cos\nsystem\n(S'touch owned'\ntR."),
-            "holds no network G_ema",
-        ),
-    ],
-    ids=["empty", "text", "generator alone", "identity alone", "cut", "malicious"],
-)
-def test_files_that_make_no_model_are_told(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: object, word: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert callable(write)
-    write(tmp_path / "file")
-    sentence = refused("add", tmp_path / "file", "--name", "mine")
-    assert word in sentence
-    assert "unexpected" not in sentence
-    assert contents(cache) == {}
-    assert not (tmp_path / "owned").exists()
-
-
-@pytest.mark.parametrize("name", ["../mine", ".mine", "a/b", "", "avatar", "x" * 101])
-def test_names_that_cannot_be_are_told(cache: Path, tmp_path: Path, name: str) -> None:
-    refused("add", write_e4e(tmp_path / "e4e.pt"), "--name", name)
-    assert contents(cache) == {}
-
-
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    assert "There is no file" in refused("add", tmp_path / "none.pt", "--name", "mine")
 
 
 # What else there is.

@@ -7,25 +7,9 @@ import pytest
 import torch
 from misbehaving_server import File
 from public_files import Offer, write_e4e
-from typer.testing import CliRunner, Result
+from weights_command import done, refused
 
-from micromotion.cli import app
 from stylegan2 import load_generator
-
-
-def command(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["weights", *map(str, arguments)])
-
-
-def done(*arguments: object) -> None:
-    result = command(*arguments)
-    assert result.exit_code == 0, result.stderr
-
-
-def refused(*arguments: object) -> str:
-    result = command(*arguments)
-    assert result.exit_code == 1
-    return result.stderr.splitlines()[-1]
 
 
 def other_e4e(folder: Path) -> Path:

@@ -1,0 +1,334 @@
+"""A clip renders when asked for, and no more than asked for, also where a GPU has too little memory."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from conftest import RESOLUTION, STYLE_DIM, STYLES
+from PIL import Image
+
+from micromotion import Animator
+from micromotion.errors import (
+    DeviceMemoryError,
+    OptionError,
+    OutputError,
+)
+from micromotion.frames import fetch, take_turns, told_when_full
+from micromotion.pixels import to_uint8
+from stylegan2 import Generator
+
+
+@pytest.fixture(scope="module")
+def code(animator: Animator, astronaut: Image.Image) -> torch.Tensor:
+    return animator.encode(astronaut)
+
+
+@pytest.fixture
+def rendered(animator: Animator, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """The W+ codes that the generator was asked for, as they come."""
+    codes: list[torch.Tensor] = []
+    synthesize = Generator.synthesize
+
+    def listening(self: Generator, w_plus: torch.Tensor, **options: object) -> torch.Tensor:
+        codes.append(w_plus)
+        return synthesize(self, w_plus, **options)
+
+    monkeypatch.setattr(Generator, "synthesize", listening)
+    return codes
+
+
+def frames_of(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as video:
+        return [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+
+
+# A clip renders when asked for, and no more than asked for.
+
+
+def test_frames_render_one_by_one(
+    animator: Animator, code: torch.Tensor, rendered: list[torch.Tensor]
+) -> None:
+    clip = animator.animate(code, frames=600, fps=24)
+    assert (len(clip), clip.fps, clip.size) == (600, 24, (RESOLUTION, RESOLUTION))
+    assert not rendered
+    frames = iter(clip)
+    for count in range(1, 4):
+        next(frames)
+        assert len(rendered) == count
+    assert all(w_plus.shape == (1, STYLES, STYLE_DIM) for w_plus in rendered)
+
+
+def test_a_clip_can_be_iterated_again(animator: Animator, code: torch.Tensor) -> None:
+    clip = animator.animate(code, frames=4)
+    once, twice = list(clip), list(clip)
+    assert all(np.array_equal(a, b) for a, b in zip(once, twice, strict=True))
+
+
+def test_the_sheet_is_made_of_the_frames_of_the_video(
+    animator: Animator, code: torch.Tensor, rendered: list[torch.Tensor], tmp_path: Path
+) -> None:
+    clip = animator.animate(code, strength=3, frames=20)
+    clip.save(tmp_path / "clip.mp4", sheet=tmp_path / "sheet.png", count=5)
+    assert len(rendered) == 20
+    with Image.open(tmp_path / "sheet.png") as saved:
+        assert np.array_equal(np.asarray(saved), np.asarray(clip.sheet(5)))
+    assert len(rendered) == 25  # clip.sheet alone renders only what it shows
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "sheet.png"]
+
+
+def test_a_code_is_inverted_once_and_played_often(
+    animator: Animator, astronaut: Image.Image, code: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert code.shape == (1, STYLES, STYLE_DIM)
+    direct = animator.animate(astronaut, "headsTurn", frames=3)
+    assert {"align", "invert"} <= direct.timings.keys()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("inverted again")
+
+    monkeypatch.setattr(animator.bundle.inverter, "invert", refuse)
+    for motion in animator.motions:
+        assert len(list(animator.animate(code, motion, frames=2))) == 2
+    again = animator.animate(code, "headsTurn", frames=3)
+    assert all(np.array_equal(a, b) for a, b in zip(again, direct, strict=True))
+
+
+def test_no_gradient_is_kept(code: torch.Tensor) -> None:
+    assert not code.requires_grad
+    assert code.dtype == torch.float32
+
+
+def test_timings_of_each_stage(animator: Animator, astronaut: Image.Image, tmp_path: Path) -> None:
+    clip = animator.animate(astronaut, frames=3)
+    for name in ("a.mp4", "b.mp4"):
+        clip.save(tmp_path / name)
+        assert set(clip.timings) == {"motion", "align", "invert", "render", "encode"}
+        assert all(math.isfinite(seconds) and seconds >= 0 for seconds in clip.timings.values())
+
+
+def test_progress_counts_the_frames(animator: Animator, code: torch.Tensor, tmp_path: Path) -> None:
+    seen: list[int] = []
+    animator.animate(code, frames=5, fps=10).save(tmp_path / "clip.mp4", on_frame=seen.append)
+    assert seen == [1, 2, 3, 4, 5]
+    assert len(frames_of(tmp_path / "clip.mp4")) == 5
+
+
+def test_an_interrupted_save_leaves_nothing(animator: Animator, code: torch.Tensor, tmp_path: Path) -> None:
+    def interrupt(done: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        animator.animate(code, frames=9).save(
+            tmp_path / "clip.mp4", sheet=tmp_path / "sheet.png", on_frame=interrupt
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sheet_of_a_short_clip_shows_every_frame(animator: Animator, code: torch.Tensor) -> None:
+    for frames in (1, 2):
+        clip = animator.animate(code, frames=frames)
+        assert clip.sheet(600).size == clip.sheet(frames).size
+    for count in (0, 601, 2.5):
+        with pytest.raises(OptionError, match=r"^count"):
+            clip.sheet(count)
+
+
+@pytest.mark.parametrize("sheet", ["sheet.xyz", "missing/sheet.png", ""])
+def test_a_sheet_that_cannot_be_written_is_told_before_rendering(
+    animator: Animator, code: torch.Tensor, rendered: list[torch.Tensor], tmp_path: Path, sheet: str
+) -> None:
+    with pytest.raises(OutputError):
+        animator.animate(code, frames=3).save(tmp_path / "clip.mp4", sheet=tmp_path / sheet)
+    assert not rendered
+    assert not list(tmp_path.iterdir())
+
+
+def test_frames_under_way_are_neither_lost_nor_doubled(
+    animator: Animator, code: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, where the next picture is asked for before a frame is handed out."""
+    one_by_one = list(animator.animate(code, frames=5, seed=1))
+    monkeypatch.setattr("micromotion.clip.fetch", lambda pictures, ahead: fetch(pictures, ahead=1))
+    ahead = animator.animate(code, frames=5, seed=1)
+    assert all(np.array_equal(a, b) for a, b in zip(ahead, one_by_one, strict=True))
+
+
+def test_noise_is_drawn_once_for_a_clip(
+    animator: Animator, code: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    draw = Generator.draw_noise
+    monkeypatch.setattr(Generator, "draw_noise", lambda *given: drawn.append(1) or draw(*given))
+    frames = list(animator.animate(code, strength=0, frames=4, seed=7))
+    assert len(drawn) == 1
+    with torch.inference_mode():
+        noise = torch.Generator().manual_seed(7)
+        expected = to_uint8(animator.bundle.generator.synthesize(code, noise=noise)[0])
+    assert all(np.array_equal(frame, expected) for frame in frames)
+
+
+class Full:
+    """Stands in for a method: raises torch.OutOfMemoryError at the calls with these numbers, from 0."""
+
+    def __init__(self, original: Callable[..., object], *calls: int) -> None:
+        self.original = original
+        self.calls = calls
+        self.count = -1
+
+    def __call__(self, *given: object, **named: object) -> object:
+        self.count += 1
+        if self.count in self.calls:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 512.00 MiB.")
+        return self.original(*given, **named)
+
+
+@pytest.fixture
+def moved(animator: Animator, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The nets that were sent to main memory to make room, in order."""
+    names: list[str] = []
+    for name in ("generator", "inverter"):
+        net = getattr(animator.bundle, name)
+
+        def to(*where: object, name: str = name, net: torch.nn.Module = net) -> torch.nn.Module:
+            if where == ("cpu",):
+                names.append(name)
+            return net
+
+        monkeypatch.setattr(net, "to", to)
+    return names
+
+
+# A GPU without enough memory, played by nets that say so.
+
+
+@pytest.mark.parametrize("full", [(0,), (2,), (4,), (0, 2, 4), (5,)])
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_a_frame_renders_again_where_memory_was_full(
+    animator: Animator,
+    code: torch.Tensor,
+    moved: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    full: tuple[int, ...],
+    ahead: int,
+) -> None:
+    clip = animator.animate(code, frames=5)
+    expected = list(clip)
+    monkeypatch.setattr("micromotion.clip.fetch", lambda pictures, **_: fetch(pictures, ahead=ahead))
+    generator = animator.bundle.generator
+    synthesize = Full(generator.synthesize, *full)
+    monkeypatch.setattr(generator, "synthesize", synthesize)
+    frames: list[np.ndarray] = []
+    clip.save(tmp_path / "clip.mp4", on_frame=lambda done: frames.append(np.array(done)))
+    assert len(frames) == len(frames_of(tmp_path / "clip.mp4")) == 5
+    hits = sum(call <= synthesize.count for call in full)
+    assert moved == ["inverter"] * hits
+    assert synthesize.count + 1 == 5 + hits
+    synthesize.count = -1
+    assert all(np.array_equal(a, b) for a, b in zip(clip, expected, strict=True))
+
+
+@pytest.mark.parametrize("first", [0, 3])
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_a_gpu_that_stays_full_is_told_and_nothing_is_left(
+    animator: Animator,
+    code: torch.Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    first: int,
+    ahead: int,
+) -> None:
+    monkeypatch.setattr("micromotion.clip.fetch", lambda pictures, **_: fetch(pictures, ahead=ahead))
+    synthesize = Full(animator.bundle.generator.synthesize, *range(first, 99))
+    monkeypatch.setattr(animator.bundle.generator, "synthesize", synthesize)
+    clip = animator.animate(code, frames=5)
+    with pytest.raises(DeviceMemoryError, match=r"too little memory for rendering 32×32 .*--device cpu"):
+        clip.save(tmp_path / "clip.mp4", sheet=tmp_path / "sheet.png")
+    assert synthesize.count == first + 1, "one retry, no more"
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(DeviceMemoryError):
+        clip.sheet()
+
+
+def test_noise_and_the_way_back_to_the_device_are_tried_again_too(
+    animator: Animator, code: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = animator.bundle.generator
+    expected = list(animator.animate(code, frames=2, seed=1))
+    monkeypatch.setattr(generator, "draw_noise", Full(generator.draw_noise, 0))
+    monkeypatch.setattr(generator, "to", Full(lambda *_: generator, 0))
+    with pytest.raises(DeviceMemoryError):  # first the way back fails, then the noise
+        list(animator.animate(code, frames=2, seed=1))
+    again = animator.animate(code, frames=2, seed=1)
+    assert all(np.array_equal(a, b) for a, b in zip(again, expected, strict=True))
+
+
+def test_a_net_that_went_along_with_the_other_comes_back() -> None:
+    """A ReStyle inverter takes its generator, which is the bundle's, wherever it goes."""
+
+    class Net(torch.nn.Module):
+        place: object = "gpu"
+        part: "Net | None" = None
+
+        def to(self, place: object) -> "Net":  # type: ignore[override]
+            self.place = place
+            if self.part is not None:
+                self.part.to(place)
+            return self
+
+    gpu = torch.device("cuda:0")
+    inverter, generator = Net(), Net()
+    object.__setattr__(inverter, "part", generator)
+    take_turns(inverter, generator, gpu)
+    assert (inverter.place, generator.place) == ("cpu", gpu)
+    take_turns(generator, inverter, gpu)
+    assert (inverter.place, generator.place) == (gpu, gpu)
+
+
+def test_the_inversion_is_tried_again_with_the_generator_out_of_the_way(
+    animator: Animator,
+    astronaut: Image.Image,
+    code: torch.Tensor,
+    moved: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inverter = animator.bundle.inverter
+    invert = inverter.invert
+    monkeypatch.setattr(inverter, "invert", Full(invert, 0))
+    assert torch.equal(animator.encode(astronaut), code)
+    assert moved == ["generator"]
+    monkeypatch.setattr(inverter, "invert", Full(invert, 0, 1))
+    with pytest.raises(DeviceMemoryError, match=r"the face's code"):
+        animator.animate(astronaut)
+    assert len(list(animator.animate(astronaut, frames=2))) == 2, "the next request is served"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 512.00 MiB."),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ],
+)
+def test_a_full_gpu_has_many_words(error: RuntimeError) -> None:
+    with (
+        pytest.raises(DeviceMemoryError, match="too little memory for the model"),
+        told_when_full("the model", torch.device("cpu")),
+    ):
+        raise error
+
+
+def test_other_errors_of_pytorch_stay_what_they_are() -> None:
+    with (
+        pytest.raises(RuntimeError, match="shapes") as caught,
+        told_when_full("the model", torch.device("cpu")),
+    ):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    assert not isinstance(caught.value, DeviceMemoryError)
