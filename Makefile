@@ -5,7 +5,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 DATA ?= .runs/heads
 RUN ?= .runs/avatar
 
-.PHONY: demo test install develop check avatar avatar-report claims test-abuse test-soak lock clean
+.PHONY: demo test install develop check avatar avatar-report claims docs-pictures test-docs test-abuse test-soak lock clean
 
 demo: install  ## animate a face and say where the video is
 	@mkdir -p demo
@@ -47,6 +47,12 @@ avatar-report: develop  ## measure the embedded model: docs/avatar.md and its pi
 
 claims: develop  ## measure what the method claims: docs/claims.md and its pictures (half an hour on a CPU; resumes)
 	$(BIN)/python -m benchmarks.claims
+
+docs-pictures: develop  ## draw the pictures of docs/method.md anew (some minutes on one core; `python -m docs.pictures NAME` for one)
+	$(BIN)/python -m docs.pictures
+
+test-docs: develop  ## do all that the documents say, as it stands there (ten minutes)
+	DOCS=all $(BIN)/pytest tests/test_docs.py
 
 test-abuse: develop  ## send hostile inputs to the service and the command line (ten minutes)
 	PYTHONPATH=tests $(BIN)/python -W ignore -m abuse
