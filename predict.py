@@ -12,19 +12,22 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from cog import BaseRunner, Input, Path
 
-from micromotion import Animator, Timeline, parse_timeline, uploads
-from micromotion.cancelling import keep_cancellations
-from micromotion.errors import BundleError, ImageError, MicromotionError, MotionError
+from micromotion import Animator, Timeline, align, parse_timeline, uploads
+from micromotion.cancelling import import_ahead, keep_cancellations
+from micromotion.clip import Clip, timed
+from micromotion.deadline import Deadline, seconds_allowed
+from micromotion.errors import BundleError, ImageError, MicromotionError, MotionError, OutputError
 from micromotion.folders import cache_folder
 from micromotion.health import Health, facts, reset_peak, stage_lines, sweep
+from micromotion.logs import progress_lines
 from micromotion.options import check_motion
-from micromotion.pivotal import STEPS, progress_lines
+from micromotion.pivotal import STEPS
 from micromotion.weights.install import ensure
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 MODEL = "MICROMOTION_MODEL"  # environment variable: another model than "avatar", by name or folder
 FETCH = "MICROMOTION_FETCH"  # environment variable: "1" to fetch that model where it is not in the image
+LEARNING_STEPS = 40
 COLLECTING_LIMIT = 600.0  # seconds, for the anchors of a template; its input's description says it in minutes
 MOTION_FILE = "motion_file.safetensors"
 COLLECTED_AFTER = 5.0  # seconds; Cog reads the result right after run() has returned, and leaves it to us
@@ -40,12 +44,14 @@ COLLECTED_AFTER = 5.0  # seconds; Cog reads the result right after run() has ret
 class Predictor(BaseRunner):
     def setup(self) -> None:
         """Load the model once, before the first prediction; fetch it before if that is asked for."""
+        self.seconds = seconds_allowed()
         uploads.install()
         model = os.environ.get(MODEL, "avatar")
         if os.environ.get(FETCH) == "1":
             ensure(model)
         self.animator = Animator.load(model)
         print(self.animator.bundle.describe())
+        import_ahead(self.animator.bundle)
         self.health = Health(self.animator.bundle)
         keep_cancellations(lambda: self.health.predicting)
         if not self.health.check():
@@ -147,11 +153,12 @@ class Predictor(BaseRunner):
         ),
     ) -> Path:
         """Play a micromotion on the face in a picture."""
-        folder = Path(tempfile.mkdtemp(dir=self.results.name))
+        deadline = Deadline(self.seconds)
         name = "timeline" if timeline.strip() else motion if motion_file is None else "motion_file"
-        output = folder / f"{name}.{output_format}"
         timings: dict[str, float] = {}
         reset_peak(self.animator.bundle.device)
+        folder = self._new_folder()
+        output = folder / f"{name}.{output_format}"
         try:
             self.health.predicting = True
             _check_files(image, motion_file)
@@ -162,11 +169,9 @@ class Predictor(BaseRunner):
                 if motion_file is not None:
                     files["motion_file"] = self._uploaded(motion_file, folder)
                 if motion == "custom":
-                    self.animator.encode(photo, face=int(face))  # without a face nothing need be learned
-                    photo.seek(0)
-                    start = time.perf_counter()
-                    files["custom"] = self._collected(template, max(0, int(seed)), folder)
-                    timings["collect"] = time.perf_counter() - start
+                    align(photo, face=int(face))  # without a face nothing need be learned
+                    with timed(timings, "collect"):
+                        files["custom"] = self._collected(template, max(0, int(seed)), folder, deadline)
                 clip = self.animator.animate(
                     photo,
                     keyframes.with_files(files) if keyframes else files.get(name, name),
@@ -180,16 +185,12 @@ class Predictor(BaseRunner):
                     face=int(face),
                     seed=None if seed == -1 else int(seed),
                     refine=int(refine),
-                    on_refine=_refining(int(refine)),
+                    on_refine=deadline.watch("refining", progress_lines("Refined by", "steps", int(refine))),
                     lock_identity=lock_identity,
-                    on_lock=progress_lines(STEPS, print),
+                    on_lock=deadline.watch("tuning", progress_lines("Tuned by", "steps", STEPS)),
                 )
-            if clip.likeness is not None:
-                print(f"Likeness: {clip.likeness.describe()}.")
-            width, height = clip.size
-            print(f"Face {face:.0f} found; playing {name} at strength {strength:g}.")
-            print(f"Rendering {len(clip)} frames of {width}×{height}, {clip.fps} per second.")
-            clip.save(output, on_frame=_progress(len(clip)))
+                print(f"Face {face:.0f} found; playing {name} at strength {strength:g}.")
+                _render(clip, output, deadline)
         except BaseException:  # Cog's CancelationException is not an Exception
             self.finished.put((folder, time.monotonic()))
             raise
@@ -203,6 +204,17 @@ class Predictor(BaseRunner):
         print(f"Done: {output.name}, {output.stat().st_size / 1000:.0f} kB.")
         self.finished.put((folder, time.monotonic() + COLLECTED_AFTER))
         return output
+
+    def _new_folder(self) -> Path:
+        """An empty folder for a result; what cancellations left of earlier ones will be removed."""
+        for left in Path(self.results.name).iterdir():
+            self.finished.put((left, time.monotonic() + COLLECTED_AFTER))
+        try:
+            return Path(tempfile.mkdtemp(dir=self.results.name))
+        except OSError as error:
+            raise OutputError(
+                f"The server has no place for the result: {error.strerror}. Try again later."
+            ) from error
 
     def _keyframes(self, text: str, motion: str, motion_file: Path | None) -> Timeline:
         """The timeline in the text, which names what this prediction can play and no files of the server."""
@@ -218,20 +230,27 @@ class Predictor(BaseRunner):
         require_safetensors(link)
         return link
 
-    def _collected(self, template: str, seed: int, folder: Path) -> Path:
+    def _collected(self, template: str, seed: int, folder: Path, deadline: Deadline) -> Path:
         """A file of the motion that the template describes; seed draws the face that it is learned on."""
         from micromotion.learn.once import collect_once
 
-        steps: list[int] = []
+        began: list[int] = []
+
+        def report(step: "Step") -> None:
+            began.append(step.done)
+            say(step.done, float(step.loss.mean()))
+
+        say = progress_lines("Learned", "steps", LEARNING_STEPS)
         anchors = collect_once(
             template,
             self.animator.bundle,
             "custom",
             seed=seed,
-            on_step=_collecting(steps),
-            time_limit=COLLECTING_LIMIT,
+            steps=LEARNING_STEPS,
+            on_step=report,
+            time_limit=min(COLLECTING_LIMIT, deadline.left()),
         )
-        if not steps:
+        if not began:
             print("The motion was learned from this template before.")
         path = folder / "custom.safetensors"
         anchors.save(path)
@@ -277,46 +296,14 @@ def _check_motion(motion: str, template: str, motion_file: object) -> None:
         )
 
 
-def _progress(total: int) -> Callable[[int], None]:
-    """A callback that logs the number of finished frames, about ten times."""
-    step = max(1, total // 10)
-
-    def report(done: int) -> None:
-        if done % step == 0:
-            print(f"Rendered {done} of {total} frames.")
-
-    return report
-
-
-def _collecting(steps: list[int]) -> "Callable[[Step], None]":
-    """A callback that logs the steps of a collection, about ten times, and notes the number of each."""
-    began = 0.0
-
-    def report(step: "Step") -> None:
-        nonlocal began
-        steps.append(step.done)
-        left = ""
-        if len(steps) == 1:  # the networks were loaded before it, so its own time is not known
-            began = time.monotonic()
-        elif step.done % max(1, step.total // 10) == 0:
-            seconds = (time.monotonic() - began) / (len(steps) - 1) * (step.total - step.done)
-            left = f", {seconds:.0f} s left"
-        else:
-            return
-        print(f"Learned step {step.done} of {step.total}, loss {step.loss.mean():.4f}{left}.")
-
-    return report
-
-
-def _refining(total: int) -> Callable[[int, float], None]:
-    """A callback that logs the steps of refinement, about five times."""
-    step = max(1, total // 5)
-
-    def report(done: int, loss: float) -> None:
-        if done % step == 0:
-            print(f"Refined by {done} of {total} steps, loss {loss:.4f}.")
-
-    return report
+def _render(clip: Clip, output: Path, deadline: Deadline) -> None:
+    """Write the clip, and to the log what it is."""
+    if clip.likeness is not None:
+        print(f"Likeness: {clip.likeness.describe()}.")
+    width, height = clip.size
+    print(f"Rendering {len(clip)} frames of {width}×{height}, {clip.fps} per second.")
+    report = progress_lines("Rendered", "frames", len(clip))
+    clip.save(output, on_frame=deadline.watch("rendering", report))
 
 
 def _remove_finished(finished: "queue.SimpleQueue[tuple[Path, float]]") -> None:

@@ -43,3 +43,7 @@ class DeviceMemoryError(MicromotionError):
 
 class RenderError(MicromotionError):
     """The model gave numbers that are no picture."""
+
+
+class TimeLimitError(MicromotionError):
+    """The time that something may take is over before it is done."""

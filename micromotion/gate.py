@@ -2,9 +2,9 @@
 
 Cog 0.23 trusts whoever calls it. It makes folders named after the caller's identifier, wherever that leads,
 and one that cannot be a folder's name occupies its only slot for good; it calls back any address; anybody may
-shut it down; it holds as many bodies of 100 MB in memory as callers send. So its own server listens for this
-machine only, and this one, in the process of `micromotion serve`, for everybody else. What passes is handed
-over as it came, byte for byte.
+shut it down; it holds as many bodies of 100 MB in memory as callers send; and it loses a cancellation that
+comes before its worker has begun. So its own server listens for this machine only, and this one, in the
+process of `micromotion serve`, for everybody else. What passes is handed over as it came, byte for byte.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -40,6 +40,8 @@ MAX_LARGE = 2
 RECEIVING = 60.0  # seconds for a request to come in, all of it
 WAITING = 10.0  # seconds that a large body waits for its turn
 SLOT = 1.0  # seconds; Cog frees its only slot a moment after it has answered
+AGAIN = 0.3  # seconds after which a prediction is cancelled again, if it has not ended
+INSISTING = 60.0  # seconds for which this goes on
 CHUNK = 1 << 16
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
@@ -48,6 +50,7 @@ _ROUTES = {
     "POST": re.compile(rf"/predictions|/predictions/{_NAME}/cancel|/shutdown"),
     "PUT": re.compile(rf"/predictions/{_NAME}"),
 }
+_CANCEL = re.compile(rf"/predictions/({_NAME})/cancel")
 _PASSED_ON = ("content-type", "accept", "prefer", "traceparent", "tracestate")
 
 
@@ -69,6 +72,7 @@ class Gate(ThreadingHTTPServer):
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.inner = inner
         self.large = threading.BoundedSemaphore(MAX_LARGE)
+        self.cancelled: set[str] = set()
         self._calls = threading.BoundedSemaphore(MAX_CALLS)
         super().__init__(address, _Call)
 
@@ -88,6 +92,29 @@ class Gate(ThreadingHTTPServer):
             super().process_request_thread(request, client_address)
         finally:
             self._calls.release()
+
+    def insist(self, name: str) -> None:
+        """Cancel a prediction again and again until it has ended: the first time may have been lost."""
+        if name and name not in self.cancelled:
+            self.cancelled.add(name)
+            threading.Thread(target=self._insist, args=[name], daemon=True).start()
+
+    def _insist(self, name: str) -> None:
+        end = time.monotonic() + INSISTING
+        while time.monotonic() < end:
+            time.sleep(AGAIN)
+            if name not in self.cancelled or self._cancel(name) != 200:
+                break
+        self.cancelled.discard(name)
+
+    def _cancel(self, name: str) -> int:
+        """Cog's answer: 200 as long as it knows the prediction; 0 if there is none."""
+        with suppress(OSError, http.client.HTTPException):
+            connection = http.client.HTTPConnection("127.0.0.1", self.inner, timeout=RECEIVING)
+            with closing(connection):
+                connection.request("POST", f"/predictions/{name}/cancel")
+                return connection.getresponse().status
+        return 0
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing: a caller that goes away is no error."""
@@ -145,14 +172,28 @@ class _Call(BaseHTTPRequestHandler):
         with self._turn(size):
             body = self._receive(size)
             self._alarm.cancel()
-            if self.path.startswith("/predictions") and not self.path.endswith("/cancel"):
-                check_body(body)
-            upstream = self._ask(body)
+            cancelled = _CANCEL.fullmatch(self.path)
+            name = cancelled[1] if cancelled else self._begun(body)
+            try:
+                upstream = self._ask(body)
+            except ConnectionResetError:  # then Cog cancels it
+                self.server.insist(name)
+                raise
             del body
         try:
+            if cancelled and self.found.status == 200:
+                self.server.insist(name)
             self._pass_back(upstream)
         finally:
             upstream.close()
+
+    def _begun(self, body: bytes) -> str:
+        """The name of the prediction that is asked for, where the caller gives it one; else ""."""
+        if not self.path.startswith("/predictions"):
+            return ""
+        name = check_body(body) or self.path.removeprefix("/predictions").lstrip("/")
+        self.server.cancelled.discard(name)  # one of this name may have been cancelled before
+        return name
 
     def _check_shutdown(self) -> None:
         """Only programs of this machine may end the server, and no page in a browser there."""
@@ -259,10 +300,11 @@ class _Call(BaseHTTPRequestHandler):
         """Say nothing: Cog's log has every prediction."""
 
 
-def check_body(body: bytes) -> None:
-    """Raise Refusal unless a prediction's request is a JSON object whose identifier and webhook are harmless.
+def check_body(body: bytes) -> str | None:
+    """The identifier in a prediction's request, if there is one.
 
-    What is inside `input` is Cog's to judge, by the schema.
+    Raises Refusal unless the request is a JSON object whose identifier and webhook are harmless. What is
+    inside `input` is Cog's to judge, by the schema.
     """
     if sum(map(body.count, (b"{", b"[", b",", b":"))) > MAX_VALUES:
         raise Refusal(422, f"The request holds more than {MAX_VALUES} values.")
@@ -276,9 +318,9 @@ def check_body(body: bytes) -> None:
     if name is not None and not (isinstance(name, str) and re.fullmatch(_NAME, name)):
         raise Refusal(422, "The id must be 1 to 100 letters, digits, dots, dashes and underscores.")
     webhook = request.get("webhook")
-    if webhook is None:
-        return
-    try:
-        find_addresses(check_url(webhook if isinstance(webhook, str) else ""))
-    except DownloadError as error:
-        raise Refusal(422, f"The webhook cannot be called. {error}") from None
+    if webhook is not None:
+        try:
+            find_addresses(check_url(webhook if isinstance(webhook, str) else ""))
+        except DownloadError as error:
+            raise Refusal(422, f"The webhook cannot be called. {error}") from None
+    return name

@@ -20,7 +20,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -354,26 +354,3 @@ def wanted(generator: Generator, code: Tensor, image: Tensor) -> Tensor:
     """The picture as the generator's is compared with it: float32, no larger, on the code's device."""
     pixels = image.detach().to(code.device, torch.float32, copy=True)
     return shrink(pixels, common_size(generator, image))
-
-
-def progress_lines(total: int, say: Callable[[str], object]) -> Report:
-    """An `on_step` that says how far tuning has come and how long it will take, about ten times.
-
-    For logs: a bar at a terminal knows the time by itself.
-    """
-    from micromotion.learn.progress import time_left
-
-    began = 0.0
-
-    def report(done: int, loss: float) -> None:
-        nonlocal began
-        if done == 0:
-            began = time.monotonic()
-        if done % max(1, total // 10):
-            return
-        left = ""
-        if 0 < done < total:
-            left = f", {time_left((time.monotonic() - began) / done * (total - done))} left"
-        say(f"Tuned by {done} of {total} steps, loss {loss:.4f}{left}.")
-
-    return report

@@ -339,3 +339,60 @@ def test_an_identifier_is_one_name_of_a_folder(name: str) -> None:
     assert name not in ("", ".", "..")
     assert len(name) <= 100
     assert not set(name) & set("/\\\0\n ")
+
+
+# --- cancellations ------------------------------------------------------------------------------------------
+
+
+def cancellations(inner: Inner) -> int:
+    return sum(path.endswith("/cancel") for _, path, *_ in inner.calls)
+
+
+def settled(inner: Inner) -> int:
+    """How many came, once no more come."""
+    before = -1
+    while (now := cancellations(inner)) != before:
+        before = now
+        time.sleep(0.5)
+    return now
+
+
+def test_a_prediction_is_cancelled_until_it_is_gone(
+    port: int, inner: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "AGAIN", 0.05)
+    inner.statuses = [200, 200, 200, 404]
+    assert call(port, "POST", "/predictions/slow/cancel")[0] == 200
+    assert settled(inner) == 4
+    inner.statuses = [404]
+    assert call(port, "POST", "/predictions/slow/cancel")[0] == 404
+    assert settled(inner) == 5, "one that is not known is not cancelled again"
+
+
+def test_one_that_comes_again_is_not_cancelled(
+    port: int, inner: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "AGAIN", 0.2)
+    for path, body in (("/predictions", {"id": "same"}), ("/predictions/same", {})):
+        before = cancellations(inner)
+        assert call(port, "POST", "/predictions/same/cancel")[0] == 200
+        method = "POST" if "id" in body else "PUT"
+        assert call(port, method, path, {"input": {}, **body})[0] == 200
+        assert settled(inner) == before + 1
+
+
+def test_a_caller_that_goes_away_cancels_until_it_is_gone(
+    port: int, inner: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "AGAIN", 0.05)
+    inner.hold.clear()
+    body = b'{"id": "left", "input": {}}'
+    with socket.create_connection(("127.0.0.1", port)) as caller:
+        head = f"POST /predictions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        caller.sendall(head.encode() + body)
+        while not inner.calls:
+            time.sleep(0.01)
+    assert inner.gone.wait(30)
+    inner.statuses = [200, 404]
+    inner.hold.set()
+    assert settled(inner) == 2

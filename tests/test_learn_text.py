@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from micromotion.anchors import Anchors
 from micromotion.bundle import Bundle, load_bundle
-from micromotion.errors import BundleError, MotionError, OptionError, OutputError
+from micromotion.errors import BundleError, MotionError, OptionError, OutputError, TimeLimitError
 from micromotion.learn import descent, text
 from micromotion.learn.losses import TextLoss, text_features, tokenize
-from micromotion.learn.text import Step, TimeLimitError, collect_from_text, loss_and_gradient, optimise
+from micromotion.learn.text import Step, collect_from_text, loss_and_gradient, optimise
 from micromotion.motion import Motion
 
 pytestmark = pytest.mark.filterwarnings("ignore:pkg_resources")

@@ -30,7 +30,7 @@ from micromotion.errors import OptionError
 from micromotion.images import load_image
 from micromotion.learn.store import load_fitting
 from micromotion.motion import Motion
-from micromotion.pivotal import ENOUGH, MAX_STEPS, likeness, progress_lines, tune, tuned
+from micromotion.pivotal import ENOUGH, MAX_STEPS, likeness, tune, tuned
 from micromotion.refine import picture_loss
 from stylegan2 import Generator
 
@@ -408,19 +408,6 @@ def test_nothing_tuned_is_all_kept(generator: Generator, code: Tensor, image: Te
     assert found.motions["none"] == (0, 0)
     with pytest.raises(OptionError):
         likeness(generator, generator, code[:, 1:], image)
-
-
-def test_lines_about_progress_tell_the_time_left() -> None:
-    lines: list[str] = []
-    report = progress_lines(100, lines.append)
-    for done in range(101):
-        report(done, 1 - done / 200)
-    assert len(lines) == 11
-    assert lines[0] == "Tuned by 0 of 100 steps, loss 1.0000."
-    assert lines[5].startswith("Tuned by 50 of 100 steps, loss 0.7500, ")
-    assert lines[5].endswith(" s left.")
-    assert lines[-1] == "Tuned by 100 of 100 steps, loss 0.5000."
-    progress_lines(3, lines.append)(1, 0.5)
 
 
 # On the real model.

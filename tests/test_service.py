@@ -118,7 +118,7 @@ def test_refining_is_told_and_timed(server: Server, photo: str, first: dict[str,
     assert content(answer) != content(first)
     assert set(answer["metrics"]["timing"]) == {"motion", "align", "invert", "refine", "render", "encode"}
     refined = [line for line in answer["logs"].splitlines() if line.startswith("Refined")]
-    assert len(refined) == 6
+    assert len(refined) == 11
     assert refined[-1].startswith("Refined by 10 of 10 steps, loss ")
 
 

@@ -35,9 +35,9 @@ from running_server import (
 from micromotion.anchors import Anchors
 from micromotion.bundle import load_bundle
 from micromotion.directions import save_direction
-from micromotion.errors import BundleError, MotionError, NoFaceError, OptionError
+from micromotion.errors import BundleError, MotionError, NoFaceError, OptionError, TimeLimitError
 from micromotion.learn.store import with_recipe
-from micromotion.learn.text import TimeLimitError, collect_from_text
+from micromotion.learn.text import collect_from_text
 from micromotion.timeline import parse_timeline
 
 
@@ -129,7 +129,7 @@ def check_sentence(text: str) -> None:
 
 
 def learned_steps(logs: str) -> list[int]:
-    return [int(number) for number in re.findall(r"^Learned step (\d+) of 40, ", logs, re.MULTILINE)]
+    return [int(number) for number in re.findall(r"^Learned (\d+) of 40 steps, ", logs, re.MULTILINE)]
 
 
 # --- a template ---------------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def test_a_template_is_learned_once_and_played(world: World, photo: str) -> None
     video = content(first)
     steps = learned_steps(first["logs"])
     assert steps == [1, *range(4, 41, 4)]
-    assert re.search(r"^Learned step 8 of 40, loss -?\d+\.\d{4}, \d+ s left\.$", first["logs"], re.MULTILINE)
+    assert re.search(r"^Learned 8 of 40 steps, loss -?\d+\.\d{4}, \d+ (s|min) left\.$", first["logs"], re.MULTILINE)
     assert first["metrics"]["timing"]["collect"] > 0
     assert "playing custom at strength 1." in first["logs"]
     (kept,) = world.kept()

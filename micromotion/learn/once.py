@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from micromotion.anchors import Anchors
-from micromotion.errors import MotionError, OutputError
+from micromotion.errors import MotionError, OutputError, TimeLimitError
 from micromotion.folders import cache_folder, make_folder
 from micromotion.learn.progress import time_left
 from micromotion.learn.store import generator_hash, with_recipe
@@ -29,7 +29,6 @@ from micromotion.learn.text import (
     LEARNING_RATE,
     TRUNCATION,
     Step,
-    TimeLimitError,
     collect_from_text,
     fingerprint,
 )

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from micromotion.anchors import Anchors
-from micromotion.errors import MicromotionError, MotionError
+from micromotion.errors import MotionError, TimeLimitError
 from micromotion.frames import repeatable, told_when_full
 from micromotion.learn import descent
 from micromotion.learn.losses import TextLoss
@@ -45,10 +45,6 @@ PIXELS_AT_ONCE, PICTURES_AT_ONCE = 1 << 20, 4
 
 More at once save little time, and what the networks remember of each for the gradient takes memory.
 """
-
-
-class TimeLimitError(MicromotionError):
-    """The time given to a collection is over before it is done."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,37 @@
+"""For the tests: the predictor in this process, as Cog's worker loads and calls it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running_server import EVERYTHING, ROOT
+
+
+def load(model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A predictor that is set up; the metrics that it records lie in `recorded`."""
+    predictor = unprepared(model, monkeypatch)
+    predictor.setup()
+    return predictor
+
+
+def unprepared(model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The same before setup()."""
+    from cog.predictor import load_predictor_from_ref
+
+    monkeypatch.setenv("MICROMOTION_MODEL", str(model))
+    predictor: Any = load_predictor_from_ref(f"{ROOT}/predict.py:Predictor")
+    predictor.recorded = {}
+    monkeypatch.setattr(predictor, "record_metric", predictor.recorded.__setitem__, raising=False)
+    return predictor
+
+
+def play(predictor: Any, image: Path, **inputs: Any) -> bytes:
+    """The bytes of a result."""
+    from cog import Path as CogPath
+
+    if isinstance(inputs.get("motion_file"), Path):
+        inputs["motion_file"] = CogPath(inputs["motion_file"])
+    result: bytes = predictor.run(image=CogPath(image), **{**EVERYTHING, **inputs}).read_bytes()
+    return result
