@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from draws import rng
 from PIL import Image
 from torch import Tensor
 
@@ -13,10 +14,6 @@ from avatar import augment as a
 
 SIZE = 64
 NAMES = [disturb.__name__ for disturb, _ in a.DISTURBANCES]
-
-
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def pictures(count: int = 6, size: int = SIZE) -> Tensor:

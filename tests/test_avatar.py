@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from draws import rng
 from PIL import Image
 from torch import Tensor
 
@@ -25,15 +26,6 @@ from avatar.training import Progress, Trainer
 from micromotion import Animator
 from micromotion.bundle import find_bundle
 from stylegan2 import Generator
-
-
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def person(seed: int = 4, **degrees: float) -> dict[str, Tensor]:
-    return at_rest(sample_z(1, rng(seed))) | {k: torch.full((1, 1), v) for k, v in degrees.items()}
-
 
 # --- data and training
 

@@ -6,6 +6,7 @@ from typing import get_args
 
 import pytest
 import torch
+from draws import rng
 from safetensors.torch import load_file, save_file
 from tiny_avatar import ENCODER, GENERATOR
 
@@ -17,10 +18,6 @@ from encoder4editing.identity import IdentityConfig, IdentityNet, save_identity
 from micromotion.bundle import damage, load_bundle, read_about
 from micromotion.motion import Anchors
 from stylegan2 import Generator, load_generator, save_generator
-
-
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture

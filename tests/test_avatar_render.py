@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from draws import rng
 from torch import Tensor
+from training_data import person
 
 from avatar import dataset
 from avatar import render as renderer
@@ -31,14 +33,6 @@ from avatar.render import crop_frame, field, landmarks, march, render, render_qu
 from avatar.skin import brow_line, wrinkles
 from micromotion import align
 from stylegan2.mapping import pixel_norm
-
-
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def person(seed: int = 4, **degrees: float) -> dict[str, Tensor]:
-    return at_rest(sample_z(1, rng(seed))) | {k: torch.full((1, 1), v) for k, v in degrees.items()}
 
 
 def stacked(people: list[dict[str, Tensor]]) -> dict[str, Tensor]:

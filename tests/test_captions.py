@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from draws import rng
 
 from avatar.captions import READINGS, Caption, caption, captions, ends, misses, read, topic_of, wordings
 from avatar.factors import FACTORS, INDEX, MOTIONS, factors_from_z, sample_training_z, sample_z
@@ -12,10 +13,6 @@ from avatar.wordings import DEGREES, OTHER, SAYINGS
 
 Head = dict[str, float]
 Claim = Callable[[Head], bool]
-
-
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 # --- an independent reader of sentences, which knows factors and nothing of readings or ranges

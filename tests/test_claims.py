@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from draws import normal, rng
 from films import moving
 from learn_nets import random_clip, random_identity
 from PIL import Image
@@ -34,15 +35,6 @@ from micromotion.bundle import save_bundle
 from micromotion.learn.template import DEFAULT_DEGREES, fill
 from micromotion.video import write_frames
 from stylegan2 import Generator
-
-
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=rng(seed))
-
 
 # --- methods and errors
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from draws import normal, rng
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -19,20 +20,10 @@ STYLES, DIM = 4, 64
 DEGREES = torch.linspace(0, 1, 11)
 
 
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=seeded(seed))
-
-
 def heavy_tailed(*shape: int, seed: int = 0) -> Tensor:
     """Laplace: some entries of the direction stand out, as those of real ones may."""
     return (
-        normal(*shape, seed=seed).sign()
-        * torch.empty(shape).exponential_(generator=seeded(seed + 1))
-        / 2**0.5
+        normal(*shape, seed=seed).sign() * torch.empty(shape).exponential_(generator=rng(seed + 1)) / 2**0.5
     )
 
 
@@ -42,7 +33,7 @@ def line(direction: Tensor, degrees: Tensor = DEGREES, seed: int = 7) -> Tensor:
 
 
 def gross_errors(shape: torch.Size, share: float, size: float = 5.0, seed: int = 11) -> Tensor:
-    hit = torch.rand(shape, generator=seeded(seed)) < share
+    hit = torch.rand(shape, generator=rng(seed)) < share
     return torch.where(hit, size * normal(*shape, seed=seed + 1), torch.tensor(0.0))
 
 
@@ -67,7 +58,7 @@ def test_a_clean_line_gives_its_change_per_degree(degrees: Tensor) -> None:
     assert error(learned(line(truth, degrees), degrees), truth) < 1e-3
 
 
-@pytest.mark.parametrize("degrees", [DEGREES**2, torch.rand(20, generator=seeded(5)).sort().values])
+@pytest.mark.parametrize("degrees", [DEGREES**2, torch.rand(20, generator=rng(5)).sort().values])
 def test_uneven_degrees_are_weighed_as_they_are(degrees: Tensor) -> None:
     truth = heavy_tailed(STYLES, DIM)
     assert error(learned(line(truth, degrees), degrees), truth) < 0.04

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from draws import normal
 from scipy.interpolate import make_smoothing_spline
 from torch import Tensor
 
@@ -14,10 +15,6 @@ from micromotion.motion import Anchors, Motion, analyse, load_motion
 
 STYLES, DIM = 4, 128
 DEGREES = torch.linspace(0, 1, 11)
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def flat(*shape: int, seed: int = 0) -> Tensor:

@@ -15,6 +15,7 @@ from conftest import (
     random_identity,
     random_inverter,
 )
+from draws import rng
 from PIL import Image
 from torch import Tensor
 
@@ -34,10 +35,6 @@ from micromotion.refine import (
     spread_axes,
 )
 from stylegan2 import Generator
-
-
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(scope="module")

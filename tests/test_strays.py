@@ -4,6 +4,7 @@ from itertools import combinations
 
 import pytest
 import torch
+from draws import normal
 from torch import Tensor
 
 from micromotion.anchors import Anchors
@@ -11,10 +12,6 @@ from micromotion.motion import Motion, _strays, analyse
 
 STYLES, DIM = 4, 64
 DEGREES = torch.linspace(0, 1, 11)
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 TRUTH, PERSON, NOISE = normal(STYLES, DIM), normal(STYLES, DIM, seed=1), normal(11, STYLES, DIM, seed=2)

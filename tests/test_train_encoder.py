@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from draws import rng
 from torch import Tensor
 
 from avatar import train_encoder
@@ -27,10 +28,6 @@ from avatar.train_encoder import (
 from encoder4editing import Inverter, load_inverter
 from encoder4editing.identity import IdentityConfig, IdentityNet, save_identity
 from stylegan2 import Generator, GeneratorConfig, save_generator
-
-
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def generator(resolution: int) -> Generator:

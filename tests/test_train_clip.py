@@ -1,4 +1,4 @@
-"""How the avatar's CLIP and identity network are trained: their losses, data, runs and files."""
+"""How the avatar's CLIP is trained: its loss, its words, its run and its file."""
 
 import math
 from pathlib import Path
@@ -6,45 +6,22 @@ from typing import Any
 
 import pytest
 import torch
+from draws import rng
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from training_data import few_heads, shrink_clip, smooth_pictures, unit
 
-from avatar import dataset, people, train_clip, train_identity, training
+from avatar import dataset, train_clip
 from avatar.captions import wordings
-from avatar.factors import FACTORS, INDEX, factors_from_z, fill_to_norm, sample_training_z
+from avatar.factors import INDEX, factors_from_z, fill_to_norm, sample_training_z
 from avatar.train_clip import Pupil, contrast, follows, image_features, new_clip, text_features, tokenize
-from avatar.train_identity import Album, arcface, settle, verification
-from encoder4editing.identity import IdentityConfig, IdentityNet, load_identity, save_identity
 from micromotion.clip_model import load_clip, save_clip
 from stylegan2 import CheckpointError
-
-TINY = IdentityConfig(input_size=32, feature_dim=16, widths=(8, 12), depths=(1, 1), se_reduction=4)
-
-
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def smooth_pictures(count: int, seed: int = 0) -> Tensor:
-    """uint8 [count, 3, 64, 64], each with coarse blobs of its own."""
-    coarse = torch.rand(count, 3, 5, 5, generator=rng(seed))
-    return (torch.nn.functional.interpolate(coarse, size=(64, 64), mode="bicubic").clamp(0, 1) * 255).byte()
 
 
 @pytest.fixture
 def small_clip(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thin one of 96², batches of four."""
-    small = {"RESOLUTION": 96, "VISION_WIDTH": 4, "TEXT_WIDTH": 64, "TEXT_LAYERS": 1, "BATCH": 4}
-    for name, value in small.items():
-        monkeypatch.setattr(train_clip, name, value)
-
-
-def few_heads(pairs: int = 6) -> dataset.Heads:
-    z, differs = dataset.draw(rng(), pairs)
-    return dataset.Heads(smooth_pictures(2 * pairs), z, differs)
-
-
-# --- CLIP: the loss
+    shrink_clip(monkeypatch)
 
 
 def slow_contrast(images: Tensor, texts: Tensor, scale: float, missed: Tensor) -> float:
@@ -61,10 +38,7 @@ def slow_contrast(images: Tensor, texts: Tensor, scale: float, missed: Tensor) -
     return (sum(rows) / len(rows) + sum(columns) / len(columns)) / 2
 
 
-def unit(count: int, seed: int) -> Tensor:
-    return torch.nn.functional.normalize(
-        torch.randn(count, 6, generator=rng(seed), dtype=torch.float64), dim=1
-    )
+# --- the loss
 
 
 def test_the_contrast_is_what_its_definition_says() -> None:
@@ -176,7 +150,7 @@ def test_each_head_of_attention_begins_at_a_place_of_its_own() -> None:
     assert min(inner) > 5 * max(outer)
 
 
-# --- CLIP: words
+# --- words
 
 
 def test_every_wording_has_tokens_of_its_own() -> None:
@@ -205,7 +179,7 @@ def test_the_ids_of_the_package_work_at_any_length() -> None:
     torch.testing.assert_close(model.encode_text(exact), model.encode_text(longer))
 
 
-# --- CLIP: training and files
+# --- training and files
 
 
 def test_a_handful_of_heads_is_learned(small_clip: None) -> None:
@@ -293,189 +267,3 @@ def test_the_figure_is_one_for_a_perfect_reader() -> None:
 
     axes = iter(range(5))
     assert all(value > 0.999 for value in follows(Perfect(), heads).values())  # type: ignore[arg-type]
-
-
-# --- runs
-
-
-def write_heads(folder: Path) -> None:
-    folder.mkdir()
-    for index in range(5):  # the last four are held out
-        heads = few_heads(4)
-        tensors = {"images": heads.images, "z": heads.z, "differs": heads.differs}
-        dataset.write(folder / f"heads-{index:05d}.safetensors", tensors)
-
-
-def write_people(folder: Path) -> None:
-    folder.mkdir()
-    for index in range(5):
-        z = people.draw(rng(index), people.SHARD // people.VIEWS)[:16]
-        person = index * 16 + torch.arange(2).repeat_interleave(8)
-        tensors = {"images": smooth_pictures(16, index), "z": z, "person": person}
-        dataset.write(folder / f"people-{index:05d}.safetensors", tensors)
-
-
-def test_the_average_of_a_short_run_forgets_its_beginning(tmp_path: Path) -> None:
-    def half_life(total: int) -> float:
-        line = nn.Linear(1, 1)
-        return training.Trainer("a", line, tmp_path, 0, 1, total=total, seed=0, learning_rate=0.1).half_life
-
-    assert half_life(1000) == 50
-    assert half_life(1_000_000) == training.HALF_LIFE
-
-
-class InterruptedRunError(Exception):
-    pass
-
-
-@pytest.mark.parametrize("name", ["clip", "identity"])
-def test_a_run_that_was_interrupted_ends_as_one_that_was_not(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_clip: None
-) -> None:
-    module: Any = {"clip": train_clip, "identity": train_identity}[name]
-    {"clip": write_heads, "identity": write_people}[name](tmp_path / "data")
-    monkeypatch.setattr(module, "BATCH", 4)
-    monkeypatch.setattr(training, "SAVE_EVERY_S", 0.0)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    files = []
-    for stops in (False, True):
-        run = tmp_path / f"run-{stops}"
-        run.mkdir()
-        if stops:
-            honest, calls = module.step_loss, iter(range(3))
-
-            def stopping(*args: Any, honest: Any = honest, calls: Any = calls, **options: Any) -> Tensor:
-                if next(calls, None) is None:
-                    raise InterruptedRunError
-                return honest(*args, **options)
-
-            with monkeypatch.context() as patch:
-                patch.setattr(module, "step_loss", stopping)
-                with pytest.raises(InterruptedRunError):
-                    module.train(0, tmp_path / "data", run, 24, 0, 1)
-            assert torch.load(run / f"{name}.pt", weights_only=True)["images"] == 12
-        module.train(0, tmp_path / "data", run, 24, 0, 1)
-        files.append((run / f"{name}.safetensors").read_bytes())
-    assert files[0] == files[1]
-
-
-# --- identity: data and loss
-
-
-def test_a_person_stays_the_same_and_all_else_passes() -> None:
-    f = factors_from_z(people.draw(rng(), 20, 6))
-    for factor in FACTORS:
-        spread = f[factor.name].view(20, 6).std(dim=1)
-        if factor.name in people.PASSING:
-            assert (spread > 1e-3).float().mean() > 0.8, factor.name
-        elif factor.name in people.TRAITS:
-            assert spread.max() < 1e-4, factor.name
-    shapes = f["chin"].view(20, 6)[:, 0]
-    assert shapes.std() > 0.3
-    assert {"chin", "skin_tone", "nose_width"} <= set(people.TRAITS)
-    assert not {"hair_cut", "beard", "age", "glasses"} & set(people.TRAITS)
-
-
-def test_hair_is_kept_more_often_than_not() -> None:
-    views = factors_from_z(people.draw(rng(), 200, 8))["hair_cut"].view(200, 8)
-    usual = views.median(dim=1, keepdim=True).values
-    assert 0.55 < ((views - usual).abs() < 1e-4).float().mean() < 0.75
-
-
-def test_a_generator_draws_people(tmp_path: Path) -> None:
-    from stylegan2 import Generator, GeneratorConfig, save_generator
-
-    config = GeneratorConfig(16, 8, z_dim=256, mapping_layers=1, channels={4: 8, 8: 8, 16: 8})
-    save_generator(Generator(config, rng()), tmp_path / "generator.safetensors")
-    for folder in ("one", "two"):
-        (tmp_path / folder).mkdir()
-        people.make_shard(tmp_path / folder, 3, 0, size=8, generator=tmp_path / "generator.safetensors")
-    one, two = (load_file(tmp_path / folder / "people-00003.safetensors") for folder in ("one", "two"))
-    assert one["images"].shape == (dataset.SHARD, 3, 8, 8)
-    assert one["person"].tolist()[:: people.VIEWS] == list(range(48, 64))
-    assert all(torch.equal(one[key], two[key]) for key in one)
-    assert one["images"].float().std() > 1
-    assert dataset.check(tmp_path / "one/people-00003.safetensors", 8) == 8
-
-
-def slow_arcface(features: Tensor, directions: Tensor, person: Tensor, margin: float) -> float:
-    total = 0.0
-    for x, own in zip(features, person.tolist(), strict=True):
-        angles = [math.acos(float(x @ d) / float(d.norm())) for d in directions]
-        logits = [math.cos(a) for a in angles]
-        logits[own] = math.cos(angles[own] + margin)
-        if angles[own] + margin > math.pi:
-            logits[own] = math.cos(angles[own]) - margin * math.sin(margin)
-        scaled = [train_identity.SCALE * v for v in logits]
-        total += math.log(sum(math.exp(v) for v in scaled)) - scaled[own]
-    return total / len(features)
-
-
-@pytest.mark.parametrize("margin", [0.0, 0.3, 1.0])
-def test_arcface_is_what_its_definition_says(margin: float) -> None:
-    features, person = unit(6, 0), torch.tensor([0, 1, 2, 3, 3, 0])
-    directions = 2 * unit(4, 1)
-    directions[2] = -features[2] + 0.1  # an angle near π
-    found = float(arcface(features, directions, person, margin))
-    assert found == pytest.approx(slow_arcface(features, directions, person, margin), rel=1e-5)
-
-
-def test_a_few_people_are_learned_and_told_apart() -> None:
-    person = torch.arange(4).repeat_interleave(4)
-    data = people.People(smooth_pictures(4)[person], sample_training_z(4, rng())[person], person, 4)
-    album = Album(4, 0, TINY)
-    optimiser = torch.optim.Adam(album.parameters(), 5e-3)
-    losses = []
-    for step in range(25):
-        loss = train_identity.step_loss(album, data, torch.arange(16), rng(step), 0.2)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
-    assert sum(losses[-5:]) < 0.3 * sum(losses[:5])
-    settle(album.net, album.net.features, data.images, rng())
-    figures = verification(album.net, data)
-    assert figures["accuracy"] == 1
-    assert figures["same"] > 0.8 > figures["different"] + 0.3
-
-
-def test_the_accuracy_of_chance_and_of_a_perfect_network() -> None:
-    class Colour(nn.Module):
-        """Features that are the mean colour: perfect where every person has a colour of their own."""
-
-        linear = nn.Linear(1, 1)
-
-        def features(self, images: Tensor) -> Tensor:
-            return nn.functional.normalize(images.mean(dim=(2, 3)) + 1e-3, dim=1)
-
-    colour = torch.tensor([[255, 128, 128], [128, 255, 128], [128, 128, 255]], dtype=torch.uint8)
-    person = torch.arange(3).repeat(4)
-    pictures = colour[person][:, :, None, None].expand(-1, -1, 8, 8)
-    z = sample_training_z(12, rng())
-    net: Any = Colour()
-    figures = verification(net, people.People(pictures, z, person, 3))
-    assert figures["accuracy"] == 1
-    assert figures["same"] == pytest.approx(1, abs=1e-4)
-    blind = people.People(pictures[:1].expand(12, -1, -1, -1), z, person, 3)
-    assert verification(net, blind)["accuracy"] == pytest.approx(0.5)
-
-
-def test_an_identity_file_loads_with_the_same_features(tmp_path: Path) -> None:
-    net = IdentityNet(train_identity.CONFIG, rng()).eval()
-    for module in net.modules():  # statistics of another size than a fresh network's
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.running_mean.uniform_(-0.1, 0.1, generator=rng(1))
-            module.running_var.uniform_(0.5, 2.0, generator=rng(2))
-    save_identity(net, tmp_path / "identity.safetensors", half=True)
-    assert (tmp_path / "identity.safetensors").stat().st_size < 2_000_000
-    assert all(p.dtype == torch.float32 for p in net.parameters())  # what trains stays as it is
-    again = load_identity(tmp_path / "identity.safetensors")
-    pictures = smooth_pictures(3).float() / 127.5 - 1
-    with torch.no_grad():
-        cosine = (again.features(pictures) * net.features(pictures)).sum(dim=1)
-    assert cosine.min() > 0.9999
-
-
-def test_too_few_shards_are_told(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"avatar\.people"):
-        people.load(tmp_path)
