@@ -1,8 +1,9 @@
 """What a model file that is refused must be told with: one sentence that names it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stylegan2 import CheckpointError
@@ -23,3 +24,21 @@ def assert_sentence(error: Exception, path: Path, *mentions: str) -> None:
     assert len(sentence.replace(str(path), "")) < 300
     for mention in mentions:
         assert mention in sentence
+
+
+def count_of_flipped(load: Callable[[Path], object], path: Path, places: Iterable[tuple[int, int]]) -> int:
+    """How many copies of a file are refused that have three bytes changed, each copy's between two places.
+
+    The others load; no other error than CheckpointError comes out. The file is overwritten.
+    """
+    whole, rng, refused = np.frombuffer(path.read_bytes(), dtype=np.uint8), np.random.default_rng(0), 0
+    for low, high in places:
+        bad = whole.copy()
+        where = rng.integers(low, high, 3)
+        bad[where] = rng.integers(0, 256, 3)
+        path.write_bytes(bad.tobytes())
+        try:
+            load(path)
+        except CheckpointError:
+            refused += 1
+    return refused

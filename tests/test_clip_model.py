@@ -1,6 +1,7 @@
 """CLIP from all its formats against the `clip` package's own network with the same numbers."""
 
 import pickle
+import shutil
 import zipfile
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +17,6 @@ from torch import Tensor
 
 from micromotion.clip_model import load_clip, save_clip
 from micromotion.weights.convert import kind_of
-from stylegan2 import CheckpointError
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning"
@@ -293,16 +293,8 @@ def test_archives_cut_short_are_refused(published: Path, tmp_path: Path) -> None
 
 def test_flipped_bytes_are_refused_or_harmless(published: Path, tmp_path: Path) -> None:
     """Most of the file is numbers and code; the pickle and the table of contents are what can do harm."""
-    whole = np.frombuffer(published.read_bytes(), dtype=np.uint8)
     with zipfile.ZipFile(published) as archive:
         contents = archive.start_dir
-    path, rng, refused = tmp_path / "bad.pt", np.random.default_rng(0), 0
-    for low, high in [(0, 20_000)] * 30 + [(contents, len(whole))] * 30:
-        bad = whole.copy()
-        bad[rng.integers(low, high, 3)] = rng.integers(0, 256, 3)
-        path.write_bytes(bad.tobytes())
-        try:
-            load_clip(path)
-        except CheckpointError:
-            refused += 1
-    assert refused > 20
+    path = Path(shutil.copy(published, tmp_path / "bad.pt"))
+    places = [(0, 20_000)] * 30 + [(contents, path.stat().st_size)] * 30
+    assert refusals.count_of_flipped(load_clip, path, places) > 20

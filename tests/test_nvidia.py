@@ -22,7 +22,7 @@ from torch import Tensor
 
 from encoder4editing import EncoderConfig, Inverter, save_inverter
 from micromotion.weights.convert import Given, convert
-from stylegan2 import CheckpointError, GeneratorConfig, load_generator
+from stylegan2 import GeneratorConfig, load_generator
 
 WIDTHS = {4: 5, 8: 7, 16: 3}
 CONFIG = GeneratorConfig(16, 6, z_dim=4, mapping_layers=2, channels=WIDTHS)
@@ -368,15 +368,5 @@ def test_files_cut_short_are_refused(tmp_path: Path) -> None:
 
 
 def test_flipped_bytes_are_refused_or_harmless(tmp_path: Path) -> None:
-    whole = np.frombuffer(write(tmp_path / "whole.pkl", their_generator()).read_bytes(), dtype=np.uint8)
-    path, rng, refused = tmp_path / "bad.pkl", np.random.default_rng(0), 0
-    for _ in range(60):
-        bad = whole.copy()
-        where = rng.integers(0, len(bad), 3)
-        bad[where] = rng.integers(0, 256, 3)
-        path.write_bytes(bad.tobytes())
-        try:
-            load_generator(path)
-        except CheckpointError:
-            refused += 1
-    assert refused > 5
+    path = write(tmp_path / "bad.pkl", their_generator())
+    assert refusals.count_of_flipped(load_generator, path, [(0, path.stat().st_size)] * 60) > 5
