@@ -28,6 +28,7 @@ from encoder4editing import IdentityConfig, IdentityNet
 from micromotion.learn.losses import TextLoss, text_features, tokenize
 from micromotion.learn.template import DEFAULT_DEGREES, fill
 from micromotion.learn.text import frozen, optimise, sample_identity
+from micromotion.process import keep_memory
 from stylegan2 import Generator, GeneratorConfig
 
 SENTENCES = fill("a person with {degree} smile", DEFAULT_DEGREES)
@@ -85,8 +86,6 @@ def alone(way: Callable[..., Timed], given: argparse.Namespace) -> tuple[float, 
 def _work(sender: Any, way: Callable[..., Timed], given: argparse.Namespace) -> None:
     torch.set_num_threads(given.threads)
     if given.keep_memory:
-        from avatar.workers import keep_memory
-
         keep_memory()
     torch.manual_seed(0)
     wall, cpu = way(given)
@@ -112,11 +111,16 @@ def nets(size: str) -> tuple[Generator, Any, IdentityNet]:
 
 def ours(given: argparse.Namespace) -> Timed:
     """What `collect_from_text` does, all degrees in each of two steps."""
-    generator, clip, identity = nets(given.size)
+    return timed(our_step(given.size), len(SENTENCES))
+
+
+def our_step(size: str) -> Callable[[], object]:
+    """One step for all degrees, side by side."""
+    generator, clip, identity = nets(size)
     start = sample_identity(generator, 0)
     with torch.no_grad():
         judge = TextLoss(clip, identity, SENTENCES, generator.synthesize(start[None]))
-    return timed(lambda: optimise(generator, judge, start, SENTENCES, steps=1), len(SENTENCES))
+    return lambda: optimise(generator, judge, start, SENTENCES, steps=1)
 
 
 def loop(given: argparse.Namespace) -> Timed:
@@ -136,16 +140,21 @@ def loop(given: argparse.Namespace) -> Timed:
 
 def original(given: argparse.Namespace) -> Timed:
     """The public code's networks and losses in its own loop; one step for some of the degrees."""
+    return timed(original_step(given.original, given.size, given.sample), given.sample)
+
+
+def original_step(folder: Path, size: str, count: int) -> Callable[[], object]:
+    """One step of the public code for each of `count` degrees, one after the other."""
     torch.Tensor.cuda = torch.nn.Module.cuda = lambda self, *_, **__: self  # type: ignore[assignment, method-assign]
-    sys.path.insert(0, str(given.original.resolve()))
+    sys.path.insert(0, str(folder.resolve()))
     import clip
     from StyleCLIP.criteria.clip_loss import CLIPLoss
     from StyleCLIP.criteria.id_loss import IDLoss
     from StyleCLIP.models.facial_recognition.model_irse import Backbone
     from StyleCLIP.models.stylegan2.model import Generator as TheirGenerator
 
-    resolution = RESOLUTIONS[given.size]
-    _, small, _ = nets(given.size) if given.size == "tiny" else (None, clip.model.CLIP(*VIT_B32).eval(), None)
+    resolution = RESOLUTIONS[size]
+    _, small, _ = nets(size) if size == "tiny" else (None, clip.model.CLIP(*VIT_B32).eval(), None)
     clip.load = lambda *_, **__: (small, None)
     file = Path(__file__).with_name(".ir_se50.tmp")
     try:  # its loss reads a file, which holds nothing but random numbers here
@@ -167,7 +176,7 @@ def original(given: argparse.Namespace) -> Timed:
     def losses(picture: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
         return clip_loss(picture, ids), identity_loss(picture, person)[0]
 
-    return timed(lambda: _one_by_one(synthesize, losses, start, small, given.sample), given.sample)
+    return lambda: _one_by_one(synthesize, losses, start, small, count)
 
 
 def _one_by_one(
@@ -190,11 +199,16 @@ def _one_by_one(
 
 
 def convolutions(given: argparse.Namespace) -> Timed:
-    """The arithmetic that no way can do without: the generator's convolutions there and back, and the scores.
+    """The arithmetic that no way can do without."""
+    return timed(arithmetic(given.size), 1)
+
+
+def arithmetic(size: str) -> Callable[[], object]:
+    """For one degree: the generator's convolutions there and back, and the scores.
 
     The convolutions are one chain, without modulation, noise or filters between them.
     """
-    generator, clip, identity = nets(given.size)
+    generator, clip, identity = nets(size)
     layers = list(generator.synthesis.convs)
     picture = torch.zeros(1, 3, generator.resolution, generator.resolution)
 
@@ -213,8 +227,12 @@ def convolutions(given: argparse.Namespace) -> Timed:
         seen = clip.encode_image(image[:, :, :224, :224]).sum() + identity.features(image).sum()
         torch.autograd.grad(seen, image)
 
-    with frozen(generator, clip, identity):
-        return timed(lambda: (chain(), scores()), 1)
+    def both() -> None:
+        with frozen(generator, clip, identity):
+            chain()
+            scores()
+
+    return both
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ image to the up-sampled sum so far. Convolution i takes style i and noise i, RGB
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import pairwise, repeat
+from itertools import islice, pairwise
 from typing import Literal
 
 import torch
@@ -122,9 +122,9 @@ class Synthesis(nn.Module):
     from torch's global generator. Activations are kept channels-last, a third faster on a CPU, and what the
     tensor cores of a GPU want.
 
-    After `use_half` the activations are float16. Float32 stay: modulation, demodulation, the noises and their
-    strengths, the biases, the sum of the RGB images. Styles are scaled so that no convolution overflows
-    (`headroom`), and what leaves a layer is clamped.
+    After `use_half` the activations are float16 (or bfloat16). Float32 stay: modulation, demodulation, the
+    noises and their strengths, the biases, the sum of the RGB images. In float16 styles are scaled so that no
+    convolution overflows (`headroom`), and what leaves a layer is clamped.
     """
 
     def __init__(
@@ -156,17 +156,17 @@ class Synthesis(nn.Module):
         """The side in pixels of noise i, which is that of convolution i's output: 4, 8, 8, 16, 16 …"""
         return 4 << (i + 1) // 2
 
-    def use_half(self) -> None:
-        """Turn the constant and the convolution weights into float16, in place."""
-        self.constant = _half(self.constant)
+    def use_half(self, dtype: torch.dtype = torch.float16) -> None:
+        """Turn the constant and the convolution weights into float16 or bfloat16, in place."""
+        self.constant = _half(self.constant, dtype)
         for layer in (*self.convs, *self.to_rgbs):
-            layer.weight = _half(layer.weight)
+            layer.weight = _half(layer.weight, dtype)
 
     def forward(self, w_plus: Tensor, noise: Noise, steps: int) -> Tensor:
         """W+ [B, 2·steps or more, style_dim] -> the RGB sum after `steps` resolutions, [B, 3, R, R]."""
         batch = w_plus.shape[0]
         x = self.constant.expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        noises = self._noises(noise, batch)
+        noises = iter(self.noises(noise, batch, 2 * steps - 1))
         x = self.convs[0](x, w_plus[:, 0], next(noises), self.taps)
         rgb = self.to_rgbs[0](x, w_plus[:, 1])
         for j in range(1, steps):
@@ -184,20 +184,18 @@ class Synthesis(nn.Module):
             drawn = torch.randn(batch, 1, size, size, generator=rng, device=rng.device)
             yield drawn.to(self.get_buffer(f"noise_{i}"))
 
-    def _noises(self, noise: Noise, batch: int) -> Iterator[Tensor | None]:
-        """One noise per convolution, smallest first."""
+    def noises(self, noise: Noise, batch: int, count: int) -> list[Tensor | None]:
+        """The noises of the first `count` convolutions, smallest first, each [1 or batch, 1, R, R]."""
+        if noise is None:
+            return [None] * count
         if isinstance(noise, torch.Generator):
-            yield from self.draw_noises(noise, batch)
-        elif noise is None:
-            yield from repeat(None, len(self.convs))
-        elif isinstance(noise, str):
-            yield from (self.get_buffer(f"noise_{i}") for i in range(len(self.convs)))
-        else:
-            yield from noise
+            return list(islice(self.draw_noises(noise, batch), count))
+        if isinstance(noise, str):
+            return [self.get_buffer(f"noise_{i}") for i in range(count)]
+        return list(noise[:count])
 
 
-def _half(parameter: nn.Parameter) -> nn.Parameter:
-    """The same in float16 and channels-last, which is what tensor cores read."""
-    return nn.Parameter(
-        parameter.detach().to(torch.float16, memory_format=torch.channels_last), parameter.requires_grad
-    )
+def _half(parameter: nn.Parameter, dtype: torch.dtype) -> nn.Parameter:
+    """The same in half precision; float16 channels-last, which is what tensor cores read."""
+    layout = torch.channels_last if dtype == torch.float16 else torch.contiguous_format
+    return nn.Parameter(parameter.detach().to(dtype, memory_format=layout), parameter.requires_grad)

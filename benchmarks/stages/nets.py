@@ -1,0 +1,132 @@
+"""Networks of the published sizes with random weights, and the convolutions in them alone."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from encoder4editing import EncoderConfig, Inverter, save_inverter
+from stylegan2 import Generator, GeneratorConfig, save_generator
+from stylegan2.storage import skeleton
+
+RESOLUTIONS = {"tiny": 32, "full": 1024}
+TINY_CHANNELS = {4: 16, 8: 16, 16: 8, 32: 8}
+TINY_ENCODER = {
+    "input_size": 32,
+    "widths": (8, 8, 8, 8),
+    "depths": (1, 1, 1, 1),
+    "fpn_width": 8,
+    "head_width": 8,
+}
+
+
+def generator(size: str, resolution: int | None = None) -> Generator:
+    """StyleGAN2 with noise, whose pictures mostly lie in [-1, 1]; `size` is "tiny" or "full"."""
+    if size == "tiny":
+        config = GeneratorConfig(32, 16, 16, 2, channels=TINY_CHANNELS)
+    else:
+        config = GeneratorConfig(resolution or RESOLUTIONS[size])
+    net = Generator(config, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for name, parameter in net.synthesis.named_parameters():
+            if name.endswith("noise_strength"):
+                parameter += 0.3
+        for layer in net.synthesis.to_rgbs:
+            layer.weight *= 0.1
+    return net.eval().requires_grad_(False)
+
+
+def inverter(size: str) -> Inverter:
+    """e4e for a generator of that size."""
+    styles = generator_styles(size)
+    with skeleton():
+        config = EncoderConfig(num_styles=styles)
+        if size == "tiny":
+            config = EncoderConfig(num_styles=styles, style_dim=16, se_reduction=4, **TINY_ENCODER)  # type: ignore[arg-type]
+        net = Inverter(config)
+    return filled(net.to_empty(device="cpu")).eval()
+
+
+def generator_styles(size: str) -> int:
+    return 2 * (RESOLUTIONS[size].bit_length() - 2)
+
+
+def filled(net: nn.Module) -> nn.Module:
+    """A net filled with a million random numbers, again and again: a billion would take half a minute."""
+    block = 0.02 * torch.randn(1 << 20, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for name, tensor in net.state_dict().items():
+            if tensor.is_floating_point():
+                for part in tensor.view(-1).split(len(block)):
+                    part.copy_(block[: len(part)])
+                if name.endswith("running_var"):
+                    tensor.abs_().add_(1)
+                elif "norm" in name and name.endswith("weight"):
+                    tensor.add_(1)
+    return net.requires_grad_(False)
+
+
+def save_bundle(folder: Path, size: str) -> None:
+    """A bundle of random nets, without motions, as `Animator.load` reads it."""
+    from micromotion.bundle import GENERATOR, INVERTER, write_about
+
+    save_generator(generator(size), folder / GENERATOR)
+    save_inverter(inverter(size), folder / INVERTER)
+    write_about(folder, "random", {}, ())
+
+
+def synthesis_convolutions(net: Generator, dtype: torch.dtype) -> Callable[[], None]:
+    """The convolutions of one picture, on inputs and weights that lie ready in the layout they like best."""
+    steps: list[Callable[[], Tensor]] = []
+    inputs: dict[tuple[int, int], Tensor] = {}
+    synthesis = net.synthesis
+
+    def prepared(weight: Tensor) -> Tensor:
+        return weight.to(dtype).contiguous(memory_format=torch.channels_last)
+
+    def convolve(weight: Tensor, side: int, *, up: bool = False) -> None:
+        channels, ready = weight.shape[1], prepared(weight.transpose(0, 1) if up else weight)
+        if (channels, side) not in inputs:
+            inputs[channels, side] = prepared(torch.randn(1, channels, side, side))
+        x = inputs[channels, side]
+        if up:
+            steps.append(lambda: F.conv_transpose2d(x, ready, stride=2))
+        else:
+            steps.append(lambda: F.conv2d(x, ready, padding=ready.shape[-1] // 2))
+
+    for index, layer in enumerate(synthesis.convs):
+        side = synthesis.noise_size(index)
+        convolve(layer.weight, side // 2 if layer.up else side, up=layer.up)
+        if not layer.up:
+            convolve(synthesis.to_rgbs[(index + 1) // 2].weight, side)
+    return lambda: _run(steps)
+
+
+def encoder_convolutions(net: nn.Module, image: Tensor) -> Callable[[], None]:
+    """The convolutions that a net does to an image, again on what lies ready."""
+    steps: list[Callable[[], Tensor]] = []
+    inputs: dict[torch.Size, Tensor] = {}
+
+    def note(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+        assert isinstance(layer, nn.Conv2d)
+        shape = given[0].shape
+        if shape not in inputs:
+            inputs[shape] = torch.randn(shape).contiguous(memory_format=torch.channels_last)
+        x, stride, padding = inputs[shape], layer.stride, layer.padding
+        weight = layer.weight.contiguous(memory_format=torch.channels_last)
+        steps.append(lambda: F.conv2d(x, weight, None, stride, padding))
+
+    hooks = [layer.register_forward_pre_hook(note) for layer in net.modules() if isinstance(layer, nn.Conv2d)]
+    with torch.inference_mode():
+        net(image)
+    for hook in hooks:
+        hook.remove()
+    return lambda: _run(steps)
+
+
+@torch.inference_mode()
+def _run(steps: list[Callable[[], Tensor]]) -> None:
+    for step in steps:
+        step()

@@ -1,0 +1,156 @@
+"""Our side of every stage: functions that prepare, and give the function that is timed.
+
+What stands behind the floors (the convolutions of a stage alone) is in `nets`.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.stages import nets
+from benchmarks.stages.race import Work
+
+ROOT = Path(__file__).parents[2]
+PHOTO = ROOT / "docs" / "face.jpg"
+
+
+def synthesis(size: str, dtype: str, resolution: int | None = None, fast: bool = True) -> Work:
+    """One frame."""
+    net = nets.generator(size, resolution)
+    if dtype == "bfloat16":
+        net.use_half(torch.bfloat16)
+    code = torch.randn(1, net.num_styles, net.style_dim)
+
+    def draw() -> Tensor:
+        with torch.inference_mode():
+            return net.synthesize(code, fast=fast)
+
+    return draw
+
+
+def synthesis_floor(size: str, dtype: str) -> Work:
+    return nets.synthesis_convolutions(nets.generator(size), getattr(torch, dtype))
+
+
+def inversion(size: str) -> Work:
+    """One face."""
+    net = nets.inverter(size)
+    image = torch.rand(1, 3, net.input_size, net.input_size) * 2 - 1
+
+    def invert() -> Tensor:
+        with torch.inference_mode():
+            return net.invert(image)
+
+    return invert
+
+
+def inversion_floor(size: str) -> Work:
+    net = nets.inverter(size)
+    return nets.encoder_convolutions(net.encoder, torch.zeros(1, 3, net.input_size, net.input_size))
+
+
+def anchors() -> Tensor:
+    """18 layers of 11 codes of 512: a line, in noise, as collected anchors are."""
+    rng = torch.Generator().manual_seed(0)
+    still, way = torch.randn(2, 18, 1, 512, generator=rng)
+    return (
+        still + torch.linspace(0, 1, 11)[:, None] * 0.3 * way + 0.02 * torch.randn(18, 11, 512, generator=rng)
+    )
+
+
+def pca() -> Work:
+    """The anchors of one motion, taken apart."""
+    from micromotion import robust_pca
+
+    data = anchors()
+    return lambda: robust_pca(data)
+
+
+def text_step(size: str) -> Work:
+    """One optimisation step of eleven degrees side by side."""
+    from benchmarks import text_anchors
+
+    return text_anchors.our_step(size)
+
+
+def text_floor(size: str) -> Work:
+    """The arithmetic of one of them."""
+    from benchmarks import text_anchors
+
+    return text_anchors.arithmetic(size)
+
+
+def text_original(folder: Path, size: str) -> Work:
+    """One of them in the original's code."""
+    from benchmarks import text_anchors
+
+    return text_anchors.original_step(folder, size, 1)
+
+
+def importing(module: str, folder: Path = ROOT) -> Work:
+    """A process that imports and ends."""
+    return lambda: _process(f"import {module}", folder)
+
+
+def cold_start(size: str) -> Work:
+    """From the start of a process until a model of that size lies ready, read from local safetensors."""
+    folder = tempfile.TemporaryDirectory()
+    nets.save_bundle(Path(folder.name), size)
+    code = f"from micromotion import Animator\nAnimator.load({folder.name!r}, 'cpu')"
+
+    def start() -> None:
+        assert folder.name
+        _process(code, ROOT)
+
+    return start
+
+
+def _process(code: str, folder: Path) -> None:
+    """Run Python code in a process of its own, which does not tidy up at its end."""
+    command = [sys.executable, "-W", "ignore", "-c", f"{code}\nimport os\nos._exit(0)"]
+    subprocess.run(command, cwd=folder, check=True, env=os.environ | {"PYTHONPATH": str(folder)})
+
+
+def prediction(frames: int, *, model: str = "avatar", photo: Path = PHOTO) -> Work:
+    """Photo to MP4 on disk with the embedded model, loaded before; says the seconds of each part."""
+    from micromotion import Animator
+    from micromotion.clip import Clip
+
+    animator = Animator.load(model, "cpu")
+    folder = tempfile.TemporaryDirectory()
+
+    def predict() -> dict[str, float]:
+        clip = animator.animate(photo, "smile", frames=min(frames, 600))
+        if frames > 600:  # more than the service allows, to see what memory does
+            motions, code = clip._motions, clip._code
+            clip = Clip(clip._generator, code, motions, np.linspace(0, 1, frames)[:, None], fps=30)
+        clip.save(Path(folder.name) / "clip.mp4")
+        return clip.timings
+
+    return predict
+
+
+def rendering(frames: int, *, model: str = "avatar") -> Work:
+    """The frames of such a film, not encoded."""
+    from micromotion import Animator
+
+    animator = Animator.load(model, "cpu")
+    code = animator.encode(PHOTO)
+    return lambda: sum(1 for _ in animator.animate(code, "smile", frames=frames))
+
+
+def encoding(frames: int, *, model: str = "avatar") -> Work:
+    """Frames that lie ready, into an MP4."""
+    from micromotion import Animator
+    from micromotion.video import write_frames
+
+    animator = Animator.load(model, "cpu")
+    pictures = list(animator.animate(PHOTO, "smile", frames=frames))
+    folder = tempfile.TemporaryDirectory()
+    return lambda: write_frames(pictures, Path(folder.name) / "clip.mp4", 30)

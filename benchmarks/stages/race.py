@@ -1,0 +1,139 @@
+"""Contenders, each in a process of its own, that work in turns: A B C A B C.
+
+Taking turns, whatever disturbs the machine for a while disturbs all alike; processes of their own, none finds
+another's allocator, caches or patches.
+"""
+
+import multiprocessing
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+Work = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What to measure: make(*args) prepares, in the new process, and gives the function that is timed."""
+
+    name: str
+    make: Callable[..., Work]
+    args: tuple[Any, ...] = ()
+    threads: int = 4
+
+
+@dataclass
+class Result:
+    """Wall seconds of each round, the most memory in bytes, and what the last round's work returned."""
+
+    name: str
+    seconds: list[float] = field(default_factory=list)
+    peak: int = 0
+    said: object = None
+    failed: str = ""
+
+    @property
+    def median(self) -> float:
+        return median(self.seconds) if self.seconds else float("nan")
+
+    @property
+    def spread(self) -> float:
+        """Half of the distance from the fastest round to the slowest, as a share of the median."""
+        return (max(self.seconds) - min(self.seconds)) / 2 / self.median if self.seconds else float("nan")
+
+
+def race(contenders: Sequence[Contender], *, rounds: int = 3, keep: bool = True) -> list[Result]:
+    """Let all of them work once to warm up, then in turns for some rounds; `keep` is `keep_memory`.
+
+    A contender that fails says why in its result and is out; the others go on.
+    """
+    context = multiprocessing.get_context("spawn")
+    results, pipes, processes = [], [], []
+    for contender in contenders:
+        here, there = context.Pipe()
+        process = context.Process(target=_serve, args=(there, contender, keep))
+        with _environment(contender.threads):
+            process.start()
+        there.close()
+        results.append(Result(contender.name))
+        pipes.append(here)
+        processes.append(process)
+    for result, pipe in zip(results, pipes, strict=True):  # all prepare at once, and say when they are ready
+        _note(pipe, result)
+    for number in range(-1, rounds):
+        for result, pipe in zip(results, pipes, strict=True):
+            if not result.failed:
+                _send(pipe, "work")
+                seconds = _note(pipe, result)
+                if number >= 0 and not result.failed:
+                    result.seconds.append(seconds)
+    for pipe, process in zip(pipes, processes, strict=True):
+        _send(pipe, "stop")
+        process.join()
+    return results
+
+
+@contextmanager
+def _environment(threads: int) -> Iterator[None]:
+    """For the time of the block, the environment that a contender's process starts with."""
+    ours = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    before = {name: os.environ.pop(name, None) for name in ours}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _send(pipe: Connection, what: str) -> None:
+    with suppress(OSError):  # it is gone
+        pipe.send(what)
+
+
+def _note(pipe: Connection, result: Result) -> float:
+    """Write down what a contender answers; returns the seconds that it took."""
+    try:
+        result.failed, seconds, result.said, result.peak = pipe.recv()
+    except EOFError:
+        result.failed, seconds = "it died (of too little memory, perhaps)", 0.0
+    return float(seconds)
+
+
+def _serve(pipe: Connection, contender: Contender, keep: bool) -> None:
+    """What runs in a contender's process."""
+    from micromotion.process import keep_memory
+
+    if keep:
+        keep_memory()
+    try:
+        import torch
+
+        torch.manual_seed(0)
+        work = contender.make(*contender.args)
+        pipe.send(("", 0.0, None, peak_memory()))
+        while pipe.recv() == "work":
+            start = time.perf_counter()
+            said = work()
+            took = time.perf_counter() - start
+            pipe.send(("", took, said if isinstance(said, dict | str | float) else None, peak_memory()))
+    except Exception as error:
+        traceback.print_exc()
+        pipe.send((f"{type(error).__name__}: {error}"[:200], 0.0, None, 0))
+
+
+def peak_memory() -> int:
+    """The most memory that this process has had at once, in bytes; 0 where the system does not say."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith("VmHWM:"))) * 1024
+    return 0
