@@ -5,11 +5,14 @@ export OMP_WAIT_POLICY ?= PASSIVE
 DATA ?= .runs/heads
 RUN ?= .runs/avatar
 
-.PHONY: demo test install develop check avatar avatar-report claims docs-pictures test-docs test-abuse test-soak lock clean
+.PHONY: demo page test install develop check avatar avatar-report claims docs-pictures test-docs test-abuse test-soak lock clean
 
 demo: install  ## animate a face and say where the video is
 	@mkdir -p demo
 	$(BIN)/micromotion animate docs/face.jpg --motion smile -o demo/smile.mp4 --sheet demo/smile.png
+
+page: .venv/paged  ## open the page: a face, sliders, a film (in the browser, on this machine alone)
+	$(BIN)/micromotion page
 
 test: develop check  ## lint, types, tests
 	$(BIN)/pytest
@@ -28,8 +31,13 @@ develop: .venv/developed
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable .
 	@touch $@
 
-.venv/developed: .venv/installed
+.venv/paged: .venv/installed requirements-page.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-page.txt
+	@touch $@
+
+.venv/developed: .venv/installed .venv/paged .ci/browser.sh
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable ".[service,dev]"
+	@.ci/browser.sh
 	@touch $@
 
 avatar: develop  ## make the embedded model again, from heads to figures (hours on a CPU, minutes on a GPU; resumes)
@@ -48,8 +56,9 @@ avatar-report: develop  ## measure the embedded model: docs/avatar.md and its pi
 claims: develop  ## measure what the method claims: docs/claims.md and its pictures (half an hour on a CPU; resumes)
 	$(BIN)/python -m benchmarks.claims
 
-docs-pictures: develop  ## draw the pictures of docs/method.md anew (some minutes on one core; `python -m docs.pictures NAME` for one)
+docs-pictures: develop  ## draw the pictures of docs/ and measure docs/model-card.md anew (ten minutes on one core)
 	$(BIN)/python -m docs.pictures
+	$(BIN)/python -m docs.bias
 
 test-docs: develop  ## do all that the documents say, as it stands there (ten minutes)
 	DOCS=all $(BIN)/pytest tests/test_docs.py

@@ -14,6 +14,7 @@ from micromotion.bundle import find_bundle
 from micromotion.console import Debug, errors_for_people
 from micromotion.learn.cli import app as learn_app
 from micromotion.learn.store import find_motion, playable_motions
+from micromotion.page.cli import page
 from micromotion.picture import check_picture, write_picture
 from micromotion.weights.cli import app as weights_app
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 
 app.command()(animate)
+app.command()(page)
 app.add_typer(learn_app)
 app.add_typer(weights_app)
 

@@ -1,0 +1,59 @@
+"""The faces of a photo, each cut out once, and the pictures that everyone may try."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from micromotion.align import AlignedFace, crop_quad, detect, ffhq_quad, find_landmarks
+from micromotion.errors import NoFaceError
+from micromotion.folders import ROOTS
+
+MAX_FACES = 12
+"""Shown of a crowd, the clearest first."""
+
+CROP = 256
+"""Pixels of a face's side, as the inverters read it."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture that comes with micromotion: the file, and whom it shows."""
+
+    path: Path
+    title: str
+
+
+def find_faces(photo: Image.Image) -> list[AlignedFace]:
+    """The faces of an RGB photo, 1 to MAX_FACES, in `align`'s order and as it cuts them, 256 pixels wide.
+
+    Raises NoFaceError where there is none.
+    """
+    found = detect(photo)[:MAX_FACES]
+    if not found:
+        raise NoFaceError(
+            "No face was found in the picture: try one that looks into the camera, well lit, not too small."
+        )
+    faces = []
+    for each in found:
+        landmarks = find_landmarks(photo, each.box)
+        quad = ffhq_quad(landmarks)
+        faces.append(AlignedFace(crop_quad(photo, quad, CROP), quad, each.box, each.score, landmarks))
+    return faces
+
+
+def examples() -> list[Example]:
+    """The pictures to try: a rendered face, then real ones by name; none where they are not installed."""
+    for place in (ROOTS[0] / "faces", ROOTS[1] / "docs" / "faces"):  # a wheel, a checkout
+        if place.is_dir():
+            real = [
+                Example(path, path.stem.replace("-", " ").title()) for path in sorted(place.glob("*.jpg"))
+            ]
+            own = next(
+                (path for path in (place / "face.jpg", place.parent / "face.jpg") if path.is_file()), None
+            )
+            rest = [each for each in real if each.path != own]
+            return [Example(own, "A rendered face"), *rest] if own else rest
+    return []

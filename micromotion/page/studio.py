@@ -1,0 +1,196 @@
+"""The work behind the page: a photo into a face's code once, then one picture for each move of a slider.
+
+Nothing here knows of browsers. One net works at a time, a picture at a time: a film that is being rendered
+lets everyone's previews in between its frames.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from micromotion.align import AlignedFace
+from micromotion.animator import Animator
+from micromotion.clip import Clip
+from micromotion.encoders import Frame
+from micromotion.errors import MicromotionError, OptionError
+from micromotion.images import load_image
+from micromotion.learn.store import load_fitting, playable_motions
+from micromotion.motion import Motion
+from micromotion.options import Easing, Loop, View, check_motion, check_play, check_view
+from micromotion.page.faces import find_faces
+from micromotion.page.visits import Sitter
+from micromotion.plan import plan
+from micromotion.timeline import Timeline, parse_timeline
+from micromotion.video import write_frames
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Played = Mapping[str, float] | Timeline
+"""What is played: how strong each motion is, or a timeline."""
+
+
+class Stopped(MicromotionError):  # noqa: N818, it is no error
+    """The visitor asked to stop."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a film is made; the words are those of `Animator.animate`."""
+
+    strength: float = 1.0
+    frames: int = 60
+    fps: int = 30
+    loop: Loop = "pingpong"
+    easing: Easing = "smooth"
+    view: View = "crop"
+
+
+class Studio:
+    """One model, for all visitors; may be asked from any thread."""
+
+    def __init__(self, animator: Animator) -> None:
+        self._animator = animator
+        self._loaded: dict[Path, tuple[tuple[int, int], Motion]] = {}
+        self._net = threading.Lock()
+
+    @property
+    def motions(self) -> list[str]:
+        """What can be played now, sorted, also what was learned a moment ago."""
+        return self._animator.motions
+
+    def is_learned(self, name: str) -> bool:
+        return name not in self._animator.bundle.motions
+
+    def seat(self, picture: BinaryIO) -> Sitter:
+        """The clearest face of a stranger's picture file, encoded. Raises ImageError, NoFaceError."""
+        photo = load_image(picture)
+        faces = find_faces(photo)
+        return Sitter(photo, faces, 0, self._encode(faces[0]))
+
+    def choose(self, sitter: Sitter, face: int) -> Sitter:
+        """Another face of the same photo; raises OptionError where there is none of this number."""
+        if not 0 <= face < len(sitter.faces):
+            raise OptionError(f"The photo has {len(sitter.faces)} faces, and none is number {face + 1}.")
+        return Sitter(sitter.photo, sitter.faces, face, self._encode(sitter.faces[face]))
+
+    def _encode(self, face: AlignedFace) -> Tensor:
+        with self._net:
+            return self._animator.encode(face.image, aligned=True)
+
+    def read_timeline(self, text: str) -> Timeline:
+        """A timeline of this model's motions, by name alone; TimelineError says where the text is wrong."""
+        known = self.motions
+        return parse_timeline(text, lambda name: check_motion(name, known))
+
+    def still(self, sitter: Sitter, played: Played, settings: Settings, moment: float = 1.0) -> Frame:
+        """One frame of the film of the face's crop, uint8 [R, R, 3]: moment 0 is its first, 1 the last.
+
+        Of a loop, only the way there counts. Raises OptionError, MotionError.
+        """
+        names, strengths = self._plan(played, settings, loop="once")
+        row = strengths[round(min(max(moment, 0.0), 1.0) * (len(strengths) - 1))]
+        with self._net:
+            motions = [self._motion(name) for name in names]
+            clip = Clip(self._animator.bundle.generator, sitter.code, motions, row[None], fps=1)
+            return next(iter(clip))
+
+    def film(
+        self,
+        sitter: Sitter,
+        played: Played,
+        settings: Settings,
+        path: Path,
+        *,
+        stop: threading.Event,
+        on_frame: Callable[[int, int], None],
+    ) -> None:
+        """Write the film; on_frame is told how many frames there are, and of how many.
+
+        Raises Stopped soon after stop is set, between two frames, and leaves nothing behind then; otherwise
+        as `Animator.animate` does, and OptionError where nothing would move.
+        """
+        _, strengths = self._plan(played, settings, loop=settings.loop)
+        if not strengths.any():
+            raise OptionError("Nothing would move: push a slider away from 0, or write a timeline.")
+        check_view(settings.view, compare=False)
+        whole = settings.view == "photo"
+        with self._net:
+            clip = self._animator.animate(
+                sitter.photo if whole else sitter.code,
+                played if isinstance(played, Timeline) else _moving(played),
+                strength=settings.strength,
+                frames=settings.frames,
+                fps=settings.fps,
+                loop=settings.loop,
+                easing=settings.easing,
+                frame=settings.view,
+                face=sitter.chosen if whole else 0,
+            )
+
+        def told(done: int) -> None:
+            on_frame(done, len(clip))
+
+        write_frames(self._in_turn(clip, stop), path, clip.fps, total=len(clip), on_frame=told)
+
+    def _in_turn(self, clip: Clip, stop: threading.Event) -> Iterator[Frame]:
+        """The clip's frames; others' work comes in between."""
+        frames = iter(clip)
+        while True:
+            if stop.is_set():
+                raise Stopped("Stopped; nothing was kept.")
+            with self._net:
+                frame = next(frames, None)
+            if frame is None:
+                return
+            yield frame
+
+    def _plan(
+        self, played: Played, settings: Settings, *, loop: Loop
+    ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+        check_play(strength=settings.strength, frames=settings.frames, fps=settings.fps)
+        if isinstance(played, Timeline):
+            wanted: Played = played
+        else:
+            known = self.motions
+            for name in played:
+                check_motion(name, known)
+            wanted = _moving(played)
+            if not wanted:
+                return (), np.zeros((1, 0))
+        names, strengths = plan(
+            wanted,
+            strength=settings.strength,
+            frames=settings.frames,
+            fps=settings.fps,
+            loop=loop,
+            easing=settings.easing,
+        )
+        return tuple(map(str, names)), strengths
+
+    def _motion(self, name: str) -> Motion:
+        """A micromotion, read again only when its file has changed: reading one takes longer than a frame."""
+        bundle = self._animator.bundle
+        known = playable_motions(bundle)
+        check_motion(name, known)
+        path = known[name]
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise OptionError(f"The micromotion {name!r} is gone: load the page again.") from error
+        stamp = (status.st_mtime_ns, status.st_size)
+        if path not in self._loaded or self._loaded[path][0] != stamp:
+            self._loaded[path] = stamp, load_fitting(path, bundle)
+        return self._loaded[path][1]
+
+
+def _moving(strengths: Mapping[str, float]) -> dict[str, float]:
+    """Those that are not at rest."""
+    return {name: strength for name, strength in strengths.items() if strength}

@@ -1,0 +1,379 @@
+"""The page, driven as a person would drive it: the real command, the real model, a real browser."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import av
+import httpx
+import numpy as np
+import pytest
+from page_browser import (
+    EXAMPLE,
+    PREVIEW,
+    RENDER,
+    ROOT,
+    Served,
+    Visitor,
+    browser,
+    eventually,
+    served,
+    visiting,
+)
+from PIL import Image
+from playwright.sync_api import Browser
+
+pytest.importorskip("gradio", reason="the extra `page` is not installed")
+
+UPLOAD = "#mm-upload input[type=file]"
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[Browser]:
+    with browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def page(chrome: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(tmp_path_factory.mktemp("page")) as running:
+        yield running
+        assert running.asked_outside == [], "the server asked another machine"
+
+
+@pytest.fixture
+def visitor(chrome: Browser, page: Served) -> Iterator[Visitor]:
+    """Somebody new; that nobody beyond this machine was asked is found out in every test."""
+    with visiting(chrome, page.address) as arrived:
+        yield arrived
+        local = (page.address, "data:", "blob:")
+        assert [url for url in arrived.asked if not url.startswith(local)] == []
+        assert arrived.complaints == []
+
+
+def frames_of(path: Path) -> np.ndarray:
+    with av.open(str(path)) as video:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]).astype(int)
+
+
+def picture(source: str | None) -> np.ndarray:
+    """The pixels of a data URL."""
+    assert source is not None
+    return np.asarray(Image.open(BytesIO(base64.b64decode(source.partition(",")[2])))).astype(int)
+
+
+def test_two_clicks_lead_to_a_moving_face(visitor: Visitor, tmp_path: Path) -> None:
+    visitor.sit()
+    visitor.render()
+    film = frames_of(visitor.download(tmp_path))
+    assert len(film) == 119, "60 frames there and back"
+    moved = np.abs(film - film[0]).mean(axis=(1, 2, 3))
+    assert moved.argmax() in range(50, 70), "the smile is widest in the middle"
+    assert moved[59] > 5 * moved[-1], "and gone at the end"
+
+
+def test_the_preview_follows_the_sliders(visitor: Visitor) -> None:
+    visitor.sit()
+    smiling = visitor.source()
+    visitor.set("mm-motion-smile", "0")
+    visitor.wait_for_change(PREVIEW, "src", smiling)
+    still = visitor.source()
+    slider = visitor.page.locator("#mm-motion-headsTurn input[type=range]")
+    slider.press("End")
+    assert slider.input_value() == "2"
+    visitor.wait_for_change(PREVIEW, "src", still)
+    assert np.abs(picture(visitor.source()) - picture(still)).mean() > 1
+    before = visitor.source()
+    visitor.page.click("#mm-motion-headsTurn button")  # back to rest
+    visitor.wait_for_change(PREVIEW, "src", before)
+    assert visitor.source() == still, "the same face at the same strengths is the same picture"
+
+
+def test_one_of_several_faces_is_chosen(visitor: Visitor, page: Served, astronaut_file: Path) -> None:
+    visitor.page.set_input_files(UPLOAD, astronaut_file)
+    visitor.wait_for(PREVIEW)
+    assert visitor.page.locator("#mm-photo .mm-box").count() == 2, "the second one is false: that one can see"
+    assert page.files() == [], "the photo is not kept in a file"
+    first = visitor.source()
+    visitor.page.click("#mm-photo [data-face='1']")
+    visitor.wait_for_change(PREVIEW, "src", first)
+    assert visitor.page.locator("#mm-photo input[value='1']").is_checked()
+    second = visitor.source()
+    visitor.page.locator("#mm-photo input[value='1']").press("ArrowUp")
+    visitor.wait_for_change(PREVIEW, "src", second)
+    assert visitor.source() == first
+
+
+def test_the_whole_photo_moves(visitor: Visitor, astronaut_file: Path, tmp_path: Path) -> None:
+    visitor.page.set_input_files(UPLOAD, astronaut_file)
+    visitor.wait_for(PREVIEW)
+    visitor.short(3)
+    visitor.page.check("#mm-view input[value=photo]")
+    visitor.render()
+    film = frames_of(visitor.download(tmp_path))
+    assert film.shape == (3, 512, 512, 3)
+
+
+def test_a_timeline_plays_and_says_where_it_is_wrong(visitor: Visitor, tmp_path: Path) -> None:
+    visitor.sit()
+    before = visitor.source()
+    visitor.page.check("#mm-mode input[value=Timeline]")
+    visitor.wait_for_change(PREVIEW, "src", before)
+    text = visitor.page.locator("#mm-text textarea")
+    text.fill("0.1s smile smooth\n0.2s smiel=0.5")
+    alert = visitor.wait_for("#mm-motion-message [role=alert]")
+    assert "line 2, column 6: There is no micromotion 'smiel' (did you mean 'smile'?)" in alert.inner_text()
+    line, caret = alert.query_selector("pre").inner_text().splitlines()
+    assert line[caret.index("^") :].startswith("smiel")
+    visitor.page.click(RENDER)
+    assert "smiel" in visitor.wait_for("#mm-status [role=alert]").inner_text(), "nor can it be rendered"
+    visitor.wait_for(RENDER)
+    text.fill("0.1s smile smooth\n0.2s smile=0")
+    visitor.page.wait_for_selector("#mm-motion-message [role=alert]", state="detached")
+    visitor.page.check("#mm-loop input[value=once]")
+    visitor.render()
+    assert len(frames_of(visitor.download(tmp_path))) == 7
+    visitor.page.click("#mm-presets button >> nth=1")
+    visitor.page.wait_for_function("document.querySelector('#mm-text textarea').value.includes('eyesClose')")
+
+
+def test_cancel_stops_the_work(visitor: Visitor, page: Served) -> None:
+    visitor.sit()
+    visitor.short(600)
+    visitor.page.click(RENDER)
+    visitor.wait_for("#mm-status progress[value]")
+    assert not visitor.page.is_visible(RENDER)
+    visitor.page.click("#mm-cancel")
+    visitor.page.wait_for_function("document.querySelector('#mm-status').innerText.includes('Stopped')")
+    assert page.files() == []
+    visitor.wait_for(RENDER)
+    visitor.set("mm-frames", "3")
+    visitor.render()
+    assert len(page.files()) == 1
+
+
+def test_what_is_no_face_is_refused_in_words(visitor: Visitor, page: Served, tmp_path: Path) -> None:
+    bad = {
+        "text.jpg": b"no picture at all",
+        "empty.png": b"",
+        "cut.jpg": (ROOT / "docs" / "face.jpg").read_bytes()[:2000],
+    }
+    blank = BytesIO()
+    Image.new("RGB", (300, 300), "teal").save(blank, "PNG")
+    bad["blank.png"] = blank.getvalue()
+    words = {"text.jpg": "cannot be read as a picture", "empty.png": "is empty", "cut.jpg": "damaged",
+             "blank.png": "No face was found"}  # fmt: skip
+    visitor.sit()
+    before = visitor.source()
+    for name, content in bad.items():
+        (tmp_path / name).write_bytes(content)
+        visitor.page.set_input_files(UPLOAD, tmp_path / name)
+        visitor.page.wait_for_function(
+            "words => document.querySelector('#mm-photo-message').innerText.includes(words)", arg=words[name]
+        )
+        alert = visitor.page.inner_text("#mm-photo-message [role=alert]")
+        assert str(page.temporary) not in alert
+        assert "Traceback" not in alert
+        visitor.wait_for(UPLOAD)
+    assert visitor.source() == before, "who sat before still does"
+    assert page.files() == []
+    visitor.sit("#mm-examples [data-example='1']")
+    assert visitor.page.query_selector("#mm-photo-message [role=alert]") is None
+
+
+def test_a_huge_file_is_refused_in_words(chrome: Browser, page: Served, tmp_path: Path) -> None:
+    with (tmp_path / "huge.jpg").open("wb") as file:
+        file.truncate(65 * 2**20)
+    with visiting(chrome, page.address) as visitor:
+        visitor.page.set_input_files(UPLOAD, tmp_path / "huge.jpg")
+        toast = visitor.wait_for("[data-testid=toast-body]")
+        assert "64" in toast.inner_text()
+    eventually(lambda: page.files() == [], "nothing of it is kept")
+
+
+def test_without_a_face_there_is_no_film(visitor: Visitor) -> None:
+    visitor.page.click(RENDER)
+    assert "choose an example or a photo" in visitor.wait_for("#mm-status [role=alert]").inner_text()
+    visitor.sit()
+    visitor.set("mm-motion-smile", "0")
+    visitor.wait_for(RENDER)
+    visitor.page.click(RENDER)
+    visitor.page.wait_for_function(
+        "document.querySelector('#mm-status').innerText.includes('Nothing would move')"
+    )
+
+
+def test_visitors_do_not_meet(chrome: Browser, visitor: Visitor, page: Served) -> None:
+    visitor.sit()
+    visitor.short()
+    visitor.render()
+    (film,) = page.files()
+    with visiting(chrome, page.address) as other:
+        assert other.source() is None
+        other.page.click(RENDER)
+        other.wait_for("#mm-status [role=alert]")
+        other.sit("#mm-examples [data-example='1']")
+        assert other.source() != visitor.source()
+        other.short()
+        other.render()
+        assert film in page.files()
+        assert len(page.files()) == 2
+    eventually(lambda: page.files() == [film], "who leaves takes all along")
+
+
+def test_a_phone_has_room_for_it(chrome: Browser, page: Served) -> None:
+    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    with visiting(chrome, page.address, **phone) as visitor:
+        visitor.page.tap(EXAMPLE)
+        visitor.wait_for(PREVIEW)
+        assert visitor.page.evaluate("document.documentElement.scrollWidth") == 390
+        last = visitor.page.locator("#mm-sliders input[type=range]").last
+        last.scroll_into_view_if_needed()
+        face, slider = visitor.page.locator(PREVIEW).bounding_box(), last.bounding_box()
+        assert face is not None
+        assert slider is not None
+        assert 0 <= face["y"] < face["y"] + face["height"] <= slider["y"], "the face stays in sight"
+        visitor.page.check("#mm-mode input[value=Timeline]")
+        visitor.wait_for("#mm-text textarea")
+        visitor.page.click("#mm-more button")
+        visitor.wait_for("#mm-fps input[type=range]")
+        assert visitor.page.evaluate("document.documentElement.scrollWidth") == 390
+        visitor.page.tap(RENDER)
+        visitor.wait_for("#mm-film video")
+        assert visitor.page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_the_keyboard_suffices(visitor: Visitor, tmp_path: Path) -> None:
+    def go_to(selector: str) -> None:
+        for _ in range(80):
+            visitor.page.keyboard.press("Tab")
+            if visitor.page.evaluate("selector => document.activeElement.matches(selector)", selector):
+                return
+        pytest.fail(f"the keyboard does not come to {selector}")
+
+    go_to(EXAMPLE)
+    assert visitor.page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    visitor.page.keyboard.press("Enter")
+    visitor.wait_for(PREVIEW)
+    before = visitor.source()
+    go_to("#mm-motion-smile input[type=range]")
+    for _ in range(4):
+        visitor.page.keyboard.press("ArrowRight")
+    visitor.wait_for_change(PREVIEW, "src", before)
+    go_to("#mm-loop input[value=once]")
+    visitor.page.keyboard.press("Space")
+    go_to("#mm-more button")
+    visitor.page.keyboard.press("Enter")
+    visitor.wait_for("#mm-frames input[type=number]")
+    go_to("#mm-frames input[type=number]")
+    visitor.page.keyboard.press("Control+A")
+    visitor.page.keyboard.type("5")
+    go_to(RENDER)
+    visitor.page.keyboard.press("Enter")
+    visitor.wait_for("#mm-film video")
+    go_to("#mm-download")
+    with visitor.page.expect_download() as coming:
+        visitor.page.keyboard.press("Enter")
+    coming.value.save_as(tmp_path / "film.mp4")
+    assert len(frames_of(tmp_path / "film.mp4")) == 5
+
+
+def test_a_learned_motion_is_there_after_a_reload(visitor: Visitor, page: Served) -> None:
+    assert visitor.page.query_selector("#mm-motion-grin") is None
+    folder = page.data / "motions" / "avatar"
+    folder.mkdir(parents=True)
+    (folder / "grin.safetensors").write_bytes(
+        (ROOT / "anchors" / "avatar" / "smile.safetensors").read_bytes()
+    )
+    visitor.page.reload()
+    assert "grin (learned)" in visitor.wait_for("#mm-motion-grin").inner_text()
+    visitor.sit()
+    before = visitor.source()
+    visitor.set("mm-motion-grin", "1")
+    visitor.wait_for_change(PREVIEW, "src", before)
+
+
+def test_the_camera_takes_a_picture(page: Served, tmp_path: Path) -> None:
+    """Chromium's camera shows a film of ours."""
+    with av.open(str(tmp_path / "camera.mjpeg"), "w", format="mjpeg") as film:
+        stream = film.add_stream("mjpeg", rate=10, options={"qscale": "2"})
+        stream.width = stream.height = 512
+        stream.pix_fmt = "yuvj420p"
+        frame = av.VideoFrame.from_image(Image.open(ROOT / "docs" / "face.jpg"))
+        for _ in range(3):
+            film.mux(stream.encode(frame.reformat(format="yuvj420p")))
+        film.mux(stream.encode())
+    camera = (
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-video-capture={tmp_path / 'camera.mjpeg'}",
+    )
+    with browser(*camera) as other, visiting(other, page.address, permissions=["camera"]) as visitor:
+        visitor.page.click("#mm-upload [data-testid=source-select] button >> nth=1")
+        visitor.page.click("#mm-upload [title='grant webcam access'] >> nth=0")
+        visitor.page.click("#mm-upload button[aria-label='capture photo']")
+        visitor.wait_for(PREVIEW)
+    eventually(lambda: page.files() == [], "nothing of it is kept")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/file=" + str(ROOT / "README.md"),
+        "/gradio_api/file=http://127.0.0.1:1/",
+        "/file=/etc/passwd",
+        "/gradio_api/info",
+        "/gradio_api/startup-events",
+        "/monitoring",
+        "/docs",
+        "/openapi.json",
+        "/static/../../../../etc/passwd",
+        "/static/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
+        "/assets/..%2f..%2f..%2f..%2f..%2f..%2fetc%2fpasswd",
+    ],
+)
+def test_no_other_file_is_served(page: Served, path: str) -> None:
+    answer = httpx.get(page.address + path)
+    assert answer.status_code in (403, 404)
+    assert b"root:" not in answer.content
+
+
+def test_not_even_by_the_folder_of_films(page: Served) -> None:
+    (folder,) = page.temporary.glob("micromotion-page-*")
+    (page.temporary / "secret.txt").write_text("secret")
+    try:
+        for path in (
+            f"{folder}/../secret.txt",
+            f"{folder}/%2e%2e/secret.txt",
+            f"{folder}/x/..%2f../secret.txt",
+        ):
+            answer = httpx.get(f"{page.address}/gradio_api/file={path}")
+            assert answer.status_code in (403, 404)
+            assert b"secret" not in answer.content
+    finally:
+        (page.temporary / "secret.txt").unlink()
+
+
+def test_a_visitor_cannot_have_another_file_read(page: Served) -> None:
+    """The photo that is to be read must be one that was sent; asked by hand, as no button does."""
+    config = httpx.get(f"{page.address}/config").json()
+    (upload,) = (each["id"] for each in config["components"] if each["props"].get("elem_id") == "mm-upload")
+    event = next(each["id"] for each in config["dependencies"] if [upload, "input"] in each["targets"])
+    secret = {"path": str(ROOT / "docs" / "face.jpg"), "meta": {"_type": "gradio.FileData"}}
+    asked = {"data": [secret], "fn_index": event, "session_hash": "mine"}
+    httpx.post(f"{page.address}/gradio_api/queue/join", json=asked).raise_for_status()
+    with httpx.stream("GET", f"{page.address}/gradio_api/queue/data?session_hash=mine", timeout=60) as answer:
+        told = next(line for line in answer.iter_lines() if "process_completed" in line)
+    assert '"success":false' in told.replace(" ", "")
+    assert (ROOT / "docs" / "face.jpg").is_file()
+
+
+def test_other_sites_cannot_call(page: Served) -> None:
+    asked = page.address + "/gradio_api/queue/join"
+    assert httpx.post(asked, headers={"Origin": "http://elsewhere.example"}).status_code == 403
+    assert httpx.get(page.address, headers={"Host": "elsewhere.example"}).status_code == 403
+    assert "default-src 'self'" in httpx.get(page.address).headers["content-security-policy"]
