@@ -10,6 +10,7 @@ between it and the callers (see `micromotion.gate`).
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shlex
 import shutil
@@ -18,6 +19,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,6 +37,15 @@ PREDICTOR = "predict.py"
 SCHEMA = "openapi.json"
 GLANCE = 0.2  # seconds between two looks whether a signal has come
 GRACE = 3.0  # seconds that a prediction in progress gets after it
+LOOK = 1.0  # seconds between two looks whether the worker still runs
+LOST = "The worker was killed, perhaps for want of memory; it starts anew."
+
+TIED = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
+if os.getppid() == int(sys.argv[1]):
+    os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 _PACKAGE = Path(__file__).resolve().parent
 _PLACES = (_PACKAGE / "data" / "service", _PACKAGE.parent)  # in an installed wheel, in a checkout
@@ -63,6 +75,7 @@ def serve(host: str = "127.0.0.1", port: int = 5000) -> None:
                 [sys.executable, "-m", "cog.server.http", "--host", "127.0.0.1"],
                 cwd=folder,
                 env=_environment(os.environ, folder, inner, model),
+                port=inner,
             )
     if status != 0:
         raise MicromotionError(f"The Cog server ended with status {status}; its log above says why.")
@@ -136,22 +149,89 @@ def _environment(base: Mapping[str, str], folder: Path, port: int, model: str) -
     }
 
 
-def _run(command: list[str], *, cwd: Path, env: Mapping[str, str]) -> int:
-    """Run a command and all its children until it ends (its status) or a signal asks to stop (0)."""
+def _empty(folder: Path) -> None:
+    """Remove what a worker that was killed has left there."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+class _Lost:
+    """Whether Cog's server, which goes on without its worker and refuses everything, has lost it (Linux).
+
+    A worker that has ended because its setup failed is none: the health check says why.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._seen = False
+        self._next = 0.0
+
+    def look(self, server: int) -> bool:
+        if time.monotonic() < self._next:
+            return False
+        self._next = time.monotonic() + LOOK
+        if _has_child(server):
+            self._seen = True
+        elif self._seen:
+            return self._was_set_up()
+        return False
+
+    def _was_set_up(self) -> bool:
+        url = f"http://127.0.0.1:{self._port}/health-check"
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            answer = json.loads(urllib.request.urlopen(url, timeout=LOOK).read())
+            return bool(answer["setup"]["status"] == "succeeded")
+        return False
+
+
+def _has_child(process: int) -> bool:
+    for task in Path(f"/proc/{process}/task").glob("*/children"):
+        with suppress(OSError):
+            for child in task.read_text().split():
+                if ") Z " not in Path(f"/proc/{child}/stat").read_text():
+                    return True
+    return False
+
+
+def _tied(command: list[str]) -> list[str]:
+    """The command, so that it ends with this process even where that is killed (Linux)."""
+    return [sys.executable, "-c", TIED, str(os.getpid()), *command] if sys.platform == "linux" else command
+
+
+def _run(command: list[str], *, cwd: Path, env: Mapping[str, str], port: int = 0) -> int:
+    """Run a command and all its children until it ends (its status) or a signal asks to stop (0).
+
+    port: where it listens; if its worker was killed, it is run anew.
+    """
     with _noting_signals() as noted:
-        server = subprocess.Popen(command, cwd=cwd, env=env, start_new_session=True)
-        try:
-            while not noted:
-                with suppress(subprocess.TimeoutExpired):
-                    return server.wait(GLANCE)
-            server.terminate()
+        while (status := _run_once(command, cwd, env, noted, _Lost(port))) is None:
+            print(LOST, file=sys.stderr, flush=True)
+            _empty(cwd / "tmp")
+        return status
+
+
+def _run_once(
+    command: list[str], cwd: Path, env: Mapping[str, str], noted: list[int], lost: _Lost
+) -> int | None:
+    """As `_run`, but None if the worker is lost."""
+    server = subprocess.Popen(_tied(command), cwd=cwd, env=env, start_new_session=True)
+    try:
+        while not noted:
             with suppress(subprocess.TimeoutExpired):
-                server.wait(GRACE)
-            return 0
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(server.pid, signal.SIGKILL)  # its worker too
-            server.wait()
+                return server.wait(GLANCE)
+            if lost.look(server.pid):
+                return None
+        server.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(GRACE)
+        return 0
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)  # its worker too
+        server.wait()
 
 
 @contextmanager

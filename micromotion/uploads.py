@@ -7,6 +7,7 @@ cannot be cancelled meanwhile. `install` puts this in the place of that; it is c
 from __future__ import annotations
 
 import binascii
+import errno
 import http.client
 import mimetypes
 import re
@@ -71,9 +72,12 @@ def take_in(url: str) -> Any:
 
     Raises DownloadError, in one sentence: the URL is none, cannot be reached, leads to a private address
     (see `micromotion.places`), answers with an error, goes in circles, takes more than MAX_SECONDS, or brings
-    more than MAX_BYTES.
+    more than MAX_BYTES; or our own disk is full.
     """
-    file: Any = tempfile.NamedTemporaryFile(suffix=_suffix(url))  # noqa: SIM115 (it goes to the caller)
+    try:
+        file: Any = tempfile.NamedTemporaryFile(suffix=_suffix(url))  # noqa: SIM115 (it goes to the caller)
+    except OSError as error:
+        raise _no_room(error) from error
     try:
         if url.startswith("data:"):
             file.write(_decoded(url))
@@ -82,9 +86,18 @@ def take_in(url: str) -> Any:
         file.flush()
         file.seek(0)
         return file
-    except BaseException:  # a cancellation is no Exception
-        file.close()
+    except BaseException as error:  # a cancellation is no Exception
+        with suppress(OSError):  # what was not flushed yet
+            file.close()
+        if isinstance(error, OSError):
+            raise _no_room(error) from error
         raise
+
+
+def _no_room(error: OSError) -> DownloadError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DownloadError("The server's disk is full, so the file could not be taken in: try again later.")
+    return DownloadError(f"The server could not take the file in ({error.strerror}): try again later.")
 
 
 def _suffix(url: str) -> str:
@@ -134,6 +147,8 @@ def _fetch(url: str, file: IO[bytes]) -> None:
 def _told(error: BaseException) -> DownloadError:
     if isinstance(error, DownloadError):
         return error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _no_room(error)
     if isinstance(error, ssl.SSLError):
         return DownloadError("The URL's server has no valid certificate, or speaks no TLS.")
     if isinstance(error, ConnectionRefusedError):

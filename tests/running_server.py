@@ -86,8 +86,29 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
 
 def start(folder: Path) -> Server:
     """Start the server on a free port and wait until it is ready."""
+    server = launch(folder)
+
+    def ready() -> bool:
+        assert server.process.poll() is None, server.log.read_text()
+        try:
+            status = server.status()
+        except OSError:
+            return False
+        assert status in ("STARTING", "READY"), server.log.read_text()
+        return status == "READY"
+
+    try:
+        wait_until(ready, START, "the server to start")
+    except BaseException:
+        stop(server, signal.SIGTERM)
+        raise
+    return server
+
+
+def launch(folder: Path) -> Server:
+    """Start the server on a free port."""
     temporary, log = folder / "temporary", folder / "log.txt"
-    temporary.mkdir()
+    temporary.mkdir(exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -104,23 +125,7 @@ def start(folder: Path) -> Server:
             stdout=file,
             stderr=file,
         )
-    server = Server(f"http://127.0.0.1:{port}", process, temporary, log)
-
-    def ready() -> bool:
-        assert process.poll() is None, log.read_text()
-        try:
-            status = server.status()
-        except OSError:
-            return False
-        assert status in ("STARTING", "READY"), log.read_text()
-        return status == "READY"
-
-    try:
-        wait_until(ready, START, "the server to start")
-    except BaseException:
-        stop(server, signal.SIGTERM)
-        raise
-    return server
+    return Server(f"http://127.0.0.1:{port}", process, temporary, log)
 
 
 def stop(server: Server, number: signal.Signals) -> int:
