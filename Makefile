@@ -5,7 +5,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 DATA ?= .runs/heads
 RUN ?= .runs/avatar
 
-.PHONY: demo page test install develop check avatar avatar-report claims docs-pictures test-docs test-abuse test-soak lock clean
+.PHONY: demo page test install develop check avatar avatar-report claims docs-pictures test-docs test-abuse test-soak lock audit clean
 
 demo: install  ## animate a face and say where the video is
 	@mkdir -p demo
@@ -71,6 +71,10 @@ test-soak: develop  ## 500 predictions in a row, many at once, many cancelled (t
 
 lock: develop  ## write requirements.lock anew: what requirements.txt leads to, with hashes
 	$(BIN)/pip install --dry-run --ignore-installed --quiet --report - -r requirements.txt | $(BIN)/python .ci/lock.py
+
+audit: develop  ## check requirements.lock against the package index; write docs/licences.md
+	sed -n 's/ --hash.*//p' requirements.lock > .venv/locked.txt
+	$(BIN)/pip install --dry-run --ignore-installed --no-deps --quiet --report - -r .venv/locked.txt | $(BIN)/python .ci/audit.py
 
 clean:  ## everything that can be made again, but for training runs
 	rm -rf .venv demo dist build .cog *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

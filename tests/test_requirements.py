@@ -58,3 +58,11 @@ def test_the_lock_is_closed() -> None:
                 assert each.specifier.contains(names[canonicalize_name(each.name)], prereleases=True)
     if checked < len(names) / 2:
         pytest.skip("other versions are installed here")
+
+
+def test_the_licences_of_all_that_is_locked_are_listed() -> None:
+    """`make audit` writes the list."""
+    rows = re.findall(
+        r"^\| (\S+) \| (\S+) \| (.+) \|$", (ROOT / "docs/licences.md").read_text(), re.MULTILINE
+    )
+    assert {name: version for name, version, _ in rows if name != "package"} == locked()
