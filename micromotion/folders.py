@@ -21,6 +21,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from micromotion.errors import OutputError
@@ -39,12 +40,7 @@ def cache_folder() -> Path:
 
     Raises OutputError if MICROMOTION_CACHE names nobody's home, or is not set and there is no home.
     """
-    folder = _named_by(VARIABLE)
-    if folder is None:
-        import platformdirs
-
-        folder = platformdirs.user_cache_path("micromotion", appauthor=False)
-    return _require_home(folder, "models", VARIABLE)
+    return _named_by(VARIABLE) or _of_the_user("user_cache_path", "models", VARIABLE)
 
 
 def data_folder() -> Path:
@@ -52,12 +48,7 @@ def data_folder() -> Path:
 
     Raises OutputError if MICROMOTION_DATA names nobody's home, or is not set and there is no home.
     """
-    folder = _named_by(DATA_VARIABLE)
-    if folder is None:
-        import platformdirs
-
-        folder = platformdirs.user_data_path("micromotion", appauthor=False)
-    return _require_home(folder, "micromotions", DATA_VARIABLE)
+    return _named_by(DATA_VARIABLE) or _of_the_user("user_data_path", "micromotions", DATA_VARIABLE)
 
 
 def learned_folder(model: str) -> Path:
@@ -107,10 +98,15 @@ def _named_by(variable: str) -> Path | None:
         raise OutputError(f"{variable} names a folder that cannot be found: {named!r}.") from error
 
 
-def _require_home(folder: Path, what: str, variable: str) -> Path:
-    if not folder.is_absolute():  # "~" stays as it is where nobody knows whose home it would be
-        raise OutputError(f"There is no home folder to keep {what} in: name a folder in {variable}.")
-    return folder
+def _of_the_user(function: str, what: str, variable: str) -> Path:
+    """The folder that one of platformdirs' functions finds, for what is named."""
+    import platformdirs
+
+    with suppress(RuntimeError):  # there is no home; older versions give "~" back
+        folder: Path = getattr(platformdirs, function)("micromotion", appauthor=False)
+        if folder.is_absolute():
+            return folder
+    raise OutputError(f"There is no home folder to keep {what} in: name a folder in {variable}.")
 
 
 def _is_inside(folder: Path, place: Callable[[], Path]) -> bool:

@@ -106,6 +106,17 @@ def test_metrics_tell_the_seconds_of_each_stage(first: dict[str, Any]) -> None:
     assert 0 < sum(metrics["timing"].values()) <= metrics["predict_time"]
 
 
+def test_metrics_tell_what_was_done(first: dict[str, Any]) -> None:
+    metrics = first["metrics"]
+    assert (metrics["model"], metrics["motion"], metrics["frames"]) == ("avatar", "smile", 6)
+    assert metrics["device"].partition(":")[0] in ("cpu", "cuda")
+    assert metrics["memory"]["peak_mb"] > 100
+    assert metrics["face"]["score"] > 0
+    left, top, right, bottom = metrics["face"]["box"]
+    assert 0 <= left < right <= 512
+    assert 0 <= top < bottom <= 512
+
+
 def test_logs_can_be_read_by_a_person(first: dict[str, Any]) -> None:
     lines = first["logs"].splitlines()
     assert lines[0] == "Face 0 found; playing smile at strength 1."
