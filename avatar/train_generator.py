@@ -49,7 +49,7 @@ picture that it is shown, in pixels a side.
 EXPRESSIONS = {"smile": 4.0, "mouth_open": 2.0, "anger": 3.0, "eyes_closed": 1.5, "age": 2.0}
 MOVED = FACTORS[: INDEX["gaze_y"] + 1]
 EMPHASIS = 2.0
-LEARNING_RATE, BATCH, GPU_BATCH = 0.005, 8, 64
+LEARNING_RATE, TURNING_RATE, BATCH, GPU_BATCH = 0.005, 0.02, 8, 64
 PREVIEWS = 12
 FFHQ_SPREAD = 0.45
 """Of w at FFHQ, roughly: the root mean square of a number's distance from its mean."""
@@ -72,6 +72,8 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
         total=total,
         seed=seed,
         learning_rate=LEARNING_RATE,
+        turned=matrices(model),
+        turning_rate=TURNING_RATE,
         companions={"critic": critic, "critic_optimiser": optimiser},
     )
     loss_of, batch = GeneratorLoss(pair_weight=0.5), BATCH if device.type == "cpu" else GPU_BATCH
@@ -113,6 +115,16 @@ def new_generator(seed: int) -> Generator:
     give_units(model.mapping, torch.Generator().manual_seed(seed + 1))
     first.register_hook(lambda gradient: gradient * carried.to(gradient.device))
     return model
+
+
+def matrices(model: Generator) -> list[nn.Parameter]:
+    """The weights of convolutions, of what modulates them, and of the mapping but for its first layer, whose
+    columns and units have sizes of their own.
+    """
+    inner = [layer.weight for layer in list(model.mapping.layers)[1:]]
+    convolutions = [conv.weight for conv in model.synthesis.convs]
+    readers = (*model.synthesis.convs, *model.synthesis.to_rgbs)
+    return cast(list[nn.Parameter], inner + convolutions + [reader.modulation.weight for reader in readers])
 
 
 def first_layer(model: Generator) -> Tensor:

@@ -8,7 +8,7 @@ import copy
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from avatar import workers
+from avatar.muon import Muon
 from micromotion.pixels import to_uint8
 
 SAVE_EVERY_S, REPORT_EVERY_S = 60.0, 15.0
@@ -56,7 +57,8 @@ class Trainer:
 
     Everything is kept in ``run/<name>.pt``; a run started again goes on from there. ``average`` follows the
     model with a half-life of ``half_life`` images and is what ships. Unless given that is HALF_LIFE, or a
-    twentieth of a shorter run, which would else end with much of the weights that it began with.
+    twentieth of a shorter run, which would else end with much of the weights that it began with. Weights that
+    are ``turned`` are trained by ``avatar.muon``, at its own rate, the others by Adam.
     """
 
     def __init__(
@@ -71,16 +73,21 @@ class Trainer:
         seed: int,
         learning_rate: float,
         betas: tuple[float, float] = (0.9, 0.99),
+        turned: Sequence[nn.Parameter] = (),
+        turning_rate: float = 0.02,
         half_life: int | None = None,
         companions: Mapping[str, Companion] | None = None,
     ) -> None:
         self.checkpoint = run / f"{name}.pt"
         self.rank, self.world, self.seed = rank, world, seed
         self.model, self.average = model, copy.deepcopy(model).eval().requires_grad_(False)
-        self.learning_rate, self.half_life = learning_rate, half_life or min(HALF_LIFE, total / 20)
-        self.optimiser = torch.optim.Adam(
-            [p for p in model.parameters() if p.requires_grad], learning_rate, betas
-        )
+        self.half_life = half_life or min(HALF_LIFE, total / 20)
+        others = [p for p in model.parameters() if p.requires_grad and not any(p is t for t in turned)]
+        self.optimisers: list[tuple[torch.optim.Optimizer, float]] = [
+            (torch.optim.Adam(others, learning_rate, betas), learning_rate)
+        ]
+        if turned:
+            self.optimisers.append((Muon(turned, turning_rate), turning_rate))
         self.companions = dict(companions or {})
         self.progress = Progress(0, total)
         if world > 1:
@@ -113,13 +120,15 @@ class Trainer:
             self._draw(preview)
 
     def _step(self, learn: Learn, rng: torch.Generator) -> tuple[int, float]:
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate * self.progress.cosine()
-        self.optimiser.zero_grad(set_to_none=False)
+        for optimiser, peak in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = peak * self.progress.cosine()
+            optimiser.zero_grad(set_to_none=False)
         loss, count = learn(self.progress, rng)
         loss.backward()
         average_gradients(self.model.parameters(), self.world)
-        self.optimiser.step()
+        for optimiser, _ in self.optimisers:
+            optimiser.step()
         self._follow(0.5 ** (count * self.world / self.half_life))
         return count, loss.item()
 
@@ -141,7 +150,7 @@ class Trainer:
         state = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser, _ in self.optimisers],
             "images": self.progress.images,
             **{name: companion.state_dict() for name, companion in self.companions.items()},
         }
@@ -158,7 +167,8 @@ class Trainer:
         saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
         self.model.load_state_dict(saved["model"])
         self.average.load_state_dict(saved["average"])
-        self.optimiser.load_state_dict(saved["optimiser"])
+        for (optimiser, _), state in zip(self.optimisers, saved["optimisers"], strict=True):
+            optimiser.load_state_dict(state)
         self.progress.images = saved["images"]
         for name in self.companions.keys() & saved.keys():  # a companion may join a run later
             self.companions[name].load_state_dict(saved[name])
