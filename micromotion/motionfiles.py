@@ -2,18 +2,15 @@
 
 import json
 import math
-import secrets
 import stat
 from pathlib import Path
 
-import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from micromotion.errors import MotionError, OutputError
-from stylegan2.storage import CheckpointError, safetensors_kind, sort_header
+from stylegan2.storage import FORMAT, CheckpointError, safetensors_kind, write_tensors
 
-FORMAT = "micromotion/1"
 MAX_BYTES = 32 << 20
 
 Provenance = dict[str, str | int | float]
@@ -26,17 +23,11 @@ def write_motion_file(
 
     Raises OutputError where the file cannot be written.
     """
-    path = Path(path)
     metadata = {"format": FORMAT, "kind": kind, "provenance": json.dumps(provenance, sort_keys=True)}
-    blob = sort_header(safetensors.torch.save(tensors, metadata))
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        temporary.write_bytes(blob)
-        temporary.replace(path)
+        write_tensors(path, metadata, tensors)
     except OSError as error:
         raise OutputError(f"The micromotion cannot be written to {path}: {error.strerror}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_motion_file(path: str | Path, kind: str, names: set[str]) -> tuple[dict[str, Tensor], Provenance]:

@@ -133,23 +133,28 @@ def safetensors_kind(path: str | Path) -> str:
 
 
 def write_safetensors(path: str | Path, kind: str, config: dict[str, Any], state: State) -> None:
-    """Write a state dict and its configuration under a temporary name, then rename it to `path`.
+    """Write a state dict and its configuration as `write_tensors` does; `read_safetensors` reads them."""
+    config_text = json.dumps(config, sort_keys=True)
+    write_tensors(path, {"format": FORMAT, "kind": kind, "config": config_text}, state)
+
+
+def write_tensors(path: str | Path, metadata: dict[str, str], state: State) -> None:
+    """Write tensors and texts about them as safetensors, under a temporary name that then becomes `path`.
 
     The header is sorted: equal contents give equal bytes. The tensors are written one by one, none is held
     twice. Raises OSError if the file cannot be written; `path` is then as it was before.
     """
     path = Path(path)
-    metadata = {"format": FORMAT, "kind": kind, "config": json.dumps(config, sort_keys=True)}
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         part = Path(folder) / path.name
         with part.open("wb") as file:
-            _write_tensors(file, metadata, state)
+            _write(file, metadata, state)
             file.flush()
             os.fsync(file.fileno())  # or a power cut may leave the new name with old or no contents
         part.replace(path)
 
 
-def _write_tensors(file: BinaryIO, metadata: dict[str, str], state: State) -> None:
+def _write(file: BinaryIO, metadata: dict[str, str], state: State) -> None:
     names = sorted(state, key=lambda name: (-state[name].itemsize, name))  # so every tensor is aligned
     header: dict[str, Any] = {"__metadata__": metadata}
     end = 0
@@ -158,22 +163,12 @@ def _write_tensors(file: BinaryIO, metadata: dict[str, str], state: State) -> No
         start, end = end, end + tensor.nbytes
         about = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
         header[name] = about
-    file.write(_encode(header))
+    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
     for name in names:
         flat = state[name].detach().cpu().contiguous().reshape(-1)
         file.write(flat.view(torch.uint8).numpy().data)
-
-
-def sort_header(blob: bytes) -> bytes:
-    """The same safetensors file with its header sorted by name; the library writes metadata in any order."""
-    size = int.from_bytes(blob[:8], "little")
-    return _encode(json.loads(blob[8 : 8 + size])) + blob[8 + size :]
-
-
-def _encode(header: dict[str, Any]) -> bytes:
-    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from torch import Tensor
 from micromotion.anchors import KIND, MAX_ANCHORS
 from micromotion.errors import MotionError, OptionError, OutputError
 from micromotion.motion import Anchors, Motion, load_motion
-from micromotion.motionfiles import FORMAT, MAX_BYTES
+from micromotion.motionfiles import MAX_BYTES
+from stylegan2.storage import FORMAT
 
 STYLES, DIM = 4, 64
 DEGREES = torch.linspace(0, 1, 11)

@@ -26,8 +26,8 @@ from micromotion.directions import (
 )
 from micromotion.errors import MotionError, OutputError
 from micromotion.motion import load_motion
-from micromotion.motionfiles import FORMAT
 from micromotion.recipe import find_recipes
+from stylegan2.storage import FORMAT
 
 STYLES, DIM = 18, 512
 
