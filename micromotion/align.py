@@ -33,9 +33,8 @@ DETECTION_SIDE = 3200
 """Faces are looked for at this long side at most, in pixels, which bounds time and memory."""
 
 _FRAME = 0.3  # FFHQ's padding beyond the picture, as a part of the crop's side
-_LOCK = (
-    threading.Lock()
-)  # dlib's detector writes into itself while it runs; the model is read once, not twice
+_LOCK = threading.Lock()
+"""dlib's detector writes into itself while it runs; and the model is read once, not twice."""
 
 
 @dataclass(frozen=True)
