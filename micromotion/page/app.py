@@ -12,13 +12,14 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from PIL import Image
 
-from micromotion.errors import MicromotionError, OptionError
+from micromotion.errors import ImageError, MicromotionError, OptionError
 from micromotion.options import MAX_FPS, MAX_FRAMES
 from micromotion.page import markup
 from micromotion.page.faces import examples
@@ -61,11 +62,17 @@ class Desk:
         if upload is None:
             return gr.skip(), gr.skip(), "", gr.skip()
         path = Path(upload)
-        try:
-            with path.open("rb") as file:
-                return None, *self._seated(request, lambda: self.studio.seat(file))
-        finally:
-            forget_upload(path, self.visits.folder)
+
+        def seat() -> Sitter:
+            try:
+                sent = path.read_bytes()
+            except OSError as error:
+                raise ImageError("The picture did not arrive: send it again.") from error
+            finally:
+                forget_upload(path, self.visits.folder)
+            return self.studio.seat(BytesIO(sent))
+
+        return None, *self._seated(request, seat)
 
     def take_example(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         """Take the example of this number."""

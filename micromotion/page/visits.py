@@ -11,6 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_urlsafe
@@ -131,8 +132,9 @@ class Visits:
 def forget_upload(upload: Path, folder: Path) -> None:
     """Remove an uploaded file that lies in a folder of uploads, and the folder that was made for it alone."""
     upload.unlink(missing_ok=True)
-    if upload.parent != folder and upload.parent.is_relative_to(folder) and not any(upload.parent.iterdir()):
-        upload.parent.rmdir()
+    if upload.parent != folder and upload.parent.is_relative_to(folder):
+        with suppress(OSError):  # the same picture, sent by another visitor, lies there too
+            upload.parent.rmdir()
 
 
 def _modified(path: Path) -> float:
