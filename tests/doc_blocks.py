@@ -101,13 +101,16 @@ def commands(block: Block) -> list[list[str]]:
 
 def check_usage(words: list[str]) -> None:
     """Raise an error of click unless these words can follow `micromotion`; nothing runs."""
-    asks_for_help = "--help" in words
-    context = get_command(app).make_context("micromotion", [word for word in words if word != "--help"])
+    rest = [word for word in words if word not in ("--help", "--version")]
+    if not rest:
+        return
+    context = get_command(app).make_context("micromotion", rest)
     while hasattr(context.command, "resolve_command"):
-        rest = [*context._protected_args, *context.args]
-        name, command, rest = context.command.resolve_command(context, rest)  # type: ignore[attr-defined]
+        left = [*context._protected_args, *context.args]
+        name, command, left = context.command.resolve_command(context, left)  # type: ignore[attr-defined]
         assert command is not None
-        context = command.make_context(name, rest, parent=context, resilient_parsing=asks_for_help)
+        helped = len(rest) < len(words)
+        context = command.make_context(name, left, parent=context, resilient_parsing=helped)
 
 
 def check_imports(block: Block) -> None:
