@@ -6,36 +6,65 @@ is made at a time, without gradients, so that
 * modulation scales the activations or the weight, whichever holds fewer numbers;
 * demodulation, gain and bias are carried by a convolution: the layer's own or, where it doubles the
   resolution, the low-pass filter after it;
-* noise and leaky ReLU work in place: at 1024² every pass over memory, and every fresh tensor, counts.
+* noise and leaky ReLU work in place: at 1024² every pass over memory, and every fresh tensor, counts;
+* what depends on the weights alone is kept until they change (`Ready`).
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stylegan2.ops import GAIN, LEAK, EqualLinear, demodulation, equalised_scale, upsample
-from stylegan2.synthesis import Noise, StyledConv, Synthesis, ToRGB
+from stylegan2.ops import GAIN, LEAK, EqualLinear, equalised_scale, upsample
 
-DTYPES = (torch.float32, torch.bfloat16)
+if TYPE_CHECKING:
+    from stylegan2.synthesis import StyledConv, Synthesis, ToRGB
+
+STRIP = 2 << 20  # bytes; four cores' second-level caches hold twice that
 
 
-def applies(net: Synthesis, w_plus: Tensor) -> bool:
-    """Whether `synthesize` may stand in for the reference here."""
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """What a layer's weight becomes before it is used, the same for every picture; as large as the weight.
+
+    Attributes:
+        source: the layer's weight when this was made, without a copy, and its version: autograd's count of
+            changes in place. Those made through `weight.data` are not counted, and go unnoticed.
+        weight: in the layout that convolutions read, [out, in, 3, 3]; transposed ones [in, out, 3, 3].
+        energy: [out, in], the sum of squares over the 3×3, which demodulation wants.
+    """
+
+    source: Tensor
+    version: int
+    weight: Tensor
+    energy: Tensor
+
+    def __deepcopy__(self, memo: object) -> None:
+        """A copied layer makes its own when it draws."""
+
+
+def can_draw(net: Synthesis, w_plus: Tensor) -> bool:
+    """Whether `draw` may stand in for the reference here."""
     return (
-        net.constant.dtype in DTYPES
+        net.constant.dtype in (torch.float32, torch.bfloat16)
         and w_plus.dtype == torch.float32
         and net.constant.device.type == w_plus.device.type == "cpu"
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
+        and not any(layer.weight.is_inference() for layer in net.convs)  # their changes are not counted
     )
 
 
-def synthesize(net: Synthesis, w_plus: Tensor, noise: Noise, steps: int) -> Tensor:
-    """As `Synthesis.forward`: W+ [B, 2·steps or more, style_dim] -> [B, 3, R, R], one picture after another.
+def draw(net: Synthesis, w_plus: Tensor, noises: Sequence[Tensor | None], steps: int) -> Tensor:
+    """W+ [B, 2·steps or more, style_dim] and noises [1 or B, 1, R, R] -> [B, 3, R, R], one after another.
 
-    Equal to it within 1e-5 of the largest value in float32; see `applies` for where it may be called.
+    In float32 within 1e-5 of the reference's largest value.
     """
-    noises = list(net.noises(noise, w_plus.shape[0], 2 * steps - 1))
     pictures = []
     for index, styles in enumerate(w_plus):
         own = [each if each is None or len(each) == 1 else each[index : index + 1] for each in noises]
@@ -58,30 +87,55 @@ def _picture(net: Synthesis, styles: Tensor, noises: list[Tensor | None], steps:
 
 def _styled(layer: StyledConv, x: Tensor, w: Tensor, noise: Tensor | None, kernel: Tensor) -> Tensor:
     """x [1, in, H, W] -> [1, out, R, R], as `StyledConv.forward`."""
-    style = _style(layer.modulation, w)
-    factor = GAIN * demodulation(layer.weight, style[None])[0]
-    scale = style * equalised_scale(layer.weight)
-    weight, bias = layer.weight, (GAIN * layer.bias).to(x.dtype)
-    many = x.numel() > weight.numel()
-    if not many:
+    ready = _ready(layer)
+    scale = _style(layer.modulation, w) * equalised_scale(layer.weight)
+    factor = GAIN * torch.rsqrt(torch.mv(ready.energy, scale.square()) + 1e-8)  # with GAIN, `demodulation`
+    weight, bias = ready.weight, (GAIN * layer.bias).to(x.dtype)
+    folded = x.numel() > weight.numel()
+    if not folded:
         x = x * scale.to(x.dtype)[:, None, None]
     elif layer.up:
-        weight = (weight * scale[:, None, None]).to(x.dtype)
+        weight = (weight * scale[:, None, None, None]).to(x.dtype)
     else:
         weight = (weight * (factor[:, None] * scale)[:, :, None, None]).to(x.dtype)
     if layer.up:
-        x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+        x = F.conv_transpose2d(x, weight, stride=2)
         filters = (factor[:, None, None, None] * kernel).to(x.dtype)
         x = F.conv2d(x, filters, bias, padding=1, groups=len(filters))
-    elif many:
+    elif folded:
         x = F.conv2d(x, weight, bias, padding=1)
     else:
         x = F.conv2d(x, weight, padding=1)
         torch.addcmul(bias[:, None, None], x, factor.to(x.dtype)[:, None, None], out=x)
-    if noise is not None:
-        x.add_(noise.to(x.dtype), alpha=GAIN * layer.noise_strength.item())
-    F.leaky_relu_(x, LEAK)
-    return x if layer.clamp is None else x.clamp_(-layer.clamp, layer.clamp)
+    _finish(layer, x, noise)
+    return x
+
+
+def _finish(layer: StyledConv, x: Tensor, noise: Tensor | None) -> None:
+    """Noise, leaky ReLU and the clamp on x [1, out, R, R], in place.
+
+    Strip by strip: what follows finds in the cache what came before.
+    """
+    strength = 0.0 if noise is None else GAIN * layer.noise_strength.item()
+    rows = max(1, STRIP // x[:, :, :1].nbytes)
+    for top in range(0, x.shape[2], rows):
+        part = x[:, :, top : top + rows]
+        if noise is not None:
+            part.add_(noise[:, :, top : top + rows].to(x.dtype), alpha=strength)
+        F.leaky_relu_(part, LEAK)
+        if layer.clamp is not None:
+            part.clamp_(-layer.clamp, layer.clamp)
+
+
+def _ready(layer: StyledConv) -> Ready:
+    """What `layer` has ready, made anew where its weight has changed since."""
+    weight, ready = layer.weight, layer.ready
+    if ready is None or not ready.source.is_set_to(weight) or ready.version != weight._version:
+        turned = weight.transpose(0, 1) if layer.up else weight
+        energy = torch.linalg.vector_norm(weight, dim=(2, 3), dtype=torch.float32).square_()
+        laid_out = turned.contiguous(memory_format=torch.channels_last)
+        layer.ready = ready = Ready(weight.detach(), weight._version, laid_out, energy)
+    return ready
 
 
 def _to_rgb(layer: ToRGB, x: Tensor, w: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stylegan2 import fast as stylegan2_fast
 from stylegan2.mapping import Mapping
 from stylegan2.synthesis import Noise, Synthesis
 
@@ -173,9 +172,7 @@ class Generator(nn.Module):
         elif resolution not in self.config.resolutions:
             raise ValueError(f"resolution must be one of {self.config.resolutions}, not {resolution!r}")
         steps = self.config.resolutions.index(resolution) + 1
-        if fast and stylegan2_fast.applies(self.synthesis, w_plus):
-            return stylegan2_fast.synthesize(self.synthesis, w_plus, noise, steps)
-        picture: Tensor = self.synthesis(w_plus, noise, steps)
+        picture: Tensor = self.synthesis(w_plus, noise, steps, fast)
         return picture
 
     def _check_noise(self, noise: Noise, batch: int) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stylegan2.fast import Ready, can_draw, draw
 from stylegan2.ops import (
     GAIN,
     LEAK,
@@ -52,6 +53,7 @@ class StyledConv(nn.Module):
         super().__init__()
         self.up = up
         self.clamp = clamp
+        self.ready: Ready | None = None  # kept by `stylegan2.fast`
         self.modulation = EqualLinear(style_dim, in_width, bias=1.0, rng=rng)
         self.weight = nn.Parameter(torch.randn(out_width, in_width, 3, 3, generator=rng))
         self.noise_strength = nn.Parameter(torch.zeros(1))
@@ -162,16 +164,21 @@ class Synthesis(nn.Module):
         for layer in (*self.convs, *self.to_rgbs):
             layer.weight = _half(layer.weight, dtype)
 
-    def forward(self, w_plus: Tensor, noise: Noise, steps: int) -> Tensor:
-        """W+ [B, 2·steps or more, style_dim] -> the RGB sum after `steps` resolutions, [B, 3, R, R]."""
+    def forward(self, w_plus: Tensor, noise: Noise, steps: int, fast: bool = False) -> Tensor:
+        """W+ [B, 2·steps or more, style_dim] -> the RGB sum after `steps` resolutions, [B, 3, R, R].
+
+        This is the reference; `fast` leaves the work to `stylegan2.fast` where that can do it.
+        """
         batch = w_plus.shape[0]
+        noises = self.noises(noise, batch, 2 * steps - 1)
+        if fast and can_draw(self, w_plus):
+            return draw(self, w_plus, noises, steps)
         x = self.constant.expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        noises = iter(self.noises(noise, batch, 2 * steps - 1))
-        x = self.convs[0](x, w_plus[:, 0], next(noises), self.taps)
+        x = self.convs[0](x, w_plus[:, 0], noises[0], self.taps)
         rgb = self.to_rgbs[0](x, w_plus[:, 1])
         for j in range(1, steps):
             for i in (2 * j - 1, 2 * j):
-                x = self.convs[i](x, w_plus[:, i], next(noises), self.taps)
+                x = self.convs[i](x, w_plus[:, i], noises[i], self.taps)
             with torch.autocast(x.device.type, enabled=False):
                 rgb = upsample(rgb)
             rgb = rgb + self.to_rgbs[j](x, w_plus[:, 2 * j + 1])

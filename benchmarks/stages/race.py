@@ -16,6 +16,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from micromotion import process
+
 Work = Callable[[], object]
 
 
@@ -27,6 +29,7 @@ class Contender:
     make: Callable[..., Work]
     args: tuple[Any, ...] = ()
     threads: int = 4
+    rounds: int | None = None  # at most so many, for one that is slow
 
 
 @dataclass
@@ -55,35 +58,35 @@ def race(contenders: Sequence[Contender], *, rounds: int = 3, keep: bool = True)
     A contender that fails says why in its result and is out; the others go on.
     """
     context = multiprocessing.get_context("spawn")
-    results, pipes, processes = [], [], []
+    results, pipes, workers = [], [], []
     for contender in contenders:
         here, there = context.Pipe()
-        process = context.Process(target=_serve, args=(there, contender, keep))
+        worker = context.Process(target=_serve, args=(there, contender, keep))
         with _environment(contender.threads):
-            process.start()
+            worker.start()
         there.close()
         results.append(Result(contender.name))
         pipes.append(here)
-        processes.append(process)
+        workers.append(worker)
     for result, pipe in zip(results, pipes, strict=True):  # all prepare at once, and say when they are ready
         _note(pipe, result)
     for number in range(-1, rounds):
-        for result, pipe in zip(results, pipes, strict=True):
-            if not result.failed:
+        for contender, result, pipe in zip(contenders, results, pipes, strict=True):
+            if not result.failed and number < (rounds if contender.rounds is None else contender.rounds):
                 _send(pipe, "work")
                 seconds = _note(pipe, result)
                 if number >= 0 and not result.failed:
                     result.seconds.append(seconds)
-    for pipe, process in zip(pipes, processes, strict=True):
+    for pipe, worker in zip(pipes, workers, strict=True):
         _send(pipe, "stop")
-        process.join()
+        worker.join()
     return results
 
 
 @contextmanager
 def _environment(threads: int) -> Iterator[None]:
     """For the time of the block, the environment that a contender's process starts with."""
-    ours = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    ours = process.threads(threads)
     before = {name: os.environ.pop(name, None) for name in ours}
     os.environ.update(ours)
     try:
@@ -111,10 +114,8 @@ def _note(pipe: Connection, result: Result) -> float:
 
 def _serve(pipe: Connection, contender: Contender, keep: bool) -> None:
     """What runs in a contender's process."""
-    from micromotion.process import keep_memory
-
     if keep:
-        keep_memory()
+        process.keep_memory()
     try:
         import torch
 

@@ -79,12 +79,14 @@ def _synthesis(size: str, folder: Path | None) -> Iterator[Stage]:
     resolution = ours.nets.RESOLUTIONS[size]
     for dtype, limit in (("float32", 1.35), ("bfloat16", 1.4)):
         rivals = tuple(
-            Contender(name, SYNTHESIS[name], (place, resolution, dtype))
+            Contender(name, SYNTHESIS[name], (place, resolution, dtype), rounds=2)
             for name, repository in RIVALS.items()
             if (place := peers.checkout(folder, repository))
         )
         plain = Contender("our reference path", ours.synthesis, (size, dtype, None, False))
         for keep in (True, False):
+            if dtype == "bfloat16" and not keep:
+                rivals = ()  # once is enough
             yield Stage(
                 f"synthesis {resolution}², {dtype}, {'our' if keep else 'the default'} allocator",
                 Contender("ours", ours.synthesis, (size, dtype)),
@@ -92,7 +94,7 @@ def _synthesis(size: str, folder: Path | None) -> Iterator[Stage]:
                 Contender("floor", ours.synthesis_floor, (size, dtype)),
                 limit,
                 keep,
-                5 if size == "full" else 2,
+                8 if size == "full" else 2,
             )
 
 
@@ -104,14 +106,14 @@ def _others(size: str, folder: Path | None) -> Iterator[Stage]:
         (Contender("e4e's code", peers.e4e_inversion, (e4e,)),) if e4e else (),
         Contender("floor", ours.inversion_floor, (size,)),
         1.5,
-        rounds=5,
+        rounds=7,
     )
     yield Stage(
         "robust PCA, 18 × 11 × 512",
         Contender("ours", ours.pca),
         (Contender("the original", peers.original_pca, (original, ours.anchors())),) if original else (),
         limit=0.01,
-        rounds=9,
+        rounds=15,
     )
     yield Stage(
         "a text-anchor step, 11 degrees",
@@ -119,7 +121,7 @@ def _others(size: str, folder: Path | None) -> Iterator[Stage]:
         (Contender("the original", ours.text_original, (original, size)),) if original else (),
         Contender("floor", ours.text_floor, (size,)),
         1.2,
-        rounds=2,
+        rounds=1,
         scale=(("floor", 11.0), ("the original", 11.0)),
     )
     yield Stage(
@@ -132,7 +134,7 @@ def _others(size: str, folder: Path | None) -> Iterator[Stage]:
 def growth(size: str, threads: int) -> dict[str, list[Row]]:
     """How the cost grows: a table of rows for each thing that it grows with."""
 
-    def alone(name: str, contender: Contender, rounds: int = 3) -> Row:
+    def alone(name: str, contender: Contender, rounds: int = 4) -> Row:
         return measure(Stage(name, contender, rounds=rounds))
 
     sides = (256, 512, 1024) if size == "full" else (32,)
@@ -150,7 +152,7 @@ def growth(size: str, threads: int) -> dict[str, list[Row]]:
             if count <= threads
         ],
         "frames: a prediction with the embedded model": [
-            alone(f"{count}", Contender("ours", ours.prediction, (count,), threads), 2) for count in counts
+            alone(f"{count}", Contender("ours", ours.prediction, (count,), threads), 1) for count in counts
         ],
         f"parts: {counts[1]} frames with the embedded model": [
             alone(name, Contender("ours", make, (counts[1],), threads)) for name, make in work.items()
