@@ -42,6 +42,12 @@ def random_generator() -> Generator:
     return generator.eval()
 
 
+def same(one: Generator, other: Generator) -> bool:
+    """Whether all their numbers are the same."""
+    theirs = other.state_dict()
+    return all(torch.equal(value, theirs[name]) for name, value in one.state_dict().items())
+
+
 def random_inverter(num_styles: int = STYLES) -> Inverter:
     """Reads 32×32 pixels."""
     config = EncoderConfig(
@@ -89,8 +95,10 @@ def random_anchors(seed: int) -> Anchors:
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every test has an empty cache folder of its own: none finds the models of whoever runs the tests.
 
-    Nor their micromotions: an empty folder of learned ones lies beside it.
+    Nor their micromotions: an empty folder of learned ones lies beside it. Other processes run the very
+    package under test, installed or not.
     """
+    monkeypatch.setenv("PYTHONPATH", str(Path(micromotion.__file__).parent.parent), prepend=os.pathsep)
     folder = tmp_path_factory.mktemp("cache", numbered=True)
     monkeypatch.setenv("MICROMOTION_CACHE", str(folder))
     monkeypatch.setenv("MICROMOTION_DATA", str(folder.with_name(f"{folder.name}-data")))
@@ -118,12 +126,23 @@ def target(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder; temporary files would go to a folder beside it."""
+    folder, temporary = tmp_path / "desk", tmp_path / "temporary"
+    folder.mkdir()
+    temporary.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.delenv("MICROMOTION_DEBUG", raising=False)
+    return folder
+
+
+@pytest.fixture
 def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Iterator[Offer]":
     """The model `tiny` on a server; its manifest is that of this test, also for processes of their own."""
     from misbehaving_server import MisbehavingServer
     from public_files import Offer
 
-    monkeypatch.setenv("PYTHONPATH", str(Path(micromotion.__file__).parent.parent), prepend=os.pathsep)
     with MisbehavingServer() as server:
         offer = Offer(server, tmp_path)
         monkeypatch.setenv("MICROMOTION_MANIFEST", str(offer.manifest))
@@ -145,6 +164,28 @@ def random_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, motion in enumerate(("smile", "headsTurn")):
         random_anchors(seed).save(folder / "anchors" / f"{motion}.safetensors")
     return folder
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    return random_generator()
+
+
+@pytest.fixture(scope="module")
+def identity() -> IdentityNet:
+    return random_identity()
+
+
+@pytest.fixture(scope="module")
+def code(generator: Generator) -> Tensor:
+    return random_code(generator)
+
+
+@pytest.fixture(scope="module")
+def image() -> Tensor:
+    """A smooth picture, [1, 3, R, R], that the generator has no code for."""
+    coarse = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    return torch.nn.functional.interpolate(coarse, RESOLUTION, mode="bicubic").clamp(-1, 1)
 
 
 @pytest.fixture(scope="module")

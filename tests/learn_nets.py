@@ -1,5 +1,6 @@
 """A small model to learn motions with: random weights, real files; shared by the tests."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,18 @@ from conftest import random_generator, random_inverter
 from encoder4editing import IdentityNet, load_identity
 from micromotion.bundle import save_bundle
 from micromotion.clip_model import KnownTokens
+from micromotion.learn.text import collect_from_text
 
 if TYPE_CHECKING:
     from clip.model import CLIP
 
 SENTENCE = "a person with {degree} smile"
 WORDS = "a person with no 0% 10% 20% 30% 40% 50% 60% 70% 80% 90% 100% smile"
+
+
+DEGREES = ("no", "10%", "50%", "100%")
+collect = partial(collect_from_text, SENTENCE, degrees=DEGREES, steps=5)
+"""Anchors of a bundle, quickly."""
 
 
 def random_identity(folder: Path) -> IdentityNet:

@@ -1,7 +1,5 @@
 """`micromotion learn` as people run it: what it keeps and says, interrupted and resumed, and how it fails."""
 
-import os
-import pty
 import re
 import resource
 import signal
@@ -13,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import COMMAND, run_at_a_terminal
 from conftest import RESOLUTION
 from learn_nets import SENTENCE, save_learning_bundle
 from PIL import Image
 from typer.testing import CliRunner
 
-import micromotion
 from micromotion.anchors import Anchors
 from micromotion.animator import Animator
 from micromotion.bundle import find_bundle
@@ -26,7 +24,6 @@ from micromotion.cli import app
 from micromotion.folders import learned_folder
 from micromotion.motion import load_motion
 
-COMMAND = [sys.executable, "-m", "micromotion"]
 FACE = str(Path(__file__).parent.parent / "docs/face.jpg")
 SHORT = ["--degrees", "no,50%,100%", "--steps", "4", "--device", "cpu"]
 
@@ -38,9 +35,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty current folder; other processes run the very package under test."""
+    """An empty current folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(Path(micromotion.__file__).parent.parent), prepend=os.pathsep)
     monkeypatch.delenv("MICROMOTION_DEBUG", raising=False)
 
 
@@ -202,7 +198,7 @@ def test_an_interrupted_run_goes_on_where_it_was(model: Path, number: int, code:
         while process.poll() is None and not list(folder.glob(".grin-*/progress.safetensors")):
             time.sleep(0.002)
         process.send_signal(number)
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=300)
     assert (process.returncode, output) == (code, ""), errors
     assert "micromotion: interrupted; the same command goes on where it was." in errors.splitlines()
     assert "Traceback" not in errors
@@ -210,7 +206,7 @@ def test_an_interrupted_run_goes_on_where_it_was(model: Path, number: int, code:
 
     # In processes of their own like the first: the bits depend on how many threads a process has.
     again, whole = (
-        subprocess.run([*COMMAND, *arguments, "--name", name], capture_output=True, text=True, timeout=60)
+        subprocess.run([*COMMAND, *arguments, "--name", name], capture_output=True, text=True, timeout=300)
         for name in ("grin", "whole")
     )
     assert (again.returncode, whole.returncode) == (0, 0), again.stderr
@@ -224,34 +220,12 @@ def test_an_interrupted_run_goes_on_where_it_was(model: Path, number: int, code:
 # --- what it shows ------------------------------------------------------------------------------------------
 
 
-def test_a_terminal_shows_losses_of_each_degree(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "100")
-    ours, theirs = pty.openpty()
-    arguments = ["learn", "text", SENTENCE, "-n", "grin", "--model", str(model), *SHORT]
-    with subprocess.Popen(
-        [*COMMAND, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=theirs,
-        text=True,
-        env=os.environ | {"COLUMNS": "100"},
-    ) as process:
-        os.close(theirs)
-        shown = b""
-        while piece := _read(ours):
-            shown += piece
-        assert process.stdout is not None
-        assert process.stdout.read().startswith("Learned: grin")
-    os.close(ours)
-    assert process.returncode == 0
+def test_a_terminal_shows_losses_of_each_degree(model: Path) -> None:
+    code, output, shown = run_at_a_terminal("learn", "text", SENTENCE, "-n", "grin", "--model", model, *SHORT)
+    assert code == 0
+    assert output.startswith("Learned: grin")
     for words in (b"4/4", b"degree", b"CLIP", b"distance", b"identity", b"100%"):
         assert words in shown
-
-
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 4096)
-    except OSError:  # Linux says EIO when the other side has closed
-        return b""
 
 
 def test_elsewhere_a_line_now_and_then(model: Path) -> None:

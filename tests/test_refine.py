@@ -12,7 +12,6 @@ from conftest import (
     STYLES,
     random_code,
     random_generator,
-    random_identity,
     random_inverter,
 )
 from draws import rng
@@ -35,16 +34,6 @@ from micromotion.refine import (
     spread_axes,
 )
 from stylegan2 import Generator
-
-
-@pytest.fixture(scope="module")
-def generator() -> Generator:
-    return random_generator()
-
-
-@pytest.fixture(scope="module")
-def identity() -> IdentityNet:
-    return random_identity()
 
 
 @pytest.fixture(scope="module")

@@ -151,7 +151,7 @@ def test_no_loader_waits_for_ever(tmp_path: Path) -> None:
         "        print(path)\n"
     )
     command = [sys.executable, "-c", program, *map(str, sorted(tmp_path.glob("*.file")))]
-    result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.splitlines()) == len(LOADERS) * (len(FORMS) + 1)
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import av
 import pytest
+from commands import COMMAND, read_all
 from misbehaving_server import File, Status
 from public_files import Offer
 from safetensors import safe_open
-from weights_command import COMMAND, PARTS, command, contents, done, refused
+from weights_command import PARTS, command, contents, done, refused
 
 from encoder4editing import ReStyle
 from micromotion.align import _landmark_file
@@ -193,11 +194,7 @@ def test_at_a_terminal_it_asks_first(offer: Offer, cache: Path, answer: str) -> 
         assert b"commercial" in shown
         assert offer.asked() == []
         os.write(ours, answer.encode() + b"\n")
-        try:
-            while piece := os.read(ours, 4096):
-                shown += piece
-        except OSError:  # Linux says EIO when the other side has closed
-            pass
+        shown += read_all(ours)
     os.close(ours)
     assert process.returncode == (0 if answer == "y" else 1)
     assert (b"Nothing was downloaded" in shown) == (answer == "n")

@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import COMMAND
 from misbehaving_server import File, wait_until
 from public_files import Offer
-from weights_command import COMMAND, PARTS, command, contents, done, refused
+from weights_command import PARTS, command, contents, done, refused
 
 from micromotion.errors import OutputError
 from micromotion.weights import install

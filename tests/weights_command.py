@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from public_files import MOTIONS
@@ -10,7 +9,6 @@ from typer.testing import CliRunner, Result
 
 from micromotion.cli import app
 
-COMMAND = [sys.executable, "-m", "micromotion"]
 PARTS = {
     "generator.safetensors",
     "generator.half.safetensors",
