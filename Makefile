@@ -5,7 +5,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 DATA ?= .runs/heads
 RUN ?= .runs/avatar
 
-.PHONY: demo page test install develop check avatar avatar-report claims docs-pictures test-docs test-abuse test-soak lock audit clean
+.PHONY: demo page page-pictures test install develop check avatar avatar-report claims docs-pictures test-docs test-abuse test-soak lock audit clean
 
 demo: install  ## animate a face and say where the video is
 	@mkdir -p demo
@@ -13,6 +13,9 @@ demo: install  ## animate a face and say where the video is
 
 page: .venv/paged  ## open the page: a face, sliders, a film (in the browser, on this machine alone)
 	$(BIN)/micromotion page
+
+page-pictures: develop  ## photograph the page: docs/page.jpg and docs/page-phone.jpg (a minute)
+	PYTHONPATH=tests $(BIN)/python -W ignore -m page_pictures
 
 test: develop check  ## lint, types, tests
 	$(BIN)/pytest

@@ -119,8 +119,10 @@ def test_the_whole_photo_moves(visitor: Visitor, astronaut_file: Path, tmp_path:
 
 def test_a_timeline_plays_and_says_where_it_is_wrong(visitor: Visitor, tmp_path: Path) -> None:
     visitor.sit()
-    before = visitor.source()
     visitor.page.check("#mm-mode input[value=Timeline]")
+    visitor.wait_for("#mm-text textarea")
+    before = visitor.source()
+    visitor.set("mm-moment", "0")
     visitor.wait_for_change(PREVIEW, "src", before)
     text = visitor.page.locator("#mm-text textarea")
     text.fill("0.1s smile smooth\n0.2s smiel=0.5")

@@ -64,5 +64,8 @@ def test_the_wheel_holds_the_service_and_no_laboratory(installed: Path) -> None:
     assert (data / "weights/manifest.toml").is_file()
     assert len(list((data / "anchors/ffhq").glob("*.toml"))) == 5
     assert len(list((data / "anchors/avatar").glob("*.safetensors"))) == 5
+    assert (data / "faces/face.jpg").is_file()
+    assert (data / "faces/mona-lisa.jpg").is_file()
+    assert (installed / "micromotion/page/look.css").is_file()
     assert not (installed / "avatar").exists()
     assert not (installed / "tests").exists()

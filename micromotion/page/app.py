@@ -1,31 +1,22 @@
-"""The page's layout, and which of its parts asks for what; the work itself is the studio's.
-
-Whatever goes wrong is told in the place that it is about. Errors of ours are shown in their own words.
-"""
+"""The page's layout, and which of its parts asks the desk for what."""
 
 from __future__ import annotations
 
 import json
-import queue
-import threading
-import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
-from micromotion.errors import ImageError, MicromotionError, OptionError
+from micromotion.errors import MicromotionError
 from micromotion.options import MAX_FPS, MAX_FRAMES
 from micromotion.page import markup
-from micromotion.page.faces import examples
+from micromotion.page.desk import Desk
 from micromotion.page.presets import playable
-from micromotion.page.studio import Played, Settings, Stopped, Studio
-from micromotion.page.visits import Sitter, Visits, forget_upload
+from micromotion.page.studio import Played, Settings, Studio
+from micromotion.page.visits import Visits
 
 LOOK = Path(__file__).with_name("look.css")
 
@@ -49,174 +40,21 @@ element.addEventListener('change', (event) => {
 """
 
 
-class Desk:
-    """What the page's parts ask for; each visitor is known by the session of the request."""
-
-    def __init__(self, studio: Studio, visits: Visits) -> None:
-        self.studio = studio
-        self.visits = visits
-        self.examples = examples()
-
-    def take_photo(self, upload: str | None, request: gr.Request) -> tuple[Any, ...]:
-        """Read a photo that was sent, and forget the file; then the field is empty for the next one."""
-        if upload is None:
-            return gr.skip(), gr.skip(), "", gr.skip()
-        path = Path(upload)
-
-        def seat() -> Sitter:
-            try:
-                sent = path.read_bytes()
-            except OSError as error:
-                raise ImageError("The picture did not arrive: send it again.") from error
-            finally:
-                forget_upload(path, self.visits.folder)
-            return self.studio.seat(BytesIO(sent))
-
-        return None, *self._seated(request, seat)
-
-    def take_example(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
-        """Take the example of this number."""
-
-        def seat() -> Sitter:
-            index = event.index
-            if not (isinstance(index, int) and 0 <= index < len(self.examples)):
-                raise OptionError("There is no such example.")
-            with self.examples[index].path.open("rb") as file:
-                return self.studio.seat(file)
-
-        return self._seated(request, seat)
-
-    def choose_face(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
-        """Take another face of the same photo."""
-        visit = self.visits[str(request.session_hash)]
-
-        def seat() -> Sitter:
-            if not isinstance(event.index, int):
-                raise OptionError("There is no such face.")
-            return self.studio.choose(visit.require_sitter(), event.index)
-
-        _, *rest = self._seated(request, seat)
-        return tuple(rest)  # the photo stays as it is, and the keyboard's focus in it
-
-    def _seated(self, request: gr.Request, seat: Callable[[], Sitter]) -> tuple[Any, ...]:
-        """The photo with its faces, a message, and a number that has not been there, if someone sits anew."""
-        try:
-            sitter = seat()
-        except Exception as error:
-            return gr.skip(), markup.alert(for_people(error)), gr.skip()
-        self.visits[str(request.session_hash)].sitter = sitter
-        return markup.photo_with_faces(sitter.photo, sitter.faces, sitter.chosen), "", time.monotonic()
-
-    def follow(
-        self, request: gr.Request, played: Played | Exception, settings: Settings, moment: float
-    ) -> tuple[Any, ...]:
-        """The preview's picture, and what is wrong with the timeline."""
-        if isinstance(played, Exception):
-            return gr.skip(), markup.alert(for_people(played))
-        sitter = self.visits[str(request.session_hash)].sitter
-        if sitter is None:
-            return gr.skip(), ""
-        try:
-            frame = self.studio.still(sitter, played, settings, moment)
-        except Exception as error:
-            return gr.skip(), markup.alert(for_people(error))
-        return markup.preview(Image.fromarray(frame)), ""
-
-    def begin(self, request: gr.Request) -> tuple[Any, ...]:
-        """Before a film: the button to cancel takes the place of the one to render."""
-        self.visits[str(request.session_hash)].stop = threading.Event()
-        return gr.Button(visible=False), gr.Button(visible=True), markup.progress(0, 0, None), None, gr.skip()
-
-    def cancel(self, request: gr.Request) -> str:
-        """Ask the film to stop; it does so at its next frame."""
-        self.visits[str(request.session_hash)].stop.set()
-        return markup.note("Stopping…")
-
-    def render(
-        self, request: gr.Request, played: Played | Exception, settings: Settings
-    ) -> Iterator[tuple[Any, ...]]:
-        """The film: how far it is, then itself, to be watched and to be kept."""
-        visit = self.visits[str(request.session_hash)]
-        stop, start = visit.stop, time.monotonic()
-        try:
-            if isinstance(played, Exception):
-                raise played
-            sitter = visit.require_sitter()
-            path = visit.new_film("micromotion.mp4")
-
-            def work(told: Callable[[int, int], None]) -> None:
-                self.studio.film(sitter, played, settings, path, stop=stop, on_frame=told)
-
-            total = 0
-            for done, total in watched(work, stop):
-                left = (time.monotonic() - start) / done * (total - done)
-                yield markup.progress(done, total, left), gr.skip(), gr.skip()
-        except Stopped as stopped:
-            yield markup.note(str(stopped)), gr.skip(), gr.skip()
-        except Exception as error:
-            yield markup.alert(for_people(error)), gr.skip(), gr.skip()
-        else:
-            seconds = time.monotonic() - start
-            yield (
-                markup.note(f"Done: {total} frames in {seconds:.0f} s."),
-                str(path),
-                gr.DownloadButton(value=str(path), visible=True),
-            )
-
-    def leave(self, request: gr.Request) -> None:
-        """The visitor has closed the page."""
-        self.visits.close(str(request.session_hash))
-
-
-def watched(
-    work: Callable[[Callable[[int, int], None]], None], stop: threading.Event
-) -> Iterator[tuple[int, int]]:
-    """What work, in a thread of its own, tells of its frames: done and total, the latest of them.
-
-    Raises what work does. Whoever does not want the rest any more stops it by that.
-    """
-    told: queue.SimpleQueue[tuple[int, int] | BaseException | None] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            work(lambda done, total: told.put((done, total)))
-        except BaseException as error:
-            told.put(error)
-        else:
-            told.put(None)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        while (item := told.get()) is not None:
-            while isinstance(item, tuple) and not told.empty():
-                item = told.get()
-            if item is None:
-                return
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        thread.join()
-
-
-def for_people(error: Exception) -> Exception:
-    """An error in words for the visitor: ours as it is; another is told to whoever runs the page."""
-    if isinstance(error, MicromotionError):
-        return error
-    traceback.print_exception(error)
-    return MicromotionError(
-        f"Something went wrong that should not have ({type(error).__name__}); the terminal says where."
-    )
-
-
 def theme() -> gr.themes.Base:
     """Gradio's plainest theme with the system's own fonts: nothing is fetched for it."""
     system = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
     mono = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
-    return gr.themes.Default(
+    plain = gr.themes.Default(
         primary_hue="rose", neutral_hue="stone", radius_size="lg", font=system, font_mono=mono
+    )
+    return plain.set(  # words that can be read by everyone: a contrast of 4.5 and more
+        body_background_fill="*neutral_50",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_title_text_color="*neutral_800",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
     )
 
 
@@ -418,7 +256,14 @@ def _film_column() -> _Film:
     cancel = gr.Button("Cancel", variant="stop", size="lg", visible=False, elem_id="mm-cancel")
     status = gr.HTML(elem_id="mm-status")
     film = gr.Video(
-        label="Film", autoplay=True, loop=True, interactive=False, buttons=[], elem_id="mm-film", height=320
+        label="Film",
+        autoplay=True,
+        loop=True,
+        interactive=False,
+        buttons=[],
+        visible=False,
+        height=320,
+        elem_id="mm-film",
     )
     download = gr.DownloadButton("Download the film", visible=False, elem_id="mm-download")
     return _Film(strength, frames, fps, easing, loop, view, render, cancel, status, film, download)
