@@ -1,6 +1,5 @@
 """The `micromotion` command."""
 
-import os
 import signal
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from micromotion.learn.cli import app as learn_app
 from micromotion.learn.store import find_motion, playable_motions
 from micromotion.page.cli import page
 from micromotion.picture import check_picture, write_picture
+from micromotion.process import settle
 from micromotion.weights.cli import app as weights_app
 
 app = typer.Typer(
@@ -37,8 +37,7 @@ WIDE = 130  # columns of a table that goes into a file or a pipe
 
 def main() -> None:
     """Run the command; exits with 0 done, 1 an error, told in one sentence, 2 wrong usage, 130 Ctrl-C."""
-    # torch's idle threads spin by default: where other programs want the cores too, that is 20 times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    settle()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that nothing is left behind
     app(prog_name="micromotion")
 
