@@ -28,6 +28,7 @@ from micromotion.health import Health, facts, reset_peak, stage_lines, sweep
 from micromotion.logs import progress_lines
 from micromotion.options import check_motion
 from micromotion.pivotal import STEPS
+from micromotion.process import settle
 from micromotion.weights.install import ensure
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ COLLECTED_AFTER = 5.0  # seconds; Cog reads the result right after run() has ret
 class Predictor(BaseRunner):
     def setup(self) -> None:
         """Load the model once, before the first prediction; fetch it before if that is asked for."""
+        settle()
         self.seconds = seconds_allowed()
         uploads.install()
         model = os.environ.get(MODEL, "avatar")

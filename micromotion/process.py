@@ -18,14 +18,17 @@ _LEAST_MEMORY = 4 << 30  # bytes; on a smaller machine freed memory is better gi
 
 
 def settle() -> None:
-    """Prepare a process that does nothing but this: before torch is imported, and before any thread runs.
+    """Prepare a process that does nothing but this, best before torch is imported and any thread runs.
 
     torch gets as many threads as the process has cores, by its affinity and its container's quota, of which
-    torch knows nothing (`threads`). Freed memory is kept where there is enough (`keep_memory`). Variables that
-    are set already win.
+    it knows nothing; where it has been imported already, it stays as it was how they wait (`threads`). Freed
+    memory is kept where there is enough (`keep_memory`). Variables that are set already win.
     """
+    chosen = os.environ.get("OMP_NUM_THREADS")
     for name, value in threads(usable_cores()).items():
         os.environ.setdefault(name, value)
+    if chosen is None and "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(usable_cores())
     if _memory() >= _LEAST_MEMORY:
         keep_memory()
 

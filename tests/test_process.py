@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from micromotion import process
 
@@ -30,14 +31,23 @@ def test_importing_changes_nothing_for_the_host_program() -> None:
     assert json.loads(answer.stdout) is True
 
 
-def test_settle_keeps_what_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settle_sets_the_threads_unless_they_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "keep_memory", lambda: None)
-    for name in process.threads(1):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    process.settle()
-    assert os.environ["OMP_NUM_THREADS"] == "7"
-    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setattr(process, "usable_cores", lambda: 3)
+    for name in process.threads(1):  # setenv first, so that they are as before in the end
+        monkeypatch.setenv(name, "1")
+        monkeypatch.delenv(name)
+    before = torch.get_num_threads()
+    try:
+        process.settle()
+        assert torch.get_num_threads() == 3
+        assert {name: os.environ[name] for name in process.threads(3)} == process.threads(3)
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        process.settle()
+        assert torch.get_num_threads() == 3
+        assert os.environ["OMP_NUM_THREADS"] == "2"
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(
