@@ -5,7 +5,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 DATA ?= .runs/heads
 RUN ?= .runs/avatar
 
-.PHONY: demo page page-pictures test install develop check avatar avatar-report claims docs-pictures test-docs test-abuse test-soak lock audit clean
+.PHONY: demo page page-pictures test install develop check avatar avatar-report claims bench docs-pictures test-docs test-abuse test-soak lock audit clean
 
 demo: install  ## animate a face and say where the video is
 	@mkdir -p demo
@@ -58,6 +58,9 @@ avatar-report: develop  ## measure the embedded model: docs/avatar.md and its pi
 
 claims: develop  ## measure what the method claims: docs/claims.md and its pictures (half an hour on a CPU; resumes)
 	$(BIN)/python -m benchmarks.claims
+
+bench: develop  ## time every stage, beside its rivals with PEERS=folder of checkouts: docs/performance.md (five minutes)
+	$(BIN)/python -W ignore -m benchmarks.stages $(if $(PEERS),--peers $(PEERS)) --out docs/performance.md
 
 docs-pictures: develop  ## draw the pictures of docs/ and measure docs/model-card.md anew (ten minutes on one core)
 	$(BIN)/python -m docs.pictures

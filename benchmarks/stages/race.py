@@ -134,7 +134,16 @@ def _serve(pipe: Connection, contender: Contender, keep: bool) -> None:
 
 def peak_memory() -> int:
     """The most memory that this process has had at once, in bytes; 0 where the system does not say."""
+    return _bytes(Path("/proc/self/status"), "VmHWM:")
+
+
+def free_memory() -> int:
+    """Bytes that processes could still take; 0 where the system does not say."""
+    return _bytes(Path("/proc/meminfo"), "MemAvailable:")
+
+
+def _bytes(path: Path, name: str) -> int:
     with suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return int(next(line.split()[1] for line in lines if line.startswith("VmHWM:"))) * 1024
+        lines = path.read_text().splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith(name))) * 1024
     return 0

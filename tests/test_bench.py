@@ -1,0 +1,119 @@
+"""The benchmark of the stages: who works when, who fails, what is written; no times."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.stages import document, nets
+from benchmarks.stages.race import Contender, Result, Work, peak_memory, race
+from benchmarks.stages.table import Row, Stage, stages
+
+
+def writing(log: Path, letter: str) -> Work:
+    """A contender that leaves a trace of each round."""
+
+    def work() -> str:
+        with log.open("a") as file:
+            file.write(letter)
+        return os.environ["OMP_NUM_THREADS"]
+
+    return work
+
+
+def failing(when: str) -> Work:
+    if when == "made":
+        raise ValueError("no such net")
+
+    def work() -> None:
+        if when == "working":
+            raise ValueError("no such picture")
+        os._exit(1)
+
+    return work
+
+
+def test_contenders_take_turns_each_in_a_process_of_its_own(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    before = dict(os.environ)
+    first, second = race(
+        [Contender("a", writing, (log, "a"), threads=2), Contender("b", writing, (log, "b"), 1, rounds=1)],
+        rounds=3,
+    )
+    assert log.read_text() == "abab" + "aa"  # once to warm up
+    assert (len(first.seconds), len(second.seconds)) == (3, 1)
+    assert (first.said, second.said) == ("2", "1")
+    assert first.peak > 10 << 20
+    assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize("when", ["made", "working", "dying"])
+def test_one_that_fails_is_out_and_the_others_go_on(when: str, tmp_path: Path) -> None:
+    good, bad = race(
+        [Contender("good", writing, (tmp_path / "log", "a")), Contender("bad", failing, (when,))]
+    )
+    assert len(good.seconds) == 3
+    assert bad.failed
+    assert not bad.seconds
+
+
+def result(name: str, *seconds: float) -> Result:
+    return Result(name, list(seconds), 2_000_000_000)
+
+
+def test_a_line_says_what_was_measured() -> None:
+    stage = Stage("synthesis", Contender("ours", writing), limit=1.35)
+    row = Row(stage, [result("ours", 0.1, 0.12, 0.14), result("theirs", 0.36)], result("floor", 0.1))
+    assert row.share == pytest.approx(1.2)
+    assert row.met is True
+    line = document.line(row)
+    assert "120 ms ± 17%" in line
+    assert "| 1.20 | 1.35 × floor | met | 2.00 GB | theirs 360 ms ± 0% (3.00×; 2.00 GB) |" in line
+    failed = Result("theirs", failed="AssertionError: no")
+    assert "theirs does not run (AssertionError)" in document.line(Row(stage, [row.results[0], failed], None))
+    assert Row(Stage("start", stage.ours, limit=0.1), row.results, None).met is False
+
+
+def test_what_is_written_by_hand_stays(tmp_path: Path) -> None:
+    path = tmp_path / "performance.md"
+    document.write(path, "| one |")
+    path.write_text(f"# By hand\n\n{path.read_text()}\nAlso by hand.\n", encoding="utf-8")
+    document.write(path, "| two |")
+    text = path.read_text(encoding="utf-8")
+    assert "| one |" not in text
+    assert "| two |" in text
+    assert text.startswith("# By hand")
+    assert text.endswith("Also by hand.\n")
+
+
+def test_every_stage_of_ours_runs_and_answers() -> None:
+    """At the smallest size; what starts processes or wants the embedded model is left to the benchmark."""
+    rows = {stage.name: stage for stage in stages("tiny", None, 1)}
+    assert len(rows) == 10
+    for name, stage in rows.items():
+        assert stage.ours.threads == 1
+        if name.startswith(("synthesis", "e4e", "robust")):
+            for contender in (stage.ours, *stage.rivals, *([stage.floor] if stage.floor else [])):
+                contender.make(*contender.args)()
+
+
+def test_the_floor_does_all_convolutions_and_nothing_else() -> None:
+    """Multiplications are counted, of the floor and of what it is the floor of."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    generator = nets.generator("tiny")
+    code = torch.zeros(1, generator.num_styles, generator.style_dim)
+    counts = []
+    for work in (nets.synthesis_convolutions(generator, torch.float32), lambda: generator.synthesize(code)):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            work()
+        counts.append(sum(counter.get_flop_counts()["Global"].values()))
+    assert 0 < counts[0] <= counts[1]
+
+
+def test_peak_memory_counts_what_was_freed_again() -> None:
+    block = b"x" * (300 << 20)
+    size = len(block)
+    del block
+    assert peak_memory() > size
