@@ -23,7 +23,6 @@ from running_server import (
     START,
     STOP,
     Server,
-    begin,
     data_url,
     launch,
     relatives,
@@ -111,28 +110,22 @@ def test_a_cancellation_that_comes_before_the_worker_has_begun_is_not_lost(
 
 
 def test_a_killed_worker_starts_anew(server: Server, photo: str) -> None:
-    """As the kernel does it where memory is short."""
+    """As the kernel does it where memory is short. Who waits is told."""
     good = content(server.predict(photo)[1])
-    begin(server, "victim", photo)
-    os.kill(worker(server), signal.SIGKILL)
-    wait_until(lambda: LOST in server.log.read_text(), STOP, "the loss to be noticed")
     ready(server)
-    assert content(server.predict(photo)[1]) == good
-    wait_until(lambda: not any(".mp4" in path for path in server.left()), STOP, "what was left to go")
-
-
-def test_a_caller_is_told_that_the_worker_was_killed(server: Server, photo: str) -> None:
     answers: list[Any] = []
     inputs = {"image": photo, **CHOSEN, "frames": 600}
     caller = threading.Thread(target=lambda: answers.append(server.call("/predictions", {"input": inputs})))
-    ready(server)
     caller.start()
-    wait_until(lambda: "Rendered 60 of 600" in server.log.read_text()[-3000:], ANSWER, "it to begin")
+    wait_until(lambda: any("/.micromotion-" in path for path in server.left()), ANSWER, "the film to begin")
     os.kill(worker(server), signal.SIGKILL)
     caller.join(ANSWER)
     ((status, answer),) = answers
     assert status >= 500 or answer["status"] == "failed", answer
+    wait_until(lambda: LOST in server.log.read_text(), STOP, "the loss to be noticed")
     ready(server)
+    assert content(server.predict(photo)[1]) == good
+    wait_until(lambda: not any(".mp4" in path for path in server.left()), STOP, "what was left to go")
 
 
 def test_killed_while_it_learns_the_service_goes_on_where_it_was(
