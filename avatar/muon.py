@@ -44,6 +44,11 @@ class Muon(torch.optim.Optimizer):
                 weight.sub_(turn * (group["lr"] * state["size"] / root_mean_square(turn)))
 
 
+def matrices(model: nn.Module) -> list[nn.Parameter]:
+    """The trained weights of two or more dimensions."""
+    return [weight for weight in model.parameters() if weight.requires_grad and weight.ndim > 1]
+
+
 def orthogonal(matrix: Tensor) -> Tensor:
     """A matrix [M, N] with its singular values brought near 1, in its dtype; zeros stay zero."""
     tall = matrix.shape[0] > matrix.shape[1]

@@ -21,6 +21,7 @@ from avatar import dataset
 from avatar.augment import augment
 from avatar.factors import FACTORS, sample_training_z, sample_z
 from avatar.losses import GeneratorLoss, attention
+from avatar.muon import matrices
 from avatar.train_generator import MOVED, draw_pairs, pair_weights
 from avatar.training import Progress, Trainer, command
 from encoder4editing import EncoderConfig, Inverter, save_inverter
@@ -29,7 +30,7 @@ from stylegan2 import Generator, load_generator
 
 SIZE = 128
 """Pixels a side that the encoder reads, whatever the generator draws: larger pictures are averaged down."""
-LEARNING_RATE, BATCH, GPU_BATCH = 0.002, 16, 64
+LEARNING_RATE, TURNING_RATE, BATCH, GPU_BATCH = 0.002, 0.02, 16, 64
 CHANGE_WEIGHT, FACTOR_WEIGHT = 0.3, 1.0
 MOVEMENT = 5.0
 """How much more the motions and free movements count than traits, where factors are compared."""
@@ -66,7 +67,18 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
     spread, reader = w_spread(generator), factor_reader(generator)
     model = Inverter(config_for(generator), torch.Generator().manual_seed(seed)).to(device)
     model.latent_avg.copy_(generator.latent_avg.expand(generator.num_styles, -1))
-    trainer = Trainer("encoder", model, run, rank, world, total=total, seed=seed, learning_rate=LEARNING_RATE)
+    trainer = Trainer(
+        "encoder",
+        model,
+        run,
+        rank,
+        world,
+        total=total,
+        seed=seed,
+        learning_rate=LEARNING_RATE,
+        turned=matrices(model),
+        turning_rate=TURNING_RATE,
+    )
     batch = GPU_BATCH if device.type == "cuda" else BATCH if world > 1 else 2 * BATCH
 
     def learn(progress: Progress, rng: torch.Generator) -> tuple[Tensor, int]:

@@ -72,7 +72,7 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
         total=total,
         seed=seed,
         learning_rate=LEARNING_RATE,
-        turned=matrices(model),
+        turned=turned(model),
         turning_rate=TURNING_RATE,
         companions={"critic": critic, "critic_optimiser": optimiser},
     )
@@ -117,7 +117,7 @@ def new_generator(seed: int) -> Generator:
     return model
 
 
-def matrices(model: Generator) -> list[nn.Parameter]:
+def turned(model: Generator) -> list[nn.Parameter]:
     """The weights of convolutions, of what modulates them, and of the mapping but for its first layer, whose
     columns and units have sizes of their own.
     """
