@@ -150,10 +150,10 @@ def likeness(animator: Animator) -> Image.Image:
 
 def whole_photo(animator: Animator) -> Image.Image:
     """The way of a frame back into its photo, of which a square around the face is shown."""
-    with Image.open(FACES / "grace-hopper.jpg") as file:
+    with Image.open(FACES / "mona-lisa.jpg") as file:
         photo = file.convert("RGB")
     face, code = align_face(photo, 256), animator.encode(photo)
-    moves = _offsets(animator, "eyesClose", (0.0, 1.0))
+    moves = _offsets(animator, "smile", (0.0, 1.0))
     still, frame = render([code[0].cpu() + move for move in moves], animator.bundle)
     paste = Paste(photo, face, still)
     before, result = np.asarray(photo, np.float32), paste(frame)
@@ -161,11 +161,11 @@ def whole_photo(animator: Animator) -> Image.Image:
     masked = before * (1 - mask) + mask * np.array(RED, np.float32)
     change = 255 - 4 * np.abs(result - before).mean(axis=-1, keepdims=True).repeat(3, axis=-1)
     shown = {
-        "the photo": before,
+        "the picture": before,
         "where it may change": masked,
         "the model, at rest": still,
-        "the model, eyes closed": frame,
-        "the photo, eyes closed": result,
+        "the model, smiling": frame,
+        "the picture, smiling": result,
         "what changed, 4 times": change,
     }
     frames = [_around(each, face.quad) if each.shape == before.shape else each for each in shown.values()]
