@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -52,11 +52,12 @@ def can_draw(net: Synthesis, w_plus: Tensor) -> bool:
     """Whether `draw` may stand in for the reference here."""
     return (
         net.constant.dtype in (torch.float32, torch.bfloat16)
-        and w_plus.dtype == torch.float32
+        and w_plus.dtype == net.taps.dtype == torch.float32  # also with `use_half`, but not with `bfloat16()`
+        and len(w_plus) > 0
         and net.constant.device.type == w_plus.device.type == "cpu"
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
-        and not any(layer.weight.is_inference() for layer in net.convs)  # their changes are not counted
+        and not any(weight.is_inference() for weight in net.parameters())  # their changes are not counted
     )
 
 
@@ -69,19 +70,20 @@ def draw(net: Synthesis, w_plus: Tensor, noises: Sequence[Tensor | None], steps:
     for index, styles in enumerate(w_plus):
         own = [each if each is None or len(each) == 1 else each[index : index + 1] for each in noises]
         pictures.append(_picture(net, styles, own, steps))
-    return torch.cat(pictures) if len(pictures) != 1 else pictures[0]
+    return torch.cat(pictures) if len(pictures) > 1 else pictures[0]
 
 
 def _picture(net: Synthesis, styles: Tensor, noises: list[Tensor | None], steps: int) -> Tensor:
     """Styles [2·steps or more, style_dim], noises [1, 1, R, R] -> [1, 3, R, R]."""
+    convs, to_rgbs = cast("Sequence[StyledConv]", net.convs), cast("Sequence[ToRGB]", net.to_rgbs)
     kernel = torch.outer(net.taps, net.taps)
     x = net.constant.contiguous(memory_format=torch.channels_last)
-    x = _styled(net.convs[0], x, styles[0], noises[0], kernel)
-    rgb = _to_rgb(net.to_rgbs[0], x, styles[1])
+    x = _styled(convs[0], x, styles[0], noises[0], kernel)
+    rgb = _to_rgb(to_rgbs[0], x, styles[1])
     for j in range(1, steps):
         for i in (2 * j - 1, 2 * j):
-            x = _styled(net.convs[i], x, styles[i], noises[i], kernel)
-        rgb = upsample(rgb) + _to_rgb(net.to_rgbs[j], x, styles[2 * j + 1])
+            x = _styled(convs[i], x, styles[i], noises[i], kernel)
+        rgb = upsample(rgb) + _to_rgb(to_rgbs[j], x, styles[2 * j + 1])
     return rgb.contiguous()
 
 

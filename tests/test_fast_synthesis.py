@@ -173,8 +173,12 @@ def test_the_reference_draws_where_the_fast_way_cannot() -> None:
     with torch.no_grad():
         with torch.autocast("cpu", torch.bfloat16):
             generator.synthesize(w_plus)
-        deepcopy(generator).double().synthesize(w_plus.double())
         generator.synthesize(w_plus, fast=False)
+        assert generator.synthesize(w_plus[:0]).shape == (0, 3, 32, 32)
+        for dtype in (torch.float64, torch.bfloat16):
+            other = deepcopy(generator).to(dtype)
+            other.synthesize(w_plus.to(dtype))
+            assert not was_fast(other)
     assert not was_fast(generator)
     with torch.inference_mode():  # such weights do not count their changes
         untracked = drawn(CONFIGS["uneven"])
