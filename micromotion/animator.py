@@ -18,12 +18,13 @@ from micromotion.clip import Clip, Finish, timed
 from micromotion.compare import Comparison, strength_strip
 from micromotion.encoders import Frame
 from micromotion.errors import OptionError
+from micromotion.family import poses
 from micromotion.frames import repeatable, take_turns, told_when_full, with_room
 from micromotion.images import load_image
 from micromotion.learn.store import find_motion, load_fitting, playable_motions
 from micromotion.motion import Motion
 from micromotion.options import Easing, Loop, View, check_film, check_play, check_view
-from micromotion.paste import Paste
+from micromotion.paste import Paste, Pose
 from micromotion.pivotal import Likeness, likeness, tuned
 from micromotion.plan import Motions, Name, plan, plan_strip
 from micromotion.refine import Report
@@ -78,8 +79,13 @@ class _InPhoto:
     def size(self) -> tuple[int, int]:
         return self.photo.size
 
-    def begin(self, still: Frame) -> Paste:
-        return Paste(self.photo, self.crop, still)
+    def poses(self, strengths: Strengths) -> Strengths:
+        return poses(strengths)
+
+    def begin(self, still: Frame, poses: Sequence[Pose]) -> Paste:
+        paste = Paste(self.photo, self.crop, still)
+        paste.learn(poses)
+        return paste
 
 
 class Animator:

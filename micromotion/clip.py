@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
     from stylegan2.synthesis import Noise
 
 
+Row = NDArray[np.float64]
+"""The strengths of one frame, [motions]."""
+Pose = tuple[Row, Frame]
+
+
 class Finish(Protocol):
     """What becomes of each rendered frame: it is put beside others, or back into its photo."""
 
@@ -38,8 +45,13 @@ class Finish(Protocol):
     def size(self) -> tuple[int, int]:
         """Width and height of what is made of a frame, in pixels."""
 
-    def begin(self, still: Frame) -> Callable[[Frame], Frame]:
-        """What is to be done with each frame, given first what the model makes of the photo, at rest."""
+    def poses(self, strengths: Strengths) -> Strengths:
+        """The strengths [n, motions] at which it wants to see the face before a film of these plays."""
+
+    def begin(self, still: Frame, poses: Sequence[Pose]) -> Callable[[Frame, Row], Frame]:
+        """What is to be done with each frame and its strengths, given first what the model makes of the
+        photo, at rest, and the poses that it wanted.
+        """
 
 
 class Clip:
@@ -108,7 +120,7 @@ class Clip:
 
     def __iter__(self) -> Iterator[Frame]:
         self.timings["render"] = 0.0
-        frames = self._frames_of(self.latents())
+        frames = self._frames_of(self._strengths)
         while True:
             with timed(self.timings, "render"):
                 frame = next(frames, None)
@@ -146,7 +158,7 @@ class Clip:
         Raises OptionError unless count is in 1…600; a clip of fewer frames shows them all.
         """
         wanted = self._spread(count)
-        return self._lay_out(list(self._frames_of(self._codes(self._strengths[wanted]))), wanted)
+        return self._lay_out(list(self._frames_of(self._strengths[wanted])), wanted)
 
     def _spread(self, count: int) -> list[int]:
         check_whole("count", count, 1, MAX_FRAMES)
@@ -163,15 +175,18 @@ class Clip:
         playing = zip(self._motions, percent, strict=True)
         return ", ".join(f"{motion.name} {each}%" for motion, each in playing if each) or "0%"
 
-    def _frames_of(self, latents: Iterable[Tensor]) -> Iterator[Frame]:
-        """The finished frames of these codes."""
+    def _frames_of(self, strengths: Strengths) -> Iterator[Frame]:
+        """The finished frames at these strengths."""
         if self._finish is None:
-            return self._rendered(latents)
-        return self._finished(self._rendered(chain([self._code], latents)), self._finish)
+            return self._rendered(self._codes(strengths))
+        return self._finished(strengths, self._finish)
 
-    @staticmethod
-    def _finished(frames: Iterator[Frame], finish: Finish) -> Iterator[Frame]:
-        yield from map(finish.begin(next(frames)), frames)
+    def _finished(self, strengths: Strengths, finish: Finish) -> Iterator[Frame]:
+        poses = finish.poses(self._strengths)
+        codes = self._codes(np.concatenate([poses, strengths]))
+        frames = self._rendered(chain([self._code], codes))
+        draw = finish.begin(next(frames), list(zip(poses, islice(frames, len(poses)), strict=True)))
+        yield from map(draw, frames, strengths)
 
     def _rendered(self, latents: Iterable[Tensor]) -> Iterator[Frame]:
         """The frames of these codes; the one place where rendering waits for a device."""

@@ -9,6 +9,7 @@ from PIL import Image
 
 from micromotion.encoders import Frame
 from micromotion.sheet import contact_sheet
+from micromotion.timeline import Strengths
 
 _SMALLEST, _LARGEST = 256, 512  # pixels; smaller frames are scaled up, larger ones in a strip down
 
@@ -28,9 +29,13 @@ class Comparison:
         height, width = self._beside(self._photo, self._photo).shape[:2]
         return width, height
 
-    def begin(self, still: Frame) -> Callable[[Frame], Frame]:
+    def poses(self, strengths: Strengths) -> Strengths:
+        """None."""
+        return strengths[:0]
+
+    def begin(self, still: Frame, poses: Sequence[object]) -> Callable[[Frame, object], Frame]:
         """What makes a picture of each frame, given the still face first; all uint8 [H, W, 3]."""
-        return lambda frame: self._beside(still, frame)
+        return lambda frame, strengths: self._beside(still, frame)
 
     def _beside(self, still: Frame, frame: Frame) -> Frame:
         sheet = contact_sheet(

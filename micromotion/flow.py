@@ -22,6 +22,7 @@ _STIFF_JAW, _STIFF_INNER = 0.4, 0.002  # landmarks of the jaw slide along it; ey
 _JAW = 17
 _SPLINE = 64  # cells of the side on which the spline is computed
 _LEVELS, _ROUNDS = 3, 4  # of the pyramid; steps on each
+_ASTRAY = 0.015  # parts of the side: a correction that is larger has gone astray
 _WINDOW = 2.0  # cells: sigma of the neighbourhood that moves together
 _PLAIN = 0.02  # a neighbourhood with less texture than this hardly moves
 _CONTRAST = 0.04  # weaker local contrast than this is not raised
@@ -78,6 +79,7 @@ def refined(field: Tensor, before: Tensor, after: Tensor, where: Tensor) -> Tens
         found = resized(found, old.shape[-1])
         for _ in range(_ROUNDS):
             found = _step(found, old, new)
+    found = field + blurred((found - field).clamp(-_ASTRAY, _ASTRAY), 2.0)
     before, after = resized(before, SIDE), resized(after, SIDE)
     was, now = (blurred(_apart(before, after, each), 3.0) for each in (field, found))
     gain = (2 * (was - now) / (was + 1e-5)).clamp(0, 1)

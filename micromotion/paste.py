@@ -8,7 +8,7 @@ and at the seam, where nothing moves, there is nothing to see.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from micromotion.align import AlignedFace, find_landmarks
 from micromotion.encoders import Frame
 from micromotion.errors import MotionError, OptionError
+from micromotion.family import Family
 from micromotion.flow import (
     SIDE,
     blurred,
@@ -35,7 +36,8 @@ from micromotion.flow import (
 )
 from micromotion.images import load_image
 from micromotion.pixels import to_uint8
-from micromotion.seam import Floats, crop_outline, face_outline, feathered
+from micromotion.seam import Floats, around, crop_outline, face_outline, feathered, gap
+from micromotion.tint import Tint, brightest, brightness, cast, ratio
 
 _ASIDE = 0.03  # of the box: the step from one box to the next
 _EYES = 512  # pixels of the side in which landmarks are looked for
@@ -47,14 +49,19 @@ _NEW = 0.12  # of 0…1: a change of colour that movement does not explain, and 
 _ALIKE = 0.04  # of 0…1: how far still and photo may differ where the frame is trusted beyond the face
 _FIT = 0.12  # of the crop's side: farther apart, photo's and still's landmarks are not the same thing's
 _LOST = 0.75  # of a face's fine detail: with more unaccounted for, it is not where it is looked for
-_CONTRAST = 0.5, 1.25  # the least and the most that a frame's contrast is multiplied by
-_CHROMA = 1.25  # the most that its chroma is
-_YCC = np.array([[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]])  # BT.601
+_STRANGER, _TWIN = 0.6, 0.85  # likeness up to which an inversion is not trusted; from which it is, wholly
+_SPREAD = 1.0  # cells: a new thing's neighbourhood
+_PARTED = 0.06  # of the mouth's width: lips farther from each other are open
+_LIPS, _LIDS = 0.006, 0.03  # of the crop's side: how far beyond their landmarks new things may show
 _SKULL = slice(27, 48)  # the landmarks of nose and eyes, which smile and speech move least
 _SHRINK = 1.0  # how much deeper inside the face colours are taken, per mean movement
-_SMALL = 0.03  # of the crop's side: landmarks that move less are trusted less
+_SMALL = 0.006  # of the crop's side: landmarks that move less are trusted less
 _NOISE = 0.01  # of 0…1: colours that vary less are not spread
 _STRIP = 64  # rows of the photo that are worked on together
+
+
+Pose = tuple[Floats, Frame]
+"""Strengths of the motions [motions], and the frame at them."""
 
 
 class Paste:
@@ -78,7 +85,8 @@ class Paste:
         self._samples = min(len(still), max(16, math.ceil(self._place.side)))
         crop = _tensor(aligned.image)
         self._mask = self._masked()
-        marks = self._landmarks(aligned, crop)
+        self._box = self._face_box(aligned)
+        marks = _marks(crop, self._box)  # as the still's are found, so that the same face has the same ones
         found = _marks(_tensor(still), self._box)
         # The still face's features onto the photo's: everything below happens in the photo's geometry.
         self._fit = landmark_field(marks, np.clip(found - marks, -_FIT, _FIT))
@@ -92,9 +100,16 @@ class Paste:
         # Between eyes and nose, where only the head moves: its movement is read there, from many cells.
         low, high = self._marks[_SKULL].min(axis=0), self._marks[_SKULL].max(axis=0)
         self._middle = low + grid(16)[0].reshape(-1, 2).double().numpy() * (high - low)
-        self._tint = _Tint(resized(still_fit, SIDE), resized(crop, SIDE), self._face)
+        small = resized(crop, SIDE)
+        self._tint = Tint(resized(still_fit, SIDE), small, self._face)
         self._still = still_fit
-        self._difference = resized(crop, SIDE) - resized(self._tint(still_fit), SIDE)
+        toned = resized(self._tint(still_fit), SIDE)
+        self._difference = small - toned
+        self.likeness = _alike(toned, small, self._face)
+        self._trust = float(feathered(torch.tensor(self.likeness - _STRANGER), _TWIN - _STRANGER))
+        self._eyes, self._gap = _eyes(marks), gap(marks)
+        self._whitest, self._cast = brightest(small, self._face), cast(small, self._face)
+        self._known: tuple[Family, Family] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -108,8 +123,27 @@ class Paste:
         mask[self._place.top : self._place.bottom, self._place.left : self._place.right] = self._mask
         return mask
 
-    def __call__(self, frame: Frame) -> Frame:
+    def learn(self, poses: Sequence[Pose]) -> None:
+        """See how the face moves, from frames at some strengths of the motions (see `family.poses`).
+
+        Frames that come with their strengths are then moved without a tremble. Raises as a call does.
+        """
+        if not poses:
+            return
+        with torch.inference_mode():
+            marks, fields = [], []
+            for _, frame in poses:
+                _check(frame, self._shape)
+                fitted = self._fitted(frame)
+                marks.append(_marks(fitted, self._box))
+                fields.append(self._movement(fitted, marks[-1]))
+        rows = np.stack([strengths for strengths, _ in poses])
+        self._known = Family(rows, fields), Family(rows, [torch.from_numpy(m - self._marks) for m in marks])
+
+    def __call__(self, frame: Frame, strengths: Floats | None = None) -> Frame:
         """The whole photo [PH, PW, 3] with the face as in this frame, uint8; a new array.
+
+        strengths: those of the motions in this frame, [motions], if `learn` has seen them play.
 
         Raises OptionError if the frame has another shape than the still one, MotionError if the face leaves
         its place in the photo.
@@ -117,51 +151,110 @@ class Paste:
         _check(frame, self._shape)
         picture = self._photo.copy()
         with torch.inference_mode():
-            field, change = self._change(self._fitted(frame))
+            field, change = self._change(self._fitted(frame), strengths)
             for rows, columns in self._place.strips():
                 mask = self._mask[rows.start - self._place.top : rows.stop - self._place.top]
                 points, depth = self._place.points(rows, columns), torch.from_numpy(mask) / 255
                 shift = depth[..., None] * read(field, points, "bicubic")[0].movedim(0, -1)
                 here = self._place.read(self._photo, rows, columns, shift)
-                layer = depth * read(change, points)[0]
-                mixed = ((1 - layer[3]) * here + 255 * layer[:3]).round_().clamp_(0, 255)
+                layer = read(change, points)[0]
+                left = 1 - depth * (1 - layer[3])
+                mixed = (left * here + 255 * depth * layer[:3]).round_().clamp_(0, 255)
                 new = mixed.byte().movedim(0, -1).numpy()
                 np.copyto(picture[rows, columns], new, where=mask[..., None] > 0)
         return picture
 
-    def _change(self, frame: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the photo's pixels come from, [1, 2, SIDE, SIDE]; and colours to add to what is left of
-        them, with how much of them goes, [1, 4, samples, samples].
+    def _change(self, frame: Tensor, strengths: Floats | None) -> tuple[Tensor, Tensor]:
+        """Where the photo's pixels come from, [1, 2, SIDE, SIDE]; and colours to add to them, with what they
+        are multiplied by before, [1, 4, samples, samples].
         """
-        field = self._movement(frame)
-        toned = self._tint(frame)
-        rest = toned - moved(self._tint(self._still), field)
-        carried = moved(self._difference, field)
-        fine = _fine(resized(rest, SIDE))  # other light on the same skin is nothing new
-        size = blurred(fine.square().mean(dim=1, keepdim=True), 2.0)
+        marks, field = self._moves(frame, strengths)
+        toned, was = self._tint(frame), moved(self._tint(self._still), field)
+        fine = _fine(resized(toned - was, SIDE))  # other light on the same skin is nothing new
+        size = blurred(fine.square().mean(dim=1, keepdim=True), _SPREAD)
         own = torch.exp(-size / (2 * _NEW**2))  # 1: the photo's pixels, moved; 0: something new
+        opened = self._opened(marks, field, own)
+        mixed = torch.zeros(1, 4, self._samples, self._samples)
+        if self._trust < 1:
+            mixed += (1 - self._trust) * self._on_a_stranger(field, opened, own, toned, was)
+        if self._trust > 0:
+            mixed += self._trust * self._on_a_twin(field, own, toned, was)
+        return field, mixed
+
+    def _opened(self, marks: Floats, field: Tensor, own: Tensor) -> Tensor:
+        """Where mouth and eyes show what they did not, 0…1 [1, 1, SIDE, SIDE].
+
+        Between the lips, if they part there and have not in the photo, whose own teeth move well; on the eyes
+        whatever movement does not explain.
+        """
+        parted = (gap(marks) - gap(self._marks) - _PARTED) / _PARTED
+        shut = 1 - (self._gap - _PARTED) / _PARTED
+        much = float(feathered(torch.tensor(min(parted, shut)), 1.0))
+        lips = _layer(around(marks[60:68]).inside(grid(SIDE)[0].double().numpy())) + _LIPS
+        eyes = moved(self._eyes, field) * (2 - 2 * own).clamp(max=1)
+        return torch.maximum(much * feathered(lips, 2 * _LIPS), eyes)
+
+    def _on_a_stranger(
+        self, field: Tensor, opened: Tensor, own: Tensor, toned: Tensor, was: Tensor
+    ) -> Tensor:
+        """What an inversion that is another person's says of the photo: light on its skin, and what opens.
+
+        Light as a ratio (Liu, Shan and Zhang 2001, Expressive expression mapping with ratio images), as the
+        photo's skin may be darker; new colours only within mouth and eyes, as all that is new elsewhere is
+        the other person's hair, outline or background.
+        """
+        samples = self._samples
+        opened = resized(opened, samples)
+        carried = moved(self._difference, field)
+        smooth = blurred(carried * own, 8.0) / blurred(own, 8.0).clamp(min=1e-3)
+        new = (toned + resized(smooth, samples)).clamp(0, 1)
+        new = self._cast * new * (self._whitest / brightness(new).clamp(min=self._whitest))
+        gain = ratio(resized(toned, SIDE), resized(was, SIDE), own * self._within_face(field))
+        return torch.cat([opened * new, (1 - opened) * resized(gain, samples)], dim=1)
+
+    def _on_a_twin(self, field: Tensor, own: Tensor, toned: Tensor, was: Tensor) -> Tensor:
+        """The frame itself, and what the inversion lacks of the photo, moved along where it still is."""
+        samples = self._samples
+        carried = moved(self._difference, field)
         smooth = blurred(carried * own, 8.0) / blurred(own, 8.0).clamp(min=1e-3)
         alike = torch.exp(-blurred(carried.square().mean(dim=1, keepdim=True), 6.0) / (2 * _ALIKE**2))
-        # A head that turns shows what was behind it, at its outline: the more it does, the deeper inside.
-        movement = (field.norm(dim=1) * self._face[:, 0]).sum() / self._face.sum()
-        within = moved(self._within, field) - _SHRINK * movement
-        trust = torch.maximum(feathered(within, _FACE_FEATHER), alike)
-        gone = resized(trust * (1 - own), self._samples)
-        kept = resized(trust * own, self._samples)
-        added = gone * (toned + resized(smooth, self._samples)) + kept * rest
-        return field, torch.cat([added, gone], dim=1)
+        trust = torch.maximum(self._within_face(field), alike)
+        gone = resized(trust * (1 - own), samples)
+        kept = resized(trust * own, samples)
+        added = gone * (toned + resized(smooth, samples)) + kept * (toned - was)
+        return torch.cat([added, 1 - gone], dim=1)
 
-    def _movement(self, frame: Tensor) -> Tensor:
+    def _within_face(self, field: Tensor) -> Tensor:
+        """How much of each cell is the moved face, 0…1 [1, 1, SIDE, SIDE].
+
+        A head that turns shows what was behind it, at its outline: the more it does, the deeper inside.
+        """
+        movement = (field.norm(dim=1) * self._face[:, 0]).sum() / self._face.sum()
+        return feathered(moved(self._within, field) - _SHRINK * movement, _FACE_FEATHER)
+
+    def _moves(self, frame: Tensor, strengths: Floats | None) -> tuple[Floats, Tensor]:
+        """A frame's landmarks [68, 2] and its movement: known for its strengths, or else measured."""
+        if strengths is None or self._known is None:
+            marks = _marks(frame, self._box)
+            return marks, self._movement(frame, marks)
+        fields, marks_away = self._known
+        field = torch.zeros(1, 2, SIDE, SIDE)
+        # What moves the face least comes first: a smiling mouth is carried along by a head that turns.
+        for each in sorted(fields.at(strengths), key=lambda one: float((one.norm(dim=1) * self._face).sum())):
+            field = each + moved(field, each)
+        return self._marks + marks_away.total(strengths).double().numpy(), unfolded(field)
+
+    def _movement(self, frame: Tensor, marks: Floats) -> Tensor:
         """Where each cell's pixels come from: the whole crop moves as the head does, the face by itself."""
-        marks = _marks(frame, self._box)
         back = self._marks - marks
+        # Small movements are seen better in the pictures than landmarks, which tremble, can tell them.
+        size = np.square(back).sum(axis=1, keepdims=True)
+        back = back * size / (size + _SMALL**2)
         head = rigid_field(marks[_SKULL], back[_SKULL])
         still = read(head, _points(marks))[0, :, 0].T.double().numpy()
         face = landmark_field(marks, back - still)
         near = moved(self._near, head)
-        # Small movements are seen better than landmarks can tell them.
-        share = float(feathered(torch.tensor(np.abs(back).mean()), _SMALL))
-        found = refined(share * (head + near * face), self._still, frame, near)
+        found = refined(head + near * face, self._still, frame, near)
         at = self._middle
         head = rigid_field(at, read(found, _points(at))[0, :, 0].T.double().numpy())
         field = unfolded((head + near * (found - head)) * self._edge)
@@ -199,17 +292,14 @@ class Paste:
             strips.append(mask.numpy())
         return np.concatenate(strips)
 
-    def _landmarks(self, aligned: AlignedFace, crop: Tensor) -> Floats:
-        """The photo's landmarks in the unit square; sets the box in which others are looked for."""
+    def _face_box(self, aligned: AlignedFace) -> tuple[float, ...]:
+        """Where in the crop landmarks are looked for, in the unit square: the detector's box, upright."""
         if aligned.landmarks is None:
-            self._box = 0.2, 0.3, 0.8, 0.9  # where dlib finds FFHQ's faces
-            return _marks(crop, self._box)
-        marks = (aligned.to_aligned(aligned.landmarks) + 0.5) / aligned.image.width
+            return 0.2, 0.3, 0.8, 0.9  # where dlib finds FFHQ's faces
         box = np.array(aligned.box, np.float64).reshape(2, 2)
         centre = (aligned.to_aligned(box.mean(axis=0)) + 0.5) / aligned.image.width
         half = (box[1] - box[0]).mean() / 2 / self._place.side
-        self._box = (*(centre - half), *(centre + half))
-        return marks
+        return (*(centre - half), *(centre + half))
 
 
 class _Place:
@@ -251,31 +341,18 @@ class _Place:
         return read(pixels, points[None], "bicubic")[0]
 
 
-class _Tint:
-    """The map of colours that gives the still face the photo's brightness, contrast and hue.
+def _alike(still: Tensor, photo: Tensor, face: Tensor) -> float:
+    """How far two faces are one: the correlation of what is fine in them, below 0 where it is none."""
+    ours, theirs = _fine(still), _fine(photo)
+    both, one, other = ((a * b * face).sum() for a, b in ((ours, theirs), (ours, ours), (theirs, theirs)))
+    return float(both / (one * other).sqrt().clamp(min=1e-9))
 
-    Chroma is turned and stretched as a number of the complex plane (Cb + i·Cr), so that gray stays gray:
-    teeth and eyes take no colour from a skin that is another's. In a gray photo all becomes gray.
-    """
 
-    def __init__(self, still: Tensor, photo: Tensor, face: Tensor) -> None:
-        """All [1, C, SIDE, SIDE]; face: how much of each cell is face, 0…1."""
-        weights = face.flatten().double().numpy()
-        ours, theirs = (_YCC @ picture[0].flatten(1).double().numpy() for picture in (still, photo))
-        (y, b, r), (their_y, their_b, their_r) = (np.average(each, 1, weights) for each in (ours, theirs))
-        spread, their_spread = (np.sqrt(np.cov(each[0], aweights=weights)) for each in (ours, theirs))
-        contrast = np.clip(their_spread / max(spread, _NOISE), *_CONTRAST)
-        chroma = complex(their_b, their_r) / (complex(b, r) or 1)
-        chroma *= min(1, _CHROMA / max(abs(chroma), 1e-12))
-        gain = np.eye(3) * contrast
-        gain[1:, 1:] = [[chroma.real, -chroma.imag], [chroma.imag, chroma.real]]
-        back = np.linalg.inv(_YCC)
-        self._gain = torch.from_numpy(back @ gain @ _YCC).float()
-        self._shift = torch.from_numpy(back @ [their_y - contrast * y, 0, 0]).float()
-
-    def __call__(self, picture: Tensor) -> Tensor:
-        """Colours [1, 3, H, W]."""
-        return torch.einsum("ij,bjhw->bihw", self._gain, picture) + self._shift[:, None, None]
+def _eyes(marks: Floats) -> Tensor:
+    """How far each cell lies within the eyes, 0…1 [1, 1, SIDE, SIDE]."""
+    cells = grid(SIDE)[0].double().numpy()
+    depths = [_layer(around(marks[eye]).inside(cells)) for eye in (slice(36, 42), slice(42, 48))]
+    return feathered(torch.maximum(*depths) + _LIDS, 2 * _LIDS)
 
 
 def _marks(picture: Tensor, box: tuple[float, ...]) -> Floats:

@@ -35,9 +35,19 @@ def face_outline(landmarks: Floats) -> Outline:
     """Around jaw, cheeks, brows and forehead, of 68 landmarks [68, 2]."""
     jaw, brows = landmarks[:17], landmarks[26:16:-1]
     forehead = brows + _FOREHEAD * (landmarks[27] - landmarks[8])
-    polygon = np.concatenate([jaw, forehead])
+    return around(np.concatenate([jaw, forehead]))
+
+
+def around(polygon: Floats) -> Outline:
+    """Around a polygon [n, 2] that its middle sees all of."""
     centre = polygon.mean(axis=0)
     return Outline(centre, _reach(polygon - centre))
+
+
+def gap(landmarks: Floats) -> float:
+    """How far the lips are from each other, of 68 landmarks [68, 2]; in parts of the mouth's width."""
+    width = np.linalg.norm(landmarks[54] - landmarks[48])
+    return float(np.linalg.norm(landmarks[61:64] - landmarks[67:64:-1], axis=1).mean() / width)
 
 
 def crop_outline(margin: float) -> Outline:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from micromotion import Animator, align
 from micromotion.cli import app
 from micromotion.errors import OptionError
+from micromotion.family import poses
 from micromotion.options import MAX_FILM_PIXELS, check_film
 from micromotion.paste import Paste
 
@@ -41,9 +42,14 @@ def test_the_clip_is_the_photo_with_the_face_moving(avatar: Animator, astronaut:
 def test_each_frame_is_put_back_beside_the_still_face(avatar: Animator, astronaut: Image.Image) -> None:
     """Also where a clip of one frame begins with the full motion."""
     code = avatar.encode(astronaut)
-    still, full = (next(iter(avatar.animate(code, frames=1, strength=s))) for s in (0, 0.5))
+    wanted = poses(np.array([[0.5]]))
+    still, full, *steps = (
+        next(iter(avatar.animate(code, frames=1, strength=float(s)))) for s in (0, 0.5, *wanted[:, 0])
+    )
     (pasted,) = avatar.animate(astronaut, strength=0.5, frames=1, frame="photo")
-    assert np.array_equal(pasted, Paste(astronaut, align(astronaut), still)(full))
+    paste = Paste(astronaut, align(astronaut), still)
+    paste.learn(list(zip(wanted, steps, strict=True)))
+    assert np.array_equal(pasted, paste(full, np.array([0.5])))
 
 
 def test_the_command_writes_the_whole_photo(astronaut_file: Path, tmp_path: Path) -> None:
