@@ -168,7 +168,7 @@ def test_a_timeline_is_played(server: Server, photo: str) -> None:
     assert "playing timeline at strength 1." in answer["logs"]
     assert "Done: timeline.mp4" in answer["logs"]
     change = [np.abs(frame - frames[0]).mean() for frame in frames]
-    assert change[3] > 10 * change[12], "it ends as it began"
+    assert change[3] > 4 * change[12], "it ends as it began, but for what compression adds"
     assert np.abs(frames[6] - frames[3]).mean() < 0.1 * change[3], "it holds"
 
 
