@@ -141,7 +141,8 @@ def test_a_template_is_learned_once_and_played(world: World, photo: str) -> None
     video = content(first)
     steps = learned_steps(first["logs"])
     assert steps == [1, *range(4, 41, 4)]
-    assert re.search(r"^Learned 8 of 40 steps, loss -?\d+\.\d{4}, \d+ (s|min) left\.$", first["logs"], re.MULTILINE)
+    left = r"^Learned 8 of 40 steps, loss -?\d+\.\d{4}, \d+ (s|min) left\.$"
+    assert re.search(left, first["logs"], re.MULTILINE)
     assert first["metrics"]["timing"]["collect"] > 0
     assert "playing custom at strength 1." in first["logs"]
     (kept,) = world.kept()
