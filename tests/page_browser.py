@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 120.0
+PATIENCE = 300.0
 """Seconds until something that must happen has not happened; a busy machine needs many, a free one few."""
 
 EXAMPLE = "#mm-examples [data-example='0']"
@@ -72,7 +72,7 @@ def served(folder: Path, *arguments: str) -> Iterator[Served]:
             yield Served(line.split()[4], temporary, data, process, asked)
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(PATIENCE)
             assert process.stdout is not None
             process.stdout.close()
 

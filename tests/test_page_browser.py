@@ -179,7 +179,7 @@ def test_what_is_no_face_is_refused_in_words(visitor: Visitor, page: Served, tmp
         alert = visitor.page.inner_text("#mm-photo-message [role=alert]")
         assert str(page.temporary) not in alert
         assert "Traceback" not in alert
-        visitor.wait_for(UPLOAD)
+        visitor.page.wait_for_selector(UPLOAD, state="attached")
     assert visitor.source() == before, "who sat before still does"
     assert page.files() == []
     visitor.sit("#mm-examples [data-example='1']")
