@@ -44,12 +44,19 @@ def main() -> None:
     argparse.ArgumentParser(prog="python -m docs.bias", description=__doc__.split("\n")[0]).parse_args()
     torch.set_grad_enabled(False)
     subject = load_subject()
-    text = "\n".join([*real_faces(subject), "", *drawn_faces(subject), ""])
+    text = "\n".join([*real_faces(subject), "", *drawn_faces(subject), "", measured_of(subject), ""])
     card = CARD.read_text(encoding="utf-8")
     head, _, rest = card.partition(BEGIN)
     _, mark, tail = rest.partition(END)
     CARD.write_text(f"{head}{BEGIN}{text}{mark}{tail}", encoding="utf-8")
     print(text)
+
+
+def measured_of(subject: Subject) -> str:
+    """Which weights the figures are of."""
+    files = subject.about["files"]
+    names = [f"{part} `{files[f'{part}.safetensors']['sha256'][:8]}`" for part in ("generator", "inverter")]
+    return f"Measured of the {' and the '.join(names)} (SHA-256 in `bundle.json`)."
 
 
 # --- faces in docs/faces ------------------------------------------------------------------------------------
