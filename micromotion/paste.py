@@ -1,10 +1,10 @@
 """A face moved in its own photo, at the photo's own resolution.
 
-An inversion never is the photo: it has another skin, other hair, no grain. So what is put back is not the
-frame itself but frame + (photo − still), the difference carried along as the face moves. In other words the
-photo's own pixels move as the frame's do, and what shows for the first time (teeth, a lid) is the frame's, in
-the photo's colours. For the still frame that is the photo itself, for a perfect inversion the frame itself,
-and at the seam, where nothing moves, there is nothing to see.
+The photo's own pixels move as the frame's do, so that for the still frame the picture is the photo, and at
+the seam, where nothing moves, there is nothing to see. What else a frame brings depends on how far its
+inversion is the photo (`Paste.likeness`): a twin's frame is put back as it is, with what it lacks of the
+photo moved along; of a stranger's only the light on the skin, and what opens within lips and eyes, in the
+photo's colours.
 """
 
 import math

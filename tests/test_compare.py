@@ -37,7 +37,7 @@ def animator(random_bundle: Path) -> Animator:
 def test_photo_inversion_and_animation_stand_in_this_order(side: int) -> None:
     photo, still, frame = (plain(colour, side) for colour in COLOURS)
     comparison = Comparison(photo)
-    picture = comparison.begin(still)(frame)
+    picture = comparison.begin(still, [])(frame, np.zeros(1))
     assert picture.dtype == np.uint8
     assert picture.shape[1::-1] == comparison.size
     places = [columns_of(picture, colour) for colour in COLOURS]
@@ -67,8 +67,8 @@ def test_a_clip_compares_with_the_photos_own_crop(animator: Animator, astronaut:
     code = animator.encode(astronaut)
     frames = list(animator.animate(code, frames=3, strength=2, seed=1))
     pictures = list(clip)
-    begun = Comparison(crop).begin(frames[0])
-    assert all(np.array_equal(a, begun(b)) for a, b in zip(pictures, frames, strict=True))
+    begun = Comparison(crop).begin(frames[0], [])
+    assert all(np.array_equal(a, begun(b, np.zeros(1))) for a, b in zip(pictures, frames, strict=True))
     assert clip.size == pictures[0].shape[1::-1]
     assert len(clip) == 3
 
