@@ -15,7 +15,7 @@ import multiprocessing
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -114,13 +114,13 @@ def ours(given: argparse.Namespace) -> Timed:
     return timed(our_step(given.size), len(SENTENCES))
 
 
-def our_step(size: str) -> Callable[[], object]:
+def our_step(size: str, sentences: Sequence[str] = SENTENCES) -> Callable[[], object]:
     """One step for all degrees, side by side."""
     generator, clip, identity = nets(size)
     start = sample_identity(generator, 0)
     with torch.no_grad():
-        judge = TextLoss(clip, identity, SENTENCES, generator.synthesize(start[None]))
-    return lambda: optimise(generator, judge, start, SENTENCES, steps=1)
+        judge = TextLoss(clip, identity, sentences, generator.synthesize(start[None]))
+    return lambda: optimise(generator, judge, start, sentences, steps=1)
 
 
 def loop(given: argparse.Namespace) -> Timed:

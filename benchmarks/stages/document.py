@@ -58,6 +58,8 @@ def seconds(result: Result) -> str:
     """A median, and how far the rounds lie apart."""
     if result.failed:
         return f"failed: {result.failed}"
+    if len(result.seconds) == 1:
+        return time(result.median)
     return f"{time(result.median)} ± {100 * result.spread:.0f}%" if result.seconds else ""
 
 

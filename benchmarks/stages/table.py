@@ -128,7 +128,7 @@ def _others(size: str, folder: Path | None) -> Iterator[Stage]:
         1.2,
         keep=False,  # of three large processes, only the one at work should hold memory
         rounds=1,
-        scale=(("floor", 11.0), ("the original", 11.0)),
+        scale=(("ours", 11 / 3), ("floor", 11.0), ("the original", 11.0)),
     )
     yield Stage(
         "import micromotion", Contender("ours", ours.importing, ("micromotion",)), limit=0.3, rounds=7
