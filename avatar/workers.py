@@ -3,16 +3,14 @@
 For small tensors, four processes of one thread each do several times the work of one process of four threads.
 """
 
-import ctypes
 import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.multiprocessing as mp
 
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # mallopt(3)
+from micromotion.process import keep_memory
 
 
 def default_workers() -> int:
@@ -48,13 +46,3 @@ def _enter(rank: int, target: Callable[..., None], args: tuple[Any, ...]) -> Non
     torch.set_num_threads(1)
     keep_memory()
     target(rank, *args)
-
-
-def keep_memory() -> None:
-    """Ask glibc to keep freed memory, as mapping large temporaries afresh costs as much as the arithmetic."""
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):
-            libc.mallopt(M_MMAP_MAX, 0)
-            libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-            libc.mallopt(M_TOP_PAD, 64 << 20)

@@ -11,11 +11,11 @@ from avatar.factors import MOTIONS
 from avatar.report.heads import RENDERER
 from avatar.report.keeping import fingerprint, write
 from avatar.report.subject import Subject, load_subject
-from avatar.workers import keep_memory
 from benchmarks.claims.document import FOLDER, document
 from benchmarks.claims.movement import Figures
 from benchmarks.claims.pictures import draw
 from benchmarks.claims.steps import QUICK, Context, Form, steps
+from micromotion.process import keep_memory
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LEARNING = ("losses", "ordering", "template", "text", "track", "video")
