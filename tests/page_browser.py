@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, BrowserType, Page
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 300.0
@@ -104,20 +104,25 @@ def chromium() -> str | None:
 
 
 @contextmanager
-def browser(*arguments: str) -> Iterator[Browser]:
-    """A Chromium without a screen, which knows no other machine; without one the test is skipped."""
+def browser() -> Iterator[Browser]:
+    """A Chromium; without one the test is skipped."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    executable = chromium()
-    if executable is None:
+    if chromium() is None:
         pytest.skip("there is no Chromium: .ci/browser.sh installs one where it can")
+    with playwright.sync_playwright() as driver, launched(driver.chromium) as opened:
+        yield opened
+
+
+@contextmanager
+def launched(kind: BrowserType, *arguments: str) -> Iterator[Browser]:
+    """A browser without a screen, which knows no other machine."""
     quiet = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
     alone = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=executable, args=[*quiet, alone, *arguments])
-        try:
-            yield opened
-        finally:
-            opened.close()
+    opened = kind.launch(executable_path=chromium(), args=[*quiet, alone, *arguments])
+    try:
+        yield opened
+    finally:
+        opened.close()
 
 
 @dataclass

@@ -29,7 +29,7 @@ from micromotion.page.faces import examples, find_faces
 from micromotion.page.presets import PRESETS, playable
 from micromotion.page.server import check_gradio, listen
 from micromotion.page.studio import Settings, Stopped, Studio
-from micromotion.page.visits import Sitter, Visits, forget_upload
+from micromotion.page.visits import Sitter, Visits, take_upload
 from micromotion.timeline import TimelineError, parse_timeline
 
 NEVER = threading.Event()
@@ -299,15 +299,27 @@ def test_uploads_that_nobody_reads_go_with_time(tmp_path: Path) -> None:
     assert film.exists()
 
 
-def test_an_upload_is_forgotten_with_its_folder(tmp_path: Path) -> None:
-    (tmp_path / "hash").mkdir()
+def test_an_upload_is_taken_with_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "uploads"
+    (folder / "hash").mkdir(parents=True)
     for name in ("one.jpg", "two.jpg"):
-        (tmp_path / "hash" / name).write_bytes(b"photo")
-    forget_upload(tmp_path / "hash" / "one.jpg", tmp_path)
-    assert (tmp_path / "hash" / "two.jpg").exists()
-    forget_upload(tmp_path / "hash" / "two.jpg", tmp_path)
-    assert list(tmp_path.iterdir()) == []
-    forget_upload(tmp_path / "hash" / "two.jpg", tmp_path)
+        (folder / "hash" / name).write_bytes(name.encode())
+    assert take_upload(folder / "hash" / "one.jpg", folder) == b"one.jpg"
+    assert take_upload(folder / "hash" / "two.jpg", folder) == b"two.jpg"
+    assert list(folder.iterdir()) == []
+    with pytest.raises(ImageError, match="did not arrive"):
+        take_upload(folder / "hash" / "two.jpg", folder)
+
+
+def test_no_other_file_is_taken_or_removed(tmp_path: Path) -> None:
+    folder, ours = tmp_path / "uploads", tmp_path / "ours.jpg"
+    folder.mkdir()
+    ours.write_bytes(b"ours")
+    (folder / "link.jpg").symlink_to(ours)
+    for path in (ours, folder / ".." / "ours.jpg", folder / "link.jpg"):
+        with pytest.raises(ImageError, match="did not arrive"):
+            take_upload(path, folder)
+    assert ours.read_bytes() == b"ours"
 
 
 # What is shown.
@@ -350,7 +362,7 @@ def doors() -> Doors:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"Cache-Control", b"public")]})
         await send({"type": "http.response.body", "body": b"in"})
 
-    return Doors(anything, Path("/films"), local=True)
+    return Doors(anything, Path("/ours"), local=True)
 
 
 @pytest.mark.parametrize(
@@ -360,11 +372,11 @@ def doors() -> Doors:
         ("HEAD", "/", 200),
         ("GET", "/gradio_api/queue/data?session_hash=x", 200),
         ("POST", "/gradio_api/queue/join", 200),
-        ("GET", "/gradio_api/file=/films/a/b.mp4", 200),
-        ("POST", "/gradio_api/file=/films/a/b.mp4", 404),
-        ("GET", "/gradio_api/file=/filmsandmore/b.mp4", 404),
-        ("GET", "/gradio_api/file=/films/../etc/passwd", 404),
-        ("GET", "/gradio_api/file=/films/%2e%2e/etc/passwd", 404),
+        ("GET", "/gradio_api/file=/ours/films-a/b.mp4", 200),
+        ("POST", "/gradio_api/file=/ours/films-a/b.mp4", 404),
+        ("GET", "/gradio_api/file=/ours/hash/photo.jpg", 404),
+        ("GET", "/gradio_api/file=/ours/films-a/../../etc/passwd", 404),
+        ("GET", "/gradio_api/file=/ours/films-a/%2e%2e/etc/passwd", 404),
         ("GET", "/gradio_api/file=https://elsewhere.example/", 404),
         ("GET", "/gradio_api/queue/join", 404),
         ("POST", "/", 404),
@@ -383,7 +395,7 @@ def test_only_this_machines_own_names_are_answered(doors: Doors) -> None:
         assert ask(doors, "GET", "/", Host=host).status_code == 200
     for host in ("elsewhere.example", "127.0.0.1.elsewhere.example:7860", "192.168.0.2", ""):
         assert ask(doors, "GET", "/", Host=host).status_code == 403
-    open_to_all = Doors(doors._app, Path("/films"), local=False)
+    open_to_all = Doors(doors._app, Path("/ours"), local=False)
     assert ask(open_to_all, "GET", "/", Host="box.example:7860").status_code == 200
     for origin in ("http://elsewhere.example", "null", "http://127.0.0.1:80"):
         assert ask(open_to_all, "POST", "/gradio_api/upload", Origin=origin).status_code == 403
@@ -395,7 +407,7 @@ def test_the_browser_is_told_to_ask_nobody_else(doors: Doors) -> None:
     for path in ("/", "/nowhere"):
         assert "connect-src 'self'" in ask(doors, "GET", path).headers["content-security-policy"]
     assert ask(doors, "GET", "/").headers["cache-control"] == "public"
-    assert ask(doors, "GET", "/gradio_api/file=/films/a").headers["cache-control"] == "private, no-store"
+    assert ask(doors, "GET", "/gradio_api/file=/ours/films-a").headers["cache-control"] == "private, no-store"
 
 
 def test_a_port_that_is_taken_is_told() -> None:

@@ -20,6 +20,7 @@ from page_browser import (
     Visitor,
     browser,
     eventually,
+    launched,
     served,
     visiting,
 )
@@ -51,7 +52,8 @@ def visitor(chrome: Browser, page: Served) -> Iterator[Visitor]:
         yield arrived
         local = (page.address, "data:", "blob:")
         assert [url for url in arrived.asked if not url.startswith(local)] == []
-        assert arrived.complaints == []
+        refused = "404 (Not Found)"  # the browser's own look at a photo that it has sent
+        assert [each for each in arrived.complaints if refused not in each] == []
 
 
 def frames_of(path: Path) -> np.ndarray:
@@ -298,7 +300,7 @@ def test_a_learned_motion_is_there_after_a_reload(visitor: Visitor, page: Served
     visitor.wait_for_change(PREVIEW, "src", before)
 
 
-def test_the_camera_takes_a_picture(page: Served, tmp_path: Path) -> None:
+def test_the_camera_takes_a_picture(chrome: Browser, page: Served, tmp_path: Path) -> None:
     """Chromium's camera shows a film of ours."""
     with av.open(str(tmp_path / "camera.mjpeg"), "w", format="mjpeg") as film:
         stream = film.add_stream("mjpeg", rate=10, options={"qscale": "2"})
@@ -313,7 +315,10 @@ def test_the_camera_takes_a_picture(page: Served, tmp_path: Path) -> None:
         "--use-fake-device-for-media-stream",
         f"--use-file-for-fake-video-capture={tmp_path / 'camera.mjpeg'}",
     )
-    with browser(*camera) as other, visiting(other, page.address, permissions=["camera"]) as visitor:
+    with (
+        launched(chrome.browser_type, *camera) as other,
+        visiting(other, page.address, permissions=["camera"]) as visitor,
+    ):
         visitor.page.click("#mm-upload [data-testid=source-select] button >> nth=1")
         visitor.page.click("#mm-upload [title='grant webcam access'] >> nth=0")
         visitor.page.click("#mm-upload button[aria-label='capture photo']")
@@ -360,18 +365,23 @@ def test_not_even_by_the_folder_of_films(page: Served) -> None:
         (page.temporary / "secret.txt").unlink()
 
 
-def test_a_visitor_cannot_have_another_file_read(page: Served) -> None:
+@pytest.mark.parametrize("meta", [{"meta": {"_type": "gradio.FileData"}}, {}])
+def test_a_visitor_cannot_have_another_file_read(page: Served, meta: dict[str, object]) -> None:
     """The photo that is to be read must be one that was sent; asked by hand, as no button does."""
     config = httpx.get(f"{page.address}/config").json()
     (upload,) = (each["id"] for each in config["components"] if each["props"].get("elem_id") == "mm-upload")
     event = next(each["id"] for each in config["dependencies"] if [upload, "input"] in each["targets"])
-    secret = {"path": str(ROOT / "docs" / "face.jpg"), "meta": {"_type": "gradio.FileData"}}
-    asked = {"data": [secret], "fn_index": event, "session_hash": "mine"}
+    ours = ROOT / "docs" / "face.jpg"
+    before = ours.read_bytes()
+    asked = {"data": [{"path": str(ours), **meta}], "fn_index": event, "session_hash": f"mine{len(meta)}"}
     httpx.post(f"{page.address}/gradio_api/queue/join", json=asked).raise_for_status()
-    with httpx.stream("GET", f"{page.address}/gradio_api/queue/data?session_hash=mine", timeout=60) as answer:
-        told = next(line for line in answer.iter_lines() if "process_completed" in line)
-    assert '"success":false' in told.replace(" ", "")
-    assert (ROOT / "docs" / "face.jpg").is_file()
+    told = f"{page.address}/gradio_api/queue/data?session_hash={asked['session_hash']}"
+    with httpx.stream("GET", told, timeout=60) as answer:
+        end = next(line for line in answer.iter_lines() if "process_completed" in line)
+    assert '"success":false' in end
+    assert "data:image" not in end
+    assert ours.read_bytes() == before
+    assert not any(path.name == "face.jpg" for path in page.files())
 
 
 def test_other_sites_cannot_call(page: Served) -> None:

@@ -17,11 +17,11 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from micromotion.errors import ImageError, MicromotionError, OptionError
+from micromotion.errors import MicromotionError, OptionError
 from micromotion.page import markup
 from micromotion.page.faces import examples
 from micromotion.page.studio import Played, Settings, Stopped, Studio
-from micromotion.page.visits import Sitter, Visits, forget_upload
+from micromotion.page.visits import Sitter, Visits, take_upload
 
 
 class Desk:
@@ -36,16 +36,9 @@ class Desk:
         """Read a photo that was sent, and forget the file; then the field is empty for the next one."""
         if upload is None:
             return gr.skip(), gr.skip(), "", gr.skip()
-        path = Path(upload)
 
         def seat() -> Sitter:
-            try:
-                sent = path.read_bytes()
-            except OSError as error:
-                raise ImageError("The picture did not arrive: send it again.") from error
-            finally:
-                forget_upload(path, self.visits.folder)
-            return self.studio.seat(BytesIO(sent))
+            return self.studio.seat(BytesIO(take_upload(Path(upload), self.visits.folder)))
 
         return None, *self._seated(request, seat)
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from micromotion.page.visits import FILMS
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -40,13 +42,13 @@ HEADERS = {
 class Doors:
     """An ASGI application in front of Gradio's; what it does not know is not found (404).
 
-    folder: of the uploads and films, the only files that are served. local: only calls to this machine by
-    one of its own names are answered (403), so that no other site's name can lead a browser here.
+    folder: of uploads and films; the films are the only files that are served. local: only calls to this
+    machine by one of its own names are answered (403), so that no other site's name can lead a browser here.
     """
 
     def __init__(self, app: App, folder: Path, *, local: bool) -> None:
         self._app = app
-        self._files = f"{FILE}{folder}/"
+        self._files = f"{FILE}{folder}/{FILMS}"
         self._local = local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -90,9 +90,11 @@ def _serve(
     address, port = listener.getsockname()[:2]
     local = ip_address(address).is_loopback
     visits = Visits(folder)
+    page = build(Studio(animator), visits, local=local)
+    page.has_launched = True  # only then Gradio checks that a file named by a visitor is one that was sent
     app = gradio.mount_gradio_app(
         FastAPI(openapi_url=None),
-        build(Studio(animator), visits, local=local),
+        page,
         path="/",
         footer_links=[],
         run_history=False,

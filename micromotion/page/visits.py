@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from micromotion.errors import OptionError
+from micromotion.errors import ImageError, OptionError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 MAX_VISITS = 32
 MAX_PIXELS = 200_000_000
 """Of the photos of all visitors together, 600 MB; beyond, who was away longest must bring theirs again."""
+
+FILMS = "films-"
+"""How the folders of films begin, in the folder of all."""
 
 STALE = 3600.0
 """After so many seconds an upload that nobody asked to be read is removed."""
@@ -93,7 +96,7 @@ class Visits:
         with self._lock:
             visit = self._visits.get(session)
             if visit is None:
-                visit = self._visits[session] = Visit(self.folder / f"films-{token_urlsafe(12)}")
+                visit = self._visits[session] = Visit(self.folder / f"{FILMS}{token_urlsafe(12)}")
             self._visits.move_to_end(session)
             self._make_room()
             return visit
@@ -129,12 +132,23 @@ class Visits:
             self._visits.popitem(last=False)[1].close()
 
 
-def forget_upload(upload: Path, folder: Path) -> None:
-    """Remove an uploaded file that lies in a folder of uploads, and the folder that was made for it alone."""
-    upload.unlink(missing_ok=True)
-    if upload.parent != folder and upload.parent.is_relative_to(folder):
+def take_upload(upload: Path, folder: Path) -> bytes:
+    """The content of a file that was sent into a folder of uploads; file and folder of its own are removed.
+
+    Raises ImageError where it is not there, or is no file of that folder: that one is left alone.
+    """
+    place = upload.resolve()
+    try:
+        if not place.is_relative_to(folder):
+            raise PermissionError
+        sent = place.read_bytes()
+        place.unlink(missing_ok=True)
+    except OSError as error:
+        raise ImageError("The picture did not arrive: send it again.") from error
+    if place.parent != folder:
         with suppress(OSError):  # the same picture, sent by another visitor, lies there too
-            upload.parent.rmdir()
+            place.parent.rmdir()
+    return sent
 
 
 def _modified(path: Path) -> float:
