@@ -20,6 +20,7 @@ from page_browser import (
     Visitor,
     browser,
     eventually,
+    launched,
     served,
     visiting,
 )
@@ -297,6 +298,32 @@ def test_a_learned_motion_is_there_after_a_reload(visitor: Visitor, page: Served
     before = visitor.source()
     visitor.set("mm-motion-grin", "1")
     visitor.wait_for_change(PREVIEW, "src", before)
+
+
+def test_the_camera_takes_a_picture(chrome: Browser, page: Served, tmp_path: Path) -> None:
+    """Chromium's camera shows a film of ours."""
+    with av.open(str(tmp_path / "camera.mjpeg"), "w", format="mjpeg") as film:
+        stream = film.add_stream("mjpeg", rate=10, options={"qscale": "2"})
+        stream.width = stream.height = 512
+        stream.pix_fmt = "yuvj420p"
+        frame = av.VideoFrame.from_image(Image.open(ROOT / "docs" / "face.jpg"))
+        for _ in range(3):
+            film.mux(stream.encode(frame.reformat(format="yuvj420p")))
+        film.mux(stream.encode())
+    camera = (
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-video-capture={tmp_path / 'camera.mjpeg'}",
+    )
+    with (
+        launched(chrome.browser_type, *camera) as other,
+        visiting(other, page.address, permissions=["camera"]) as visitor,
+    ):
+        visitor.page.click("#mm-upload [data-testid=source-select] button >> nth=1")
+        visitor.page.click("#mm-upload [title='grant webcam access'] >> nth=0")
+        visitor.page.click("#mm-upload button[aria-label='capture photo']")
+        visitor.wait_for(PREVIEW)
+    eventually(lambda: page.files() == [], "nothing of it is kept")
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,8 @@ def _photo_column(desk: Desk) -> _Photo:
     gallery = gr.HTML(markup.example_buttons(desk.examples), js_on_load=_CHOOSE, elem_id="mm-examples")
     upload = gr.Image(
         sources=["upload", "webcam", "clipboard"],
+        type="filepath",
+        image_mode=None,  # with this the copy that Gradio makes of a field hands the file over undecoded, too
         label="Your own photo",
         show_label=False,
         height=150,
