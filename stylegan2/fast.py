@@ -118,7 +118,7 @@ def _finish(layer: StyledConv, x: Tensor, noise: Tensor | None) -> None:
 
     Strip by strip: what follows finds in the cache what came before.
     """
-    strength = 0.0 if noise is None else GAIN * layer.noise_strength.item()
+    strength = 0.0 if noise is None else (GAIN * layer.noise_strength).item()  # in float32: inf, not too much
     rows = max(1, STRIP // x[:, :, :1].nbytes)
     for top in range(0, x.shape[2], rows):
         part = x[:, :, top : top + rows]

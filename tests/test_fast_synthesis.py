@@ -184,3 +184,13 @@ def test_the_reference_draws_where_the_fast_way_cannot() -> None:
         untracked = drawn(CONFIGS["uneven"])
         untracked.synthesize(codes(untracked))
         assert not was_fast(untracked)
+
+
+@torch.no_grad()
+def test_absurd_weights_give_absurd_pictures_and_no_exception() -> None:
+    generator = drawn(CONFIGS[next(iter(CONFIGS))])
+    for parameter in generator.synthesis.parameters():
+        parameter.fill_(3e38)
+    shown = generator.synthesize(codes(generator, 1))
+    assert was_fast(generator)
+    assert not shown.isfinite().all()

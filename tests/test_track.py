@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from micromotion.learn import ordering
-from micromotion.learn.ordering import from_rest, lay_path, steadiness, strangeness
+from micromotion.learn.ordering import from_rest, lay_path, one_way, steadiness, strangeness
 from micromotion.learn.track import Sighting, Track, _link, line_weights, main_track, steady_landmarks
 
 
@@ -129,6 +129,18 @@ def test_rest_is_where_the_clip_begins(turns: np.ndarray, rest: float, forward: 
     assert (np.corrcoef(path.places, turns)[0, 1] > 0) is np.bool_(forward)
     if rest == 0:
         assert place == 0
+
+
+def test_a_motion_goes_one_way_and_slow_trembling_does_not() -> None:
+    rng = np.random.default_rng(1)
+    trembling = np.cumsum(rng.normal(size=(40, 30)), axis=0)
+    trembling = trembling[4:] - trembling[:-4]  # smoothed over time
+    moving = np.linspace(0, 1, 36)[:, None] * 4 * rng.normal(size=30)
+    assert one_way(trembling) < 0.5
+    assert one_way(moving + 0.2 * trembling) > 0.85
+    values = np.linalg.eigvalsh(np.cov(trembling.T))
+    assert one_way(trembling) == pytest.approx(values[-1] / values.sum())
+    assert one_way(np.ones((5, 3))) == 0
 
 
 def test_trembling_is_no_motion() -> None:

@@ -104,6 +104,15 @@ def steadiness(places: np.ndarray) -> float:
     return float((1 - ratio) / np.sqrt((count - 2) / (count**2 - 1)))
 
 
+def one_way(codes: np.ndarray) -> float:
+    """How much of the variance of codes [n, D], n ≥ 2, lies along their first principal component, 0 to 1.
+
+    A motion goes one way; what trembles goes all ways, also where smoothing over time has made it slow.
+    """
+    sizes = np.square(np.linalg.svd(codes - codes.mean(axis=0), compute_uv=False))
+    return float(sizes[0] / max(float(sizes.sum()), 1e-300))
+
+
 def _line_weights(at: np.ndarray, known: np.ndarray, length: float) -> np.ndarray:
     """`line_weights` as wide as _WIDTH of the path, or wide enough for the three nearest."""
     third = np.sort(np.abs(known[None] - at[:, None]), axis=1)[:, min(2, len(known) - 1)]

@@ -22,7 +22,7 @@ from micromotion.errors import NoFaceError
 from micromotion.frames import repeatable, told_when_full
 from micromotion.learn import ordering
 from micromotion.learn.footage import Footage, FootageError, open_footage
-from micromotion.learn.ordering import from_rest, lay_path, steadiness, strangeness
+from micromotion.learn.ordering import from_rest, lay_path, one_way, steadiness, strangeness
 from micromotion.learn.track import Track, find_tracks, main_track, steady_landmarks
 from micromotion.options import check_whole
 
@@ -36,6 +36,7 @@ MIN_CHANGE = 0.05  # least length of a motion's path, in distances between two p
 SAME_PERSON = 0.1  # likewise: tracks that come this near to each other are one person's
 MIN_STRANGE = 0.06  # likewise: a code this near to the motion's plane always belongs
 MIN_STEADINESS = 2.5  # see `steadiness`: trembling comes to as much in less than one clip of a hundred
+MIN_ONE_WAY = 0.72  # see `one_way`: clips that only tremble have up to 0.65, motions 0.86 or more
 FEWEST = 5  # frames that a plane of motion can be laid through
 
 
@@ -214,8 +215,10 @@ def _require_enough(path: Path, usable: int, left_out: tuple[Frame, ...], needed
 
 def _motion(path: Path, codes: torch.Tensor, bundle: Bundle) -> tuple[ordering.Path, float]:
     """The path through codes [n, styles, dim] in order of time, and the place of rest on it."""
-    motion = lay_path(codes.flatten(1).double().numpy())
-    if motion.length < MIN_CHANGE * _variety(bundle) or steadiness(motion.places) < MIN_STEADINESS:
+    flat = codes.flatten(1).double().numpy()
+    motion = lay_path(flat)
+    trembles = steadiness(motion.places) < MIN_STEADINESS or one_way(flat) < MIN_ONE_WAY
+    if trembles or motion.length < MIN_CHANGE * _variety(bundle):
         raise FootageError(
             f"No motion was found in {str(path)!r}: its {len(codes)} usable frames look the same,"
             " or trembles more than it moves; film a slower or a larger motion, and cut the clip to it."
