@@ -131,7 +131,7 @@ def test_more_steps_are_nearer_and_the_start_is_never_left_for_worse(
     loss_of = Loss(generator, picture, net)
     with torch.no_grad():
         losses = [loss_of(refine(generator, start, picture, n, identity=net)).item() for n in (0, 3, 30)]
-    assert losses[0] == loss_of(start).item()
+        assert losses[0] == loss_of(start).item()
     assert losses[2] < losses[1] < losses[0]
     assert losses[2] < 0.7 * losses[0]
 
