@@ -209,10 +209,12 @@ class Predictor(BaseRunner):
 
     def _new_folder(self) -> Path:
         """An empty folder for a result; what cancellations left of earlier ones will be removed."""
-        for left in Path(self.results.name).iterdir():
-            self.finished.put((left, time.monotonic() + COLLECTED_AFTER))
+        results = Path(self.results.name)
         try:
-            return Path(tempfile.mkdtemp(dir=self.results.name))
+            results.mkdir(mode=0o700, exist_ok=True)  # some systems empty their temporary folder
+            for left in results.iterdir():
+                self.finished.put((left, time.monotonic() + COLLECTED_AFTER))
+            return Path(tempfile.mkdtemp(dir=results))
         except OSError as error:
             raise OutputError(
                 f"The server has no place for the result: {error.strerror}. Try again later."

@@ -38,6 +38,7 @@ MAX_LARGE = 2
 """At most so many bodies of more than LARGE bytes are in memory at a time; others wait."""
 
 RECEIVING = 60.0  # seconds for a request to come in, all of it
+ANSWERING = 600.0  # seconds for the caller to take the answer, all of it
 WAITING = 10.0  # seconds that a large body waits for its turn
 SLOT = 1.0  # seconds; Cog frees its only slot a moment after it has answered
 AGAIN = 0.3  # seconds after which a prediction is cancelled again, if it has not ended
@@ -141,13 +142,17 @@ class _Call(BaseHTTPRequestHandler):
     server: Gate
 
     def handle(self) -> None:
-        self._alarm = threading.Timer(RECEIVING, self._hang_up)
-        self._alarm.daemon = True
-        self._alarm.start()
+        self._hang_up_after(RECEIVING)
         try:
             self.handle_one_request()
         finally:
             self._alarm.cancel()
+
+    def _hang_up_after(self, seconds: float) -> None:
+        """Unless the alarm is cancelled before."""
+        self._alarm = threading.Timer(seconds, self._hang_up)
+        self._alarm.daemon = True
+        self._alarm.start()
 
     def do_GET(self) -> None:
         self.close_connection = True
@@ -183,8 +188,9 @@ class _Call(BaseHTTPRequestHandler):
         try:
             if cancelled and self.found.status == 200:
                 self.server.insist(name)
-            self._pass_back(upstream)
+            self._pass_back()
         finally:
+            self.found.close()  # the socket is its own where Cog ends the connection with its answer
             upstream.close()
 
     def _begun(self, body: bytes) -> str:
@@ -261,8 +267,9 @@ class _Call(BaseHTTPRequestHandler):
                 raise ConnectionResetError
             time.sleep(0.05)  # more than one request at a time: the next one is not read
 
-    def _pass_back(self, connection: http.client.HTTPConnection) -> None:
+    def _pass_back(self) -> None:
         answer = self.found
+        self._hang_up_after(ANSWERING)  # else a film that nobody reads would keep one of MAX_CALLS for good
         self.send_response(answer.status)
         for name in ("content-type", "content-length"):
             if answer.headers.get(name):

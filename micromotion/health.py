@@ -6,7 +6,9 @@ seconds for it. So a frame is rendered only when nobody else renders, and now an
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import sys
 import threading
 import time
@@ -117,9 +119,20 @@ def stage_lines(timings: Mapping[str, float]) -> list[str]:
 
 
 def sweep(folder: Path = PREDICTIONS, kept: float = KEPT) -> None:
-    """Remove what Cog left of predictions that ended more than `kept` seconds ago; what is in use stays."""
+    """Remove what Cog left of predictions that ended more than `kept` seconds ago; what is in use stays.
+
+    Nothing happens in a folder that is not our own: it lies where other users of the machine may make one.
+    """
     with suppress(OSError):
+        if not (_is_our_folder(folder.parent) and _is_our_folder(folder)):
+            return
         for each in folder.iterdir():
             with suppress(OSError):
                 if not each.is_symlink() and time.time() - each.stat().st_mtime > kept:
                     shutil.rmtree(each, ignore_errors=True)
+
+
+def _is_our_folder(path: Path) -> bool:
+    """Whether this is a folder, and no link to one, of the user that this process runs as; or an OSError."""
+    about = path.lstat()
+    return stat.S_ISDIR(about.st_mode) and (not hasattr(os, "geteuid") or about.st_uid == os.geteuid())

@@ -9,6 +9,7 @@ between it and the callers (see `micromotion.gate`).
 
 from __future__ import annotations
 
+import http.client
 import importlib.util
 import json
 import os
@@ -20,9 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from micromotion.bundle import find_bundle
@@ -180,9 +180,13 @@ class _Lost:
         return False
 
     def _was_set_up(self) -> bool:
-        url = f"http://127.0.0.1:{self._port}/health-check"
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            answer = json.loads(urllib.request.urlopen(url, timeout=LOOK).read())
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=LOOK)  # asks no proxy
+        with (
+            closing(connection),
+            suppress(OSError, http.client.HTTPException, ValueError, KeyError, TypeError),
+        ):
+            connection.request("GET", "/health-check")
+            answer = json.loads(connection.getresponse().read())
             return bool(answer["setup"]["status"] == "succeeded")
         return False
 

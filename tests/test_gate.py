@@ -8,72 +8,23 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inner_server import Inner, running_inner
+from running_server import wait_until
 
 from micromotion import gate
 from micromotion.gate import MAX_BODY, Gate, Refusal, check_body
 from micromotion.places import PRIVATE
 
 
-class Inner(ThreadingHTTPServer):
-    """In Cog's place: notes what comes in, and answers as it is told to."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, str, bytes, dict[str, str]]] = []
-        self.statuses: list[int] = []
-        self.hold = threading.Event()
-        self.hold.set()
-        self.gone = threading.Event()
-        super().__init__(("127.0.0.1", 0), Answer)
-
-    def handle_error(self, *_: object) -> None:
-        """Say nothing."""
-
-
-class Answer(BaseHTTPRequestHandler):
-    server: Inner
-
-    def do_GET(self) -> None:
-        body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        self.server.calls.append((self.command, self.path, body, headers))
-        while not self.server.hold.wait(0.05):
-            self.connection.settimeout(0.05)
-            try:
-                if not self.connection.recv(1):
-                    self.server.gone.set()
-                    return
-            except TimeoutError:
-                continue
-        self.send_response(self.server.statuses.pop(0) if self.server.statuses else 200)
-        self.send_header("content-type", "application/json")
-        self.end_headers()
-        self.wfile.write(b'{"answer": 1}')
-
-    do_POST = do_PUT = do_GET  # noqa: N815
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
 def inner() -> Iterator[Inner]:
-    with Inner() as server:
-        thread = threading.Thread(target=server.serve_forever, args=[0.05])
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.hold.set()
-            server.shutdown()
-            thread.join()
+    with running_inner() as server:
+        yield server
 
 
 @pytest.fixture
@@ -266,6 +217,24 @@ def test_who_sends_too_slowly_is_hung_up_on(port: int, inner: Inner, monkeypatch
                 pass
     assert inner.calls == []
     assert call(port, "GET", "/")[0] == 200
+
+
+def test_who_does_not_take_the_answer_is_hung_up_on(
+    port: int, inner: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a film that nobody reads would keep one of the callers' places for good."""
+    monkeypatch.setattr(gate, "ANSWERING", 0.5)
+    inner.answer = bytes(50_000_000)  # more than the system's buffers hold
+    with socket.create_connection(("127.0.0.1", port), 10) as caller:
+        caller.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        wait_until(inner.broken.is_set, 10, "the gate to hang up")
+        caller.settimeout(10)
+        taken = 0
+        while chunk := caller.recv(1 << 20):
+            taken += len(chunk)
+    assert taken < len(inner.answer)
+    inner.answer = b"1"
+    assert call(port, "GET", "/") == (200, 1)
 
 
 def test_too_many_callers_are_hung_up_on(inner: Inner, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,3 +123,27 @@ def test_what_cog_leaves_is_swept(tmp_path: Path) -> None:
     sweep(folder, 0)
     sweep(tmp_path / "nothing", 0)
     assert elsewhere.is_dir()
+
+
+def test_what_lies_behind_a_link_is_not_swept(tmp_path: Path) -> None:
+    """In a temporary folder of all users, another one may have put it where Cog's folder was to be."""
+    theirs = tmp_path / "home/documents"
+    theirs.mkdir(parents=True)
+    (tmp_path / "coglet").mkdir()
+    (tmp_path / "coglet/predictions").symlink_to(tmp_path / "home")
+    sweep(tmp_path / "coglet/predictions", 0)
+    (tmp_path / "linked").symlink_to(tmp_path)
+    sweep(tmp_path / "linked/home", 0)
+    assert theirs.is_dir()
+    sweep(tmp_path / "home", 0)
+    assert not theirs.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("whose", ["coglet", "coglet/predictions"])
+def test_what_is_another_users_is_not_swept(tmp_path: Path, whose: str) -> None:
+    theirs = tmp_path / "coglet/predictions/theirs"
+    theirs.mkdir(parents=True)
+    os.chown(tmp_path / whose, 12345, 12345)
+    sweep(tmp_path / "coglet/predictions", 0)
+    assert theirs.is_dir()

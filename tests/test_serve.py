@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from inner_server import running_inner
 from public_files import Offer
 from running_server import COMMAND, ROOT, START, STOP, begin, data_url, relatives, start, stop, wait_until
 
 from micromotion.errors import BundleError, MicromotionError, OptionError
-from micromotion.serve import _model, _run, serve
+from micromotion.serve import _Lost, _model, _run, serve
 
 
 def test_a_signal_ends_a_busy_server_and_all_it_started(tmp_path: Path, astronaut_file: Path) -> None:
@@ -39,6 +40,19 @@ def test_each_signal_ends_the_whole_family(
     assert signal.getsignal(number) == before
     child = Path("/proc") / (tmp_path / "child").read_text().strip() / "stat"
     wait_until(lambda: not child.exists() or ") Z " in child.read_text(), STOP, "the child to end")
+
+
+def test_a_worker_is_missed_where_a_proxy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The question to this machine goes to no proxy, which does not know of it."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with running_inner() as server:
+        lost = _Lost(server.server_port)
+        server.answer = b'{"setup": {"status": "succeeded"}}'
+        assert lost._was_set_up()
+        for answer in (b'{"setup": {"status": "failed"}}', b"{}", b"[]", b"no JSON"):
+            server.answer = answer
+            assert not lost._was_set_up()
 
 
 def test_a_port_in_use_is_said_in_one_sentence(tmp_path: Path) -> None:

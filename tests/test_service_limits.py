@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from running_server import EVERYTHING, ROOT, STOP, wait_until
 from service_worker import load, play, unprepared
 
 from encoder4editing import Inverter
-from micromotion.errors import OptionError, TimeLimitError
+from micromotion.errors import OptionError, OutputError, TimeLimitError
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,17 @@ def test_what_a_cancellation_left_is_removed(
     left.mkdir()
     predictor.run(image=CogPath(astronaut_file), **EVERYTHING)
     wait_until(lambda: not left.exists(), STOP, "what was left to go")
+
+
+def test_a_folder_of_results_that_was_tidied_away_is_made_again(predictor: Any, astronaut_file: Path) -> None:
+    """Systems empty their temporary folder of what nobody has touched for some days."""
+    shutil.rmtree(predictor.results.name)
+    assert play(predictor, astronaut_file)
+    shutil.rmtree(predictor.results.name)
+    Path(predictor.results.name).write_bytes(b"")
+    with pytest.raises(OutputError, match="has no place for the result"):
+        play(predictor, astronaut_file)
+    Path(predictor.results.name).unlink()
 
 
 def test_a_photo_is_inverted_once(
