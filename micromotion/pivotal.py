@@ -18,8 +18,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,6 +31,7 @@ from torch import Tensor
 from micromotion.errors import OptionError, OutputError
 from micromotion.folders import cache_folder, make_folder
 from micromotion.frames import repeatable
+from micromotion.kept import prune
 from micromotion.options import check_whole
 from micromotion.refine import Report, picture_loss, shrink
 from micromotion.shapes import check_code, common_size, is_half
@@ -58,8 +57,6 @@ CHANGE_SIZE = 64
 KIND = "tuned"
 MAX_KEPT, MAX_KEPT_BYTES = 50, 1 << 30
 """At FFHQ a photo's weights have 100 MB, 50 on a GPU."""
-STALE = 3600.0
-"""After so many seconds a file that never became whole is nobody's any more."""
 
 
 def tune(
@@ -248,30 +245,11 @@ def _read(path: Path, generator: Generator, device: torch.device) -> Generator |
 
 
 def _keep(path: Path, generator: Generator) -> None:
-    """Write what was tuned and remove what is too old; a full disk is no error."""
+    """Write what was tuned, in the place of what is too old; a full disk is no error."""
+    prune(path.parent, MAX_KEPT - 1, MAX_KEPT_BYTES)
     state = {name: parameter.detach() for name, parameter in _learning(generator).items()}
     with suppress(OSError):
         write_safetensors(path, KIND, {"weights": digest(state)}, state)
-    with suppress(OSError):
-        _prune(path.parent)
-
-
-def _prune(folder: Path) -> None:
-    """Remove the oldest files, never the newest, and what others left behind; two may do so at once."""
-    now, total = time.time(), 0
-    entries = []
-    for path in folder.iterdir():
-        with suppress(OSError):
-            about = path.stat()
-            if not path.name.startswith("."):
-                entries.append((about.st_mtime, path, about.st_size))
-            elif now - about.st_mtime > STALE:
-                shutil.rmtree(path, ignore_errors=True)
-    for index, (_, path, size) in enumerate(sorted(entries, reverse=True)):
-        total += size
-        if index and (index >= MAX_KEPT or total > MAX_KEPT_BYTES):
-            with suppress(OSError):
-                path.unlink()
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from micromotion.anchors import Anchors
 from micromotion.errors import MotionError, OutputError, TimeLimitError
 from micromotion.folders import cache_folder, make_folder
+from micromotion.kept import prune
 from micromotion.learn.progress import time_left
 from micromotion.learn.store import generator_hash, with_recipe
 from micromotion.learn.template import DEFAULT_DEGREES, fill
@@ -115,7 +116,7 @@ def _usable_folder() -> Path | None:
     """The folder of what was collected, with room for one more; None where nothing can be written."""
     with suppress(OutputError):
         folder = make_folder(cache_folder() / "collected")
-        _prune(folder)
+        prune(folder, MAX_KEPT - 1, MAX_KEPT_BYTES)
         return folder
     return None
 
@@ -128,25 +129,6 @@ def _read(path: Path) -> Anchors | None:
             os.utime(path)
         return anchors
     return None
-
-
-def _prune(folder: Path) -> None:
-    """Remove the oldest entries beyond MAX_KEPT − 1, or MAX_KEPT_BYTES; another may do the same meanwhile."""
-    entries = []
-    for path in folder.iterdir():
-        with suppress(OSError):
-            files = list(path.iterdir()) if path.is_dir() else [path]
-            entries.append((path.stat().st_mtime, path, sum(each.stat().st_size for each in files)))
-    total = 0
-    for index, (_, path, size) in enumerate(sorted(entries, reverse=True)):
-        total += size
-        if index < MAX_KEPT - 1 and total <= MAX_KEPT_BYTES:
-            continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            with suppress(OSError):
-                path.unlink()
 
 
 def _collect_unless_damaged(collect: Callable[[], Anchors], progress: Path | None) -> Anchors:
