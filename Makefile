@@ -5,7 +5,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 DATA ?= .runs/heads
 RUN ?= .runs/avatar
 
-.PHONY: demo page page-pictures test install develop check avatar avatar-report claims bench docs-pictures test-docs test-abuse test-soak lock audit clean
+.PHONY: demo page page-pictures test install develop check avatar avatar-report claims bench bench-gpu bench-estimate docs-pictures test-docs test-abuse test-soak lock audit clean
 
 demo: install  ## animate a face and say where the video is
 	@mkdir -p demo
@@ -61,6 +61,12 @@ claims: develop  ## measure what the method claims: docs/claims.md and its pictu
 
 bench: develop  ## time every stage, beside its rivals with PEERS=folder of checkouts: docs/performance.md (five minutes)
 	$(BIN)/python -W ignore -m benchmarks.stages $(if $(PEERS),--peers $(PEERS)) --out docs/performance.md
+
+bench-gpu: develop  ## the same on an NVIDIA GPU, and the estimate for a T4: docs/performance.md (ten minutes)
+	$(BIN)/python -W ignore -m benchmarks.stages --gpu $(if $(PEERS),--peers $(PEERS)) --out docs/performance.md
+
+bench-estimate: develop  ## what a T4 would take, counted and not measured: docs/performance.md (half a minute)
+	$(BIN)/python -W ignore -m benchmarks.stages --estimate --out docs/performance.md
 
 docs-pictures: develop  ## draw the pictures of docs/ and measure docs/model-card.md anew (ten minutes on one core)
 	$(BIN)/python -m docs.pictures

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from benchmarks.stages import document, nets
-from benchmarks.stages.race import Contender, Result, Work, peak_memory, race
-from benchmarks.stages.table import Row, Stage, stages
+from benchmarks.stages.ours import process_of
+from benchmarks.stages.race import Contender, Result, Spent, Work, peak_memory, race
+from benchmarks.stages.table import Row, Stage, measure, stages
 
 
 def writing(log: Path, letter: str) -> Work:
@@ -58,6 +59,40 @@ def test_one_that_fails_is_out_and_the_others_go_on(when: str, tmp_path: Path) -
     assert not bad.seconds
 
 
+def knowing(log: Path) -> Work:
+    """A contender that knows better than clock and process what it used."""
+    with log.open("a") as file:
+        file.write("made ")
+
+    def work() -> Spent:
+        with log.open("a") as file:
+            file.write("worked ")
+        return Spent(7.0, 5, {"part": 3.0})
+
+    return work
+
+
+def test_a_work_may_say_what_it_used(tmp_path: Path) -> None:
+    (found,) = race([Contender("a", knowing, (tmp_path / "log",))], rounds=2)
+    assert (found.seconds, found.peak, found.said) == ([7.0, 7.0], 5, {"part": 3.0})
+    assert "part 3.00 s" in document.line(Row(Stage("a", Contender("a", knowing)), [found], None))
+
+
+def test_contenders_for_whom_memory_does_not_suffice_run_one_after_the_other(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    one = Contender("one", knowing, (log,))
+    row = measure(Stage("both", one, (), one, rounds=1, together=False))
+    assert log.read_text() == 2 * "made worked worked "  # the first is gone before the second is made
+    assert row.share == 1.0
+    assert [each.name for each in row.results] == ["one"]
+
+
+def test_a_process_of_its_own_says_the_memory_that_it_took() -> None:
+    spent = process_of(f"block = b'x' * {200 << 20}")
+    assert spent.seconds > 0
+    assert 200 << 20 < spent.memory < 300 << 20
+
+
 def result(name: str, *seconds: float) -> Result:
     return Result(name, list(seconds), 2_000_000_000)
 
@@ -85,6 +120,11 @@ def test_what_is_written_by_hand_stays(tmp_path: Path) -> None:
     assert "| two |" in text
     assert text.startswith("# By hand")
     assert text.endswith("Also by hand.\n")
+    document.write(path, "| three |", "gpu")
+    text = path.read_text(encoding="utf-8")
+    assert "| two |" in text
+    document.write(path, "| four |", "gpu")
+    assert path.read_text(encoding="utf-8") == text.replace("| three |", "| four |")
 
 
 def test_every_stage_of_ours_runs_and_answers() -> None:

@@ -11,15 +11,14 @@ from pathlib import Path
 from benchmarks.stages.race import Result
 from benchmarks.stages.table import Row
 
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 HEADER = (
     "| stage | ours | floor | ours ÷ floor | wanted | | memory | beside (times ours; memory) |\n"
     "|---|---|---|---|---|---|---|---|\n"
 )
 
 
-def machine(threads: int) -> str:
-    """Where and with what this was measured."""
+def machine(threads: int, device: str = "") -> str:
+    """Where and with what this was measured; `device` is a GPU in words."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -29,7 +28,7 @@ def machine(threads: int) -> str:
         cpu += "".join(f", {flag}" for flag in ("avx512f", "avx512_bf16", "amx_bf16") if flag in flags)
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "av", "numpy"))
     return (
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {cpu}; {os.cpu_count()} cores, {threads} threads; "
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {device}{cpu}; {os.cpu_count()} cores, {threads} threads; "
         f"{platform.system()}, Python {platform.python_version()}, {versions}."
     )
 
@@ -42,7 +41,7 @@ def line(row: Row) -> str:
     limit = row.stage.limit
     wanted = "" if limit is None else f"{limit:g} × floor" if row.floor else f"{time(limit)}"
     verdict = {None: "", True: "met", False: "missed"}[row.met]
-    beside = "; ".join(rival(each, ours) for each in rivals)
+    beside = "; ".join(rival(each, ours) for each in rivals) or parts(ours)
     cells = [row.stage.name, seconds(ours), floor, share, wanted, verdict, gigabytes(ours.peak), beside]
     return f"| {' | '.join(cells)} |"
 
@@ -52,6 +51,12 @@ def rival(result: Result, ours: Result) -> str:
         return f"{result.name} does not run ({result.failed.partition(':')[0]})"
     times = f"{result.median / ours.median:.2f}"
     return f"{result.name} {seconds(result)} ({times}×; {gigabytes(result.peak)})"
+
+
+def parts(result: Result) -> str:
+    """The seconds of a work's parts, where it says them."""
+    said = result.said if isinstance(result.said, dict) else {}
+    return ", ".join(f"{name} {time(value)}" for name, value in said.items())
 
 
 def seconds(result: Result) -> str:
@@ -81,15 +86,16 @@ def growth(tables: Mapping[str, Iterable[Row]]) -> str:
         text += f"\n{what.capitalize()} ({of}):\n\n| {what} | seconds | memory | |\n|---|---|---|---|\n"
         for row in rows:
             ours = row.results[0]
-            said = ours.said if isinstance(ours.said, dict) else {}
-            parts = ", ".join(f"{name} {time(value)}" for name, value in said.items())
-            text += f"| {row.stage.name} | {seconds(ours)} | {gigabytes(ours.peak)} | {parts} |\n"
+            text += f"| {row.stage.name} | {seconds(ours)} | {gigabytes(ours.peak)} | {parts(ours)} |\n"
     return text
 
 
-def write(path: Path, measured: str) -> None:
-    """Put what was measured between the two marks in a document, or into a new one."""
-    text = path.read_text(encoding="utf-8") if path.exists() else f"# Performance\n\n{BEGIN}\n{END}\n"
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    path.write_text(f"{before}{BEGIN}\n{measured}\n{END}{after}", encoding="utf-8")
+def write(path: Path, measured: str, block: str = "measured") -> None:
+    """Put a text between the two marks of a block in a document; a document without them gets them."""
+    begin, end = f"<!-- {block}: begin -->", f"<!-- {block}: end -->"
+    text = path.read_text(encoding="utf-8") if path.exists() else "# Performance\n"
+    if begin not in text or end not in text:
+        text += f"\n{begin}\n{end}\n"
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    path.write_text(f"{before}{begin}\n{measured}\n{end}{after}", encoding="utf-8")

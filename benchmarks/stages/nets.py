@@ -22,13 +22,16 @@ TINY_ENCODER = {
 }
 
 
-def generator(size: str, resolution: int | None = None) -> Generator:
-    """StyleGAN2 with noise, whose pictures mostly lie in [-1, 1]; `size` is "tiny" or "full"."""
+def generator_config(size: str, resolution: int | None = None) -> GeneratorConfig:
+    """The shape of a generator; `size` is "tiny" or "full"."""
     if size == "tiny":
-        config = GeneratorConfig(32, 16, 16, 2, channels=TINY_CHANNELS)
-    else:
-        config = GeneratorConfig(resolution or RESOLUTIONS[size])
-    net = Generator(config, torch.Generator().manual_seed(0))
+        return GeneratorConfig(32, 16, 16, 2, channels=TINY_CHANNELS)
+    return GeneratorConfig(resolution or RESOLUTIONS[size])
+
+
+def generator(size: str, resolution: int | None = None) -> Generator:
+    """StyleGAN2 with noise, whose pictures mostly lie in [-1, 1]."""
+    net = Generator(generator_config(size, resolution), torch.Generator().manual_seed(0))
     with torch.no_grad():
         for name, parameter in net.synthesis.named_parameters():
             if name.endswith("noise_strength"):
@@ -40,17 +43,17 @@ def generator(size: str, resolution: int | None = None) -> Generator:
 
 def inverter(size: str) -> Inverter:
     """e4e for a generator of that size."""
-    styles = generator_styles(size)
     with skeleton():
-        config = EncoderConfig(num_styles=styles)
-        if size == "tiny":
-            config = EncoderConfig(num_styles=styles, style_dim=16, se_reduction=4, **TINY_ENCODER)  # type: ignore[arg-type]
-        net = Inverter(config)
+        net = Inverter(encoder_config(size))
     return filled(net.to_empty(device="cpu")).eval()
 
 
-def generator_styles(size: str) -> int:
-    return 2 * (RESOLUTIONS[size].bit_length() - 2)
+def encoder_config(size: str) -> EncoderConfig:
+    """The shape of that e4e."""
+    styles = generator_config(size).num_styles
+    if size == "tiny":
+        return EncoderConfig(num_styles=styles, style_dim=16, se_reduction=4, **TINY_ENCODER)  # type: ignore[arg-type]
+    return EncoderConfig(num_styles=styles)
 
 
 def filled(net: nn.Module) -> nn.Module:
@@ -104,7 +107,9 @@ def synthesis_convolutions(net: Generator, dtype: torch.dtype) -> Callable[[], N
     return lambda: _run(steps)
 
 
-def encoder_convolutions(net: nn.Module, image: Tensor) -> Callable[[], None]:
+def encoder_convolutions(
+    net: nn.Module, image: Tensor, dtype: torch.dtype = torch.float32
+) -> Callable[[], None]:
     """The convolutions that a net does to an image, again on what lies ready."""
     steps: list[Callable[[], Tensor]] = []
     inputs: dict[torch.Size, Tensor] = {}
@@ -113,9 +118,9 @@ def encoder_convolutions(net: nn.Module, image: Tensor) -> Callable[[], None]:
         assert isinstance(layer, nn.Conv2d)
         shape = given[0].shape
         if shape not in inputs:
-            inputs[shape] = torch.randn(shape).contiguous(memory_format=torch.channels_last)
+            inputs[shape] = torch.randn(shape).to(image.device, dtype, memory_format=torch.channels_last)
         x, stride, padding = inputs[shape], layer.stride, layer.padding
-        weight = layer.weight.contiguous(memory_format=torch.channels_last)
+        weight = layer.weight.to(dtype, memory_format=torch.channels_last)
         steps.append(lambda: F.conv2d(x, weight, None, stride, padding))
 
     hooks = [layer.register_forward_pre_hook(note) for layer in net.modules() if isinstance(layer, nn.Conv2d)]

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +15,25 @@ import torch
 from torch import Tensor
 
 from benchmarks.stages import nets
-from benchmarks.stages.race import Work
+from benchmarks.stages.race import Spent, Work
+from micromotion.frames import repeatable
 
 ROOT = Path(__file__).parents[2]
 PHOTO = ROOT / "docs" / "face.jpg"
+STATUS = "/proc/self/status"
 
 
-def synthesis(size: str, dtype: str, resolution: int | None = None, fast: bool = True) -> Work:
+def synthesis(
+    size: str, dtype: str, resolution: int | None = None, fast: bool = True, device: str = "cpu"
+) -> Work:
     """One frame."""
     net = nets.generator(size, resolution)
-    if dtype == "bfloat16":
-        net.use_half(torch.bfloat16)
-    code = torch.randn(1, net.num_styles, net.style_dim)
+    if dtype != "float32":
+        net.use_half(getattr(torch, dtype))
+    net, code = net.to(device), torch.randn(1, net.num_styles, net.style_dim).to(device)
 
     def draw() -> Tensor:
-        with torch.inference_mode():
+        with torch.inference_mode(), repeatable():
             return net.synthesize(code, fast=fast)
 
     return draw
@@ -38,21 +43,24 @@ def synthesis_floor(size: str, dtype: str) -> Work:
     return nets.synthesis_convolutions(nets.generator(size), getattr(torch, dtype))
 
 
-def inversion(size: str) -> Work:
+def inversion(size: str, half: bool = False, device: str = "cpu") -> Work:
     """One face."""
-    net = nets.inverter(size)
-    image = torch.rand(1, 3, net.input_size, net.input_size) * 2 - 1
+    net = nets.inverter(size).to(device)
+    if half:
+        net.use_half()
+    image = torch.rand(1, 3, net.input_size, net.input_size).to(device) * 2 - 1
 
     def invert() -> Tensor:
-        with torch.inference_mode():
+        with torch.inference_mode(), repeatable():
             return net.invert(image)
 
     return invert
 
 
-def inversion_floor(size: str) -> Work:
-    net = nets.inverter(size)
-    return nets.encoder_convolutions(net.encoder, torch.zeros(1, 3, net.input_size, net.input_size))
+def inversion_floor(size: str, half: bool = False, device: str = "cpu") -> Work:
+    net = nets.inverter(size).to(device)
+    image = torch.zeros(1, 3, net.input_size, net.input_size, device=device)
+    return nets.encoder_convolutions(net.encoder, image, torch.float16 if half else torch.float32)
 
 
 def anchors() -> Tensor:
@@ -95,7 +103,7 @@ def text_original(folder: Path, size: str) -> Work:
 
 def importing(module: str, folder: Path = ROOT) -> Work:
     """A process that imports and ends."""
-    return lambda: _process(f"import {module}", folder)
+    return lambda: process_of(f"import {module}", folder)
 
 
 def cold_start(size: str) -> Work:
@@ -104,17 +112,23 @@ def cold_start(size: str) -> Work:
     nets.save_bundle(Path(folder.name), size)
     code = f"from micromotion import Animator\nAnimator.load({folder.name!r}, 'cpu')"
 
-    def start() -> None:
+    def start() -> Spent:
         assert folder.name
-        _process(code, ROOT)
+        return process_of(code, ROOT)
 
     return start
 
 
-def _process(code: str, folder: Path) -> None:
+def process_of(code: str, folder: Path = ROOT) -> Spent:
     """Run Python code in a process of its own, which does not tidy up at its end."""
-    command = [sys.executable, "-W", "ignore", "-c", f"{code}\nimport os\nos._exit(0)"]
-    subprocess.run(command, cwd=folder, check=True, env=os.environ | {"PYTHONPATH": str(folder)})
+    end = f"import os\nif os.path.exists({STATUS!r}): print(*open({STATUS!r}), flush=True)\nos._exit(0)"
+    command = [sys.executable, "-W", "ignore", "-c", f"{code}\n{end}"]
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    start = time.perf_counter()
+    done = subprocess.run(command, cwd=folder, check=True, env=environment, stdout=subprocess.PIPE, text=True)
+    took = time.perf_counter() - start
+    words = done.stdout.split()
+    return Spent(took, int(words[words.index("VmHWM:") + 1]) * 1024 if "VmHWM:" in words else 0)
 
 
 def prediction(frames: int, *, model: str = "avatar", photo: Path = PHOTO) -> Work:

@@ -1,10 +1,11 @@
-"""The public implementations, from checkouts of their repositories, on a CPU and with random weights.
+"""The public implementations, from checkouts of their repositories, with random weights.
 
-Their code runs as it is. What stands in its way is put aside from outside: `.cuda()` stays on the CPU, and
-CUDA extensions are not compiled (all of them have a plain path beside those).
+Their code runs as it is. What stands in its way on a CPU is put aside from outside: `.cuda()` stays there,
+and CUDA extensions are not compiled (all of them have a plain path beside those). On a GPU nothing is.
 """
 
 import sys
+import tempfile
 from argparse import Namespace
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -15,7 +16,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.stages.nets import filled
+from benchmarks.stages.ours import process_of
 
+_HERE = "from benchmarks.stages import peers\npeers"
 ORIGINAL = "micromotion-styleGAN"
 NVIDIA = "stylegan2-ada-pytorch"
 ROSINALITY = "stylegan2-pytorch"
@@ -30,23 +33,26 @@ def checkout(peers: Path | None, name: str) -> Path | None:
     return next((folder for folder in found if folder.is_dir()), None)
 
 
-def enter(folder: Path) -> None:
+def enter(folder: Path, device: str = "cpu") -> None:
     """Let this process, which belongs to one peer, import the peer's modules."""
     import torch.utils.cpp_extension
 
     def stay(self: Any, *_: Any, **__: Any) -> Any:
         return self
 
-    torch.Tensor.cuda = torch.nn.Module.cuda = stay  # type: ignore[assignment, method-assign]
-    torch.utils.cpp_extension.load = lambda *_, **__: None  # type: ignore[assignment]
+    if device == "cpu":
+        torch.Tensor.cuda = torch.nn.Module.cuda = stay  # type: ignore[assignment, method-assign]
+        torch.utils.cpp_extension.load = lambda *_, **__: None  # type: ignore[assignment]
     sys.path.insert(0, str(folder.resolve()))
 
 
-def original_synthesis(folder: Path, resolution: int, dtype: str) -> Callable[[], object]:
-    enter(folder)
+def original_synthesis(
+    folder: Path, resolution: int, dtype: str, device: str = "cpu"
+) -> Callable[[], object]:
+    enter(folder, device)
     from StyleCLIP.models.stylegan2.model import Generator
 
-    return _rosinality_like(Generator, resolution, dtype)
+    return _rosinality_like(Generator, resolution, dtype, device)
 
 
 def rosinality_synthesis(folder: Path, resolution: int, dtype: str) -> Callable[[], object]:
@@ -56,9 +62,9 @@ def rosinality_synthesis(folder: Path, resolution: int, dtype: str) -> Callable[
     return _rosinality_like(Generator, resolution, dtype)
 
 
-def _rosinality_like(kind: Any, resolution: int, dtype: str) -> Callable[[], object]:
-    net = kind(resolution, 512, 8).eval()
-    code = torch.randn(1, net.n_latent, 512)
+def _rosinality_like(kind: Any, resolution: int, dtype: str, device: str = "cpu") -> Callable[[], object]:
+    net = kind(resolution, 512, 8).eval().to(device)
+    code = torch.randn(1, net.n_latent, 512).to(device)
 
     def draw() -> object:
         with torch.no_grad(), _precision(dtype):
@@ -67,17 +73,26 @@ def _rosinality_like(kind: Any, resolution: int, dtype: str) -> Callable[[], obj
     return draw
 
 
-def nvidia_synthesis(folder: Path, resolution: int, dtype: str) -> Callable[[], object]:
-    """Its reference path, which is what it takes on a CPU."""
-    enter(folder)
+def nvidia_synthesis(folder: Path, resolution: int, dtype: str, device: str = "cpu") -> Callable[[], object]:
+    """Its reference path, which is what it takes on a CPU; on a GPU its kernels, or an error where they fail.
+
+    In float16 it is as its FFHQ model is trained: the four largest resolutions, clamped at 256.
+    """
+    enter(folder, device)
     from training.networks import Generator
 
-    net = Generator(512, 0, 512, resolution, 3, synthesis_kwargs={"channel_base": 32768}).eval()
-    code = torch.randn(1, net.num_ws, 512)
+    shape = {"channel_base": 32768, "num_fp16_res": 4, "conv_clamp": 256}
+    net = Generator(512, 0, 512, resolution, 3, synthesis_kwargs=shape).eval().to(device)
+    code = torch.randn(1, net.num_ws, 512).to(device)
+    if device != "cpu":
+        from torch_utils.ops import bias_act, upfirdn2d
+
+        if not (bias_act._init() and upfirdn2d._init()):
+            raise RuntimeError("its CUDA kernels could not be compiled here")
 
     def draw() -> object:
         with torch.no_grad(), _precision(dtype):
-            return net.synthesis(code, noise_mode="const", force_fp32=True)
+            return net.synthesis(code, noise_mode="const", force_fp32=dtype != "float16")
 
     return draw
 
@@ -87,14 +102,15 @@ def _precision(dtype: str) -> Any:
     return torch.autocast("cpu", torch.bfloat16) if dtype == "bfloat16" else nullcontext()
 
 
-def e4e_inversion(folder: Path) -> Callable[[], object]:
-    enter(folder)
+def e4e_inversion(folder: Path, device: str = "cpu") -> Callable[[], object]:
+    enter(folder, device)
     from models.encoders.psp_encoders import Encoder4Editing
 
     with torch.device("meta"):
         net = Encoder4Editing(50, "ir_se", Namespace(stylegan_size=1024))
-    net = filled(net.to_empty(device="cpu")).eval()
-    image, average = torch.rand(1, 3, 256, 256) * 2 - 1, torch.zeros(1, 18, 512)
+    net = filled(net.to_empty(device="cpu")).eval().to(device)
+    image = torch.rand(1, 3, 256, 256).to(device) * 2 - 1
+    average = torch.zeros(1, 18, 512).to(device)
 
     def invert() -> Tensor:
         with torch.no_grad():
@@ -116,3 +132,78 @@ def original_pca(folder: Path, anchors: Tensor) -> Callable[[], object]:
             ]
 
     return solve
+
+
+def original_chain(folder: Path, resolution: int, frames: int, device: str = "cpu") -> Callable[[], object]:
+    """Its whole way from an aligned picture to a film, as its main.py goes it, with nets that are loaded.
+
+    For a GPU: its inverter has no path for a CPU.
+    """
+    enter(folder, device)
+    import imageio
+    from restyle_encoder.models.psp import pSp
+    from restyle_encoder.utils.inference_utils import run_batch_latent
+    from skimage import img_as_ubyte
+    from StyleCLIP.models.stylegan2.model import Generator
+
+    options = Namespace(
+        output_size=resolution, encoder_type="BackboneEncoder", input_nc=6, n_iters_per_batch=5
+    )
+    options.resize_outputs, options.dataset_type, options.device = False, "ffhq_encode", device
+    pSp.load_weights = lambda self: None
+    inverter, generator = pSp(options).eval().to(device), Generator(resolution, 512, 8).eval().to(device)
+    inverter.latent_avg = torch.zeros(inverter.n_styles, 512).to(device)
+    picture = torch.rand(1, 3, 256, 256).to(device) * 2 - 1
+    temporary = tempfile.TemporaryDirectory()
+
+    def predict() -> None:
+        with torch.no_grad():
+            code = run_batch_latent(picture, inverter, options, picture[0])[0][4][None]
+            film = []
+            for index in range(frames):
+                drawn = generator([code + 0.001 * index], input_is_latent=True, randomize_noise=False)[0]
+                drawn = (drawn - drawn.min()) / (drawn.max() - drawn.min())
+                film.append(img_as_ubyte(drawn.squeeze(0).cpu().numpy()).transpose(1, 2, 0))
+        imageio.mimsave(Path(temporary.name) / "film.mp4", film, fps=30)
+
+    return predict
+
+
+def original_start(folder: Path) -> Callable[[], object]:
+    """From the start of a process until its nets lie ready, read from files of random weights."""
+    checkpoints = tempfile.TemporaryDirectory()
+    process_of(f"{_HERE}.write_checkpoints({str(folder)!r}, {checkpoints.name!r})")
+    return lambda: process_of(f"{_HERE}.load_checkpoints({str(folder)!r}, {checkpoints.name!r})")
+
+
+def write_checkpoints(folder: str, checkpoints: str) -> None:
+    """Files as the original reads them."""
+    original, options = _original_main(Path(folder))
+    with torch.device("meta"):
+        original.pSp.load_weights = lambda self: None
+        nets = original.pSp(options), original.Generator(1024, 512, 8)
+    inverter, generator = (filled(net.to_empty(device="cpu")).state_dict() for net in nets)
+    shape = vars(options) | {"checkpoint_path": ""}
+    saved = {"state_dict": inverter, "latent_avg": torch.zeros(18, 512), "opts": shape}
+    torch.save(saved, f"{checkpoints}/inverter.pt")
+    torch.save({"g_ema": generator}, f"{checkpoints}/generator.pt")
+
+
+def load_checkpoints(folder: str, checkpoints: str) -> None:
+    """What its main.py does before it looks at a picture, its imports first."""
+    original, _ = _original_main(Path(folder))
+    path = f"{checkpoints}/inverter.pt"
+    options = torch.load(path, map_location="cpu")["opts"] | {"checkpoint_path": path}
+    original.pSp(Namespace(**options)).eval()
+    generator = original.Generator(1024, 512, 8)
+    generator.load_state_dict(torch.load(f"{checkpoints}/generator.pt")["g_ema"], strict=False)
+    generator.eval()
+
+
+def _original_main(folder: Path) -> tuple[Any, Namespace]:
+    """Its main.py, imported, and the options of the published inverter."""
+    enter(folder)
+    import main as original
+
+    options = Namespace(output_size=1024, encoder_type="BackboneEncoder", input_nc=6, device="cpu")
+    return original, options

@@ -1,0 +1,139 @@
+"""What a frame and a face cost on no machine in particular: operations and bytes, counted from the networks.
+
+Two counts of bytes: the least that there can be, each layer's input, weights and output once; and those
+that PyTorch's operations move, one by one, as our code calls them. Between them lies what fused kernels could
+save.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.stages import nets
+from encoder4editing import Inverter
+from micromotion.pixels import quantise
+from stylegan2 import Generator, GeneratorConfig
+
+FLOAT, HALF = 4, 2
+"""Bytes of a number."""
+UNMOVED = {"aten._unsafe_view", "aten.empty", "aten.empty_like", "aten.new_empty"}
+"""Operations that touch no number, beside those that PyTorch itself calls views."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of the synthesis network in float16: floating-point operations, and least bytes moved."""
+
+    name: str
+    flops: int
+    least: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Floating-point operations of products and convolutions; bytes; how many operations moved them."""
+
+    flops: int
+    moved: int
+    operations: int
+
+
+def synthesis_layers(config: GeneratorConfig) -> list[Layer]:
+    """The layers for one frame: convolutions with what belongs to them, and the RGB layers.
+
+    A multiplication and an addition count as two. Of a styled layer they are its convolution, the modulation
+    (style_dim × in) and the demodulation (in × out), which the RGB layers have in float16 as well. Filter,
+    noise and leaky ReLU count as nothing: they could ride along. Noise and RGB sum are float32.
+    """
+    layers = []
+    below, side = config.channels[4], 4
+    for side in config.resolutions:
+        width = config.channels[side]
+        for up in (True, False) if side > 4 else (False,):
+            source = side // 2 if up else side
+            flops = 2 * source**2 * 9 * below * width + _styling(config, below, width)
+            numbers = source**2 * below + 9 * below * width + side**2 * width
+            layers.append(Layer(f"{side}² {'up' if up else 'conv'}", flops, HALF * numbers + FLOAT * side**2))
+            below = width
+        flops = 2 * side**2 * width * 3 + _styling(config, width, 3)
+        sums = 3 * side**2 + (3 * (side // 2) ** 2 if side > 4 else 0)
+        layers.append(Layer(f"{side}² RGB", flops, HALF * width * (side**2 + 3) + FLOAT * sums))
+    return layers
+
+
+def _styling(config: GeneratorConfig, below: int, width: int) -> int:
+    return 2 * (config.style_dim * below + below * width)
+
+
+def frame(size: str) -> Cost:
+    """One frame in float16 as our code draws it on a GPU, brought to 8 bits and found finite."""
+
+    def prepare() -> Callable[[], object]:
+        net = Generator(nets.generator_config(size)).use_half().requires_grad_(False)
+        code = torch.zeros(1, net.num_styles, net.style_dim)
+
+        def draw() -> tuple[Tensor, Tensor]:
+            picture = net.synthesize(code, fast=False)[0]
+            return quantise(picture), picture.isfinite().all()
+
+        return draw
+
+    return counted(prepare)
+
+
+def face(size: str) -> Cost:
+    """One inversion in float16."""
+
+    def prepare() -> Callable[[], object]:
+        net = Inverter(nets.encoder_config(size)).use_half().eval().requires_grad_(False)
+        image = torch.zeros(1, 3, net.input_size, net.input_size)
+        return lambda: net.invert(image)
+
+    return counted(prepare)
+
+
+def counted(prepare: Callable[[], Callable[[], object]]) -> Cost:
+    """What the work does that `prepare` gives; nothing is computed, and no tensor takes memory."""
+    with torch.no_grad(), FakeTensorMode():
+        work = prepare()
+        with FlopCounterMode(display=False) as flops:
+            work()
+        with Traffic() as traffic:
+            work()
+    return Cost(flops.get_total_flops(), traffic.moved, traffic.operations)
+
+
+class Traffic(TorchDispatchMode):
+    """Counts the bytes that operations read and write while it is on, and the operations; views are free."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moved = self.operations = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        counts = (
+            func.namespace == "aten" and not func.is_view
+        )  # "prim" asks where a tensor lies, and the like
+        if counts and str(func.overloadpacket) not in UNMOVED:
+            self.operations += 1
+            self.moved += sum(_bytes(each) for each in tree_leaves((args, kwargs, result)))
+        return result
+
+
+def _bytes(value: object) -> int:
+    """The bytes of a tensor's numbers, those once that it repeats; nothing for what is no tensor."""
+    if not isinstance(value, Tensor):
+        return 0
+    sizes = zip(value.shape, value.stride(), strict=True)
+    numbers = 1
+    for size, stride in sizes:
+        numbers *= size if stride else min(size, 1)
+    return numbers * value.element_size()

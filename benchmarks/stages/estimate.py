@@ -1,0 +1,183 @@
+"""What a prediction would take on a GPU that is not here: counts over published peaks, times assumed shares.
+
+An estimate and no measurement. Counted are a frame's and a face's operations and bytes (`arithmetic`);
+measured, on the machine at hand, is what the CPU does: finding the face and encoding the film.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.stages import arithmetic, nets
+from benchmarks.stages.document import time as said
+from benchmarks.stages.ours import PHOTO
+from micromotion import align
+from micromotion.encoders import Frame
+from micromotion.video import write_frames
+
+FRAMES, WANTED = 90, 6.0
+LAUNCH = 15e-6
+"""Seconds of a CPU to send one operation to the GPU: assumed, a bit more than is usual."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """Peaks as NVIDIA publishes them, and what share of each is assumed to be reached.
+
+    Attributes:
+        flops: a second, float16 on tensor cores, dense.
+        bandwidth: bytes a second.
+        flops_share, bandwidth_share: of those.
+        why: where the shares come from, in a sentence.
+    """
+
+    name: str
+    flops: float
+    bandwidth: float
+    flops_share: float
+    bandwidth_share: float
+    why: str
+
+    def seconds(self, flops: int, moved: int, *, share: float = 1.0) -> float:
+        """Arithmetic and traffic one after the other, as if nothing overlapped, at a share of the shares."""
+        rate, bandwidth = self.flops * self.flops_share, self.bandwidth * self.bandwidth_share
+        return (flops / rate + moved / bandwidth) / share
+
+
+T4 = Gpu(
+    "T4",
+    65e12,
+    320e9,
+    0.25,
+    0.65,
+    "70 W do not carry its highest clock for long, and the convolutions of one picture are small, hence a "
+    "quarter of the operations; plain copies reach two thirds of the bandwidth, as we remember the "
+    "microbenchmarks of Jia et al. 2019 (arXiv 1903.07486). Neither share was measured by us",
+)
+H100 = Gpu("H100 SXM", 989e12, 3.35e12, 0.3, 0.75, "assumed, from no source")
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the estimate is made of; seconds are the CPU's, measured."""
+
+    side: int
+    layers: list[arithmetic.Layer]
+    frame: arithmetic.Cost
+    face: arithmetic.Cost
+    finding: float
+    encoding: float
+
+    @property
+    def least(self) -> tuple[int, int]:
+        """A frame's operations and bytes, were each layer one kernel."""
+        return sum(each.flops for each in self.layers), sum(each.least for each in self.layers)
+
+    def drawing(self, gpu: Gpu, share: float = 1.0) -> float:
+        """Seconds of a frame: those of the GPU, or those that the CPU takes to send the operations off."""
+        return max(
+            gpu.seconds(self.frame.flops, self.frame.moved, share=share), LAUNCH * self.frame.operations
+        )
+
+    def whole(self, gpu: Gpu, share: float = 1.0) -> float:
+        """Seconds from photo to MP4; a frame is encoded while the next one is drawn."""
+        inverting = max(
+            gpu.seconds(self.face.flops, self.face.moved, share=share), LAUNCH * self.face.operations
+        )
+        drawing = self.drawing(gpu, share)
+        film = drawing + (FRAMES - 1) * max(drawing, self.encoding) + self.encoding
+        return self.finding + inverting + film
+
+
+def costs(size: str = "full") -> Costs:
+    """Count the networks of that size, and time the CPU's part."""
+    side = nets.RESOLUTIONS[size]
+    layers = arithmetic.synthesis_layers(nets.generator_config(size))
+    frame, face = arithmetic.frame(size), arithmetic.face(size)
+    return Costs(side, layers, frame, face, align_seconds(), encode_seconds(side))
+
+
+def text(found: Costs, gpu: Gpu = T4) -> str:
+    """The estimate for people, with its arithmetic."""
+    whole, cautious = (found.whole(gpu, share) for share in (1.0, 0.5))
+    finding, encoding = said(found.finding), said(found.encoding)
+    frame, face = found.frame, found.face
+    return "\n".join(
+        [
+            f"{gpu.name}: at its peaks {gpu.flops / 1e12:g} TFLOPS in float16 on tensor cores and "
+            f"{gpu.bandwidth / 1e9:g} GB/s (NVIDIA's data sheet). Assumed are {gpu.flops_share:.0%} and "
+            f"{gpu.bandwidth_share:.0%} of them: {gpu.why}.",
+            "",
+            "| | operations | bytes | as assumed | at half of that |",
+            "|---|---|---|---|---|",
+            _row(f"a frame of {found.side}², were each layer one kernel", *found.least, gpu),
+            _row(f"the same in the {frame.operations} operations of today", frame.flops, frame.moved, gpu),
+            _row(f"inversion by e4e, {face.operations} operations", face.flops, face.moved, gpu),
+            f"| finding the face, on this CPU | | | {finding} | {finding} |",
+            f"| encoding a frame, on this CPU | | | {encoding} | {encoding} |",
+            f"| **photo to MP4, {FRAMES} frames** | | | **{said(whole)}** | **{said(cautious)}** |",
+            "",
+            f"The last line is finding the face, inversion, a frame drawn, {FRAMES - 1} times the longer of "
+            f"drawing and encoding, which overlap, and a frame encoded. To send an operation off takes the "
+            f"CPU {LAUNCH * 1e6:g} µs (assumed), {said(LAUNCH * frame.operations)} for a frame, while the "
+            f"GPU works. Wanted are {WANTED:g} s: {_met(whole)} as assumed, {_met(cautious)} at half of "
+            "that.",
+            "",
+            *(_kernels(found, each) for each in (T4, H100)),
+        ]
+    )
+
+
+def _kernels(found: Costs, gpu: Gpu) -> str:
+    """What kernels of our own could buy on a GPU."""
+    today, fused = found.drawing(gpu), gpu.seconds(*found.least)
+    return (
+        f"Were each layer one kernel, a frame would move {found.least[1] / 1e9:.2f} GB instead of "
+        f"{found.frame.moved / 1e9:.2f} GB: on a {gpu.name} (at {gpu.flops_share:.0%} of "
+        f"{gpu.flops / 1e12:g} TFLOPS and {gpu.bandwidth_share:.0%} of {gpu.bandwidth / 1e9:g} GB/s) "
+        f"{said(fused)} instead of {said(today)}, which are never less than the "
+        f"{said(LAUNCH * found.frame.operations)} that it takes to send the operations off."
+    )
+
+
+def _met(seconds: float) -> str:
+    return "met" if seconds <= WANTED else "missed"
+
+
+def _row(name: str, flops: int, moved: int, gpu: Gpu) -> str:
+    times = " | ".join(said(gpu.seconds(flops, moved, share=share)) for share in (1.0, 0.5))
+    return f"| {name} | {flops / 1e9:.1f} GFLOP | {moved / 1e9:.2f} GB | {times} |"
+
+
+def align_seconds() -> float:
+    """Finding the face in the photo, once the finder is loaded."""
+    picture = Image.open(PHOTO)
+    align(picture, size=256)
+    start = time.perf_counter()
+    align(picture, size=256)
+    return time.perf_counter() - start
+
+
+def encode_seconds(side: int, frames: int = FRAMES) -> float:
+    """For one frame of a film in which a photograph, with grain as a camera's, comes nearer."""
+    pictures = list(film(side, frames))
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        write_frames(pictures, Path(folder) / "film.mp4", 30)
+        return (time.perf_counter() - start) / frames
+
+
+def film(side: int, frames: int) -> Iterator[Frame]:
+    """A photograph that comes a tenth nearer, uint8 [side, side, 3]; its grain stands still, as our noise."""
+    photo = Image.open(PHOTO).convert("RGB")
+    grain = np.random.default_rng(0).normal(0, 2, (side, side, 1))
+    for index in range(frames):
+        edge = 0.05 * photo.width * index / max(1, frames - 1)
+        box = (edge, edge, photo.width - edge, photo.height - edge)
+        picture = photo.resize((side, side), Image.Resampling.BICUBIC, box=box)
+        yield (np.asarray(picture) + grain).clip(0, 255).astype(np.uint8)
