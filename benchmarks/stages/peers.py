@@ -164,7 +164,7 @@ def original_chain(folder: Path, resolution: int, frames: int, device: str = "cp
                 drawn = generator([code + 0.001 * index], input_is_latent=True, randomize_noise=False)[0]
                 drawn = (drawn - drawn.min()) / (drawn.max() - drawn.min())
                 film.append(img_as_ubyte(drawn.squeeze(0).cpu().numpy()).transpose(1, 2, 0))
-        imageio.mimsave(Path(temporary.name) / "film.mp4", film, fps=30)
+        imageio.mimsave(Path(temporary.name) / "film.mp4", film, fps=30, codec="libx264")  # its default
 
     return predict
 
