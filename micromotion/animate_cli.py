@@ -2,130 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from micromotion import animate_options as option
 from micromotion.bundle import BundleFiles, find_bundle
-from micromotion.console import Debug, errors_for_people, frame_progress
+from micromotion.console import Debug, Device, Model, errors_for_people, frame_progress
 from micromotion.errors import OptionError, OutputError
 from micromotion.images import load_image
 from micromotion.learn.store import SUFFIX, find_motion, playable_motions
-from micromotion.options import (
-    MAX_FPS,
-    MAX_FRAMES,
-    MAX_REFINE,
-    MAX_STRENGTH,
-    Easing,
-    Loop,
-    View,
-    check_play,
-    check_view,
-)
+from micromotion.options import check_play, check_view
 from micromotion.picture import check_picture, write_picture
 from micromotion.plan import Motions, plan, plan_strip
 from micromotion.timeline import MAX_TEXT, Timeline, TimelineError, parse_timeline
 from micromotion.video import check_output
 
-Model = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME|FOLDER",
-        help="The model: avatar; ffhq, photo-real, after `micromotion weights fetch ffhq`; one of your own; "
-        "or a bundle folder.",
-    ),
-]
+if TYPE_CHECKING:
+    from micromotion.animator import Animator
 
 
 def animate(
-    photo: Annotated[
-        Path, typer.Argument(metavar="PHOTO", help="A picture with a face, in any format that Pillow reads.")
-    ],
-    motion: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--motion",
-            "-m",
-            metavar="NAME[=STRENGTH]",
-            help="What to play: a name, `micromotion motions` lists them; or FILE.safetensors. May be given "
-            "several times: they play together.",
-            show_default="smile",
-        ),
-    ] = None,
-    timeline: Annotated[
-        str | None,
-        typer.Option(
-            "--timeline",
-            "-t",
-            metavar="TEXT|@FILE",
-            help="Motions that follow each other: when, which, how strong, linear or smooth; hold; "
-            "'repeat 3' at the end. Or @ and a file of such a text.",
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Where to write: .mp4, .gif, .webp, or a folder for PNGs. Default: PHOTO-MOTION.mp4 here. "
-            "With --strengths: .png, .jpg, .webp.",
-        ),
-    ] = None,
-    sheet: Annotated[
-        Path | None, typer.Option(help="Also write a contact sheet of the frames to this picture.")
-    ] = None,
-    frame: Annotated[
-        View,
-        typer.Option(help="What is shown: the crop of the face, or the whole photo with the face moving."),
-    ] = "crop",
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Show the photo, its inversion and the animation side by side.")
-    ] = False,
-    strengths: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LIST",
-            help="Write no video, but one picture of the face at these strengths, such as -1,0,1,2.",
-        ),
-    ] = None,
+    photo: option.Photo,
+    motion: option.MotionNames = None,
+    timeline: option.TimelineText = None,
+    output: option.Output = None,
+    sheet: option.Sheet = None,
+    frame: option.Frame = "crop",
+    compare: option.Compare = False,
+    strengths: option.Strengths = None,
     model: Model = "avatar",
-    strength: Annotated[
-        float,
-        typer.Option(
-            help=f"How far to go, up to ±{MAX_STRENGTH:g}; negative plays the opposite. It multiplies the "
-            "strengths of several motions and of a timeline."
-        ),
-    ] = 1.0,
-    frames: Annotated[
-        int, typer.Option(help=f"How many frames, 1 to {MAX_FRAMES}; a timeline has its own length.")
-    ] = 90,
-    fps: Annotated[int, typer.Option(help=f"Frames per second, 1 to {MAX_FPS}.")] = 30,
-    loop: Annotated[
-        Loop,
-        typer.Option(help="once; pingpong: backwards as well; hold: stay at the end for as long again."),
-    ] = "once",
-    easing: Annotated[Easing, typer.Option(help="smooth starts and ends gently.")] = "linear",
-    face: Annotated[int, typer.Option(help="Which of several faces: 0 is the clearest one.")] = 0,
-    aligned: Annotated[
-        bool, typer.Option("--aligned", help="Take the picture as it is, already cropped to the face.")
-    ] = False,
-    seed: Annotated[
-        int | None, typer.Option(help="Draw other fine texture, repeatably.", show_default="the model's own")
-    ] = None,
-    refine: Annotated[
-        int,
-        typer.Option(help=f"Improve the likeness by so many steps, 0 to {MAX_REFINE}; 30 is a good number."),
-    ] = 0,
-    lock_identity: Annotated[
-        bool,
-        typer.Option(
-            "--lock-identity",
-            help="Tune the model to this very person first: minutes on a CPU, once for each photo.",
-        ),
-    ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    strength: option.Strength = 1.0,
+    frames: option.Frames = 90,
+    fps: option.Fps = 30,
+    loop: option.Loop = "once",
+    easing: option.Easing = "linear",
+    face: option.Face = 0,
+    aligned: option.Aligned = False,
+    seed: option.Seed = None,
+    refine: option.Refine = 0,
+    lock_identity: option.LockIdentity = False,
+    device: Device = "auto",
     debug: Debug = False,
 ) -> None:
     """Play micromotions on the face of a photo and write it as a video.
@@ -145,6 +66,18 @@ def animate(
     with errors_for_people(debug):
         check_play(strength=strength, frames=frames, fps=fps, face=face, seed=seed, refine=refine)
         played, title = _asked_for(motion, timeline, find_bundle(model))
+        check_view(frame, compare=compare)
+        reading = {"face": face, "aligned": aligned, "seed": seed, "refine": refine}
+        if strengths is not None:
+            if sheet or compare or lock_identity or frame == "photo" or strength != 1:
+                raise OptionError(
+                    "--strengths writes one picture: leave out --sheet, --compare, --frame, --lock-identity "
+                    "and --strength."
+                )
+            output = output or Path(f"{photo.stem}-{title}-strengths.png")
+            _write_strip(photo, played, _numbers(strengths), output, model, device, reading)
+            return
+        output = output or Path(f"{photo.stem}-{title}.mp4")
         playing: dict[str, Any] = {
             "strength": strength,
             "frames": frames,
@@ -152,55 +85,74 @@ def animate(
             "loop": loop,
             "easing": easing,
         }
-        check_view(frame, compare=compare)
-        shown = _numbers(strengths) if strengths is not None else None
-        if shown is None:
-            plan(played, **playing)
-        elif sheet or compare or lock_identity or frame == "photo" or strength != 1:
-            raise OptionError(
-                "--strengths writes one picture: leave out --sheet, --compare, --frame, --lock-identity and "
-                "--strength."
-            )
-        else:
-            plan_strip(played, shown)
-        output = output or Path(f"{photo.stem}-{title}{'-strengths.png' if shown else '.mp4'}")
-        _check_outputs(photo, output, sheet, picture=bool(shown))
-        image = load_image(photo)
-        likeness = None
-        with frame_progress() as progress:
-            task = progress.add_task("Loading the model", total=None)
-            from micromotion.animator import Animator
-            from micromotion.pivotal import STEPS
+        plan(played, **playing)
+        shown = {"frame": frame, "compare": compare, "lock_identity": lock_identity}
+        _write_film(photo, played, output, sheet, model, device, playing | shown | reading)
 
-            animator = Animator.load(model, device)
-            progress.update(task, description="Reading the face", total=refine or None)
-            reading: dict[str, Any] = {"face": face, "aligned": aligned, "seed": seed, "refine": refine}
-            reading["on_refine"] = lambda done, loss: progress.update(
-                task, description=f"Refining, loss {loss:.3f}", completed=done
-            )
-            if shown:
-                write_picture(animator.at_strengths(image, played, shown, **reading), output)
-            else:
-                clip = animator.animate(
-                    image,
-                    played,
-                    frame=frame,
-                    compare=compare,
-                    lock_identity=lock_identity,
-                    on_lock=lambda done, loss: progress.update(
-                        task, description=f"Tuning, loss {loss:.3f}", total=STEPS, completed=done
-                    ),
-                    **playing,
-                    **reading,
-                )
-                likeness = clip.likeness
-                progress.update(task, description="Rendering", total=len(clip), completed=0)
-                clip.save(output, sheet=sheet, on_frame=lambda done: progress.update(task, completed=done))
-        typer.echo(f"{'Picture' if shown else 'Video'}: {output}")
-        if sheet is not None:
-            typer.echo(f"Sheet: {sheet}")
-        if likeness is not None:
-            typer.echo(f"Likeness: {likeness.describe()}")
+
+def _write_strip(
+    photo: Path,
+    played: Motions,
+    strengths: Sequence[float],
+    output: Path,
+    model: str,
+    device: str,
+    reading: Mapping[str, Any],
+) -> None:
+    """One picture of the face at these strengths; checked before the model is loaded."""
+    plan_strip(played, strengths)
+    _check_outputs(photo, check_picture(output))
+    image = load_image(photo)
+    with _loaded(model, device, reading["refine"]) as (animator, _, on_refine):
+        write_picture(animator.at_strengths(image, played, strengths, on_refine=on_refine, **reading), output)
+    typer.echo(f"Picture: {output}")
+
+
+def _write_film(
+    photo: Path,
+    played: Motions,
+    output: Path,
+    sheet: Path | None,
+    model: str,
+    device: str,
+    asked: Mapping[str, Any],
+) -> None:
+    """The film, and a contact sheet of it if one is asked for; outputs checked before the model is loaded."""
+    _check_outputs(photo, check_output(output), sheet)
+    image = load_image(photo)
+    with _loaded(model, device, asked["refine"]) as (animator, tell, on_refine):
+        from micromotion.pivotal import STEPS
+
+        def on_lock(done: int, loss: float) -> None:
+            tell(description=f"Tuning, loss {loss:.3f}", total=STEPS, completed=done)
+
+        clip = animator.animate(image, played, on_refine=on_refine, on_lock=on_lock, **asked)
+        tell(description="Rendering", total=len(clip), completed=0)
+        clip.save(output, sheet=sheet, on_frame=lambda done: tell(completed=done))
+    typer.echo(f"Video: {output}")
+    if sheet is not None:
+        typer.echo(f"Sheet: {sheet}")
+    if clip.likeness is not None:
+        typer.echo(f"Likeness: {clip.likeness.describe()}")
+
+
+@contextmanager
+def _loaded(
+    model: str, device: str, refine: int
+) -> Iterator[tuple[Animator, Callable[..., None], Callable[[int, float], None]]]:
+    """The model, and while it is at work a progress bar: what moves it on, and what refining tells it."""
+    with frame_progress() as progress:
+        task = progress.add_task("Loading the model", total=None)
+        from micromotion.animator import Animator
+
+        tell = partial(progress.update, task)
+
+        def on_refine(done: int, loss: float) -> None:
+            tell(description=f"Refining, loss {loss:.3f}", completed=done)
+
+        animator = Animator.load(model, device)
+        tell(description="Reading the face", total=refine or None)
+        yield animator, tell, on_refine
 
 
 def _asked_for(motion: list[str] | None, timeline: str | None, bundle: BundleFiles) -> tuple[Motions, str]:
@@ -256,9 +208,8 @@ def _timeline(given: str, bundle: BundleFiles) -> Timeline:
         raise
 
 
-def _check_outputs(photo: Path, output: Path, sheet: Path | None, *, picture: bool) -> None:
-    """Raise OutputError if a result cannot be written, or would replace the photo or the other result."""
-    check_picture(output) if picture else check_output(output)
+def _check_outputs(photo: Path, output: Path, sheet: Path | None = None) -> None:
+    """Raise OutputError where the sheet cannot be written, or a result would replace photo or result."""
     if sheet is not None:
         check_picture(sheet)
     taken = {photo.resolve(): "the photo itself"}

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import typer
 
 from micromotion import __version__
-from micromotion.animate_cli import Model, animate
+from micromotion.animate_cli import animate
 from micromotion.bundle import find_bundle
-from micromotion.console import Debug, errors_for_people
+from micromotion.console import Debug, Device, Model, errors_for_people
 from micromotion.learn.cli import app as learn_app
 from micromotion.learn.store import find_motion, playable_motions
 from micromotion.page.cli import page
@@ -84,7 +84,7 @@ def inspect(
         Literal["line", "curve"] | None,
         typer.Option("--path", help="Look at it along this path.", show_default="as it was learned"),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     debug: Debug = False,
 ) -> None:
     """Show what a micromotion is made of: rank, noise, straightness, calibration, and where it comes from.
@@ -118,10 +118,20 @@ def inspect(
 @app.command()
 def serve(
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 5000,
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; with 0.0.0.0, others in the network get in too.")
+    ] = "127.0.0.1",
     debug: Debug = False,
 ) -> None:
-    """Run the HTTP prediction service, the one of the container, without Docker."""
+    """Run the HTTP prediction service, the one of the container, without Docker.
+
+    The environment variable MICROMOTION_MODEL names another model than avatar.
+
+    \b
+    Examples:
+      micromotion serve --port 8000
+      MICROMOTION_MODEL=ffhq micromotion serve
+    """
     with errors_for_people(debug):
         from micromotion.serve import serve as run_server
 

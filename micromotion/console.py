@@ -1,4 +1,4 @@
-"""What all commands share: how errors are told, and how progress is shown, on stderr."""
+"""What all commands share: some options, how errors are told, and how progress is shown, on stderr."""
 
 from __future__ import annotations
 
@@ -30,6 +30,15 @@ Report = Callable[[str, int, int | None], None]
 Step = Callable[[str], None]
 """Called with a line about what is being done."""
 
+Model = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|FOLDER",
+        help="The model: avatar; ffhq, photo-real, after `micromotion weights fetch ffhq`; one of your own; "
+        "or a bundle folder.",
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Debug = Annotated[
     bool, typer.Option("--debug", envvar="MICROMOTION_DEBUG", help="Show the whole traceback of an error.")
 ]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from micromotion.bundle import find_bundle, load_bundle
-from micromotion.console import Debug, errors_for_people
+from micromotion.console import Debug, Device, errors_for_people
 from micromotion.learn.progress import frame_counter, step_progress
 from micromotion.learn.store import place_for, with_recipe
 from micromotion.learn.template import DEFAULT_DEGREES, fill, number_degrees
@@ -46,7 +46,6 @@ Preview = Annotated[
     typer.Option(metavar="FILE.png", help="Where to draw each degree. Default: beside the micromotion."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace a learned micromotion of this name.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 
 @app.command()

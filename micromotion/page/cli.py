@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from micromotion.animate_cli import Model
-from micromotion.console import Debug, errors_for_people
+from micromotion.console import Debug, Device, Model, errors_for_people
 
 
 def page(
@@ -22,7 +21,7 @@ def page(
     ] = "127.0.0.1",
     model: Model = "avatar",
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     debug: Debug = False,
 ) -> None:
     """Open a page in the browser: choose a face, move sliders and watch it, make the film.

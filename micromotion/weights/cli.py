@@ -37,7 +37,9 @@ ManifestFile = Annotated[
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="ffhq, or landmarks; `list` shows all.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="ffhq, or landmarks; `micromotion weights list` shows all.")
+    ],
     extras: Annotated[
         list[str] | None,
         typer.Option("--with", metavar="PART,…", help="Optional parts too: identity, clip, restyle, …"),
@@ -113,7 +115,8 @@ def add(
 @app.command()
 def verify(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="One model, by name or folder. Default: all.")
+        str | None,
+        typer.Argument(metavar="NAME", help="One model, by name or folder, or landmarks. Default: all."),
     ] = None,
     manifest: ManifestFile = None,
     debug: Debug = False,
@@ -181,7 +184,8 @@ def list_all(manifest: ManifestFile = None, debug: Debug = False) -> None:
 @app.command()
 def path(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A model's name. Default: the cache folder.")
+        str | None,
+        typer.Argument(metavar="NAME", help="A model's name, or landmarks. Default: the cache folder."),
     ] = None,
     debug: Debug = False,
 ) -> None:
