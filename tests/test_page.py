@@ -1,19 +1,13 @@
-"""The work behind the page, without a browser: faces, previews, films, visitors, the way in."""
+"""The work behind the page, without a browser: faces, previews, films, what is shown."""
 
 from __future__ import annotations
 
-import asyncio
 import os
-import socket
-import subprocess
-import sys
 import threading
 from io import BytesIO
 from pathlib import Path
-from types import SimpleNamespace
 
 import av
-import httpx
 import numpy as np
 import pytest
 import torch
@@ -23,13 +17,11 @@ from PIL import Image
 from micromotion import Animator, align
 from micromotion.errors import ImageError, MicromotionError, NoFaceError, OptionError
 from micromotion.folders import learned_folder
-from micromotion.page import markup, visits
-from micromotion.page.doors import Doors
+from micromotion.page import markup
 from micromotion.page.faces import examples, find_faces
 from micromotion.page.presets import PRESETS, playable
-from micromotion.page.server import check_gradio, listen
 from micromotion.page.studio import Settings, Stopped, Studio
-from micromotion.page.visits import Sitter, Visits, take_upload
+from micromotion.page.visits import Sitter
 from micromotion.timeline import TimelineError, parse_timeline
 
 NEVER = threading.Event()
@@ -228,100 +220,6 @@ def test_presets_are_timelines_of_what_the_model_has() -> None:
         assert parse_timeline(preset.text).count(30) <= 300
 
 
-# Visitors.
-
-
-def someone(width: int = 100) -> Sitter:
-    return Sitter(Image.new("RGB", (width, 100)), [], 0, torch.zeros(1))
-
-
-def test_every_session_has_a_visit_of_its_own(tmp_path: Path) -> None:
-    everyone = Visits(tmp_path)
-    assert everyone["a"] is everyone["a"]
-    everyone["a"].sitter = someone()
-    with pytest.raises(OptionError, match="no face yet"):
-        everyone["b"].require_sitter()
-    assert everyone["a"].folder != everyone["b"].folder
-
-
-def test_who_leaves_leaves_nothing(tmp_path: Path) -> None:
-    everyone = Visits(tmp_path)
-    visit = everyone["a"]
-    visit.sitter = someone()
-    visit.new_film("film.mp4").write_bytes(b"film")
-    other = everyone["b"].new_film("film.mp4")
-    other.write_bytes(b"another")
-    everyone.close("a")
-    everyone.close("never was here")
-    assert visit.stop.is_set()
-    assert visit.sitter is None
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [other]
-    everyone.close_all()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_new_film_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
-    visit = Visits(tmp_path)["a"]
-    old = visit.new_film("film.mp4")
-    old.write_bytes(b"film")
-    new = visit.new_film("film.mp4")
-    assert new != old, "no browser takes the one for the other"
-    assert not old.exists()
-
-
-def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visits, "MAX_VISITS", 3)
-    monkeypatch.setattr(visits, "MAX_PIXELS", 25_000)
-    everyone = Visits(tmp_path)
-    first = everyone["0"]
-    for name in "123":
-        everyone[name]
-    assert first.stop.is_set(), "who was away longest"
-    assert len(everyone) == 3
-    big = everyone["4"]
-    everyone["3"].sitter = someone(200)
-    big.sitter = someone(200)
-    everyone["4"]
-    assert len(everyone) == 1
-    assert everyone["4"] is big, "but never who is here now"
-
-
-def test_uploads_that_nobody_reads_go_with_time(tmp_path: Path) -> None:
-    everyone = Visits(tmp_path)
-    film = everyone["a"].new_film("film.mp4")
-    film.write_bytes(b"film")
-    (tmp_path / "hash").mkdir()
-    (tmp_path / "hash" / "photo.jpg").write_bytes(b"photo")
-    everyone.sweep()
-    assert (tmp_path / "hash").exists()
-    everyone.sweep(age=-1)
-    assert not (tmp_path / "hash").exists()
-    assert film.exists()
-
-
-def test_an_upload_is_taken_with_its_folder(tmp_path: Path) -> None:
-    folder = tmp_path / "uploads"
-    (folder / "hash").mkdir(parents=True)
-    for name in ("one.jpg", "two.jpg"):
-        (folder / "hash" / name).write_bytes(name.encode())
-    assert take_upload(folder / "hash" / "one.jpg", folder) == b"one.jpg"
-    assert take_upload(folder / "hash" / "two.jpg", folder) == b"two.jpg"
-    assert list(folder.iterdir()) == []
-    with pytest.raises(ImageError, match="did not arrive"):
-        take_upload(folder / "hash" / "two.jpg", folder)
-
-
-def test_no_other_file_is_taken_or_removed(tmp_path: Path) -> None:
-    folder, ours = tmp_path / "uploads", tmp_path / "ours.jpg"
-    folder.mkdir()
-    ours.write_bytes(b"ours")
-    (folder / "link.jpg").symlink_to(ours)
-    for path in (ours, folder / ".." / "ours.jpg", folder / "link.jpg"):
-        with pytest.raises(ImageError, match="did not arrive"):
-            take_upload(path, folder)
-    assert ours.read_bytes() == b"ours"
-
-
 # What is shown.
 
 
@@ -342,113 +240,3 @@ def test_boxes_lie_where_the_faces_do(sitter: Sitter) -> None:
     assert f"left:{100 * left / 512:.2f}%" in shown
     assert 'value="1" aria-label="Face 2 of 2" checked' in shown
     assert 'type="radio"' not in markup.photo_with_faces(sitter.photo, sitter.faces[:1], 0)
-
-
-# What is open to the network.
-
-
-def ask(doors: Doors, method: str, path: str, **headers: str) -> httpx.Response:
-    async def asked() -> httpx.Response:
-        transport = httpx.ASGITransport(doors)
-        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:7860") as client:
-            return await client.request(method, path, headers=headers)
-
-    return asyncio.run(asked())
-
-
-@pytest.fixture
-def doors() -> Doors:
-    async def anything(scope, receive, send):  # type: ignore[no-untyped-def]
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"Cache-Control", b"public")]})
-        await send({"type": "http.response.body", "body": b"in"})
-
-    return Doors(anything, Path("/ours"), local=True)
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [
-        ("GET", "/", 200),
-        ("HEAD", "/", 200),
-        ("GET", "/gradio_api/queue/data?session_hash=x", 200),
-        ("POST", "/gradio_api/queue/join", 200),
-        ("GET", "/gradio_api/file=/ours/films-a/b.mp4", 200),
-        ("POST", "/gradio_api/file=/ours/films-a/b.mp4", 404),
-        ("GET", "/gradio_api/file=/ours/hash/photo.jpg", 404),
-        ("GET", "/gradio_api/file=/ours/films-a/../../etc/passwd", 404),
-        ("GET", "/gradio_api/file=/ours/films-a/%2e%2e/etc/passwd", 404),
-        ("GET", "/gradio_api/file=https://elsewhere.example/", 404),
-        ("GET", "/gradio_api/queue/join", 404),
-        ("POST", "/", 404),
-        ("PUT", "/", 404),
-        ("GET", "/gradio_api/mcp/", 404),
-        ("GET", "/monitoring/summary", 404),
-        ("GET", "/proxy=https://elsewhere.example/", 404),
-    ],
-)
-def test_only_what_the_page_needs_is_open(doors: Doors, method: str, path: str, status: int) -> None:
-    assert ask(doors, method, path).status_code == status
-
-
-def test_only_this_machines_own_names_are_answered(doors: Doors) -> None:
-    for host in ("localhost:7860", "127.0.0.1:7860", "127.0.0.1", "[::1]:7860"):
-        assert ask(doors, "GET", "/", Host=host).status_code == 200
-    for host in ("elsewhere.example", "127.0.0.1.elsewhere.example:7860", "192.168.0.2", ""):
-        assert ask(doors, "GET", "/", Host=host).status_code == 403
-    open_to_all = Doors(doors._app, Path("/ours"), local=False)
-    assert ask(open_to_all, "GET", "/", Host="box.example:7860").status_code == 200
-    for origin in ("http://elsewhere.example", "null", "http://127.0.0.1:80"):
-        assert ask(open_to_all, "POST", "/gradio_api/upload", Origin=origin).status_code == 403
-        assert ask(doors, "POST", "/gradio_api/upload", Origin=origin).status_code == 403
-    assert ask(doors, "POST", "/gradio_api/upload", Origin="http://127.0.0.1:7860").status_code == 200
-
-
-def test_the_browser_is_told_to_ask_nobody_else(doors: Doors) -> None:
-    for path in ("/", "/nowhere"):
-        assert "connect-src 'self'" in ask(doors, "GET", path).headers["content-security-policy"]
-    assert ask(doors, "GET", "/").headers["cache-control"] == "public"
-    assert ask(doors, "GET", "/gradio_api/file=/ours/films-a").headers["cache-control"] == "private, no-store"
-
-
-def test_a_port_that_is_taken_is_told() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(OptionError, match=f"port {port}, cannot be listened on: .*--port 0"):
-            listen("127.0.0.1", port)
-    with listen("127.0.0.1", 0) as free:
-        assert free.getsockname()[0] == "127.0.0.1"
-    with pytest.raises(OptionError, match="port must be"):
-        listen("127.0.0.1", 70000)
-
-
-# The command.
-
-
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1", **environment},
-    )
-
-
-def test_help_says_what_it_needs_and_listens_to_this_machine_alone() -> None:
-    done = run("-m", "micromotion", "page", "--help", TERMINAL_WIDTH="100")
-    assert done.returncode == 0
-    for words in ("--port", "--host", "127.0.0.1", "--no-browser", "micromotion[page]"):
-        assert words in done.stdout, words
-
-
-def test_the_rest_of_the_command_does_not_import_gradio() -> None:
-    code = "import sys, micromotion.cli; print({'gradio', 'torch', 'fastapi'} & set(sys.modules))"
-    assert run("-c", code).stdout == "set()\n"
-
-
-def test_without_gradio_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "importlib.util.find_spec", lambda name: None if name == "gradio" else SimpleNamespace()
-    )
-    with pytest.raises(MicromotionError, match=r'pip install "micromotion\[page\]"'):
-        check_gradio()
