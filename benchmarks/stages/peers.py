@@ -81,7 +81,7 @@ def nvidia_synthesis(folder: Path, resolution: int, dtype: str, device: str = "c
     enter(folder, device)
     from training.networks import Generator
 
-    shape = {"channel_base": 32768, "num_fp16_res": 4, "conv_clamp": 256}
+    shape = {"channel_base": 32768} | ({"num_fp16_res": 4, "conv_clamp": 256} if dtype == "float16" else {})
     net = Generator(512, 0, 512, resolution, 3, synthesis_kwargs=shape).eval().to(device)
     code = torch.randn(1, net.num_ws, 512).to(device)
     if device != "cpu":
