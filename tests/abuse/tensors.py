@@ -49,7 +49,14 @@ def _with(arrays: Arrays, name: str, at: tuple[int, ...], value: float) -> Array
 def motion_files(styles: int, dim: int) -> dict[str, Content]:
     """Files that no micromotion of a model with so many styles of so many numbers can be."""
     good = anchors(styles, dim)
-    whole = safetensors(good)
+    headers = {name: partial(safetensors, good, **each) for name, each in _headers(good).items()}
+    told = {name: partial(safetensors, good, each) for name, each in _metadata().items()}
+    return _wrong_numbers(good) | headers | told | _wrong_bytes(safetensors(good))
+
+
+def _wrong_numbers(good: Arrays) -> dict[str, Content]:
+    """Sound files of what cannot be anchors."""
+    _, styles, dim = good["w_plus"].shape
     arrays: dict[str, Arrays] = {
         "no tensors": {},
         "without degrees": {"w_plus": good["w_plus"]},
@@ -74,9 +81,14 @@ def motion_files(styles: int, dim: int) -> dict[str, Content]:
         "one style more": anchors(styles + 1, dim),
         "7 MB of another shape": anchors(64, 512, 50),
     }
-    files: dict[str, Content] = {name: partial(safetensors, each) for name, each in arrays.items()}
+    return {name: partial(safetensors, each) for name, each in arrays.items()}
+
+
+def _headers(good: Arrays) -> dict[str, dict[str, object]]:
+    """What a header says that is not so."""
+    _, styles, dim = good["w_plus"].shape
     size = good["w_plus"].nbytes // 2
-    headers: dict[str, dict[str, object]] = {
+    return {
         "a shape of 2⁶⁰": {"w_plus": _entry([2**30, 2**30], [0, size])},
         "a shape that overflows": {"w_plus": _entry([2**63, 2], [0, size])},
         "a negative shape": {"w_plus": _entry([-6, styles, dim], [0, size])},
@@ -90,7 +102,11 @@ def motion_files(styles: int, dim: int) -> dict[str, Content]:
         "metadata that is a list": {"__metadata__": []},
         "metadata of numbers": {"__metadata__": {"format": 1}},
     }
-    files |= {name: partial(safetensors, good, **header) for name, header in headers.items()}
+
+
+def _metadata() -> dict[str, dict[str, str]]:
+    """What a file says of itself that it must not."""
+    sound = {"format": FORMAT, "kind": "anchors"}
     provenances = {
         "not JSON": "{",
         "a list": "[]",
@@ -98,14 +114,17 @@ def motion_files(styles: int, dim: int) -> dict[str, Content]:
         "with NaN": '{"a": NaN}',
         "nested": '{"a": {}}',
     }
-    for name, text in provenances.items():
-        told = {"format": FORMAT, "kind": "anchors", "provenance": text}
-        files[f"provenance {name}"] = partial(safetensors, good, told)
-    for name, told in {"none": {}, "of nets": {"format": FORMAT, "kind": "generator"}}.items():
-        files[f"metadata {name}"] = partial(safetensors, good, told)
-    spiral = {"format": FORMAT, "kind": "anchors", "provenance": '{"path": "spiral"}'}
-    files["a path that is none"] = partial(safetensors, good, spiral)
-    files |= {
+    return {
+        **{f"provenance {name}": {**sound, "provenance": text} for name, text in provenances.items()},
+        "metadata none": {},
+        "metadata of nets": {"format": FORMAT, "kind": "generator"},
+        "a path that is none": {**sound, "provenance": '{"path": "spiral"}'},
+    }
+
+
+def _wrong_bytes(whole: bytes) -> dict[str, Content]:
+    """What is no safetensors file, or no longer one."""
+    return {
         "nothing": bytes,
         "eight zeros": lambda: bytes(8),
         "a header of 2⁶³": lambda: struct.pack("<Q", 2**63) + whole[8:],
@@ -121,7 +140,6 @@ def motion_files(styles: int, dim: int) -> dict[str, Content]:
         "a pickle": lambda: pickle.dumps({"w_plus": [1.0]}),
         "JPEG's head": lambda: b"\xff\xd8\xff\xe0" + bytes(99),
     }
-    return files
 
 
 def _entry(shape: Sequence[object], place: list[int]) -> dict[str, object]:
