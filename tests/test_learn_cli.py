@@ -259,6 +259,7 @@ def test_help_comes_without_torch() -> None:
         ([SENTENCE, "-n", "smile"], "of its own"),
         ([SENTENCE, "-n", "grin", "--degrees", "no"], "2 to 100 degrees"),
         ([SENTENCE, "-n", "grin", "--degrees", "50%,no"], "must increase"),
+        ([SENTENCE, "-n", "grin", "--degrees=-50%,no"], "must lie above 0%"),
         ([SENTENCE, "-n", "grin", "--seed", "-1"], "seed must be"),
         ([SENTENCE, "-n", "grin", "--steps", "0"], "steps must be"),
         ([SENTENCE, "-n", "grin", "--preview", "grin.mp4"], "not the name of a picture"),

@@ -15,6 +15,7 @@ import typer
 
 from micromotion.bundle import find_bundle, load_bundle
 from micromotion.console import Debug, Device, errors_for_people
+from micromotion.errors import OptionError
 from micromotion.learn.progress import frame_counter, step_progress
 from micromotion.learn.store import place_for, with_recipe
 from micromotion.learn.template import DEFAULT_DEGREES, fill, number_degrees
@@ -82,7 +83,10 @@ def text(
     """
     with errors_for_people(debug):
         words = [each.strip() for each in degrees.split(",")]
-        fill(template, number_degrees(words))
+        numbered = number_degrees(words)
+        fill(template, numbered)
+        if numbered[-1][1] <= 0 and not compatible:  # compatible adds one beyond
+            raise OptionError("The last of the degrees is the full motion, and must lie above 0%.")
         check_whole("seed", seed, 0, MAX_SEED)
         target, picture = _places(name, model, preview, force)
         wanted = [template, words, seed, steps, compatible]
