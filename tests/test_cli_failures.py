@@ -3,30 +3,18 @@
 import os
 import re
 import signal
-import struct
 import subprocess
 import time
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from blank_png import blank_png
 from commands import COMMAND, assert_fails, listing, run
 from PIL import Image
 from typer.testing import CliRunner
 
 from micromotion.cli import app
-
-
-def _png(width: int, height: int) -> bytes:
-    """A valid PNG of one black bit per pixel, which packs to almost nothing."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    rows = zlib.compress(bytes((1 + (width + 7) // 8) * height), 9)
-    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 def _gif(path: Path) -> None:
@@ -39,11 +27,11 @@ BAD_PHOTOS: dict[str, tuple[Callable[[Path], object], str]] = {
     "folder.jpg": (lambda path: path.mkdir(), "folder"),
     "empty.jpg": (lambda path: path.write_bytes(b""), "empty"),
     "text.jpg": (lambda path: path.write_text("This is only text.\n" * 99), "picture"),
-    "huge.png": (lambda path: path.write_bytes(_png(20_000, 20_000)), "million pixels"),
-    "dot.png": (lambda path: path.write_bytes(_png(1, 1)), "1×1"),
-    "strip.png": (lambda path: path.write_bytes(_png(4000, 10)), "4000×10"),
+    "huge.png": (lambda path: path.write_bytes(blank_png(20_000, 20_000)), "million pixels"),
+    "dot.png": (lambda path: path.write_bytes(blank_png(1, 1)), "1×1"),
+    "strip.png": (lambda path: path.write_bytes(blank_png(4000, 10)), "4000×10"),
     "animated.gif": (_gif, "still picture"),
-    "noface.png": (lambda path: path.write_bytes(_png(400, 400)), "[Nn]o face"),
+    "noface.png": (lambda path: path.write_bytes(blank_png(400, 400)), "[Nn]o face"),
 }
 
 

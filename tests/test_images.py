@@ -6,12 +6,12 @@ import os
 import struct
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import skimage.data
+from blank_png import blank_png
 from PIL import Image
 
 from micromotion.errors import ImageError
@@ -53,19 +53,6 @@ def refusal(source: object) -> str:
     assert "\n" not in sentence
     assert len(sentence) < 250
     return sentence
-
-
-def blank_png(width: int, height: int) -> bytes:
-    """A valid 1-bit PNG of any size, made row by row."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    packer = zlib.compressobj(9)
-    row = bytes(1 + (width + 7) // 8)
-    pixels = b"".join([packer.compress(row) for _ in range(height)]) + packer.flush()
-    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 # --- what is read ---

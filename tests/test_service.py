@@ -6,24 +6,18 @@ import base64
 import io
 import json
 import signal
-import struct
-import threading
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
+from blank_png import blank_png
 from PIL import Image
-from public_files import Offer
 from running_server import (
     ANSWER,
     CHOSEN,
-    EVERYTHING,
     ROOT,
     STOP,
     Server,
@@ -34,8 +28,7 @@ from running_server import (
     stop,
     wait_until,
 )
-
-from micromotion.errors import BundleError
+from webhooks import Webhook, listening
 
 
 @pytest.fixture(scope="module")
@@ -218,49 +211,6 @@ def test_a_timeline_that_cannot_be_played_is_told_with_the_place(
     assert said in sentence(server.predict(photo, timeline=text)[1])
 
 
-def test_the_seed_matters(random_bundle: Path, astronaut_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Called as Cog's worker does it, with a model that has noise to draw."""
-    from cog import Path as CogPath
-    from cog.predictor import load_predictor_from_ref
-
-    monkeypatch.setenv("MICROMOTION_MODEL", str(random_bundle))
-    predictor = load_predictor_from_ref(f"{ROOT}/predict.py:Predictor")
-    predictor.setup()
-
-    def video(seed: int) -> bytes:
-        return predictor.run(image=CogPath(astronaut_file), **EVERYTHING | {"seed": seed}).read_bytes()
-
-    videos = [video(seed) for seed in (-1, 0, 3, 4294967295)]
-    assert len(set(videos)) == 4
-    assert video(3) == videos[2]
-
-
-def test_setup_fetches_where_it_is_told_to(
-    offer: Offer,
-    cache: Path,
-    astronaut_file: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """Only with the one switch, and only once; either way it says what it loaded."""
-    from cog import Path as CogPath
-    from cog.predictor import load_predictor_from_ref
-
-    monkeypatch.setenv("MICROMOTION_MODEL", "tiny")
-    predictor = load_predictor_from_ref(f"{ROOT}/predict.py:Predictor")
-    with pytest.raises(BundleError, match="run `micromotion weights fetch tiny`"):
-        predictor.setup()
-    monkeypatch.setenv("MICROMOTION_FETCH", "1")
-    for fetched in (["smile.d_latent", "headsTurn.d_latent", "e4e.pt"], []):
-        offer.forget()
-        predictor.setup()
-        assert sorted(offer.asked()) == sorted(fetched)
-        line = capsys.readouterr().out
-        assert line.startswith("Model tiny: generator.safetensors and inverter.safetensors from")
-        assert "float32 on cpu" in line
-    assert predictor.run(image=CogPath(astronaut_file), **EVERYTHING).read_bytes()[4:8] == b"ftyp"
-
-
 def test_whole_numbers_may_be_written_with_a_point(server: Server, photo: str, first: dict[str, Any]) -> None:
     answer = server.predict(photo, frames=6.0, fps=12.0, face=0.0, seed=-1.0)[1]
     assert content(answer) == content(first)
@@ -326,17 +276,6 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def huge_png() -> bytes:
-    """20,000 × 20,000 black pixels in a few KB."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", 20_000, 20_000, 1, 0, 0, 0, 0)
-    rows = zlib.compress(bytes(20_000 * (1 + 20_000 // 8)), 9)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-
-
 def bad_picture(name: str, photo: Image.Image) -> bytes:
     jpeg = encoded(photo, "JPEG")
     gray = Image.new("RGB", (256, 256), "gray")
@@ -348,7 +287,7 @@ def bad_picture(name: str, photo: Image.Image) -> bytes:
         case "truncated":
             return jpeg[: len(jpeg) // 2]
         case "huge":
-            return huge_png()
+            return blank_png(20_000, 20_000)
         case "dot":
             return encoded(Image.new("RGB", (1, 1)), "PNG")
         case "strip":
@@ -397,34 +336,10 @@ def test_a_url_that_cannot_be_reached(server: Server) -> None:
     assert "404" in answer["error"]
 
 
-@dataclass(frozen=True)
-class Webhook:
-    url: str
-    calls: list[dict[str, Any]]
-
-
 @pytest.fixture
 def webhook() -> Iterator[Webhook]:
-    """Listens for what the server reports of an asynchronous prediction."""
-    calls: list[dict[str, Any]] = []
-
-    class Listener(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            calls.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with HTTPServer(("127.0.0.1", 0), Listener) as listener:
-        thread = threading.Thread(target=listener.serve_forever)
-        thread.start()
-        try:
-            yield Webhook(f"http://127.0.0.1:{listener.server_port}", calls)
-        finally:
-            listener.shutdown()
-            thread.join()
+    with listening() as opened:
+        yield opened
 
 
 def test_a_cancelled_prediction_leaves_nothing_behind(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import pickle
 import re
-import shutil
 import signal
 import struct
 import sys
@@ -15,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import service_worker
 import torch
 from conftest import STYLE_DIM, STYLES, random_anchors
-from learn_nets import SENTENCE, save_learning_bundle
+from learn_nets import SENTENCE, quick, save_learning_bundle
 from running_server import (
     ANSWER,
     CHOSEN,
-    EVERYTHING,
     ROOT,
     STOP,
     Server,
@@ -31,13 +30,13 @@ from running_server import (
     stop,
     wait_until,
 )
+from service_worker import load
 
 from micromotion.anchors import Anchors
 from micromotion.bundle import load_bundle
 from micromotion.directions import save_direction
 from micromotion.errors import BundleError, MotionError, NoFaceError, OptionError, TimeLimitError
 from micromotion.learn.store import with_recipe
-from micromotion.learn.text import collect_from_text
 from micromotion.timeline import parse_timeline
 
 
@@ -87,26 +86,12 @@ def upload(model: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
 @pytest.fixture
 def predictor(model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The predictor in this process, as Cog's worker loads it."""
-    return loaded(model, monkeypatch)
-
-
-def loaded(model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    from cog.predictor import load_predictor_from_ref
-
-    monkeypatch.setenv("MICROMOTION_MODEL", str(model))
-    predictor = load_predictor_from_ref(f"{ROOT}/predict.py:Predictor")
-    predictor.setup()
-    return predictor
+    return load(model, monkeypatch)
 
 
 def play(predictor: Any, image: Path, **inputs: Any) -> bytes:
-    from cog import Path as CogPath
-
-    if isinstance(inputs.get("motion_file"), Path):
-        inputs["motion_file"] = CogPath(inputs["motion_file"])
-    given = {**EVERYTHING, "output_format": "gif", **inputs}
-    video: bytes = predictor.run(image=CogPath(image), **given).read_bytes()
-    return video
+    """The bytes of a GIF, which hold every pixel."""
+    return service_worker.play(predictor, image, **{"output_format": "gif", **inputs})
 
 
 def content(answer: dict[str, Any]) -> bytes:
@@ -199,121 +184,6 @@ def test_what_the_motion_depends_on_is_learned_anew(
     assert len(list((cache / "collected").iterdir())) == 3, "-1 stands for the face of seed 0"
 
 
-def quick(template: str, bundle: Any, **given: Any) -> Anchors:
-    """Two steps in place of forty."""
-    return collect_from_text(template, bundle, **{**given, "steps": 2})
-
-
-def test_other_networks_learn_anew(
-    model: Path, tmp_path: Path, astronaut_file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import micromotion.learn.once as once
-
-    monkeypatch.setattr(once, "collect_from_text", quick)
-    bundle = load_bundle(model, "cpu")
-    first = once.collect_once(SENTENCE, bundle, "custom")
-    with torch.no_grad():
-        next(iter(bundle.clip.parameters())).flatten()[0] += 0.5
-    second = once.collect_once(SENTENCE, bundle, "custom")
-    assert not torch.equal(first.w_plus, second.w_plus)
-    assert len(list((cache / "collected").iterdir())) == 2
-
-
-def test_damage_is_learned_over(model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import micromotion.learn.once as once
-
-    monkeypatch.setattr(once, "collect_from_text", quick)
-    bundle = load_bundle(model, "cpu")
-    first = once.collect_once(SENTENCE, bundle, "custom")
-    (kept,) = (cache / "collected").iterdir()
-    whole = kept.read_bytes()
-    kept.write_bytes(whole[: len(whole) // 2])
-    progress = kept.with_suffix("")
-    for damage in ("file", "folder"):
-        if damage == "file":
-            progress.write_bytes(b"not a folder")
-        else:
-            kept.unlink()
-            progress.mkdir()
-            (progress / "progress.safetensors").write_bytes(b"cut short")
-        assert torch.equal(once.collect_once(SENTENCE, bundle, "custom").w_plus, first.w_plus)
-        assert kept.read_bytes() == whole
-        assert list((cache / "collected").iterdir()) == [kept]
-
-
-def test_two_at_once_end_alike(model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second collects the same from beginning to end while the first is at its first step."""
-    import micromotion.learn.once as once
-
-    bundle = load_bundle(model, "cpu")
-    inner: list[Anchors] = []
-
-    def meanwhile(_: Any) -> None:
-        if not inner:
-            inner.append(random_anchors(0))  # so that it happens once
-            inner.append(once.collect_once(SENTENCE, bundle, "custom", steps=4))
-
-    outer = once.collect_once(SENTENCE, bundle, "custom", steps=4, on_step=meanwhile)
-    (kept,) = (cache / "collected").iterdir()
-    assert torch.equal(outer.w_plus, inner[1].w_plus)
-    assert torch.equal(Anchors.load(kept).w_plus, outer.w_plus)
-
-
-def test_another_that_is_done_first_takes_the_progress_away(model: Path, cache: Path) -> None:
-    import micromotion.learn.once as once
-
-    bundle = load_bundle(model, "cpu")
-    first = once.collect_once(SENTENCE, bundle, "custom", steps=4)
-    (kept,) = (cache / "collected").iterdir()
-    whole = kept.read_bytes()
-    kept.unlink()
-
-    def meanwhile(_: Any) -> None:
-        kept.write_bytes(whole)
-        shutil.rmtree(kept.with_suffix(""))
-        kept.with_suffix("").write_bytes(b"")  # as if it vanished while a step is written to it
-
-    assert torch.equal(
-        once.collect_once(SENTENCE, bundle, "custom", steps=4, on_step=meanwhile).w_plus, first.w_plus
-    )
-
-
-def test_what_is_kept_is_bounded(model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import micromotion.learn.once as once
-
-    monkeypatch.setattr(once, "collect_from_text", quick)
-    monkeypatch.setattr(once, "MAX_KEPT", 3)
-    bundle = load_bundle(model, "cpu")
-    folder = cache / "collected"
-    folder.mkdir(parents=True)
-    (folder / "stopped").mkdir()
-    (folder / "stopped/progress.safetensors").write_bytes(b"")
-    for seed in range(5):
-        once.collect_once(SENTENCE, bundle, "custom", seed=seed)
-        assert len(list(folder.iterdir())) <= 3
-    assert not (folder / "stopped").exists()
-    steps: list[Any] = []
-    once.collect_once(SENTENCE, bundle, "custom", seed=4, on_step=steps.append)
-    assert steps == [], "the newest stays"
-    monkeypatch.setattr(once, "MAX_KEPT_BYTES", 100)
-    once.collect_once(SENTENCE, bundle, "custom", seed=9)
-    assert len(list(folder.iterdir())) == 1
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no such permissions")
-def test_without_a_cache_folder_it_works_all_the_same(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import micromotion.learn.once as once
-
-    monkeypatch.setattr(once, "collect_from_text", quick)
-    bundle = load_bundle(model, "cpu")
-    first = once.collect_once(SENTENCE, bundle, "custom")
-    (tmp_path / "file").write_bytes(b"")
-    monkeypatch.setenv("MICROMOTION_CACHE", str(tmp_path / "file/cache"))
-    assert torch.equal(once.collect_once(SENTENCE, bundle, "custom").w_plus, first.w_plus)
-
-
 def test_the_time_is_bounded_and_goes_on(
     predictor: Any, cache: Path, astronaut_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -343,7 +213,7 @@ def test_the_time_is_bounded_and_goes_on(
 def test_a_model_that_cannot_learn_says_so(
     tmp_path: Path, astronaut_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predictor = loaded(save_learning_bundle(tmp_path, nets=False), monkeypatch)
+    predictor = load(save_learning_bundle(tmp_path, nets=False), monkeypatch)
     with pytest.raises(
         BundleError, match=r"has no CLIP to learn motions with: put a clip\.safetensors into its"
     ) as raised:

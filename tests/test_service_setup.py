@@ -1,0 +1,45 @@
+"""The predictor in this process, as Cog's worker sets it up and calls it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from public_files import Offer
+from service_worker import load, play, unprepared
+
+from micromotion.errors import BundleError
+
+
+def test_the_seed_matters(random_bundle: Path, astronaut_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Called as Cog's worker does it, with a model that has noise to draw."""
+    predictor = load(random_bundle, monkeypatch)
+
+    def video(seed: int) -> bytes:
+        return play(predictor, astronaut_file, seed=seed)
+
+    videos = [video(seed) for seed in (-1, 0, 3, 4294967295)]
+    assert len(set(videos)) == 4
+    assert video(3) == videos[2]
+
+
+def test_setup_fetches_where_it_is_told_to(
+    offer: Offer,
+    cache: Path,
+    astronaut_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Only with the one switch, and only once; either way it says what it loaded."""
+    predictor = unprepared(Path("tiny"), monkeypatch)
+    with pytest.raises(BundleError, match="run `micromotion weights fetch tiny`"):
+        predictor.setup()
+    monkeypatch.setenv("MICROMOTION_FETCH", "1")
+    for fetched in (["smile.d_latent", "headsTurn.d_latent", "e4e.pt"], []):
+        offer.forget()
+        predictor.setup()
+        assert sorted(offer.asked()) == sorted(fetched)
+        line = capsys.readouterr().out
+        assert line.startswith("Model tiny: generator.safetensors and inverter.safetensors from")
+        assert "float32 on cpu" in line
+    assert play(predictor, astronaut_file)[4:8] == b"ftyp"
