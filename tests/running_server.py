@@ -12,11 +12,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, "-m", "micromotion", "serve"]
@@ -105,6 +108,21 @@ def start(folder: Path) -> Server:
         stop(server, signal.SIGTERM)
         raise
     return server
+
+
+@contextmanager
+def serving(folder: Path, model: Path | None = None) -> Iterator[Server]:
+    """A server within the block, of another model with a cache folder of its own; nothing of it is left."""
+    with pytest.MonkeyPatch.context() as patch:
+        if model is not None:
+            patch.setenv("MICROMOTION_MODEL", str(model))
+            patch.setenv("MICROMOTION_CACHE", str(folder / "cache"))
+        server = start(folder)
+    try:
+        yield server
+    finally:
+        status = stop(server, signal.SIGINT)
+    assert (status, relatives(server), server.left()) == (0, [], set())
 
 
 def launch(folder: Path) -> Server:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,7 @@ from running_server import (
     Server,
     begin,
     data_url,
-    relatives,
-    start,
-    stop,
+    serving,
     wait_until,
 )
 from webhooks import Webhook, listening
@@ -33,12 +30,8 @@ from webhooks import Webhook, listening
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = start(tmp_path_factory.mktemp("server"))
-    try:
+    with serving(tmp_path_factory.mktemp("server")) as server:
         yield server
-    finally:
-        status = stop(server, signal.SIGINT)
-    assert (status, relatives(server), server.left()) == (0, [], set())
 
 
 @pytest.fixture(scope="module")

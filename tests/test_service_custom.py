@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import pickle
 import re
-import signal
 import struct
 import sys
 from collections.abc import Iterator
@@ -25,9 +24,7 @@ from running_server import (
     STOP,
     Server,
     data_url,
-    relatives,
-    start,
-    stop,
+    serving,
     wait_until,
 )
 from service_worker import load
@@ -59,15 +56,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def world(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("server")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MICROMOTION_MODEL", str(model))
-        patch.setenv("MICROMOTION_CACHE", str(folder / "cache"))
-        server = start(folder)
-    try:
+    with serving(folder, model) as server:
         yield World(server, folder / "cache/collected")
-    finally:
-        status = stop(server, signal.SIGINT)
-    assert (status, relatives(server), server.left()) == (0, [], set())
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ from running_server import (
     data_url,
     launch,
     relatives,
+    serving,
     start,
     stop,
     wait_until,
@@ -50,16 +51,8 @@ def photo(astronaut_file: Path) -> str:
 
 @pytest.fixture(scope="module")
 def server(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("server")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MICROMOTION_MODEL", str(model))
-        patch.setenv("MICROMOTION_CACHE", str(folder / "cache"))
-        server = start(folder)
-    try:
+    with serving(tmp_path_factory.mktemp("server"), model) as server:
         yield server
-    finally:
-        status = stop(server, signal.SIGINT)
-    assert (status, relatives(server), server.left()) == (0, [], set())
 
 
 def worker(server: Server) -> int:
