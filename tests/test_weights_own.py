@@ -91,3 +91,11 @@ def test_names_that_cannot_be_are_told(cache: Path, tmp_path: Path, name: str) -
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     assert "There is no file" in refused("add", tmp_path / "none.pt", "--name", "mine")
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="Linux has a file that cannot be read")
+def test_a_file_that_cannot_be_read_is_told(cache: Path) -> None:
+    assert "/proc/self/mem cannot be read: Input/output error." in refused(
+        "add", "/proc/self/mem", "--name", "mine"
+    )
+    assert contents(cache) == {}

@@ -240,7 +240,10 @@ def _own_ingredient(path: Path, files: Sequence[Path]) -> _Ingredient:
 
     same = [other for other in files if other.name == path.name]
     name = path.name if len(same) == 1 else f"{path.absolute().parent.name}/{path.name}"
-    return _Ingredient(name, Given(path, path.name, "not stated"), fingerprint(path))
+    try:
+        return _Ingredient(name, Given(path, path.name, "not stated"), fingerprint(path))
+    except OSError as error:
+        raise BundleError(f"The file {path} cannot be read: {error.strerror}.") from error
 
 
 def _download(file: PublicFile, target: Path, report: Report) -> None:
