@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import identity_reference
 import torch
-from conftest import random_generator, random_inverter
+from conftest import random_anchors, random_generator, random_inverter
 
 from encoder4editing import IdentityNet, load_identity
 from micromotion.anchors import Anchors
@@ -64,6 +64,14 @@ def save_learning_bundle(folder: Path, *, nets: bool = True) -> Path:
         **optional,  # type: ignore[arg-type]
     )
     return folder / "model"
+
+
+def save_playing_bundle(folder: Path) -> Path:
+    """The same with a motion to play as well, `smile`."""
+    model = save_learning_bundle(folder)
+    (model / "anchors").mkdir()
+    random_anchors(0).save(model / "anchors/smile.safetensors")
+    return model
 
 
 def quick(template: str, bundle: Any, **given: Any) -> Anchors:

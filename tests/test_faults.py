@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import random_anchors
-from learn_nets import SENTENCE, save_learning_bundle
+from learn_nets import SENTENCE, save_playing_bundle
 from running_server import ROOT, wait_until
 from service_worker import load, play
 from typer.testing import CliRunner
@@ -41,11 +40,7 @@ main()
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """It can play and learn."""
-    folder = save_learning_bundle(tmp_path_factory.mktemp("learning"))
-    (folder / "anchors").mkdir()
-    random_anchors(0).save(folder / "anchors/smile.safetensors")
-    return folder
+    return save_playing_bundle(tmp_path_factory.mktemp("learning"))
 
 
 @pytest.fixture

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import random_anchors
-from learn_nets import SENTENCE, save_learning_bundle
+from learn_nets import SENTENCE, save_playing_bundle
 from misbehaving_server import File
 from public_files import Offer
 from running_server import (
@@ -37,11 +36,7 @@ from micromotion.serve import LOST
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """It can play and learn."""
-    folder = save_learning_bundle(tmp_path_factory.mktemp("learning"))
-    (folder / "anchors").mkdir()
-    random_anchors(0).save(folder / "anchors/smile.safetensors")
-    return folder
+    return save_playing_bundle(tmp_path_factory.mktemp("learning"))
 
 
 @pytest.fixture(scope="module")
