@@ -68,6 +68,7 @@ class Predictor(BaseRunner):
         """Whether the model still renders a frame; Cog asks at every GET of /health-check."""
         return self.health.check()
 
+    # Cog reads the inputs out of this signature without running it: only literals, and all of them here.
     def run(
         self,
         image: Path = Input(

@@ -60,6 +60,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         "body of a request": (
             f"{gate.MAX_BODY >> 20} MB, {gate.MAX_VALUES} values, {gate.RECEIVING:.0f} s to come in"
         ),
+        "answer": f"{gate.ANSWERING:.0f} s to be taken",
         "callers at a time": f"{gate.MAX_CALLS}, of which {gate.MAX_LARGE} may send more than",
         "file": f"{images.MAX_BYTES >> 20} MB; in a body about {gate.MAX_BODY * 3 // 4 >> 20} MB",
         "URL of a file": (
