@@ -135,13 +135,13 @@ def text(found: Costs, gpu: Gpu = T4) -> str:
 
 def _kernels(found: Costs, gpu: Gpu) -> str:
     """What kernels of our own could buy on a GPU."""
-    today, fused = found.drawing(gpu), gpu.seconds(*found.least)
+    frame = found.frame
+    fused, own = gpu.seconds(*found.least), gpu.seconds(frame.flops, frame.moved)
     return (
-        f"Were each layer one kernel, a frame would move {found.least[1] / 1e9:.2f} GB instead of "
-        f"{found.frame.moved / 1e9:.2f} GB: on a {gpu.name} (at {gpu.flops_share:.0%} of "
-        f"{gpu.flops / 1e12:g} TFLOPS and {gpu.bandwidth_share:.0%} of {gpu.bandwidth / 1e9:g} GB/s) "
-        f"{said(fused)} instead of {said(today)}, which are never less than the "
-        f"{said(LAUNCH * found.frame.operations)} that it takes to send the operations off."
+        f"{gpu.name}, at {gpu.flops_share:.0%} of {gpu.flops / 1e12:g} TFLOPS and {gpu.bandwidth_share:.0%} "
+        f"of {gpu.bandwidth / 1e9:g} GB/s: were each layer one kernel, a frame would move "
+        f"{found.least[1] / 1e9:.2f} GB instead of {frame.moved / 1e9:.2f} GB, in {said(fused)} instead of "
+        f"{said(own)}; sending today's operations off takes {said(LAUNCH * frame.operations)} beside that.\n"
     )
 
 

@@ -125,12 +125,14 @@ def _others(size: str, folder: Path | None) -> Iterator[Stage]:
     yield Stage(
         "a text-anchor step, 11 degrees",
         Contender("ours", ours.text_step, (size,)),
-        (Contender("the original", ours.text_original, (original, size)),) if original and roomy else (),
+        (Contender("the original", ours.text_original, (original, size), rounds=1),)
+        if original and roomy
+        else (),
         Contender("floor", ours.text_floor, (size,)),
         1.2,
         together=False,
-        rounds=1,
-        scale=(("ours", 11 / 3), ("floor", 11.0), ("the original", 11.0)),
+        rounds=2,
+        scale=(("ours", 11 / 3), ("floor", 11 / 3), ("the original", 11.0)),
     )
     yield Stage(
         "import micromotion", Contender("ours", ours.importing, ("micromotion",)), limit=0.3, rounds=7
