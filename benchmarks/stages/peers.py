@@ -17,6 +17,7 @@ from torch import Tensor
 
 from benchmarks.stages.nets import filled
 from benchmarks.stages.ours import process_of
+from stylegan2.storage import read_torch
 
 _HERE = "from benchmarks.stages import peers\npeers"
 ORIGINAL = "micromotion-styleGAN"
@@ -190,13 +191,16 @@ def write_checkpoints(folder: str, checkpoints: str) -> None:
 
 
 def load_checkpoints(folder: str, checkpoints: str) -> None:
-    """What its main.py does before it looks at a picture, its imports first."""
+    """What its main.py does before it looks at a picture, its imports first.
+
+    The inverter is read by its own code, options and generator by our reader, which is the quicker one.
+    """
     original, _ = _original_main(Path(folder))
     path = f"{checkpoints}/inverter.pt"
-    options = torch.load(path, map_location="cpu")["opts"] | {"checkpoint_path": path}
+    options = read_torch(Path(path))["opts"] | {"checkpoint_path": path}
     original.pSp(Namespace(**options)).eval()
     generator = original.Generator(1024, 512, 8)
-    generator.load_state_dict(torch.load(f"{checkpoints}/generator.pt")["g_ema"], strict=False)
+    generator.load_state_dict(read_torch(Path(checkpoints) / "generator.pt")["g_ema"], strict=False)
     generator.eval()
 
 
