@@ -1,4 +1,4 @@
-"""docs/whole-photo.webp: a photo of several people, in which one moves; .jpg: its first and its middle frame.
+"""docs/whole-photo.webp: a photo of several people, in which one moves.
 
 Run `.venv/bin/python docs/whole_photo.py` from the top of the checkout.
 """
@@ -8,13 +8,12 @@ from pathlib import Path
 from PIL import Image
 
 from micromotion import Animator
-from micromotion.sheet import contact_sheet
 
 DOCS = Path(__file__).resolve().parent
 PHOTO = DOCS / "faces" / "groups" / "oath.jpg"
 FACE, MOTION, STRENGTH = 1, "smile", 0.5
 FRAMES, FPS = 16, 12
-TILE, QUALITY = 880, 88
+QUALITY = 88
 
 
 def main() -> None:
@@ -30,8 +29,7 @@ def main() -> None:
         easing="smooth",
         frame="photo",
     )
-    frames = list(clip)
-    first, *rest = [Image.fromarray(frame) for frame in frames]
+    first, *rest = [Image.fromarray(frame) for frame in clip]
     first.save(
         DOCS / "whole-photo.webp",
         save_all=True,
@@ -41,8 +39,6 @@ def main() -> None:
         quality=QUALITY,
         minimize_size=True,
     )
-    shown = [frames[0], frames[FRAMES - 1]]
-    contact_sheet(shown, columns=1, tile=TILE).save(DOCS / "whole-photo.jpg", quality=QUALITY)
 
 
 if __name__ == "__main__":
