@@ -10,7 +10,7 @@ from pathlib import Path
 
 from page_browser import ROOT, browser, served, visiting
 
-WHO = "Grace Hopper"
+WHO = "A rendered face"
 EXAMPLE = f"#mm-examples [title='{WHO}']"
 SMILING = """async () => {
   const film = document.querySelector('#mm-film video');

@@ -90,8 +90,13 @@ def test_equals_the_reference_with_any_noise(noise: Callable) -> None:
 
 @torch.no_grad()
 def test_equals_the_reference_for_the_embedded_model() -> None:
+    """The reference in float64, as in float32 its own rounding is larger than what is allowed here."""
     generator = load_generator(AVATAR)
-    assert_equal_to_reference(generator, faces(generator, 2))
+    w_plus = faces(generator, 2)
+    fast = generator.synthesize(w_plus)
+    assert was_fast(generator)
+    reference = load_generator(AVATAR).double().synthesize(w_plus.double(), fast=False)
+    assert (fast - reference).abs().max() <= 1e-5 * reference.abs().max()
 
 
 @torch.no_grad()

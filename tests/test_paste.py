@@ -42,10 +42,11 @@ def animator() -> Animator:
 
 @pytest.fixture(scope="module")
 def scene(animator: Animator) -> tuple[Image.Image, AlignedFace, dict[str, list[np.ndarray]]]:
-    """A photo, its alignment, and of each motion two frames: the still face, the full motion."""
+    """A photo, its alignment, and of each motion two frames: the still face, and nearly the full motion."""
     photo = open_face("grace-hopper")
     code = animator.encode(photo)
-    return photo, align(photo), {name: list(animator.animate(code, name, frames=2)) for name in MOTIONS}
+    films = {name: list(animator.animate(code, name, strength=0.8, frames=2)) for name in MOTIONS}
+    return photo, align(photo), films
 
 
 @pytest.fixture(scope="module")
