@@ -31,7 +31,6 @@ from micromotion.bundle import (
 )
 from micromotion.clip_model import load_clip
 from micromotion.pixels import quantise
-from micromotion.process import keep_memory
 from stylegan2 import Generator, load_generator
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -200,7 +199,6 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder of shards made by avatar.dataset")
     parser.add_argument("run", type=Path, help="folder of the trained networks")
     args = parser.parse_args()
-    keep_memory()
     publish_networks(args.data, args.run)
     publish_anchors()
     gallery.draw(DOCS)

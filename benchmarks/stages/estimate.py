@@ -79,19 +79,19 @@ class Costs:
         return sum(each.flops for each in self.layers), sum(each.least for each in self.layers)
 
     def drawing(self, gpu: Gpu, share: float = 1.0) -> float:
-        """Seconds of a frame: those of the GPU, or those that the CPU takes to send the operations off."""
-        return max(
-            gpu.seconds(self.frame.flops, self.frame.moved, share=share), LAUNCH * self.frame.operations
-        )
+        """Seconds of a frame."""
+        return _taken(self.frame, gpu, share)
 
     def whole(self, gpu: Gpu, share: float = 1.0) -> float:
         """Seconds from photo to MP4; a frame is encoded while the next one is drawn."""
-        inverting = max(
-            gpu.seconds(self.face.flops, self.face.moved, share=share), LAUNCH * self.face.operations
-        )
         drawing = self.drawing(gpu, share)
         film = drawing + (FRAMES - 1) * max(drawing, self.encoding) + self.encoding
-        return self.finding + inverting + film
+        return self.finding + _taken(self.face, gpu, share) + film
+
+
+def _taken(cost: arithmetic.Cost, gpu: Gpu, share: float) -> float:
+    """Seconds of the GPU, or those that the CPU takes to send the operations off: the longer."""
+    return max(gpu.seconds(cost.flops, cost.moved, share=share), LAUNCH * cost.operations)
 
 
 def costs(size: str = "full") -> Costs:
