@@ -1,9 +1,9 @@
 """Disturbances of the training pictures, so that photographs, paintings and drawings find their way too.
 
 A network that has seen renders alone takes a photograph's grain, light or backdrop for a property of the
-head. Here each picture is disturbed by a few of sixteen processes, in the order in which they befall a real
-one: the place, the light, the camera's framing, what stands before it, an artist's hand, film and lens, the
-file. All randomness comes from the given generator.
+head. Here each picture is disturbed by a few of eighteen processes, in the order in which they befall a real
+one: flesh and blood, the place, the light, the camera's framing, what stands before it, an artist's hand,
+film and lens, the file. All randomness comes from the given generator.
 
 Nothing here looks like glasses, a beard or a hat: what the renderer knows as a factor must stay the truth.
 """
@@ -14,6 +14,23 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from avatar.patterns import (
+    BRIGHTNESS,
+    bell,
+    brightness,
+    chance,
+    clouds,
+    convolve,
+    grid,
+    normal,
+    offsets,
+    paint,
+    scene,
+    signed,
+    uniform,
+    unit,
+)
 
 Disturb = Callable[[Tensor, torch.Generator], Tensor]
 """Pictures [N, 3, S, S] in [-1, 1] to pictures that may lie a little outside; each draws its own degree."""
@@ -26,13 +43,46 @@ def augment(images: Tensor, rng: torch.Generator, keep: float = 0.4) -> Tensor:
     not changed. rng may be of the CPU, which then draws the same for all devices.
     """
     result = images.clone()
-    touched = _chance(len(images), 1 - keep, rng)
+    touched = chance(len(images), 1 - keep, rng)
     with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
         for disturb, share in DISTURBANCES:
-            chosen = (touched & _chance(len(images), share, rng)).nonzero()[:, 0].to(images.device)
+            chosen = (touched & chance(len(images), share, rng)).nonzero()[:, 0].to(images.device)
             if len(chosen):
                 result[chosen] = disturb(result[chosen], rng).clamp(-1, 1)
     return result
+
+
+# --- flesh and blood ----------------------------------------------------------------------------
+
+
+def proportions(images: Tensor, rng: torch.Generator) -> Tensor:
+    """Eyes, nose and mouth of other sizes, about where alignment puts them; eyes and brows mostly smaller.
+
+    Renders have large eyes. Beside them a real face, whose brows are near its eyes, looks as if it frowned.
+    """
+    u, v = grid(images)
+    places = torch.stack([u.expand_as(v + u), v.expand_as(v + u)], dim=-1).expand(len(images), -1, -1, -1)
+    for x, y, reach, least, most in FEATURES:
+        shrink = uniform((len(images), 1, 1), least, most, rng, images)
+        near = shrink * torch.exp(-((u - x).square() + (v - y).square()) / reach**2)
+        places = places + near[..., None] * torch.stack(torch.broadcast_tensors(u - x, v - y), dim=-1)
+    return F.grid_sample(images, places, padding_mode="reflection", align_corners=False)
+
+
+def relief(images: Tensor, rng: torch.Generator) -> Tensor:
+    """Deep-set eyes, cheeks and folds in their own shadow, and fine dark lines anywhere: strands, wrinkles.
+
+    The lines lie where a smooth pattern is nought, and only in parts of the picture.
+    """
+    each = (len(images), 1, 1, 1)
+    u, v = grid(images)
+    socket = sum(torch.exp(-(((u - x) / 0.2).square() + ((v + 0.1) / 0.15).square())) for x in EYES)
+    dark = uniform(each, -0.1, 0.6, rng, images) * torch.as_tensor(socket)[:, None]
+    dark = dark + uniform(each, 0.0, 0.2, rng, images) * clouds(images, rng, 7)[:, :1]
+    line = torch.exp(-(clouds(images, rng, 20)[:, :1] / 0.12).square())
+    there = clouds(images, rng, 5)[:, :1].clamp(0, 1)
+    dark = dark + uniform(each, 0.0, 0.5, rng, images) * line * there
+    return signed(unit(images) * torch.exp(-dark))
 
 
 # --- the place, the light, the framing, what stands before the face -----------------------------
@@ -43,40 +93,40 @@ def backdrop(images: Tensor, rng: torch.Generator) -> Tensor:
 
     Renders come without a mask. Long hair may reach a corner and go with the backdrop; so it may in photos.
     """
-    u, v = _grid(images)
+    u, v = grid(images)
     side = max(1, images.shape[-1] // 12)
     corners = (images[..., :side, :side], images[..., :side, -side:])
     apart = [(images - corner.mean(dim=(2, 3), keepdim=True)).abs().mean(dim=1) for corner in corners]
     alike = torch.exp(-(torch.minimum(*apart) / 0.16).square())
     outside = ((((u / 0.5).square() + ((v - 0.1) / 0.72).square()).sqrt() - 1) * 8).sigmoid()
     mask = (alike * outside)[:, None]
-    return torch.lerp(images, _scene(images, rng), mask)
+    return torch.lerp(images, scene(images, rng), mask)
 
 
 def light(images: Tensor, rng: torch.Generator) -> Tensor:
     """Light that falls off across the picture, up to sixfold, and is of another colour than its shadow."""
-    u, v = _grid(images)
-    angle = _uniform((len(images), 1, 1), 0, 2 * math.pi, rng, images)
+    u, v = grid(images)
+    angle = uniform((len(images), 1, 1), 0, 2 * math.pi, rng, images)
     across = (u * angle.cos() + v * angle.sin())[:, None]
-    strength = _uniform((len(images), 3, 1, 1), -0.12, 0.12, rng, images)
-    strength = strength + _uniform((len(images), 1, 1, 1), 0.1, 0.65, rng, images)
-    return _signed(_unit(images) * (strength * across).exp())
+    strength = uniform((len(images), 3, 1, 1), -0.12, 0.12, rng, images)
+    strength = strength + uniform((len(images), 1, 1, 1), 0.1, 0.65, rng, images)
+    return signed(unit(images) * (strength * across).exp())
 
 
 def vignette(images: Tensor, rng: torch.Generator) -> Tensor:
     """Dark, or as in old prints bleached, towards the corners."""
-    u, v = _grid(images)
-    amount = _uniform((len(images), 1, 1, 1), 0.2, 0.8, rng, images)
+    u, v = grid(images)
+    amount = uniform((len(images), 1, 1, 1), 0.2, 0.8, rng, images)
     far = ((u.square() + v.square()) / 2).clamp(max=1)[:, None] * amount
-    paper = (_chance(len(images), 0.3, rng).to(images) * 2 - 1)[:, None, None, None]
+    paper = (chance(len(images), 0.3, rng).to(images) * 2 - 1)[:, None, None, None]
     return torch.lerp(images, paper.expand_as(images), far)
 
 
 def frame(images: Tensor, rng: torch.Generator) -> Tensor:
     """Shift by up to 4%, zoom by up to 8%, turn by up to 4°: what landmarks get wrong."""
     count = len(images)
-    zoom, turn = _uniform((count,), 0.92, 1.08, rng, images), _uniform((count,), -0.07, 0.07, rng, images)
-    shift = _uniform((count, 2), -0.08, 0.08, rng, images)
+    zoom, turn = uniform((count,), 0.92, 1.08, rng, images), uniform((count,), -0.07, 0.07, rng, images)
+    shift = uniform((count, 2), -0.08, 0.08, rng, images)
     cos, sin = zoom * turn.cos(), zoom * turn.sin()
     rows = [torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)]
     grid = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
@@ -86,15 +136,15 @@ def frame(images: Tensor, rng: torch.Generator) -> Tensor:
 def occlude(images: Tensor, rng: torch.Generator) -> Tensor:
     """Something convex before the head, of one colour and uneven: a hand, a microphone, a book."""
     count, sides = len(images), 6
-    u, v = (each[:, None] for each in _grid(images))
+    u, v = (each[:, None] for each in grid(images))
     around = torch.arange(sides, device=images.device).view(1, sides, 1, 1) * (2 * math.pi / sides)
-    angle = around + _uniform((count, sides, 1, 1), -0.5, 0.5, rng, images)  # on all sides, or it has no end
-    reach = _uniform((count, sides, 1, 1), 0.08, 0.45, rng, images)
-    place = _uniform((count, 2, 1, 1), -0.9, 0.9, rng, images)
+    angle = around + uniform((count, sides, 1, 1), -0.5, 0.5, rng, images)  # on all sides, or it has no end
+    reach = uniform((count, sides, 1, 1), 0.08, 0.45, rng, images)
+    place = uniform((count, 2, 1, 1), -0.9, 0.9, rng, images)
     x, y = u - place[:, :1], v - place[:, 1:]
     beyond = (x * angle.cos() + y * angle.sin() - reach).amax(dim=1, keepdim=True)
-    sharpness = _uniform((count, 1, 1, 1), 15, 120, rng, images)
-    thing = _paint(images, rng) + 0.25 * _clouds(images, rng, 8)
+    sharpness = uniform((count, 1, 1, 1), 15, 120, rng, images)
+    thing = paint(images, rng) + 0.25 * clouds(images, rng, 8)
     return torch.lerp(images, thing, (-beyond * sharpness).sigmoid())
 
 
@@ -104,7 +154,7 @@ def occlude(images: Tensor, rng: torch.Generator) -> Tensor:
 def brush(images: Tensor, rng: torch.Generator) -> Tensor:
     """Flat dabs with sharp edges, as of oil: Kuwahara's filter (1976), the calmest of four means around."""
     size = images.shape[-1]
-    reach = int(_uniform((), 1.5, 4.5, rng, images)) * max(1, size // 128)
+    reach = int(uniform((), 1.5, 4.5, rng, images)) * max(1, size // 128)
     padded = F.pad(images, (reach,) * 4, mode="reflect")
     brightness = padded.mean(dim=1, keepdim=True)
     parts = torch.cat([padded, brightness, brightness.square()], dim=1)
@@ -119,8 +169,8 @@ def brush(images: Tensor, rng: torch.Generator) -> Tensor:
 
 def posterise(images: Tensor, rng: torch.Generator) -> Tensor:
     """Three to seven levels of each colour, as in prints and comics."""
-    steps = _uniform((len(images), 1, 1, 1), 2, 6.99, rng, images).floor()
-    return _signed((_unit(images) * steps).round() / steps)
+    steps = uniform((len(images), 1, 1, 1), 2, 6.99, rng, images).floor()
+    return signed((unit(images) * steps).round() / steps)
 
 
 def sketch(images: Tensor, rng: torch.Generator) -> Tensor:
@@ -129,28 +179,28 @@ def sketch(images: Tensor, rng: torch.Generator) -> Tensor:
     As in Winnemöller et al. 2012, "XDoG". Some drawings keep a little colour.
     """
     count, scale = len(images), images.shape[-1] / 128
-    gray = _unit(_gray(images))
+    gray = unit(brightness(images))
     wide = torch.full((count,), 1.6 * scale)
-    line = gray - 0.97 * _convolve(gray, _bell(wide, images))
-    steepness = _uniform((count, 1, 1, 1), 20, 60, rng, images)
+    line = gray - 0.97 * convolve(gray, bell(wide, images))
+    steepness = uniform((count, 1, 1, 1), 20, 60, rng, images)
     ink = (steepness * (line + 0.06)).sigmoid()
-    shading = _uniform((count, 1, 1, 1), 0.1, 0.6, rng, images)
-    colour = _uniform((count, 1, 1, 1), 0.0, 0.5, rng, images)
-    tone = torch.lerp(torch.ones_like(images), torch.lerp(gray, _unit(images), colour), shading)
-    return _signed(tone * ink * _uniform((count, 3, 1, 1), 0.85, 1.0, rng, images))
+    shading = uniform((count, 1, 1, 1), 0.1, 0.6, rng, images)
+    colour = uniform((count, 1, 1, 1), 0.0, 0.5, rng, images)
+    tone = torch.lerp(torch.ones_like(images), torch.lerp(gray, unit(images), colour), shading)
+    return signed(tone * ink * uniform((count, 3, 1, 1), 0.85, 1.0, rng, images))
 
 
 def canvas(images: Tensor, rng: torch.Generator) -> Tensor:
     """The weave of a canvas, or the tooth of paper, and colour that lies on it unevenly."""
     count, size = len(images), images.shape[-1]
-    u, v = _grid(images)
-    waves = _uniform((count, 2, 1, 1), 0.12, 0.24, rng, images) * math.pi * size
+    u, v = grid(images)
+    waves = uniform((count, 2, 1, 1), 0.12, 0.24, rng, images) * math.pi * size
     woven = ((u * waves[:, 0]).sin() * (v * waves[:, 1]).sin())[:, None]
-    tooth = _clouds(images, rng, size // 2)[:, :1]
-    kind = _chance(count, 0.5, rng).to(images.device)[:, None, None, None]
-    amount = _uniform((count, 1, 1, 1), 0.04, 0.16, rng, images)
-    uneven = 1 + amount * torch.where(kind, woven, tooth) + 0.05 * _clouds(images, rng, 12)
-    return _signed(_unit(images) * uneven)
+    tooth = clouds(images, rng, size // 2)[:, :1]
+    kind = chance(count, 0.5, rng).to(images.device)[:, None, None, None]
+    amount = uniform((count, 1, 1, 1), 0.04, 0.16, rng, images)
+    uneven = 1 + amount * torch.where(kind, woven, tooth) + 0.05 * clouds(images, rng, 12)
+    return signed(unit(images) * uneven)
 
 
 # --- film, lens and file ------------------------------------------------------------------------
@@ -160,43 +210,43 @@ def colour(images: Tensor, rng: torch.Generator) -> Tensor:
     """Exposure, gamma, contrast, white balance and saturation."""
     each = (len(images), 1, 1, 1)
     gamma, contrast, saturation = (
-        _uniform(each, low, high, rng, images) for low, high in ((-0.45, 0.45), (0.7, 1.3), (0.4, 1.4))
+        uniform(each, low, high, rng, images) for low, high in ((-0.45, 0.45), (0.7, 1.3), (0.4, 1.4))
     )
-    white = _uniform((len(images), 3, 1, 1), -0.12, 0.12, rng, images).exp()
-    level = _unit(images).clamp(min=1e-3).pow(gamma.exp()) * white
-    level = (level - 0.5) * contrast + 0.5 + _uniform(each, -0.1, 0.1, rng, images)
-    return torch.lerp(_gray(_signed(level)).expand_as(images), _signed(level), saturation)
+    white = uniform((len(images), 3, 1, 1), -0.12, 0.12, rng, images).exp()
+    level = unit(images).clamp(min=1e-3).pow(gamma.exp()) * white
+    level = (level - 0.5) * contrast + 0.5 + uniform(each, -0.1, 0.1, rng, images)
+    return torch.lerp(brightness(signed(level)).expand_as(images), signed(level), saturation)
 
 
 def tone(images: Tensor, rng: torch.Generator) -> Tensor:
     """One hue: grey as half of them are, sepia, bronze, marble, cyanotype."""
-    tint = _uniform((len(images), 3, 1, 1), -0.25, 0.25, rng, images).exp()
-    plain = _chance(len(images), 0.5, rng).to(images.device)[:, None, None, None]
-    return _signed(_unit(_gray(images)) * torch.where(plain, 1.0, tint))
+    tint = uniform((len(images), 3, 1, 1), -0.25, 0.25, rng, images).exp()
+    plain = chance(len(images), 0.5, rng).to(images.device)[:, None, None, None]
+    return signed(unit(brightness(images)) * torch.where(plain, 1.0, tint))
 
 
 def blur(images: Tensor, rng: torch.Generator) -> Tensor:
     """Out of focus."""
-    width = _uniform((len(images),), 0.6, 2.0, rng, images) * images.shape[-1] / 128
-    return _convolve(images, _bell(width, images))
+    width = uniform((len(images),), 0.6, 2.0, rng, images) * images.shape[-1] / 128
+    return convolve(images, bell(width, images))
 
 
 def shake(images: Tensor, rng: torch.Generator) -> Tensor:
     """The camera, or the head, moved along a line."""
     scale = images.shape[-1] / 128
     each = (len(images), 1, 1, 1)
-    angle, length = _uniform(each, 0, math.pi, rng, images), _uniform(each, 1, 4, rng, images) * scale
+    angle, length = uniform(each, 0, math.pi, rng, images), uniform(each, 1, 4, rng, images) * scale
     along = torch.linspace(-1, 1, 9, device=images.device).view(1, 9, 1, 1) * length
-    x, y = _offsets(math.ceil(4 * scale), images)
+    x, y = offsets(math.ceil(4 * scale), images)
     near = (x - along * angle.cos()).square() + (y - along * angle.sin()).square()
-    return _convolve(images, torch.exp(-near / (0.5 * scale**2)).sum(dim=1))
+    return convolve(images, torch.exp(-near / (0.5 * scale**2)).sum(dim=1))
 
 
 def small(images: Tensor, rng: torch.Generator) -> Tensor:
     """A picture of two to six times fewer pixels a side, enlarged."""
     size = images.shape[-1]
-    fewer = int(size / _uniform((), 2, 6, rng, images))
-    mode = "bicubic" if _uniform((), 0, 1, rng, images) < 0.7 else "nearest"
+    fewer = int(size / uniform((), 2, 6, rng, images))
+    mode = "bicubic" if uniform((), 0, 1, rng, images) < 0.7 else "nearest"
     return F.interpolate(
         F.interpolate(images, size=(fewer, fewer), mode="area"), size=(size, size), mode=mode
     )
@@ -205,13 +255,13 @@ def small(images: Tensor, rng: torch.Generator) -> Tensor:
 def noise(images: Tensor, rng: torch.Generator) -> Tensor:
     """A sensor's noise in each colour, or a film's grain in all alike, coarse in a third of the pictures."""
     each = (len(images), 1, 1, 1)
-    fine = _normal(tuple(images.shape), rng, images)
-    half = _normal((*images.shape[:2], *(side // 2 for side in images.shape[2:])), rng, images)
+    fine = normal(tuple(images.shape), rng, images)
+    half = normal((*images.shape[:2], *(side // 2 for side in images.shape[2:])), rng, images)
     coarse = F.interpolate(half, scale_factor=2, mode="bilinear", align_corners=False)
-    grain = torch.where(_chance(each[0], 0.33, rng).to(images.device).view(each), coarse, fine)
-    alike = _uniform(each, 0, 1, rng, images)
+    grain = torch.where(chance(each[0], 0.33, rng).to(images.device).view(each), coarse, fine)
+    alike = uniform(each, 0, 1, rng, images)
     grain = torch.lerp(grain, grain[:, :1].expand_as(grain), alike)
-    return images + _uniform(each, 0.01, 0.14, rng, images) * grain
+    return images + uniform(each, 0.01, 0.14, rng, images) * grain
 
 
 def jpeg(images: Tensor, rng: torch.Generator) -> Tensor:
@@ -222,7 +272,7 @@ def jpeg(images: Tensor, rng: torch.Generator) -> Tensor:
     if images.shape[-1] % 16:
         raise ValueError(f"JPEG's colour blocks need a multiple of 16 pixels, not {images.shape[-1]}")
     to_ycc = images.new_tensor(_YCC)
-    quality = _uniform((len(images), 1, 1, 1, 1, 1), 8, 70, rng, images)
+    quality = uniform((len(images), 1, 1, 1, 1, 1), 8, 70, rng, images)
     scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50)
     ycc = torch.einsum("ck,nkhw->nchw", to_ycc, images * 127.5)
     bright = _quantised(ycc[:, :1], scale, images.new_tensor(_LUMINANCE))
@@ -231,7 +281,17 @@ def jpeg(images: Tensor, rng: torch.Generator) -> Tensor:
     return torch.einsum("ck,nkhw->nchw", torch.linalg.inv(to_ycc), torch.cat([bright, faint], dim=1)) / 127.5
 
 
+EYES = (-0.24, 0.24)
+FEATURES = (
+    *((x, -0.1, 0.26, -0.1, 0.55) for x in EYES),
+    (0.0, 0.2, 0.2, -0.3, 0.25),
+    (0.0, 0.48, 0.28, -0.25, 0.25),
+)
+"""Right and down (a side is -1 to 1), how far they reach, by which share they shrink at least and at most."""
+
 DISTURBANCES: tuple[tuple[Disturb, float], ...] = (
+    (proportions, 0.5),
+    (relief, 0.4),
     (backdrop, 0.4),
     (light, 0.4),
     (vignette, 0.1),
@@ -251,7 +311,7 @@ DISTURBANCES: tuple[tuple[Disturb, float], ...] = (
 )
 """In order, each with the share of the disturbed pictures that it befalls."""
 
-_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
+_YCC = (BRIGHTNESS, (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 _LUMINANCE = (
     *(16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55),
     *(14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62),
@@ -275,88 +335,3 @@ def _quantised(planes: Tensor, scale: Tensor, table: Tensor) -> Tensor:
     steps = (table.view(8, 8) * scale).clamp(1, 255).round()
     kept = (cosines @ blocks @ cosines.T / steps).round() * steps
     return (cosines.T @ kept @ cosines).transpose(3, 4).reshape_as(planes)
-
-
-# --- parts --------------------------------------------------------------------------------------
-
-
-def _uniform(shape: tuple[int, ...], low: float, high: float, rng: torch.Generator, like: Tensor) -> Tensor:
-    return (low + (high - low) * torch.rand(shape, generator=rng, device=rng.device)).to(like)
-
-
-def _normal(shape: tuple[int, ...], rng: torch.Generator, like: Tensor) -> Tensor:
-    return torch.randn(shape, generator=rng, device=rng.device).to(like)
-
-
-def _chance(count: int, probability: float, rng: torch.Generator) -> Tensor:
-    return torch.rand(count, generator=rng, device=rng.device) < probability
-
-
-def _unit(images: Tensor) -> Tensor:
-    """[-1, 1] → [0, 1], where light adds up."""
-    return (images + 1) / 2
-
-
-def _signed(level: Tensor) -> Tensor:
-    """[0, 1] → [-1, 1]."""
-    return level * 2 - 1
-
-
-def _gray(images: Tensor) -> Tensor:
-    """Brightness [N, 1, S, S], by ITU-R BT.601."""
-    return torch.einsum("k,nkhw->nhw", images.new_tensor(_YCC[0]), images)[:, None]
-
-
-def _grid(images: Tensor) -> tuple[Tensor, Tensor]:
-    """How far right [1, 1, S] and how far down [1, S, 1] a pixel lies, from -1 to 1."""
-    size = images.shape[-1]
-    at = ((torch.arange(size, device=images.device) + 0.5) / size * 2 - 1).to(images)
-    return at.view(1, 1, size), at.view(1, size, 1)
-
-
-def _paint(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Colours [N, 3, 1, 1] of things: of any brightness, rarely gaudy."""
-    count = len(images)
-    brightness = _uniform((count, 1, 1, 1), -0.8, 0.8, rng, images)
-    return brightness + 0.25 * _normal((count, 3, 1, 1), rng, images)
-
-
-def _clouds(images: Tensor, rng: torch.Generator, cells: int) -> Tensor:
-    """Smooth unevenness [N, 3, S, S], about ±1, with so many cells a side."""
-    drawn = _normal((len(images), 3, cells, cells), rng, images)
-    return F.interpolate(drawn, size=images.shape[-2:], mode="bilinear", align_corners=False)
-
-
-def _scene(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Scenes [N, 3, S, S]: a colour, large shapes, soft or with edges, and small ones."""
-    count = len(images)
-    cells = int(_uniform((), 2, 9.99, rng, images))
-    shapes = _normal((count, 1, cells, cells), rng, images) + _normal((count, 3, cells, cells), rng, images)
-    soft, hard = (
-        F.interpolate(shapes, size=images.shape[-2:], mode=mode) for mode in ("bilinear", "nearest")
-    )
-    edged = _chance(count, 0.4, rng).to(images.device)[:, None, None, None]
-    amounts = _uniform((count, 2, 1, 1), 0.0, 0.25, rng, images)
-    scene = _paint(images, rng) + amounts[:, :1] * torch.where(edged, hard, soft)
-    return scene + 0.5 * amounts[:, 1:] * _clouds(images, rng, 32)
-
-
-def _offsets(reach: int, images: Tensor) -> tuple[Tensor, Tensor]:
-    """The places of a kernel's entries: [1, 1, 2·reach + 1] and [1, 2·reach + 1, 1], in pixels."""
-    at = torch.arange(-reach, reach + 1, device=images.device).to(images)
-    return at.view(1, 1, -1), at.view(1, -1, 1)
-
-
-def _bell(width: Tensor, images: Tensor) -> Tensor:
-    """Gaussian kernels [N, k, k] of standard deviations [N], in pixels."""
-    x, y = _offsets(math.ceil(4 * images.shape[-1] / 128), images)
-    return torch.exp(-(x.square() + y.square()) / (2 * width.to(images).square()[:, None, None]))
-
-
-def _convolve(images: Tensor, kernels: Tensor) -> Tensor:
-    """Each picture [N, C, S, S] with its own kernel [N, k, k], made to sum to 1; mirrored at the borders."""
-    count, channels, reach = *images.shape[:2], kernels.shape[-1] // 2
-    kernels = kernels / kernels.sum(dim=(1, 2), keepdim=True)
-    padded = F.pad(images, (reach,) * 4, mode="reflect").flatten(0, 1)[None]
-    weight = kernels.repeat_interleave(channels, dim=0)[:, None]
-    return F.conv2d(padded, weight, groups=count * channels).view_as(images)

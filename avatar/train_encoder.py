@@ -36,8 +36,12 @@ MOVEMENT = 5.0
 """How much more the motions and free movements count than traits, where factors are compared."""
 DISTURBED, KEPT = (0.15, 0.5), 0.4
 """Over which shares of the run pictures come to be disturbed, and how many are left alone to the end."""
-PICTURE_FROM, PICTURE_WEIGHT, IDENTITY_WEIGHT, PICTURES = 0.45, 1.0, 0.3, 6
-"""When the picture's losses set in (a share of the run), their weights, and their pictures per 16 heads."""
+PICTURE_FROM, PICTURE_WEIGHT, IDENTITY_WEIGHT, PICTURES = 0.45, 3.0, 0.9, 12
+"""When the picture's losses set in (a share of the run), their weights, and their pictures per 16 heads.
+
+With a third of these weights, half of the pictures and 340,000 images, what codes showed came to an MS-SSIM
+of .86 with the pictures of the true codes.
+"""
 STYLES_PART = (0.55, 0.8)
 """When the second style leaves the first, and when the last one does."""
 

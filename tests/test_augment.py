@@ -81,7 +81,20 @@ def test_a_disturbance_changes_every_picture_and_repeats(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["backdrop", "light", "vignette", "frame", "occlude", "sketch", "colour", "tone", "blur"]
+    "name",
+    [
+        "proportions",
+        "relief",
+        "backdrop",
+        "light",
+        "vignette",
+        "frame",
+        "occlude",
+        "sketch",
+        "colour",
+        "tone",
+        "blur",
+    ],
 )
 def test_what_is_drawn_in_the_picture_is_the_same_at_twice_the_size(name: str) -> None:
     """A kernel that ignores the resolution would be half as wide."""
@@ -90,6 +103,28 @@ def test_what_is_drawn_in_the_picture_is_the_same_at_twice_the_size(name: str) -
     expected = changed(name, half)
     shrunk = torch.nn.functional.avg_pool2d(changed(name, large), 2)
     assert (shrunk - expected).abs().mean() < 0.04
+
+
+def test_eyes_mostly_shrink_where_they_are_and_the_edge_stays() -> None:
+    at = (torch.arange(256) + 0.5) / 256 * 2 - 1
+    x, y = at.view(1, 1, 1, -1), at.view(1, 1, -1, 1)
+    eye = ((x - a.EYES[1]).square() + (y + 0.1).square() < 0.01).float() * 2 - 1
+    result = changed("proportions", eye.expand(200, 3, -1, -1))
+    area = (result[:, 0] > 0).float().mean(dim=(1, 2)) / (eye > 0).float().mean()
+    assert 0.35 < area.min() < 0.6  # a side shrinks by up to 1.55
+    assert 0.55 < area.mean() < 0.8
+    places = torch.stack([at.expand(256, 256), at[:, None].expand(256, 256), torch.zeros(256, 256)])
+    moved = (changed("proportions", places.expand(20, -1, -1, -1)) - places).abs().amax(dim=(0, 1))
+    assert moved[:, 0].max() < 0.01
+    assert moved[0].max() < 0.01
+
+
+def test_relief_darkens_the_eyes_and_draws_thin_lines() -> None:
+    even = torch.zeros(100, 3, 128, 128)
+    light = (changed("relief", even) + 1)[:, 0]
+    eye, cheek = light[:, 54:61, 46:52].mean(), light[:, 80:90, 46:52].mean()
+    assert eye < 0.9 * cheek
+    assert (light.amin(dim=(1, 2)) < 0.75).float().mean() > 0.5, "no lines"
 
 
 def test_the_backdrop_changes_behind_the_head_alone() -> None:
