@@ -98,7 +98,9 @@ class Bundle:
         return self._read(CLIP, "CLIP", load_clip)
 
     def _read(self, part: str, what: str, load: Callable[..., Net]) -> Net:
-        """Load an optional part from where the others lie."""
+        """Load an optional part from where the others lie; gradients go through it, whatever mode this is."""
+        import torch
+
         from micromotion.frames import told_when_full
         from stylegan2 import CheckpointError
 
@@ -110,7 +112,7 @@ class Bundle:
                 remedy = f"run `micromotion weights fetch {self.name} --with {Path(part).stem}`"
             raise BundleError(f"The model {self.name!r} has no {what} to learn motions with: {remedy}.")
         try:
-            with told_when_full(f"the {what}", self.device):
+            with told_when_full(f"the {what}", self.device), torch.inference_mode(False):
                 return load(path, device=self.device).requires_grad_(False)
         except CheckpointError as error:
             raise BundleError(f"The model {self.name!r} cannot be used: {error}") from error

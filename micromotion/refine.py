@@ -9,8 +9,7 @@ of Zhu et al. 2020, arXiv 2012.09036), and a pull holds it near its start.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from micromotion.frames import repeatable
+from micromotion.gradients import frozen
 from micromotion.options import check_refine
 from micromotion.shapes import common_size, is_half
 
@@ -66,7 +66,7 @@ def refine(
     """
     check_refine(steps)
     # An inverter's answer may be of inference mode, and so may the call: gradients need a copy outside it.
-    with torch.inference_mode(False), torch.enable_grad(), repeatable(), _frozen(generator):
+    with torch.inference_mode(False), torch.enable_grad(), repeatable(), frozen(generator):
         code = code.detach().float().clone()
         if steps == 0:
             return code
@@ -166,16 +166,3 @@ def shrink(images: Tensor, size: int) -> Tensor:
     """[B, 3, S, S] → [B, 3, size, size] by means over squares; S is a multiple of size."""
     factor = images.shape[-1] // size
     return images if factor == 1 else F.avg_pool2d(images, factor)
-
-
-@contextmanager
-def _frozen(generator: Generator) -> Iterator[None]:
-    """Within the block nothing is kept for gradients of the weights, which nobody asks for."""
-    learning = [each for each in generator.parameters() if each.requires_grad]
-    for parameter in learning:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in learning:
-            parameter.requires_grad_(True)

@@ -40,8 +40,8 @@ class Served:
     asked_outside: list[str]
 
     def files(self) -> list[Path]:
-        """All that it keeps of its visitors."""
-        return [path for path in self.temporary.rglob("*") if path.is_file()]
+        """All that it keeps of its visitors. Folders vanish meanwhile, which ``Path.rglob`` does not bear."""
+        return [Path(folder, name) for folder, _, names in os.walk(self.temporary) for name in names]
 
 
 @contextmanager

@@ -120,6 +120,9 @@ def small_bundle(folder: Path, **parts: torch.nn.Module) -> Path:
 def test_what_learns_motions_is_read_when_it_is_asked_for(tmp_path: Path) -> None:
     identity, clip = random_identity(), random_clip()
     loaded = load_bundle(small_bundle(tmp_path / "new", identity=identity, clip=clip), "cpu")
+    with torch.inference_mode():
+        assert loaded.identity
+        assert loaded.clip
     assert (tmp_path / "new/clip.safetensors").stat().st_size < 2.5 * sum(
         p.numel() for p in clip.parameters()
     )
@@ -128,6 +131,7 @@ def test_what_learns_motions_is_read_when_it_is_asked_for(tmp_path: Path) -> Non
         for name, parameter in found.named_parameters():
             assert parameter.dtype == torch.float32
             assert not parameter.requires_grad
+            assert not parameter.is_inference(), "gradients go through it"
             torch.testing.assert_close(parameter, original.state_dict()[name], atol=1e-3, rtol=1e-3)
     assert loaded.clip is loaded.clip
     assert next(clip.parameters()).dtype == torch.float32, "what was saved stays as it was"

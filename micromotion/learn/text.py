@@ -12,8 +12,7 @@ import copy
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from micromotion.anchors import Anchors
 from micromotion.errors import MotionError, TimeLimitError
 from micromotion.frames import repeatable, told_when_full
+from micromotion.gradients import frozen
 from micromotion.learn import descent
 from micromotion.learn.losses import TextLoss
 from micromotion.learn.template import DEFAULT_DEGREES, fill, number_degrees
@@ -275,19 +275,6 @@ def in_full_precision(generator: Generator) -> Generator:
     """The generator, or a float32 copy if it is in half precision, where gradients would vanish."""
     half = any(parameter.dtype == torch.float16 for parameter in generator.parameters())
     return copy.deepcopy(generator).float() if half else generator
-
-
-@contextmanager
-def frozen(*nets: nn.Module) -> Iterator[None]:
-    """Within the block no parameter of the nets asks for a gradient: nothing is kept or computed for one."""
-    asking = [parameter for net in nets for parameter in net.parameters() if parameter.requires_grad]
-    for parameter in asking:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in asking:
-            parameter.requires_grad_(True)
 
 
 def fingerprint(*nets: nn.Module) -> str:

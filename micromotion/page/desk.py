@@ -91,8 +91,10 @@ class Desk:
         return markup.preview(Image.fromarray(frame)), ""
 
     def begin(self, request: gr.Request) -> tuple[Any, ...]:
-        """Before a film: the button to cancel takes the place of the one to render."""
-        self.visits[str(request.session_hash)].stop = threading.Event()
+        """Before a film: the button to cancel takes the place of the one to render; an earlier film ends."""
+        visit = self.visits[str(request.session_hash)]
+        visit.stop.set()
+        visit.stop = threading.Event()
         return (
             gr.Button(visible=False),
             gr.Button(visible=True),

@@ -1,0 +1,19 @@
+"""What descents on codes have in common: the networks they look through stay as they are."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+
+@contextmanager
+def frozen(*nets: nn.Module) -> Iterator[None]:
+    """Within the block no parameter of the nets asks for a gradient: nothing is kept or computed for one."""
+    asking = [parameter for net in nets for parameter in net.parameters() if parameter.requires_grad]
+    for parameter in asking:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in asking:
+            parameter.requires_grad_(True)
