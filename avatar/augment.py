@@ -76,8 +76,8 @@ def relief(images: Tensor, rng: torch.Generator) -> Tensor:
     """
     each = (len(images), 1, 1, 1)
     u, v = grid(images)
-    socket = sum(torch.exp(-(((u - x) / 0.2).square() + ((v + 0.1) / 0.15).square())) for x in EYES)
-    dark = uniform(each, -0.1, 0.6, rng, images) * torch.as_tensor(socket)[:, None]
+    sockets = [torch.exp(-(((u - x) / 0.2).square() + ((v + 0.1) / 0.15).square())) for x in EYES]
+    dark = uniform(each, -0.1, 0.6, rng, images) * torch.stack(sockets, dim=1).sum(dim=1, keepdim=True)
     dark = dark + uniform(each, 0.0, 0.2, rng, images) * clouds(images, rng, 7)[:, :1]
     line = torch.exp(-(clouds(images, rng, 20)[:, :1] / 0.12).square())
     there = clouds(images, rng, 5)[:, :1].clamp(0, 1)
