@@ -61,7 +61,7 @@ def proportions(images: Tensor, rng: torch.Generator) -> Tensor:
     Renders have large eyes. Beside them a real face, whose brows are near its eyes, looks as if it frowned.
     """
     u, v = grid(images)
-    places = torch.stack([u.expand_as(v + u), v.expand_as(v + u)], dim=-1).expand(len(images), -1, -1, -1)
+    places = torch.stack(torch.broadcast_tensors(u, v), dim=-1).expand(len(images), -1, -1, -1)
     for x, y, reach, least, most in FEATURES:
         shrink = uniform((len(images), 1, 1), least, most, rng, images)
         near = shrink * torch.exp(-((u - x).square() + (v - y).square()) / reach**2)
@@ -156,8 +156,8 @@ def brush(images: Tensor, rng: torch.Generator) -> Tensor:
     size = images.shape[-1]
     reach = int(uniform((), 1.5, 4.5, rng, images)) * max(1, size // 128)
     padded = F.pad(images, (reach,) * 4, mode="reflect")
-    brightness = padded.mean(dim=1, keepdim=True)
-    parts = torch.cat([padded, brightness, brightness.square()], dim=1)
+    gray = padded.mean(dim=1, keepdim=True)
+    parts = torch.cat([padded, gray, gray.square()], dim=1)
     means = F.avg_pool2d(parts, reach + 1, stride=1)
     quadrants = torch.stack(
         [means[..., y : y + size, x : x + size] for y in (0, reach) for x in (0, reach)], dim=1

@@ -50,8 +50,8 @@ def grid(images: Tensor) -> tuple[Tensor, Tensor]:
 def paint(images: Tensor, rng: torch.Generator) -> Tensor:
     """Colours [N, 3, 1, 1] of things: of any brightness, rarely gaudy."""
     count = len(images)
-    brightness = uniform((count, 1, 1, 1), -0.8, 0.8, rng, images)
-    return brightness + 0.25 * normal((count, 3, 1, 1), rng, images)
+    level = uniform((count, 1, 1, 1), -0.8, 0.8, rng, images)
+    return level + 0.25 * normal((count, 3, 1, 1), rng, images)
 
 
 def clouds(images: Tensor, rng: torch.Generator, cells: int) -> Tensor:
@@ -70,8 +70,8 @@ def scene(images: Tensor, rng: torch.Generator) -> Tensor:
     )
     edged = chance(count, 0.4, rng).to(images.device)[:, None, None, None]
     amounts = uniform((count, 2, 1, 1), 0.0, 0.25, rng, images)
-    scene = paint(images, rng) + amounts[:, :1] * torch.where(edged, hard, soft)
-    return scene + 0.5 * amounts[:, 1:] * clouds(images, rng, 32)
+    large = paint(images, rng) + amounts[:, :1] * torch.where(edged, hard, soft)
+    return large + 0.5 * amounts[:, 1:] * clouds(images, rng, 32)
 
 
 def offsets(reach: int, images: Tensor) -> tuple[Tensor, Tensor]:
