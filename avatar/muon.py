@@ -32,7 +32,8 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             for weight in group["params"]:
-                if weight.grad is None:
+                # what takes no part in a step stays: however small, old momentum would make a whole turn
+                if weight.grad is None or not weight.grad.any():
                     continue
                 state = self.state[weight]
                 if not state:

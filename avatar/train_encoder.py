@@ -5,8 +5,8 @@ disturbed first (``avatar.augment``) while their codes stay what they are, so th
 gets the code of the head beneath its light, grain and backdrop. First the codes are learned, by their
 distance to the true w in units of w's own spread, and what a pair differs in by itself, as a smile is a small
 part of a code. Then the synthesis of the code must show the picture, and the person where there is an
-identity net. As in e4e (Tov et al. 2021, arXiv 2102.02766, section 4.2) the styles part from the first one by
-one, late.
+identity net. As in e4e (Tov et al. 2021, arXiv 2102.02766, section 4.2) the styles part from the first one by one,
+when pictures count.
 
 The regressor takes no part: it measures the result, and would measure how well it was fooled.
 """
@@ -36,13 +36,13 @@ MOVEMENT = 5.0
 """How much more the motions and free movements count than traits, where factors are compared."""
 DISTURBED, KEPT = (0.15, 0.5), 0.4
 """Over which shares of the run pictures come to be disturbed, and how many are left alone to the end."""
-PICTURE_FROM, PICTURE_WEIGHT, IDENTITY_WEIGHT, PICTURES = 0.45, 3.0, 0.9, 12
+PICTURE_FROM, PICTURE_WEIGHT, IDENTITY_WEIGHT, PICTURES = 0.3, 3.0, 0.9, 12
 """When the picture's losses set in (a share of the run), their weights, and their pictures per 16 heads.
 
 With a third of these weights, half of the pictures and 340,000 images, what codes showed came to an MS-SSIM
 of .86 with the pictures of the true codes.
 """
-STYLES_PART = (0.55, 0.8)
+STYLES_PART = (0.35, 0.5)
 """When the second style leaves the first, and when the last one does."""
 
 
@@ -222,4 +222,4 @@ def _codes(count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 if __name__ == "__main__":
-    command("encoder", train, "Train the avatar's e4e inverter", images=300_000)
+    command("encoder", train, "Train the avatar's e4e inverter", images=600_000)

@@ -47,6 +47,19 @@ def test_weights_without_a_gradient_are_left_alone() -> None:
     assert (weight == 1).all()
 
 
+def test_weights_that_fall_out_of_use_are_left_alone_for_all_their_momentum() -> None:
+    """As the later styles of an encoder, when a run is made longer and they are bound to the first again."""
+    weight = nn.Parameter(torch.randn(6, 9, generator=rng()))
+    optimiser = Muon([weight], lr=0.1)
+    weight.grad = torch.randn(6, 9, generator=rng(1))
+    optimiser.step()
+    used = weight.detach().clone()
+    weight.grad = torch.zeros(6, 9)
+    for _ in range(50):
+        optimiser.step()
+    assert torch.equal(weight, used)
+
+
 def test_rare_directions_are_learned_too() -> None:
     """Half of the directions are ten times smaller than the others; both optimisers get 150 steps."""
     truth = torch.randn(16, 16, generator=rng(2))

@@ -65,6 +65,7 @@ def slow_arcface(features: Tensor, directions: Tensor, person: Tensor, margin: f
             logits[own] = math.cos(angles[own]) - margin * math.sin(margin)
         scaled = [train_identity.SCALE * v for v in logits]
         total += math.log(sum(math.exp(v) for v in scaled)) - scaled[own]
+        total += train_identity.PULL * (1 - math.cos(angles[own]))
     return total / len(features)
 
 
