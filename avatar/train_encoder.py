@@ -5,8 +5,8 @@ disturbed first (``avatar.augment``) while their codes stay what they are, so th
 gets the code of the head beneath its light, grain and backdrop. First the codes are learned, by their
 distance to the true w in units of w's own spread, and what a pair differs in by itself, as a smile is a small
 part of a code. Then the synthesis of the code must show the picture, and the person where there is an
-identity net. As in e4e (Tov et al. 2021, arXiv 2102.02766, section 4.2) the styles part from the first one by one,
-when pictures count.
+identity net. As in e4e (Tov et al. 2021, arXiv 2102.02766, section 4.2) the styles part from the first one by
+one, when pictures count.
 
 The regressor takes no part: it measures the result, and would measure how well it was fooled.
 """
