@@ -22,6 +22,7 @@ from torch import Tensor
 
 from avatar.dataset import SHARD, SIZE, check, command, paint, write
 from avatar.factors import FACTORS, INDEX, MOTIONS, Z_DIM, fill_to_norm, sample_motion_z
+from avatar.training import half
 from micromotion.pixels import quantise
 from stylegan2 import Generator, load_generator
 
@@ -108,7 +109,7 @@ def imagine(z: Tensor, size: int, device: str, path: Path) -> Tensor:
     generator, images = _generator(path, device), []
     for part in z.split(16):
         w_plus = generator.mapping(part.to(device))[:, None].expand(-1, generator.num_styles, -1)
-        with torch.autocast(device, torch.bfloat16):
+        with half(torch.device(device)):
             picture = generator.synthesize(w_plus, noise=None).float()
         images.append(quantise(F.adaptive_avg_pool2d(picture, size)).movedim(-1, 1).cpu())
     return torch.cat(images).contiguous()

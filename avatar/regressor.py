@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from avatar import dataset
 from avatar.factors import FACTORS, INDEX, MOTIONS, factors_from_z
-from avatar.training import Progress, Trainer, command
+from avatar.training import Progress, Trainer, command, half
 
 READ = tuple(factor.name for factor in FACTORS[: INDEX["gaze_y"] + 1])
 """What is read, in this order: the five of ``MOTIONS``, then the free movements."""
@@ -184,7 +184,7 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
     def learn(progress: Progress, rng: torch.Generator) -> tuple[Tensor, int]:
         index = torch.randint(len(pictures.images), (batch,), generator=rng)
         images = disturb(pictures.images[index].to(device).float() / 127.5 - 1, rng)
-        with torch.autocast(device.type, torch.bfloat16):
+        with half(device):
             guess = model(images.contiguous(memory_format=torch.channels_last))
         wrong = F.smooth_l1_loss(
             guess.float(), pictures.degrees[index].to(device), beta=0.1, reduction="none"

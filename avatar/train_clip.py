@@ -30,7 +30,7 @@ from avatar.captions import READINGS, captions, ends, misses, read, topic_of, wo
 from avatar.factors import INDEX, MOTIONS, factors_from_z, sample_training_z
 from avatar.train_generator import pair_weights
 from avatar.train_identity import settle
-from avatar.training import Progress, Trainer, command
+from avatar.training import Progress, Trainer, command, half
 from micromotion.clip_model import KnownTokens, load_clip, save_clip
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def step_loss(
     index = torch.stack([2 * pairs, 2 * pairs + 1], dim=1).flatten()
     readings = read(factors_from_z(heads.z[index]))
     images = disturb(heads.images[index].to(device).float() / 127.5 - 1, rng)
-    with torch.autocast(device.type, torch.bfloat16):
+    with half(device):
         seen = image_features(model, images)
     loss = pupil.reading_loss(seen, readings) + COMMON * seen.mean(dim=0).square().sum()
     if not words:
@@ -221,7 +221,7 @@ def step_loss(
     stated = (torch.rand(SENTENCES * len(index), generator=rng) < STATED).tolist()
     about = [topic if now else None for topic, now in zip(SENTENCES * topics, stated, strict=True)]
     said = captions(readings.repeat(SENTENCES, 1), rng, about)
-    with torch.autocast(device.type, torch.bfloat16):
+    with half(device):
         texts = text_features(model, [each.text for each in said])
     scale = model.logit_scale.exp().clamp(max=MOST_SCALE)
     return loss + contrast(seen, texts, scale, misses(said, readings).to(device))

@@ -23,7 +23,7 @@ from avatar.factors import FACTORS, sample_training_z, sample_z
 from avatar.losses import GeneratorLoss, attention
 from avatar.muon import matrices
 from avatar.train_generator import MOVED, draw_pairs, pair_weights
-from avatar.training import Progress, Trainer, command
+from avatar.training import Progress, Trainer, command, half
 from encoder4editing import EncoderConfig, Inverter, save_inverter
 from encoder4editing.identity import IdentityNet, load_identity
 from stylegan2 import Generator, load_generator
@@ -89,7 +89,7 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
         images, z = (part.to(device) for part in draw(heads, weights, generator, rng, batch))
         with torch.no_grad():
             w = generator.mapping(z)[:, None]
-        with torch.autocast(device.type, torch.bfloat16):
+        with half(device):
             code = model.invert(augment(images, rng, keep=untouched(progress.done))).float()
         code = bound(code, parted(progress.done, generator.num_styles))
         loss = code_loss((code - w) / spread) + FACTOR_WEIGHT * factor_loss((code - w) @ reader)
@@ -161,7 +161,7 @@ def shown_at_size(generator: Generator, code: Tensor) -> Tensor:
 
     A generator that has grown draws there what its full size shows (38 dB apart), for half the time.
     """
-    with torch.autocast(code.device.type, torch.bfloat16):
+    with half(code.device):
         shown = generator.synthesize(code, noise=None, resolution=min(SIZE, generator.resolution)).float()
     return F.interpolate(shown, size=(SIZE, SIZE), mode="area")
 

@@ -26,7 +26,7 @@ from avatar.bends import give_units
 from avatar.critic import Critic, teach
 from avatar.factors import FACTORS, INDEX, Z_DIM, fill_to_norm, sample_z
 from avatar.losses import GeneratorLoss, attention
-from avatar.training import Preview, Progress, Trainer, command
+from avatar.training import Preview, Progress, Trainer, command, half
 from stylegan2 import Generator, GeneratorConfig, save_generator
 from stylegan2.synthesis import StyledConv, ToRGB
 
@@ -84,14 +84,14 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
             even_columns(model)
         images, z = (part.to(device) for part in draw_pairs(heads, weights, rng, batch))
         true = F.avg_pool2d(images, images.shape[-1] // size)
-        with torch.autocast(device.type, torch.bfloat16):
+        with half(device):
             w_plus = model.mapping(z)[:, None].expand(-1, model.num_styles, -1)
             made = model.synthesize(w_plus, noise=None, resolution=size)
         loss = loss_of(made.float(), true, attention(z, size, focus(progress)))
         if progress.done < CRITIC_FROM:
             return loss, batch
         made, true = window(made, true, rng)
-        with torch.autocast(device.type, torch.bfloat16):
+        with half(device):
             teach(critic, optimiser, made.detach(), true, world)
             return loss + CRITIC_WEIGHT * critic.dislike(made, true), batch
 

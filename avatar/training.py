@@ -174,6 +174,15 @@ class Trainer:
             self.companions[name].load_state_dict(saved[name])
 
 
+def half(device: torch.device) -> torch.autocast:
+    """bfloat16 for what is computed within, where that is faster: on a GPU, and on processors that know it.
+
+    On others, such as x86 without AVX-512, PyTorch falls back to loops 5 to 20 times slower than float32.
+    """
+    fast = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+
+
 def average_gradients(parameters: Iterable[nn.Parameter], world: int) -> None:
     """Give every one of ``world`` workers the mean of their gradients."""
     if world == 1:
