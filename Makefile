@@ -53,8 +53,8 @@ avatar: develop  ## make the embedded model again, from heads to figures (hours 
 	$(BIN)/python -m avatar.regressor $(DATA) $(RUN)
 	$(BIN)/python -m avatar.publish $(DATA) $(RUN)
 
-avatar-report: develop  ## measure the embedded model: docs/avatar.md and its pictures (half an hour on a CPU; resumes)
-	$(BIN)/python -m avatar.report --data $(DATA)
+avatar-report: develop  ## measure the embedded model: docs/avatar.md and its pictures (an hour on two cores; resumes)
+	$(BIN)/python -m avatar.report
 
 claims: develop  ## measure what the method claims: docs/claims.md and its pictures (half an hour on a CPU; resumes)
 	$(BIN)/python -m benchmarks.claims

@@ -100,6 +100,11 @@ def draw(generator: torch.Generator, pairs: int = SHARD // 2) -> tuple[Tensor, T
     return fill_to_norm(torch.stack([first, second], dim=1).flatten(0, 1)), differs
 
 
+def shard_codes(index: int, seed: int = 0, pairs: int = SHARD // 2) -> tuple[Tensor, Tensor]:
+    """What a shard is drawn from, as ``draw`` has it, seeded by the shard's own number."""
+    return draw(torch.Generator().manual_seed(seed * 1_000_003 + index), pairs)
+
+
 def check(shard: Path, size: int | None = None) -> int:
     """Pixels a side of a shard's pictures.
 
@@ -131,11 +136,11 @@ def make_shard(
     compiled: bool = True,
     pairs: int = SHARD // 2,
 ) -> None:
-    """Render one shard, seeded by its own number, and write it whole or not at all."""
+    """Render one shard, and write it whole or not at all."""
     path = folder / f"heads-{index:05d}.safetensors"
     if path.exists():
         return
-    z, differs = draw(torch.Generator().manual_seed(seed * 1_000_003 + index), pairs)
+    z, differs = shard_codes(index, seed, pairs)
     write(path, {"images": paint(z, size, device, compiled), "z": z, "differs": differs})
 
 

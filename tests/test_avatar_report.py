@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import torch
 from draws import rng
-from report_data import pictures, random_regressor
-from safetensors.torch import save_file
+from report_data import random_regressor
+from safetensors.torch import load_file, save_file
 from tiny_avatar import ENCODER, GENERATOR
 from torch import Tensor
 
+from avatar import dataset, workers
 from avatar.collect import PUBLISHED_NAMES
 from avatar.factors import INDEX, MOTIONS, factors_from_z, sample_z
 from avatar.regressor import READ, Regressor
@@ -21,7 +22,7 @@ from avatar.report.cost import cost
 from avatar.report.diversity import Renders
 from avatar.report.document import document
 from avatar.report.steps import STEPS, Context
-from avatar.report.subject import Subject, feature_net, load_subject, resized
+from avatar.report.subject import Subject, feature_net, load_subject
 from encoder4editing import Inverter
 from micromotion.bundle import save_bundle
 from micromotion.motion import Anchors
@@ -53,6 +54,14 @@ def test_unseen_heads_are_as_they_are_said_to_be() -> None:
     assert (at_rest["moustache"][shaven] == 0).all()
 
 
+def paint_codes(z: Tensor, size: int, device: str, compiled: bool) -> Tensor:
+    return colour_of(z)[:, :, None, None].expand(-1, 3, size, size).contiguous()
+
+
+def colour_of(z: Tensor) -> Tensor:
+    return (z[:, :3] * 20 + 100).round().byte()
+
+
 def test_heads_are_rendered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
@@ -60,20 +69,20 @@ def test_heads_are_rendered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         if len(calls) == 2:
             raise KeyboardInterrupt
         calls.append(len(z))
-        return (z[:, :3, None, None].expand(-1, 3, size, size) * 20 + 100).round().byte()
+        return paint_codes(z, size, device, compiled)
 
     monkeypatch.setattr(heads, "paint", paint)
-    z = sample_z(25, rng())
+    z = sample_z(20, rng())
     with pytest.raises(KeyboardInterrupt):
         heads.rendered(z, 16, tmp_path, processes=1)
     calls.clear()
     first = heads.rendered(z, 16, tmp_path, processes=1)
-    assert calls == [5]  # the two parts before the interrupt were kept
+    assert calls == [4]  # the two parts before the interrupt were kept
     assert torch.equal(heads.rendered(z, 16, tmp_path, processes=1), first)
-    assert calls == [5]
-    assert torch.equal(first[:, :, 0, 0], (z[:, :3] * 20 + 100).round().byte())
+    assert calls == [4]
+    assert torch.equal(first[:, :, 0, 0], colour_of(z))
     heads.rendered(z[:3], 8, tmp_path, processes=1)
-    assert calls == [5, 3]  # other heads, another size
+    assert calls == [4, 3]  # other heads, another size
     assert not list(tmp_path.glob("*.part"))
 
 
@@ -111,31 +120,15 @@ def subject(bundle: Path) -> Subject:
     return load_subject(bundle, "cpu")
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """Six shards of noise."""
-    from avatar import dataset
-
-    folder = tmp_path / "data"
-    folder.mkdir()
-    for i in range(6):
-        z, differs = dataset.draw(rng(i))
-        dataset.write(
-            folder / f"heads-{i:05d}.safetensors",
-            {"images": pictures(128, 64, i), "z": z, "differs": differs},
-        )
-    return folder
-
-
 # --- the whole
 
 
 def test_every_step_finds_its_figures_and_draws_its_pictures(
-    subject: Subject, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(steps, "SAMPLES", 40)
     monkeypatch.setattr(steps, "cost", lambda folder, threads: cost_of_nothing(threads))
-    context = Context(subject, tmp_path / "docs/avatar", tmp_path / "cache", data, heads=4)
+    context = Context(subject, tmp_path / "docs/avatar", tmp_path / "cache", heads=4)
     figures = command.run(context, "a model")
     assert set(figures) == set(STEPS)
     text = document(subject.about, subject.size, 20_000_000, json.loads(json.dumps(figures)))
@@ -161,14 +154,6 @@ def cost_of_nothing(threads: int) -> Any:
     return Cost(threads, 1.0, 0.1, 0.05, 2**28)
 
 
-def test_without_a_data_set_the_report_says_how_to_get_one(subject: Subject, tmp_path: Path) -> None:
-    figures = steps.compare_samples(Context(subject, tmp_path, tmp_path, tmp_path / "none"))
-    assert figures == {"missing": "No shards of heads in DATA; make them with: python -m avatar.dataset DATA"}
-    from avatar.report.document import diversity
-
-    assert "Not measured" in diversity(figures)
-
-
 def test_steps_resume_and_another_model_begins_afresh(
     tmp_path: Path, subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,7 +170,7 @@ def test_steps_resume_and_another_model_begins_afresh(
         return measure
 
     monkeypatch.setattr(command, "STEPS", {"one": step("one"), "two": step("two", fails=True)})
-    context = Context(subject, tmp_path / "p", tmp_path / "cache", tmp_path)
+    context = Context(subject, tmp_path / "p", tmp_path / "cache")
     with pytest.raises(KeyboardInterrupt):
         command.run(context, "m")
     assert command.run(context, "m") == {"one": {"n": 1}, "two": {"n": 3}}
@@ -194,12 +179,22 @@ def test_steps_resume_and_another_model_begins_afresh(
     assert command.run(context, "another")["one"] == {"n": 5}
 
 
-def test_renders_are_one_of_each_pair_at_the_size_asked_for(data: Path) -> None:
-    renders = Renders(data, 32)
-    assert len(renders) == 2 * 64  # of the six shards four are held out
-    found = renders.pictures(torch.tensor([0, 65]))
-    assert torch.equal(found[0], resized(pictures(128, 64, 0)[:1], 32)[0])
-    assert torch.equal(found[1], resized(pictures(128, 64, 1)[2:3], 32)[0])
+def test_renders_are_those_that_the_model_learned_from_one_of_each_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads, "paint", paint_codes)
+    monkeypatch.setattr(dataset, "paint", paint_codes)
+    monkeypatch.setattr(workers, "spawn", lambda count, work, *args: [work(i, *args) for i in range(count)])
+    z = heads.learned(70)
+    for index in range(2):
+        dataset.make_shard(tmp_path, index, 0, size=32)
+        shard = load_file(tmp_path / f"heads-{index:05d}.safetensors")
+        assert torch.equal(shard["z"][::2][:6], z[64 * index :][:6])
+    renders = Renders(z, 32, tmp_path)
+    assert renders.count == 70
+    assert torch.equal(torch.cat(list(renders.parts()))[:, :, 0, 0], colour_of(z))
+    found = renders.pictures(torch.tensor([3, 69]))
+    assert torch.equal(found[:, :, 0, 0], colour_of(z[[3, 69]]))
 
 
 def test_the_feature_net_is_named(subject: Subject) -> None:
@@ -244,7 +239,13 @@ def figures_that_pass() -> dict[str, Any]:
             "failures": 0,
             **{name: {"0": dict(found), "1": dict(found)} for name in PUBLISHED_NAMES.values()},
         },
-        "diversity": {"missing": "no data"},
+        "diversity": {
+            "count": 4992,
+            "net": "a net",
+            "meaning": "it sees",
+            **dict.fromkeys(("kid", "floor", "blurred"), 0.001),
+            **dict.fromkeys(("to_render", "to_sample", "between_renders"), 3.3),
+        },
         "cost": {"1": {"frame": 0.1, "invert": 0.1, "load": 1.0, "memory": 2**28}},
     }
 

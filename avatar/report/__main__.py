@@ -21,9 +21,6 @@ def main() -> None:
         prog="python -m avatar.report", description="Measure the avatar model; run again to resume."
     )
     parser.add_argument("--model", default="avatar", help="name or folder of the bundle (default: avatar)")
-    parser.add_argument(
-        "--data", type=Path, default=ROOT / ".runs/heads", help="folder of shards made by avatar.dataset"
-    )
     parser.add_argument("--cache", type=Path, default=ROOT / ".runs/report", help="where renders are kept")
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="where avatar.md goes")
     parser.add_argument("--heads", type=int, default=COUNT, help=f"unseen heads (default {COUNT})")
@@ -36,7 +33,7 @@ def main() -> None:
     subject = load_subject(args.model, args.device)
     files = [subject.folder / "bundle.json", *subject.animator.bundle.motions.values()]
     files += sorted(subject.folder.glob("*.safetensors"))
-    context = Context(subject, args.out / FOLDER, args.cache, args.data, args.heads)
+    context = Context(subject, args.out / FOLDER, args.cache, args.heads)
     figures = run(context, f"{fingerprint(files)} on {args.heads}", args.only)
     if set(figures) != set(STEPS):
         print(f"Still to do: {', '.join(set(STEPS) - set(figures))}; run again without --only.", flush=True)

@@ -1,16 +1,20 @@
 """Whether samples are as varied as renders, and no copies of them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from avatar import dataset
+from avatar.report import heads
 from avatar.report.subject import FeatureNet, Subject, features_of, resized
+from avatar.workers import default_workers
 
 SEED = 5_000_000
-ROWS, HELD_OUT = 500, 4  # rows of a distance matrix at a time; shards that are not for training
+ROWS = 500  # of a distance matrix at a time
 
 
 def kid(x: Tensor, y: Tensor) -> float:
@@ -54,27 +58,21 @@ def nearest(x: Tensor, y: Tensor, *, own: bool = False) -> tuple[Tensor, Tensor]
 
 
 class Renders:
-    """The data set's pictures at a size of our own, one of each pair, read shard by shard.
+    """Renders of codes [N, Z_DIM] at ``size``², made where they are missing, and read a part at a time."""
 
-    Raises as ``dataset.load`` does.
-    """
+    def __init__(self, z: Tensor, size: int, cache: Path) -> None:
+        self.size, self.count = size, len(z)
+        self.paths = heads.kept(z, size, cache, processes=default_workers())
 
-    def __init__(self, data: Path, size: int) -> None:
-        self.data, self.size = data, size
-        self.shards = max(1, len(list(data.glob("heads-*.safetensors"))) - HELD_OUT)
-        dataset.load(data, 0, self.shards, held_out=HELD_OUT)
-
-    def __len__(self) -> int:
-        return self.shards * dataset.SHARD // 2
-
-    def shard(self, index: int) -> Tensor:
-        """uint8 [SHARD / 2, 3, size, size]."""
-        return resized(dataset.load(self.data, index, self.shards, held_out=HELD_OUT).images[::2], self.size)
+    def parts(self) -> Iterator[Tensor]:
+        """uint8 [PART, 3, size, size], one after the other."""
+        for path in self.paths:
+            yield load_file(path)["images"]
 
     def pictures(self, indices: Tensor) -> Tensor:
         """The pictures [N, 3, size, size] of these numbers, int64 [N]."""
-        each = dataset.SHARD // 2
-        return torch.stack([self.shard(i // each)[i % each] for i in indices.tolist()])
+        where = [divmod(i, heads.PART) for i in indices.tolist()]
+        return torch.stack([load_file(self.paths[part])["images"][i] for part, i in where])
 
 
 @dataclass(frozen=True)
@@ -100,15 +98,15 @@ class Diversity:
     twins: Tensor
 
 
-def diversity(subject: Subject, net: FeatureNet, renders: Renders, count: int, shown: int = 8) -> Diversity:
+def diversity(subject: Subject, net: FeatureNet, renders: Renders, shown: int = 8) -> Diversity:
     """Compare samples, of codes drawn as the data set draws its own, with as many renders.
 
-    ``count`` is at most half of the renders: the others are the other renders.
+    They are half of all the renders: the others are the other renders.
     """
-    count = min(count, len(renders) // 2)
+    count = renders.count // 2
     device = subject.animator.bundle.device
     z = dataset.draw(torch.Generator().manual_seed(SEED), pairs=count)[0][::2]
-    clear, soft = render_features(net, renders, 2 * count, device)
+    clear, soft = render_features(net, renders, device)
     mean, spread = clear[:count].mean(dim=0), clear[:count].std(dim=0).clamp(min=1e-6)
     made = torch.cat([features_of(net, subject.show(subject.sample(part)), device) for part in z.split(64)])
     fake, real, other, blurred = (
@@ -131,14 +129,11 @@ def diversity(subject: Subject, net: FeatureNet, renders: Renders, count: int, s
     )
 
 
-def render_features(
-    net: FeatureNet, renders: Renders, count: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Features [count, D] of renders, and of the same ones at half the resolution."""
+def render_features(net: FeatureNet, renders: Renders, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Features [N, D] of renders, and of the same ones at half the resolution."""
     clear, soft = [], []
-    for index in range(-(-2 * count // dataset.SHARD)):
-        pictures = renders.shard(index)
+    for pictures in renders.parts():
         half = resized(resized(pictures, renders.size // 2), renders.size)
         clear.append(features_of(net, pictures, device))
         soft.append(features_of(net, half, device))
-    return torch.cat(clear)[:count], torch.cat(soft)[:count]
+    return torch.cat(clear), torch.cat(soft)

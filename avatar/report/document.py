@@ -218,10 +218,6 @@ the renderer has them than 0.35 of the distance between the eyes (wanted: at lea
 
 
 def diversity(found: Figures) -> str:
-    if "missing" in found:
-        return f"""## Samples against renders
-
-Not measured, as there was no data set: {found["missing"]}"""
     rows = [
         ["samples against renders", f"{found['kid']:.4f}"],
         ["other renders against renders (the floor)", f"{found['floor']:.4f}"],

@@ -1,6 +1,7 @@
 """Heads that are in no data set, rendered at the model's size and kept for the next time."""
 
 import hashlib
+import time
 from pathlib import Path
 
 import torch
@@ -8,14 +9,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from avatar import workers
-from avatar.dataset import paint
+from avatar.dataset import SHARD, paint, shard_codes
 from avatar.factors import FACTORS, INDEX, fill_to_norm, sample_z
 from avatar.measure import codes_at_rest
 
 COUNT, SEED = 200, 4_000_000
 TURN = 25 / 35
 """The yaw factor at 25°, as it is 1 at 35°."""
-PART = 10
+PART = 8
+MANY = 1000
+"""Heads for which it pays to compile the renderer first."""
+TELL_EVERY_S = 30.0
 RENDERER = (
     *("camera", "colour", "dataset", "eyes", "factors", "hair", "head", "light", "mouth", "pose", "render"),
     *("sdf", "shade", "skin", "skull", "wear"),
@@ -37,6 +41,12 @@ def turned(count: int = COUNT) -> Tensor:
     return with_yaw(neutral(count), TURN * torch.linspace(-1, 1, count))
 
 
+def learned(count: int) -> Tensor:
+    """Codes [count, Z_DIM] of heads that the model learned from: the first of each pair of the data set."""
+    shards = -(-2 * count // SHARD)
+    return torch.cat([shard_codes(index)[0][::2] for index in range(shards)])[:count]
+
+
 def with_yaw(z: Tensor, yaw: Tensor | float) -> Tensor:
     """The same people, their heads turned: ``yaw`` is the factor, -1 … 1."""
     z = z.clone()
@@ -50,28 +60,43 @@ def shaven(z: Tensor) -> Tensor:
 
 
 def rendered(z: Tensor, size: int, cache: Path, *, processes: int = 2) -> Tensor:
-    """Renders uint8 [N, 3, size, size] of codes [N, Z_DIM], which are made once and read again afterwards.
+    """Renders uint8 [N, 3, size, size] of codes [N, Z_DIM], which are made once and read again afterwards."""
+    paths = kept(z, size, cache, processes=processes)
+    return torch.cat([load_file(path)["images"] for path in paths])
 
-    They are kept in parts, named after the codes, the size and the renderer's source, so that an interrupted
-    run goes on and a changed renderer draws anew.
+
+def kept(z: Tensor, size: int, cache: Path, *, processes: int = 2) -> list[Path]:
+    """Where the renders of codes [N, Z_DIM] are, PART heads a file; they are made where they are missing.
+
+    Files are named after the codes, the size and the renderer's source, so that an interrupted run goes on
+    and a changed renderer draws anew.
     """
     cache.mkdir(parents=True, exist_ok=True)
     paths = [cache / f"{part_key(part, size)}.safetensors" for part in z.split(PART)]
     missing = [i for i, path in enumerate(paths) if not path.is_file()]
+    compiled = len(missing) * PART >= MANY
     if missing:
         print(f"rendering {len(missing) * PART} heads at {size}²", flush=True)
-        workers.spawn(min(processes, len(missing)), _render, z, size, paths, missing, processes)
-    return torch.cat([load_file(path)["images"] for path in paths])
+    if compiled and processes > 1:  # one compiles, and the others find what it compiled
+        workers.spawn(1, _render, z, size, paths, missing[:1], 1, compiled)
+        missing = missing[1:]
+    if missing:
+        world = min(processes, len(missing))
+        workers.spawn(world, _render, z, size, paths, missing, world, compiled)
+    return paths
 
 
-def _render(rank: int, z: Tensor, size: int, paths: list[Path], missing: list[int], world: int) -> None:
-    parts = z.split(PART)
-    for done, i in enumerate(missing[rank::world]):
+def _render(
+    rank: int, z: Tensor, size: int, paths: list[Path], missing: list[int], world: int, compiled: bool
+) -> None:
+    parts, told = z.split(PART), time.monotonic()
+    for done, i in enumerate(missing[rank::world], 1):
         partial = paths[i].with_suffix(".part")
-        save_file({"images": paint(parts[i], size, "cpu", compiled=False)}, partial)
+        save_file({"images": paint(parts[i], size, "cpu", compiled=compiled)}, partial)
         partial.rename(paths[i])
-        if rank == 0 and done % 5 == 4:
-            print(f"  {(done + 1) * world * PART} of {len(missing) * PART}", flush=True)
+        if rank == 0 and time.monotonic() - told > TELL_EVERY_S:
+            told = time.monotonic()
+            print(f"  {min(done * world, len(missing)) * PART} of {len(missing) * PART}", flush=True)
 
 
 def part_key(z: Tensor, size: int) -> str:
