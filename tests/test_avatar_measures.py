@@ -289,7 +289,7 @@ def test_landmarks_are_sensible_where_the_face_is() -> None:
 
 
 def test_eyes_and_mouth_are_where_dlib_finds_them_on_a_render() -> None:
-    z = heads.with_yaw(heads.neutral(1), 0.3)
+    z = heads.with_factor(heads.neutral(1), "yaw", 0.3)
     picture = (render(factors_from_z(z), 128)[0] + 1) * 127.5
     image = Image.fromarray(picture.round().byte().movedim(0, -1).numpy()).resize((256, 256))
     points = find_landmarks(image, (40, 50, 220, 230)) / 256
@@ -301,7 +301,7 @@ def test_eyes_and_mouth_are_where_dlib_finds_them_on_a_render() -> None:
 
 def test_what_turns_right_is_the_mirror_of_what_turns_left() -> None:
     straight = heads.neutral(5)
-    left, right = (expected(heads.with_yaw(straight, yaw)) for yaw in (-0.5, 0.5))
+    left, right = (expected(heads.with_factor(straight, "yaw", yaw)) for yaw in (-0.5, 0.5))
     mirrored = right[:, [1, 0, 2]] * [-1, 1] + [1, 0]
     np.testing.assert_allclose(left, mirrored, atol=1e-5)
     assert (expected(straight)[:, 2, 0] - 0.5 < 1e-5).all()

@@ -326,7 +326,7 @@ def test_the_small_form_measures_everything(
     linked = {line.split("(claims/")[1].rstrip(")") for line in text.splitlines() if line.startswith("![")}
     assert linked == set(pictures)
     said = capsys.readouterr().out
-    assert "14 of 14: domain/old photograph" in said
+    assert "15 of 15: domain/old photograph" in said
     assert run(monkeypatch, model, tmp_path) == text
     assert {path.name: path.read_bytes() for path in (tmp_path / "docs/claims").iterdir()} == pictures
     assert capsys.readouterr().out.startswith("wrote ")
@@ -334,6 +334,7 @@ def test_the_small_form_measures_everything(
     figures = json.loads(kept.read_text())
     assert set(figures["errors/text/smile"]) == set(conditions(OTHERS))
     assert len(figures["errors/text/smile"]["3 whole anchors"]["ours"]) == QUICK.draws
+    assert f"| smile | 0.001 | 0.990 | 0.010 (age) | {figures['same/renders/smile']['alike']:.2f} |" in text
 
     # without its nets the same model says what is missing, from the same renders
     for name in ("clip.safetensors", "identity.safetensors"):
@@ -341,6 +342,7 @@ def test_the_small_form_measures_everything(
     less = run(monkeypatch, model, tmp_path)
     assert "Nothing here is learned from text" in less
     assert "Identity is not measured" in less
+    assert "| smile | 0.001 | 0.990 | 0.010 (age) |\n" in less
     assert "### Motions from video" in less
     assert "from text" not in less.split("## In short")[1]
 

@@ -38,7 +38,7 @@ def neutral(count: int = COUNT) -> Tensor:
 
 def turned(count: int = COUNT) -> Tensor:
     """The neutral ones, with heads turned evenly between ±25°."""
-    return with_yaw(neutral(count), TURN * torch.linspace(-1, 1, count))
+    return with_factor(neutral(count), "yaw", TURN * torch.linspace(-1, 1, count))
 
 
 def learned(count: int) -> Tensor:
@@ -47,10 +47,10 @@ def learned(count: int) -> Tensor:
     return torch.cat([shard_codes(index)[0][::2] for index in range(shards)])[:count]
 
 
-def with_yaw(z: Tensor, yaw: Tensor | float) -> Tensor:
-    """The same people, their heads turned: ``yaw`` is the factor, -1 … 1."""
+def with_factor(z: Tensor, name: str, value: Tensor | float) -> Tensor:
+    """The same people, at another degree of a motion or turned otherwise: from -1 or 0 to 1."""
     z = z.clone()
-    z[:, INDEX["yaw"]] = torch.as_tensor(2.0 * yaw)
+    z[:, INDEX[name]] = torch.as_tensor(2.0 * value)
     return fill_to_norm(z)
 
 

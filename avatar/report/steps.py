@@ -127,7 +127,11 @@ def find_faces(context: Context) -> Figures:
         if name == "headsTurn":
             start = subject.encode(context.rendered(straight))
             found, failed = detection(
-                subject, name, start, lambda turn: expected(heads.with_yaw(straight, turn)), TURNS
+                subject,
+                name,
+                start,
+                lambda turn: expected(heads.with_factor(straight, "yaw", turn)),
+                TURNS,
             )
         else:
             found, failed = detection(subject, name, codes, lambda _: where, STRENGTHS)

@@ -31,7 +31,7 @@ def document(subject: Subject, form: Form, figures: Table) -> str:
     """The whole document as Markdown; figures by the name of the step (see `steps.steps`)."""
     available = sources(subject)
     shown = [source for source in SOURCES if of(figures, "people", source)]
-    parts = [introduction(subject, form), in_short(figures, shown), yardstick(subject)]
+    parts = [introduction(subject, form), in_short(figures, shown), yardstick(subject, figures, form)]
     parts += [anchors(figures, form, available), people(subject, figures, form, shown)]
     parts += [errors(figures, form, shown), domains(figures, shown)]
     return "\n\n".join(wrapped(part) for part in parts) + "\n"
@@ -75,20 +75,28 @@ the people and an identity cosine above {ALIKE} at full strength.
 and at least {KEPT:.0%} of the movement that it has on renders."""
 
 
-def yardstick(subject: Subject) -> str:
-    read = subject.about["figures"]["regressor"]
-    rows = [
-        [motion, f"{one['error']:.3f}", f"{one['slope']:.3f}", f"{one['crosstalk']:.3f} ({one['disturber']})"]
-        for motion, one in read.items()
-        if motion in MOTIONS
-    ]
+def yardstick(subject: Subject, figures: Table, form: Form) -> str:
+    read, alike = subject.about["figures"]["regressor"], of(figures, "same", "renders")
+    rows = []
+    for motion in MOTIONS:
+        one = read[motion]
+        row = [f"{one['error']:.3f}", f"{one['slope']:.3f}", f"{one['crosstalk']:.3f} ({one['disturber']})"]
+        same = [f"{alike[motion]['alike']:.2f}"] if motion in alike else []
+        rows.append([motion, *row, *same])
+    head = ["factor", "mean error", "slope", "cross-talk"]
+    who = ""
+    if alike:
+        head.append("identity")
+        who = f""" *Identity*: the cosine that the bundle's identity net gives to {form.judges} of the
+people's renders, at rest and at the full motion, which are the same person by their making: a motion that
+comes to this is as true to a person as the renderer."""
     return f"""## The yardstick
 
 Factors are read off pictures by the bundle's regressor, which learned from renders. On renders that it never
 saw: its mean error, how much a reading moves per unit of the true factor, and the most that it moves per unit
-of any other. Small leakages are its own.
+of any other. Small leakages are its own.{who}
 
-{table(["factor", "mean error", "slope", "cross-talk"], rows)}"""
+{table(head, rows)}"""
 
 
 def anchors(figures: Table, form: Form, available: tuple[str, ...]) -> str:

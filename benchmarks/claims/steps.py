@@ -18,8 +18,9 @@ from avatar.workers import default_workers
 from benchmarks.claims import sources
 from benchmarks.claims.domains import DOMAINS, repaint
 from benchmarks.claims.methods import CLEAN, METHODS, conditions
-from benchmarks.claims.movement import COARSE, ENDS, FINE, Figures, People
+from benchmarks.claims.movement import COARSE, ENDS, FINE, Figures, People, features
 from micromotion.anchors import Anchors
+from micromotion.bundle import IDENTITY
 from micromotion.errors import MotionError, NoFaceError, OptionError
 from micromotion.learn.footage import FootageError
 from micromotion.motion import analyse
@@ -63,8 +64,7 @@ class Context:
     @cached_property
     def renders_at_rest(self) -> Tensor:
         """Unseen people, uint8 [people, 3, S, S]."""
-        z = heads.neutral(self.form.people)
-        return heads.rendered(z, self.subject.size, self.renders, processes=default_workers())
+        return self.rendered(heads.neutral(self.form.people))
 
     @cached_property
     def people(self) -> People:
@@ -78,6 +78,9 @@ class Context:
     def others(self) -> Tensor:
         """Codes [OTHERS, styles, dim] of people in any mood, on the CPU."""
         return self.subject.sample(heads.as_met(OTHERS)).cpu().clone()
+
+    def rendered(self, z: Tensor) -> Tensor:
+        return heads.rendered(z, self.subject.size, self.renders, processes=default_workers())
 
     def error(self, motion: str) -> float:
         """What a reading of a motion's factor may be wrong by."""
@@ -102,11 +105,25 @@ def steps(context: Context) -> Mapping[str, Callable[[], Figures]]:
     available = sources.sources(context.subject)
     pairs = [(source, motion) for source in available for motion in context.motions]
     result: dict[str, Callable[[], Figures]] = {}
+    if context.subject.has(IDENTITY):
+        result |= {
+            f"same/renders/{motion}": partial(recognise, context, motion) for motion in context.motions
+        }
     for what, work in (("anchors", collect), ("people", play), ("errors", spoil)):
         result |= {
             f"{what}/{source}/{motion}": partial(work, context, source, motion) for source, motion in pairs
         }
     return result | {f"domain/{domain}": partial(paint, context, domain, available) for domain in DOMAINS}
+
+
+def recognise(context: Context, motion: str) -> Figures:
+    """How alike the identity net finds the judges' own renders, at rest and at the full motion."""
+    judges = heads.neutral(context.form.people)[: context.form.judges]
+    full = features(context.subject, context.rendered(heads.with_factor(judges, motion, 1.0)))
+    rest = features(context.subject, context.renders_at_rest[: len(judges)])
+    assert full is not None
+    assert rest is not None
+    return {"alike": float((full * rest).sum(dim=1).mean())}
 
 
 def collect(context: Context, source: str, motion: str) -> Figures:
