@@ -10,42 +10,17 @@ is made at a time, without gradients, so that
 * what depends on the weights alone is kept until they change (`Ready`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from stylegan2.ops import GAIN, LEAK, EqualLinear, equalised_scale, upsample
-
-if TYPE_CHECKING:
-    from stylegan2.synthesis import StyledConv, Synthesis, ToRGB
+from stylegan2.synthesis import Ready, StyledConv, Synthesis, ToRGB
 
 STRIP = 2 << 20  # bytes; four cores' second-level caches hold twice that
-
-
-@dataclass(frozen=True, eq=False)
-class Ready:
-    """What a layer's weight becomes before it is used, the same for every picture; as large as the weight.
-
-    Attributes:
-        source: the layer's weight when this was made, without a copy, and its version: autograd's count of
-            changes in place. Those made through `weight.data` are not counted, and go unnoticed.
-        weight: in the layout that convolutions read, [out, in, 3, 3]; transposed ones [in, out, 3, 3].
-        energy: [out, in], the sum of squares over the 3×3, which demodulation wants.
-    """
-
-    source: Tensor
-    version: int
-    weight: Tensor
-    energy: Tensor
-
-    def __deepcopy__(self, memo: object) -> None:
-        """A copied layer makes its own when it draws."""
 
 
 def can_draw(net: Synthesis, w_plus: Tensor) -> bool:
@@ -61,26 +36,23 @@ def can_draw(net: Synthesis, w_plus: Tensor) -> bool:
     )
 
 
-def draw(net: Synthesis, w_plus: Tensor, noises: Sequence[Tensor | None], steps: int) -> Tensor:
-    """W+ [B, 2·steps or more, style_dim] and noises [1 or B, 1, R, R] -> [B, 3, R, R], one after another.
-
-    In float32 within 1e-5 of the reference's largest value.
-    """
+def draw(net: Synthesis, w_plus: Tensor, noises: Sequence[Tensor | None]) -> Tensor:
+    """As `Synthesis.forward`, one picture after another; in float32 within 1e-5 of its largest value."""
     pictures = []
     for index, styles in enumerate(w_plus):
         own = [each if each is None or len(each) == 1 else each[index : index + 1] for each in noises]
-        pictures.append(_picture(net, styles, own, steps))
+        pictures.append(_picture(net, styles, own))
     return torch.cat(pictures) if len(pictures) > 1 else pictures[0]
 
 
-def _picture(net: Synthesis, styles: Tensor, noises: list[Tensor | None], steps: int) -> Tensor:
-    """Styles [2·steps or more, style_dim], noises [1, 1, R, R] -> [1, 3, R, R]."""
+def _picture(net: Synthesis, styles: Tensor, noises: list[Tensor | None]) -> Tensor:
+    """Styles [len(noises) + 1 or more, style_dim], noises [1, 1, R, R] -> [1, 3, R, R]."""
     convs, to_rgbs = cast("Sequence[StyledConv]", net.convs), cast("Sequence[ToRGB]", net.to_rgbs)
     kernel = torch.outer(net.taps, net.taps)
     x = net.constant.contiguous(memory_format=torch.channels_last)
     x = _styled(convs[0], x, styles[0], noises[0], kernel)
     rgb = _to_rgb(to_rgbs[0], x, styles[1])
-    for j in range(1, steps):
+    for j in range(1, (len(noises) + 1) // 2):
         for i in (2 * j - 1, 2 * j):
             x = _styled(convs[i], x, styles[i], noises[i], kernel)
         rgb = upsample(rgb) + _to_rgb(to_rgbs[j], x, styles[2 * j + 1])

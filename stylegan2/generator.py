@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stylegan2.fast import can_draw, draw
 from stylegan2.mapping import Mapping
 from stylegan2.synthesis import Noise, Synthesis
 
@@ -172,7 +173,10 @@ class Generator(nn.Module):
         elif resolution not in self.config.resolutions:
             raise ValueError(f"resolution must be one of {self.config.resolutions}, not {resolution!r}")
         steps = self.config.resolutions.index(resolution) + 1
-        picture: Tensor = self.synthesis(w_plus, noise, steps, fast)
+        noises = self.synthesis.noises(noise, w_plus.shape[0], 2 * steps - 1)
+        if fast and can_draw(self.synthesis, w_plus):
+            return draw(self.synthesis, w_plus, noises)
+        picture: Tensor = self.synthesis(w_plus, noises)
         return picture
 
     def _check_noise(self, noise: Noise, batch: int) -> None:

@@ -5,6 +5,7 @@ image to the up-sampled sum so far. Convolution i takes style i and noise i, RGB
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice, pairwise
 from typing import Literal
@@ -13,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stylegan2.fast import Ready, can_draw, draw
 from stylegan2.ops import (
     GAIN,
     LEAK,
@@ -37,6 +37,26 @@ one gets 16 times that, which the styles' `headroom` makes affordable.
 """
 
 
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """What `stylegan2.fast` makes of a layer's weight, the same for every picture; as large as the weight.
+
+    Attributes:
+        source: the layer's weight when this was made, without a copy, and its version: autograd's count of
+            changes in place. Those made through `weight.data` are not counted, and go unnoticed.
+        weight: in the layout that convolutions read, [out, in, 3, 3]; transposed ones [in, out, 3, 3].
+        energy: [out, in], the sum of squares over the 3×3, which demodulation wants.
+    """
+
+    source: Tensor
+    version: int
+    weight: Tensor
+    energy: Tensor
+
+    def __deepcopy__(self, memo: object) -> None:
+        """A copied layer makes its own when it draws."""
+
+
 class StyledConv(nn.Module):
     """A demodulated 3×3 convolution, noise, bias and leaky ReLU; doubles the resolution where `up` is set."""
 
@@ -53,7 +73,7 @@ class StyledConv(nn.Module):
         super().__init__()
         self.up = up
         self.clamp = clamp
-        self.ready: Ready | None = None  # kept by `stylegan2.fast`
+        self.ready: Ready | None = None
         self.modulation = EqualLinear(style_dim, in_width, bias=1.0, rng=rng)
         self.weight = nn.Parameter(torch.randn(out_width, in_width, 3, 3, generator=rng))
         self.noise_strength = nn.Parameter(torch.zeros(1))
@@ -164,19 +184,17 @@ class Synthesis(nn.Module):
         for layer in (*self.convs, *self.to_rgbs):
             layer.weight = _half(layer.weight, dtype)
 
-    def forward(self, w_plus: Tensor, noise: Noise, steps: int, fast: bool = False) -> Tensor:
-        """W+ [B, 2·steps or more, style_dim] -> the RGB sum after `steps` resolutions, [B, 3, R, R].
+    def forward(self, w_plus: Tensor, noises: Sequence[Tensor | None]) -> Tensor:
+        """W+ [B, len(noises) + 1 or more, style_dim] -> the RGB sum [B, 3, R, R], as far as the noises go.
 
-        This is the reference; `fast` leaves the work to `stylegan2.fast` where that can do it.
+        Noises are [1 or B, 1, R, R], or None for none: one at 4×4, then two for each resolution. This is the
+        reference that `stylegan2.fast` is held to.
         """
         batch = w_plus.shape[0]
-        noises = self.noises(noise, batch, 2 * steps - 1)
-        if fast and can_draw(self, w_plus):
-            return draw(self, w_plus, noises, steps)
         x = self.constant.expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
         x = self.convs[0](x, w_plus[:, 0], noises[0], self.taps)
         rgb = self.to_rgbs[0](x, w_plus[:, 1])
-        for j in range(1, steps):
+        for j in range(1, (len(noises) + 1) // 2):
             for i in (2 * j - 1, 2 * j):
                 x = self.convs[i](x, w_plus[:, i], noises[i], self.taps)
             with torch.autocast(x.device.type, enabled=False):
