@@ -127,6 +127,7 @@ def test_every_step_finds_its_figures_and_draws_its_pictures(
     subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(steps, "SAMPLES", 40)
+    monkeypatch.setattr(steps, "RENDERS", 24)
     monkeypatch.setattr(steps, "cost", lambda folder, threads: cost_of_nothing(threads))
     context = Context(subject, tmp_path / "docs/avatar", tmp_path / "cache", heads=4)
     figures = command.run(context, "a model")
@@ -139,7 +140,7 @@ def test_every_step_finds_its_figures_and_draws_its_pictures(
     assert "the bundle has no identity net" in text
     assert "in 2 scales" in " ".join(text.split())
     assert "the regressor's last hidden layer" in text
-    assert figures["diversity"]["count"] == 40
+    assert (figures["diversity"]["count"], figures["diversity"]["renders"]) == (40, 12)
     assert figures["detection"]["smile"]["0"]["looked"] == 4
     assert figures["motions"]["heads"] == 4
 
@@ -240,7 +241,8 @@ def figures_that_pass() -> dict[str, Any]:
             **{name: {"0": dict(found), "1": dict(found)} for name in PUBLISHED_NAMES.values()},
         },
         "diversity": {
-            "count": 4992,
+            "count": 5000,
+            "renders": 1536,
             "net": "a net",
             "meaning": "it sees",
             **dict.fromkeys(("kid", "floor", "blurred"), 0.001),

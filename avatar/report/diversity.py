@@ -79,7 +79,8 @@ class Renders:
 class Diversity:
     """KID and neighbours of samples, in a feature net's units scaled to the renders' spread.
 
-    count: of samples, and of renders that they are held against. kid: samples against renders; floor: other
+    count: of samples; renders: of renders that they are held against, and of samples whose neighbours were
+    looked for. kid: samples against renders; floor: other
     renders against those renders; blurred: the same renders at half the resolution against them, for scale.
     to_render, to_sample, between_renders: mean distance of a sample to the nearest render, to the nearest
     other sample, and of a render to the nearest other render. samples, neighbours, twins: uint8 pictures of
@@ -87,6 +88,7 @@ class Diversity:
     """
 
     count: int
+    renders: int
     kid: float
     floor: float
     blurred: float
@@ -98,34 +100,37 @@ class Diversity:
     twins: Tensor
 
 
-def diversity(subject: Subject, net: FeatureNet, renders: Renders, shown: int = 8) -> Diversity:
-    """Compare samples, of codes drawn as the data set draws its own, with as many renders.
+def diversity(subject: Subject, net: FeatureNet, renders: Renders, count: int, shown: int = 8) -> Diversity:
+    """Compare ``count`` samples, of codes drawn as the data set draws its own, with renders.
 
-    They are half of all the renders: the others are the other renders.
+    They are held against one half of the renders; the others are the other half, and as many samples as that
+    has are looked at for neighbours, as distances to the nearest shrink with the number of those there are.
     """
-    count = renders.count // 2
+    half = renders.count // 2
     device = subject.animator.bundle.device
     z = dataset.draw(torch.Generator().manual_seed(SEED), pairs=count)[0][::2]
     clear, soft = render_features(net, renders, device)
-    mean, spread = clear[:count].mean(dim=0), clear[:count].std(dim=0).clamp(min=1e-6)
+    mean, spread = clear[:half].mean(dim=0), clear[:half].std(dim=0).clamp(min=1e-6)
     made = torch.cat([features_of(net, subject.show(subject.sample(part)), device) for part in z.split(64)])
     fake, real, other, blurred = (
-        (features - mean) / spread for features in (made, clear[:count], clear[count:], soft[:count])
+        (features - mean) / spread for features in (made, clear[:half], clear[half:], soft[:half])
     )
-    to_render, neighbours = nearest(fake, real)
-    to_sample, twins = nearest(fake, fake, own=True)
-    few = torch.linspace(0, count - 1, shown).long()
+    few = fake[:half]
+    to_render, neighbours = nearest(few, real)
+    to_sample, twins = nearest(few, few, own=True)
+    chosen = torch.linspace(0, len(few) - 1, shown).long()
     return Diversity(
         count,
+        half,
         kid(fake, real),
         kid(other, real),
         kid(blurred, real),
         float(to_render.mean()),
         float(to_sample.mean()),
         float(nearest(real, real, own=True)[0].mean()),
-        subject.show(subject.sample(z[few])),
-        renders.pictures(neighbours[few]),
-        subject.show(subject.sample(z[twins[few]])),
+        subject.show(subject.sample(z[chosen])),
+        renders.pictures(neighbours[chosen]),
+        subject.show(subject.sample(z[twins[chosen]])),
     )
 
 

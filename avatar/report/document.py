@@ -230,15 +230,17 @@ def diversity(found: Figures) -> str:
     ]
     return f"""## Samples against renders
 
-KID (Bińkowski et al. 2018, unbiased) of {found["count"]:,} samples, of codes drawn as the data set draws
-its own, against {found["count"]:,} renders that the model was trained on. The features are those of
-{found["net"]}, each scaled to the renders' spread: Inception's weights are not part of this repository, so
-the figures cannot be set beside published ones. Of this net it can be said that {found["meaning"]}.
+KID (Bińkowski et al. 2018, unbiased whatever the numbers) of {found["count"]:,} samples, of codes drawn as
+the data set draws its own, against {found["renders"]:,} renders that the model was trained on. The features
+are those of {found["net"]}, each scaled to the renders' spread: Inception's weights are not part of this
+repository, so the figures cannot be set beside published ones. Of this net it can be said that
+{found["meaning"]}.
 
 {table(["", "KID"], rows)}
 
-Distances in the same features, on average. A generator that had learned pictures by heart would lie much
-nearer to renders than renders lie to each other; one that had few faces would lie nearer to itself.
+Distances in the same features, on average, among {found["renders"]:,} of each. A generator that had learned
+pictures by heart would lie much nearer to renders than renders lie to each other; one that had few faces
+would lie nearer to itself.
 
 {table(["", "distance"], near)}
 

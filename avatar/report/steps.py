@@ -19,9 +19,7 @@ from avatar.report.reconstruction import reconstruct
 from avatar.report.ssim import scales
 from avatar.report.subject import Subject, feature_net
 
-SHOWN = 8
-SAMPLES = 4992
-"""Twice as many renders are the first half of each pair of 156 shards, all that the model learned from."""
+SHOWN, SAMPLES, RENDERS = 8, 5000, 3072
 
 Figures = dict[str, Any]
 """Numbers, texts, lists and dicts of them, as JSON has them."""
@@ -102,7 +100,8 @@ def spread(values: Tensor) -> dict[str, float]:
 def compare_samples(context: Context) -> Figures:
     """Samples against renders that the model learned from."""
     subject, net = context.subject, feature_net(context.subject)
-    found = diversity(subject, net, Renders(heads.learned(2 * SAMPLES), subject.size, context.cache))
+    renders = Renders(heads.learned(RENDERS), subject.size, context.cache)
+    found = diversity(subject, net, renders, SAMPLES)
     pictures.sheet(
         context.pictures / "neighbours.jpg",
         [found.samples, found.neighbours, found.twins],
