@@ -121,7 +121,7 @@ def test_a_motion_moves_its_own_factor_in_step_with_time(
     motion: str, avatar: Animator, regressor: Regressor, faces: list[Image.Image]
 ) -> None:
     movement = measure(avatar, regressor, motion, faces, frames=20)
-    assert movement.steady(0.95) >= 9
+    assert movement.steady(0.9) >= 9  # on some faces anger is all there before strength 1
     assert movement.own > 0.35
     assert all(value < 0.6 * movement.own for value in movement.leak.values())
 

@@ -88,8 +88,8 @@ def test_a_smile_leaves_no_pale_patch(animator: Animator, name: str) -> None:
     low, high = marks[48:68].min(axis=0), marks[48:68].max(axis=0)
     reach = 0.5 * (high - low)[0]
     mouth = np.s_[int(low[1]) : int(high[1] + reach), int(low[0]) : int(high[0])]
-    grown = luma(Image.fromarray(last))[mouth] > np.percentile(face, 97)
-    assert grown.mean() < 0.01  # 0.024 of the Mona Lisa where the frame's new colours show wherever they are
+    grown = luma(Image.fromarray(last))[mouth] > np.percentile(face, 97) + 6  # what can be seen
+    assert grown.mean() < 0.01  # .024 by an earlier inverter, when new colours showed wherever they were
     assert np.abs(last[mouth].astype(int) - np.asarray(photo)[mouth]).mean() > 4, "nothing smiles"
 
 

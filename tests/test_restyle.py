@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -26,14 +27,15 @@ SMALL_GENERATOR = dataclasses.replace(TINY_RESTYLE, input_size=64, num_styles=8,
 
 
 class Draws:
-    """Counts the pictures that a generator draws."""
+    """Counts how often a generator draws."""
 
     def __init__(self, generator: Generator) -> None:
-        self.count = 0
-        generator.synthesis.register_forward_hook(self)
+        self.count, self.draw = 0, generator.synthesize
+        generator.synthesize = self  # type: ignore[method-assign, assignment]
 
-    def __call__(self, module: object, inputs: object, output: object) -> None:
+    def __call__(self, *args: Any, **options: Any) -> Tensor:
         self.count += 1
+        return self.draw(*args, **options)
 
 
 def invert(inverter: ReStyle, images: Tensor) -> Tensor:
@@ -72,7 +74,7 @@ def test_a_generator_smaller_than_the_input_agrees_with_reference() -> None:
 def test_larger_pictures_are_averaged_by_area() -> None:
     inverter, images = make_restyle(), make_images(2 * SIZE)
     blocks = images.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).mean((3, 5))
-    torch.testing.assert_close(invert(inverter, images), invert(inverter, blocks))
+    torch.testing.assert_close(invert(inverter, images), invert(inverter, blocks), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("iterations", [1, 3, 10])
