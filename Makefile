@@ -17,8 +17,8 @@ page: .venv/paged  ## open the page: a face, sliders, a film (in the browser, on
 page-pictures: develop  ## photograph the page: docs/page.jpg and docs/page-phone.jpg (a minute)
 	PYTHONPATH=tests $(BIN)/python -W ignore -m page_pictures
 
-test: develop check  ## lint, types, tests
-	$(BIN)/pytest
+test: develop check  ## lint, types, tests (on four cores at the most)
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: develop
 	$(BIN)/ruff check .

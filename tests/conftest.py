@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from misbehaving_server import MisbehavingServer
     from public_files import Offer
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # one of several, a core for each
+
 RESOLUTION, STYLES, STYLE_DIM = 32, 8, 16
 
 
