@@ -89,14 +89,14 @@ def kept(z: Tensor, size: int, cache: Path, *, processes: int = 2) -> list[Path]
 def _render(
     rank: int, z: Tensor, size: int, paths: list[Path], missing: list[int], world: int, compiled: bool
 ) -> None:
-    parts, told = z.split(PART), time.monotonic()
-    for done, i in enumerate(missing[rank::world], 1):
+    parts, mine, told = z.split(PART), missing[rank::world], time.monotonic()
+    for done, i in enumerate(mine, 1):
         partial = paths[i].with_suffix(".part")
         save_file({"images": paint(parts[i], size, "cpu", compiled=compiled)}, partial)
         partial.rename(paths[i])
-        if rank == 0 and time.monotonic() - told > TELL_EVERY_S:
+        if rank == 0 and done < len(mine) and time.monotonic() - told > TELL_EVERY_S:
             told = time.monotonic()
-            print(f"  {min(done * world, len(missing)) * PART} of {len(missing) * PART}", flush=True)
+            print(f"  {done * world * PART} of {len(missing) * PART}", flush=True)
 
 
 def part_key(z: Tensor, size: int) -> str:
