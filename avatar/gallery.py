@@ -17,7 +17,7 @@ from micromotion.images import load_image
 from micromotion.sheet import contact_sheet
 
 DEMO_SEED, FACE_SIZE = 12, 512
-ABREAST, TILE = 6, 160
+ABREAST, TILE, REFINED = 6, 160, 30
 LEFT_OUT = ("peter-stuyvesant", "red-jacket")
 """Of docs/faces, so that twelve are shown."""
 
@@ -40,7 +40,7 @@ def draw_stranger(path: Path) -> None:
 
 
 def draw_faces(subject: Subject, photos: list[Path], path: Path) -> None:
-    """Real faces, six abreast: the photo's crop, its avatar below, and below that the avatar's smile."""
+    """Real faces, six abreast: each photo's crop, below it the refined avatar, and below that its smile."""
     shown = [photo for photo in photos if photo.stem not in LEFT_OUT]
     frames: list[Frame] = []
     for start in range(0, len(shown), ABREAST):
@@ -50,7 +50,7 @@ def draw_faces(subject: Subject, photos: list[Path], path: Path) -> None:
 
 
 def stages(animator: Animator, photo: Path) -> tuple[Frame, Frame, Frame]:
-    """A photo's crop, its avatar, and its smile, at the model's size."""
-    still, smile = animator.animate(photo, "smile", frames=2)
+    """A photo's crop, its refined avatar, and its smile, at the model's size."""
+    still, smile = animator.animate(photo, "smile", frames=2, refine=REFINED)
     crop = align(load_image(photo), size=still.shape[0]).image
     return np.asarray(crop), still, smile
