@@ -184,6 +184,8 @@ def figures(ours: float, theirs: float) -> dict[str, Any]:
 def test_each_verdict_can_go_both_ways() -> None:
     good, bad = figures(0.9, 0.5), figures(0.5, 0.9)
     assert verdicts.low_rank(good, "video").startswith("from video it holds for 1 of 2 motions (rank 2 to 5")
+    one = {"anchors/video/smile": good["anchors/video/smile"]}
+    assert verdicts.low_rank(one, "video").startswith("from video it holds for the one motion (rank 2 of 10;")
     assert verdicts.to_people(good, "video") == "from video it holds for 1 of 2 motions"
     assert verdicts.to_domains(good, "video") == "from video it holds for 1 of 2 cases (not: marble: smile)"
     assert verdicts.robust(good, "video") == "from video it holds for all 3 comparisons"

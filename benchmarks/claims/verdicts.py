@@ -31,9 +31,10 @@ def low_rank(figures: Mapping[str, Figures], source: str) -> str:
     low = sum(each["rank"] <= RANK for each in found)
     text = f"{WORDS[source]} it {how_many(low, len(found), 'motion')}"
     if found:
-        ranks = sorted(each["rank"] for each in found)
+        least, most = (end(each["rank"] for each in found) for end in (min, max))
+        ranks = str(least) if least == most else f"{least} to {most}"
         text += (
-            f" (rank {ranks[0]} to {ranks[-1]} of {next(iter(found))['count'] - 1}; one dimension alone has"
+            f" (rank {ranks} of {next(iter(found))['count'] - 1}; one dimension alone has"
             f" {mean(each['first'] for each in found):.0%} of the movement, a straight line"
             f" {mean(each['straightness'] for each in found):.0%} of what is not noise)"
         )
