@@ -56,7 +56,7 @@ avatar: develop  ## make the embedded model again, from heads to figures (hours 
 avatar-report: develop  ## measure the embedded model: docs/avatar.md and its pictures (an hour on two cores; resumes)
 	$(BIN)/python -m avatar.report
 
-claims: develop  ## measure what the method claims: docs/claims.md and its pictures (half an hour on a CPU; resumes)
+claims: develop  ## measure what the method claims: docs/claims.md and its pictures (three quarters of an hour on a core; resumes)
 	$(BIN)/python -m benchmarks.claims
 
 bench: develop  ## time every stage, beside its rivals with PEERS=folder of checkouts: docs/performance.md (five minutes)

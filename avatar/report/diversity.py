@@ -80,11 +80,11 @@ class Diversity:
     """KID and neighbours of samples, in a feature net's units scaled to the renders' spread.
 
     count: of samples; renders: of renders that they are held against, and of samples whose neighbours were
-    looked for. kid: samples against renders; floor: other
-    renders against those renders; blurred: the same renders at half the resolution against them, for scale.
-    to_render, to_sample, between_renders: mean distance of a sample to the nearest render, to the nearest
-    other sample, and of a render to the nearest other render. samples, neighbours, twins: uint8 pictures of
-    a few samples, of the render and of the other sample nearest to each.
+    looked for. kid: samples against renders; floor: other renders against those renders; blurred: the same
+    renders at half the resolution against them, for scale. to_render, to_sample, between_renders: mean
+    distance of a sample to the nearest render, to the nearest other sample, and of a render to the nearest
+    other render. samples, neighbours, twins: uint8 pictures of a few samples, of the render and of the other
+    sample nearest to each.
     """
 
     count: int

@@ -1,4 +1,7 @@
-"""Heads that are in no data set, rendered at the model's size and kept for the next time."""
+"""The heads that are looked at, rendered at the model's size and kept for the next time.
+
+All but those that the model learned from are in no data set.
+"""
 
 import hashlib
 import time
