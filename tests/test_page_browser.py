@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from page_browser import (
     EXAMPLE,
+    PATIENCE,
     PREVIEW,
     RENDER,
     ROOT,
@@ -153,7 +154,8 @@ def test_cancel_stops_the_work(visitor: Visitor, page: Served) -> None:
     visitor.wait_for("#mm-status progress[value]")
     assert not visitor.page.is_visible(RENDER)
     visitor.page.click("#mm-cancel")
-    visitor.page.wait_for_function("document.querySelector('#mm-status').innerText.includes('Stopped')")
+    stopped = "document.querySelector('#mm-status').innerText.includes('Stopped')"
+    visitor.page.wait_for_function(stopped, timeout=1000 * PATIENCE)
     assert page.files() == []
     visitor.wait_for(RENDER)
     visitor.set("mm-frames", "3")
