@@ -5,6 +5,7 @@ squeeze-and-excitation gate is from Hu et al. 2018 (arXiv 1709.01507). The layer
 IR-SE50 (TreB1eN/InsightFace_Pytorch, also in omertov/encoder4editing), so that its weights fit.
 """
 
+import math
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -45,9 +46,10 @@ class Conv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         if self.weight.dtype != torch.float16:
             return super().forward(x)
-        size = x.abs().amax((1, 2, 3), keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
-        y = self._conv_forward((x / size).half(), self.weight, None).to(x.dtype) * size
-        return y if self.bias is None else y + self.bias[:, None, None]
+        size = torch.linalg.vector_norm(x, math.inf, (1, 2, 3), keepdim=True)
+        size = size.clamp(min=torch.finfo(x.dtype).tiny)
+        y = self._conv_forward((x / size).half(), self.weight, None)
+        return y * size if self.bias is None else torch.addcmul(self.bias[:, None, None], y, size)
 
 
 def halve_convolutions(module: nn.Module) -> None:

@@ -21,7 +21,7 @@ from micromotion.frames import Rendered, fetch, repeatable, told_when_full, with
 from micromotion.motion import Motion
 from micromotion.options import MAX_FRAMES, check_whole
 from micromotion.picture import check_picture, write_picture
-from micromotion.pixels import quantise
+from micromotion.pixels import all_finite, quantise
 from micromotion.sheet import contact_sheet, evenly_spaced
 from micromotion.timeline import Strengths
 from micromotion.video import write_frames
@@ -207,7 +207,7 @@ class Clip:
         """One frame, and whether it is finite, on the device; a GPU has only been told to render it."""
         with torch.inference_mode(), repeatable():
             picture = self._generator.synthesize(latent, noise=noise)[0]
-            return quantise(picture), picture.isfinite().all()
+            return quantise(picture), all_finite(picture)
 
 
 def offsets(motions: Sequence[Motion], strengths: Strengths, shape: tuple[int, int]) -> Tensor:

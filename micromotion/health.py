@@ -21,6 +21,7 @@ import torch
 
 from micromotion.errors import MicromotionError
 from micromotion.frames import repeatable
+from micromotion.pixels import all_finite
 
 if TYPE_CHECKING:
     from micromotion.align import AlignedFace
@@ -76,7 +77,7 @@ class Health:
                 picture = generator.synthesize(code.float().expand(shape))
         except (RuntimeError, MicromotionError):  # such as a full or lost GPU
             return False
-        return bool(picture.isfinite().all()) and float(picture.amax()) > float(picture.amin())
+        return bool(all_finite(picture)) and float(picture.amax()) > float(picture.amin())
 
 
 def reset_peak(device: torch.device) -> None:

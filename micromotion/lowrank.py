@@ -182,13 +182,14 @@ def _alternate(data: Tensor, *, multiplier: Tensor, growth: float, residual: Ten
     active = data.flatten(1).any(1).nonzero().flatten()  # zeros are their own answer, and have no step size
     data, rest, residual = _wide(data[active]), _wide(multiplier[active]), residual[active, 0, 0]
     target, sparse, step = data + rest, torch.zeros_like(data), 1.0
+    wanted, within = torch.empty_like(data), torch.empty_like(data)  # fresh memory at every pass costs more
     for round_ in range(1, _MAX_ROUNDS + 1):
         if not len(active):
             break
-        wanted = target - sparse
+        torch.sub(target, sparse, out=wanted)
         shrink = _shrinking(wanted, 1 / step)
-        excess = torch.baddbmm(target, shrink, wanted, alpha=-1)
-        within = excess.clamp(-weight / step, weight / step)
+        excess = torch.baddbmm(target, shrink, wanted, alpha=-1, out=sparse)
+        torch.clamp(excess, -weight / step, weight / step, out=within)
         sparse = excess.sub_(within)
         going = torch.linalg.vector_norm(rest.sub_(within), dim=(1, 2)) > residual  # = D − L − S
         if round_ == _MAX_ROUNDS or not bool(going.all()):
@@ -197,9 +198,10 @@ def _alternate(data: Tensor, *, multiplier: Tensor, growth: float, residual: Ten
                 out[active] = part.mT if turned else part
             active, data, within, sparse = active[going], data[going], within[going], sparse[going]
             residual = residual[going]
+            target, wanted, rest = (room[: len(active)] for room in (target, wanted, rest))
         step *= growth
-        rest = within.div_(growth)  # Y + μ·(D − L − S) = μ·within
-        target = data + rest
+        rest, within = within.div_(growth), rest  # Y + μ·(D − L − S) = μ·within
+        torch.add(data, rest, out=target)
     return low_rank_out, sparse_out
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from stylegan2.errors import about
+from stylegan2.fast_gpu import kernels_for
 from stylegan2.generator import Generator, GeneratorConfig
 from stylegan2.nvidia import from_nvidia
 from stylegan2.rosinality import from_decoder, from_rosinality, holds_decoder
@@ -32,8 +33,10 @@ def load_generator(path: str | Path, *, device: str | torch.device = "cpu", half
 
     Supported are our own safetensors files, rosinality's stylegan2-pytorch `.pt` (`g_ema` and `latent_avg`),
     the decoder in a checkpoint of e4e, pSp or ReStyle, and NVIDIA's stylegan2-ada-pytorch `.pkl` (`G_ema`).
-    The weights are float32, or with `half` as `Generator.use_half` says. No random numbers are drawn; of
-    our own files, which are mapped (see `read_safetensors`), and of other files' other parts no copy is made.
+    The weights are float32, or with `half` as `Generator.use_half` says; on a GPU our kernels are compiled
+    then (`stylegan2.fast_gpu`), so that the first picture does not wait for them. No random numbers are
+    drawn; of our own files, which are mapped (see `read_safetensors`), and of other files' other parts no
+    copy is made.
 
     Raises CheckpointError, in one sentence, for anything else and for what is missing, damaged or does not
     fit.
@@ -57,7 +60,10 @@ def _build(
     if half:
         generator.use_half()
     assign_state(generator, state, path)
-    return generator.to(device).eval()
+    generator = generator.to(device).eval()
+    if half and generator.latent_avg.is_cuda:
+        kernels_for(generator.latent_avg.device)
+    return generator
 
 
 def save_generator(generator: Generator, path: str | Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stylegan2.fast import can_draw, draw
+from stylegan2 import fast_cpu, fast_gpu
 from stylegan2.mapping import Mapping
 from stylegan2.synthesis import Noise, Synthesis
 
@@ -159,9 +159,9 @@ class Generator(nn.Module):
         `noise` is "fixed" (the noise stored with the model: the same picture each time), a torch.Generator
         (fresh noise for each image, drawn on the generator's device), what `draw_noise` gave, or None (no
         noise). A `resolution` R below the model's stops there and returns the RGB sum so far. Works under
-        autocast and after `use_half`; the RGB sum stays float32. Without gradients, on a CPU, what is `fast`
-        draws it (see `stylegan2.fast`); `fast=False` always takes the plain reference. Raises ValueError for
-        a W+, noise or resolution that does not fit the model.
+        autocast and after `use_half`; the RGB sum stays float32. Without gradients what is `fast` draws it,
+        on a CPU (`stylegan2.fast_cpu`) or in float16 on a GPU (`stylegan2.fast_gpu`); `fast=False` always
+        takes the plain reference. Raises ValueError for a W+, noise or resolution that does not fit.
         """
         if w_plus.ndim != 3 or tuple(w_plus.shape[1:]) != (self.num_styles, self.style_dim):
             raise ValueError(
@@ -174,8 +174,10 @@ class Generator(nn.Module):
             raise ValueError(f"resolution must be one of {self.config.resolutions}, not {resolution!r}")
         steps = self.config.resolutions.index(resolution) + 1
         noises = self.synthesis.noises(noise, w_plus.shape[0], 2 * steps - 1)
-        if fast and can_draw(self.synthesis, w_plus):
-            return draw(self.synthesis, w_plus, noises)
+        if fast and fast_cpu.can_draw(self.synthesis, w_plus):
+            return fast_cpu.draw(self.synthesis, w_plus, noises)
+        if fast and (kernels := fast_gpu.kernels_to_draw(self.synthesis, w_plus)):
+            return fast_gpu.draw(self.synthesis, w_plus, noises, kernels)
         picture: Tensor = self.synthesis(w_plus, noises)
         return picture
 

@@ -142,3 +142,8 @@ class EqualLinear(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             scale = equalised_scale(self.weight) * self.lr_multiplier
             return F.linear(x.to(self.weight.dtype), self.weight * scale, self.bias * self.lr_multiplier)
+
+    def of_one(self, x: Tensor) -> Tensor:
+        """[in_dim] -> [out_dim], the same without a scaled copy of the weight."""
+        alpha = equalised_scale(self.weight) * self.lr_multiplier
+        return torch.addmv(self.bias, self.weight, x, beta=self.lr_multiplier, alpha=alpha)

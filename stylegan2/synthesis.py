@@ -39,13 +39,14 @@ one gets 16 times that, which the styles' `headroom` makes affordable.
 
 @dataclass(frozen=True, eq=False)
 class Ready:
-    """What `stylegan2.fast` makes of a layer's weight, the same for every picture; as large as the weight.
+    """What the fast ways to draw make of a layer's weight, the same for every picture, and as large.
 
     Attributes:
         source: the layer's weight when this was made, without a copy, and its version: autograd's count of
             changes in place. Those made through `weight.data` are not counted, and go unnoticed.
-        weight: in the layout that convolutions read, [out, in, 3, 3]; transposed ones [in, out, 3, 3].
-        energy: [out, in], the sum of squares over the 3×3, which demodulation wants.
+        weight: in the layout that convolutions read, channels-last, [out, in, k, k]; that of a transposed
+            convolution [in, out, k, k].
+        energy: float32 [out, in], the sum of squares over the k×k, which demodulation wants.
     """
 
     source: Tensor
@@ -55,6 +56,28 @@ class Ready:
 
     def __deepcopy__(self, memo: object) -> None:
         """A copied layer makes its own when it draws."""
+
+
+def made_ready(layer: "StyledConv | ToRGB") -> Ready:
+    """What `layer` has ready, made anew where its weight has changed since."""
+    weight, ready = layer.weight, layer.ready
+    if ready is None or not ready.source.is_set_to(weight) or ready.version != weight._version:
+        turned = weight.transpose(0, 1) if layer.up else weight
+        energy = torch.linalg.vector_norm(weight, dim=(2, 3), dtype=torch.float32).square_()
+        laid_out = turned.contiguous(memory_format=torch.channels_last)
+        layer.ready = ready = Ready(weight.detach(), weight._version, laid_out, energy)
+    return ready
+
+
+def can_look(net: "Synthesis", device_type: str) -> bool:
+    """Whether it is only to be looked at what `net` draws, on such a device: then a fast way may draw it."""
+    return (
+        net.constant.device.type == device_type
+        and net.taps.dtype == torch.float32  # also with `use_half`, but not with `bfloat16()`
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled(device_type)
+        and not any(weight.is_inference() for weight in net.parameters())  # their changes are not counted
+    )
 
 
 class StyledConv(nn.Module):
@@ -90,7 +113,7 @@ class StyledConv(nn.Module):
             demodulated = demodulation(self.weight, style)
             factor = GAIN * demodulated
             if x.dtype == torch.float16:
-                limit = _half_limit(self.clamp)
+                limit = half_limit(self.clamp)
                 shrink = headroom(self.weight, style, demodulated, limit)
                 style, factor = style / shrink, factor * shrink
         x = modulated_conv(x, self.weight, style, taps if self.up else None)
@@ -105,6 +128,8 @@ class StyledConv(nn.Module):
 class ToRGB(nn.Module):
     """A modulated 1×1 convolution to three channels, not demodulated, with a bias."""
 
+    up = False
+
     def __init__(
         self,
         in_width: int,
@@ -115,6 +140,7 @@ class ToRGB(nn.Module):
     ) -> None:
         super().__init__()
         self.clamp = clamp
+        self.ready: Ready | None = None
         self.modulation = EqualLinear(style_dim, in_width, bias=1.0, rng=rng)
         self.weight = nn.Parameter(torch.randn(3, in_width, 1, 1, generator=rng))
         self.bias = nn.Parameter(torch.zeros(3))
@@ -125,14 +151,14 @@ class ToRGB(nn.Module):
         shrink = style.new_ones(style.shape[0], 1)
         if x.dtype == torch.float16:
             demodulated = demodulation(self.weight, style)
-            shrink = headroom(self.weight, style, demodulated, _half_limit(self.clamp))
+            shrink = headroom(self.weight, style, demodulated, half_limit(self.clamp))
             style = style / shrink
         rgb = modulated_conv(x, self.weight, style).to(self.bias.dtype)
         rgb = torch.addcmul(self.bias[:, None, None], rgb, shrink[:, :, None, None])
         return rgb if self.clamp is None else rgb.clamp(-self.clamp, self.clamp)
 
 
-def _half_limit(clamp: float | None) -> float:
+def half_limit(clamp: float | None) -> float:
     """The largest magnitude that float16 activations may have in a model with this `conv_clamp`."""
     return HALF_LIMIT if clamp is None else min(clamp, HALF_LIMIT)
 
@@ -188,7 +214,7 @@ class Synthesis(nn.Module):
         """W+ [B, len(noises) + 1 or more, style_dim] -> the RGB sum [B, 3, R, R], as far as the noises go.
 
         Noises are [1 or B, 1, R, R], or None for none: one at 4×4, then two for each resolution. This is the
-        reference that `stylegan2.fast` is held to.
+        reference that the fast ways are held to.
         """
         batch = w_plus.shape[0]
         x = self.constant.expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)

@@ -13,6 +13,7 @@ from micromotion.bundle import Bundle
 from micromotion.motion import Motion
 from micromotion.plan import plan
 from stylegan2 import Generator, GeneratorConfig
+from stylegan2.fast_gpu import kernels_for
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
@@ -55,6 +56,16 @@ def test_half_precision_draws_the_pictures_of_float32(resolution: int, seed: int
     error = np.mean([(a.astype(float) - b) ** 2 for a, b in zip(exact, half, strict=True)])
     assert np.std(exact) > 10
     assert 10 * math.log10(255**2 / max(error, 1e-9)) > 45
+
+
+def test_our_kernels_draw_the_pictures_of_the_reference() -> None:
+    for resolution in (256, 1024):
+        generator = drawn(resolution, half=True)
+        assert kernels_for(generator.latent_avg.device) is not None
+        w_plus = torch.randn(2, generator.num_styles, 512, generator=torch.Generator().manual_seed(1)).cuda()
+        with torch.inference_mode():
+            ours, reference = (generator.synthesize(w_plus, fast=fast) for fast in (True, False))
+        assert (ours - reference).abs().mean() < 2e-3 * reference.abs().max()
 
 
 def test_float32_on_the_gpu_draws_the_pictures_of_the_cpu() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from micromotion.frames import fetch
-from micromotion.pixels import quantise, to_uint8
+from micromotion.pixels import all_finite, quantise, to_uint8
 
 
 def test_all_levels_come_back_and_what_lies_outside_is_clamped() -> None:
@@ -84,3 +84,18 @@ def test_the_picture_on_the_device_and_the_one_in_main_memory_are_the_same() -> 
     assert picture.dtype == torch.uint8
     assert picture.is_contiguous()
     assert np.array_equal(picture.numpy(), to_uint8(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_one_number_that_is_not_finite_is_found_wherever_it_lies(dtype: torch.dtype) -> None:
+    x = torch.randn(3, 40, 40, generator=torch.Generator().manual_seed(0)).to(dtype)
+    x[0, 0, :2] = torch.tensor([torch.finfo(dtype).max, torch.finfo(dtype).min])
+    assert all_finite(x).shape == ()
+    assert all_finite(x)
+    for bad in (float("nan"), float("inf"), -float("inf")):
+        for place in (0, 1, 2399, 4799):
+            damaged = x.clone()
+            damaged.view(-1)[place] = bad
+            assert not all_finite(damaged)
+    damaged[1, 7], damaged[2, 3] = float("nan"), float("inf")
+    assert not all_finite(damaged)

@@ -66,6 +66,7 @@ def test_the_wheel_holds_the_service_and_no_laboratory(installed: Path) -> None:
     assert len(list((data / "anchors/avatar").glob("*.safetensors"))) == 5
     assert (data / "faces/face.jpg").is_file()
     assert (data / "faces/mona-lisa.jpg").is_file()
+    assert (installed / "stylegan2/kernels.cu").is_file()
     assert (installed / "micromotion/page/look.css").is_file()
     assert not (installed / "avatar").exists()
     assert not (installed / "tests").exists()

@@ -1,12 +1,12 @@
 """What a frame and a face cost on no machine in particular: operations and bytes, counted from the networks.
 
 Two counts of bytes: the least that there can be, each layer's input, weights and output once; and those
-that PyTorch's operations move, one by one, as our code calls them. Between them lies what fused kernels could
-save.
+that operations move, PyTorch's and our kernels, one by one, as our code calls them.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,8 +18,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.stages import nets
 from encoder4editing import Inverter
-from micromotion.pixels import quantise
-from stylegan2 import Generator, GeneratorConfig
+from micromotion.pixels import all_finite, quantise
+from stylegan2 import Generator, GeneratorConfig, fast_gpu
+from stylegan2.kernels import LANES, NAMES
 
 FLOAT, HALF = 4, 2
 """Bytes of a number."""
@@ -72,16 +73,24 @@ def _styling(config: GeneratorConfig, below: int, width: int) -> int:
     return 2 * (config.style_dim * below + below * width)
 
 
-def frame(size: str) -> Cost:
-    """One frame in float16 as our code draws it on a GPU, brought to 8 bits and found finite."""
+def frame(size: str, *, kernels: bool = True) -> Cost:
+    """One frame in float16 as our code draws it on a GPU, brought to 8 bits and found finite.
 
-    def prepare() -> Callable[[], object]:
+    Without our kernels, it is drawn by the reference.
+    """
+
+    def prepare(traffic: Traffic) -> Callable[[], object]:
         net = Generator(nets.generator_config(size)).use_half().requires_grad_(False)
         code = torch.zeros(1, net.num_styles, net.style_dim)
+        noises = net.synthesis.noises("fixed", 1, net.num_styles - 1)
+        counting = {(name, lanes): partial(traffic.kernel, name) for name in NAMES for lanes in LANES}
 
         def draw() -> tuple[Tensor, Tensor]:
-            picture = net.synthesize(code, fast=False)[0]
-            return quantise(picture), picture.isfinite().all()
+            if kernels:
+                picture = fast_gpu.draw(net.synthesis, code, noises, counting)[0]
+            else:
+                picture = net.synthesize(code, fast=False)[0]
+            return quantise(picture), all_finite(picture)
 
         return draw
 
@@ -91,7 +100,7 @@ def frame(size: str) -> Cost:
 def face(size: str) -> Cost:
     """One inversion in float16."""
 
-    def prepare() -> Callable[[], object]:
+    def prepare(_: Traffic) -> Callable[[], object]:
         net = Inverter(nets.encoder_config(size)).use_half().eval().requires_grad_(False)
         image = torch.zeros(1, 3, net.input_size, net.input_size)
         return lambda: net.invert(image)
@@ -99,13 +108,18 @@ def face(size: str) -> Cost:
     return counted(prepare)
 
 
-def counted(prepare: Callable[[], Callable[[], object]]) -> Cost:
-    """What the work does that `prepare` gives; nothing is computed, and no tensor takes memory."""
+def counted(prepare: "Callable[[Traffic], Callable[[], object]]") -> Cost:
+    """What the work does that `prepare` gives, the second time; no number is computed or takes memory.
+
+    The first time a network makes what it keeps.
+    """
+    traffic = Traffic()
     with torch.no_grad(), FakeTensorMode():
-        work = prepare()
+        work = prepare(traffic)
         with FlopCounterMode(display=False) as flops:
             work()
-        with Traffic() as traffic:
+        traffic.moved = traffic.operations = 0
+        with traffic:
             work()
     return Cost(flops.get_total_flops(), traffic.moved, traffic.operations)
 
@@ -118,6 +132,8 @@ class Traffic(TorchDispatchMode):
         self.moved = self.operations = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.is_set_to.default:
+            return True  # no weight changes meanwhile; fake tensors would say that all do
         result = func(*args, **(kwargs or {}))
         counts = (
             func.namespace == "aten" and not func.is_view
@@ -126,6 +142,11 @@ class Traffic(TorchDispatchMode):
             self.operations += 1
             self.moved += sum(_bytes(each) for each in tree_leaves((args, kwargs, result)))
         return result
+
+    def kernel(self, name: str, threads: int, *arguments: Tensor | float | None) -> None:
+        """Stands in for a kernel of ours: each tensor is read or written once, the first of `finish` both."""
+        self.operations += 1
+        self.moved += sum(map(_bytes, arguments[:1] * (name == "finish") + arguments))
 
 
 def _bytes(value: object) -> int:

@@ -1,7 +1,7 @@
 """Synthesis on a CPU for looking only: the function of `stylegan2.synthesis`, in half of its time.
 
-That module is the reference, and what gradients, GPUs and other number formats go through. Here one picture
-is made at a time, without gradients, so that
+That module is the reference, and what gradients and other number formats go through. Here one picture is made
+at a time, without gradients, so that
 
 * modulation scales the activations or the weight, whichever holds fewer numbers;
 * demodulation, gain and bias are carried by a convolution: the layer's own or, where it doubles the
@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stylegan2.ops import GAIN, LEAK, EqualLinear, equalised_scale, upsample
-from stylegan2.synthesis import Ready, StyledConv, Synthesis, ToRGB
+from stylegan2.ops import GAIN, LEAK, equalised_scale, upsample
+from stylegan2.synthesis import StyledConv, Synthesis, ToRGB, can_look, made_ready
 
 STRIP = 2 << 20  # bytes; four cores' second-level caches hold twice that
 
@@ -26,13 +26,11 @@ STRIP = 2 << 20  # bytes; four cores' second-level caches hold twice that
 def can_draw(net: Synthesis, w_plus: Tensor) -> bool:
     """Whether `draw` may stand in for the reference here."""
     return (
-        net.constant.dtype in (torch.float32, torch.bfloat16)
-        and w_plus.dtype == net.taps.dtype == torch.float32  # also with `use_half`, but not with `bfloat16()`
+        can_look(net, "cpu")
+        and net.constant.dtype in (torch.float32, torch.bfloat16)
+        and w_plus.dtype == torch.float32
+        and w_plus.device.type == "cpu"
         and len(w_plus) > 0
-        and net.constant.device.type == w_plus.device.type == "cpu"
-        and not torch.is_grad_enabled()
-        and not torch.is_autocast_enabled("cpu")
-        and not any(weight.is_inference() for weight in net.parameters())  # their changes are not counted
     )
 
 
@@ -61,8 +59,8 @@ def _picture(net: Synthesis, styles: Tensor, noises: list[Tensor | None]) -> Ten
 
 def _styled(layer: StyledConv, x: Tensor, w: Tensor, noise: Tensor | None, kernel: Tensor) -> Tensor:
     """x [1, in, H, W] -> [1, out, R, R], as `StyledConv.forward`."""
-    ready = _ready(layer)
-    scale = _style(layer.modulation, w) * equalised_scale(layer.weight)
+    ready = made_ready(layer)
+    scale = layer.modulation.of_one(w) * equalised_scale(layer.weight)
     factor = GAIN * torch.rsqrt(torch.mv(ready.energy, scale.square()) + 1e-8)  # with GAIN, `demodulation`
     weight, bias = ready.weight, (GAIN * layer.bias).to(x.dtype)
     folded = x.numel() > weight.numel()
@@ -101,26 +99,9 @@ def _finish(layer: StyledConv, x: Tensor, noise: Tensor | None) -> None:
             part.clamp_(-layer.clamp, layer.clamp)
 
 
-def _ready(layer: StyledConv) -> Ready:
-    """What `layer` has ready, made anew where its weight has changed since."""
-    weight, ready = layer.weight, layer.ready
-    if ready is None or not ready.source.is_set_to(weight) or ready.version != weight._version:
-        turned = weight.transpose(0, 1) if layer.up else weight
-        energy = torch.linalg.vector_norm(weight, dim=(2, 3), dtype=torch.float32).square_()
-        laid_out = turned.contiguous(memory_format=torch.channels_last)
-        layer.ready = ready = Ready(weight.detach(), weight._version, laid_out, energy)
-    return ready
-
-
 def _to_rgb(layer: ToRGB, x: Tensor, w: Tensor) -> Tensor:
     """x [1, in, R, R] -> [1, 3, R, R], as `ToRGB.forward`."""
-    scale = _style(layer.modulation, w) * equalised_scale(layer.weight)
+    scale = layer.modulation.of_one(w) * equalised_scale(layer.weight)
     rgb = F.conv2d(x, (layer.weight * scale[:, None, None]).to(x.dtype)).to(layer.bias.dtype)
     rgb += layer.bias[:, None, None]
     return rgb if layer.clamp is None else rgb.clamp_(-layer.clamp, layer.clamp)
-
-
-def _style(layer: EqualLinear, w: Tensor) -> Tensor:
-    """`EqualLinear.forward` for one vector, without a scaled copy of the weight."""
-    alpha = equalised_scale(layer.weight) * layer.lr_multiplier
-    return torch.addmv(layer.bias, layer.weight, w, beta=layer.lr_multiplier, alpha=alpha)

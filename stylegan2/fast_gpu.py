@@ -1,0 +1,156 @@
+"""Synthesis on a GPU in float16, for looking only: the function of `stylegan2.synthesis` with our kernels.
+
+There a layer is a dozen operations, each a pass over memory that the tensor cores wait for. Here it is a
+convolution and one pass after it (`stylegan2/kernels.cu`), one picture at a time: the weight is modulated and
+demodulated beforehand, as it holds few numbers where pictures are large. Its rows, of norm 1 then, also keep
+float16 from overflowing: by Cauchy and Schwarz no sum over an input patch exceeds limit·√fan_in times that.
+"""
+
+import math
+import warnings
+from collections.abc import Sequence
+from functools import cache
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from stylegan2.kernels import LANES, Kernel, Kernels, load
+from stylegan2.ops import GAIN, equalised_scale
+from stylegan2.synthesis import StyledConv, Synthesis, ToRGB, can_look, half_limit, made_ready
+
+_TRIED = 0.01
+"""How far a picture of the trial may be off, of its largest value: float16 is off by a tenth of that."""
+
+
+def kernels_to_draw(net: Synthesis, w_plus: Tensor) -> Kernels | None:
+    """What `draw` needs, if it may stand in for the reference here; else None."""
+    usable = (
+        can_look(net, "cuda")
+        and net.constant.dtype == torch.float16
+        and w_plus.dtype == torch.float32
+        and w_plus.device == net.constant.device
+        and len(w_plus) > 0
+    )
+    return kernels_for(w_plus.device) if usable else None
+
+
+@cache
+def kernels_for(device: torch.device) -> Kernels | None:
+    """The kernels for a GPU, compiled at the first call, if they draw there what the reference draws.
+
+    Else None, and a warning says why: then the reference draws, only more slowly.
+    """
+    try:
+        kernels = load(device)
+        with torch.inference_mode(False), torch.no_grad():
+            error = _trial(device, kernels)
+        if error < _TRIED:
+            return kernels
+        problem = f"a picture drawn with them was off by {error:.2g} of its largest value"
+    except (ImportError, RuntimeError) as raised:
+        problem = str(raised)
+    warnings.warn(f"The GPU {device} draws without our kernels, more slowly: {problem}.", stacklevel=2)
+    return None
+
+
+def _trial(device: torch.device, kernels: Kernels) -> float:
+    """How far a small picture of theirs lies from the reference's, as a share of its largest value."""
+    rng = torch.Generator().manual_seed(0)
+    net = Synthesis([16, 8, 5, 8], 8, rng)
+    for layer in cast("Sequence[StyledConv]", net.convs):
+        layer.noise_strength.add_(0.5)
+        layer.bias.add_(torch.randn(layer.bias.shape, generator=rng))
+    w_plus = torch.randn(1, 8, 8, generator=rng).to(device)
+    net.use_half()
+    net.to(device)
+    noises = net.noises("fixed", 1, len(net.convs))
+    reference = net(w_plus, noises)
+    return float((draw(net, w_plus, noises, kernels) - reference).abs().max() / reference.abs().max())
+
+
+def draw(net: Synthesis, w_plus: Tensor, noises: Sequence[Tensor | None], kernels: Kernels) -> Tensor:
+    """As `Synthesis.forward` in float16, one picture after another; as near to float32 as that is."""
+    pictures = []
+    with torch.cuda.device_of(w_plus):
+        for index, styles in enumerate(w_plus):
+            own = [each if each is None or len(each) == 1 else each[index : index + 1] for each in noises]
+            pictures.append(_picture(net, styles, own, kernels))
+    return torch.cat(pictures) if len(pictures) > 1 else pictures[0]
+
+
+def _picture(net: Synthesis, styles: Tensor, noises: list[Tensor | None], kernels: Kernels) -> Tensor:
+    """Styles [len(noises) + 1 or more, style_dim], noises [1, 1, R, R] -> [1, 3, R, R]."""
+    convs, to_rgbs = cast("Sequence[StyledConv]", net.convs), cast("Sequence[ToRGB]", net.to_rgbs)
+    x = net.constant.contiguous(memory_format=torch.channels_last)
+    x = _styled(convs[0], x, styles[0], noises[0], net.taps, kernels)
+    rgb = _add_rgb(to_rgbs[0], x, styles[1], None, kernels)
+    for j in range(1, (len(noises) + 1) // 2):
+        for i in (2 * j - 1, 2 * j):
+            x = _styled(convs[i], x, styles[i], noises[i], net.taps, kernels)
+        rgb = _add_rgb(to_rgbs[j], x, styles[2 * j + 1], rgb, kernels)
+    return rgb
+
+
+def _styled(
+    layer: StyledConv, x: Tensor, w: Tensor, noise: Tensor | None, taps: Tensor, kernels: Kernels
+) -> Tensor:
+    """x [1, in, H, W] -> [1, out, R, R], as `StyledConv.forward`."""
+    weight, _, shrink = _modulated(layer, w, kernels)
+    gain, limit = GAIN / shrink, half_limit(layer.clamp)
+    noise = None if noise is None else noise.contiguous()
+    if not layer.up:
+        x = _channels_last(F.conv2d(x, weight, padding=1))
+        channels = x.shape[1]
+        run, lanes = _widest(kernels, "finish", channels)
+        run(x.numel() // lanes, x, layer.bias, noise, layer.noise_strength, channels, gain, limit)
+        return x
+    x = _channels_last(F.conv_transpose2d(x, weight, stride=2))
+    channels, side = x.shape[1], x.shape[2] - 1
+    shape, layout = (1, channels, side, side), torch.channels_last
+    out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout)
+    run, lanes = _widest(kernels, "blur_finish", channels)
+    threads = out.numel() // (4 * lanes)  # each makes four rows
+    run(threads, x, taps, layer.bias, noise, layer.noise_strength, out, side, channels, gain, limit)
+    return out
+
+
+def _add_rgb(layer: ToRGB, x: Tensor, w: Tensor, below: Tensor | None, kernels: Kernels) -> Tensor:
+    """x [1, in, R, R], the sum so far [1, 3, R/2, R/2] or None -> with `ToRGB.forward` [1, 3, R, R]."""
+    weight, energy, shrink = _modulated(layer, w, kernels)
+    rgb = _channels_last(F.conv2d(x, weight))
+    out = torch.empty(rgb.shape, device=rgb.device)
+    scale, limit = equalised_scale(layer.weight), math.inf if layer.clamp is None else layer.clamp
+    run = kernels["add_rgb", 1]
+    run(out.numel(), rgb, energy, layer.bias, below, out, rgb.shape[2], scale, shrink, limit)
+    return out
+
+
+def _modulated(layer: StyledConv | ToRGB, w: Tensor, kernels: Kernels) -> tuple[Tensor, Tensor, float]:
+    """The weight for a style; its rows' squared norms [out], unscaled, and the norm that they were given.
+
+    That norm is the largest, up to 1, at which the layer's sums fit into float16.
+    """
+    ready, style = made_ready(layer), layer.modulation.of_one(w)
+    energy = torch.mv(ready.energy, style.square())
+    limit = max(half_limit(layer.clamp), 1.0)
+    shrink = min(torch.finfo(torch.float16).max / (limit * math.sqrt(layer.weight[0].numel())), 1.0)
+    rows, columns, area = *ready.energy.shape, layer.weight[0, 0].numel()
+    weight = torch.empty_like(ready.weight)
+    run, lanes = _widest(kernels, "modulate", rows if layer.up else columns)
+    scale = equalised_scale(layer.weight)
+    threads = weight.numel() // lanes
+    run(threads, ready.weight, style, energy, weight, rows, columns, area, int(layer.up), scale, shrink)
+    return weight, energy, shrink
+
+
+def _widest(kernels: Kernels, name: str, channels: int) -> tuple[Kernel, int]:
+    """The kernel whose threads take the most channels that these divide by, and how many that are."""
+    lanes = next(each for each in LANES if channels % each == 0)
+    return kernels[name, lanes], lanes
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """x as the kernels read it, which convolutions mostly give already."""
+    return x.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,97 @@
+"""Our CUDA kernels (`kernels.cu`): compiled for a GPU when a model is loaded onto it, and called.
+
+NVRTC, which PyTorch brings along, does that in less than half a second: no compiler has to be installed,
+nothing is built beforehand, and nothing is written to disk.
+"""
+
+import ctypes
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+import torch
+from torch import Tensor
+
+LANES = (8, 1)
+"""How many channels a thread can take at once; the first that divides them all is taken."""
+NAMES = ("modulate", "finish", "blur_finish", "add_rgb")
+_BLOCK = 256  # threads
+
+Kernel = Callable[..., None]
+"""Called with the number of threads, then what the kernel takes: tensors, None for a null, int or float."""
+Kernels = dict[tuple[str, int], Kernel]
+"""By name and LANES."""
+
+
+class KernelError(RuntimeError):
+    """The kernels cannot be compiled or started; the message says what the driver or compiler says."""
+
+
+def source() -> str:
+    """The CUDA source."""
+    return files("stylegan2").joinpath("kernels.cu").read_text(encoding="utf-8")
+
+
+def compile_for(capability: tuple[int, int], lanes: int) -> bytes:
+    """The kernels as machine code (a cubin) for a compute capability such as (7, 5); needs no GPU.
+
+    Raises KernelError if this NVRTC does not know the capability, ImportError if there is no NVRTC.
+    """
+    from cuda.bindings import nvrtc
+
+    major, minor = capability
+    options = [f"--gpu-architecture=sm_{major}{minor}", "--std=c++17", f"-DLANES={lanes}"]
+    program = _checked(nvrtc.nvrtcCreateProgram(source().encode(), b"kernels.cu", 0, [], []))
+    try:
+        _checked(nvrtc.nvrtcCompileProgram(program, len(options), [each.encode() for each in options]))
+        code = b" " * _checked(nvrtc.nvrtcGetCUBINSize(program))
+        _checked(nvrtc.nvrtcGetCUBIN(program, code))
+    finally:
+        nvrtc.nvrtcDestroyProgram(program)
+    return code
+
+
+def load(device: torch.device) -> Kernels:
+    """Compile the kernels for a GPU and load them there. Raises KernelError, ImportError."""
+    from cuda.bindings import driver
+
+    kernels: Kernels = {}
+    with torch.cuda.device(device):
+        torch.cuda.synchronize()  # makes the context in which PyTorch works the current one
+        for lanes in LANES:
+            code = compile_for(torch.cuda.get_device_capability(), lanes)
+            module = _checked(driver.cuModuleLoadData(code))
+            for name in NAMES:
+                function = _checked(driver.cuModuleGetFunction(module, name.encode()))
+                kernels[name, lanes] = _launcher(driver.cuLaunchKernel, function)
+    return kernels
+
+
+def _launcher(launch: Callable[..., Any], function: object) -> Kernel:
+    """A kernel as a function that queues it up behind what PyTorch has told the current device to do."""
+
+    def run(threads: int, *arguments: Tensor | float | None) -> None:
+        values = [ctypes.c_uint(threads), *map(as_c, arguments)]
+        addresses = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
+        stream = torch.cuda.current_stream().cuda_stream
+        grid, block = (-(-threads // _BLOCK), 1, 1), (_BLOCK, 1, 1)
+        _checked(launch(function, *grid, *block, 0, stream, ctypes.addressof(addresses), 0))
+
+    return run
+
+
+def as_c(argument: Tensor | float | None) -> Any:
+    """What C takes for an argument: a tensor's address, an unsigned int, a float."""
+    if argument is None:
+        return ctypes.c_void_p(None)
+    if isinstance(argument, Tensor):
+        return ctypes.c_void_p(argument.data_ptr())
+    return ctypes.c_uint(argument) if isinstance(argument, int) else ctypes.c_float(argument)
+
+
+def _checked(answer: tuple[Any, ...]) -> Any:
+    """What a function of the bindings gave after its error code, or KernelError."""
+    error, *values = answer
+    if int(error) != 0:
+        raise KernelError(error.name)
+    return values[0] if values else None
