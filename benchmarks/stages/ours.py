@@ -80,6 +80,20 @@ def pca() -> Work:
     return lambda: robust_pca(data)
 
 
+def pca_floor(rounds: int = 35) -> Work:
+    """What no round of it can do without: the Gram matrices, their eigenvectors, and a product with them."""
+    data = anchors().double()
+    gram = data @ data.mT
+
+    def work() -> None:
+        for _ in range(rounds):
+            torch.matmul(data, data.mT, out=gram)
+            _, vectors = torch.linalg.eigh(gram)
+            torch.matmul(vectors, data)
+
+    return work
+
+
 def text_step(size: str) -> Work:
     """One optimisation step of three degrees side by side; of eleven it is the same work again and again."""
     from benchmarks import text_anchors
