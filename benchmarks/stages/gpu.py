@@ -31,7 +31,10 @@ def stages(size: str, folder: Path | None, device: str = "cuda") -> Iterator[Sta
     e4e = peers.checkout(folder, peers.E4E)
     drawn = Contender("ours", steady, (device, ours.synthesis, size, "float16", None, True, device))
     rivals = [
-        Contender("ours in float32", steady, (device, ours.synthesis, size, "float32", None, True, device))
+        Contender(
+            f"our reference path, {kind}", steady, (device, ours.synthesis, size, kind, None, False, device)
+        )
+        for kind in ("float16", "float32")
     ]
     if nvidia:
         name, make = "NVIDIA's, its CUDA kernels", peers.nvidia_synthesis
