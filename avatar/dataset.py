@@ -10,7 +10,7 @@ else.
 import argparse
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -166,18 +166,18 @@ def write(path: Path, tensors: dict[str, Tensor]) -> None:
 
 def _work(
     rank: int,
+    mine: Sequence[int],
     make: Callable[..., None],
     kind: str,
     folder: Path,
     shards: int,
     seed: int,
-    world: int,
     size: int,
     device: str,
     compiled: bool,
 ) -> None:
     begun, there = time.monotonic(), _count(folder, kind)
-    for index in range(rank, shards, world):
+    for index in mine:
         make(folder, index, seed, size=size, device=device, compiled=compiled)
         if rank == 0:
             done = _count(folder, kind)
@@ -208,6 +208,7 @@ def command(make: Callable[..., None], kind: str, description: str, *, count: in
         parser.error("there is no CUDA device here; take --device cpu")
     device = "cuda" if gpu and args.device != "cpu" else "cpu"
     world = args.workers or (1 if device == "cuda" else len(os.sched_getaffinity(0)))
+    compiled = not args.eager
     args.folder.mkdir(parents=True, exist_ok=True)
     try:
         for shard in sorted(args.folder.glob(f"{kind}-*.safetensors")):
@@ -215,11 +216,8 @@ def command(make: Callable[..., None], kind: str, description: str, *, count: in
     except ValueError as error:
         parser.error(str(error))
     shards = -(-args.count // SHARD)
-    options = args.size, device, not args.eager
-    if world > 1 and not args.eager:
-        # One compiles and the others find what it compiled: all at once, they would keep each other waiting.
-        workers.spawn(1, _work, make, kind, args.folder, 1, args.seed, 1, *options)
-    workers.spawn(world, _work, make, kind, args.folder, shards, args.seed, world, *options)
+    work = make, kind, args.folder, shards, args.seed, args.size, device, compiled
+    workers.share(range(shards), _work, *work, count=world, compiles=compiled)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ For small tensors, four processes of one thread each do several times the work o
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -32,6 +32,29 @@ def spawn(count: int, target: Callable[..., None], *args: Any) -> None:
             torch.set_num_threads(threads)
     else:
         mp.spawn(_enter_one, (count, target, args), nprocs=count)
+
+
+def share(
+    pieces: Sequence[int], target: Callable[..., None], *args: Any, count: int | None = None, compiles: bool
+) -> None:
+    """Run ``target(rank, mine, *args)`` in ``count`` processes, or one per core, which share the pieces.
+
+    Where it compiles something before its first, one process does a piece alone, and the others find what it
+    compiled: all at once, they would keep each other waiting.
+    """
+    count = count or default_workers()
+    if compiles and count > 1 and pieces:
+        spawn(1, _take, target, pieces[:1], 1, args)
+        pieces = pieces[1:]
+    if pieces:
+        world = min(count, len(pieces))
+        spawn(world, _take, target, pieces, world, args)
+
+
+def _take(
+    rank: int, target: Callable[..., None], pieces: Sequence[int], world: int, args: tuple[Any, ...]
+) -> None:
+    target(rank, pieces[rank::world], *args)
 
 
 def _enter_one(rank: int, count: int, target: Callable[..., None], args: tuple[Any, ...]) -> None:

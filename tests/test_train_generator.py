@@ -1,6 +1,7 @@
 """Distilling the generator: what is done to the mapping, and what must not change by it."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,23 @@ def test_as_many_workers_as_cores_have_one_each(tmp_path: Path) -> None:
         seen = sorted(path.read_text() for path in tmp_path.iterdir())
         assert seen == sorted(f"[{core}]" for core in cores)
     assert sorted(os.sched_getaffinity(0)) == cores
+
+
+def note_pieces(rank: int, mine: Sequence[int], folder: Path) -> None:
+    (folder / f"{rank} took {' '.join(map(str, mine))}").touch()
+
+
+def test_workers_share_pieces_and_one_compiles_before_the_others_start(tmp_path: Path) -> None:
+    workers.share(range(5), note_pieces, tmp_path, count=2, compiles=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"0 took 0", "0 took 1 3", "1 took 2 4"}
+
+
+@pytest.mark.parametrize("compiles", [False, True])
+def test_no_more_workers_than_pieces_are_started(compiles: bool, tmp_path: Path) -> None:
+    workers.share([], note_pieces, tmp_path, count=2, compiles=compiles)
+    assert not list(tmp_path.iterdir())
+    workers.share([7], note_pieces, tmp_path, count=2, compiles=compiles)
+    assert [path.name for path in tmp_path.iterdir()] == ["0 took 7"]
 
 
 def test_one_worker_leaves_the_callers_threads_as_they_were() -> None:

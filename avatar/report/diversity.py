@@ -11,7 +11,6 @@ from torch import Tensor
 from avatar import dataset
 from avatar.report import heads
 from avatar.report.subject import FeatureNet, Subject, features_of, resized
-from avatar.workers import default_workers
 
 SEED = 5_000_000
 ROWS = 500  # of a distance matrix at a time
@@ -62,7 +61,7 @@ class Renders:
 
     def __init__(self, z: Tensor, size: int, cache: Path) -> None:
         self.size, self.count = size, len(z)
-        self.paths = heads.kept(z, size, cache, processes=default_workers())
+        self.paths = heads.kept(z, size, cache)
 
     def parts(self) -> Iterator[Tensor]:
         """uint8 [PART, 3, size, size], one after the other."""

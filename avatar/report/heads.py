@@ -62,13 +62,13 @@ def shaven(z: Tensor) -> Tensor:
     return ((z[:, INDEX["beard"]] <= 0) & (z[:, INDEX["moustache"]] <= 0)).bool()
 
 
-def rendered(z: Tensor, size: int, cache: Path, *, processes: int = 2) -> Tensor:
+def rendered(z: Tensor, size: int, cache: Path, *, processes: int | None = None) -> Tensor:
     """Renders uint8 [N, 3, size, size] of codes [N, Z_DIM], which are made once and read again afterwards."""
     paths = kept(z, size, cache, processes=processes)
     return torch.cat([load_file(path)["images"] for path in paths])
 
 
-def kept(z: Tensor, size: int, cache: Path, *, processes: int = 2) -> list[Path]:
+def kept(z: Tensor, size: int, cache: Path, *, processes: int | None = None) -> list[Path]:
     """Where the renders of codes [N, Z_DIM] are, PART heads a file; they are made where they are missing.
 
     Files are named after the codes, the size and the renderer's source, so that an interrupted run goes on
@@ -80,26 +80,20 @@ def kept(z: Tensor, size: int, cache: Path, *, processes: int = 2) -> list[Path]
     compiled = len(missing) * PART >= MANY
     if missing:
         print(f"rendering {len(missing) * PART} heads at {size}²", flush=True)
-    if compiled and processes > 1:  # one compiles, and the others find what it compiled
-        workers.spawn(1, _render, z, size, paths, missing[:1], 1, compiled)
-        missing = missing[1:]
-    if missing:
-        world = min(processes, len(missing))
-        workers.spawn(world, _render, z, size, paths, missing, world, compiled)
+    workers.share(missing, _render, z, size, paths, compiled, count=processes, compiles=compiled)
     return paths
 
 
-def _render(
-    rank: int, z: Tensor, size: int, paths: list[Path], missing: list[int], world: int, compiled: bool
-) -> None:
-    parts, mine, told = z.split(PART), missing[rank::world], time.monotonic()
-    for done, i in enumerate(mine, 1):
+def _render(rank: int, mine: list[int], z: Tensor, size: int, paths: list[Path], compiled: bool) -> None:
+    parts, told = z.split(PART), time.monotonic()
+    for i in mine:
         partial = paths[i].with_suffix(".part")
         save_file({"images": paint(parts[i], size, "cpu", compiled=compiled)}, partial)
         partial.rename(paths[i])
-        if rank == 0 and done < len(mine) and time.monotonic() - told > TELL_EVERY_S:
+        if rank == 0 and time.monotonic() - told > TELL_EVERY_S:
             told = time.monotonic()
-            print(f"  {done * world * PART} of {len(missing) * PART}", flush=True)
+            done = sum(len(part) for part, path in zip(parts, paths, strict=True) if path.is_file())
+            print(f"  {done} of {len(z)}", flush=True)
 
 
 def part_key(z: Tensor, size: int) -> str:

@@ -14,7 +14,6 @@ from avatar.collect import model_person
 from avatar.factors import MOTIONS
 from avatar.report import heads
 from avatar.report.subject import Subject
-from avatar.workers import default_workers
 from benchmarks.claims import sources
 from benchmarks.claims.domains import DOMAINS, repaint
 from benchmarks.claims.methods import CLEAN, METHODS, conditions
@@ -80,7 +79,7 @@ class Context:
         return self.subject.sample(heads.as_met(OTHERS)).cpu().clone()
 
     def rendered(self, z: Tensor) -> Tensor:
-        return heads.rendered(z, self.subject.size, self.renders, processes=default_workers())
+        return heads.rendered(z, self.subject.size, self.renders)
 
     def error(self, motion: str) -> float:
         """What a reading of a motion's factor may be wrong by."""
