@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
+from torch import Tensor
 
 import stylegan2.kernels
 from stylegan2.kernels import LANES, NAMES, Kernel, Kernels, as_c
@@ -16,34 +17,34 @@ SOURCE = Path(stylegan2.kernels.__file__).with_name("kernels.cu")
 
 
 @cache
-def host_kernels() -> Kernels:
-    """The kernels for tensors in main memory; skips the test where there is no C++ compiler."""
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("needs g++ to compile the kernels for the CPU")
-    folder, kernels = Path(mkdtemp()), {}
-    for lanes in LANES:
-        library = folder / f"kernels{lanes}.so"
-        options = [
-            "-shared",
-            "-fPIC",
-            "-O2",
-            "-std=c++17",
-            "-Wall",
-            "-Wextra",
-            "-Wno-unknown-pragmas",
-            "-Werror",
-        ]
-        command = [compiler, *options, f"-DLANES={lanes}", "-x", "c++", str(SOURCE), "-o", str(library)]
-        subprocess.run(command, check=True)
-        loaded = ctypes.CDLL(str(library))
-        kernels |= {(name, lanes): _kernel(loaded[name]) for name in NAMES}
+def libraries() -> dict[int, ctypes.CDLL]:
+    """The kernels by LANES, to be called with what they take; skips the test where there is no compiler."""
+    folder = Path(mkdtemp())
+    built = {lanes: build(SOURCE, folder / f"kernels{lanes}.so", f"-DLANES={lanes}") for lanes in LANES}
+    found = {lanes: ctypes.CDLL(str(library)) for lanes, library in built.items()}
     shutil.rmtree(folder)
-    return kernels
+    return found
+
+
+def build(source: Path, library: Path, *options: str) -> Path:
+    """Compile CUDA or C++ as C++, or C, to a shared library; skips the test where there is no compiler."""
+    compiler = shutil.which("gcc" if source.suffix == ".c" else "g++")
+    if compiler is None:
+        pytest.skip("needs gcc and g++ to compile the kernels for the CPU")
+    language = [] if source.suffix == ".c" else ["-x", "c++", "-std=c++17"]
+    warnings = ["-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Werror"]
+    command = [compiler, *warnings, "-O2", "-shared", "-fPIC", *options, *language]
+    subprocess.run([*command, str(source), "-o", str(library)], check=True)
+    return library
+
+
+def host_kernels() -> Kernels:
+    """The kernels for tensors in main memory."""
+    return {(name, lanes): _kernel(library[name]) for lanes, library in libraries().items() for name in NAMES}
 
 
 def _kernel(function: ctypes._CFuncPtr) -> Kernel:
-    def run(threads: int, *arguments: object) -> None:
-        function(ctypes.c_uint(threads), *map(as_c, arguments))  # type: ignore[arg-type]
+    def run(threads: int, *arguments: Tensor | float | None) -> None:
+        function(ctypes.c_uint(threads), *map(as_c, arguments))
 
     return run

@@ -4,14 +4,17 @@ What only a GPU can show, that they run there, is in `test_gpu.py`.
 """
 
 import math
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
-from host_kernels import host_kernels
+from host_kernels import build, host_kernels
 from torch import Tensor
 
 from stylegan2 import Generator, GeneratorConfig, fast_gpu, load_generator
@@ -19,7 +22,8 @@ from stylegan2.kernels import LANES, NAMES, KernelError, Kernels, compile_for
 from stylegan2.ops import binomial_taps
 from stylegan2.synthesis import Noise, StyledConv
 
-AVATAR = Path(__file__).parent.parent / "weights" / "avatar" / "generator.safetensors"
+HERE = Path(__file__).parent
+AVATAR = HERE.parent / "weights" / "avatar" / "generator.safetensors"
 CPU = torch.device("cpu")
 CONFIGS = {
     "channels that divide by 8": GeneratorConfig(
@@ -181,6 +185,20 @@ def test_a_machine_without_a_gpu_never_asks_for_them(monkeypatch: pytest.MonkeyP
     generator = drawn(CONFIGS["clamped"]).use_half()
     with torch.no_grad():
         generator.synthesize(codes(generator))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="stands in for the driver that is here")
+def test_they_are_started_as_the_driver_wants_them(tmp_path: Path) -> None:
+    """Through NVIDIA's own bindings, down to a driver that runs them on the CPU."""
+    build(HERE / "stand_in_driver.c", tmp_path / "libcuda.so.1")
+    environment = os.environ | {"LD_LIBRARY_PATH": str(tmp_path), "PYTHONPATH": str(HERE)}
+    command = [sys.executable, "-W", "ignore", str(HERE / "launching.py")]
+    done = subprocess.run(
+        command, env=environment, check=True, stdout=subprocess.PIPE, text=True, timeout=120
+    )
+    error, launches = done.stdout.split()
+    assert float(error) < 2e-3
+    assert int(launches) == 7 + 7 + 4 + 4  # weights and what follows, of 7 convolutions and 4 RGB layers
 
 
 def broken(kernels: Kernels, name: str) -> Kernels:
