@@ -1,7 +1,7 @@
 """Run by `test_fast_gpu.py` where `libcuda.so.1` is `stand_in_driver.c`: the kernels, started as on a GPU.
 
-They are loaded and launched through NVIDIA's own bindings; what the driver is told to run, they do compiled as
-C++. Prints how far the trial picture is off, and how many launches drew it.
+They are loaded and launched through NVIDIA's own bindings; what the driver is told to run is done by them
+compiled as C++. Prints how far the trial picture is off, and how many launches drew it.
 """
 
 import ctypes
