@@ -4,11 +4,11 @@ The skip architecture of Karras et al. 2020 (arXiv 1912.04958, figure 7b): every
 image to the up-sampled sum so far. Convolution i takes style i and noise i, RGB layer j takes style 1 + 2j.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice, pairwise
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +80,18 @@ def can_look(net: "Synthesis", device_type: str) -> bool:
     )
 
 
-class StyledConv(nn.Module):
+class _Layer(nn.Module):
+    """A layer that has something ready of its weight."""
+
+    ready: Ready | None = None
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Where a model is moved or converted, what was ready goes: it would keep the old weight's memory."""
+        self.ready = None
+        return super()._apply(fn, recurse)
+
+
+class StyledConv(_Layer):
     """A demodulated 3×3 convolution, noise, bias and leaky ReLU; doubles the resolution where `up` is set."""
 
     def __init__(
@@ -96,7 +107,6 @@ class StyledConv(nn.Module):
         super().__init__()
         self.up = up
         self.clamp = clamp
-        self.ready: Ready | None = None
         self.modulation = EqualLinear(style_dim, in_width, bias=1.0, rng=rng)
         self.weight = nn.Parameter(torch.randn(out_width, in_width, 3, 3, generator=rng))
         self.noise_strength = nn.Parameter(torch.zeros(1))
@@ -125,7 +135,7 @@ class StyledConv(nn.Module):
         return x if limit is None else x.clamp(-limit, limit)
 
 
-class ToRGB(nn.Module):
+class ToRGB(_Layer):
     """A modulated 1×1 convolution to three channels, not demodulated, with a bias."""
 
     up = False
@@ -140,7 +150,6 @@ class ToRGB(nn.Module):
     ) -> None:
         super().__init__()
         self.clamp = clamp
-        self.ready: Ready | None = None
         self.modulation = EqualLinear(style_dim, in_width, bias=1.0, rng=rng)
         self.weight = nn.Parameter(torch.randn(3, in_width, 1, 1, generator=rng))
         self.bias = nn.Parameter(torch.zeros(3))

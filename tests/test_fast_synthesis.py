@@ -1,6 +1,7 @@
 """The fast way to draw on a CPU gives the reference's pictures, and notices when the weights change."""
 
 import math
+import weakref
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -156,6 +157,17 @@ def test_a_change_of_the_weights_shows(change: Callable[[Generator], None]) -> N
         fast, reference = generator.synthesize(w_plus), generator.synthesize(w_plus, fast=False)
     assert (fast - before).abs().max() > 1e-4 * before.abs().max()
     assert (fast - reference).abs().max() <= 1e-5 * reference.abs().max()
+
+
+@torch.no_grad()
+def test_nothing_is_kept_of_weights_that_have_moved() -> None:
+    generator = drawn(CONFIGS["uneven"])
+    generator.synthesize(codes(generator))
+    layers = (*generator.synthesis.convs, *generator.synthesis.to_rgbs)
+    kept = [weakref.ref(layer.ready.weight) for layer in layers if layer.ready]
+    assert kept
+    generator.to("meta")
+    assert not any(weight() is not None for weight in kept)
 
 
 @torch.no_grad()
