@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stylegan2.kernels import LANES, Kernel, Kernels, load
+from stylegan2.kernels import LANES, RUN, Kernel, Kernels, load
 from stylegan2.ops import GAIN, equalised_scale
 from stylegan2.synthesis import StyledConv, Synthesis, ToRGB, can_look, half_limit, made_ready
 
@@ -111,7 +111,7 @@ def _styled(
     shape, layout = (1, channels, side, side), torch.channels_last
     out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout)
     run, lanes = _widest(kernels, "blur_finish", channels)
-    threads = out.numel() // (4 * lanes)  # each makes four rows
+    threads = out.numel() // (RUN * lanes)
     run(threads, x, taps, layer.bias, noise, layer.noise_strength, out, side, channels, gain, limit)
     return out
 

@@ -4,7 +4,7 @@
 // thread after another does its part.
 //
 // LANES is how many neighbours in memory, all of one pixel, a thread takes at once: 8, or 1 where the channels
-// do not divide by 8. A NaN stays one.
+// do not divide by 8. RUN is how many rows a thread filters. A NaN stays one.
 
 #ifdef __CUDACC__
 #define DEVICE __device__ __forceinline__
@@ -80,10 +80,9 @@ KERNEL finish(unsigned threads, Pack *x, const float *bias, const float *noise, 
     }
 }
 
-constexpr int RUN = 4;  // rows that a thread of `blur_finish` makes, so that it reads each of theirs once
-
 // x [side + 1, side + 1, channels], a ring of zeros around it, through the 4×4 filter taps·tapsᵀ and then as
-// `finish` -> out [side, side, channels]; side divides by RUN. A thread for LANES channels of RUN rows.
+// `finish` -> out [side, side, channels]; side divides by RUN. A thread for LANES channels of RUN rows, so that
+// it reads each row of theirs once.
 KERNEL blur_finish(unsigned threads, const Pack *x, const float *taps, const float *bias, const float *noise,
                    const float *strength, Pack *out, unsigned side, unsigned channels, float gain,
                    float limit) {

@@ -14,6 +14,8 @@ from torch import Tensor
 
 LANES = (8, 1)
 """How many channels a thread can take at once; the first that divides them all is taken."""
+RUN = 4
+"""How many rows a thread of `blur_finish` makes, one below the other."""
 NAMES = ("modulate", "finish", "blur_finish", "add_rgb")
 _BLOCK = 256  # threads
 
@@ -40,7 +42,7 @@ def compile_for(capability: tuple[int, int], lanes: int) -> bytes:
     from cuda.bindings import nvrtc
 
     major, minor = capability
-    options = [f"--gpu-architecture=sm_{major}{minor}", "--std=c++17", f"-DLANES={lanes}"]
+    options = [f"--gpu-architecture=sm_{major}{minor}", "--std=c++17", *defined(lanes)]
     program = _checked(nvrtc.nvrtcCreateProgram(source().encode(), b"kernels.cu", 0, [], []))
     try:
         _checked(nvrtc.nvrtcCompileProgram(program, len(options), [each.encode() for each in options]))
@@ -49,6 +51,11 @@ def compile_for(capability: tuple[int, int], lanes: int) -> bytes:
     finally:
         nvrtc.nvrtcDestroyProgram(program)
     return code
+
+
+def defined(lanes: int) -> list[str]:
+    """What the source wants to have defined, as a compiler's options."""
+    return [f"-DLANES={lanes}", f"-DRUN={RUN}"]
 
 
 def load(device: torch.device) -> Kernels:

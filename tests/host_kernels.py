@@ -11,7 +11,7 @@ import pytest
 from torch import Tensor
 
 import stylegan2.kernels
-from stylegan2.kernels import LANES, NAMES, Kernel, Kernels, as_c
+from stylegan2.kernels import LANES, NAMES, Kernel, Kernels, as_c, defined
 
 SOURCE = Path(stylegan2.kernels.__file__).with_name("kernels.cu")
 
@@ -20,7 +20,7 @@ SOURCE = Path(stylegan2.kernels.__file__).with_name("kernels.cu")
 def libraries() -> dict[int, ctypes.CDLL]:
     """The kernels by LANES, to be called with what they take; skips the test where there is no compiler."""
     folder = Path(mkdtemp())
-    built = {lanes: build(SOURCE, folder / f"kernels{lanes}.so", f"-DLANES={lanes}") for lanes in LANES}
+    built = {lanes: build(SOURCE, folder / f"kernels{lanes}.so", *defined(lanes)) for lanes in LANES}
     found = {lanes: ctypes.CDLL(str(library)) for lanes, library in built.items()}
     shutil.rmtree(folder)
     return found
