@@ -216,8 +216,9 @@ def command(make: Callable[..., None], kind: str, description: str, *, count: in
     except ValueError as error:
         parser.error(str(error))
     shards = -(-args.count // SHARD)
+    missing = [i for i in range(shards) if not (args.folder / f"{kind}-{i:05d}.safetensors").exists()]
     work = make, kind, args.folder, shards, args.seed, args.size, device, compiled
-    workers.share(range(shards), _work, *work, count=world, compiles=compiled)
+    workers.share(missing, _work, *work, count=world, compiles=compiled)
 
 
 if __name__ == "__main__":
