@@ -1,6 +1,7 @@
 """Shared by the tests: a small model bundle with random weights, and one real photo."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # one of several, a core for each
+
+# A shell that runs the tests in the background has them ignore Ctrl-C, and so would what they interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 RESOLUTION, STYLES, STYLE_DIM = 32, 8, 16
 

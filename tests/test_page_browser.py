@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -26,7 +27,7 @@ from page_browser import (
     visiting,
 )
 from PIL import Image
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Route
 
 pytest.importorskip("gradio", reason="the extra `page` is not installed")
 
@@ -153,14 +154,31 @@ def test_cancel_stops_the_work(visitor: Visitor, page: Served) -> None:
     visitor.page.click(RENDER)
     visitor.wait_for("#mm-status progress[value]")
     assert not visitor.page.is_visible(RENDER)
+    answered = []
+
+    def answer_late(route: Route) -> None:
+        answer = route.fetch()
+        time.sleep(2)  # the film has stopped meanwhile, and said so
+        route.fulfill(response=answer)
+        answered.append(answer.json())
+
+    visitor.page.route("**/run/predict", answer_late, times=1)
     visitor.page.click("#mm-cancel")
     stopped = "document.querySelector('#mm-status').innerText.includes('Stopped')"
     visitor.page.wait_for_function(stopped, timeout=1000 * PATIENCE)
-    assert page.files() == []
     visitor.wait_for(RENDER)
+    visitor.page.wait_for_timeout(3000)
+    assert "Stopping" in str(answered)
+    assert visitor.page.evaluate(stopped), "the last word is the film's"
+    assert not visitor.page.is_visible("#mm-cancel")
+    assert page.files() == []
     visitor.set("mm-frames", "3")
     visitor.render()
     assert len(page.files()) == 1
+    visitor.set("mm-frames", "600")
+    visitor.page.click(RENDER)
+    visitor.page.click("#mm-cancel:has-text('Cancel')")
+    visitor.page.wait_for_function(stopped, timeout=1000 * PATIENCE)
 
 
 def test_what_is_no_face_is_refused_in_words(visitor: Visitor, page: Served, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def build(studio: Studio, visits: Visits, *, local: bool) -> gr.Blocks:
                 _sliders(desk, photo.seated, motion, film)
 
         _seat(desk, photo, motion)
-        film.cancel.click(desk.cancel, None, film.status, queue=False, api_visibility="private")
+        film.cancel.click(desk.cancel, None, film.cancel, queue=False, api_visibility="private")
         page.unload(desk.leave)
     return page.queue(max_size=MAX_WAITING, default_concurrency_limit=1)
 

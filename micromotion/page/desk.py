@@ -97,16 +97,19 @@ class Desk:
         visit.stop = threading.Event()
         return (
             gr.Button(visible=False),
-            gr.Button(visible=True),
+            gr.Button("Cancel", visible=True, interactive=True),
             markup.progress(0, 0, None),
             gr.Video(value=None, visible=False),
             gr.DownloadButton(visible=False),
         )
 
-    def cancel(self, request: gr.Request) -> str:
-        """Ask the film to stop; it does so at its next frame."""
+    def cancel(self, request: gr.Request) -> gr.Button:
+        """Ask the film to stop; it does so at its next frame, or at its first, when its turn comes.
+
+        Only the button says so: this answer may come after the film's, whose word must be the last.
+        """
         self.visits[str(request.session_hash)].stop.set()
-        return markup.note("Stopping…")
+        return gr.Button("Stopping…", interactive=False)
 
     def render(
         self, request: gr.Request, played: Played | Exception, settings: Settings
