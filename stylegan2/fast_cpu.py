@@ -11,14 +11,14 @@ at a time, without gradients, so that
 """
 
 from collections.abc import Sequence
-from typing import cast
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from stylegan2.ops import GAIN, LEAK, equalised_scale, upsample
-from stylegan2.synthesis import StyledConv, Synthesis, ToRGB, can_look, made_ready
+from stylegan2.synthesis import StyledConv, Synthesis, ToRGB, made_ready
 
 STRIP = 2 << 20  # bytes; four cores' second-level caches hold twice that
 
@@ -26,35 +26,16 @@ STRIP = 2 << 20  # bytes; four cores' second-level caches hold twice that
 def can_draw(net: Synthesis, w_plus: Tensor) -> bool:
     """Whether `draw` may stand in for the reference here."""
     return (
-        can_look(net, "cpu")
+        net.constant.device.type == "cpu"
         and net.constant.dtype in (torch.float32, torch.bfloat16)
-        and w_plus.dtype == torch.float32
-        and w_plus.device.type == "cpu"
-        and len(w_plus) > 0
+        and net.for_looking(w_plus)
     )
 
 
 def draw(net: Synthesis, w_plus: Tensor, noises: Sequence[Tensor | None]) -> Tensor:
     """As `Synthesis.forward`, one picture after another; in float32 within 1e-5 of its largest value."""
-    pictures = []
-    for index, styles in enumerate(w_plus):
-        own = [each if each is None or len(each) == 1 else each[index : index + 1] for each in noises]
-        pictures.append(_picture(net, styles, own))
-    return torch.cat(pictures) if len(pictures) > 1 else pictures[0]
-
-
-def _picture(net: Synthesis, styles: Tensor, noises: list[Tensor | None]) -> Tensor:
-    """Styles [len(noises) + 1 or more, style_dim], noises [1, 1, R, R] -> [1, 3, R, R]."""
-    convs, to_rgbs = cast("Sequence[StyledConv]", net.convs), cast("Sequence[ToRGB]", net.to_rgbs)
-    kernel = torch.outer(net.taps, net.taps)
-    x = net.constant.contiguous(memory_format=torch.channels_last)
-    x = _styled(convs[0], x, styles[0], noises[0], kernel)
-    rgb = _to_rgb(to_rgbs[0], x, styles[1])
-    for j in range(1, (len(noises) + 1) // 2):
-        for i in (2 * j - 1, 2 * j):
-            x = _styled(convs[i], x, styles[i], noises[i], kernel)
-        rgb = upsample(rgb) + _to_rgb(to_rgbs[j], x, styles[2 * j + 1])
-    return rgb.contiguous()
+    styled = partial(_styled, kernel=torch.outer(net.taps, net.taps))
+    return net.one_by_one(w_plus, noises, styled, _add_rgb).contiguous()
 
 
 def _styled(layer: StyledConv, x: Tensor, w: Tensor, noise: Tensor | None, kernel: Tensor) -> Tensor:
@@ -99,9 +80,11 @@ def _finish(layer: StyledConv, x: Tensor, noise: Tensor | None) -> None:
             part.clamp_(-layer.clamp, layer.clamp)
 
 
-def _to_rgb(layer: ToRGB, x: Tensor, w: Tensor) -> Tensor:
-    """x [1, in, R, R] -> [1, 3, R, R], as `ToRGB.forward`."""
+def _add_rgb(layer: ToRGB, x: Tensor, w: Tensor, below: Tensor | None) -> Tensor:
+    """x [1, in, R, R] -> with `ToRGB.forward` [1, 3, R, R], on top of the sum so far."""
     scale = layer.modulation.of_one(w) * equalised_scale(layer.weight)
     rgb = F.conv2d(x, (layer.weight * scale[:, None, None]).to(x.dtype)).to(layer.bias.dtype)
     rgb += layer.bias[:, None, None]
-    return rgb if layer.clamp is None else rgb.clamp_(-layer.clamp, layer.clamp)
+    if layer.clamp is not None:
+        rgb.clamp_(-layer.clamp, layer.clamp)
+    return rgb if below is None else upsample(below) + rgb

@@ -9,7 +9,7 @@ float16 from overflowing: by Cauchy and Schwarz no sum over an input patch excee
 import math
 import warnings
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from typing import cast
 
 import torch
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from stylegan2.kernels import LANES, RUN, Kernel, Kernels, load
 from stylegan2.ops import GAIN, equalised_scale
-from stylegan2.synthesis import StyledConv, Synthesis, ToRGB, can_look, half_limit, made_ready
+from stylegan2.synthesis import StyledConv, Synthesis, ToRGB, half_limit, made_ready
 
 _TRIED = 0.01
 """How far a picture of the trial may be off, of its largest value: float16 is off by a tenth of that."""
@@ -26,13 +26,7 @@ _TRIED = 0.01
 
 def kernels_to_draw(net: Synthesis, w_plus: Tensor) -> Kernels | None:
     """What `draw` needs, if it may stand in for the reference here; else None."""
-    usable = (
-        can_look(net, "cuda")
-        and net.constant.dtype == torch.float16
-        and w_plus.dtype == torch.float32
-        and w_plus.device == net.constant.device
-        and len(w_plus) > 0
-    )
+    usable = net.constant.is_cuda and net.constant.dtype == torch.float16 and net.for_looking(w_plus)
     return kernels_for(w_plus.device) if usable else None
 
 
@@ -72,25 +66,9 @@ def _trial(device: torch.device, kernels: Kernels) -> float:
 
 def draw(net: Synthesis, w_plus: Tensor, noises: Sequence[Tensor | None], kernels: Kernels) -> Tensor:
     """As `Synthesis.forward` in float16, one picture after another; as near to float32 as that is."""
-    pictures = []
+    styled = partial(_styled, taps=net.taps, kernels=kernels)
     with torch.cuda.device_of(w_plus):
-        for index, styles in enumerate(w_plus):
-            own = [each if each is None or len(each) == 1 else each[index : index + 1] for each in noises]
-            pictures.append(_picture(net, styles, own, kernels))
-    return torch.cat(pictures) if len(pictures) > 1 else pictures[0]
-
-
-def _picture(net: Synthesis, styles: Tensor, noises: list[Tensor | None], kernels: Kernels) -> Tensor:
-    """Styles [len(noises) + 1 or more, style_dim], noises [1, 1, R, R] -> [1, 3, R, R]."""
-    convs, to_rgbs = cast("Sequence[StyledConv]", net.convs), cast("Sequence[ToRGB]", net.to_rgbs)
-    x = net.constant.contiguous(memory_format=torch.channels_last)
-    x = _styled(convs[0], x, styles[0], noises[0], net.taps, kernels)
-    rgb = _add_rgb(to_rgbs[0], x, styles[1], None, kernels)
-    for j in range(1, (len(noises) + 1) // 2):
-        for i in (2 * j - 1, 2 * j):
-            x = _styled(convs[i], x, styles[i], noises[i], net.taps, kernels)
-        rgb = _add_rgb(to_rgbs[j], x, styles[2 * j + 1], rgb, kernels)
-    return rgb
+        return net.one_by_one(w_plus, noises, styled, partial(_add_rgb, kernels=kernels))
 
 
 def _styled(

@@ -43,9 +43,16 @@ struct alignas(2 * LANES) Pack {
 
 DEVICE float clamped(float x, float limit) { return x > limit ? limit : x < -limit ? -limit : x; }
 
-DEVICE float activated(float x, float limit) { return clamped(x < 0 ? 0.2f * x : x, limit); }
+// gain · x + √2 · offset, leaky ReLU, clamp.
+DEVICE half_bits finished(float x, float offset, float gain, float limit) {
+    const float sum = gain * x + 1.41421356f * offset;
+    return narrow(clamped(sum < 0 ? 0.2f * sum : sum, limit));
+}
 
-// out = weight · style · scale / ‖its row‖ · shrink, the row's squared norm being scale² · energy + 1e-8.
+// 1 / ‖a row of modulated weights‖, its squared norm being scale² · energy + 1e-8.
+DEVICE float demodulation(float energy, float scale) { return rsqrtf(scale * scale * energy + 1e-8f); }
+
+// out = weight · style · scale · its row's demodulation · shrink.
 // All [rows, area, columns] or, `turned`, [columns, area, rows], the last innermost; style [columns], energy
 // [rows]. A thread for each LANES numbers.
 KERNEL modulate(unsigned threads, const Pack *weight, const float *style, const float *energy, Pack *out,
@@ -58,24 +65,22 @@ KERNEL modulate(unsigned threads, const Pack *weight, const float *style, const 
         for (unsigned k = 0; k < LANES; ++k) {
             const unsigned row = turned ? at + k : outer, column = turned ? outer : at + k;
             const float modulated = wide(given.lane[k]) * (scale * style[column]);
-            result.lane[k] = narrow(modulated * rsqrtf(scale * scale * energy[row] + 1e-8f) * shrink);
+            result.lane[k] = narrow(modulated * demodulation(energy[row], scale) * shrink);
         }
         out[i] = result;
     }
 }
 
-// x [pixels, channels] in place: gain · x + √2 · (bias + strength · noise), leaky ReLU, clamp. noise [pixels]
-// may be null. A thread for each LANES numbers.
+// x [pixels, channels] in place, `finished` with bias + strength · noise; noise [pixels] may be null. A thread
+// for each LANES numbers.
 KERNEL finish(unsigned threads, Pack *x, const float *bias, const float *noise, const float *strength,
               unsigned channels, float gain, float limit) {
     EACH_THREAD(i) {
         const unsigned per_pixel = channels / LANES, pixel = i / per_pixel, channel = i % per_pixel * LANES;
         const float grain = noise ? *strength * noise[pixel] : 0;
         Pack numbers = x[i];
-        for (unsigned k = 0; k < LANES; ++k) {
-            const float sum = gain * wide(numbers.lane[k]) + 1.41421356f * (bias[channel + k] + grain);
-            numbers.lane[k] = narrow(activated(sum, limit));
-        }
+        for (unsigned k = 0; k < LANES; ++k)
+            numbers.lane[k] = finished(wide(numbers.lane[k]), bias[channel + k] + grain, gain, limit);
         x[i] = numbers;
     }
 }
@@ -115,10 +120,8 @@ KERNEL blur_finish(unsigned threads, const Pack *x, const float *taps, const flo
             const long long pixel = (top + r) * (long long)size + column;
             const float grain = noise ? *strength * noise[pixel] : 0;
             Pack result;
-            for (int k = 0; k < LANES; ++k) {
-                const float sum = gain * sums[r][k] + 1.41421356f * (offsets[k] + grain);
-                result.lane[k] = narrow(activated(sum, limit));
-            }
+            for (int k = 0; k < LANES; ++k)
+                result.lane[k] = finished(sums[r][k], offsets[k] + grain, gain, limit);
             out[pixel * per_pixel + channel] = result;
         }
     }
@@ -134,7 +137,7 @@ KERNEL add_rgb(unsigned threads, const half_bits *rgb, const float *energy, cons
                const float *below, float *out, unsigned side, float scale, float shrink, float limit) {
     EACH_THREAD(i) {
         const unsigned pixels = side * side, channel = i / pixels, pixel = i % pixels;
-        const float norm = 1 / (rsqrtf(scale * scale * energy[channel] + 1e-8f) * shrink);
+        const float norm = 1 / (demodulation(energy[channel], scale) * shrink);
         float sum = clamped(norm * wide(rgb[3 * pixel + channel]) + bias[channel], limit);
         if (below) {
             const int size = side / 2, row = pixel / side, column = pixel % side;

@@ -6,12 +6,13 @@ nothing is built beforehand, and nothing is written to disk.
 
 import ctypes
 from collections.abc import Callable
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+SOURCE = Path(__file__).with_name("kernels.cu")
 LANES = (8, 1)
 """How many channels a thread can take at once; the first that divides them all is taken."""
 RUN = 4
@@ -29,11 +30,6 @@ class KernelError(RuntimeError):
     """The kernels cannot be compiled or started; the message says what the driver or compiler says."""
 
 
-def source() -> str:
-    """The CUDA source."""
-    return files("stylegan2").joinpath("kernels.cu").read_text(encoding="utf-8")
-
-
 def compile_for(capability: tuple[int, int], lanes: int) -> bytes:
     """The kernels as machine code (a cubin) for a compute capability such as (7, 5); needs no GPU.
 
@@ -43,7 +39,7 @@ def compile_for(capability: tuple[int, int], lanes: int) -> bytes:
 
     major, minor = capability
     options = [f"--gpu-architecture=sm_{major}{minor}", "--std=c++17", *defined(lanes)]
-    program = _checked(nvrtc.nvrtcCreateProgram(source().encode(), b"kernels.cu", 0, [], []))
+    program = _checked(nvrtc.nvrtcCreateProgram(SOURCE.read_bytes(), b"kernels.cu", 0, [], []))
     try:
         _checked(nvrtc.nvrtcCompileProgram(program, len(options), [each.encode() for each in options]))
         code = b" " * _checked(nvrtc.nvrtcGetCUBINSize(program))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice, pairwise
-from typing import Literal, Self
+from typing import Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -67,17 +67,6 @@ def made_ready(layer: "StyledConv | ToRGB") -> Ready:
         laid_out = turned.contiguous(memory_format=torch.channels_last)
         layer.ready = ready = Ready(weight.detach(), weight._version, laid_out, energy)
     return ready
-
-
-def can_look(net: "Synthesis", device_type: str) -> bool:
-    """Whether it is only to be looked at what `net` draws, on such a device: then a fast way may draw it."""
-    return (
-        net.constant.device.type == device_type
-        and net.taps.dtype == torch.float32  # also with `use_half`, but not with `bfloat16()`
-        and not torch.is_grad_enabled()
-        and not torch.is_autocast_enabled(device_type)
-        and not any(weight.is_inference() for weight in net.parameters())  # their changes are not counted
-    )
 
 
 class _Layer(nn.Module):
@@ -167,6 +156,12 @@ class ToRGB(_Layer):
         return rgb if self.clamp is None else rgb.clamp(-self.clamp, self.clamp)
 
 
+Styled = Callable[[StyledConv, Tensor, Tensor, Tensor | None], Tensor]
+"""From a layer, x [1, in, H, W], w [style_dim] and noise [1, 1, R, R] or None to [1, out, R, R]."""
+AddRGB = Callable[[ToRGB, Tensor, Tensor, Tensor | None], Tensor]
+"""From a layer, x [1, in, R, R], w and the sum so far [1, 3, R/2, R/2], at 4×4 None, to [1, 3, R, R]."""
+
+
 def half_limit(clamp: float | None) -> float:
     """The largest magnitude that float16 activations may have in a model with this `conv_clamp`."""
     return HALF_LIMIT if clamp is None else min(clamp, HALF_LIMIT)
@@ -236,6 +231,39 @@ class Synthesis(nn.Module):
                 rgb = upsample(rgb)
             rgb = rgb + self.to_rgbs[j](x, w_plus[:, 2 * j + 1])
         return rgb.contiguous()
+
+    def for_looking(self, w_plus: Tensor) -> bool:
+        """Whether what it draws of W+ is only to be looked at: then a fast way may draw it."""
+        return (
+            w_plus.device == self.constant.device
+            and w_plus.dtype
+            == self.taps.dtype
+            == torch.float32  # also with `use_half`, not with `bfloat16()`
+            and len(w_plus) > 0
+            and not torch.is_grad_enabled()
+            and not torch.is_autocast_enabled(w_plus.device.type)
+            and not any(
+                weight.is_inference() for weight in self.parameters()
+            )  # their changes are not counted
+        )
+
+    def one_by_one(
+        self, w_plus: Tensor, noises: Sequence[Tensor | None], styled: Styled, add_rgb: AddRGB
+    ) -> Tensor:
+        """As `forward`, a picture at a time, its layers drawn by the functions given."""
+        convs, to_rgbs = cast("Sequence[StyledConv]", self.convs), cast("Sequence[ToRGB]", self.to_rgbs)
+        pictures = []
+        for index, styles in enumerate(w_plus):
+            x = self.constant.contiguous(memory_format=torch.channels_last)
+            rgb = None
+            for i, noise in enumerate(noises):
+                own = noise if noise is None or len(noise) == 1 else noise[index : index + 1]
+                x = styled(convs[i], x, styles[i], own)
+                if i % 2 == 0:
+                    rgb = add_rgb(to_rgbs[i // 2], x, styles[i + 1], rgb)
+            assert rgb is not None
+            pictures.append(rgb)
+        return torch.cat(pictures) if len(pictures) > 1 else pictures[0]
 
     def draw_noises(self, rng: torch.Generator, batch: int) -> Iterator[Tensor]:
         """Fresh noise [batch, 1, R, R] per convolution, smallest first, so an early stop draws the same."""
