@@ -126,6 +126,11 @@ def _names() -> str:
     return " ".join(factor.name for factor in FACTORS)
 
 
+def shard_path(folder: Path, kind: str, index: int) -> Path:
+    """Where a shard lies in its folder; `kind` is "heads" or "people"."""
+    return folder / f"{kind}-{index:05d}.safetensors"
+
+
 def make_shard(
     folder: Path,
     index: int,
@@ -137,7 +142,7 @@ def make_shard(
     pairs: int = SHARD // 2,
 ) -> None:
     """Render one shard, and write it whole or not at all."""
-    path = folder / f"heads-{index:05d}.safetensors"
+    path = shard_path(folder, "heads", index)
     if path.exists():
         return
     z, differs = shard_codes(index, seed, pairs)
@@ -216,7 +221,7 @@ def command(make: Callable[..., None], kind: str, description: str, *, count: in
     except ValueError as error:
         parser.error(str(error))
     shards = -(-args.count // SHARD)
-    missing = [i for i in range(shards) if not (args.folder / f"{kind}-{i:05d}.safetensors").exists()]
+    missing = [index for index in range(shards) if not shard_path(args.folder, kind, index).exists()]
     work = make, kind, args.folder, shards, args.seed, args.size, device, compiled
     workers.share(missing, _work, *work, count=world, compiles=compiled)
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from avatar.dataset import SHARD, SIZE, check, command, paint, write
+from avatar.dataset import SHARD, SIZE, check, command, paint, shard_path, write
 from avatar.factors import FACTORS, INDEX, MOTIONS, Z_DIM, fill_to_norm, sample_motion_z
 from avatar.training import half
 from micromotion.pixels import quantise
@@ -92,7 +92,7 @@ def make_shard(
 
     They are rendered, or drawn by the generator in a file.
     """
-    path = folder / f"people-{index:05d}.safetensors"
+    path = shard_path(folder, "people", index)
     if path.exists():
         return
     people = SHARD // VIEWS

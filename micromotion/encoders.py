@@ -75,7 +75,6 @@ class Mp4(_Muxed):
         clock = rate.numerator * math.ceil(1000 / rate.numerator)
         muxer = {"movflags": "+faststart", "movie_timescale": str(clock)}
         super().__init__(path, "mp4", "libx264", options, muxer)
-        self.is_odd = bool(height % 2 or width % 2)
         self.padding = ((0, height % 2), (0, width % 2), (0, 0))
         self.reformatter = VideoReformatter()
         self.tick = 1 / rate
@@ -89,7 +88,7 @@ class Mp4(_Muxed):
         codec.color_range = _LIMITED
 
     def put(self, frame: Frame) -> None:
-        if self.is_odd:
+        if np.any(self.padding):
             frame = np.pad(frame, self.padding, mode="edge")
         picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
         # FFmpeg would convert by BT.601, whatever the tags say. Averages of 2×2 for the chroma ring nowhere.
