@@ -10,10 +10,7 @@ from tempfile import mkdtemp
 import pytest
 from torch import Tensor
 
-import stylegan2.kernels
-from stylegan2.kernels import LANES, NAMES, Kernel, Kernels, as_c, defined
-
-SOURCE = Path(stylegan2.kernels.__file__).with_name("kernels.cu")
+from stylegan2.kernels import LANES, NAMES, SOURCE, Kernel, Kernels, as_c, defined
 
 
 @cache

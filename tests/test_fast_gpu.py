@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 from host_kernels import build, host_kernels
+from random_generators import codes, drawn
 from torch import Tensor
 
+from micromotion.pixels import quantise
 from stylegan2 import Generator, GeneratorConfig, fast_gpu, load_generator
 from stylegan2.kernels import LANES, NAMES, KernelError, Kernels, compile_for
 from stylegan2.ops import binomial_taps
@@ -34,22 +36,14 @@ CONFIGS = {
 }
 
 
-def drawn(config: GeneratorConfig, *, spread: float = 0.5, weights: float = 1.0) -> Generator:
-    """A generator whose zeros (noise strengths, biases) are drawn as well, its weights rounded to float16."""
-    rng = torch.Generator().manual_seed(0)
-    generator = Generator(config, rng)
+def rounded(config: GeneratorConfig, *, spread: float = 0.5, weights: float = 1.0) -> Generator:
+    """A drawn generator, its convolutions' weights times so much and rounded to float16."""
+    generator = drawn(config, spread=spread)
     with torch.no_grad():
-        for name, parameter in generator.synthesis.named_parameters():
-            if name.endswith(("noise_strength", "bias")):
-                parameter += spread * torch.randn(parameter.shape, generator=rng)
-            elif parameter.ndim == 4:
+        for parameter in generator.synthesis.parameters():
+            if parameter.ndim == 4:
                 parameter.copy_((weights * parameter).half())
-    return generator.eval()
-
-
-def codes(generator: Generator, count: int = 2) -> Tensor:
-    rng = torch.Generator().manual_seed(1)
-    return torch.randn(count, generator.num_styles, generator.style_dim, generator=rng)
+    return generator
 
 
 def with_kernels(generator: Generator, w_plus: Tensor, noise: Noise = "fixed", layers: int = 0) -> Tensor:
@@ -75,7 +69,7 @@ def off(picture: Tensor, reference: Tensor) -> float:
 @pytest.mark.parametrize("steps", [1, 2, None])
 @torch.no_grad()
 def test_the_pictures_are_the_references(config: GeneratorConfig, steps: int | None) -> None:
-    generator = drawn(config)
+    generator = rounded(config)
     w_plus = codes(generator)
     size = config.resolution if steps is None else 2 << steps
     layers = 2 * config.resolutions.index(size) + 1
@@ -97,7 +91,7 @@ def test_the_pictures_are_the_references(config: GeneratorConfig, steps: int | N
 )
 @torch.no_grad()
 def test_with_any_noise(noise: Callable[[Generator], Noise]) -> None:
-    generator = drawn(CONFIGS["channels that do not"])
+    generator = rounded(CONFIGS["channels that do not"])
     w_plus, given = codes(generator), noise(generator)
     assert off(with_kernels(generator, w_plus, given), exact(generator, w_plus, given)) < 4e-3
     assert off(with_kernels(generator, w_plus, given), exact(generator, w_plus)) > 0.05
@@ -110,15 +104,10 @@ def test_they_draw_the_embedded_model_no_worse_than_the_reference_does_in_half_p
     w = generator.truncate(generator.mapping(z), 1.5)[:, None].expand(-1, generator.num_styles, -1)
     whole = exact(generator, w)
     ours, plain = with_kernels(generator, w), load_generator(AVATAR).use_half().synthesize(w, fast=False)
-    decibels = [
-        10 * math.log10(255**2 / (levels(each) - levels(whole)).square().mean().item())
-        for each in (ours, plain)
-    ]
+    levels = [quantise(picture).double() for picture in (whole, ours, plain)]
+    errors = [(each - levels[0]).square().mean().item() for each in levels[1:]]
+    decibels = [10 * math.log10(255**2 / error) for error in errors]
     assert decibels[0] > max(55, decibels[1] - 1)
-
-
-def levels(picture: Tensor) -> Tensor:
-    return ((picture + 1) * 127.5).round().clamp(0, 255).double()
 
 
 @pytest.mark.parametrize("clamp", [None, 0.5, 256.0, 1e6])
@@ -126,7 +115,7 @@ def levels(picture: Tensor) -> Tensor:
 @torch.no_grad()
 def test_extreme_styles_overflow_nowhere(clamp: float | None, weights: float) -> None:
     config = GeneratorConfig(32, 32, 32, 2, channels={4: 64, 8: 64, 16: 48, 32: 32}, conv_clamp=clamp)
-    generator = drawn(config, spread=10, weights=weights)
+    generator = rounded(config, spread=10, weights=weights)
     generator.synthesis.convs[2].weight[3] = 0  # its demodulation factor is the largest of all
     for size in (0.0, 1e-9, 1.0, 1e3, 1e6, 1e12):
         w_plus = size * codes(generator)
@@ -158,7 +147,7 @@ def test_the_worst_input_just_fits(up: bool) -> None:
 
 @torch.no_grad()
 def test_activations_beyond_half_precision_are_clamped_and_a_nan_stays() -> None:
-    generator = drawn(CONFIGS["channels that divide by 8"])
+    generator = rounded(CONFIGS["channels that divide by 8"])
     generator.synthesis.convs[1].bias[:] = torch.linspace(-1e9, 1e9, 32)
     assert with_kernels(generator, codes(generator)).isfinite().all()
     for damaged in ("convs.0.weight", "convs.1.bias", "convs.2.noise_strength", "to_rgbs.0.weight"):
@@ -182,7 +171,7 @@ def test_a_gpu_that_the_compiler_does_not_know_is_told() -> None:
 
 def test_a_machine_without_a_gpu_never_asks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fast_gpu, "kernels_for", lambda _: pytest.fail("asked for"))
-    generator = drawn(CONFIGS["clamped"]).use_half()
+    generator = rounded(CONFIGS["clamped"]).use_half()
     with torch.no_grad():
         generator.synthesize(codes(generator))
 

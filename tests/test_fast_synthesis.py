@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from random_generators import codes, drawn
 from torch import Tensor, nn
 
 from micromotion.pixels import quantise
@@ -21,22 +22,6 @@ CONFIGS = {
     ),
     "clamped": GeneratorConfig(16, 8, 8, 2, channels={4: 8, 8: 8, 16: 4}, conv_clamp=1.0),
 }
-
-
-def drawn(config: GeneratorConfig) -> Generator:
-    """A generator whose zeros (noise strengths, biases) are drawn as well, so that none can hide."""
-    rng = torch.Generator().manual_seed(0)
-    generator = Generator(config, rng)
-    with torch.no_grad():
-        for name, parameter in generator.synthesis.named_parameters():
-            if name.endswith(("noise_strength", "bias")):
-                parameter += 0.5 * torch.randn(parameter.shape, generator=rng)
-    return generator.eval()
-
-
-def codes(generator: Generator, count: int = 2) -> Tensor:
-    rng = torch.Generator().manual_seed(1)
-    return torch.randn(count, generator.num_styles, generator.style_dim, generator=rng)
 
 
 def faces(generator: Generator, count: int) -> Tensor:

@@ -1,0 +1,23 @@
+"""Generators of random weights in which nothing is zero that could hide behind it, and codes for them."""
+
+import torch
+from draws import normal, rng
+from torch import Tensor
+
+from stylegan2 import Generator, GeneratorConfig
+
+
+def drawn(config: GeneratorConfig, *, spread: float = 0.5) -> Generator:
+    """A generator whose zeros (noise strengths, biases) are drawn as well, with this standard deviation."""
+    source = rng()
+    generator = Generator(config, source)
+    with torch.no_grad():
+        for name, parameter in generator.synthesis.named_parameters():
+            if name.endswith(("noise_strength", "bias")):
+                parameter += spread * torch.randn(parameter.shape, generator=source)
+    return generator.eval()
+
+
+def codes(generator: Generator, count: int = 2) -> Tensor:
+    """W+ codes [count, num_styles, style_dim]."""
+    return normal(count, generator.num_styles, generator.style_dim, seed=1)

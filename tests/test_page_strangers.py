@@ -1,0 +1,87 @@
+"""The page as it is served, asked by hand and not by a browser: nobody gets what is not theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from page_browser import ROOT, Served, served
+
+pytest.importorskip("gradio", reason="the extra `page` is not installed")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(tmp_path_factory.mktemp("page")) as running:
+        yield running
+        assert running.asked_outside == [], "the server asked another machine"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/file=" + str(ROOT / "README.md"),
+        "/gradio_api/file=http://127.0.0.1:1/",
+        "/file=/etc/passwd",
+        "/gradio_api/info",
+        "/gradio_api/startup-events",
+        "/monitoring",
+        "/docs",
+        "/openapi.json",
+        "/static/../../../../etc/passwd",
+        "/static/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
+        "/assets/..%2f..%2f..%2f..%2f..%2f..%2fetc%2fpasswd",
+    ],
+)
+def test_no_other_file_is_served(page: Served, path: str) -> None:
+    answer = httpx.get(page.address + path)
+    assert answer.status_code in (403, 404)
+    assert b"root:" not in answer.content
+
+
+def test_not_even_by_the_folder_of_films(page: Served) -> None:
+    (folder,) = page.temporary.glob("micromotion-page-*")
+    (page.temporary / "secret.txt").write_text("secret")
+    try:
+        for path in (
+            f"{folder}/../secret.txt",
+            f"{folder}/%2e%2e/secret.txt",
+            f"{folder}/x/..%2f../secret.txt",
+        ):
+            answer = httpx.get(f"{page.address}/gradio_api/file={path}")
+            assert answer.status_code in (403, 404)
+            assert b"secret" not in answer.content
+    finally:
+        (page.temporary / "secret.txt").unlink()
+
+
+@pytest.mark.parametrize(
+    ("meta", "refusal"),
+    [({"meta": {"_type": "gradio.FileData"}}, '"success":false'), ({}, "The picture did not arrive")],
+    ids=["Gradio refuses", "we do"],
+)
+def test_a_visitor_cannot_have_another_file_read(page: Served, meta: dict[str, object], refusal: str) -> None:
+    """The photo that is to be read must be one that was sent; asked by hand, as no button does."""
+    config = httpx.get(f"{page.address}/config").json()
+    (upload,) = (each["id"] for each in config["components"] if each["props"].get("elem_id") == "mm-upload")
+    event = next(each["id"] for each in config["dependencies"] if [upload, "input"] in each["targets"])
+    ours = ROOT / "docs" / "face.jpg"
+    before = ours.read_bytes()
+    asked = {"data": [{"path": str(ours), **meta}], "fn_index": event, "session_hash": f"mine{len(meta)}"}
+    httpx.post(f"{page.address}/gradio_api/queue/join", json=asked).raise_for_status()
+    told = f"{page.address}/gradio_api/queue/data?session_hash={asked['session_hash']}"
+    with httpx.stream("GET", told, timeout=60) as answer:
+        end = next(line for line in answer.iter_lines() if "process_completed" in line)
+    assert refusal in end
+    assert "data:image" not in end
+    assert ours.read_bytes() == before
+    assert not any(path.name == "face.jpg" for path in page.files())
+
+
+def test_other_sites_cannot_call(page: Served) -> None:
+    asked = page.address + "/gradio_api/queue/join"
+    assert httpx.post(asked, headers={"Origin": "http://elsewhere.example"}).status_code == 403
+    assert httpx.get(page.address, headers={"Host": "elsewhere.example"}).status_code == 403
+    assert "default-src 'self'" in httpx.get(page.address).headers["content-security-policy"]
