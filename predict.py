@@ -26,7 +26,7 @@ from micromotion.errors import BundleError, ImageError, MicromotionError, Motion
 from micromotion.folders import cache_folder
 from micromotion.health import Health, facts, reset_peak, stage_lines, sweep
 from micromotion.logs import progress_lines
-from micromotion.options import check_motion
+from micromotion.options import check_motion, seed_that_draws
 from micromotion.pivotal import STEPS
 from micromotion.process import settle
 from micromotion.weights.install import ensure
@@ -119,7 +119,7 @@ class Predictor(BaseRunner):
             choices=["linear", "smooth"],
         ),
         seed: int = Input(
-            description="Draws other fine texture (skin, hair), the same for the same number; -1 takes the model's own. It also draws the face that the motion 'custom' is learned on. Either way the same request gives the same video.",
+            description="Draws other noise for the fine texture (skin, hair), the same for the same number, where the model has noise: the avatar has none, and the logs say so. -1 takes the model's own. It also draws the face that the motion 'custom' is learned on. Either way the same request gives the same video on the same server.",
             default=-1,
             ge=-1,
             le=4294967295,
@@ -186,7 +186,9 @@ class Predictor(BaseRunner):
                     frame=frame,
                     compare=compare,
                     face=int(face),
-                    seed=None if seed == -1 else int(seed),
+                    seed=seed_that_draws(
+                        None if seed == -1 else int(seed), self.animator.bundle.generator, print
+                    ),
                     refine=int(refine),
                     on_refine=deadline.watch("refining", progress_lines("Refined by", "steps", int(refine))),
                     lock_identity=lock_identity,

@@ -16,7 +16,7 @@ from micromotion.console import Debug, Device, Model, errors_for_people, frame_p
 from micromotion.errors import OptionError, OutputError
 from micromotion.images import load_image
 from micromotion.learn.store import SUFFIX, find_motion, playable_motions
-from micromotion.options import check_play, check_view
+from micromotion.options import check_play, check_view, seed_that_draws
 from micromotion.picture import check_picture, write_picture
 from micromotion.plan import Motions, plan, plan_strip
 from micromotion.timeline import MAX_TEXT, Timeline, TimelineError, parse_timeline
@@ -104,6 +104,7 @@ def _write_strip(
     _check_outputs(photo, check_picture(output))
     image = load_image(photo)
     with _loaded(model, device, reading["refine"]) as (animator, _, on_refine):
+        reading = {**reading, "seed": _seed(reading["seed"], animator)}
         write_picture(animator.at_strengths(image, played, strengths, on_refine=on_refine, **reading), output)
     typer.echo(f"Picture: {output}")
 
@@ -126,6 +127,7 @@ def _write_film(
         def on_lock(done: int, loss: float) -> None:
             tell(description=f"Tuning, loss {loss:.3f}", total=STEPS, completed=done)
 
+        asked = {**asked, "seed": _seed(asked["seed"], animator)}
         clip = animator.animate(image, played, on_refine=on_refine, on_lock=on_lock, **asked)
         tell(description="Rendering", total=len(clip), completed=0)
         clip.save(output, sheet=sheet, on_frame=lambda done: tell(completed=done))
@@ -153,6 +155,13 @@ def _loaded(
         animator = Animator.load(model, device)
         tell(description="Reading the face", total=refine or None)
         yield animator, tell, on_refine
+
+
+def _seed(seed: int | None, animator: Animator) -> int | None:
+    """The seed, or None where the model has no noise, which a line on stderr says."""
+    return seed_that_draws(
+        seed, animator.bundle.generator, lambda said: typer.echo(f"micromotion: {said}", err=True)
+    )
 
 
 def _asked_for(motion: list[str] | None, timeline: str | None, bundle: BundleFiles) -> tuple[Motions, str]:

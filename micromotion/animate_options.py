@@ -79,7 +79,8 @@ Aligned = Annotated[
 Seed = Annotated[
     int | None,
     typer.Option(
-        help="A number that draws other fine texture (skin, hair), the same each time.",
+        help="A number that draws other noise for fine texture (skin, hair), the same each time, in a model "
+        "that has noise; the avatar has none.",
         show_default="the model's own",
     ),
 ]

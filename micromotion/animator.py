@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +24,7 @@ from micromotion.frames import repeatable, take_turns, told_when_full, with_room
 from micromotion.images import load_image
 from micromotion.learn.store import find_motion, load_fitting, playable_motions
 from micromotion.motion import Motion
-from micromotion.options import Easing, Loop, View, check_film, check_play, check_view
+from micromotion.options import Easing, Loop, View, check_film, check_play, check_view, seed_that_draws
 from micromotion.paste import Paste, Pose
 from micromotion.pivotal import Likeness, likeness, tuned
 from micromotion.plan import Motions, Name, plan, plan_strip
@@ -163,7 +164,8 @@ class Animator:
         beside each frame: of the two only one, and neither for a code.
 
         seed=None takes the generator's fixed noise, a whole number draws other noise, the same for all frames
-        so that texture does not boil. refine and on_refine are as in `encode`; a code is not refined any
+        so that texture does not boil. A model may have no noise, and "avatar" has none: there a seed changes
+        nothing, and a UserWarning says so. refine and on_refine are as in `encode`; a code is not refined any
         more. lock_identity tunes a copy of the generator around the photo's code, once for each photo, in
         minutes on a CPU (see `micromotion.pivotal.tuned`); on_lock is told the steps done and the loss, and
         the clip's `likeness` says what it bought. Options are checked before the photo is opened. Raises
@@ -183,6 +185,7 @@ class Animator:
             finish = Comparison(read.at(self.bundle.generator.resolution))
         elif frame == "photo":
             finish = read.whole_photo(len(strengths))
+        seed = seed_that_draws(seed, self.bundle.generator, partial(warnings.warn, stacklevel=3))
         clip = self._clip(generator, read.code, learned, strengths, fps, seed, timings, finish)
         clip.likeness = found
         clip.face = read.crop
@@ -202,12 +205,13 @@ class Animator:
     ) -> Image.Image:
         """One picture of the face at 1 to 24 strengths of a motion, or of several at once, side by side.
 
-        The rest is as in `animate`, also what is raised.
+        The rest is as in `animate`, also what is raised and warned of.
         """
         check_play(face=face, seed=seed, refine=refine)
         names, rows = plan_strip(motion, strengths)
         learned = self._load(names, {})
         read = self._read(photo, face, aligned, refine, on_refine, {})
+        seed = seed_that_draws(seed, self.bundle.generator, partial(warnings.warn, stacklevel=3))
         clip = self._clip(self.bundle.generator, read.code, learned, rows, 1, seed, {})
         return strength_strip(list(clip), strengths)
 

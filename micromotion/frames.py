@@ -70,7 +70,9 @@ def _require_finite(frame: Frame, finite: Tensor) -> Frame:
 
 @contextmanager
 def repeatable() -> Iterator[None]:
-    """Within the block cuDNN takes only algorithms that give the same bits each time, as ours on a CPU do."""
+    """Within the block cuDNN takes only algorithms that give the same bits each time. So do ours on a CPU,
+    with the same number of threads.
+    """
     before = torch.backends.cudnn.deterministic
     torch.backends.cudnn.deterministic = True
     try:

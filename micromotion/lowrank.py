@@ -16,41 +16,52 @@ from torch import Tensor
 
 _GROWTH = 1.5
 _MAX_ROUNDS = 1000
+_EXCESS = 1e-5  # of the objective over the least, as a share: what `exact` asks for
+_RELAXATION = 1.6  # takes half of the rounds that 1 does
+_LOOKED_AT = 10  # rounds from one proof to the next
+_MAX_EXACT_ROUNDS = 20_000
 _ROUNDING = 1e-6  # of the largest singular value: float32 anchors know no better
 
 
-def robust_pca(matrices: Tensor, *, tolerance: float = 1e-7) -> tuple[Tensor, Tensor]:
+def robust_pca(matrices: Tensor, *, tolerance: float = 1e-7, exact: bool = False) -> tuple[Tensor, Tensor]:
     """Take each matrix apart into a low-rank and a sparse part by the inexact ALM.
 
     Algorithm 5 of Lin, Chen, Ma 2010 ("The augmented Lagrange multiplier method for exact recovery of
     corrupted low-rank matrices", arXiv 1009.5055) with its constants: Y₀ = D/max(‖D‖₂, ‖D‖_∞/λ),
-    μ₀ = 1.25/‖D‖₂, μ grows by 1.5 a round. It takes about 35 rounds. Where the pursuit has an exact answer it
-    is found to the tolerance; on noisy data so fast a growth ends short of the least objective, by 0.05%.
+    μ₀ = 1.25/‖D‖₂, μ grows by 1.5 a round. It takes about 35 rounds. Where D is low-rank and sparse without
+    noise, and the pursuit tells them apart, that is found to the tolerance, but for a few matrices that are
+    missed by up to 1%. On noisy data so fast a growth ends above the least objective, as measured beside ADMM
+    with a proof by the dual: on the anchors of the embedded model by 0.10 to 0.33% (with an L that is off by
+    a tenth, but of L and S together their directions are off by 0.5 to 0.74%, in one style by 1.07%); on
+    noise alone by 3.7% at 11 × 512, and by up to 11% at the smallest sizes. `exact` goes to the end.
 
     Args:
         matrices: floating point [..., n, d]; every leading index is a matrix of its own, with its own step
-            size and its own end, so its answer does not depend on the company it is in.
-        tolerance: stop at ‖D − L − S‖_F ≤ tolerance·‖D‖_F.
+            size and its own end. Of the company it is in the answer depends by rounding alone: by 1e-10 of
+            the largest entry at the most, as measured; by the tolerance, where the end is a close call.
+        tolerance: stop at ‖D − L − S‖_F ≤ tolerance·‖D‖_F; above 0, below 1.
+        exact: begin where the dual proves the objective to be within 1e-5 of the least (as a share), and end
+            there. It takes some hundred rounds more, ten to fifty times as long; for degenerate matrices
+            some thousand, and after 20,000 it goes on with what it has.
 
     Returns:
         (low_rank, sparse), both of the shape, dtype and device of `matrices`; computed in float64 on D/‖D‖₂,
         which makes the scale of the data of no account. A matrix of zeros gives zeros.
 
     Raises:
-        ValueError: the input is not floating point [..., n, d], is empty in n or d, or holds NaN or infinity.
+        ValueError: the input is not floating point [..., n, d], is empty in n or d, or holds NaN or infinity;
+            the tolerance is out of bounds; or an entry of a part is beyond the range of the dtype, which
+            happens only where those of the matrices come near its end.
     """
-    data = _checked(matrices)
-    spectral = _largest_singular_value(data)
-    unit = torch.where(spectral > 0, spectral, 1.0) / 1.25  # so that μ₀ is 1, whatever the matrix
-    data = data / unit
-    entrywise = data.abs().amax((-2, -1), keepdim=True) / _sparsity_weight(data)
+    if not 0 < tolerance < 1:
+        raise ValueError(f"The tolerance of robust PCA must lie between 0 and 1, not be {tolerance!r}.")
+    data, scale = _scaled(_checked(matrices))
+    data, unit, multiplier, sparse = _proven_start(data) if exact else _start(data)
+    residual = tolerance * torch.linalg.matrix_norm(data, keepdim=True)
     low_rank, sparse = _alternate(
-        data,
-        multiplier=data / entrywise.clamp(min=1.25),
-        growth=_GROWTH,
-        residual=tolerance * torch.linalg.matrix_norm(data, keepdim=True),
+        data, multiplier=multiplier, sparse=sparse, growth=_GROWTH, residual=residual
     )
-    return _like(low_rank * unit, matrices), _like(sparse * unit, matrices)
+    return _like(low_rank * unit * scale, matrices), _like(sparse * unit * scale, matrices)
 
 
 def robust_pca_compatible(matrices: Tensor, *, rank: int | None = 4) -> tuple[Tensor, Tensor]:
@@ -70,11 +81,14 @@ def robust_pca_compatible(matrices: Tensor, *, rank: int | None = 4) -> tuple[Te
         of zeros gives zeros.
 
     Raises:
-        ValueError: as `robust_pca`.
+        ValueError: as `robust_pca`; also where ‖D‖_F² is beyond the range of float64.
     """
     data = _checked(matrices)
     norm = torch.linalg.matrix_norm(data, keepdim=True)
-    unit = torch.where(norm > 0, 4 * norm**2, 1.0) / (data.shape[-2] * data.shape[-1])  # so that μ is 1
+    some = data.flatten(1).any(1)[:, None, None]
+    unit = torch.where(some, 4 * norm**2, 1.0) / (data.shape[-2] * data.shape[-1])  # so that μ is 1
+    if not bool((torch.isfinite(unit) & (unit >= torch.finfo(unit.dtype).tiny)).all()):
+        raise ValueError("The step of the original needs ‖D‖_F² to be within the range of float64.")
     low_rank, sparse = _alternate(
         data / unit,
         multiplier=torch.zeros_like(data),
@@ -150,7 +164,13 @@ def _checked(matrices: Tensor) -> Tensor:
 
 
 def _like(part: Tensor, matrices: Tensor) -> Tensor:
-    return part.reshape(matrices.shape).to(matrices.dtype)
+    part = part.reshape(matrices.shape).to(matrices.dtype)
+    if not bool(torch.isfinite(part).all()):
+        raise ValueError(
+            f"Robust PCA of these matrices has entries beyond the range of {matrices.dtype}: "
+            "scale the matrices down first."
+        )
+    return part
 
 
 def _sparsity_weight(data: Tensor) -> float:
@@ -158,11 +178,73 @@ def _sparsity_weight(data: Tensor) -> float:
     return float(max(data.shape[-2:]) ** -0.5)
 
 
-def _largest_singular_value(data: Tensor) -> Tensor:
-    """[b, n, d] -> [b, 1, 1]."""
-    scale = data.abs().amax((-2, -1), keepdim=True).clamp(min=torch.finfo(data.dtype).tiny)
-    data = _wide(data / scale)  # squares of very large or small numbers have no float64
-    return torch.linalg.eigvalsh(data @ data.mT)[:, -1:, None].clamp(min=0).sqrt() * scale
+def _scaled(data: Tensor) -> tuple[Tensor, Tensor]:
+    """[b, n, d] with the largest magnitude of each brought to 1 … 2, and the powers of two, [b, 1, 1], that
+    they were divided by, which rounds nothing. Squares of very large or small numbers have no float64.
+    """
+    largest = data.abs().amax((-2, -1), keepdim=True)
+    scale = torch.where(largest > 0, largest / (2 * torch.frexp(largest).mantissa), 1.0)
+    return data / scale, scale
+
+
+def _start(data: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    """D/unit, for which Lin et al.'s μ₀ is 1, the unit [b, 1, 1], their Y₀, and no S₀."""
+    largest = _singular_values(_wide(data))[:, -1:, None]
+    unit = torch.where(largest > 0, largest, 1.0) / 1.25
+    data = data / unit
+    entrywise = data.abs().amax((-2, -1), keepdim=True) / _sparsity_weight(data)
+    return data, unit, data / entrywise.clamp(min=1.25), None
+
+
+def _proven_start(data: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """D/unit, the unit [b, 1, 1], and a Y and an S whose objective is within `_EXCESS` of the least.
+
+    They are found by ADMM at Candès et al.'s μ = n·d/(4·‖D‖₁), which the unit makes 1, over-relaxed (Boyd
+    et al. 2011, section 3.4.3). Each matrix ends by itself, when `_excess` proves it.
+    """
+    mean = data.abs().mean((-2, -1), keepdim=True)
+    unit = 4 * torch.where(mean > 0, mean, 1.0)
+    data = data / unit
+    wide, weight = _wide(data), _sparsity_weight(data)
+    multiplier_out, sparse_out = torch.zeros_like(wide), torch.zeros_like(wide)
+    active = data.flatten(1).any(1).nonzero().flatten()
+    part = wide[active]
+    multiplier, sparse = torch.zeros_like(part), torch.zeros_like(part)
+    for round_ in range(1, _MAX_EXACT_ROUNDS + 1):
+        if not len(active):
+            break
+        wanted = part - sparse + multiplier
+        low_rank = _shrinking(wanted, 1.0) @ wanted
+        target = torch.lerp(sparse, part - low_rank, _RELAXATION) + multiplier
+        multiplier = target.clamp(-weight, weight)
+        sparse = target - multiplier
+        if round_ % _LOOKED_AT == 0:
+            going = _excess(part, wanted, low_rank, multiplier) > _EXCESS
+            if round_ == _MAX_EXACT_ROUNDS or not bool(going.all()):
+                multiplier_out[active], sparse_out[active] = multiplier, sparse
+                active, part, multiplier, sparse = (
+                    each[going] for each in (active, part, multiplier, sparse)
+                )
+    if data.shape != wide.shape:
+        return data, unit, multiplier_out.mT, sparse_out.mT
+    return data, unit, multiplier_out, sparse_out
+
+
+def _excess(data: Tensor, wanted: Tensor, low_rank: Tensor, multiplier: Tensor) -> Tensor:
+    """How far L and D − L are above the least objective at the most, as a share of their own, [b].
+
+    All are [b, n, d] with n ≤ d; L is `wanted` with its singular values moved by 1 towards zero. ⟨Y, D⟩ is no
+    more than the least where ‖Y‖₂ ≤ 1 and ‖Y‖_∞ ≤ λ; the latter holds already.
+    """
+    nuclear = (_singular_values(wanted) - 1).clamp(min=0).sum(1)
+    objective = nuclear + _sparsity_weight(data) * (data - low_rank).abs().sum((1, 2))
+    bound = (multiplier * data).sum((1, 2)) / _singular_values(multiplier)[:, -1].clamp(min=1)
+    return 1 - bound / objective
+
+
+def _singular_values(matrices: Tensor) -> Tensor:
+    """[b, n, d] with n ≤ d -> [b, n], rising. Those below 1e-8 of the largest are rounding."""
+    return torch.linalg.eigvalsh(matrices @ matrices.mT).clamp(min=0).sqrt()
 
 
 def _wide(matrices: Tensor) -> Tensor:
@@ -170,18 +252,21 @@ def _wide(matrices: Tensor) -> Tensor:
     return matrices if matrices.shape[-2] <= matrices.shape[-1] else matrices.mT
 
 
-def _alternate(data: Tensor, *, multiplier: Tensor, growth: float, residual: Tensor) -> tuple[Tensor, Tensor]:
-    """Run the method of multipliers on [b, n, d] from S = 0 until ‖D − L − S‖_F ≤ residual, each by itself.
+def _alternate(
+    data: Tensor, *, multiplier: Tensor, growth: float, residual: Tensor, sparse: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Run the method of multipliers on [b, n, d] until ‖D − L − S‖_F ≤ residual, each by itself.
 
-    The first step μ is 1 for all, `residual` is [b, 1, 1]. A matrix that has ended leaves the batch and takes
-    no further round. With Y/μ in place of Y a round is short: what is within ±λ/μ of D + Y/μ − L is left for
-    the next Y/μ, what is beyond it is S.
+    It begins at S = 0 where none is given. The first step μ is 1 for all, `residual` is [b, 1, 1]. A matrix
+    that has ended leaves the batch and takes no further round. With Y/μ in place of Y a round is short: what
+    is within ±λ/μ of D + Y/μ − L is left for the next Y/μ, what is beyond it is S.
     """
     weight = _sparsity_weight(data)
     low_rank_out, sparse_out = torch.zeros_like(data), torch.zeros_like(data)
     active = data.flatten(1).any(1).nonzero().flatten()  # zeros are their own answer, and have no step size
     data, rest, residual = _wide(data[active]), _wide(multiplier[active]), residual[active, 0, 0]
-    target, sparse, step = data + rest, torch.zeros_like(data), 1.0
+    target, step = data + rest, 1.0
+    sparse = torch.zeros_like(data) if sparse is None else _wide(sparse[active])
     wanted, within = torch.empty_like(data), torch.empty_like(data)  # fresh memory at every pass costs more
     for round_ in range(1, _MAX_ROUNDS + 1):
         if not len(active):

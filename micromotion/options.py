@@ -1,12 +1,17 @@
 """What a person may ask for, and the limits of it; checked before anything is loaded or decoded."""
 
+from __future__ import annotations
+
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from micromotion.errors import MotionError, OptionError
+
+if TYPE_CHECKING:
+    from stylegan2 import Generator
 
 MAX_STRENGTH = 5.0
 MAX_FRAMES = 600
@@ -41,6 +46,14 @@ def check_play(
     if seed is not None:
         check_whole("seed", seed, 0, MAX_SEED)
     check_refine(refine)
+
+
+def seed_that_draws(seed: int | None, generator: Generator, warn: Callable[[str], object]) -> int | None:
+    """The seed; None where the generator has no noise that it could draw, which is said by `warn`."""
+    if seed is None or generator.has_noise:
+        return seed
+    warn("This model has no noise: a seed draws no other texture.")
+    return None
 
 
 def check_refine(steps: int) -> None:

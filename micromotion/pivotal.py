@@ -8,7 +8,7 @@ What a code means to a layer, its modulation, and how much noise it takes, are n
 
 `tuned` keeps the weights in the cache folder's `tuned/`, under a name drawn from all that they depend on; the
 oldest go when there are too many. Files appear there whole or not at all, and two that tune the same at once
-write the same bytes.
+write the same bytes if they have as many threads.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ def tune(
     identity: IdentityNet | None = None,
     on_step: Report | None = None,
 ) -> Generator:
-    """A copy of a generator that shows a picture's person at this code; the same call gives the same one.
+    """A copy of a generator that shows a picture's person at this code; the same call gives the same one,
+    to the bit with the same machine, PyTorch and number of threads.
 
     Args:
         generator: in float32, or after `use_half`, on the code's device; it stays as it is.

@@ -46,7 +46,8 @@ def refine(
     identity: IdentityNet | None = None,
     on_step: Report | None = None,
 ) -> Tensor:
-    """Improve the latent code of a face picture; the same call gives the same code.
+    """Improve the latent code of a face picture; the same call gives the same code, to the bit with the same
+    machine, PyTorch and number of threads.
 
     Args:
         generator: in float32, or after `use_half`; all that is optimised stays float32.

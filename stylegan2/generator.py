@@ -1,14 +1,15 @@
 """The generator: mapping and synthesis under one configuration, with the average latent for truncation."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from stylegan2 import fast_cpu, fast_gpu
 from stylegan2.mapping import Mapping
-from stylegan2.synthesis import Noise, Synthesis
+from stylegan2.synthesis import Noise, StyledConv, Synthesis
 
 MAX_RESOLUTION = 4096
 MAX_WIDTH = 8192
@@ -127,6 +128,12 @@ class Generator(nn.Module):
         """The length of w and of each style vector."""
         return self.config.style_dim
 
+    @property
+    def has_noise(self) -> bool:
+        """Whether noise changes the picture: some layer has a noise strength that is not 0."""
+        convs = cast("Sequence[StyledConv]", self.synthesis.convs)
+        return any(bool(conv.noise_strength.any()) for conv in convs)
+
     def use_half(self, dtype: torch.dtype = torch.float16) -> "Generator":
         """Turn the constant and the convolution weights of synthesis into float16, in place; returns self.
 
@@ -158,10 +165,11 @@ class Generator(nn.Module):
 
         `noise` is "fixed" (the noise stored with the model: the same picture each time), a torch.Generator
         (fresh noise for each image, drawn on the generator's device), what `draw_noise` gave, or None (no
-        noise). A `resolution` R below the model's stops there and returns the RGB sum so far. Works under
-        autocast and after `use_half`; the RGB sum stays float32. Without gradients what is `fast` draws it,
-        on a CPU (`stylegan2.fast_cpu`) or in float16 on a GPU (`stylegan2.fast_gpu`); `fast=False` always
-        takes the plain reference. Raises ValueError for a W+, noise or resolution that does not fit.
+        noise); all draw the same where the model has none (`has_noise`). A `resolution` R below the model's
+        stops there and returns the RGB sum so far. Works under autocast and after `use_half`; the RGB sum
+        stays float32. Without gradients what is `fast` draws it, on a CPU (`stylegan2.fast_cpu`) or in
+        float16 on a GPU (`stylegan2.fast_gpu`); `fast=False` always takes the plain reference. Raises
+        ValueError for a W+, noise or resolution that does not fit.
         """
         if w_plus.ndim != 3 or tuple(w_plus.shape[1:]) != (self.num_styles, self.style_dim):
             raise ValueError(

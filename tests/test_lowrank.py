@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from micromotion.anchors import Anchors
 from micromotion.lowrank import _shrinking, robust_pca, robust_pca_compatible
 
 
@@ -105,11 +108,50 @@ def test_recovers_an_exact_sum_of_low_rank_and_sparse(n: int, d: int, rank: int,
     assert torch.linalg.matrix_rank(low_rank, rtol=1e-6) == rank
 
 
-@pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e-3, 1e3, 1e30, 1e300])
-def test_scale_is_of_no_account(scale: float) -> None:
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e-3, 1e3, 1e30, 1e300, 1e307])
+def test_scale_is_of_no_account(scale: float, exact: bool) -> None:
     data = anchors_like()
-    for part, scaled in zip(robust_pca(data), robust_pca(data * scale), strict=True):
+    assert float(data.abs().max()) < 17.9  # so that times 1e307 it is still a number
+    for part, scaled in zip(
+        robust_pca(data, exact=exact), robust_pca(data * scale, exact=exact), strict=True
+    ):
         torch.testing.assert_close(scaled / scale, part, rtol=1e-9, atol=1e-9)
+
+
+def test_a_scale_that_is_a_power_of_two_changes_not_a_bit() -> None:
+    data = anchors_like()
+    for part, scaled in zip(robust_pca(data), robust_pca(data * 2.0**900), strict=True):
+        assert torch.equal(scaled, part * 2.0**900)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("size", [1e-320, 5e-324])
+def test_denormal_numbers_are_taken_apart_to_their_last_digit(size: float, exact: bool) -> None:
+    """The smallest number there is, times whole numbers."""
+    data = (100 * anchors_like()).round() * size
+    low_rank, sparse = robust_pca(data, exact=exact)
+    assert bool(low_rank.any())
+    assert bool(sparse.any())
+    assert float((data - low_rank - sparse).abs().max()) <= 1e-6 * float(data.abs().max()) + 3 * 5e-324
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_a_part_beyond_the_range_is_refused(dtype: torch.dtype) -> None:
+    """One entry has the other sign, so that its part of S is twice as large as any entry of D."""
+    data = torch.ones(2, 20, 20, dtype=dtype)
+    data[1, 3, 4] = -1
+    _, sparse = robust_pca(data)
+    torch.testing.assert_close(sparse[1, 3, 4].double(), torch.tensor(-2.0, dtype=torch.float64))
+    assert bool(torch.isfinite(torch.stack(robust_pca(0.4 * torch.finfo(dtype).max * data))).all())
+    with pytest.raises(ValueError, match=f"beyond the range of {dtype}"):
+        robust_pca(0.9 * torch.finfo(dtype).max * data)
+
+
+@pytest.mark.parametrize("tolerance", [0.0, -1e-7, 1.0, float("nan"), float("inf")])
+def test_a_tolerance_that_is_none_is_refused(tolerance: float) -> None:
+    with pytest.raises(ValueError, match="tolerance"):
+        robust_pca(anchors_like(), tolerance=tolerance)
 
 
 def test_rows_and_columns_may_be_permuted_and_transposed() -> None:
@@ -130,7 +172,17 @@ def test_a_matrix_does_not_depend_on_its_company() -> None:
     parts = robust_pca(company)
     for index, matrix in enumerate(company):
         for part, alone in zip(parts, robust_pca(matrix), strict=True):
-            torch.testing.assert_close(part[index], alone, rtol=1e-12, atol=1e-12 * float(matrix.abs().max()))
+            torch.testing.assert_close(part[index], alone, rtol=0, atol=1e-10 * float(matrix.abs().max()))
+
+
+def test_of_its_company_a_matrix_depends_by_rounding_alone() -> None:
+    """Noise has no gap between what is kept and what is not, so that rounding grows the most there."""
+    for n, d in ((25, 175), (23, 15), (9, 160)):
+        company = normal(4, n, d, seed=n)
+        parts = robust_pca(company)
+        for index, matrix in enumerate(company):
+            for part, alone in zip(parts, robust_pca(matrix), strict=True):
+                assert float((part[index] - alone).abs().max()) <= 1e-9 * float(matrix.abs().max())
 
 
 @settings(max_examples=40, deadline=None)
@@ -194,6 +246,86 @@ def test_bad_input_is_named(solve, data: Tensor, words: str) -> None:  # type: i
         solve(data)
 
 
+# --- exact --------------------------------------------------------------------------------------------------
+
+
+def objective(low_rank: Tensor, sparse: Tensor) -> Tensor:
+    """What the pursuit makes small, [b]."""
+    weight = max(sparse.shape[-2:]) ** -0.5
+    return torch.linalg.svdvals(low_rank).sum(-1) + weight * sparse.abs().sum((-1, -2))
+
+
+def least(data: Tensor, rounds: int = 3000) -> tuple[Tensor, Tensor]:
+    """Two numbers that the least objective lies between, [b] each: plain ADMM (Candès et al. 2011, algorithm
+    1) with SVDs, many rounds, and the dual made feasible at its end.
+    """
+    weight = max(data.shape[-2:]) ** -0.5
+    step = data.shape[-2] * data.shape[-1] / (4 * data.abs().sum((-1, -2), keepdim=True))
+    multiplier, sparse = torch.zeros_like(data), torch.zeros_like(data)
+    low_rank = sparse
+    for _ in range(rounds):
+        left, singular, right = torch.linalg.svd(data - sparse + multiplier / step, full_matrices=False)
+        low_rank = (left * (singular - 1 / step[..., 0]).clamp(min=0)[..., None, :]) @ right
+        entries = data - low_rank + multiplier / step
+        sparse = entries.sign() * (entries.abs() - weight / step).clamp(min=0)
+        multiplier = multiplier + step * (data - low_rank - sparse)
+    outside = torch.maximum(
+        torch.linalg.matrix_norm(multiplier, 2), multiplier.abs().amax((-1, -2)) / weight
+    ).clamp(min=1)
+    return (multiplier * data).sum((-1, -2)) / outside, objective(low_rank, data - low_rank)
+
+
+@pytest.mark.parametrize("shape", [(4, 11, 64), (8, 3, 4), (8, 6, 2), (8, 5, 1), (4, 12, 12)])
+def test_exact_comes_to_the_least_objective(shape: tuple[int, ...]) -> None:
+    data = normal(*shape, seed=11)
+    low_rank, sparse = robust_pca(data, exact=True)
+    rest = torch.linalg.matrix_norm(data - low_rank - sparse) / torch.linalg.matrix_norm(data)
+    assert bool((rest <= 1.001e-7).all())
+    below, above = least(data)
+    assert bool((above - below <= 2e-5 * below).all()), "the reference is not at its end"
+    assert bool((objective(low_rank, data - low_rank) <= (1 + 1e-5) * above).all())
+
+
+def test_the_usual_rounds_end_above_it_as_the_docstring_says() -> None:
+    def above(data: Tensor) -> Tensor:
+        usual, exact = (robust_pca(data, exact=which) for which in (False, True))
+        return objective(usual[0], data - usual[0]) / objective(*exact) - 1
+
+    small = above(normal(300, 2, 3, seed=1))
+    assert 0.05 < float(small.max()) < 0.11
+    assert 0.03 < float(above(normal(3, 11, 512)).max()) < 0.037
+    avatar = Path(__file__).resolve().parents[1] / "anchors/avatar/smile.safetensors"
+    anchors = Anchors.load(avatar).w_plus.double().transpose(0, 1)
+    shipped = above(anchors - (anchors.median(1).values)[:, None])
+    assert float(shipped.min()) > 0.001
+    assert float(shipped.max()) < 0.0034
+
+
+def test_exact_finds_what_the_usual_rounds_miss() -> None:
+    """A matrix that is low-rank and sparse without noise, which the pursuit tells apart."""
+    wanted = normal(40, 2, seed=21)[None] @ normal(30, 2, 60, seed=22)
+    data = wanted + gross(30, 40, 60, share=0.05, size=5.0, seed=23)
+
+    def missed(low_rank: Tensor) -> Tensor:
+        return torch.linalg.matrix_norm(low_rank - wanted) / torch.linalg.matrix_norm(wanted)
+
+    usual, exact = missed(robust_pca(data)[0]), missed(robust_pca(data, exact=True)[0])
+    assert float(exact.max()) < 1e-6
+    assert float(usual.median()) < 1e-6 < float(usual.max()) < 0.01
+
+
+def test_exact_leaves_zeros_and_company_alone() -> None:
+    data = torch.cat(
+        [normal(1, 6, 9), torch.zeros(1, 6, 9, dtype=torch.float64), 1e6 * normal(1, 6, 9, seed=1)]
+    )
+    parts = robust_pca(data, exact=True)
+    assert not bool(parts[0][1].any() or parts[1][1].any())
+    for index in (0, 2):
+        for part, alone in zip(parts, robust_pca(data[index], exact=True), strict=True):
+            assert float((part[index] - alone).abs().max()) <= 1e-9 * float(data[index].abs().max())
+    assert robust_pca(torch.zeros(0, 3, 4), exact=True)[0].shape == (0, 3, 4)
+
+
 # --- as the original ----------------------------------------------------------------------------------------
 
 
@@ -205,6 +337,12 @@ def test_compatible_agrees_with_the_plain_loop(scale: float) -> None:
         slow_low_rank, slow_sparse = slow_compatible(matrix.numpy())
         np.testing.assert_allclose(low_rank[index].numpy(), slow_low_rank, atol=1e-10 * scale)
         np.testing.assert_allclose(sparse[index].numpy(), slow_sparse, atol=1e-10 * scale)
+
+
+@pytest.mark.parametrize("scale", [1e307, 1e200, 1e-200, 5e-324])
+def test_compatible_says_where_its_step_has_no_number(scale: float) -> None:
+    with pytest.raises(ValueError, match="range of float64"):
+        robust_pca_compatible(scale * torch.ones(2, 4, 5, dtype=torch.float64))
 
 
 def test_compatible_keeps_four_singular_values() -> None:

@@ -2,7 +2,8 @@
 
 In the cache folder's `collected/` lie, each under a name that is drawn from all that it depends on, the
 anchors that were collected and the progress of collections that were stopped; the oldest go when there are
-too many. Files appear there whole or not at all, and two that collect the same at once write the same bytes.
+too many. Files appear there whole or not at all, and two that collect the same at once write the same bytes
+if they have as many threads.
 """
 
 from __future__ import annotations

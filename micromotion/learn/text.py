@@ -85,7 +85,8 @@ def collect_from_text(
     l2: float = L2,
     identity: float = IDENTITY,
 ) -> Anchors:
-    """Collect a micromotion's anchors out of a sentence, the same ones every time on the same machine.
+    """Collect a micromotion's anchors out of a sentence, the same ones every time on the same machine
+    with the same PyTorch and number of threads.
 
     Args:
         template: a sentence with {degree} where the degree goes; nothing in it is evaluated.
@@ -97,7 +98,8 @@ def collect_from_text(
             pushes every other one degree up: "no" is labelled 10%, and "100%" lies beyond the full motion.
             The mean face is that of 4,096 samples rather than the model's own. What the original draws
             itself depends on its GPU and cannot be drawn again; from the same start, all else is the same.
-        resume: a folder that keeps the progress; what lies there is gone on with, to the same bits.
+        resume: a folder that keeps the progress; what lies there is gone on with, to the same bits
+            with as many threads.
         on_step: called after every step. What it raises ends the collection, whose progress is kept.
         time_limit: seconds for all of it; None for no limit.
         truncation: of the identity towards the mean face, 0 (the mean face) to 1.
