@@ -78,7 +78,9 @@ def analyse(anchors: Anchors, name: str = "it") -> Analysis:
     direction at about 0.9·√n (2.9 for eleven anchors) times their root mean square and puts the rest into
     S, where it grows with the degree. That part is given back as the median of S's slopes between pairs
     of anchors (Theil 1950, Sen 1968), which is blind to errors in single anchors. A clean straight line
-    comes back to within 0.1% at even degrees, and to within a few per cent at very uneven ones.
+    comes back to within 0.1% at even degrees. At uneven ones, in twenty draws, it came back to within 1.3%
+    from eleven anchors at uniformly random degrees (21% at their cubes, which lie in a heap); from five to
+    within 0.5% in half of the draws, but 30% off in the worst (37% at the cubes).
 
     *Small noise is not gross.* S holds gross errors and, spread over all entries, much of the small noise.
     What of S is beyond five standard deviations of the small noise is taken out of the anchors for the

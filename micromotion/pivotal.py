@@ -6,9 +6,9 @@ before, so elsewhere it is held to what it was: a code on the way from the pivot
 same (their locality regularisation, equation 5), here anywhere on that way, and the less the nearer it is.
 What a code means to a layer, its modulation, and how much noise it takes, are not tuned at all.
 
-`tuned` keeps the weights in the cache folder's `tuned/`, under a name drawn from all that they depend on; the
-oldest go when there are too many. Files appear there whole or not at all, and two that tune the same at once
-write the same bytes if they have as many threads.
+`tuned` keeps the weights in the cache folder's `tuned/`, under a name drawn from all that they depend on but
+for rounding; the oldest go when there are too many. Files appear there whole or not at all, and two that tune
+the same at once write the same bytes if they have as many threads.
 """
 
 from __future__ import annotations

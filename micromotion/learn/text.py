@@ -243,7 +243,7 @@ def loss_and_gradient(
 def sample_identity(
     generator: Generator, seed: int, truncation: float = TRUNCATION, *, compatible: bool = False
 ) -> Tensor:
-    """The W+ code [styles, dim] of an identity, the same for a seed on every device.
+    """The W+ code [styles, dim] of an identity, the same for a seed on every device but for rounding.
 
     It is pulled towards the model's mean face or, if that is not known or with `compatible`, towards the mean
     of 4,096 samples, which are drawn first then, as in the original.
