@@ -146,7 +146,7 @@ def _build(
     if "latent_avg" in read.made:
         notes.append(_give_average(generator, path, average))
     for note in notes:
-        warnings.warn(f"{path} {note}.", stacklevel=4)
+        warnings.warn(f"{path} {note}.", stacklevel=3)
     generator = generator.to(device).eval()
     if half and generator.latent_avg.is_cuda:
         kernels_for(generator.latent_avg.device)

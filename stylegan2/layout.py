@@ -21,7 +21,7 @@ from stylegan2.storage import REAL, State, file_kind, is_plain, read_foreign, re
 AVERAGES = ("latent_avg", "mean_latent", "dlatent_avg", "w_avg")
 """What the average latent is called, within a network's dictionary or beside it."""
 
-MAX_DEPTH = 8  # of dictionaries in dictionaries; no checkpoint has four
+MAX_DEPTH = 8  # of dictionaries in dictionaries, and parts of a prefix; no checkpoint has four
 _EMA = re.compile(r"(^|_)ema(_|$)|^(Gs|g_running)$", re.IGNORECASE)  # the average over training
 _WRAPPERS = {"module", "_orig_mod", "state_dict", "model", "net", "params"}
 
@@ -159,6 +159,8 @@ def _candidates(contents: Contents, sought: Sought) -> Iterator[_Candidate]:
                     prefix = key[: -len(mark)]
                     marks[prefix] = marks.get(prefix, 0) + 1
         for prefix, count in marks.items():
+            if prefix.count(".") > MAX_DEPTH:
+                continue
             way = (*keys, *prefix.split(".")[:-1])
             yield (not _says_average(way), -count, len(way)), way, around, prefix
 
