@@ -13,7 +13,8 @@ from stylegan2.shapes import check_filter, config_of
 from stylegan2.storage import CheckpointError, State
 
 ROSINALITY = Sought(
-    "a generator of StyleGAN2 in a format known here", ("input.input", "conv1.conv.weight", "style.1.weight")
+    "a generator of StyleGAN2 in a format known here",
+    ("input.input", "conv1.conv.modulation.weight", "style.1.weight"),
 )
 CONV_ENTRIES = {
     "conv.weight": "weight",
