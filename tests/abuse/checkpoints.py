@@ -132,7 +132,8 @@ def _tall(contents: Contents) -> Contents:
 
 def _views(contents: Contents) -> Contents:
     one = torch.ones(1)
-    return {"module": {name: one.expand(each.shape) for name, each in contents["g_ema"].items()}}
+    numbers = {name: each for name, each in contents["g_ema"].items() if "kernel" not in name}
+    return {"module": {name: one.expand(each.shape) for name, each in numbers.items()}}
 
 
 ODD: dict[str, Layout] = {
