@@ -36,6 +36,17 @@ def backbone_layer(public: str) -> str | None:
     return PUBLIC_STEM.get(public)
 
 
+def with_counters(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict whose batch normalisations all count their batches, in int64, as torch's do since 0.4.1.
+
+    Only training looks at these numbers; where they are missing, or were cast with all the rest, they are 0.
+    """
+    mean, count = ".running_mean", ".num_batches_tracked"
+    counters = {name.removesuffix(mean) + count for name in state if name.endswith(mean)}
+    whole = {name for name in counters & state.keys() if state[name].dtype == torch.int64}
+    return state | dict.fromkeys(counters - whole, torch.tensor(0))
+
+
 class Conv2d(nn.Conv2d):
     """A convolution that computes in float16 where its weights are so, and answers in its input's dtype.
 

@@ -5,26 +5,28 @@ compared with what it holds before memory is taken for a model.
 """
 
 import warnings
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from encoder4editing.encoder import EncoderConfig
 from encoder4editing.inverter import Inverter
-from encoder4editing.public import encoder_type, from_public, holds_generator, says_encoder_type
+from encoder4editing.public import ENCODER, encoder_type, from_public, public_average, says_encoder_type
 from encoder4editing.restyle import ReStyle
 from stylegan2 import CheckpointError, Generator
-from stylegan2.checkpoint import generator_in
+from stylegan2.checkpoint import generator_in, holds_generator
 from stylegan2.errors import about
+from stylegan2.layout import Contents, contents_of, find
 from stylegan2.storage import (
     State,
     assign_state,
-    file_kind,
+    is_ours,
     one_line,
     read_safetensors,
-    read_torch,
     skeleton,
     write_safetensors,
 )
@@ -43,30 +45,30 @@ def load_inverter(
     """Reads an inverter, in eval mode: an `Inverter` (pSp, e4e), or a `ReStyle` if it has 6 input channels.
 
     Args:
-        path: a file written by `save_inverter`, or a public checkpoint (`.pt`) of e4e, pSp, ReStyle-pSp or
-            ReStyle-e4e, over IR-SE (not ResNet) backbones. Which it is shows in its content, not its name.
+        path: a file written by `save_inverter`, or a public checkpoint (`.pt` or safetensors) of e4e, pSp,
+            ReStyle-pSp or ReStyle-e4e, over IR-SE (not ResNet) backbones, wrapped in whatever
+            `stylegan2.layout` sees through. Which it is shows in its content, not its name.
         generator: what a `ReStyle` draws its attempts with; it is moved to `device`. Without it, the one
-            stored in the public checkpoint. A one-pass inverter needs none, and does not look at it.
+            stored in the public checkpoint. A one-pass inverter needs none. An inverter whose file has no
+            average latent takes that of the generator in the file, or else of this one, and a warning says
+            so.
         device: where the inverter goes.
         half: makes the convolutions float16 (see `Inverter.use_half`), also those of a generator that
             comes from the checkpoint; a given one stays as it is. Otherwise all is float32.
 
     Raises:
         CheckpointError: the file is missing, damaged, not an inverter, its parts do not fit together or not
-            to the generator, or a `ReStyle` has no generator.
+            to the generator, a `ReStyle` has no generator, or there is no average latent.
     """
     path = Path(path)
-    kind = file_kind(path)
-    if kind == "safetensors":
+    contents: Contents = {}
+    if is_ours(path):
         config, iterations, state = _read_own(path, device)
-        contents: dict[Any, Any] = {}
-    elif kind == "torch":
-        contents = read_torch(path)
+    else:
+        contents = contents_of(path, "inverter")
         config, state = _read_public(contents, path)
         iterations = ITERATIONS
         state = {name: tensor.to(device) for name, tensor in state.items()}
-    else:
-        raise CheckpointError(f"{path} is a {kind} file, which holds no inverter.")
     if config.input_channels == ReStyle.INPUT_CHANNELS and generator is None:
         if not holds_generator(contents):
             raise CheckpointError(
@@ -74,11 +76,30 @@ def load_inverter(
                 "load it too, and pass it as generator=…."
             )
         generator = generator_in(contents, path, device=device, half=half)
+    if "latent_avg" not in state and not is_ours(path):
+        average = _average_of_generator(contents, path, config, generator)
+        state["latent_avg"] = average.to(device).expand(config.num_styles, -1)
     inverter = _lay_out(path, config, generator, iterations)
     if half:
         inverter.use_half()
-    assign_state(inverter, state, path)
+    assign_state(inverter, state, path, made={"latent_avg"})
     return inverter.eval()
+
+
+def stored_average(path: str | Path) -> Tensor | None:
+    """The average latent in an inverter's file, [1 or styles, dim]; None if there is none, or it is zero.
+
+    Raises CheckpointError for what is no inverter's file, or is damaged.
+    """
+    path = Path(path)
+    average: Tensor | None
+    if is_ours(path):
+        average = _read_own(path, "cpu")[2].get("latent_avg")
+    else:
+        with about(path, "encoder"):
+            found = find(contents_of(path, "inverter"), ENCODER)
+            average = public_average(found, from_public(found)[0])
+    return average if average is not None and bool(average.any()) else None
 
 
 def save_inverter(inverter: Inverter, path: str | Path) -> None:
@@ -118,11 +139,34 @@ def _read_own(path: Path, device: str | torch.device) -> tuple[EncoderConfig, in
         raise CheckpointError(f"{path} describes an impossible encoder: {one_line(error)}.") from error
 
 
-def _read_public(contents: dict[Any, Any], path: Path) -> tuple[EncoderConfig, State]:
+def _read_public(contents: Contents, path: Path) -> tuple[EncoderConfig, State]:
     """Configuration and state in a public checkpoint, which was read from `path`."""
     with about(path, "encoder"):
-        config, state = from_public(contents)
-    if not says_encoder_type(contents):
+        found = find(contents, ENCODER)
+        config, state = from_public(found)
+    if not says_encoder_type(found):
         assumed = encoder_type(config)
         warnings.warn(f"{path} does not say which encoder it holds: read as {assumed}.", stacklevel=3)
     return config, state
+
+
+def _average_of_generator(
+    contents: Contents, path: Path, config: EncoderConfig, generator: Generator | None
+) -> Tensor:
+    """What the encoder's answers are relative to where its file does not say: the average [dim] of the
+    generator in the file, or else of the given one. Raises CheckpointError where there is neither."""
+    whose = "the generator beside it"
+    with suppress(CheckpointError):  # where it holds none, or only a part
+        generator, whose = generator_in(contents, path), "its own generator"
+    if generator is None:
+        raise CheckpointError(
+            f"{path} lacks latent_avg, the average latent that its encoder's answers are relative to, and a "
+            "generator that has it: give its generator too."
+        )
+    if generator.style_dim != config.style_dim:
+        raise CheckpointError(
+            f"{path} lacks latent_avg, and that of {whose} has {generator.style_dim} numbers, "
+            f"not {config.style_dim}."
+        )
+    warnings.warn(f"{path} has no average latent (latent_avg): that of {whose} is taken.", stacklevel=3)
+    return generator.latent_avg.detach().float()

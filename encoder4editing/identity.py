@@ -16,16 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from encoder4editing.backbone import Backbone, backbone_layer, check_sizes, check_stages
+from encoder4editing.backbone import Backbone, backbone_layer, check_sizes, check_stages, with_counters
+from stylegan2.errors import about
+from stylegan2.layout import Contents, Sought, contents_of, find
 from stylegan2.storage import (
     CheckpointError,
     State,
     assign_state,
-    file_kind,
-    is_plain,
-    one_line,
+    is_ours,
     read_safetensors,
-    read_torch,
     skeleton,
     write_safetensors,
 )
@@ -174,27 +173,23 @@ def load_identity(path: str | Path, *, device: str | torch.device = "cpu") -> Id
 
     Args:
         path: a file written by `save_identity`, or a public one of ArcFace's IR-SE networks
-            (`model_ir_se50.pth`, of TreB1eN/InsightFace_Pytorch): a state dict, bare or as `state_dict`.
-            Which of them it is shows in its content, not in its name.
+            (`model_ir_se50.pth`, of TreB1eN/InsightFace_Pytorch): a state dict in a PyTorch or safetensors
+            file, wrapped in whatever `stylegan2.layout` sees through. Which of them it is shows in its
+            content, not in its name.
         device: where the network goes.
 
     Raises:
         CheckpointError: the file is missing, damaged, no identity network, or its parts do not fit together.
     """
     path = Path(path)
-    kind = file_kind(path)
-    try:
-        if kind == "safetensors":
-            values, state = read_safetensors(path, KIND, device)
+    if is_ours(path):
+        values, state = read_safetensors(path, KIND, device)
+        with about(path, "identity network"):
             config = IdentityConfig.from_dict(values)
-        elif kind == "torch":
-            config, state = _from_public(read_torch(path), path)
-        else:
-            raise CheckpointError(f"{path} is a {kind} file, which holds no identity network.")
-    except ValueError as error:
-        raise CheckpointError(
-            f"{path} describes an impossible identity network: {one_line(error)}."
-        ) from error
+    else:
+        contents = contents_of(path, "identity network")
+        with about(path, "identity network"):
+            config, state = _from_public(contents)
     with skeleton():  # no memory before names and shapes are checked
         net = IdentityNet(config)
     assign_state(net, state, path)
@@ -224,20 +219,14 @@ def save_identity(net: IdentityNet, path: str | Path, *, half: bool = False) -> 
 # Public name → ours, of what follows the backbone.
 _HEAD = {"output_layer.0": "norm", "output_layer.3": "linear", "output_layer.4": "feature_norm"}
 
+IDENTITY = Sought("a state dict of an IR-SE identity network", tuple(f"{layer}.weight" for layer in _HEAD))
 
-def _from_public(contents: Mapping[Any, Any], path: Path) -> tuple[IdentityConfig, State]:
-    """The configuration and our state dict of a public checkpoint. Raises CheckpointError or ValueError."""
-    theirs = contents.get("state_dict", contents)
-    if not isinstance(theirs, Mapping):
-        raise CheckpointError(f"{path} holds no state dict, so it is not an identity network.")
-    state: State = {}
-    for name, tensor in theirs.items():
-        if not isinstance(name, str) or not is_plain(tensor):
-            raise CheckpointError(f"{path} has an entry {name!r:.80} that is not a tensor.")
-        state[_our_name(name)] = tensor
-    for name in [name for name in state if name.endswith(".running_mean")]:  # before torch 0.4.1: no counter
-        state.setdefault(name.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
-    return _config(state, path), state
+
+def _from_public(contents: Contents) -> tuple[IdentityConfig, State]:
+    """Configuration and our state dict. Raises CheckpointError, lacking the file's name, or ValueError."""
+    found = find(contents, IDENTITY)
+    state = with_counters({_our_name(name): tensor for name, tensor in found.state.items()})
+    return _config(state), state
 
 
 def _our_name(name: str) -> str:
@@ -249,14 +238,14 @@ def _our_name(name: str) -> str:
     return f"backbone.{ours}.{entry}" if ours else name
 
 
-def _config(state: State, path: Path) -> IdentityConfig:
+def _config(state: State) -> IdentityConfig:
     """The architecture that a translated state dict belongs to; a stage begins where the width changes."""
 
     def shape(layer: str, dims: int) -> torch.Size:
         name = f"{layer}.weight"
         if name not in state or state[name].ndim != dims:
             raise CheckpointError(
-                f"{path} holds no IR-SE identity network: it lacks {name}, or has it in another shape."
+                f"holds no IR-SE identity network: it lacks {name}, or has it in another shape"
             )
         return state[name].shape
 

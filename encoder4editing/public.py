@@ -1,8 +1,9 @@
 """Encoders in the public formats of pSp, e4e and ReStyle: `{"state_dict", "latent_avg", "opts"}`.
 
 Their state dict holds the encoder's tensors as `encoder.*`, and those of the generator they were trained for
-as `decoder.*`, which `stylegan2` reads. Which encoder it is stands in `opts["encoder_type"]`; e4e's and pSp's
-have the same tensors and mean different things by them.
+as `decoder.*`, which `stylegan2` reads; `stylegan2.layout` finds both, also where they are wrapped otherwise.
+Which encoder it is stands in `opts["encoder_type"]`; e4e's and pSp's have the same tensors and mean different
+things by them.
 """
 
 import re
@@ -13,11 +14,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from encoder4editing.backbone import backbone_layer
+from encoder4editing.backbone import backbone_layer, with_counters
 from encoder4editing.encoder import EncoderConfig
 from stylegan2 import CheckpointError
-from stylegan2.storage import State, is_plain
+from stylegan2.layout import AVERAGES, Found, Sought, average_rows
+from stylegan2.storage import State
 from stylegan2.unpickling import Inert
+
+ENCODER = Sought(
+    "an encoder of pSp, e4e or ReStyle",
+    ("styles.0.linear.weight", "styles.0.convs.0.weight", "latlayer1.weight"),
+)
 
 # The public class → (whether it has a pyramid, whether its heads give differences from the first).
 ENCODER_TYPES = {
@@ -31,26 +38,19 @@ ENCODER_TYPES = {
 _LATERALS = {"latlayer1": "lateral_middle", "latlayer2": "lateral_fine"}
 
 
-def from_public(contents: Mapping[Any, Any]) -> tuple[EncoderConfig, State]:
-    """The configuration and our state dict of a public checkpoint, from what its file holds.
+def from_public(found: Found) -> tuple[EncoderConfig, State]:
+    """The configuration and our state dict of an encoder that was found in a checkpoint.
 
     Without an `encoder_type` the tensors decide, as far as they can: without a pyramid it is taken for
     BackboneEncoder, with one for e4e's (3 input channels) or pSp's (6). `latent_avg` may be one vector for
-    all styles (as where `learn_in_w` was set) or one per style. Where `start_from_latent_avg` is false, a
-    one-pass encoder with a pyramid gets zeros for it, as in the public pSp and e4e; ReStyle always starts
-    from it.
+    all styles (as where `learn_in_w` was set) or one per style; it is missing in the state where it is in the
+    file. Where `start_from_latent_avg` is false, a one-pass encoder with a pyramid gets zeros for it, as in
+    the public pSp and e4e; ReStyle always starts from it.
 
     Raises CheckpointError, its sentence lacking the file's name, for what is missing, unknown or impossible.
     """
-    theirs = contents.get("state_dict")
-    if not isinstance(theirs, Mapping):
-        raise CheckpointError("has no state_dict, so it is not a checkpoint of pSp, e4e or ReStyle")
-    state = {
-        _translate(name): tensor
-        for name, tensor in theirs.items()
-        if isinstance(name, str) and name.startswith("encoder.") and is_plain(tensor)
-    }
-    options = _options(contents)
+    state = with_counters({_translate(name): tensor for name, tensor in found.state.items()})
+    options = _options(found)
     config = _config(state, _encoder_type(state, options))
     declared = _word(options.get("input_nc", config.input_channels))
     if declared != str(config.input_channels):
@@ -59,22 +59,22 @@ def from_public(contents: Mapping[Any, Any]) -> tuple[EncoderConfig, State]:
             f"but its first convolution takes {config.input_channels}"
         )
     one_pass = config.pyramid and config.input_channels == 3
-    if one_pass and options.get("start_from_latent_avg") is False:
-        state["latent_avg"] = torch.zeros(config.num_styles, config.style_dim)
-    else:
-        state["latent_avg"] = _latent_avg(contents, config)
+    shape = (config.num_styles, config.style_dim)
+    if one_pass and options.get("start_from_latent_avg") in (False, "False", "false"):
+        state["latent_avg"] = torch.zeros(shape)
+    elif (rows := public_average(found, config)) is not None:
+        state["latent_avg"] = rows.expand(shape)
     return config, state
 
 
-def holds_generator(contents: Mapping[Any, Any]) -> bool:
-    """Whether a public checkpoint has a generator beside its encoder."""
-    theirs = contents.get("state_dict")
-    return isinstance(theirs, Mapping) and any(str(name).startswith("decoder.") for name in theirs)
+def public_average(found: Found, config: EncoderConfig) -> Tensor | None:
+    """The average latent beside an encoder, float32 [1 or num_styles, style_dim]; None if there is none."""
+    return average_rows(found.nearest(*AVERAGES), config.num_styles, config.style_dim)
 
 
-def says_encoder_type(contents: Mapping[Any, Any]) -> bool:
-    """Whether a public checkpoint's options name its encoder."""
-    return "encoder_type" in _options(contents)
+def says_encoder_type(found: Found) -> bool:
+    """Whether the options beside an encoder name it."""
+    return "encoder_type" in _options(found)
 
 
 def encoder_type(config: EncoderConfig) -> str:
@@ -82,9 +82,9 @@ def encoder_type(config: EncoderConfig) -> str:
     return next(n for n, kind in ENCODER_TYPES.items() if kind == (config.pyramid, config.deltas))
 
 
-def _options(contents: Mapping[Any, Any]) -> Mapping[str, Any]:
+def _options(found: Found) -> Mapping[str, Any]:
     """The training options of a public checkpoint: a dict, the record of a Namespace, or none."""
-    options = contents.get("opts")
+    options = found.nearest("opts", "args")
     options = options.state if isinstance(options, Inert) else options
     return options if isinstance(options, Mapping) else {}
 
@@ -97,13 +97,13 @@ def _word(option: object) -> str:
 
 
 def _translate(key: str) -> str:
-    """A key of the public state dict in our names; one that is unknown is kept, and so reported."""
-    layer, _, entry = key.removeprefix("encoder.").rpartition(".")
+    """A public encoder's key in our names; one that is unknown is kept, and so reported."""
+    layer, _, entry = key.rpartition(".")
     if ours := backbone_layer(layer):
         return f"encoder.backbone.{ours}.{entry}"
     if layer in _LATERALS:
         return f"encoder.{_LATERALS[layer]}.{entry}"
-    key = re.sub(r"^encoder\.styles\.", "encoder.heads.", key)
+    key = "encoder." + re.sub(r"^styles\.", "heads.", key)
     # In the public heads every second module is an activation; an odd index becomes one that does not exist.
     return re.sub(r"(?<=\.convs\.)\d{1,4}", lambda index: f"{int(index[0]) / 2:g}", key)
 
@@ -161,16 +161,3 @@ def _count(state: State, prefix: str) -> int:
     """How many numbers follow a prefix (a regular expression) in the names."""
     pattern = re.compile(rf"encoder\.{prefix}\.(\d+)\.")
     return len({match[1] for name in state if (match := pattern.match(name))})
-
-
-def _latent_avg(contents: Mapping[Any, Any], config: EncoderConfig) -> Tensor:
-    """The average latent per style; some files hold one vector for all styles."""
-    average = contents.get("latent_avg")
-    if average is None:
-        raise CheckpointError(
-            "lacks latent_avg, the average latent that its encoder's answers are relative to"
-        )
-    shape = (config.num_styles, config.style_dim)
-    if not is_plain(average) or average.shape not in {shape, (1, config.style_dim), (config.style_dim,)}:
-        raise CheckpointError(f"holds no average latent (latent_avg) of the shape {list(shape)}")
-    return average.expand(shape)

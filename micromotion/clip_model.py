@@ -14,14 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegan2.errors import about
+from stylegan2.layout import Contents, Sought, contents_of, find
 from stylegan2.storage import (
     CheckpointError,
     State,
     assign_state,
     file_kind,
-    is_plain,
+    is_ours,
     read_safetensors,
-    read_torch,
     skeleton,
     write_safetensors,
 )
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from clip.model import CLIP
 
 KIND = "clip"
+CLIP_MODEL = Sought(
+    "a CLIP model with a vision transformer or a ResNet",
+    ("visual.conv1.weight", "token_embedding.weight", "text_projection"),
+)
 HEAD_WIDTH = 64  # of the attention heads, in all of OpenAI's models
 MAX_WIDTH, MAX_LAYERS, MAX_TOKENS = 8192, 128, 4096
 KNOWN = "token_embedding.tokens"
@@ -63,10 +67,11 @@ class KnownTokens(nn.Embedding):
 def load_clip(path: str | Path, *, device: str | torch.device = "cpu") -> "CLIP":
     """Read a CLIP model, with a vision transformer or a ResNet for the pictures: float32, in eval mode.
 
-    Supported are OpenAI's TorchScript files (`ViT-B-32.pt`), PyTorch files of its state dict, and our own
-    safetensors; float16 weights are converted. A file that lists its `token_embedding.tokens` gets
-    `KnownTokens`. Raises CheckpointError, in one sentence, for anything else
-    and for what is missing, damaged or does not fit. Needs the packages clip and torchvision.
+    Supported are OpenAI's TorchScript files (`ViT-B-32.pt`), PyTorch and safetensors files of its state dict,
+    in whatever it is wrapped (see `stylegan2.layout`), and our own safetensors; float16 weights are
+    converted. A file that lists its `token_embedding.tokens` gets `KnownTokens`. Raises CheckpointError, in
+    one sentence, for anything else and for what is missing, damaged or does not fit. Needs the packages clip
+    and torchvision.
     """
     path = Path(path)
     state = _read(path, device)
@@ -97,18 +102,15 @@ def save_clip(model: "CLIP", path: str | Path, *, half: bool = False) -> None:
 
 def _read(path: Path, device: str | torch.device) -> State:
     """The state dict in a file; from our own format on `device`, else on the CPU."""
-    kind = file_kind(path)
-    if kind == "safetensors":
+    if is_ours(path):
         return read_safetensors(path, KIND, device)[1]
-    if kind == "torchscript":
+    if file_kind(path) == "torchscript":
         module = read_torchscript(path)
         with about(path):
             return _from_torchscript(module)
-    if kind == "torch":
-        contents = read_torch(path)
-        with about(path):
-            return _from_torch(contents)
-    raise CheckpointError(f"{path} is a pickle, not a CLIP model.")
+    contents = contents_of(path, "CLIP model")
+    with about(path):
+        return _from_public(contents)
 
 
 def _from_torchscript(root: Any) -> State:
@@ -127,12 +129,8 @@ def _attributes(record: Inert) -> dict[str, Any]:
     return record.state if isinstance(record.state, dict) else {}
 
 
-def _from_torch(contents: dict[Any, Any]) -> State:
-    state = {name: tensor for name, tensor in contents.items() if name not in SIZES}
-    for name, tensor in state.items():
-        if not isinstance(name, str) or not is_plain(tensor):
-            raise CheckpointError("is a PyTorch checkpoint, but not of a CLIP model")
-    return state
+def _from_public(contents: Contents) -> State:
+    return {name: tensor for name, tensor in find(contents, CLIP_MODEL).state.items() if name not in SIZES}
 
 
 def _lay_out(state: State) -> "CLIP":

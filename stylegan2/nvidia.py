@@ -1,5 +1,7 @@
 """Generators of NVIDIA's stylegan2-ada-pytorch: a pickle of whole networks, of which `G_ema` is read.
 
+Their state dicts, which people save by themselves, have the same names.
+
 A network is a tree of records, each with the source text of its class, which is left alone, and the
 attributes of a `torch.nn.Module`. The convolutions are ours, up-sampling ones included: no kernel is turned.
 """
@@ -10,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from stylegan2.generator import GeneratorConfig
+from stylegan2.layout import Found, Sought
 from stylegan2.shapes import check_filter, config_of
 from stylegan2.storage import CheckpointError, State, is_plain
 from stylegan2.unpickling import Inert, walk
@@ -23,34 +26,62 @@ CONV_ENTRIES = {
     "noise_strength": "noise_strength",
 }
 
+NVIDIA = Sought(
+    "a generator of StyleGAN2", ("synthesis.b4.const", "synthesis.b4.conv1.weight", "mapping.fc0.weight")
+)
+
 Fields = dict[str, Any]
 
 
-def from_nvidia(contents: Any) -> tuple[GeneratorConfig, State]:
-    """The configuration and our state dict from what `read_pickle` returned.
+def pickled_network(contents: Any) -> tuple[str, Inert]:
+    """Which of the networks in a pickle is the generator, and itself: `G_ema`, or `G` if there is no other.
+
+    Raises CheckpointError, lacking the file's name, where there is none.
+    """
+    if isinstance(contents, dict):
+        name = "G" if "G_ema" not in contents and "G" in contents else "G_ema"
+        if type(network := contents.get(name)) is Inert:
+            return name, network
+    elif type(contents) is Inert and contents.name == "_reconstruct_persistent_obj":  # it alone
+        return "its generator", contents
+    raise CheckpointError("is a pickle, but holds no network G_ema of stylegan2-ada-pytorch")
+
+
+def from_pickled(name: str, network: Inert) -> tuple[GeneratorConfig, State]:
+    """The configuration and our state dict of what `pickled_network` found, whose average may be missing.
 
     Raises CheckpointError, its sentence lacking the file's name, for anything but an unconditional generator
     of the "skip" architecture with leaky ReLU and the filter [1, 3, 3, 1]; ValueError for impossible sizes.
     """
-    network = contents.get("G_ema") if isinstance(contents, dict) else None
-    if type(network) is not Inert:
-        raise CheckpointError("is a pickle, but holds no network G_ema of stylegan2-ada-pytorch")
-    modules = {name: _fields(record) for name, record in walk(network, _children)}
+    modules = {path: _fields(record) for path, record in walk(network, _children)}
     multiplier, clamp = _arithmetic(modules)
+    entries = {
+        f"{module}.{entry}": tensor
+        for module, fields in modules.items()
+        for entry, tensor in (_part(fields, "_parameters") | _part(fields, "_buffers")).items()
+        if tensor is not None  # of a layer without a bias: missed below
+    }
+    state = _translate(entries, name)
+    return config_of(state, name, mapping_lr_multiplier=multiplier, conv_clamp=clamp), state
+
+
+def from_nvidia_state(found: Found) -> tuple[GeneratorConfig, State]:
+    """As `from_pickled`, of a state dict, which does not tell a clamp: there is none then."""
+    state = _translate(found.state, found.where)
+    return config_of(state, found.where), state
+
+
+def _translate(entries: dict[str, Any], where: str) -> State:
     state = {}
-    for module, fields in modules.items():
-        for entry, tensor in (_part(fields, "_parameters") | _part(fields, "_buffers")).items():
-            name = f"{module}.{entry}"
-            if tensor is None:  # a layer without a bias: missed below
-                continue
-            if not is_plain(tensor):
-                raise CheckpointError(f"has an entry {name!r:.80} in G_ema that is not a tensor")
-            if entry == "resample_filter":
-                check_filter(name, tensor, total=1)
-            else:
-                state[_our_name(name)] = _our_shape(entry, tensor)
-    config = config_of(state, "G_ema", mapping_lr_multiplier=multiplier, conv_clamp=clamp)
-    return config, state
+    for name, tensor in entries.items():
+        if not is_plain(tensor):
+            raise CheckpointError(f"has an entry {name!r:.80} in {where} that is not a tensor")
+        entry = name.rpartition(".")[2]
+        if entry == "resample_filter":
+            check_filter(name, tensor, total=1)
+        else:
+            state[_our_name(name, where)] = _our_shape(entry, tensor)
+    return state
 
 
 def _fields(record: Inert) -> Fields:
@@ -111,7 +142,7 @@ def _the_same(what: str, values: list[Any], default: Any) -> Any:
     return values[0] if values else default
 
 
-def _our_name(name: str) -> str:
+def _our_name(name: str, where: str) -> str:
     if name == "mapping.w_avg":
         return "latent_avg"
     if name == "synthesis.b4.const":
@@ -127,7 +158,7 @@ def _our_name(name: str) -> str:
         if found[3] in CONV_ENTRIES:
             layer = f"to_rgbs.{step}" if found[2] == "torgb" else f"convs.{conv}"
             return f"synthesis.{layer}.{CONV_ENTRIES[found[3]]}"
-    raise CheckpointError(f"has an entry {name!r:.80} in G_ema that StyleGAN2's generator has not")
+    raise CheckpointError(f"has an entry {name!r:.80} in {where} that StyleGAN2's generator has not")
 
 
 def _our_shape(entry: str, tensor: Tensor) -> Tensor:

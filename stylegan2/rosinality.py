@@ -1,17 +1,21 @@
 """Generators under the names of rosinality's stylegan2-pytorch, alone and inside encoders' checkpoints.
 
-`from_rosinality` reads that project's own files, `{"g_ema": state dict, "latent_avg"}`; `from_decoder` reads
-what e4e, pSp and ReStyle write, `{"state_dict": {"encoder.…", "decoder.…"}, "latent_avg", "opts"}`, in which
-the decoder is such a generator.
+That project saves `{"g_ema": state dict, "latent_avg"}`, and e4e, pSp and ReStyle save
+`{"state_dict": {"encoder.…", "decoder.…"}, "latent_avg", "opts"}`, in which the decoder is such a generator.
+`stylegan2.layout` finds it in these and in whatever else they are wrapped in.
 """
 
 import re
-from typing import Any
 
 from stylegan2.generator import GeneratorConfig
+from stylegan2.layout import Found, Sought
 from stylegan2.shapes import check_filter, config_of
-from stylegan2.storage import CheckpointError, State, is_plain
+from stylegan2.storage import CheckpointError, State
 
+ROSINALITY = Sought(
+    "a generator of StyleGAN2 in a format known here",
+    ("input.input", "conv1.conv.modulation.weight", "style.1.weight"),
+)
 CONV_ENTRIES = {
     "conv.weight": "weight",
     "conv.modulation.weight": "modulation.weight",
@@ -22,65 +26,20 @@ CONV_ENTRIES = {
 }
 
 
-def from_rosinality(contents: dict[Any, Any]) -> tuple[GeneratorConfig, State]:
-    """The configuration and our state dict of a checkpoint that has `g_ema`.
+def from_rosinality(found: Found) -> tuple[GeneratorConfig, State]:
+    """The configuration and our state dict of a generator that was found, without an average latent.
 
     The mapping network's learning-rate multiplier is not stored there; it is 0.01 in every published model.
     Raises CheckpointError, its sentence lacking the file's name, or ValueError for impossible sizes.
     """
-    average = contents.get("latent_avg")
-    if not is_plain(average):
-        raise CheckpointError(
-            "lacks latent_avg, the average latent, which snapshots taken in training do not have"
-        )
-    state = translate(contents["g_ema"], "g_ema") | {"latent_avg": average}
-    return config_of(state, "g_ema"), state
+    state = _translate(found.state, found.where)
+    return config_of(state, found.where), state
 
 
-def holds_decoder(contents: dict[Any, Any]) -> bool:
-    """Whether a checkpoint's `state_dict` has anything under `decoder.`."""
-    return bool(_decoder(contents))
-
-
-def from_decoder(contents: dict[Any, Any]) -> tuple[GeneratorConfig, State]:
-    """As `from_rosinality`, for a checkpoint of e4e, pSp or ReStyle whose `state_dict` has `decoder.*`.
-
-    Their `latent_avg`, one vector or one per style, is reduced to one: the common one, or else their mean.
-    """
-    average = contents.get("latent_avg")
-    if not is_plain(average):
-        raise CheckpointError("lacks latent_avg, the average latent")
-    state = translate(_decoder(contents), "its decoder")
-    config = config_of(state, "its decoder")
-    rows = average if average.ndim == 2 else average[None]
-    if tuple(rows.shape) not in {(1, config.style_dim), (config.num_styles, config.style_dim)}:
-        raise CheckpointError(f"has an average latent of the shape {list(average.shape)}, which does not fit")
-    common = bool((rows == rows[0]).all())
-    return config, state | {"latent_avg": rows[0] if common else rows.float().mean(0)}
-
-
-def _decoder(contents: dict[Any, Any]) -> dict[str, Any]:
-    state = contents.get("state_dict")
-    entries = state.items() if isinstance(state, dict) else ()
-    prefix = "decoder."
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in entries
-        if isinstance(name, str) and name.startswith(prefix)
-    }
-
-
-def translate(theirs: object, where: str) -> State:
-    """A rosinality generator's state dict under our names, in our shapes.
-
-    `where` says for people in which part of the file it lies. Raises CheckpointError as above.
-    """
-    if not isinstance(theirs, dict):
-        raise CheckpointError(f"has no state dict in {where}")
+def _translate(theirs: State, where: str) -> State:
+    """A rosinality generator's state dict under our names, in our shapes."""
     state = {}
     for name, tensor in theirs.items():
-        if not isinstance(name, str) or not is_plain(tensor):
-            raise CheckpointError(f"has an entry {name!r:.80} in {where} that is not a tensor")
         if name.endswith(("blur.kernel", "upsample.kernel")):
             check_filter(name, tensor, total=4)
             continue

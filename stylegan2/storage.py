@@ -7,7 +7,7 @@ chose the file. (`stylegan2.unpickling` takes the pickles apart.)
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeGuard
@@ -123,13 +123,45 @@ def read_safetensors(
     return config, state
 
 
+def is_ours(path: Path) -> bool:
+    """Whether a file is safetensors that this project wrote, as it says. Raises CheckpointError."""
+    return file_kind(path) == "safetensors" and _metadata(path).get("format", "").startswith("micromotion/")
+
+
 def safetensors_kind(path: str | Path) -> str:
     """The kind that a safetensors file says it is of; "" if it does not say. Raises CheckpointError."""
+    return _metadata(path).get("kind", "")
+
+
+def read_foreign(path: Path) -> dict[str, Any]:
+    """What another project's safetensors file holds, as a checkpoint: `{"state_dict", "opts"}`.
+
+    The tensors are as in `read_safetensors`. The options are the texts in the file's header; where one of
+    them is itself called opts and holds a JSON object, that object's entries. Raises CheckpointError.
+    """
+    metadata = _metadata(path)
     try:
         with safe_open(path, framework="pt") as file:
-            return str((file.metadata() or {}).get("kind", ""))
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a mapping)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is a damaged or cut short safetensors file ({error}).") from error
+        raise CheckpointError(
+            f"{path} is a damaged or cut short safetensors file ({one_line(error)})."
+        ) from error
+    try:
+        options = json.loads(metadata["opts"])
+    except (KeyError, ValueError, RecursionError):
+        options = None
+    return {"state_dict": state, "opts": options if isinstance(options, dict) else metadata}
+
+
+def _metadata(path: str | Path) -> dict[str, str]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is a damaged or cut short safetensors file ({one_line(error)})."
+        ) from error
 
 
 def write_safetensors(path: str | Path, kind: str, config: dict[str, Any], state: State) -> None:
@@ -202,14 +234,14 @@ class _OnlyShapes(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def assign_state(module: nn.Module, state: State, path: Path) -> None:
+def assign_state(module: nn.Module, state: State, path: Path, made: Collection[str] = ()) -> None:
     """Put a state dict read from `path` into a module, which may lie on the meta device.
 
     Every tensor takes the dtype that it has in the module, and the module ends on the state's device. From
     our own safetensors files a tensor of that dtype is taken as it is; all else is copied, so that it no
-    longer depends on the file. Names, shapes and the amount of data are checked first. Raises
-    CheckpointError that names the first missing or unexpected entry or the first that does not fit; the
-    module is then unchanged.
+    longer depends on the file. Names, shapes and the amount of data are checked first, the latter without
+    the entries that were `made`, not read. Raises CheckpointError that names the first missing or unexpected
+    entry or the first that does not fit; the module is then unchanged.
     """
     expected = module.state_dict()
     missing, unexpected = expected.keys() - state.keys(), state.keys() - expected.keys()
@@ -224,8 +256,9 @@ def assign_state(module: nn.Module, state: State, path: Path) -> None:
         allowed = REAL if expected[name].is_floating_point() else {expected[name].dtype}
         if tensor.dtype not in allowed or not _is_dense(tensor):
             raise CheckpointError(f"{path} does not fit its model: {name} is no plain array of real numbers.")
-    copy = file_kind(path) != "safetensors"  # in all other formats tensors may share memory, and claim more
-    if copy and sum(tensor.nbytes for tensor in state.values()) > path.stat().st_size:
+    copy = not is_ours(path)  # in all other formats tensors may share memory, and claim more
+    read = sum(tensor.nbytes for name, tensor in state.items() if name not in made)
+    if copy and read > path.stat().st_size:
         raise CheckpointError(f"{path} is damaged: its tensors claim more numbers than the file holds.")
     fitting = {name: _fit(tensor, expected[name].dtype, copy) for name, tensor in state.items()}
     module.load_state_dict(fitting, assign=True)

@@ -259,11 +259,11 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "public: sparse": (
         lambda p: write_public(p, state_change(**{STEM: torch.ones(16, 3, 3, 3).to_sparse()})),
-        "lacks",
+        "is not a tensor",
     ),
     "public: without values": (
         lambda p: write_public(p, state_change(**{STEM: torch.ones(16, 3, 3, 3, device="meta")})),
-        "lacks",
+        "is not a tensor",
     ),
     "public: huge view": (
         lambda p: write_public(p, state_change(body__0__res_layer__3__weight=HUGE)),

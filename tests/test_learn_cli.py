@@ -311,3 +311,15 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(model: Path) -> Non
     assert not list(folder.rglob("*.safetensors"))
     assert command(*arguments)[0] == 0
     load_motion(folder / "grin.safetensors")
+
+
+# --- nothing to play ----------------------------------------------------------------------------------------
+
+
+def test_what_shows_no_motion_is_not_learned(model: Path) -> None:
+    """The rate of the very first step is 0, so one step moves nothing."""
+    short = [*SHORT[:2], "--steps", "1", *SHORT[4:]]
+    told = command("learn", "text", SENTENCE, "--name", "grin", "--model", model, *short)
+    assert_told(*told, "Nothing was learned for 'grin': its 3 anchors .* nothing to play; take more steps")
+    assert list(learned_folder("random").iterdir()) == []
+    assert not list(Path.cwd().iterdir())

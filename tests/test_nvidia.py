@@ -315,8 +315,6 @@ REFUSED: dict[str, tuple[Callable[[Persistent], None], str]] = {
     "linear mapping": (attribute("mapping.fc1", "activation", "linear"), "leaky ReLU"),
     "two multipliers": (attribute("mapping.fc1", "bias_gain", 0.02), "learning-rate multiplier"),
     "multiplier of 0": (every("bias_gain", 0), "impossible"),
-    "no noise": (without("synthesis.b8.conv0", "_buffers", "noise_const"), "noise_1"),
-    "no average": (without("mapping", "_buffers", "w_avg"), "latent_avg"),
     "no bias": (tensor("synthesis.b8.conv0", "_parameters", "bias", None), "synthesis.convs.1.bias"),
     "no constant": (without("synthesis.b4", "_parameters", "const"), "synthesis.constant"),
     "no mapping": (without("mapping", "_modules", "fc0"), "mapping.layers.0.weight"),

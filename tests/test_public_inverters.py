@@ -271,8 +271,6 @@ BAD: dict[str, tuple[str, Change, str]] = {
     "missing key": ("ReStyle-pSp", without("encoder.body.3.res_layer.4.bias"), "lacks .*units.3.norm2.bias"),
     "unexpected key": ("ReStyle-e4e", with_("encoder.latlayer9.weight", 3), "unexpected .*latlayer9"),
     "wrong shape": ("ReStyle-e4e", with_("encoder.styles.4.linear.bias", 23), r"heads.4.*\[23\], not \[24\]"),
-    "no average": ("ReStyle-pSp", lambda c: c.pop("latent_avg"), "lacks latent_avg"),
-    "average is nothing": ("pSp", average(None), "lacks latent_avg"),
     "average of other styles": ("ReStyle-e4e", average(torch.ones(18, 24)), "no average latent"),
     "average is no tensor": ("ReStyle-e4e", average([0.0] * 24), "no average latent"),
     "no decoder": ("ReStyle-pSp", without("decoder."), "ReStyle encoder, .* pass it as generator=…"),

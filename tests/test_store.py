@@ -169,6 +169,34 @@ def test_anchors_that_end_at_nothing_cannot_be_calibrated(degrees: list[float], 
         with_recipe(anchors, "grin", bundle, "line")
 
 
+@pytest.mark.parametrize(
+    ("source", "advice"),
+    [
+        ("a sentence", "more steps"),
+        ("video", "a larger motion"),
+        ("images", "moves more"),
+        ("random", "others"),
+    ],
+)
+@pytest.mark.parametrize("size", [0.0, 1e-5])
+def test_anchors_without_a_motion_are_no_micromotion(
+    source: str, advice: str, size: float, bundle: Bundle
+) -> None:
+    moving = random_anchors(5)
+    still = moving.w_plus[0] + size * (moving.w_plus - moving.w_plus[0])
+    anchors = Anchors(still, moving.degrees, {"source": source})
+    with pytest.raises(
+        MotionError, match=rf"learned for 'grin': its 6 anchors .*nothing to play; .*{advice}"
+    ):
+        with_recipe(anchors, "grin", bundle, "line")
+
+
+def test_one_style_that_moves_a_little_is_a_motion(bundle: Bundle) -> None:
+    codes = torch.zeros(3, STYLES, STYLE_DIM)
+    codes[1:, 2] = torch.tensor([[0.05], [0.1]])
+    with_recipe(Anchors(codes, torch.linspace(0, 1, 3)), "blink", bundle, "line")
+
+
 def test_the_generators_hash_is_that_of_its_file(bundle: Bundle, random_bundle: Path) -> None:
     import hashlib
 

@@ -192,7 +192,6 @@ def test_encoder_checkpoints_cut_short_are_refused(kept: str, tmp_path: Path) ->
 
 
 BAD_DECODERS: dict[str, tuple[object, dict[str, object], str]] = {
-    "no average": (None, {}, "lacks latent_avg"),
     "average of 18 styles": (ROW.repeat(18, 1), {}, "[18, 6]"),
     "average of other length": (torch.ones(7), {}, "[7]"),
     "average of no length": (torch.tensor(1.0), {}, "[]"),

@@ -15,7 +15,7 @@ import typer
 
 from micromotion.bundle import find_bundle, load_bundle
 from micromotion.console import Debug, Device, errors_for_people
-from micromotion.errors import OptionError
+from micromotion.errors import MotionError, OptionError
 from micromotion.learn.progress import frame_counter, step_progress
 from micromotion.learn.store import place_for, with_recipe
 from micromotion.learn.template import DEFAULT_DEGREES, fill, number_degrees
@@ -106,7 +106,12 @@ def text(
                 resume=kept,
                 on_step=on_step,
             )
-        _keep(with_recipe(anchors, name, bundle, path), bundle, target, picture, model)
+        try:
+            anchors = with_recipe(anchors, name, bundle, path)
+        except MotionError:  # nothing moved, nor would it by going on
+            shutil.rmtree(kept, ignore_errors=True)
+            raise
+        _keep(anchors, bundle, target, picture, model)
         shutil.rmtree(kept, ignore_errors=True)
 
 

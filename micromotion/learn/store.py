@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SUFFIX = ".safetensors"
 MODEL, MODEL_HASH = "model", "generator"
 """What a file's provenance calls the model's name, and the SHA-256 of its generator's file."""
+LEAST_MOVEMENT = 1e-3
+"""Of a number of W+, in the spread of the model's latents: below it no pixel of 8 bits changes by one."""
 
 
 def learned_motions(model: str) -> dict[str, Path]:
@@ -109,10 +111,15 @@ def place_for(name: str, bundle: Bundle | BundleFiles, *, force: bool = False) -
 
 
 def with_recipe(anchors: Anchors, name: str, bundle: Bundle | BundleFiles, path: PathKind) -> Anchors:
-    """Anchors calibrated so that strength 1 is the last one, and all that a learned file says of itself."""
+    """Anchors calibrated so that strength 1 is the last one, and all that a learned file says of itself.
+
+    Raises MotionError where all of them show the same, so that there is nothing to play.
+    """
     from micromotion import __version__
     from micromotion.motion import PATH, Anchors
 
+    if isinstance(bundle, Bundle):
+        _require_movement(anchors, name, bundle)
     calibrated = anchors.calibrated()
     about: Provenance = {
         "motion": name,
@@ -141,6 +148,24 @@ def generator_hash(bundle: Bundle | BundleFiles) -> str:
         return str(fingerprint(folder / GENERATOR)["sha256"])
     except OSError as error:
         raise OutputError(f"{folder / GENERATOR} cannot be read: {error.strerror}.") from error
+
+
+def _require_movement(anchors: Anchors, name: str, bundle: Bundle) -> None:
+    from micromotion.learn.text import latent_spread
+
+    moved = (anchors.w_plus - anchors.w_plus[0]).double().square().mean(dim=(1, 2)).sqrt().max()
+    if float(moved) > LEAST_MOVEMENT * latent_spread(bundle.generator):
+        return
+    source = str(anchors.provenance.get("source", ""))
+    advice = {
+        "a sentence": "take more steps, or other words",
+        "video": "film a larger motion",
+        "images": "give pictures in which the face moves more",
+    }
+    raise MotionError(
+        f"Nothing was learned for {name!r}: its {len(anchors.degrees)} anchors show the same face without a "
+        f"motion, so there is nothing to play; {advice.get(source, 'collect others')}."
+    )
 
 
 def _require_model(name: str, provenance: Provenance, bundle: Bundle) -> None:

@@ -262,14 +262,19 @@ def sample_identity(
 
 
 @torch.no_grad()
+def latent_spread(generator: Generator) -> float:
+    """The root mean square of a number's distance from its mean, over the latents of a generator."""
+    z = torch.randn(MEAN_SAMPLES, generator.config.z_dim, generator=torch.Generator().manual_seed(0))
+    w = generator.mapping(z.to(generator.latent_avg))
+    return float((w - w.mean(dim=0)).square().mean().sqrt())
+
+
 def unit_of(generator: Generator) -> float:
     """How many times wider a generator's W is than that of FFHQ, to the nearest power of two.
 
     Networks trained alike differ by less, and so have the unit 1; a W of another normalisation has not.
     """
-    z = torch.randn(MEAN_SAMPLES, generator.config.z_dim, generator=torch.Generator().manual_seed(0))
-    w = generator.mapping(z.to(generator.latent_avg))
-    spread = float((w - w.mean(dim=0)).square().mean().sqrt())
+    spread = latent_spread(generator)
     return 2.0 ** round(math.log2(spread / FFHQ_SPREAD)) if spread > 0 else 1.0
 
 

@@ -96,7 +96,8 @@ def add(
 
     An e4e, pSp or ReStyle checkpoint gives the inverter, and its decoder the generator; a StyleGAN2 generator
     replaces that one. An ArcFace IR-SE net, CLIP, and micromotions (d_latent files, or anchors) can be added.
-    The files themselves stay where they are.
+    What a checkpoint lacks, such as its average latent, is made up and told. The files themselves stay where
+    they are.
 
     \b
     Examples:

@@ -15,7 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from torch import Tensor
+
 from encoder4editing import load_identity, load_inverter, save_identity, save_inverter
+from encoder4editing.checkpoint import stored_average
+from encoder4editing.identity import IDENTITY as IDENTITY_NETWORK
+from encoder4editing.public import ENCODER
 from micromotion.anchors import KIND as ANCHORS_KIND
 from micromotion.bundle import ANCHORS, CLIP, GENERATOR, IDENTITY, INVERTER, check_fit, half_name
 from micromotion.directions import KIND as DIRECTION_KIND
@@ -25,8 +30,9 @@ from micromotion.folders import is_plain_name
 from micromotion.motion import load_motion
 from micromotion.recipe import PUBLISHED_SCALE, Recipe
 from stylegan2 import CheckpointError, Generator, load_generator, save_generator
-from stylegan2.rosinality import holds_decoder
-from stylegan2.storage import file_kind, read_torch, safetensors_kind
+from stylegan2.checkpoint import holds_generator
+from stylegan2.layout import contents_of, holds
+from stylegan2.storage import file_kind, is_ours, safetensors_kind
 
 Kind = Literal["generator", "inverter", "identity", "clip", "published", "motion"]
 
@@ -72,7 +78,8 @@ def convert(
         source = _generator_source(given, kinds, folder)
         if source is not None:
             on_step(f"Converting the generator in {given[source].path.name}")
-            made |= dict.fromkeys(_convert_generator(given[source].path, folder), source)
+            average = _inverters_average(given, kinds, folder)
+            made |= dict.fromkeys(_convert_generator(given[source].path, folder, average, on_step), source)
         elif "inverter" in kinds:
             on_step("The generator that the model has stays; a generator file would replace it")
         generator = _reopen_generator(folder)
@@ -106,15 +113,15 @@ def kind_of(path: Path) -> Kind:
     """
     try:
         kind = file_kind(path)
-        if kind == "safetensors":
+        if is_ours(path):
             return OWN_KINDS[safetensors_kind(path)]
         if kind == "torchscript":
             return "clip"
         if kind == "pickle":
             return "generator"
-        if path.stat().st_size <= MAX_PUBLISHED_BYTES and _is_direction(path):
+        if kind == "torch" and path.stat().st_size <= MAX_PUBLISHED_BYTES and _is_direction(path):
             return "published"
-        return _kind_of_dictionary(read_torch(path))
+        return _kind_of_dictionary(contents_of(path, "model"))
     except CheckpointError as error:
         raise BundleError(str(error)) from error
     except KeyError:
@@ -137,19 +144,17 @@ def motion_name(path: Path) -> str:
     return name
 
 
-def _kind_of_dictionary(contents: dict[Any, Any]) -> Kind:
-    """Of a PyTorch checkpoint; KeyError if unknown."""
-    inner = contents.get("state_dict")
-    names = [name for name in (inner if isinstance(inner, Mapping) else contents) if isinstance(name, str)]
-    if "g_ema" in contents:
-        return "generator"
-    if any(name.startswith("encoder.") for name in names):
+def _kind_of_dictionary(contents: Mapping[Any, Any]) -> Kind:
+    """Of a PyTorch or another project's safetensors file, by the networks in it; KeyError if unknown."""
+    if holds(contents, ENCODER):
         return "inverter"
-    if holds_decoder(contents):
+    if holds_generator(contents):
         return "generator"
-    if "visual.conv1.weight" in names:
+    from micromotion.clip_model import CLIP_MODEL
+
+    if holds(contents, CLIP_MODEL):
         return "clip"
-    if any(name.startswith("output_layer.") for name in names):
+    if holds(contents, IDENTITY_NETWORK):
         return "identity"
     raise KeyError
 
@@ -178,11 +183,22 @@ def _generator_source(given: Sequence[Given], kinds: Sequence[Kind], folder: Pat
 
 
 def _holds_generator(path: Path) -> bool:
-    return file_kind(path) == "torch" and holds_decoder(read_torch(path))
+    return not is_ours(path) and holds_generator(contents_of(path, "generator"))
 
 
-def _convert_generator(path: Path, folder: Path) -> list[str]:
-    generator = load_generator(path)
+def _inverters_average(given: Sequence[Given], kinds: Sequence[Kind], folder: Path) -> Tensor | None:
+    """The average latent of the inverter that the model will have, for a generator that comes without one."""
+    paths = [given[index].path for index in _last(kinds, "inverter")]
+    if not paths and (folder / INVERTER).is_file():
+        paths = [folder / INVERTER]
+    return stored_average(paths[0]) if paths else None
+
+
+def _convert_generator(
+    path: Path, folder: Path, average: Tensor | None, on_step: Callable[[str], None]
+) -> list[str]:
+    with _telling(on_step):
+        generator = load_generator(path, average=average)
     save_generator(generator, folder / GENERATOR)
     save_generator(generator.use_half(), folder / half_name(GENERATOR))
     return [GENERATOR, half_name(GENERATOR)]
@@ -198,11 +214,8 @@ def _reopen_generator(folder: Path) -> Generator:
 def _convert_inverter(
     path: Path, folder: Path, name: str, generator: Generator, on_step: Callable[[str], None]
 ) -> list[str]:
-    with warnings.catch_warnings(record=True) as noted:
-        warnings.simplefilter("always")
+    with _telling(on_step):
         inverter = load_inverter(path, generator=generator)
-    for warning in noted:
-        on_step(str(warning.message))
     check_fit(name, generator, inverter)
     save_inverter(inverter, folder / INVERTER)
     save_inverter(inverter.use_half(), folder / half_name(INVERTER))
@@ -241,6 +254,16 @@ def _check_complete(folder: Path, name: str, generator: Generator) -> None:
             "These files make no model: there is no inverter among them, such as an e4e checkpoint."
         )
     check_fit(name, generator, load_inverter(folder / INVERTER, generator=generator))
+
+
+@contextmanager
+def _telling(on_step: Callable[[str], None]) -> Iterator[None]:
+    """What a reader warns of, such as what it made up, as steps; each sentence once."""
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always")
+        yield
+    for sentence in dict.fromkeys(str(warning.message) for warning in noted):
+        on_step(sentence)
 
 
 @contextmanager

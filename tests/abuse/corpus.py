@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from itertools import chain
 
+from abuse.checkpoints import checkpoints
 from abuse.items import Item
 from abuse.pictures import pictures
 from abuse.requests import fetched, requests
@@ -25,6 +26,7 @@ def corpus(world: World) -> list[Item]:
             uploads(world.photo, world.styles, world.style_dim),
             pictures(world.picture),
             bundles(world.model, photo),
+            checkpoints(),
             videos(world.model, world.picture),
         )
     )
