@@ -1,4 +1,4 @@
-"""What a frame adds to the photo fades out before it ends, and counts as far as the inversion is the photo."""
+"""What a frame adds to the photo fades out before it ends, and counts as far as it is the same face."""
 
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def test_the_less_an_inversion_is_the_photo_the_less_of_it_is_shown(pair) -> Non
     photo, aligned, own, model = pair
 
     def shown(alike: float) -> float:
-        """By an inversion that is about as much alike, blended from the face's own picture and the model's."""
+        """By an inversion about as much alike, blended from the face's own picture and the model's."""
         low, high = 0.0, 1.0
         for _ in range(12):
             share = (low + high) / 2
