@@ -1,4 +1,4 @@
-"""What ReStyle keeps of its generator is not kept across a change of the number format."""
+"""ReStyle and its generator may compute in different number formats, and nothing stale is kept of it."""
 
 import torch
 from encoder4editing_reference import TINY_RESTYLE, make_images, make_restyle
@@ -15,3 +15,15 @@ def test_the_average_picture_is_drawn_again_in_half_precision() -> None:
     assert torch.equal(again, inverter._draw(inverter.latent_avg[None]))
     assert not torch.equal(again, before)
     assert inverter.invert(make_images(TINY_RESTYLE.input_size)).isfinite().all()
+
+
+@torch.no_grad()
+def test_a_generator_of_more_precision_does_not_change_the_inverters() -> None:
+    inverter = make_restyle(TINY_RESTYLE)
+    images = make_images(TINY_RESTYLE.input_size)
+    single = inverter.invert(images)
+    inverter.generator.double()
+    inverter.forget_average_image()
+    found = inverter.invert(images)
+    assert found.dtype == torch.float32
+    assert torch.allclose(found, single, atol=1e-4 * float(single.abs().max()))
