@@ -47,3 +47,27 @@ def test_beyond_the_border_it_is_blurred_by_a_fiftieth_of_the_side() -> None:
         part = (line - line.min()) / np.ptp(line)
         across = np.interp([0.16, 0.84], part[::-1], np.arange(100))
         assert np.diff(across)[0] == pytest.approx(width, rel=0.2, abs=0.5)
+
+
+def quad_at(left: float, side: int) -> np.ndarray:
+    """An upright crop whose left edge lies so many pixels right of the photo's, far below its upper one."""
+    x0, y0 = left - 0.5, 299.5
+    return np.array([[x0, y0], [x0, y0 + side], [x0 + side, y0 + side], [x0 + side, y0]])
+
+
+def test_the_outermost_pixels_are_mirrored_once() -> None:
+    """The border itself is the mirror: its own column does not come twice."""
+    values = np.full((900, 700, 3), DARK, np.uint8)
+    values[:, 0] = 250
+    crop = np.asarray(crop_quad(Image.fromarray(values), quad_at(-20, 100), 100)).astype(float)
+    light = (crop[..., 0] - DARK).sum(axis=1).mean() / (250 - DARK)
+    assert 0.6 < light < 1.4
+
+
+@pytest.mark.parametrize(("left", "soft"), [(2, True), (8, False)])
+def test_a_crop_that_only_just_stays_inside_is_softened_at_its_edge(left: int, soft: bool) -> None:
+    """As in FFHQ's own code, which lets the blur begin within the photo."""
+    values = np.random.default_rng(2).integers(0, 256, (900, 700, 3)).astype(np.uint8)
+    crop = np.asarray(crop_quad(Image.fromarray(values), quad_at(left, 200), 200)).astype(float)
+    edge, middle = crop[:, :4].std(), crop[:, 90:110].std()
+    assert (edge < 0.7 * middle) is np.bool_(soft)
