@@ -47,4 +47,4 @@ def test_a_linear_layer_of_one_vector_is_that_of_many() -> None:
     """Also where the learning rate is another, and with it what is stored."""
     layer = EqualLinear(6, 5, bias=0.7, lr_multiplier=0.01, rng=rng())
     x = normal(3, 6)
-    assert torch.allclose(torch.stack([layer.of_one(each) for each in x]), layer(x), rtol=1e-5)
+    assert torch.allclose(torch.stack([layer.of_one(each) for each in x]), layer(x), rtol=1e-4, atol=1e-5)
