@@ -143,7 +143,7 @@ class WebP(_Muxed):
             self.container.mux(packet)
 
     def finish(self) -> None:
-        self._encode_waiting(round(self.count * 1000 / self.rate))
+        self._encode_waiting(max(round(self.count * 1000 / self.rate), self.start + self.shortest))
         super().finish()
 
 
