@@ -20,6 +20,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from micromotion.color_profile import Profile, gray_curve, read_profile, to_srgb
 from micromotion.errors import ImageError
 from micromotion.gray import gray_to_8_bits, scale_gray
+from micromotion.png_color import SIGNATURE, without_color
 from micromotion.tiff_layout import check_layout, read_misread
 from micromotion.tiff_pages import MAGICS, Tags, find_page, from_page
 
@@ -112,11 +113,11 @@ _MEGAPIXELS = f"{MAX_PIXELS // 1_000_000} million pixels"
 
 def _read_file(file: BinaryIO, name: str) -> Image.Image:
     """The picture in an opened file, whatever its format."""
-    head = file.read(4)
+    head = file.read(len(SIGNATURE))
     file.seek(0)
-    if head in MAGICS:
+    if head[:4] in MAGICS:
         return _read_tiff(file, name)
-    with _open_image(file, name) as image:
+    with _open_png(file, name) if head == SIGNATURE else _open_image(file, name) as image:
         if image.format in ("JPEG", *_STILL_WITH_EXTRAS):
             with _bytes_of(file) as data:
                 _check_scans(data, name)
@@ -155,6 +156,18 @@ def _read_image(source: Image.Image) -> Image.Image:
                 f"{name} is a TIFF that Pillow has misread: give the file itself, not the PIL image."
             )
     return _decode(source, name)
+
+
+def _open_png(file: BinaryIO, name: str) -> Image.Image:
+    """Also where Pillow refuses what the file says of its colours."""
+    try:
+        return _open_image(file, name)
+    except ImageError:
+        file.seek(0)
+        rest, profile = without_color(file.read())
+        image = _open_image(BytesIO(rest), name)
+        image.info["icc_profile"] = profile
+        return image
 
 
 def _open_image(file: BinaryIO, name: str) -> Image.Image:
