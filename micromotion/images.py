@@ -21,7 +21,7 @@ from micromotion.color_profile import Profile, gray_curve, read_profile, to_srgb
 from micromotion.errors import ImageError
 from micromotion.gray import gray_to_8_bits, scale_gray
 from micromotion.png_color import SIGNATURE, without_color
-from micromotion.tiff_layout import check_layout, read_misread
+from micromotion.tiff_layout import check_layout, read_misread, unsupported
 from micromotion.tiff_pages import MAGICS, Tags, find_page, from_page
 
 Source = str | Path | bytes | BinaryIO | Image.Image
@@ -136,8 +136,12 @@ def _read_tiff(file: BinaryIO, name: str) -> Image.Image:
                 raise
             except Exception as error:  # a decoder given hostile bytes may raise anything
                 raise ImageError(_damaged(name)) from error
-        other = None if page.is_first else BytesIO(from_page(data, page))
-    with _open_image(other or file, name) as image:
+        other, unknown = None if page.is_first else BytesIO(from_page(data, page)), unsupported(page, name)
+    try:
+        image = _open_image(other or file, name)
+    except ImageError as error:
+        raise unknown if isinstance(error.__cause__, UnidentifiedImageError) else error from error.__cause__
+    with image:
         return _decode(image, name, is_still=True)
 
 

@@ -87,7 +87,7 @@ def check_layout(page: Tags, name: str) -> bool:
     if layout.photometric == _YCBCR and layout.compression == 1:
         steps = page.numbers(_SUBSAMPLING).tolist() or [2, 2]
         if steps != [1, 1]:
-            raise _unsupported(name, "uncompressed YCbCr with subsampled colours")
+            raise unsupported(page, name, "uncompressed YCbCr with subsampled colours")
     return layout.is_misread
 
 
@@ -112,11 +112,11 @@ def read_misread(data: Buffer, page: Page, name: str) -> Image.Image:
         or (not gray and layout.kind[0] == "f")
         or (mode in ("YCbCr", "LAB") and layout.kind != "u1")
     ):
-        raise _unsupported(name, _described(layout))
+        raise unsupported(page, name)
     try:
         opened = Image.open(BytesIO(_as_planes(data, page, layout, needed)), formats=["TIFF"])
     except UnidentifiedImageError as error:
-        raise _unsupported(name, _described(layout)) from error
+        raise unsupported(page, name) from error
     with opened as image:
         profile = image.info.get("icc_profile")
         planes = []
@@ -223,7 +223,10 @@ def _by_type(values: np.ndarray, layout: Layout) -> np.ndarray:
     low, high = float(limits.min), 4095.0 if layout.bits == 12 else float(limits.max)
     if values.dtype == np.uint8:
         return values
-    return np.rint((values.astype(np.float64) - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8)
+    scaled = values.astype(np.float64 if values.itemsize > 2 else np.float32)
+    np.subtract(scaled, low, out=scaled)
+    np.multiply(scaled, 255 / (high - low), out=scaled)
+    return np.rint(scaled, out=scaled).clip(0, 255, out=scaled).astype(np.uint8)
 
 
 def _gray_16(values: np.ndarray, layout: Layout) -> np.ndarray:
@@ -234,15 +237,14 @@ def _gray_16(values: np.ndarray, layout: Layout) -> np.ndarray:
     return np.rint(65535 * scaled).clip(0, 65535).astype(np.uint16)
 
 
-def _described(layout: Layout) -> str:
+def unsupported(page: Tags, name: str, what: str = "") -> ImageError:
+    """The refusal of a page, with what is special in its layout, or else all of that."""
+    layout = Layout.of(page)
     kind = {"u": "unsigned", "i": "signed", "f": "float"}.get(layout.kind[0], "mixed")
-    planes = f"{layout.samples} planes" if layout.planes > 1 else f"{layout.samples} samples"
+    samples = f"{layout.samples} {'planes' if layout.planes > 1 else 'samples'} a pixel"
     coding = f"photometric {layout.photometric}, compression {layout.compression}"
-    return f"{layout.bits} bits {kind}, {planes}, {coding}"
-
-
-def _unsupported(name: str, what: str) -> ImageError:
+    what = what or f"{layout.bits} bits {kind}, {samples}, {coding}"
     return ImageError(
-        f"{name} cannot be read as a picture, as its TIFF layout ({what}) is not supported: save it as "
-        "JPEG or PNG and try again."
+        f"{name} cannot be read as a picture, as its TIFF layout ({what}) is not supported: save it as JPEG or"
+        " PNG and try again."
     )

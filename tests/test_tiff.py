@@ -146,6 +146,9 @@ def test_what_is_not_read_is_named(photo: Pixels) -> None:
     assert "64 bits float" in refusal(
         tiff((tags_of(doubles, GRAY, planar=False), strips(doubles, planar=False)))
     )
+    assert "32 bits float, 3 samples" in refusal(
+        tiff((tags_of(floats, RGB, planar=False), strips(floats, planar=False)))
+    )
     coarse = tags_of(photo, 6, planar=False) | {530: [2, 2]}
     assert "subsampled" in refusal(tiff((coarse, strips(photo, planar=False))))
 
