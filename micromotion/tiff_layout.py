@@ -245,6 +245,6 @@ def unsupported(page: Tags, name: str, what: str = "") -> ImageError:
     coding = f"photometric {layout.photometric}, compression {layout.compression}"
     what = what or f"{layout.bits} bits {kind}, {samples}, {coding}"
     return ImageError(
-        f"{name} cannot be read as a picture, as its TIFF layout ({what}) is not supported: save it as JPEG or"
-        " PNG and try again."
+        f"{name} cannot be read as a picture, as its TIFF layout ({what}) is not supported: save it as JPEG"
+        " or PNG and try again."
     )
