@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from cog import BaseRunner, Input, Path
 
@@ -25,6 +25,7 @@ from micromotion.deadline import Deadline, seconds_allowed
 from micromotion.errors import BundleError, ImageError, MicromotionError, MotionError, OutputError
 from micromotion.folders import cache_folder
 from micromotion.health import Health, facts, reset_peak, stage_lines, sweep
+from micromotion.images import load_image
 from micromotion.logs import progress_lines
 from micromotion.options import check_motion, seed_that_draws
 from micromotion.pivotal import STEPS
@@ -32,6 +33,8 @@ from micromotion.process import settle
 from micromotion.weights.install import ensure
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from micromotion.learn.text import Step
 
 MODEL = "MICROMOTION_MODEL"  # environment variable: another model than "avatar", by name or folder
@@ -166,12 +169,14 @@ class Predictor(BaseRunner):
             self.health.predicting = True
             _check_files(image, motion_file)
             _check_motion(motion, template, motion_file)
-            with self._words_for_paths(folder), image.open("rb") as photo:
+            with self._words_for_paths(folder), image.open("rb") as photo_file:
                 keyframes = self._keyframes(timeline, motion, motion_file) if timeline.strip() else None
                 files: dict[str, Path] = {}
                 if motion_file is not None:
                     files["motion_file"] = self._uploaded(motion_file, folder)
+                photo: BinaryIO | Image = photo_file
                 if motion == "custom":
+                    photo = load_image(photo_file)  # once, for this and for the video
                     align(photo, face=int(face))  # without a face nothing need be learned
                     with timed(timings, "collect"):
                         files["custom"] = self._collected(template, max(0, int(seed)), folder, deadline)

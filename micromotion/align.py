@@ -21,7 +21,7 @@ from PIL import Image, ImageFilter
 
 from micromotion.errors import BundleError, NoFaceError, OptionError, OutputError
 from micromotion.folders import LANDMARKS, landmarks_file
-from micromotion.images import load_image
+from micromotion.images import as_loaded
 
 LANDMARKS_VARIABLE = "MICROMOTION_LANDMARKS"
 """Environment variable that may name another landmark file than the installed or the fetched one."""
@@ -103,7 +103,7 @@ def align(
     _check_size(size)
     if face < 0:
         raise OptionError(f"face is {face}, but faces are counted from 0, the best.")
-    picture = load_image(image)
+    picture = as_loaded(image)
     found = detect(picture)
     if not found:
         raise NoFaceError(
@@ -126,7 +126,7 @@ def as_aligned(image: str | Path | bytes | BinaryIO | Image.Image, size: int = 2
     Raises `ImageError` if it cannot be read, `OptionError` if `size` is out of range. No face is looked for.
     """
     _check_size(size)
-    picture = load_image(image)
+    picture = as_loaded(image)
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     box = (left, top, left + side, top + side)

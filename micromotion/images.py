@@ -1,4 +1,4 @@
-"""Reading a still picture that a stranger sent: any mode in, RGB with 8 bits a channel out.
+"""Reading a still picture that a stranger sent: any mode in, upright sRGB with 8 bits a channel out.
 
 The file is untrusted. Its size and the size that its header claims are bounded before memory is taken, only
 formats whose decoders run no other program are opened, and whatever goes wrong is told in one sentence.
@@ -8,14 +8,23 @@ import mmap
 import re
 import stat
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+from micromotion.color_profile import Profile, gray_curve, read_profile, to_srgb
 from micromotion.errors import ImageError
+from micromotion.gray import gray_to_8_bits, scale_gray
+from micromotion.png_color import SIGNATURE, without_color
+from micromotion.tiff_layout import check_layout, read_misread, unsupported
+from micromotion.tiff_pages import MAGICS, Tags, find_page, from_page
+
+Source = str | Path | bytes | BinaryIO | Image.Image
 
 MAX_PIXELS = 50_000_000
 """Largest width × height, in pixels: the largest cameras in use, and about 150 MB once decoded."""
@@ -65,69 +74,118 @@ _UPRIGHT = {
 }
 
 
-def load_image(source: str | Path | bytes | BinaryIO | Image.Image) -> Image.Image:
-    """Read a still picture into a new RGB image, uint8, upright.
+def load_image(source: Source) -> Image.Image:
+    """Read a still picture into a new RGB image, uint8, upright, in sRGB, with an empty `info`.
 
     `source` is a path, the bytes of a file, a binary file object (read from its start) or a PIL image (which
-    stays as it is). EXIF orientation is applied. Transparency is laid over white, the page on which people
-    saw the picture; black would swallow dark hair. 16-bit gray is scaled, 65535 to 255; for 32-bit integers
-    and floats see `gray_to_8_bits`. Of a phone's multi-picture JPEG the first picture is taken. Colour
-    profiles are ignored.
+    stays as it is). What this gives is the same picture if it is loaded again.
 
-    Raises `ImageError`, one sentence, if the picture is missing, unreadable, of an unknown format, damaged,
-    animated, above `MAX_BYTES` or `MAX_PIXELS`, or narrower than `MIN_SIDE`. Raises `TypeError` for any other
-    kind of `source`.
+    EXIF orientation is applied. An embedded ICC profile is applied (see `color_profile`); a picture without
+    one, or whose profile cannot be used, is taken to be sRGB. Then transparency is laid over white, the page
+    on which people saw the picture; black would swallow dark hair. 16-bit gray is scaled, 65535 to 255; for
+    32-bit integers and floats see `scale_gray`. Of a phone's multi-picture JPEG the first picture is taken,
+    of a TIFF the one page that is no thumbnail or mask.
+
+    Raises `ImageError`, one sentence, if the picture is missing, unreadable, of an unknown format or layout,
+    damaged, animated, a camera's raw file, above `MAX_BYTES` or `MAX_PIXELS`, or narrower than `MIN_SIDE`.
+    Raises `TypeError` for any other kind of `source`.
     """
     with warnings.catch_warnings():  # Pillow warns of large or odd files; what matters is an error below
         warnings.simplefilter("ignore")
         if isinstance(source, Image.Image):
-            return _decode(source, "The picture")
+            return _read_image(source)
         name, file = _open(source)
         with file:
-            try:
-                image = Image.open(file, formats=FORMATS)
-            except UnidentifiedImageError as error:
-                raise ImageError(
-                    f"{name} cannot be read as a picture: save it as JPEG or PNG and try again."
-                ) from error
-            except Image.DecompressionBombError as error:
-                raise ImageError(f"{name} has more than {_MEGAPIXELS}: make it smaller first.") from error
-            except Exception as error:  # a decoder given hostile bytes may raise anything
-                raise ImageError(_damaged(name)) from error
-            if image.format in ("JPEG", *_STILL_WITH_EXTRAS):
-                _check_scans(file, name)
-            with image:
-                return _decode(image, name)
+            return _read_file(file, name)
 
 
-def gray_to_8_bits(values: np.ndarray) -> np.ndarray:
-    """Scale gray values of any number type to uint8, never clipping; same shape.
-
-    uint16 maps 0…65535 to 0…255. Other types carry no range of their own, so the narrowest usual one that
-    holds all values is taken: [0, 1] for floats, then 0…255, then 0…65535, else from the smallest value to
-    the largest.
-    Raises `ValueError` if a value is not finite.
-    """
-    if values.dtype == np.uint8:
-        return values
-    low, high = float(values.min()), float(values.max())
-    if not np.isfinite([low, high]).all():
-        raise ValueError("gray values must be finite")
-    if values.dtype.kind == "u" and values.dtype.itemsize == 2:
-        low, high = 0.0, 65535.0
-    elif low >= 0 and high <= 65535:
-        ranges = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (255.0, 65535.0)
-        low, high = 0.0, next(top for top in ranges if high <= top)
-    if low == high:
-        return np.zeros(values.shape, np.uint8)
-    scaled = values.astype(np.float32)
-    scaled -= low
-    scaled *= 255.0 / (high - low)
-    return np.rint(scaled, out=scaled).clip(0, 255, out=scaled).astype(np.uint8)
+def as_loaded(source: Source) -> Image.Image:
+    """`load_image`, but what came from there already is given itself, uncopied: it must not be changed."""
+    if type(source) is Image.Image and source.mode == "RGB" and not source.info:
+        _check_size(source.size, "The picture")
+        return source
+    return load_image(source)
 
 
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # neither a byte 255 among the pixels nor a restart
 _MEGAPIXELS = f"{MAX_PIXELS // 1_000_000} million pixels"
+
+
+def _read_file(file: BinaryIO, name: str) -> Image.Image:
+    """The picture in an opened file, whatever its format."""
+    head = file.read(len(SIGNATURE))
+    file.seek(0)
+    if head[:4] in MAGICS:
+        return _read_tiff(file, name)
+    with _open_png(file, name) if head == SIGNATURE else _open_image(file, name) as image:
+        if image.format in ("JPEG", *_STILL_WITH_EXTRAS):
+            with _bytes_of(file) as data:
+                _check_scans(data, name)
+        return _decode(image, name)
+
+
+def _read_tiff(file: BinaryIO, name: str) -> Image.Image:
+    """The page that is the picture; where Pillow would misread it, from its planes."""
+    with _bytes_of(file) as data:
+        page = find_page(data, name)
+        if check_layout(page, name):
+            try:
+                _check_size(page.size, name)
+                return _finished(read_misread(data, page, name))
+            except ImageError:
+                raise
+            except Exception as error:  # a decoder given hostile bytes may raise anything
+                raise ImageError(_damaged(name)) from error
+        other, unknown = None if page.is_first else BytesIO(from_page(data, page)), unsupported(page, name)
+    try:
+        image = _open_image(other or file, name)
+    except ImageError as error:
+        raise unknown if isinstance(error.__cause__, UnidentifiedImageError) else error from error.__cause__
+    with image:
+        return _decode(image, name, is_still=True)
+
+
+def _read_image(source: Image.Image) -> Image.Image:
+    """A picture that a caller has opened, decoded or made."""
+    name = "The picture"
+    if source.format == "TIFF" and isinstance(source, ImageFile.ImageFile):
+        if source.tile and source.fp is not None:  # not decoded yet: as any other file
+            place = source.fp.tell()
+            _, file = _open(cast(BinaryIO, source.fp))
+            source.fp.seek(place)
+            with file:
+                return _read_tiff(file, name)
+        if check_layout(Tags.of(source), name):
+            raise ImageError(
+                f"{name} is a TIFF that Pillow has misread: give the file itself, not the PIL image."
+            )
+    return _decode(source, name)
+
+
+def _open_png(file: BinaryIO, name: str) -> Image.Image:
+    """Also where Pillow refuses what the file says of its colours."""
+    try:
+        return _open_image(file, name)
+    except ImageError:
+        file.seek(0)
+        rest, profile = without_color(file.read())
+        image = _open_image(BytesIO(rest), name)
+        image.info["icc_profile"] = profile
+        return image
+
+
+def _open_image(file: BinaryIO, name: str) -> Image.Image:
+    """Only its header is read."""
+    try:
+        return Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"{name} cannot be read as a picture: save it as JPEG or PNG and try again."
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name} has more than {_MEGAPIXELS}: make it smaller first.") from error
+    except Exception as error:  # a decoder given hostile bytes may raise anything
+        raise ImageError(_damaged(name)) from error
 
 
 def _open(source: str | Path | bytes | BinaryIO) -> tuple[str, BinaryIO]:
@@ -176,23 +234,31 @@ def _check_bytes(size: int, name: str) -> None:
         raise ImageError(f"{name} is larger than {MAX_BYTES // 2**20} MB: make it smaller first.")
 
 
-def _decode(image: Image.Image, name: str) -> Image.Image:
-    """Check what the header says, then decode, turn to RGB and set upright."""
+def _decode(image: Image.Image, name: str, *, is_still: bool = False) -> Image.Image:
+    """Check what the header says, then decode and finish."""
     _check_size(image.size, name)
     try:
-        if image.format not in _STILL_WITH_EXTRAS and getattr(image, "is_animated", False):
+        if image.format not in _STILL_WITH_EXTRAS and not is_still and getattr(image, "is_animated", False):
             raise ImageError(
                 f"{name} holds several frames or pages: a still picture is needed, save one of them."
             )
         image.load()
         _check_size(image.size, name)  # a hostile file may grow between header and pixels
-        upright = _UPRIGHT.get(_orientation(image))
-        rgb = _to_rgb(image)
-        return rgb if upright is None else rgb.transpose(upright)
+        return _finished(image)
     except ImageError:
         raise
     except Exception as error:  # a decoder given hostile bytes may raise anything
         raise ImageError(_damaged(name)) from error
+
+
+def _finished(image: Image.Image) -> Image.Image:
+    """A decoded picture of any mode as a new one: RGB, sRGB, upright, and no metadata."""
+    upright = _UPRIGHT.get(_orientation(image))
+    rgb = _to_rgb(image)
+    if upright is not None:
+        rgb = rgb.transpose(upright)
+    rgb.info = {}
+    return rgb
 
 
 def _check_size(size: tuple[int, int], name: str) -> None:
@@ -203,15 +269,20 @@ def _check_size(size: tuple[int, int], name: str) -> None:
         raise ImageError(f"{name} is {width}×{height}, but each side needs at least {MIN_SIDE} pixels.")
 
 
-def _check_scans(file: BinaryIO, name: str) -> None:
-    """Refuse a JPEG of too many scans, without decoding it."""
+@contextmanager
+def _bytes_of(file: BinaryIO) -> Iterator[memoryview | mmap.mmap]:
+    """An opened file's bytes, without reading them all into memory."""
     if isinstance(file, BytesIO):
-        with file.getbuffer() as data:
-            count = _count_scans(data)
+        with file.getbuffer() as view:
+            yield view
     else:
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            count = _count_scans(data)
-    if count > MAX_SCANS:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            yield mapped
+
+
+def _check_scans(data: memoryview | mmap.mmap, name: str) -> None:
+    """Refuse a JPEG of too many scans, without decoding it."""
+    if _count_scans(data) > MAX_SCANS:
         raise ImageError(
             f"{name} asks for more than {MAX_SCANS} passes over its pixels, which none needs: save it again."
         )
@@ -243,14 +314,36 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """A new RGB image from a decoded one of any mode."""
+    """A new RGB image, in sRGB and over white, from a decoded one of any mode."""
+    profile = read_profile(image.info.get("icc_profile"))
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        return Image.fromarray(gray_to_8_bits(np.asarray(image))).convert("RGB")
-    if not image.has_transparency_data:
-        return image.convert("RGB") if image.mode != "RGB" else image.copy()
-    if image.mode == "La":  # Pillow goes from premultiplied gray only to plain gray
-        image = image.convert("LA")
-    rgba = image.convert("RGBA")
-    page = Image.new("RGB", rgba.size, "white")
-    page.paste(rgba, mask=rgba)
+        values, curve = np.asarray(image), gray_curve(profile) if profile else None
+        if curve is None:
+            return Image.fromarray(gray_to_8_bits(values)).convert("RGB")
+        return Image.fromarray(curve[np.rint(65535 * scale_gray(values)).astype(np.uint16)]).convert("RGB")
+    opacity = None
+    if image.has_transparency_data:
+        if image.mode == "La":  # Pillow goes from premultiplied gray only to plain gray
+            image = image.convert("LA")
+        opacity = image.convert("RGBA").getchannel("A")
+    rgb = _colours(image, profile)
+    if opacity is None:
+        return rgb
+    page = Image.new("RGB", rgb.size, "white")
+    page.paste(rgb, mask=opacity)
     return page
+
+
+def _colours(image: Image.Image, profile: Profile | None) -> Image.Image:
+    """The colours of a decoded image as a new one: RGB, in sRGB, without transparency."""
+    if image.mode in ("1", "L", "LA"):
+        curve = gray_curve(profile) if profile else None
+        gray = image.convert("L")
+        return (gray if curve is None else gray.point(curve[::257].tolist())).convert("RGB")
+    if image.mode == "CMYK" and profile:
+        image = to_srgb(image, profile)
+    if image.mode == "RGB":
+        return to_srgb(image.copy(), profile) if profile else image.copy()
+    is_rgb = image.mode not in ("CMYK", "LAB")
+    rgb = image.convert("RGBA").convert("RGB") if image.has_transparency_data else image.convert("RGB")
+    return to_srgb(rgb, profile) if profile and is_rgb else rgb

@@ -34,7 +34,7 @@ from micromotion.flow import (
     rigid_field,
     unfolded,
 )
-from micromotion.images import load_image
+from micromotion.images import as_loaded
 from micromotion.pixels import to_uint8
 from micromotion.seam import Floats, around, crop_outline, face_outline, feathered, gap
 from micromotion.tint import Tint, brightest, brightness, cast, ratio
@@ -79,7 +79,7 @@ class Paste:
         BundleError if the landmark model is missing.
         """
         _check(still, None)
-        self._photo = np.array(load_image(photo))  # torch reads only what could be written
+        self._photo = np.array(as_loaded(photo))  # torch reads only what could be written
         self._shape = still.shape
         self._place = _Place(aligned, self.size)
         self._samples = min(len(still), max(16, math.ceil(self._place.side)))

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin
 
 from abuse.items import EITHER, FAILED, Content, Item, Request, data_url, expected
+from abuse.layouts import layouts, strange_pages, turned_pictures
 from micromotion.images import FORMATS
 
 CUTS, FLIPS = 5, 7  # per format
@@ -29,7 +30,9 @@ def pictures(photo: Image.Image) -> Iterator[Item]:
         yield _picture(f"{name} under a picture's name", content, "JPEG or PNG")
     for name, (content, says) in _bombs(photo).items():
         yield _picture(name, content, says)
-    for name, content in _strange(photo).items():
+    for name, (content, says) in strange_pages(photo).items():
+        yield _picture(name, content, says)
+    for name, content in (_strange(photo) | layouts(photo) | turned_pictures(photo)).items():
         yield Request("pictures", name, partial(_body, content), EITHER)
 
 
