@@ -217,22 +217,23 @@ def test_the_command_refuses_before_the_model_is_loaded(
 
 
 def test_the_command_scales_and_says_so_unless_told_otherwise(tmp_path: Path, astronaut: Image.Image) -> None:
-    page = Image.new("RGB", (8800, 512), "gray")
-    page.paste(astronaut, (4000, 0))
-    page.save(tmp_path / "wide.png")
-    given = ["animate", str(tmp_path / "wide.png"), "--frame", "photo", "--frames", "2"]
+    page = Image.new("RGB", (3600, 2800), "gray")
+    page.paste(astronaut.resize((1024, 1024)), (1200, 700))
+    page.save(tmp_path / "large.png", compress_level=1)
+    given = ["animate", str(tmp_path / "large.png"), "--frame", "photo", "--frames", "2"]
     scaled = CliRunner().invoke(app, [*given, "-o", str(tmp_path / "a.mp4")], catch_exceptions=False)
     assert scaled.exit_code == 0
-    assert scaled.stderr.count("the video is scaled to 8688×506") == 1
+    width, height = playable_size((3600, 2800), Fraction(30))
+    assert scaled.stderr.count(f"the video is scaled to {width}×{height}") == 1
     assert scaled.stderr.count("\n") == 1
     assert "--full-size" in scaled.stderr
-    assert size_of(tmp_path / "a.mp4") == (8688, 506)
+    assert size_of(tmp_path / "a.mp4") == (width, height)
     assert stream_level(tmp_path / "a.mp4")[1] <= 52
     full = CliRunner().invoke(
         app, [*given, "--full-size", "-o", str(tmp_path / "b.mp4")], catch_exceptions=False
     )
     assert (full.exit_code, full.stderr) == (0, "")
-    assert size_of(tmp_path / "b.mp4") == (8800, 512)
+    assert size_of(tmp_path / "b.mp4") == (3600, 2800)
 
 
 def test_a_clip_refuses_before_it_renders(

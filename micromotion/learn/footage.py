@@ -1,4 +1,4 @@
-"""The frames of a clip that a stranger sent, streamed as a player shows them: upright, square pixels, true times.
+"""The frames of a clip that a stranger sent, streamed as players show them: upright, square, at true times.
 
 What the container's edit list trims away is not there; its display matrix, mirrored or not, is applied.
 
@@ -270,7 +270,8 @@ def _orientation(frame: av.VideoFrame) -> Iterator[Image.Transpose]:
     The display matrix is [a b u; c d v; x y w], with (x, y) shown at (a·x + c·y, b·x + d·y). PyAV's own
     reading of it is an angle, which knows nothing of mirrors.
     """
-    matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
+    about: Any = frame.side_data
+    matrix = about.get(SideData.DISPLAYMATRIX)
     if matrix is None:
         return
     a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32).tolist()
