@@ -31,7 +31,7 @@ OnProgress = Callable[[int, int], None]
 
 CROP = 256  # the inverters' input, in pixels
 BATCH = 8
-TOLD = 4  # other faces that are named
+TOLD = 2  # other faces that are named
 MIN_CHANGE = 0.05  # least length of a motion's path, in distances between two people
 MIN_STEADINESS = 2.5  # see `steadiness`: trembling comes to as much in less than one clip of a hundred
 MIN_ONE_WAY = 0.72  # see `one_way`: clips that only tremble have up to 0.65, motions 0.86 or more
@@ -61,8 +61,8 @@ class SeenFace:
 
     def __str__(self) -> str:
         return (
-            f"face {self.number} ({100 * self.across:.0f}% from the left and {100 * self.down:.0f}% from the "
-            f"top, from {self.first:.2f} to {self.last:.2f} s)"
+            f"face {self.number} ({100 * self.across:.0f}% across, {100 * self.down:.0f}% down, "
+            f"{self.first:.2f} to {self.last:.2f} s)"
         )
 
 

@@ -1,4 +1,4 @@
-"""Clips for `learn video`: cut, flipped, trimmed, mirrored, without frames, endless, huge, foreign, or none."""
+"""Clips for `learn video`: cut, flipped, trimmed, turned, without frames, endless, huge, foreign, or none."""
 
 from __future__ import annotations
 
