@@ -315,7 +315,7 @@ def _render(clip: Clip, output: Path, deadline: Deadline) -> None:
     width, height = clip.size
     print(f"Rendering {len(clip)} frames of {width}×{height}, {clip.fps} per second.")
     report = progress_lines("Rendered", "frames", len(clip))
-    clip.save(output, on_frame=deadline.watch("rendering", report))
+    clip.save(output, on_frame=deadline.watch("rendering", report), on_scaled=print)
 
 
 def _remove_finished(finished: "queue.SimpleQueue[tuple[Path, float]]") -> None:

@@ -20,7 +20,7 @@ from micromotion.options import check_play, check_view, seed_that_draws
 from micromotion.picture import check_picture, write_picture
 from micromotion.plan import Motions, plan, plan_strip
 from micromotion.timeline import MAX_TEXT, Timeline, TimelineError, parse_timeline
-from micromotion.video import check_output
+from micromotion.video import check_output, fit_size
 
 if TYPE_CHECKING:
     from micromotion.animator import Animator
@@ -33,6 +33,7 @@ def animate(
     output: option.Output = None,
     sheet: option.Sheet = None,
     frame: option.Frame = "crop",
+    full_size: option.FullSize = False,
     compare: option.Compare = False,
     strengths: option.Strengths = None,
     model: Model = "avatar",
@@ -87,7 +88,7 @@ def animate(
         }
         plan(played, **playing)
         shown = {"frame": frame, "compare": compare, "lock_identity": lock_identity}
-        _write_film(photo, played, output, sheet, model, device, playing | shown | reading)
+        _write_film(photo, played, output, sheet, full_size, model, device, playing | shown | reading)
 
 
 def _write_strip(
@@ -114,6 +115,7 @@ def _write_film(
     played: Motions,
     output: Path,
     sheet: Path | None,
+    full_size: bool,
     model: str,
     device: str,
     asked: Mapping[str, Any],
@@ -121,6 +123,15 @@ def _write_film(
     """The film, and a contact sheet of it if one is asked for; outputs checked before the model is loaded."""
     _check_outputs(photo, check_output(output), sheet)
     image = load_image(photo)
+    told: set[str] = set()
+
+    def on_scaled(sentence: str) -> None:
+        if sentence not in told:
+            typer.echo(f"micromotion: {sentence} --full-size keeps all of them.", err=True)
+        told.add(sentence)
+
+    if asked["frame"] == "photo":
+        fit_size(output, image.size, asked["fps"], full_size=full_size, on_scaled=on_scaled)
     with _loaded(model, device, asked["refine"]) as (animator, tell, on_refine):
         from micromotion.pivotal import STEPS
 
@@ -130,7 +141,13 @@ def _write_film(
         asked = {**asked, "seed": _seed(asked["seed"], animator)}
         clip = animator.animate(image, played, on_refine=on_refine, on_lock=on_lock, **asked)
         tell(description="Rendering", total=len(clip), completed=0)
-        clip.save(output, sheet=sheet, on_frame=lambda done: tell(completed=done))
+        clip.save(
+            output,
+            sheet=sheet,
+            on_frame=lambda done: tell(completed=done),
+            full_size=full_size,
+            on_scaled=on_scaled,
+        )
     typer.echo(f"Video: {output}")
     if sheet is not None:
         typer.echo(f"Sheet: {sheet}")

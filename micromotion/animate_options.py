@@ -46,6 +46,13 @@ Frame = Annotated[
     options.View,
     typer.Option(help="What is shown: the crop of the face, or the whole photo with the face moving."),
 ]
+FullSize = Annotated[
+    bool,
+    typer.Option(
+        "--full-size",
+        help="Keep all pixels of a large photo in an MP4, although phones may not play it (H.264 above 5.2).",
+    ),
+]
 Compare = Annotated[
     bool, typer.Option("--compare", help="Show the photo, its inversion and the animation side by side.")
 ]

@@ -17,14 +17,15 @@ from PIL import Image
 from torch import Tensor
 
 from micromotion.encoders import Frame
+from micromotion.formats import check_side
 from micromotion.frames import Rendered, fetch, repeatable, told_when_full, with_room
 from micromotion.motion import Motion
 from micromotion.options import MAX_FRAMES, check_whole
 from micromotion.picture import check_picture, write_picture
 from micromotion.pixels import all_finite, quantise
-from micromotion.sheet import contact_sheet, evenly_spaced
+from micromotion.sheet import contact_sheet, evenly_spaced, sheet_size
 from micromotion.timeline import Strengths
-from micromotion.video import write_frames
+from micromotion.video import fit_size, write_frames
 
 if TYPE_CHECKING:
     from micromotion.align import AlignedFace
@@ -135,19 +136,33 @@ class Clip:
         sheet: str | Path | None = None,
         count: int = 8,
         on_frame: Callable[[int], None] | None = None,
+        full_size: bool = False,
+        on_scaled: Callable[[str], None] | None = None,
     ) -> None:
         """Write the clip as MP4, GIF, WebP or a folder of PNGs, by its suffix; files appear when complete.
 
         sheet: also write a contact sheet of count of the very same frames there, each rendered once.
-        on_frame is called with the number of frames written so far. Raises OptionError, OutputError.
+        on_frame is called with the number of frames written so far. An MP4 of more pixels than phones play is
+        scaled down to what they do, and on_scaled told so (without it, by a ScaledWarning), unless full_size;
+        a size that the format does not take is refused before anything renders (see `video.fit_size`).
+        Raises OptionError, OutputError.
         """
+        fit_size(path, self.size, self.fps, full_size=full_size, on_scaled=on_scaled)
         wanted = self._spread(count) if sheet is not None else []
         if sheet is not None:
-            check_picture(sheet)
+            check_side(check_picture(sheet), sheet_size(self.size, len(wanted)))
         kept: list[Frame] = []
         self.timings["encode"] = 0.0
         with timed(self.timings, "encode"):
-            write_frames(_keeping(self, wanted, kept), path, self.fps, total=len(self), on_frame=on_frame)
+            write_frames(
+                _keeping(self, wanted, kept),
+                path,
+                self.fps,
+                total=len(self),
+                on_frame=on_frame,
+                full_size=full_size,
+                on_scaled=lambda _: None,  # it is told already
+            )
         self.timings["encode"] -= self.timings["render"]
         if sheet is not None:
             write_picture(self._lay_out(kept, wanted), sheet)

@@ -37,6 +37,10 @@ class OutputError(MicromotionError):
     """The result cannot be written where it was asked for."""
 
 
+class ScaledWarning(UserWarning):
+    """The video was made smaller than its frames, so that phones play it."""
+
+
 class DeviceMemoryError(MicromotionError):
     """The GPU has too little memory, also after room was made on it."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL.Image import Image
 
 from micromotion.errors import OutputError
+from micromotion.formats import check_side
 
 _KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
@@ -32,9 +33,11 @@ def check_picture(path: str | Path) -> Path:
 def write_picture(image: Image, path: str | Path) -> None:
     """Write a PIL image as PNG, JPEG or WebP, by the suffix, replacing what is there in one step.
 
-    Raises OutputError as `check_picture` does, or where the disk fails; nothing half-written is left.
+    Raises OutputError as `check_picture` does, where the picture is larger than the format takes, or the disk
+    fails; nothing half-written is left.
     """
     target = check_picture(path)
+    check_side(target, image.size)
     encoded = BytesIO()
     image.save(encoded, _KINDS[target.suffix.lower()], quality=95)
     temporary = target.absolute().with_name(f".micromotion-{secrets.token_hex(4)}")

@@ -1,13 +1,19 @@
 """A contact sheet: some frames of a film side by side in one picture."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from micromotion.formats import Size
+
+_TILE = 224  # pixels
 _PAPER = (250, 250, 248)
 _INK = (70, 70, 72)
 
@@ -28,12 +34,42 @@ def evenly_spaced(total: int, count: int) -> list[int]:
     return [round(Fraction(i * (total - 1), count - 1)) for i in range(count)]
 
 
+class _Layout(NamedTuple):
+    """Where things are on a sheet, in pixels."""
+
+    frame: Size
+    columns: int
+    rows: int
+    gap: int
+    letters: int
+    caption: int
+
+    @classmethod
+    def of(cls, size: Size, count: int, labelled: bool, columns: int | None, tile: int) -> _Layout:
+        factor = tile / max(size)
+        frame = max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+        columns = min(columns or _columns(count), count)
+        letters = max(10, tile // 14)
+        caption = round(letters * 1.6) if labelled else 0
+        return cls(frame, columns, math.ceil(count / columns), max(2, tile // 28), letters, caption)
+
+    @property
+    def size(self) -> Size:
+        across, down = self.frame[0] + self.gap, self.frame[1] + self.caption + self.gap
+        return self.gap + self.columns * across, self.gap + self.rows * down
+
+
+def sheet_size(frame: Size, count: int) -> Size:
+    """Width and height in pixels of a contact sheet of so many labelled frames of this width and height."""
+    return _Layout.of(frame, count, True, None, _TILE).size
+
+
 def contact_sheet(
     frames: Sequence[NDArray[np.uint8]],
     *,
     labels: Sequence[str] | None = None,
     columns: int | None = None,
-    tile: int = 224,
+    tile: int = _TILE,
 ) -> Image.Image:
     """Lay all given frames out in rows, left to right, on light paper, each with its label below.
 
@@ -51,24 +87,17 @@ def contact_sheet(
             tile below 1.
     """
     _check(frames, labels, columns, tile)
-    height, width = frames[0].shape[:2]
-    factor = tile / max(width, height)
-    width, height = max(1, round(width * factor)), max(1, round(height * factor))
-    columns = min(columns or _columns(len(frames)), len(frames))
-    rows = math.ceil(len(frames) / columns)
-    gap = max(2, tile // 28)
-    letters = max(10, tile // 14)
-    font = ImageFont.load_default(size=letters)
-    caption = 0 if labels is None else round(letters * 1.6)
-
-    across, down = width + gap, height + caption + gap
-    sheet = Image.new("RGB", (gap + columns * across, gap + rows * down), _PAPER)
+    lay = _Layout.of(frames[0].shape[1::-1], len(frames), labels is not None, columns, tile)
+    width, height = lay.frame
+    font = ImageFont.load_default(size=lay.letters)
+    across, down = width + lay.gap, height + lay.caption + lay.gap
+    sheet = Image.new("RGB", lay.size, _PAPER)
     draw = ImageDraw.Draw(sheet)
     for index, frame in enumerate(frames):
-        left, top = gap + index % columns * across, gap + index // columns * down
+        left, top = lay.gap + index % lay.columns * across, lay.gap + index // lay.columns * down
         sheet.paste(Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS), (left, top))
         if labels is not None:
-            where = (left + width / 2, top + height + caption / 2)
+            where = (left + width / 2, top + height + lay.caption / 2)
             draw.text(where, _fitted(labels[index], font, width), _INK, font, anchor="mm")
     return sheet
 

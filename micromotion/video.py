@@ -9,17 +9,21 @@ import os
 import secrets
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
 import av
 import numpy as np
+from PIL import Image
 
 from micromotion.encoders import Encoder, Frame, Gif, Mp4, Pngs, WebP
-from micromotion.errors import OptionError, OutputError
+from micromotion.errors import OptionError, OutputError, ScaledWarning
+from micromotion.formats import PHONES, Size, check_side, playable_size
 
 _FILMS: dict[str, type[Encoder]] = {".mp4": Mp4, ".gif": Gif, ".webp": WebP}
 
@@ -31,6 +35,8 @@ def write_frames(
     *,
     total: int | None = None,
     on_frame: Callable[[int], None] | None = None,
+    full_size: bool = False,
+    on_scaled: Callable[[str], None] | None = None,
 ) -> Path:
     """Write frames as they come and return the path of the finished film.
 
@@ -41,10 +47,12 @@ def write_frames(
         fps: frames per second; 23.976, 29.97, 59.94 and their like mean the exact n·1000/1001.
         total: how many frames will come; any other number is an error.
         on_frame: called with 1, 2, … after each frame was handed to the encoder.
+        full_size, on_scaled: see `fit_size`.
 
     Raises:
         OutputError: the path cannot be written (see `check_output`), the disk is full, or there are
-            no frames, frames of different sizes, of another kind, or not `total` of them.
+            no frames, frames of different sizes, of another kind, larger than the format takes (see
+            `fit_size`), or not `total` of them.
         OptionError: fps is not within 0.1 to 240.
 
     On any exception, also one that `frames` or `on_frame` raises, and also KeyboardInterrupt, nothing is left
@@ -52,8 +60,11 @@ def write_frames(
     """
     target = check_output(path)
     rate = frame_rate(fps)
+    fit = partial(
+        fit_size, target, fps=rate, full_size=full_size, on_scaled=on_scaled or partial(_warn, depth=5)
+    )
     with _replacing(target.resolve() if target.is_dir() else target) as temporary:
-        count = _encode(_checked(frames, target), temporary, target, rate, total, on_frame)
+        count = _encode(_checked(frames, target), temporary, target, rate, fit, on_frame)
         if total is not None and count != total:
             raise OutputError(f"{target} was not written: {count} frames came where {total} were expected.")
     return target
@@ -79,6 +90,38 @@ def check_output(path: str | os.PathLike[str]) -> Path:
     except (OSError, ValueError) as error:  # such as a name that is too long
         raise OutputError(f"{text!r} cannot be written: {_reason(error)}.") from error
     return target
+
+
+def fit_size(
+    path: str | os.PathLike[str],
+    size: Size,
+    fps: float | Fraction,
+    *,
+    full_size: bool = False,
+    on_scaled: Callable[[str], None] | None = None,
+) -> Size:
+    """Width and height that a video of frames of this size will have at this path; before any is rendered.
+
+    An MP4 larger than phones play (H.264 above level 5.2) is scaled down to what they do, its proportions
+    kept, unless full_size is asked for. on_scaled is told so, in a sentence; without it that is a
+    ScaledWarning.
+
+    Raises:
+        OutputError: a side is longer than the format takes: 16,384 pixels in an MP4, 16,383 in a WebP, 65,535
+            in a GIF.
+        OptionError: fps is not within 0.1 to 240.
+    """
+    rate = frame_rate(fps)
+    check_side(path, size)
+    if full_size or Path(path).suffix.lower() != ".mp4":
+        return size
+    fitted = playable_size(size, rate)
+    if fitted != size:
+        (on_scaled or _warn)(
+            f"{size[0]}×{size[1]} pixels at {float(rate):.4g} a second are more than phones play "
+            f"(H.264 level {PHONES.name}): the video is scaled to {fitted[0]}×{fitted[1]}."
+        )
+    return fitted
 
 
 def frame_rate(fps: float | Fraction) -> Fraction:
@@ -183,7 +226,7 @@ def _encode(
     temporary: Path,
     target: Path,
     rate: Fraction,
-    total: int | None,
+    fit: Callable[[Size], Size],
     on_frame: Callable[[int], None] | None,
 ) -> int:
     """Send the frames through the encoder that the suffix asks for; returns how many there were."""
@@ -192,12 +235,13 @@ def _encode(
     if first is None:
         raise OutputError(f"{target} was not written: there are no frames.")
     count = 0
+    size = fit((first.shape[1], first.shape[0]))
     with _readable(target):
-        encoder = make(temporary, first.shape[1], first.shape[0], rate)
+        encoder = make(temporary, *size, rate)
     try:
         for frame in chain([first], frames):
             with _readable(target):
-                encoder.put(frame)
+                encoder.put(_resized(frame, size))
             count += 1
             if on_frame:
                 on_frame(count)
@@ -206,3 +250,13 @@ def _encode(
     finally:
         encoder.close()
     return count
+
+
+def _resized(frame: Frame, size: Size) -> Frame:
+    if frame.shape[1::-1] == size:
+        return frame
+    return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS))
+
+
+def _warn(sentence: str, depth: int = 4) -> None:
+    warnings.warn(f"{sentence} full_size=True keeps all of them.", ScaledWarning, stacklevel=depth)

@@ -1,6 +1,7 @@
 """Whatever clip comes in: upright frames at true times, one at a time, or one sentence."""
 
 import os
+import struct
 import weakref
 from fractions import Fraction
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import turned, write_clip, write_sound
+from clips import oriented, trimmed, turned, write_clip, write_sound
 from films import moving, tile_error, tiles
 from PIL import Image
 
@@ -74,6 +75,103 @@ def test_the_rotation_flag_sets_frames_upright(tmp_path: Path, clockwise: int) -
         upright = np.rot90(frame, -clockwise // 90)
         assert picture.shape == upright.shape
         assert np.abs(picture.astype(float) - upright).mean() < 8
+
+
+MATRICES = {
+    "as it is": (1, 0, 0, 1),
+    "mirrored": (-1, 0, 0, 1),
+    "upside down": (-1, 0, 0, -1),
+    "upside down, mirrored": (1, 0, 0, -1),
+    "mirrored, turned left": (0, 1, 1, 0),
+    "turned right": (0, 1, -1, 0),
+    "turned left": (0, -1, 1, 0),
+    "mirrored, turned right": (0, -1, -1, 0),
+}
+
+
+def shown(frame: np.ndarray, a: int, b: int, c: int, d: int) -> np.ndarray:
+    """Each pixel (x, y) at (a·x + c·y, b·x + d·y), moved to where the picture begins."""
+    height, width = frame.shape[:2]
+    y, x = np.mgrid[:height, :width]
+    right, down = a * x + c * y, b * x + d * y
+    right, down = right - right.min(), down - down.min()
+    page = np.zeros((down.max() + 1, right.max() + 1, 3), np.uint8)
+    page[down, right] = frame
+    return page
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm"])
+@pytest.mark.parametrize("matrix", MATRICES.values(), ids=MATRICES.keys())
+def test_all_eight_display_matrices_are_applied(
+    tmp_path: Path, matrix: tuple[int, int, int, int], name: str
+) -> None:
+    frames = list(moving(3))
+    if name == "a.mp4":
+        path = oriented(write_clip(tmp_path / name, frames), *matrix)
+    else:
+        path = write_clip(
+            tmp_path / name, frames, "libvpx-vp9" if name == "a.webm" else "libx264", matrix=matrix
+        )
+    for picture, frame in zip(pictures(path), frames, strict=True):
+        wanted = shown(frame, *matrix)
+        assert picture.shape == wanted.shape
+        assert np.abs(picture.astype(float) - wanted).mean() < 8
+
+
+def test_pixels_are_made_square_before_the_picture_is_turned(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", moving(2), aspect=Fraction(2))
+    assert [picture.shape for picture in pictures(oriented(path, 0, 1, 1, 0))] == [(128, 48, 3)] * 2
+
+
+def picture_numbers(path: Path, frames: list[np.ndarray]) -> list[int]:
+    """Which of the frames each picture of the clip is."""
+    return [
+        int(np.argmin([np.abs(picture.astype(float) - frame).mean() for frame in frames]))
+        for picture in pictures(path)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("edits", "numbers"),
+    [
+        ([(0.4, 0.8)], range(20, 30)),
+        ([(1.0, -1), (0.4, 0.8)], range(20, 30)),  # after a second of nothing
+        ([(0.4, 0.2), (0.4, 1.2)], [*range(5, 15), *range(30, 40)]),
+        ([(0.4, 1.2), (0.4, 0.2)], [*range(30, 40), *range(5, 15)]),
+        ([(0.2, 0.2)] * 2, [*range(5, 10)] * 2),
+        ([(9.0, 1.6)], range(40, 50)),  # longer than there is
+    ],
+)
+def test_what_is_trimmed_away_is_neither_shown_nor_counted(
+    tmp_path: Path, edits: list[tuple[float, float]], numbers: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = list(numbers)
+    monkeypatch.setattr(footage, "MAX_FILE_FRAMES", len(numbers))
+    monkeypatch.setattr(footage, "MAX_SECONDS", len(numbers) / 25)
+    frames = list(moving(50))
+    path = trimmed(write_clip(tmp_path / "a.mp4", frames, g="50", crf="4"), *edits)
+    read = open_footage(path, len(numbers))
+    assert (read.frames, read.step, len(read)) == (len(numbers), 1, len(numbers))
+    stills = list(read)
+    assert [still.number for still in stills] == list(range(len(numbers)))
+    assert [still.seconds for still in stills] == pytest.approx(
+        [n / 25 for n in range(len(numbers))], abs=0.05
+    )
+    assert picture_numbers(path, frames) == numbers
+
+
+def test_a_fragmented_clip_begins_where_its_edit_list_says(tmp_path: Path) -> None:
+    frames = list(moving(50))
+    path = write_clip(tmp_path / "a.mp4", frames, g="10", crf="4", movflags="frag_keyframe+delay_moov")
+    data = bytearray(path.read_bytes())
+    start = data.index(b"elst") + 16
+    (delay,) = struct.unpack_from(">i", data, start)
+    struct.pack_into(">i", data, start, delay + 20 * 512)
+    path.write_bytes(data)
+    read = open_footage(path)
+    assert (read.frames, len(list(read))) == (30, 30)
+    assert next(iter(read)).seconds == 0
+    assert picture_numbers(path, frames) == list(range(20, 50))
 
 
 def test_times_are_true_where_the_rate_varies(tmp_path: Path) -> None:
@@ -199,6 +297,35 @@ def test_lists_of_other_files_are_not_followed(tmp_path: Path) -> None:
         assert len(list(container.decode(video=0))) == 20
     for name in ("a.mp4", "a.m3u8", "b.mp4"):
         refused(tmp_path / name, "cannot be read as a video")
+
+
+@pytest.mark.parametrize("edits", [[(0.4, 30.0)], [(0.0, 0.4)]])
+def test_a_clip_that_is_trimmed_to_nothing_is_told(tmp_path: Path, edits: list[tuple[float, float]]) -> None:
+    refused(trimmed(write_clip(tmp_path / "a.mp4", moving(20)), *edits), "nothing but trimmed frames")
+
+
+def test_what_is_trimmed_away_is_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = trimmed(write_clip(tmp_path / "a.mp4", moving(50), g="50"), (0.4, 0.8))
+    assert len(pictures(path)) == 10
+    monkeypatch.setattr(footage, "MAX_HIDDEN", 39)
+    refused(path, "more than 39 trimmed frames")
+
+
+def test_an_edit_list_that_would_take_memory_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each entry makes the decoder list all frames from the last key frame on: 16 bytes for 50 frames."""
+    path = write_clip(tmp_path / "a.mp4", moving(50), g="50")
+    trimmed(path, *[(0.04, 1.9)] * 101)
+    monkeypatch.setattr(av, "open", lambda *_, **__: pytest.fail("it was opened"))
+    refused(path, "an edit list of 101 entries, more than 100")
+    (tmp_path / "b.mov").write_bytes(path.read_bytes().replace(b"elst", b"xxxx") + b"cmov\0\0\0\x0cdcomzlib")
+    refused(tmp_path / "b.mov", "a compressed header")
+
+
+def test_the_longest_edit_list_is_read(tmp_path: Path) -> None:
+    path = trimmed(write_clip(tmp_path / "a.mp4", moving(20), g="1"), *[(0.04, 0.4)] * footage.MAX_EDITS)
+    assert len(pictures(path)) == footage.MAX_EDITS
 
 
 @pytest.mark.parametrize(

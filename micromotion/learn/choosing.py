@@ -7,14 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from micromotion.align import Box
+from micromotion.align import Box, ffhq_quad
 from micromotion.learn.ordering import strangeness
-from micromotion.learn.track import Track, main_track, steady_landmarks
+from micromotion.learn.track import Track, steady_landmarks
 
 MIN_SHARPNESS = 0.4  # of the median frame's
 MAX_TURN = 0.6  # sine of the angle between a code's movement and the plane of the motion
 SAME_PERSON = 0.1  # in distances between two people: tracks this near to each other are one person's
 MIN_STRANGE = 0.06  # likewise: a code this near to the motion's plane always belongs
+HALF = 0.5  # of a crop: less within the picture is always too little
+MIN_INSIDE = 0.85  # of what nearly all of the person's crops have within the picture
+_PROBES = 32  # points along a crop's side that are asked whether they lie within the picture
 FEWEST = 5  # frames that a plane of motion can be laid through
 
 
@@ -22,19 +25,20 @@ FEWEST = 5  # frames that a plane of motion can be laid through
 class Crop:
     """A face that may be the person's.
 
-    frame: where it was seen. landmarks: what it is cropped by. track: which one, the person's own is
-    0. free: no other face is in the way.
+    frame: where it was seen. landmarks: what it is cropped by. track: which one, counted from 1, the
+    person's own is 0. free: no other face is in the way. inside: how much of the crop lies within the
+    picture, 0…1.
     """
 
     frame: int
     landmarks: np.ndarray
     track: int
     free: bool
+    inside: float
 
 
-def candidates(tracks: list[Track]) -> list[Crop]:
-    """The faces to invert, by frame: the person's, and any in frames where the person's track is not."""
-    main = main_track(tracks)
+def candidates(tracks: list[Track], main: Track) -> list[Crop]:
+    """The faces to invert, by frame: those of the person's track, and any in frames where that is not."""
     taken = {sighting.frame for sighting in main}
     boxes: dict[int, list[Box]] = {}
     for sighting in (one for track in tracks for one in track):
@@ -45,12 +49,21 @@ def candidates(tracks: list[Track]) -> list[Crop]:
             landmarks,
             0 if track is main else number,
             _free(sighting.box, boxes[sighting.frame]),
+            _inside(ffhq_quad(landmarks), sighting.picture),
         )
         for number, track in enumerate(tracks, 1)
         if track is main or taken.isdisjoint(sighting.frame for sighting in track)
         for sighting, landmarks in zip(track, steady_landmarks(track), strict=True)
     ]
     return sorted(crops, key=lambda crop: crop.frame)
+
+
+def _inside(quad: np.ndarray, picture: tuple[int, int]) -> float:
+    """How much of a crop, by its corners [4, 2], lies within a picture of this width and height: 0…1."""
+    places = (np.arange(_PROBES) + 0.5) / _PROBES
+    right, down = places[:, None, None] * (quad[3] - quad[0]), places[:, None] * (quad[1] - quad[0])
+    points = quad[0] + right + down + 0.5
+    return float(((points >= 0) & (points <= picture)).all(axis=-1).mean())
 
 
 def _free(box: Box, all_boxes: list[Box]) -> bool:
@@ -76,8 +89,10 @@ def choose(
     tracks = np.array([crop.track for crop in crops])
     sharp = sharpness >= MIN_SHARPNESS * np.median(sharpness[tracks == 0])
     free = np.array([crop.free for crop in crops])
-    main = _same_person(tracks, codes, sharp & free, SAME_PERSON * variety)
-    trusted = main & sharp & free
+    inside = np.array([crop.inside for crop in crops])
+    whole = inside >= max(HALF, MIN_INSIDE * np.quantile(inside[tracks == 0], 0.9))
+    main = _same_person(tracks, codes, sharp & free & whole, SAME_PERSON * variety)
+    trusted = main & sharp & free & whole
     belongs, far = trusted, np.where(main, 0.0, 1.0)
     if trusted.sum() >= FEWEST:  # else there is too little to compare others with
         far, moved = strangeness(codes, trusted)
@@ -93,6 +108,8 @@ def choose(
             kept.setdefault(at, int(i))
         elif not sharp[i]:
             reasons.setdefault(at, "the face is blurred")
+        elif main[i] and not whole[i]:
+            reasons.setdefault(at, "the face leaves the picture")
         elif not free[i]:
             reasons.setdefault(at, "another face is in the way")
         elif main[i]:

@@ -121,6 +121,9 @@ def video(
     name: Name,
     model: Model = "avatar",
     count: Annotated[int, typer.Option(help="How many anchors to take along the motion.")] = 11,
+    face: Annotated[
+        int, typer.Option(help="Which of several faces to follow: 0 is the clearest one, 1 the next.")
+    ] = 0,
     path: PathOption = "line",
     preview: Preview = None,
     force: Force = False,
@@ -132,15 +135,18 @@ def video(
     \b
     Examples:
       micromotion learn video nod.mp4 --name nod
+      micromotion learn video interview.mp4 --name frown --face 1
       micromotion animate me.jpg --motion nod
     """
     with errors_for_people(debug):
         target, picture = _places(name, model, preview, force)
         with frame_counter() as on_progress:
             bundle = load_bundle(model, device)
-            from micromotion.learn.video import collect_from_video
+            from micromotion.learn.video import collect_from_video, tell_faces
 
-            collected = collect_from_video(clip, bundle, count=count, on_progress=on_progress)
+            collected = collect_from_video(clip, bundle, count=count, face=face, on_progress=on_progress)
+        if collected.followed and collected.others:
+            typer.echo(f"Several faces: {tell_faces(collected.followed, collected.others)}.", err=True)
         _tell_frames(collected, "frames")
         _keep(with_recipe(collected.anchors, name, bundle, path), bundle, target, picture, model)
 

@@ -1,19 +1,26 @@
-"""The frames of a clip that a stranger sent, streamed: upright, square pixels, true times.
+"""The frames of a clip that a stranger sent, streamed as players show them: upright, square, at true times.
+
+What the container's edit list trims away is not there; its display matrix, mirrored or not, is applied.
 
 The file is untrusted. It is opened by us and handed over as bytes, never by its name; only containers that
 refer to no other file are let in; bytes, pixels, seconds and the number of frames are bounded. Of a long clip
 every n-th frame is looked at. Memory holds the frames the decoder needs, and the one that is looked at.
 """
 
+import math
+import mmap
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
+import numpy as np
+from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
 from PIL import Image
 
@@ -31,6 +38,12 @@ MAX_SECONDS = 120
 MAX_FILE_FRAMES = MAX_SECONDS * 240
 """Most frames in a file, of which every n-th is looked at."""
 
+MAX_HIDDEN = MAX_FILE_FRAMES
+"""Most frames that are trimmed away, beside those that are shown: they are decoded too."""
+
+MAX_EDITS = 100
+"""Most entries of an edit list. For each the decoder makes a list of frames, so few bytes could take much."""
+
 MAX_FRAMES = 240
 """Most frames that are looked at, spread evenly over the clip."""
 
@@ -41,7 +54,9 @@ _CODECS = (
     "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,libaom-av1,mpeg1video,mpeg2video,mpeg4,msmpeg4v3,h263,"
     "flv,wmv1,wmv2,wmv3,vc1,theora,mjpeg,gif,apng,png,ffv1,huffyuv,utvideo,prores,dnxhd,rawvideo,qtrle,cinepak"
 )
-_UPRIGHT = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270}
+_CLOCKWISE = {1: Image.Transpose.ROTATE_270, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_90}
+_EDITS = re.compile(rb"(?s)(....)elst[\0\1]\0\0\0(....)")
+_COMPRESSED = re.compile(rb"(?s)cmov....dcom")
 _MEGAPIXELS = f"{MAX_PIXELS // 1_000_000} million pixels"
 _THREADS = 4
 
@@ -63,7 +78,7 @@ class Still:
 class Footage:
     """A clip that was found to be readable; iterating streams its frames, again and again.
 
-    path: the file. frames: how many it holds. step: every step-th of them is looked at; `len` says how many
+    path: the file. frames: how many it shows. step: every step-th of them is looked at; `len` says how many
     that are.
     """
 
@@ -82,7 +97,8 @@ class Footage:
         """
         with _opened(self.path) as (container, stream):
             clock = _Clock(1 / (stream.average_rate or Fraction(25)))
-            for number, frame in enumerate(container.decode(stream)):
+            shown = (frame for frame in container.decode(stream) if not _before(container, frame.time))
+            for number, frame in enumerate(shown):
                 _check_size(frame.width, frame.height, self.path)
                 seconds = clock.read(frame)
                 if seconds > MAX_SECONDS or number >= MAX_FILE_FRAMES:
@@ -97,26 +113,37 @@ def open_footage(path: str | Path, limit: int = MAX_FRAMES) -> Footage:
     Reads MP4, MOV, WebM, MKV, AVI, GIF, APNG, MPEG, FLV, WMV and Ogg. A file that ends early is read as far
     as it goes, unless it breaks off within a frame.
 
+    What the container's edit list trims away counts for nothing but MAX_HIDDEN.
+
     Raises FootageError, in one sentence: there is no such file, it is no video, holds only sound or no
-    frames, is damaged or cut short, or is above MAX_BYTES, MAX_PIXELS, MAX_SECONDS or MAX_FILE_FRAMES.
+    frames, is damaged or cut short, or is above MAX_BYTES, MAX_PIXELS, MAX_SECONDS, MAX_FILE_FRAMES,
+    MAX_HIDDEN or MAX_EDITS.
     """
     path = Path(path)
     _check_file(path)
     times: list[Fraction] = []
-    count = 0
+    count = hidden = 0
     with _opened(path) as (container, stream):
         for packet in container.demux(stream):
             if packet.size == 0:  # the end
                 continue
             if packet.is_corrupt:
                 raise _damaged(path)
+            time = None if packet.pts is None else packet.pts * (packet.time_base or stream.time_base)
+            if packet.is_discard or _before(container, time):
+                hidden += 1
+                if hidden > MAX_HIDDEN:
+                    raise _trimmed(path, f"more than {MAX_HIDDEN} trimmed frames")
+                continue
             count += 1
-            if packet.pts is not None:
-                times.append(packet.pts * (packet.time_base or stream.time_base))
+            if time is not None:
+                times.append(time)
                 times = [min(times), max(times)]
             length = times[-1] - times[0] if times else Fraction(0)
             if length > MAX_SECONDS or count > MAX_FILE_FRAMES:
                 raise _too_long(path, float(length))
+    if count == 0 and hidden:
+        raise _trimmed(path, "nothing but trimmed frames")
     if count == 0:
         raise FootageError(f"{_shown(path)} holds no frames: record or save it again.")
     return Footage(path, count, -(-count // limit))
@@ -136,6 +163,25 @@ class _Clock:
         told = None if frame.time is None or self.first is None else frame.time - self.first
         self.last = told if told is not None and told > self.last else self.last + self.usual
         return self.last
+
+
+def _before(container: Any, time: Fraction | float | None) -> bool:
+    """Whether a time is before the first that the file shows: a fragmented MP4's edit list ends at 0."""
+    return time is not None and time < 0 and container.format.name.startswith("mov,")
+
+
+def _check_edits(path: Path, file: BinaryIO) -> None:
+    """Raise FootageError for an edit list above MAX_EDITS, or one that may lie in a compressed header.
+
+    The decoder's own reader finds such a list wherever it lies, so it is looked for in the whole file.
+    """
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for found in _EDITS.finditer(data):
+            size, count = (int.from_bytes(part, "big") for part in found.groups())
+            if count > MAX_EDITS and size >= 12 * count:
+                raise _trimmed(path, f"an edit list of {count} entries, more than {MAX_EDITS}")
+        if _COMPRESSED.search(data):
+            raise _trimmed(path, "a compressed header")
 
 
 def _check_file(path: Path) -> None:
@@ -159,6 +205,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     """The file's container and its picture stream; what goes wrong inside becomes our own error."""
     try:
         with path.open("rb") as file:
+            _check_edits(path, file)
             try:
                 container = av.open(
                     file,
@@ -212,8 +259,28 @@ def _picture(frame: av.VideoFrame, aspect: Fraction | None) -> Image.Image:
         page = Image.new("RGB", image.size, "white")
         page.paste(image, mask=image)
         image = page
-    upright = _UPRIGHT.get(frame.rotation % 360)
-    return image if upright is None else image.transpose(upright)
+    for step in _orientation(frame):
+        image = image.transpose(step)
+    return image
+
+
+def _orientation(frame: av.VideoFrame) -> Iterator[Image.Transpose]:
+    """What brings the stored pixels to where they are shown: mirrored or not, then a turn by quarters.
+
+    The display matrix is [a b u; c d v; x y w], with (x, y) shown at (a·x + c·y, b·x + d·y). PyAV's own
+    reading of it is an angle, which knows nothing of mirrors.
+    """
+    about: Any = frame.side_data
+    matrix = about.get(SideData.DISPLAYMATRIX)
+    if matrix is None:
+        return
+    a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32).tolist()
+    if a * d < b * c:
+        yield Image.Transpose.FLIP_LEFT_RIGHT
+        a, b = -a, -b
+    turns = round(math.atan2(b - c, a + d) / (math.pi / 2)) % 4
+    if turns:
+        yield _CLOCKWISE[turns]
 
 
 def _too_long(path: Path, seconds: float) -> FootageError:
@@ -221,6 +288,10 @@ def _too_long(path: Path, seconds: float) -> FootageError:
         f"{_shown(path)} is longer than {MAX_SECONDS} s or {MAX_FILE_FRAMES} frames"
         f" ({seconds:.0f} s were seen): cut the clip to the motion first."
     )
+
+
+def _trimmed(path: Path, what: str) -> FootageError:
+    return FootageError(f"{_shown(path)} has {what}: save the part to learn from as an MP4 of its own.")
 
 
 def _damaged(path: Path) -> FootageError:

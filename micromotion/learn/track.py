@@ -24,6 +24,9 @@ MAX_FACES = 4
 FIRST_FRAMES = 8
 """The person is the clearest face of the first so many frames that show a face at all."""
 
+MIN_SEEN = 3
+"""Fewest frames that show a face besides the one that is followed; less may be a pattern like a face."""
+
 MAX_GAP = 0.5  # seconds that a face may be hidden and still be linked
 MAX_MOVE = 0.5  # furthest move between two frames, in widths of the face
 MAX_GROWTH = 0.35  # largest change of size, as a logarithm
@@ -41,7 +44,8 @@ class Sighting:
 
     frame: index among the frames that were looked at; seconds: of that frame. box: the detector's, in the
     frame's pixels; rank: see `Detection.rank`, box widths in pixels of a frame of SEARCH_SIDE or less.
-    landmarks: [68, 2] float64. thumb: [6, 6, 3] float32 in 0…255, what lies within the landmarks.
+    landmarks: [68, 2] float64. thumb: [6, 6, 3] float32 in 0…255, what lies within the landmarks. picture:
+    width and height of the frame, in pixels.
     """
 
     frame: int
@@ -50,6 +54,7 @@ class Sighting:
     rank: float
     landmarks: np.ndarray
     thumb: np.ndarray
+    picture: tuple[int, int] = (0, 0)
 
 
 Track = list[Sighting]
@@ -80,9 +85,41 @@ def find_tracks(
 
 def main_track(tracks: Sequence[Track]) -> Track:
     """The track of the clearest face in the first FIRST_FRAMES frames that show one; tracks is not empty."""
-    firsts = sorted({sighting.frame for track in tracks for sighting in track})[:FIRST_FRAMES]
-    seen = [(s.rank, number) for number, track in enumerate(tracks) for s in track if s.frame <= firsts[-1]]
-    return tracks[max(seen)[1]]
+    return _ranked(tracks)[0]
+
+
+def find_people(tracks: Sequence[Track]) -> list[list[Track]]:
+    """The faces of a clip, best first, each as the tracks that are taken for one face's, its best first.
+
+    Best is the clearest in the first FIRST_FRAMES frames that show a face (`main_track`), then likewise;
+    faces that only come later are last. A track that begins where another ended, whenever that was, is the
+    same face's if it looks the same. Faces seen in fewer than MIN_SEEN frames, but for the first, are none.
+    """
+    people: list[list[Track]] = []
+    for track in _ranked(tracks) if tracks else []:
+        same = next((person for person in people if any(_follow(track, other) for other in person)), None)
+        if same is None:
+            people.append([track])
+        elif {each.frame for each in track}.isdisjoint(each.frame for other in same for each in other):
+            same.append(track)
+    return people[:1] + [person for person in people[1:] if sum(map(len, person)) >= MIN_SEEN]
+
+
+def _ranked(tracks: Sequence[Track]) -> list[Track]:
+    """Those in the first FIRST_FRAMES frames that show a face by their best rank there; then the others."""
+    last = sorted({sighting.frame for track in tracks for sighting in track})[:FIRST_FRAMES][-1]
+
+    def clearest(track: Track) -> tuple[bool, float]:
+        first = [sighting.rank for sighting in track if sighting.frame <= last]
+        return bool(first), max(first or [sighting.rank for sighting in track])
+
+    return sorted(tracks, key=clearest, reverse=True)
+
+
+def _follow(one: Track, other: Track) -> bool:
+    """Whether one of two tracks begins where the other ended, and looks the same."""
+    early, late = sorted((one, other), key=lambda track: track[0].frame)
+    return early[-1].frame < late[0].frame and _unlikeness(early[-1], late[0]) is not None
 
 
 def steady_landmarks(track: Track) -> np.ndarray:
@@ -143,6 +180,7 @@ def _sighting(index: int, still: Still, found: Detection, scale: float) -> Sight
         found.rank,
         landmarks + corner,
         np.asarray(thumb).astype(np.float32),
+        still.image.size,
     )
 
 

@@ -24,13 +24,14 @@ from micromotion.learn import ordering
 from micromotion.learn.choosing import FEWEST, Crop, candidates, choose
 from micromotion.learn.footage import Footage, FootageError, open_footage
 from micromotion.learn.ordering import from_rest, lay_path, one_way, steadiness
-from micromotion.learn.track import find_tracks
+from micromotion.learn.track import Track, find_people, find_tracks
 from micromotion.options import check_whole
 
 OnProgress = Callable[[int, int], None]
 
 CROP = 256  # the inverters' input, in pixels
 BATCH = 8
+TOLD = 2  # other faces that are named
 MIN_CHANGE = 0.05  # least length of a motion's path, in distances between two people
 MIN_STEADINESS = 2.5  # see `steadiness`: trembling comes to as much in less than one clip of a hundred
 MIN_ONE_WAY = 0.72  # see `one_way`: clips that only tremble have up to 0.65, motions 0.86 or more
@@ -45,25 +46,49 @@ class Frame:
     reason: str
 
 
+@dataclass(frozen=True)
+class SeenFace:
+    """A face of a clip: its number, the best 0, as `face` takes it; where its middle first is, in parts of
+    the picture's width and height; its first and last second; and in how many frames it was seen.
+    """
+
+    number: int
+    across: float
+    down: float
+    first: float
+    last: float
+    frames: int
+
+    def __str__(self) -> str:
+        return (
+            f"face {self.number} ({100 * self.across:.0f}% across, {100 * self.down:.0f}% down, "
+            f"{self.first:.2f} to {self.last:.2f} s)"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Collected:
     """Anchors, and what became of every frame that was looked at: those kept, with the degree found in each,
-    and those left out, with the reason; both in order of time.
+    and those left out, with the reason; both in order of time. Of a clip also the face that was followed, and
+    the other faces that were seen, the best first.
     """
 
     anchors: Anchors
     kept: tuple[Frame, ...]
     left_out: tuple[Frame, ...]
+    followed: SeenFace | None = None
+    others: tuple[SeenFace, ...] = ()
 
 
 def collect_from_video(
-    path: str | Path, bundle: Bundle, *, count: int = 11, on_progress: OnProgress | None = None
+    path: str | Path, bundle: Bundle, *, count: int = 11, face: int = 0, on_progress: OnProgress | None = None
 ) -> Collected:
     """Anchors of the motion that one face makes in a clip, at even steps along it.
 
-    The face is the clearest of the first frames; after a cut it is taken up again only where its code says
-    that it is the same. Left out are frames without it, blurred ones, and those whose code lies far from the
-    rest. The anchors lie evenly, by arc length in W+, along a smooth curve through the codes that are left.
+    Face 0 is the clearest of the first frames, 1 the next; after a cut a face is taken up again only where
+    its code says that it is the same. Left out are frames without it or that it is leaving, blurred ones, and
+    those whose code lies far from the rest. The anchors lie evenly, by arc length in W+, along a smooth curve
+    through the codes that are left.
 
     *Rest*, degree 0, is where the face is when the clip begins; degree 1 is the far end of the motion. Where
     the clip begins within a sixth of the motion's either end, rest is that end (a blink, a smile; how often
@@ -73,22 +98,23 @@ def collect_from_video(
     Args:
         path: a clip as `open_footage` reads it, to at most MAX_FRAMES frames.
         count: how many anchors, 2 to MAX_ANCHORS.
+        face: which of several faces to follow, counted from 0, the best (see `track.find_people`).
         on_progress: called with (done, total); each frame counts twice, when searched and when inverted.
 
     Raises:
         FootageError: the clip cannot be read, holds no motion, or fewer usable frames than `count`.
-        NoFaceError: no face was found. OptionError: `count`. DeviceMemoryError: a GPU is too small.
+        NoFaceError: no face was found, or none of this number. OptionError: `count`, `face`.
+        DeviceMemoryError: a GPU is too small.
     """
     check_whole("count", count, 2, MAX_ANCHORS)
+    check_whole("face", face, 0, 99)
     path = Path(path)
     footage = open_footage(path)
     done = _counter(2 * len(footage), on_progress)
     frames, tracks = find_tracks(footage, lambda still: done())
-    if not tracks:
-        raise NoFaceError(
-            f"No face was found in {str(path)!r}: film one face from the front, in good light, not from afar."
-        )
-    crops = candidates(tracks)
+    people = find_people(tracks)
+    main = _chosen(path, people, face)
+    crops = candidates(tracks, main)
     codes, sharpness = _invert_crops(footage, crops, bundle, done)
     kept, reasons = choose(crops, codes.flatten(1).double().numpy(), sharpness, _variety(bundle))
     taken = [crops[i].frame for i in kept]
@@ -97,8 +123,11 @@ def collect_from_video(
         for at in range(len(frames))
         if at not in set(taken)
     )
-    _require_enough(path, len(kept), left_out, max(count, FEWEST))
-    motion, rest = _motion(path, codes[kept], bundle)
+    ours = [main, *(tracks[number - 1] for number in {crops[i].track for i in kept} if number)]
+    followed, others = _faces(people, face, ours)
+    about = f"; {tell_faces(followed, others)}" if others else ""
+    _require_enough(path, len(kept), left_out, max(count, FEWEST), about)
+    motion, rest = _motion(path, codes[kept], bundle, about)
     full = motion.length - rest
     places = np.linspace(0, motion.length, count)
     provenance: dict[str, str | int | float] = {
@@ -110,6 +139,8 @@ def collect_from_video(
         "frames_looked_at": len(frames),
         "frames_kept": len(kept),
         "frames_left_out": len(left_out),
+        "face": face,
+        "other_faces": len(others),
         "seconds": round(frames[-1][1], 3),
     }
     w_plus = torch.from_numpy(motion.at(places)).view(count, *codes.shape[1:])
@@ -120,6 +151,51 @@ def collect_from_video(
             for at, place in zip(taken, motion.places.tolist(), strict=True)
         ),
         left_out,
+        followed,
+        others,
+    )
+
+
+def tell_faces(followed: SeenFace, others: Sequence[SeenFace]) -> str:
+    """Which face was followed and which others were seen, as a part of a sentence; "" where it was alone."""
+    if not others:
+        return ""
+    named = ", ".join(map(str, others[:TOLD])) + (f" and {len(others) - TOLD} more" if others[TOLD:] else "")
+    were = "another face was" if len(others) == 1 else "other faces were"
+    return f"{followed} was followed, but {were} seen, {named}; --face {others[0].number} follows it"
+
+
+def _chosen(path: Path, people: list[list[Track]], face: int) -> Track:
+    """The track to begin with; raises NoFaceError where there is no face of this number."""
+    if not people:
+        raise NoFaceError(
+            f"No face was found in {str(path)!r}: film one face from the front, in good light, not from afar."
+        )
+    if face >= len(people):
+        found = "1 face was" if len(people) == 1 else f"{len(people)} faces were"
+        raise NoFaceError(
+            f"Only {found} found in {str(path)!r}: face must be below {len(people)}, not {face}."
+        )
+    return people[face][0]
+
+
+def _faces(
+    people: list[list[Track]], face: int, ours: Sequence[Track]
+) -> tuple[SeenFace, tuple[SeenFace, ...]]:
+    """The face that was followed, and the others: those that none of our tracks, known by code, is of."""
+    others = (
+        _seen(number, person)
+        for number, person in enumerate(people)
+        if number != face and not any(each is one for each in person for one in ours)
+    )
+    return _seen(face, people[face]), tuple(others)
+
+
+def _seen(number: int, person: Sequence[Track]) -> SeenFace:
+    sightings = sorted((one for track in person for one in track), key=lambda one: one.frame)
+    across, down = sightings[0].landmarks.mean(axis=0) / sightings[0].picture
+    return SeenFace(
+        number, float(across), float(down), sightings[0].seconds, sightings[-1].seconds, len(sightings)
     )
 
 
@@ -184,18 +260,18 @@ def collect_from_images(
     return Collected(Anchors(w_plus, degrees, provenance), kept, tuple(left_out))
 
 
-def _require_enough(path: Path, usable: int, left_out: tuple[Frame, ...], needed: int) -> None:
+def _require_enough(path: Path, usable: int, left_out: tuple[Frame, ...], needed: int, about: str) -> None:
     if usable >= needed:
         return
     reasons = [frame.reason for frame in left_out]
     why = "; ".join(f"{reasons.count(reason)}: {reason}" for reason in dict.fromkeys(reasons))
     raise FootageError(
         f"{str(path)!r} has {_counted(usable, 'usable frame')} of the {usable + len(left_out)} looked at, but"
-        f" {needed} are needed{f' ({why})' if why else ''}: film longer, or ask for fewer anchors."
+        f" {needed} are needed{f' ({why})' if why else ''}: film longer, or ask for fewer anchors{about}."
     )
 
 
-def _motion(path: Path, codes: torch.Tensor, bundle: Bundle) -> tuple[ordering.Path, float]:
+def _motion(path: Path, codes: torch.Tensor, bundle: Bundle, about: str) -> tuple[ordering.Path, float]:
     """The path through codes [n, styles, dim] in order of time, and the place of rest on it."""
     flat = codes.flatten(1).double().numpy()
     motion = lay_path(flat)
@@ -203,7 +279,8 @@ def _motion(path: Path, codes: torch.Tensor, bundle: Bundle) -> tuple[ordering.P
     if trembles or motion.length < MIN_CHANGE * _variety(bundle):
         raise FootageError(
             f"No motion was found in {str(path)!r}: its {len(codes)} usable frames look the same,"
-            " or trembles more than it moves; film a slower or a larger motion, and cut the clip to it."
+            " or tremble more than they move; film a slower or a larger motion, and cut the clip to it"
+            f"{about}."
         )
     return from_rest(motion)
 

@@ -117,6 +117,7 @@ class Desk:
         """The film: how far it is, then itself, to be watched and to be kept."""
         visit = self.visits[str(request.session_hash)]
         stop, start = visit.stop, time.monotonic()
+        scaled: list[str] = []
         try:
             if isinstance(played, Exception):
                 raise played
@@ -124,7 +125,9 @@ class Desk:
             path = visit.new_film("micromotion.mp4")
 
             def work(told: Callable[[int, int], None]) -> None:
-                self.studio.film(sitter, played, settings, path, stop=stop, on_frame=told)
+                self.studio.film(
+                    sitter, played, settings, path, stop=stop, on_frame=told, on_scaled=scaled.append
+                )
 
             total = 0
             for done, total in watched(work, stop):
@@ -137,7 +140,7 @@ class Desk:
         else:
             seconds = time.monotonic() - start
             yield (
-                markup.note(f"Done: {total} frames in {seconds:.0f} s."),
+                markup.note(" ".join([f"Done: {total} frames in {seconds:.0f} s.", *scaled])),
                 gr.Video(value=str(path), visible=True),
                 gr.DownloadButton(value=str(path), visible=True),
             )

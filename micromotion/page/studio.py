@@ -28,7 +28,7 @@ from micromotion.page.faces import find_faces
 from micromotion.page.visits import Sitter
 from micromotion.plan import plan
 from micromotion.timeline import Timeline, parse_timeline
-from micromotion.video import write_frames
+from micromotion.video import fit_size, write_frames
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,8 +111,10 @@ class Studio:
         *,
         stop: threading.Event,
         on_frame: Callable[[int, int], None],
+        on_scaled: Callable[[str], None] | None = None,
     ) -> None:
-        """Write the film; on_frame is told how many frames there are, and of how many.
+        """Write the film; on_frame is told how many frames there are, and of how many; on_scaled, in a
+        sentence, that it is made smaller so that phones play it.
 
         Raises Stopped soon after stop is set, between two frames, and leaves nothing behind then; otherwise
         as `Animator.animate` does, and OptionError where nothing would move.
@@ -138,7 +140,15 @@ class Studio:
         def told(done: int) -> None:
             on_frame(done, len(clip))
 
-        write_frames(self._in_turn(clip, stop), path, clip.fps, total=len(clip), on_frame=told)
+        fit_size(path, clip.size, clip.fps, on_scaled=on_scaled)
+        write_frames(
+            self._in_turn(clip, stop),
+            path,
+            clip.fps,
+            total=len(clip),
+            on_frame=told,
+            on_scaled=lambda _: None,  # it is told already
+        )
 
     def _in_turn(self, clip: Clip, stop: threading.Event) -> Iterator[Frame]:
         """The clip's frames; others' work comes in between."""

@@ -1,4 +1,4 @@
-"""Clips for `learn video`: cut, flipped, without frames, endless, huge, foreign, or no clips at all."""
+"""Clips for `learn video`: cut, flipped, trimmed, turned, without frames, endless, huge, foreign, or none."""
 
 from __future__ import annotations
 
@@ -10,12 +10,33 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from clips import write_clip, write_sound
+from clips import oriented, trimmed, write_clip, write_sound
 from PIL import Image
 
 from abuse.items import FAILED, REFUSED, Command, Item, expected
 
 Maker = Callable[[Path], object]
+
+_EDITS: dict[str, Sequence[tuple[float, float]]] = {
+    "to the middle": [(0.4, 0.2)],
+    "to nothing": [(0.0, 0.2)],
+    "beyond the end": [(1.0, 1000.0)],
+    "of nothing": [(1.0, -1)],
+    "after a day of nothing": [(86_400.0, -1), (0.4, 0.2)],
+    "backwards": [(0.1, 0.8), (0.1, 0.4), (0.1, 0.0)],
+    "a hundred times": [(0.04, 0.9)] * 100,
+    "100,000 times": [(0.04, 0.9)] * 100_000,
+}
+_ONE, _MOST, _LEAST = 1 << 16, 2**31 - 1, -(2**31)
+_MATRICES: dict[str, Sequence[int]] = {
+    "mirrored": (-_ONE, 0, 0, 0, _ONE, 0, 0, 0, 1 << 30),
+    "mirrored and turned": (0, _ONE, 0, _ONE, 0, 0, 0, 0, 1 << 30),
+    "of zeros": (0,) * 9,
+    "of the largest numbers": (_MOST,) * 9,
+    "of the least numbers": (_LEAST,) * 9,
+    "askew": (46_341, 46_341, 0, -46_341, 46_341, 0, 0, 0, 1 << 30),
+    "of one line": (_ONE, _ONE, 0, _ONE, _ONE, 0, 0, 0, 1 << 30),
+}
 
 
 def videos(model: Path, photo: Image.Image) -> Iterator[Item]:
@@ -77,6 +98,44 @@ def _times(photo: Image.Image, path: Path) -> None:
     write_clip(path, [pixels] * 4, times=[0, 1, 2, 100_000])
 
 
+def _edited(photo: Image.Image, edits: Sequence[tuple[float, float]], path: Path) -> None:
+    pixels = np.asarray(photo.resize((160, 160)))
+    trimmed(write_clip(path, [pixels] * 24, g="24"), *edits)
+
+
+def _matrix(photo: Image.Image, numbers: Sequence[int], path: Path) -> None:
+    """A display matrix of any numbers, [a b u; c d v; x y w]."""
+    _film(photo, path)
+    data = bytearray(oriented(path, -1, 0, 0, 1).read_bytes())
+    struct.pack_into(">9i", data, data.index(struct.pack(">i", -1 << 16), data.index(b"tkhd")), *numbers)
+    path.write_bytes(data)
+
+
+def _edit_count(photo: Image.Image, count: int, path: Path) -> None:
+    """An edit list that says it has so many entries, but has one."""
+    data = bytearray(_film(photo, path))
+    struct.pack_into(">I", data, data.index(b"elst") + 8, count)
+    path.write_bytes(data)
+
+
+def _crowd(photo: Image.Image, path: Path) -> None:
+    """The same face nine times, never moving."""
+    face = photo.resize((120, 120))
+    page = Image.new("RGB", (400, 400), "gray")
+    for place in range(9):
+        page.paste(face, (place % 3 * 130, place // 3 * 130))
+    write_clip(path, [np.asarray(page)] * 6)
+
+
+def _leaving(photo: Image.Image, path: Path) -> None:
+    frames = []
+    for step in range(16):
+        page = Image.new("RGB", (240, 200), "gray")
+        page.paste(photo.resize((160, 160)), (40 + 12 * step, 20))
+        frames.append(np.asarray(page))
+    write_clip(path, frames)
+
+
 def _many(path: Path) -> None:
     """30,000 frames of GIF, in a few hundred kB."""
     head = b"GIF89a" + struct.pack("<HHBBB", 64, 64, 0x80, 0, 0) + bytes(6)
@@ -129,6 +188,14 @@ def _clips(photo: Image.Image) -> dict[str, tuple[str, Maker]]:
         "one frame": ("clip.mp4", partial(_film, photo, count=1)),
         "a name that begins with a dash": ("-clip.mp4", partial(_write, b"x")),
     }
+    for name, edits in _EDITS.items():
+        clips[f"an edit list, {name}"] = ("clip.mp4", partial(_edited, photo, edits))
+    for name, numbers in _MATRICES.items():
+        clips[f"a display matrix, {name}"] = ("clip.mp4", partial(_matrix, photo, numbers))
+    for count in (0, 2, 10**6, 2**32 - 1):
+        clips[f"an edit list that says {count}"] = ("clip.mp4", partial(_edit_count, photo, count))
+    clips["a crowd"] = ("clip.mp4", partial(_crowd, photo))
+    clips["a face that leaves"] = ("clip.mp4", partial(_leaving, photo))
     for suffix in ("mp4", "mkv", "avi"):
         for share in (0.02, 0.3, 0.9):
             clips[f"{suffix} cut at {100 * share:.0f}%"] = (f"clip.{suffix}", partial(_cut, photo, share))

@@ -1,0 +1,79 @@
+"""How large a picture each file format takes, and how large a video phones play; known before any frame is.
+
+Importing this module does not import torch.
+"""
+
+import math
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from micromotion.errors import OutputError
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+MAX_SIDE = {
+    ".mp4": ("MP4", 16_384),  # libx264's own
+    ".webp": ("WebP", 16_383),  # 14 bits in the file
+    ".gif": ("GIF", 65_535),  # 16 bits in the file
+    ".jpg": ("JPEG", 65_500),  # libjpeg's own
+    ".jpeg": ("JPEG", 65_500),
+}
+"""The format's name, and the most pixels that a side may have in it."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """A level of H.264: its name, and what a decoder of that level must be able to do, in macroblocks of 16².
+
+    frame: most in a picture. rate: most a second. A side may have √(8 · frame) of them (ITU-T H.264, A.3.1).
+    """
+
+    name: str
+    frame: int
+    rate: int
+
+    def takes(self, size: Size, fps: Fraction) -> bool:
+        across, down = (-(-side // 16) for side in size)
+        return (
+            across * down <= self.frame
+            and across * down * fps <= self.rate
+            and max(across, down) ** 2 <= 8 * self.frame
+        )
+
+
+PHONES = Level("5.2", 36_864, 2_073_600)
+"""The last level of Table A-1 that phones' and televisions' decoders are made for; 6 and more are for 8K."""
+
+
+def check_side(path: str | os.PathLike[str], size: Size) -> None:
+    """Raise OutputError, with the limit and what to do, where a side is longer than the format takes."""
+    name, most = MAX_SIDE.get(Path(path).suffix.lower(), ("", max(size)))
+    if max(size) > most:
+        raise OutputError(
+            f"{path} could not be written: it would have {size[0]}×{size[1]} pixels, but {name} takes "
+            f"at most {most} a side; crop the picture or make it smaller first, or choose another format."
+        )
+
+
+def playable_size(size: Size, fps: Fraction) -> Size:
+    """The largest size of these proportions that phones play at this rate; the size itself if they play it.
+
+    A size that is scaled is even in both directions, as 4:2:0 needs it.
+    """
+    if PHONES.takes(size, fps):
+        return size
+    long, short = max(size), min(size)
+    most = min(PHONES.frame, math.floor(PHONES.rate / fps))
+    scale = min(16 * math.sqrt(most / (long * short)), 16 * math.isqrt(8 * PHONES.frame) / long)
+    for length in range(min(_even(long * scale) + 2, long - long % 2), 0, -2):
+        scaled = length, _even(short * length / long)
+        if PHONES.takes(scaled, fps):
+            break
+    return scaled if size[0] >= size[1] else scaled[::-1]
+
+
+def _even(length: float) -> int:
+    return max(2, 2 * round(length / 2))
