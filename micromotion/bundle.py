@@ -65,6 +65,13 @@ class BundleFiles:
         path = self.folder / (half_name(name) if half else name)
         return path if path.is_file() else None
 
+    @property
+    def files(self) -> list[Path]:
+        """All files that it is made of, whether or not they are here."""
+        parts = (GENERATOR, INVERTER, IDENTITY, CLIP)
+        names = {ABOUT, *parts, *map(half_name, parts), *recorded_files(self.about)}
+        return [*(self.folder / name for name in sorted(names)), *self.motions.values()]
+
 
 @dataclass(frozen=True)
 class Bundle:

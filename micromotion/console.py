@@ -21,6 +21,7 @@ from rich.progress import (
 )
 
 from micromotion.errors import MicromotionError
+from micromotion.outputs import typed
 
 QUIET = 10.0  # seconds between two lines about one download where stderr is no terminal
 
@@ -33,6 +34,7 @@ Step = Callable[[str], None]
 Model = Annotated[
     str,
     typer.Option(
+        parser=typed,
         metavar="NAME|FOLDER",
         help="The model: avatar; ffhq, photo-real, after `micromotion weights fetch ffhq`; one of your own; "
         "or a bundle folder.",

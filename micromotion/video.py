@@ -20,6 +20,7 @@ import numpy as np
 
 from micromotion.encoders import Encoder, Frame, Gif, Mp4, Pngs, WebP
 from micromotion.errors import OptionError, OutputError
+from micromotion.outputs import check_folder_name
 
 _FILMS: dict[str, type[Encoder]] = {".mp4": Mp4, ".gif": Gif, ".webp": WebP}
 
@@ -106,6 +107,7 @@ def _check_film(target: Path, text: str) -> None:
 
 
 def _check_folder(target: Path, text: str) -> None:
+    check_folder_name(text)
     if target.is_dir():
         if next(target.iterdir(), None) is not None:
             raise OutputError(f"The folder {text} is not empty; PNG frames need a new or an empty folder.")
