@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from micromotion.errors import BundleError, MicromotionError, OptionError, OutputError
 from micromotion.folders import ROOTS, is_plain_name, models_folder
+from micromotion.forking import survive_forks
 from micromotion.weights.manifest import load_manifest
 
 if TYPE_CHECKING:
@@ -195,6 +196,7 @@ def load_bundle(name: str | Path = "avatar", device: str | torch.device = "auto"
     from micromotion.frames import told_when_full
     from stylegan2 import CheckpointError, load_generator
 
+    survive_forks()
     try:
         with told_when_full("the model", target):
             generator = load_generator(paths[0], device=target, half=half)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from micromotion.forking import survive_forks
+
 _GROWTH = 1.5
 _MAX_ROUNDS = 1000
 _ROUNDING = 1e-6  # of the largest singular value: float32 anchors know no better
@@ -39,6 +41,7 @@ def robust_pca(matrices: Tensor, *, tolerance: float = 1e-7) -> tuple[Tensor, Te
     Raises:
         ValueError: the input is not floating point [..., n, d], is empty in n or d, or holds NaN or infinity.
     """
+    survive_forks()
     data = _checked(matrices)
     spectral = _largest_singular_value(data)
     unit = torch.where(spectral > 0, spectral, 1.0) / 1.25  # so that μ₀ is 1, whatever the matrix
