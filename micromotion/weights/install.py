@@ -384,9 +384,7 @@ def _check_apart(files: Sequence[Path], folder: Path) -> None:
     own = sorted(folder.rglob("*"))
     for path in files:
         if any(is_same(path, each) for each in own):
-            raise BundleError(
-                f"{path} is a file of the model itself, which may be replaced: give a copy of it."
-            )
+            raise BundleError(f"{path} is a file of the model itself, which would be replaced: add a copy.")
 
 
 def _check_space(folder: Path, downloads: Path, missing: Sequence[PublicFile]) -> None:
