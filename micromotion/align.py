@@ -21,6 +21,7 @@ from PIL import Image, ImageFilter
 
 from micromotion.errors import BundleError, NoFaceError, OptionError, OutputError
 from micromotion.folders import LANDMARKS, landmarks_file
+from micromotion.forking import hold_for_forks
 from micromotion.images import as_loaded
 
 LANDMARKS_VARIABLE = "MICROMOTION_LANDMARKS"
@@ -176,6 +177,7 @@ def _detect_large(picture: Image.Image) -> tuple[list[Box], list[float]]:
 
 
 def _run_detector(picture: Image.Image, doublings: int) -> tuple[list[Box], list[float]]:
+    hold_for_forks(_LOCK)
     with _LOCK:
         rectangles, scores, _ = _detector().run(np.asarray(picture), doublings, 0.0)
     return [(r.left(), r.top(), r.right(), r.bottom()) for r in rectangles], list(scores)
@@ -185,6 +187,7 @@ def find_landmarks(picture: Image.Image, box: Box) -> np.ndarray:
     """dlib's 68 landmarks [68, 2], float64, of the face in `box` of an RGB picture."""
     import dlib
 
+    hold_for_forks(_LOCK)
     with _LOCK:
         predictor = _predictor(_landmark_file())
     parts = predictor(np.asarray(picture), dlib.rectangle(*box)).parts()

@@ -13,17 +13,22 @@ import typer
 from micromotion import animate_options as option
 from micromotion.bundle import BundleFiles, find_bundle
 from micromotion.console import Debug, Device, Model, errors_for_people, frame_progress
-from micromotion.errors import OptionError, OutputError
+from micromotion.errors import OptionError
 from micromotion.images import load_image
 from micromotion.learn.store import SUFFIX, find_motion, playable_motions
 from micromotion.options import check_play, check_view, seed_that_draws
+from micromotion.outputs import Named, check_apart, default_name, typed
 from micromotion.picture import check_picture, write_picture
-from micromotion.plan import Motions, plan, plan_strip
-from micromotion.timeline import MAX_TEXT, Timeline, TimelineError, parse_timeline
+from micromotion.plan import plan, plan_strip
+from micromotion.timeline import Timeline, TimelineError, parse_timeline
+from micromotion.timelinefile import read_timeline_file
 from micromotion.video import check_output, fit_size
 
 if TYPE_CHECKING:
     from micromotion.animator import Animator
+
+Played = Timeline | dict[str, float]
+"""What of `Motions` this command makes: a timeline, or each motion's name and strength."""
 
 
 def animate(
@@ -66,7 +71,9 @@ def animate(
     """
     with errors_for_people(debug):
         check_play(strength=strength, frames=frames, fps=fps, face=face, seed=seed, refine=refine)
-        played, title = _asked_for(motion, timeline, find_bundle(model))
+        bundle = find_bundle(model)
+        played, title = _asked_for(motion, timeline, bundle)
+        inputs = _inputs(photo, played, timeline, bundle)
         check_view(frame, compare=compare)
         reading = {"face": face, "aligned": aligned, "seed": seed, "refine": refine}
         if strengths is not None:
@@ -75,10 +82,10 @@ def animate(
                     "--strengths writes one picture: leave out --sheet, --compare, --frame, --lock-identity "
                     "and --strength."
                 )
-            output = output or Path(f"{photo.stem}-{title}-strengths.png")
-            _write_strip(photo, played, _numbers(strengths), output, model, device, reading)
+            picture = default_name(photo, f"-{title}-strengths.png") if output is None else output
+            _write_strip(inputs, played, _numbers(strengths), picture, model, device, reading)
             return
-        output = output or Path(f"{photo.stem}-{title}.mp4")
+        film = default_name(photo, f"-{title}.mp4") if output is None else output
         playing: dict[str, Any] = {
             "strength": strength,
             "frames": frames,
@@ -88,22 +95,25 @@ def animate(
         }
         plan(played, **playing)
         shown = {"frame": frame, "compare": compare, "lock_identity": lock_identity}
-        _write_film(photo, played, output, sheet, full_size, model, device, playing | shown | reading)
+        _write_film(inputs, played, film, sheet, full_size, model, device, playing | shown | reading)
 
 
 def _write_strip(
-    photo: Path,
-    played: Motions,
+    inputs: Sequence[Named],
+    played: Played,
     strengths: Sequence[float],
-    output: Path,
+    output: str | Path,
     model: str,
     device: str,
     reading: Mapping[str, Any],
 ) -> None:
-    """One picture of the face at these strengths; checked before the model is loaded."""
+    """One picture of the face at these strengths; checked before the model is loaded.
+
+    The first of inputs is the photo.
+    """
     plan_strip(played, strengths)
-    _check_outputs(photo, check_picture(output))
-    image = load_image(photo)
+    check_apart([(check_picture(output), "the picture")], inputs)
+    image = load_image(Path(inputs[0][0]))
     with _loaded(model, device, reading["refine"]) as (animator, _, on_refine):
         reading = {**reading, "seed": _seed(reading["seed"], animator)}
         write_picture(animator.at_strengths(image, played, strengths, on_refine=on_refine, **reading), output)
@@ -111,18 +121,24 @@ def _write_strip(
 
 
 def _write_film(
-    photo: Path,
-    played: Motions,
-    output: Path,
+    inputs: Sequence[Named],
+    played: Played,
+    output: str | Path,
     sheet: Path | None,
     full_size: bool,
     model: str,
     device: str,
     asked: Mapping[str, Any],
 ) -> None:
-    """The film, and a contact sheet of it if one is asked for; outputs checked before the model is loaded."""
-    _check_outputs(photo, check_output(output), sheet)
-    image = load_image(photo)
+    """The film, and a contact sheet of it if one is asked for; outputs checked before the model is loaded.
+
+    The first of inputs is the photo.
+    """
+    outputs: list[Named] = [(check_output(output), "the video")]
+    if sheet is not None:
+        outputs.append((check_picture(sheet), "the sheet"))
+    check_apart(outputs, inputs)
+    image = load_image(Path(inputs[0][0]))
     told: set[str] = set()
 
     def on_scaled(sentence: str) -> None:
@@ -181,7 +197,7 @@ def _seed(seed: int | None, animator: Animator) -> int | None:
     )
 
 
-def _asked_for(motion: list[str] | None, timeline: str | None, bundle: BundleFiles) -> tuple[Motions, str]:
+def _asked_for(motion: list[str] | None, timeline: str | None, bundle: BundleFiles) -> tuple[Played, str]:
     """What is to be played, each motion found to be there, and what the video is called by default."""
     if timeline is None:
         wanted = _motions(motion or ["smile"], playable_motions(bundle))
@@ -218,14 +234,7 @@ def _numbers(text: str) -> list[float]:
 
 def _timeline(given: str, bundle: BundleFiles) -> Timeline:
     """Read the text, or the file behind an @; where it is wrong is shown on stderr."""
-    text = given
-    if given.startswith("@"):
-        try:
-            with Path(given[1:]).open(encoding="utf-8-sig") as file:
-                text = file.read(MAX_TEXT + 1)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is no text"
-            raise OptionError(f"The timeline's file {given[1:]!r} cannot be read: {reason}.") from error
+    text = read_timeline_file(typed(given[1:])) if given.startswith("@") else given
     try:
         return parse_timeline(text, lambda name: find_motion(name, bundle))
     except TimelineError as error:
@@ -234,14 +243,12 @@ def _timeline(given: str, bundle: BundleFiles) -> Timeline:
         raise
 
 
-def _check_outputs(photo: Path, output: Path, sheet: Path | None = None) -> None:
-    """Raise OutputError where the sheet cannot be written, or a result would replace photo or result."""
-    if sheet is not None:
-        check_picture(sheet)
-    taken = {photo.resolve(): "the photo itself"}
-    for path in (output, sheet):
-        if path is None:
-            continue
-        if path.resolve() in taken:
-            raise OutputError(f"{path} is {taken[path.resolve()]}; name another file.")
-        taken[path.resolve()] = "the video already"
+def _inputs(photo: Path, played: Played, timeline: str | None, bundle: BundleFiles) -> list[Named]:
+    """All files that will be read, the photo first."""
+    names = played.motions if isinstance(played, Timeline) else played
+    read: list[Named] = [(photo, "the photo itself")]
+    if timeline is not None and timeline.startswith("@"):
+        read.append((typed(timeline[1:]), "the timeline's file"))
+    read += [(find_motion(name, bundle), f"the file of the motion {name}") for name in names]
+    read += [(file, f"a file of the model {bundle.name!r}") for file in bundle.files]
+    return read

@@ -7,9 +7,13 @@ import typer
 
 from micromotion import options
 from micromotion.options import MAX_FPS, MAX_FRAMES, MAX_REFINE, MAX_STRENGTH
+from micromotion.outputs import typed, typed_path
 
 Photo = Annotated[
-    Path, typer.Argument(metavar="PHOTO", help="A picture with a face, in any format that Pillow reads.")
+    Path,
+    typer.Argument(
+        parser=typed_path, metavar="PHOTO", help="A picture with a face, in any format that Pillow reads."
+    ),
 ]
 MotionNames = Annotated[
     list[str] | None,
@@ -33,15 +37,22 @@ TimelineText = Annotated[
     ),
 ]
 Output = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--output",
         "-o",
+        parser=typed,
+        metavar="PATH",
         help="Where to write: .mp4, .gif, .webp, or a folder for PNGs. Default: PHOTO-MOTION.mp4 here. "
         "With --strengths: .png, .jpg, .webp.",
     ),
 ]
-Sheet = Annotated[Path | None, typer.Option(help="Also write a contact sheet of the frames to this picture.")]
+Sheet = Annotated[
+    Path | None,
+    typer.Option(
+        parser=typed_path, metavar="PATH", help="Also write a contact sheet of the frames to this picture."
+    ),
+]
 Frame = Annotated[
     options.View,
     typer.Option(help="What is shown: the crop of the face, or the whole photo with the face moving."),

@@ -20,6 +20,7 @@ from micromotion.compare import Comparison, strength_strip
 from micromotion.encoders import Frame
 from micromotion.errors import OptionError
 from micromotion.family import poses
+from micromotion.forking import survive_forks
 from micromotion.frames import repeatable, take_turns, told_when_full, with_room
 from micromotion.images import load_image
 from micromotion.learn.store import find_motion, load_fitting, playable_motions
@@ -94,6 +95,7 @@ class Animator:
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
+        survive_forks()
 
     @classmethod
     def load(cls, name: str | Path = "avatar", device: str | torch.device = "auto") -> Animator:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from micromotion.errors import BundleError, MicromotionError, OptionError, OutputError
 from micromotion.folders import ROOTS, is_plain_name, models_folder
+from micromotion.forking import survive_forks
 from micromotion.weights.manifest import load_manifest
 
 if TYPE_CHECKING:
@@ -64,6 +65,13 @@ class BundleFiles:
         """The file of a part such as GENERATOR, its float16 one if half; None if it is not here."""
         path = self.folder / (half_name(name) if half else name)
         return path if path.is_file() else None
+
+    @property
+    def files(self) -> list[Path]:
+        """All files that it is made of, whether or not they are here."""
+        parts = (GENERATOR, INVERTER, IDENTITY, CLIP)
+        names = {ABOUT, *parts, *map(half_name, parts), *recorded_files(self.about)}
+        return [*(self.folder / name for name in sorted(names)), *self.motions.values()]
 
 
 @dataclass(frozen=True)
@@ -188,6 +196,7 @@ def load_bundle(name: str | Path = "avatar", device: str | torch.device = "auto"
     from micromotion.frames import told_when_full
     from stylegan2 import CheckpointError, load_generator
 
+    survive_forks()
     try:
         with told_when_full("the model", target):
             generator = load_generator(paths[0], device=target, half=half)

@@ -13,9 +13,11 @@ from micromotion.bundle import find_bundle
 from micromotion.console import Debug, Device, Model, errors_for_people
 from micromotion.learn.cli import app as learn_app
 from micromotion.learn.store import find_motion, playable_motions
+from micromotion.outputs import check_apart, typed_path
 from micromotion.page.cli import page
 from micromotion.picture import check_picture, write_picture
 from micromotion.process import settle
+from micromotion.streams import make_printing_safe
 from micromotion.weights.cli import app as weights_app
 
 app = typer.Typer(
@@ -37,6 +39,7 @@ WIDE = 130  # columns of a table that goes into a file or a pipe
 
 def main() -> None:
     """Run the command; exits with 0 done, 1 an error, told in one sentence, 2 wrong usage, 130 Ctrl-C."""
+    make_printing_safe()
     settle()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that nothing is left behind
     app(prog_name="micromotion")
@@ -77,7 +80,11 @@ def inspect(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Also draw a picture: the anchors, and the motion on other faces."
+            "--output",
+            "-o",
+            parser=typed_path,
+            metavar="PATH",
+            help="Also draw a picture: the anchors, and the motion on other faces.",
         ),
     ] = None,
     path: Annotated[
@@ -96,9 +103,12 @@ def inspect(
       micromotion inspect shared.safetensors --model ffhq
     """
     with errors_for_people(debug):
+        files = find_bundle(model)
+        file = find_motion(motion, files)
         if output is not None:
-            check_picture(output)
-        file = find_motion(motion, find_bundle(model))
+            model_files = [(each, f"a file of the model {files.name!r}") for each in files.files]
+            outputs = [(check_picture(output), "the picture")]
+            check_apart(outputs, [(file, "the micromotion's own file"), *model_files])
         from rich.console import Console
 
         from micromotion.bundle import load_bundle

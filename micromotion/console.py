@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -20,7 +21,9 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from micromotion.errors import MicromotionError
+from micromotion.errors import DeviceMemoryError, MainMemoryError, MicromotionError
+from micromotion.memory import is_out_of_memory, too_little_memory
+from micromotion.outputs import typed
 
 QUIET = 10.0  # seconds between two lines about one download where stderr is no terminal
 
@@ -33,6 +36,7 @@ Step = Callable[[str], None]
 Model = Annotated[
     str,
     typer.Option(
+        parser=typed,
         metavar="NAME|FOLDER",
         help="The model: avatar; ffhq, photo-real, after `micromotion weights fetch ffhq`; one of your own; "
         "or a bundle folder.",
@@ -54,11 +58,30 @@ def errors_for_people(debug: bool) -> Iterator[None]:
     except Exception as error:
         if debug:
             raise
-        sentence = " ".join(str(error).split())
-        if not isinstance(error, MicromotionError):
-            sentence = f"unexpected {type(error).__name__}: {sentence} (--debug shows where)"
-        typer.echo(f"micromotion: {sentence}", err=True)
+        typer.echo(f"micromotion: {_sentence(error)}", err=True)
         raise typer.Exit(1) from error
+
+
+def _sentence(error: Exception) -> str:
+    """What an error says to people, in one line that a terminal may show."""
+    said = _shown(" ".join(str(error).split()))
+    if isinstance(error, DeviceMemoryError | MainMemoryError):
+        return said
+    if is_out_of_memory(error):  # also where it was taken for damage
+        return too_little_memory("this")
+    if isinstance(error, MicromotionError):
+        return said
+    if isinstance(error, ImportError) or (isinstance(error, OSError) and ".so" in said and not error.errno):
+        return (
+            f"A library that is needed cannot be loaded ({said}): install micromotion again, with what it "
+            "requires, in an environment of its own."
+        )
+    return f"unexpected {type(error).__name__}: {said} (--debug shows where)"
+
+
+def _shown(text: str) -> str:
+    """The text with what would command a terminal escaped (for its encoding see `streams`)."""
+    return "".join(ascii(each)[1:-1] if unicodedata.category(each) in ("Cc", "Cs") else each for each in text)
 
 
 def frame_progress(console: Console | None = None) -> Progress:

@@ -45,6 +45,10 @@ class DeviceMemoryError(MicromotionError):
     """The GPU has too little memory, also after room was made on it."""
 
 
+class MainMemoryError(MicromotionError):
+    """The machine, or the limit of this process, has too little main memory."""
+
+
 class RenderError(MicromotionError):
     """The model gave numbers that are no picture."""
 

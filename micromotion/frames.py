@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from micromotion.encoders import Frame
-from micromotion.errors import DeviceMemoryError, RenderError
+from micromotion.errors import DeviceMemoryError, MainMemoryError, RenderError
+from micromotion.memory import is_out_of_memory, too_little_memory
 
 T = TypeVar("T")
 
@@ -119,11 +120,16 @@ def take_turns(goes: torch.nn.Module, stays: torch.nn.Module, device: torch.devi
 
 @contextmanager
 def told_when_full(task: str, device: torch.device) -> Iterator[None]:
-    """Turn a full GPU's error into DeviceMemoryError, one sentence with the task and what can be done."""
+    """Turn a full GPU's error into DeviceMemoryError, and that of a full main memory into MainMemoryError.
+
+    Each is one sentence with the task and what can be done.
+    """
     try:
         yield
-    except RuntimeError as error:
-        if not is_full(error):
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, MemoryError) or not is_full(error):
+            if is_out_of_memory(error):
+                raise MainMemoryError(too_little_memory(task)) from error
             raise
         left = ""
         if device.type == "cuda":

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from micromotion.forking import survive_forks
+
 _GROWTH = 1.5
 _MAX_ROUNDS = 1000
 _EXCESS = 1e-5  # of the objective over the least, as a share: what `exact` asks for
@@ -53,6 +55,7 @@ def robust_pca(matrices: Tensor, *, tolerance: float = 1e-7, exact: bool = False
             the tolerance is out of bounds; or an entry of a part is beyond the range of the dtype, which
             happens only where those of the matrices come near its end.
     """
+    survive_forks()
     if not 0 < tolerance < 1:
         raise ValueError(f"The tolerance of robust PCA must lie between 0 and 1, not be {tolerance!r}.")
     data, scale = _scaled(_checked(matrices))

@@ -188,17 +188,22 @@ def tuned(
     """As `tune`, and kept: the same picture, code, generator, identity net and steps are tuned once.
 
     on_step is not called where it was kept. What is damaged there is tuned again. Where the cache folder
-    cannot be used, or the disk is full, nothing is kept, and all else is the same. Raises as `tune` does.
+    cannot be written to, or the disk is full, nothing more is kept, and all else is the same. Raises as
+    `tune` does.
     """
     check_whole("steps", steps, 0, MAX_STEPS)
     check_shapes(generator, code, image)
     path: Path | None = None
     with suppress(OutputError):
-        key = _key(generator, code, image, steps, identity)
-        path = make_folder(cache_folder() / "tuned") / f"{key}.safetensors"
+        path = cache_folder() / "tuned" / f"{_key(generator, code, image, steps, identity)}.safetensors"
     kept = _read(path, generator, code.device) if path else None
     if kept is not None:
         return kept
+    if path:
+        try:  # before the minutes that tuning takes: a folder that may only be read is read
+            make_folder(path.parent)
+        except OutputError:
+            path = None
     result = tune(generator, code, image, steps=steps, identity=identity, on_step=on_step)
     if path:
         _keep(path, result)

@@ -144,6 +144,7 @@ def _environment(base: Mapping[str, str], folder: Path, port: int, model: str) -
         "PORT": str(port),
         MODEL: model,
         "PATH": path,
+        "PYTHONIOENCODING": "utf-8:backslashreplace",  # what is printed becomes JSON in the answers
         "PYTHONPATH": modules,  # the worker takes this package, also from a checkout
         "TMPDIR": str(folder / "tmp"),
     }

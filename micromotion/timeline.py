@@ -232,7 +232,7 @@ def _read_keyframe(
 ) -> Keyframe:
     first, *rest = words
     with _told_where(text, first.at):
-        time = _read_time(first)
+        time = _read_time(text, first)
         _check_time(time, before)
         if not rest:
             raise OptionError(f"say what happens at {first.text}: a motion such as smile=1, or hold")
@@ -263,15 +263,27 @@ def _easing(word: _Word) -> Easing | None:
     return next((each for each in get_args(Easing) if word.value is None and word.text == each), None)
 
 
-def _read_time(word: _Word) -> float:
+def _read_time(text: str, word: _Word) -> float:
     number = word.text.removesuffix("s")
     if word.value is None and _NUMBER.fullmatch(number):
         if number != word.text:
             return float(number)
+        if meant := _with_decimal_point(text, word):
+            raise OptionError(f"a comma ends a keyframe, so decimals have a point: write {meant}")
         raise OptionError(f"a time has its unit, seconds: write {number}s")
     raise OptionError(
         f"a part begins with a time such as 1.5s, or is 'repeat 3' at the end, but here is {word.text!r:.40}"
     )
+
+
+def _with_decimal_point(text: str, word: _Word) -> str | None:
+    """What a bare number was meant to be if it is one half of 0,1s or =0,5; None if it is not."""
+    before, behind = text[: word.at], text[word.at + len(word.text) :]
+    if (decimals := re.match(r",([0-9]+)s?(?![^\s,;#])", behind)) and word.text.isdecimal():
+        return f"{word.text}.{decimals[1]}s"
+    if (whole := re.search(r"([+-]?[0-9]+),$", before)) and word.text.isdecimal():
+        return f"{whole[1]}.{word.text}"
+    return None
 
 
 def _read_strength(word: _Word) -> float:

@@ -24,6 +24,7 @@ from PIL import Image
 from micromotion.encoders import Encoder, Frame, Gif, Mp4, Pngs, WebP
 from micromotion.errors import OptionError, OutputError, ScaledWarning
 from micromotion.formats import PHONES, Size, check_side, playable_size
+from micromotion.outputs import check_folder_name
 
 _FILMS: dict[str, type[Encoder]] = {".mp4": Mp4, ".gif": Gif, ".webp": WebP}
 
@@ -149,6 +150,7 @@ def _check_film(target: Path, text: str) -> None:
 
 
 def _check_folder(target: Path, text: str) -> None:
+    check_folder_name(text)
     if target.is_dir():
         if next(target.iterdir(), None) is not None:
             raise OutputError(f"The folder {text} is not empty; PNG frames need a new or an empty folder.")

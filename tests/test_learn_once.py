@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from learn_nets import SENTENCE, quick, save_learning_bundle
 
 from micromotion.anchors import Anchors
 from micromotion.bundle import load_bundle
+from micromotion.errors import OutputError
 from micromotion.learn import once
 
 
@@ -118,3 +120,31 @@ def test_without_a_cache_folder_it_works_all_the_same(
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("MICROMOTION_CACHE", str(tmp_path / "file/cache"))
     assert torch.equal(once.collect_once(SENTENCE, bundle, "custom").w_plus, first.w_plus)
+
+
+def test_what_is_kept_is_found_where_nothing_can_be_written(
+    model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = load_bundle(model, "cpu")
+    with monkeypatch.context() as context:
+        context.setattr(once, "collect_from_text", quick)
+        first = once.collect_once(SENTENCE, bundle, "custom")
+
+    def refuse(folder: Path) -> Path:
+        raise OutputError(f"{folder} cannot be used.")
+
+    def collect(*_: object, **__: object) -> Anchors:
+        raise AssertionError("it is collected again")
+
+    monkeypatch.setattr(once, "make_folder", refuse)
+    monkeypatch.setattr(once, "collect_from_text", collect)
+    monkeypatch.setattr("os.utime", _read_only)
+    assert torch.equal(once.collect_once(SENTENCE, bundle, "custom").w_plus, first.w_plus)
+    monkeypatch.setattr(once, "collect_from_text", quick)
+    before = {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()}
+    once.collect_once(SENTENCE, bundle, "custom", seed=1)
+    assert {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()} == before
+
+
+def _read_only(*_: object) -> None:
+    raise OSError(errno.EROFS, "Read-only file system")

@@ -15,6 +15,7 @@ from torch import Tensor
 import micromotion
 from encoder4editing.identity import IdentityNet
 from micromotion import pivotal
+from micromotion.errors import OutputError
 from micromotion.pivotal import tune, tuned
 from stylegan2 import Generator
 
@@ -161,3 +162,20 @@ def test_two_processes_at_once(cache: Path) -> None:
     assert [each.returncode for each in running] == [0, 0]
     assert said[0] == said[1] != b""
     assert [path.suffix for path in kept_files(cache)] == [".safetensors"]
+
+
+def test_what_is_kept_is_found_where_nothing_can_be_written(
+    generator: Generator, code: Tensor, image: Tensor, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = tuned(generator, code, image, steps=3)
+
+    def refuse(folder: Path) -> Path:
+        raise OutputError(f"{folder} cannot be used.")
+
+    told: list[int] = []
+    monkeypatch.setattr(pivotal, "make_folder", refuse)
+    assert same(tuned(generator, code, image, steps=3, on_step=lambda done, _: told.append(done)), first)
+    assert told == []
+    tuned(generator, code, image, steps=2, on_step=lambda done, _: told.append(done))
+    assert told == [0, 1, 2]
+    assert len(kept_files(cache)) == 1

@@ -1,5 +1,6 @@
 """The language of timelines, what its texts mean in each frame, and how its mistakes are told."""
 
+import re
 from fractions import Fraction
 from itertools import pairwise
 
@@ -362,3 +363,30 @@ def test_strength_multiplies_a_timeline() -> None:
 def test_what_cannot_be_played_is_told(motion: object, options: dict, reason: str) -> None:
     with pytest.raises(OptionError, match=reason):
         plan(motion, **options)
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "said"),
+    [
+        ("0,1s smile", 1, "write 0.1s"),
+        ("0,25s smile=0.5, 1s hold", 1, "write 0.25s"),
+        ("1s smile; 1,5s hold", 11, "write 1.5s"),
+        ("0,1 smile", 1, "write 0.1s"),
+        ("1s smile=0,5", 12, "write 0.5"),
+        ("1s smile=-1,25 eyesClose=1", 13, "write -1.25"),
+        ("1s smile, 5 hold", 11, "write 5s"),
+        ("1s smile,2,5s hold", 10, "write 2.5s"),
+    ],
+)
+def test_a_decimal_comma_is_told_apart_from_one_that_ends_a_keyframe(
+    text: str, column: int, said: str
+) -> None:
+    with pytest.raises(TimelineError, match=re.escape(said)) as caught:
+        parse_timeline(text)
+    assert f"column {column}:" in str(caught.value)
+    assert ("decimals have a point" in str(caught.value)) == (said != "write 5s")
+
+
+def test_a_comma_between_digits_may_end_a_keyframe() -> None:
+    times = [keyframe.time for keyframe in parse_timeline("1s smile=1,2s smile=0,5s smile").keyframes]
+    assert times == [1, 2, 5]

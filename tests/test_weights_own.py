@@ -99,3 +99,14 @@ def test_a_file_that_cannot_be_read_is_told(cache: Path) -> None:
         "add", "/proc/self/mem", "--name", "mine"
     )
     assert contents(cache) == {}
+
+
+def test_a_models_own_files_are_not_added_to_it(cache: Path, tmp_path: Path) -> None:
+    done("add", write_e4e(tmp_path / "a.bin"), "--name", "mine")
+    folder = find_bundle("mine").folder
+    (tmp_path / "link.safetensors").symlink_to(folder / "generator.safetensors")
+    (tmp_path / "hard.safetensors").hardlink_to(folder / "inverter.safetensors")
+    before = contents(folder)
+    for path in (folder / "generator.safetensors", *tmp_path.glob("*.safetensors")):
+        assert "a file of the model itself" in refused("add", path, "--name", "mine")
+    assert contents(folder) == before

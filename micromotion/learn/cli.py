@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -20,6 +20,7 @@ from micromotion.learn.progress import frame_counter, step_progress
 from micromotion.learn.store import place_for, with_recipe
 from micromotion.learn.template import DEFAULT_DEGREES, fill, number_degrees
 from micromotion.options import MAX_SEED, check_whole
+from micromotion.outputs import Named, check_apart, typed, typed_path
 from micromotion.picture import check_picture, write_picture
 
 if TYPE_CHECKING:
@@ -37,14 +38,18 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Option("--name", "-n", help="What to call the micromotion.")]
-Model = Annotated[str, typer.Option(metavar="NAME|FOLDER", help="The model to learn it for.")]
+Model = Annotated[str, typer.Option(parser=typed, metavar="NAME|FOLDER", help="The model to learn it for.")]
 PathOption = Annotated[
     Literal["line", "curve"],
     typer.Option("--path", help="Play it along a straight line, or along a curve where its anchors bend."),
 ]
 Preview = Annotated[
     Path | None,
-    typer.Option(metavar="FILE.png", help="Where to draw each degree. Default: beside the micromotion."),
+    typer.Option(
+        parser=typed_path,
+        metavar="FILE.png",
+        help="Where to draw each degree. Default: beside the micromotion.",
+    ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace a learned micromotion of this name.")]
 
@@ -88,7 +93,7 @@ def text(
         if numbered[-1][1] <= 0 and not compatible:  # compatible adds one beyond
             raise OptionError("The last of the degrees is the full motion, and must lie above 0%.")
         check_whole("seed", seed, 0, MAX_SEED)
-        target, picture = _places(name, model, preview, force)
+        target, picture = _places(name, model, preview, force, [])
         wanted = [template, words, seed, steps, compatible]
         kept = target.with_name(f".{name}-{hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:8]}")
         with step_progress() as on_step, _told_how_to_resume(kept), warnings.catch_warnings():
@@ -117,7 +122,10 @@ def text(
 
 @app.command()
 def video(
-    clip: Annotated[Path, typer.Argument(metavar="CLIP", help="A video of one face making the motion.")],
+    clip: Annotated[
+        Path,
+        typer.Argument(parser=typed_path, metavar="CLIP", help="A video of one face making the motion."),
+    ],
     name: Name,
     model: Model = "avatar",
     count: Annotated[int, typer.Option(help="How many anchors to take along the motion.")] = 11,
@@ -139,7 +147,7 @@ def video(
       micromotion animate me.jpg --motion nod
     """
     with errors_for_people(debug):
-        target, picture = _places(name, model, preview, force)
+        target, picture = _places(name, model, preview, force, [(clip, "the clip itself")])
         with frame_counter() as on_progress:
             bundle = load_bundle(model, device)
             from micromotion.learn.video import collect_from_video, tell_faces
@@ -154,7 +162,10 @@ def video(
 @app.command()
 def images(
     pictures: Annotated[
-        list[Path], typer.Argument(metavar="PICTURE…", help="Pictures of one face, from rest to full motion.")
+        list[Path],
+        typer.Argument(
+            parser=typed_path, metavar="PICTURE…", help="Pictures of one face, from rest to full motion."
+        ),
     ],
     name: Name,
     model: Model = "avatar",
@@ -171,7 +182,8 @@ def images(
       micromotion learn images rest.png half.png full.png --name wink
     """
     with errors_for_people(debug):
-        target, picture = _places(name, model, preview, force)
+        inputs = [(each, "one of the pictures themselves") for each in pictures]
+        target, picture = _places(name, model, preview, force, inputs)
         with frame_counter() as on_progress:
             bundle = load_bundle(model, device)
             from micromotion.learn.video import collect_from_images
@@ -181,10 +193,16 @@ def images(
         _keep(with_recipe(collected.anchors, name, bundle, path), bundle, target, picture, model)
 
 
-def _places(name: str, model: str, preview: Path | None, force: bool) -> tuple[Path, Path]:
+def _places(
+    name: str, model: str, preview: Path | None, force: bool, inputs: Sequence[Named]
+) -> tuple[Path, Path]:
     """Where the micromotion and its preview will be written; raises before any work where they cannot be."""
-    target = place_for(name, find_bundle(model), force=force)
-    return target, check_picture(preview or target.with_suffix(".png"))
+    bundle = find_bundle(model)
+    target = place_for(name, bundle, force=force)
+    picture = check_picture(target.with_suffix(".png") if preview is None else preview)
+    model_files = [(file, f"a file of the model {bundle.name!r}") for file in bundle.files]
+    check_apart([(target, "the micromotion"), (picture, "the preview")], [*inputs, *model_files])
+    return target, picture
 
 
 @contextmanager

@@ -38,6 +38,7 @@ from micromotion.learn.text import (
 if TYPE_CHECKING:
     from micromotion.bundle import Bundle
 
+FOLDER = "collected"  # in the cache folder
 MAX_KEPT, MAX_KEPT_BYTES = 100, 64 << 20
 """At FFHQ a collection's anchors have 0.4 MB, and its progress 1.2 MB."""
 
@@ -57,7 +58,7 @@ def collect_once(
     template, seed, steps, on_step and time_limit are as in `collect_from_text`; on_step is not called where
     the anchors were kept. name is what the recipe in their provenance calls them. What is stopped, by the
     time limit or by an exception from outside, goes on from there when it is asked for again. Where the cache
-    folder cannot be used nothing is kept, and all else is the same.
+    folder cannot be written to nothing more is kept, and all else is the same.
 
     Raises OptionError, BundleError, MotionError, TimeLimitError, OutputError and DeviceMemoryError as
     `collect_from_text` does.
@@ -66,11 +67,11 @@ def collect_once(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "pkg_resources is deprecated")  # in clip
         key = _key(template, bundle, name, seed, steps)
-        folder = _usable_folder()
-        path = folder / f"{key}.safetensors" if folder else None
-        kept = _read(path) if path else None
+        kept = _kept(key)
         if kept is not None:
             return kept
+        folder = _usable_folder()
+        path = folder / f"{key}.safetensors" if folder else None
         progress = folder / key if folder else None
         bundle.generator.to(bundle.device)  # it may have given way to the inverter
 
@@ -113,10 +114,17 @@ def _key(template: str, bundle: Bundle, name: str, seed: int, steps: int) -> str
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
 
 
+def _kept(key: str) -> Anchors | None:
+    """The anchors of that name, also from a folder that may only be read; None as in `_read`."""
+    with suppress(OutputError):
+        return _read(cache_folder() / FOLDER / f"{key}.safetensors")
+    return None
+
+
 def _usable_folder() -> Path | None:
     """The folder of what was collected, with room for one more; None where nothing can be written."""
     with suppress(OutputError):
-        folder = make_folder(cache_folder() / "collected")
+        folder = make_folder(cache_folder() / FOLDER)
         prune(folder, MAX_KEPT - 1, MAX_KEPT_BYTES)
         return folder
     return None

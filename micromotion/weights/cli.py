@@ -15,6 +15,7 @@ from micromotion.bundle import BundleFiles, bundle_names, find_bundle, recorded_
 from micromotion.console import Debug, download_progress, errors_for_people, in_bytes
 from micromotion.errors import BundleError, OptionError
 from micromotion.folders import cache_folder, landmarks_file
+from micromotion.outputs import typed_path
 from micromotion.weights import install
 from micromotion.weights.manifest import VARIABLE, Manifest, PublicFile, load_manifest
 from micromotion.weights.partfile import is_right
@@ -31,7 +32,13 @@ app = typer.Typer(
 
 ManifestFile = Annotated[
     Path | None,
-    typer.Option("--manifest", metavar="FILE", envvar=VARIABLE, help="Take another list of public files."),
+    typer.Option(
+        "--manifest",
+        parser=typed_path,
+        metavar="FILE",
+        envvar=VARIABLE,
+        help="Take another list of public files.",
+    ),
 ]
 
 
@@ -45,7 +52,10 @@ def fetch(
         typer.Option("--with", metavar="PART,…", help="Optional parts too: identity, clip, restyle, …"),
     ] = None,
     into: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Where to put the model. Default: the cache folder.")
+        Path | None,
+        typer.Option(
+            parser=typed_path, metavar="FOLDER", help="Where to put the model. Default: the cache folder."
+        ),
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the files that were downloaded.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Accept the licences, do not ask.")] = False,
@@ -87,7 +97,10 @@ def fetch(
 @app.command()
 def add(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE…", help="Checkpoints; what each is shows in its contents.")
+        list[Path],
+        typer.Argument(
+            parser=typed_path, metavar="FILE…", help="Checkpoints; what each is shows in its contents."
+        ),
     ],
     name: Annotated[str, typer.Option("--name", "-n", help="What to call the model.")],
     debug: Debug = False,

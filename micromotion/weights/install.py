@@ -30,6 +30,7 @@ from micromotion.bundle import (
 from micromotion.console import Report, Step, download_progress
 from micromotion.errors import BundleError, DownloadError, OutputError
 from micromotion.folders import downloads_folder, is_plain_name, landmarks_file, make_folder, models_folder
+from micromotion.outputs import is_same
 from micromotion.recipe import find_recipes
 from micromotion.weights.manifest import Manifest, Model, PublicFile, load_manifest
 from micromotion.weights.partfile import locked
@@ -186,6 +187,7 @@ def add(files: Sequence[Path], name: str, on_step: Step = lambda step: None) -> 
     with locked(folder, _once(on_step, "Waiting for another process that changes this model")):
         _recover(folder)
         _check_place(folder)
+        _check_apart(files, folder)
         ingredients = [_own_ingredient(path, files) for path in files]
         return _build(folder, name, ingredients, on_step)
 
@@ -375,6 +377,14 @@ def _check_place(folder: Path) -> None:
         return
     if folder.exists():
         raise BundleError(f"{folder} is in the way and is not a model: name another folder, or remove it.")
+
+
+def _check_apart(files: Sequence[Path], folder: Path) -> None:
+    """Raise BundleError if one of the files is the model's own, which would be replaced."""
+    own = sorted(folder.rglob("*"))
+    for path in files:
+        if any(is_same(path, each) for each in own):
+            raise BundleError(f"{path} is a file of the model itself, which would be replaced: add a copy.")
 
 
 def _check_space(folder: Path, downloads: Path, missing: Sequence[PublicFile]) -> None:
