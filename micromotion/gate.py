@@ -25,7 +25,7 @@ from typing import Any
 from micromotion.answers import Answer, refusal, without_echo
 from micromotion.cog_client import PATIENCE, Prediction, Request, ask, is_going_on
 from micromotion.prediction_request import MAX_VALUES as MAX_VALUES
-from micromotion.prediction_request import NAME, Refusal, check_body, check_kind
+from micromotion.prediction_request import NAME, Refusal, check_body
 
 MAX_BODY = 100 << 20
 """Largest body of a request, in bytes; Cog's own limit."""
@@ -200,11 +200,10 @@ class _Call(BaseHTTPRequestHandler):
         self._check_route()
         if self.path == "/shutdown":
             self._check_shutdown()
-        if self.path.startswith("/predictions") and not _CANCEL.fullmatch(self.path):
-            check_kind(self.headers.get("content-type", ""), self.headers.get("content-encoding", ""))
-            self._predict(self._size())
-            return
         size = self._size()
+        if self.path.startswith("/predictions") and not _CANCEL.fullmatch(self.path):
+            self._predict(size)
+            return
         with self._turn(size):
             body = self._receive(size)
         self._relay(body)
@@ -270,6 +269,8 @@ class _Call(BaseHTTPRequestHandler):
             return 0
         if "transfer-encoding" in self.headers:
             raise Refusal(411, "The request must state the length of its body.")
+        if self.headers.get("content-encoding", "identity").strip().lower() != "identity":
+            raise Refusal(415, "The request must not be compressed: leave its Content-Encoding out.")
         told = self.headers.get("content-length", "0")
         if not re.fullmatch(r"\d{1,15}", told):
             raise Refusal(400, "The length of the body is no number.")

@@ -19,7 +19,6 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 """What an identifier of a prediction looks like: one harmless name of a folder."""
 
 _EVENTS = ("start", "output", "logs", "completed")
-_JSON_KIND = re.compile(r"application/(?:[\w.-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
 
 
 class Refusal(Exception):  # noqa: N818
@@ -45,20 +44,6 @@ class PredictionRequest:
         except RecursionError:
             raise Refusal(400, "The request is not JSON.") from None
         return hashlib.sha256(text.encode()).hexdigest()
-
-
-def check_kind(content_type: str, content_encoding: str) -> None:
-    """Raise Refusal unless the headers say that the body is JSON, as it is.
-
-    Without the right type any page in a browser could send a request to a server on the same machine, of
-    which the browser does not ask beforehand.
-    """
-    if not _JSON_KIND.fullmatch(content_type.strip()):
-        raise Refusal(
-            415, "The request must be sent as JSON, with the header Content-Type: application/json."
-        )
-    if content_encoding.strip().lower() not in ("", "identity"):
-        raise Refusal(415, "The request must not be compressed: leave the header Content-Encoding out.")
 
 
 def check_body(body: bytes, nullable: Collection[str] = ()) -> PredictionRequest:
