@@ -107,7 +107,7 @@ class Gate(ThreadingHTTPServer):
             if put and known is not None:
                 if known.digest != digest:
                     raise Refusal(
-                        409, "Another prediction of this id is going on: choose another id, or wait."
+                        409, "A prediction of this id is going on with other inputs: choose another id."
                     )
                 if known.join(kept=later):
                     return known, False

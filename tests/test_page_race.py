@@ -1,6 +1,7 @@
 """What is typed and followed at once by the keyboard's way to the button is in the film: in every field.
 
-A slow browser draws its next frame late: then Gradio would write a field's first value into it once more.
+A slow browser draws its next frame late, and a slow server still draws an earlier preview: then Gradio would
+write the first value of a field that it has just made into it once more.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 from page_browser import RENDER, Served, Visitor, browser, served, visiting
-from playwright.sync_api import Browser, Request
+from playwright.sync_api import Browser, Request, Route
 
 pytest.importorskip("gradio", reason="the extra `page` is not installed")
 
@@ -45,13 +46,31 @@ def visitor(chrome: Browser, page: Served) -> Iterator[Visitor]:
         arrived.page.reload()
         arrived.wait_for("#mm-sliders input[type=range]")
         arrived.sit()
+        held: list[Route] = []
+        arrived.page.route("**/queue/join", lambda route: held.append(route))
+        arrived.page.focus("#mm-motion-angry input[type=range]")
+        arrived.page.keyboard.press("ArrowRight")
+        eventually_held(arrived, held)
         arrived.page.evaluate("window.slow = true")
+        arrived.catch_up = lambda: _catch_up(arrived, held)  # type: ignore[attr-defined]
         yield arrived
+
+
+def eventually_held(visitor: Visitor, held: list[Route]) -> None:
+    while not held:
+        visitor.page.wait_for_timeout(20)
+
+
+def _catch_up(visitor: Visitor, held: list[Route]) -> None:
+    visitor.page.evaluate(SETTLED)
+    visitor.page.unroute("**/queue/join")
+    for each in held:
+        each.continue_()
 
 
 def asked(visitor: Visitor) -> list[Any]:
     """The browser catches up, the button is pressed by the keyboard; what the film is then asked for with."""
-    visitor.page.evaluate(SETTLED)
+    visitor.catch_up()  # type: ignore[attr-defined]
     with visitor.page.expect_request(_is_film) as coming:
         visitor.page.focus(RENDER)
         visitor.page.keyboard.press("Enter")
