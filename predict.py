@@ -167,7 +167,7 @@ class Predictor(BaseRunner):
         output = folder / f"{name}.{output_format}"
         try:
             self.health.predicting = True
-            _check_files(image, motion_file)
+            image, motion_file = _files(image, motion_file)
             _check_motion(motion, template, motion_file)
             with self._words_for_paths(folder), image.open("rb") as photo_file:
                 keyframes = self._keyframes(timeline, motion, motion_file) if timeline.strip() else None
@@ -286,12 +286,14 @@ class Predictor(BaseRunner):
             raise type(error)(told) from None
 
 
-def _check_files(image: object, motion_file: object) -> None:
-    """Raise ImageError or MotionError for what was no URL, so that Cog left it a string: one of our files?"""
-    if not isinstance(image, os.PathLike):
+def _files(image: object, motion_file: object) -> tuple[Path, Path | None]:
+    """The files that were sent; raises ImageError or MotionError for what is no URL: one of our files?"""
+    image, motion_file = uploads.as_sent(image), uploads.as_sent(motion_file)
+    if not isinstance(image, Path):
         raise ImageError("The image must be sent as an http, https or data URL.")
-    if motion_file is not None and not isinstance(motion_file, os.PathLike):
+    if motion_file is not None and not isinstance(motion_file, Path):
         raise MotionError("The motion_file must be sent as an http, https or data URL.")
+    return image, motion_file
 
 
 def _check_motion(motion: str, template: str, motion_file: object) -> None:

@@ -57,7 +57,7 @@ def find_addresses(parts: SplitResult) -> list[tuple[str, int]]:
     try:
         found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise DownloadError(f"The URL's host {parts.hostname!r:.80} is not known.") from error
+        raise DownloadError("The URL's host is not known: check how it is written.") from error
     hosts = list(dict.fromkeys(str(address[0]) for *_, address in found))
     if not private_allowed():
         require_public(hosts)

@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from micromotion.bundle import find_bundle
 from micromotion.errors import MicromotionError, OptionError
@@ -68,7 +69,7 @@ def serve(host: str = "127.0.0.1", port: int = 5000) -> None:
         folder = Path(name)
         _lay_out(folder)
         inner = _free_port()
-        with open_gate((address, port), inner):
+        with open_gate((address, port), inner, _inputs(folder)):
             shown = f"[{address}]" if ":" in address else address
             print(f"Listening on http://{shown}:{port} (stop with Ctrl-C).", file=sys.stderr, flush=True)
             status = _run(
@@ -121,6 +122,13 @@ def _lay_out(folder: Path) -> None:
     python = folder / "bin" / "python"
     python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
     python.chmod(0o755)
+
+
+def _inputs(folder: Path) -> dict[str, dict[str, Any]]:
+    """The schema of each input of a prediction, by its name."""
+    document = json.loads((folder / ".cog" / "openapi_schema.json").read_text(encoding="utf-8"))
+    inputs: dict[str, dict[str, Any]] = document["components"]["schemas"]["Input"]["properties"]
+    return inputs
 
 
 def _model(name: str, *, fetch: bool) -> str:

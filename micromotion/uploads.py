@@ -34,7 +34,12 @@ STALL = 10.0  # seconds without a byte
 GLANCE = 0.1  # seconds between two looks whether a cancellation has come
 CHUNK = 1 << 16
 
-_DATA = re.compile(r"data:([\w.+-]{1,60}/[\w.+-]{1,60})?((?:;[\w.+-]{1,60}(?:=[\w.+-]{1,60})?)*?)(;base64)?,")
+MAX_HEAD = 2000
+"""Longest part of a data URL before its comma, in characters."""
+
+_BLANK = "".join(map(chr, range(33)))  # what browsers take off both ends of a URL
+_SCHEME = re.compile(r"(data|https?):", re.IGNORECASE)
+_BASE64 = re.compile(r"; *base64\Z", re.IGNORECASE)
 
 
 def install() -> None:
@@ -59,6 +64,18 @@ def install() -> None:
     types.Path.validate = classmethod(validate)
 
 
+def as_sent(value: object) -> object:
+    """A prediction's file as Cog gives it, where that is a path; where Cog saw no URL in it, what we see.
+
+    Cog looks for data:, http:// and https:// in small letters, without a blank before.
+    """
+    from cog import types
+
+    if isinstance(value, str) and _SCHEME.match(value.lstrip(_BLANK)):
+        return types.Path.validate(value)
+    return value
+
+
 def discard(*sent: object) -> None:
     """Remove the files of a prediction that is over, which else go when the garbage collector finds them."""
     for each in sent:
@@ -70,16 +87,18 @@ def discard(*sent: object) -> None:
 def take_in(url: str) -> Any:
     """The bytes behind a data, http or https URL, in a temporary file that goes when it is closed.
 
+    A data URL is read as browsers read it (https://fetch.spec.whatwg.org/#data-urls).
     Raises DownloadError, in one sentence: the URL is none, cannot be reached, leads to a private address
     (see `micromotion.places`), answers with an error, goes in circles, takes more than MAX_SECONDS, or brings
     more than MAX_BYTES; or our own disk is full.
     """
+    url = url.strip(_BLANK)
     try:
         file: Any = tempfile.NamedTemporaryFile(suffix=_suffix(url))  # noqa: SIM115 (it goes to the caller)
     except OSError as error:
         raise _no_room(error) from error
     try:
-        if url.startswith("data:"):
+        if _is_data(url):
             file.write(_decoded(url))
         else:
             _fetch(url, file)
@@ -100,22 +119,41 @@ def _no_room(error: OSError) -> DownloadError:
     return DownloadError(f"The server could not take the file in ({error.strerror}): try again later.")
 
 
+def _is_data(url: str) -> bool:
+    return url[:5].lower() == "data:"
+
+
 def _suffix(url: str) -> str:
     """A harmless end for the name of a file, from the kind that a data URL states."""
-    found = _DATA.match(url[:300])
-    return (mimetypes.guess_extension(found[1] or "") or "") if found else ""
+    kind = re.match(r"data:\s*([\w.+-]{1,60}/[\w.+-]{1,60})\s*[;,]", url[:300], re.IGNORECASE)
+    return (mimetypes.guess_extension(kind[1].lower()) or "") if kind else ""
 
 
 def _decoded(url: str) -> bytes:
-    found = _DATA.match(url[:300])
-    if found is None:
-        raise DownloadError("The data URL is not written as data:image/jpeg;base64,… is.")
-    content = url[found.end() :]
-    if found[3] is None:
-        return urllib.parse.unquote_to_bytes(content)
+    """The bytes in a data URL, of whatever kind it says that they are."""
+    url = url.partition("#")[0]
+    comma = url.find(",", 0, MAX_HEAD)
+    if comma < 0:
+        raise DownloadError("The data URL is not written as data:image/jpeg;base64,… is: it has no comma.")
+    content = url[comma + 1 :].translate(dict.fromkeys(map(ord, "\t\n\r")))
+    sent = urllib.parse.unquote_to_bytes(content) if "%" in content else content.encode(errors="replace")
+    return _from_base64(sent) if _BASE64.search(url[5:comma].strip()) else sent
+
+
+def _from_base64(text: bytes) -> bytes:
+    """Forgivingly, as browsers do: blanks are passed over, and the padding may be left out."""
+    text = text.translate(None, b"\t\n\f\r ")
+    if len(text) % 4 == 0:
+        text = text.removesuffix(b"=").removesuffix(b"=")
+    if b"-" in text or b"_" in text:
+        raise DownloadError(
+            "The data URL holds no valid base64: - and _ are of another alphabet, encode it with + and /."
+        )
+    if len(text) % 4 == 1:
+        raise DownloadError("The data URL holds no valid base64: it is cut off, or a character is missing.")
     try:
-        return binascii.a2b_base64(urllib.parse.unquote(content) if "%" in content else content)
-    except (binascii.Error, ValueError) as error:
+        return binascii.a2b_base64(text + b"=" * (-len(text) % 4), strict_mode=True)
+    except binascii.Error as error:
         raise DownloadError("The data URL holds no valid base64: encode the file again.") from error
 
 

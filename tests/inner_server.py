@@ -17,6 +17,7 @@ class Inner(ThreadingHTTPServer):
         self.calls: list[tuple[str, str, bytes, dict[str, str]]] = []
         self.statuses: list[int] = []
         self.answer = b'{"answer": 1}'
+        self.going_on: set[str] = set()
         self.hold = threading.Event()
         self.hold.set()
         self.gone = threading.Event()
@@ -35,6 +36,10 @@ class Answer(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.server.calls.append((self.command, self.path, body, headers))
+        if body == b"{}" and self.path.removeprefix("/predictions/") in self.server.going_on:
+            self.send_response(202)
+            self.end_headers()
+            return
         while not self.server.hold.wait(0.05):
             self.connection.settimeout(0.05)
             try:

@@ -55,7 +55,14 @@ class Server:
     def call(self, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
         """GET, or POST with a body (text as it is, anything else as JSON); the status and the answer."""
         data = body.encode() if isinstance(body, str) else None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data)
+        return self._ask(urllib.request.Request(self.url + path, data), headers)
+
+    def put(self, path: str, body: object, **headers: str) -> tuple[int, Any]:
+        """The same by PUT."""
+        data = json.dumps(body).encode()
+        return self._ask(urllib.request.Request(self.url + path, data, method="PUT"), headers)
+
+    def _ask(self, request: urllib.request.Request, headers: dict[str, str]) -> tuple[int, Any]:
         for name, value in {"content-type": "application/json", **headers}.items():
             request.add_header(name, value)
         try:

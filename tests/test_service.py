@@ -260,7 +260,7 @@ def test_what_is_no_json_number_is_refused(server: Server, number: str) -> None:
     body = f'{{"input": {{"strength": {number}, "image": "{data_url(b"")}"}}}}'
     status, answer = server.call("/predictions", body)
     assert status == 400
-    assert "input.strength" in answer
+    assert "input.strength" in answer["detail"]
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -321,6 +321,41 @@ def test_a_face_that_is_not_there(server: Server, photo: str) -> None:
 @pytest.mark.parametrize("image", [str(ROOT / "LICENSE"), f"file://{ROOT}/LICENSE", "LICENSE", ""])
 def test_files_of_the_server_are_not_read(server: Server, image: str) -> None:
     assert "data URL" in sentence(server.predict(image)[1])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda url: "DATA:IMAGE/JPEG;BASE64" + url[len("data:image/jpeg;base64") :],
+        lambda url: f" {url}",
+        lambda url: url.replace(";base64", ";name=my%20face.jpg;base64").rstrip("="),
+    ],
+)
+def test_a_data_url_that_browsers_read_is_read(
+    server: Server, photo: str, first: dict[str, Any], changed: Any
+) -> None:
+    assert content(server.predict(changed(photo))[1]) == content(first)
+
+
+@pytest.mark.parametrize("name", ["image", "motion", "timeline", "frames"])
+def test_an_answer_does_not_hold_what_was_sent(server: Server, photo: str, name: str) -> None:
+    status, answer = server.predict(**{"image": photo, name: [photo]})
+    assert status == 422
+    assert len(json.dumps(answer)) < 400
+
+
+def test_a_put_that_is_repeated_waits_for_the_result(
+    server: Server, photo: str, first: dict[str, Any]
+) -> None:
+    inputs = {"input": {"image": photo, **CHOSEN, "frames": 40}}
+    wait_until(lambda: server.status() == "READY", ANSWER, "the server to be ready")
+    assert server.put("/predictions/same", inputs, prefer="respond-async")[0] == 202
+    other = server.put("/predictions/same", {"input": {**inputs["input"], "frames": 41}})
+    assert (other[0], "other inputs" in other[1]["detail"]) == (409, True)
+    status, answer = server.put("/predictions/same", inputs)
+    assert (status, answer["id"]) == (200, "same")
+    assert len(frames_of(content(answer))) == 40
+    assert server.log.read_text().count("Starting prediction prediction_id=same") == 1
 
 
 def test_a_url_that_cannot_be_reached(server: Server) -> None:

@@ -88,15 +88,58 @@ def test_any_data_url_gives_bytes_or_a_sentence(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["data:", "data:image/png", "data:;base64", "data:a/b/c,x", "data:" + "x" * 99_999]
+    "url", ["data:", "data:image/png", "data:;base64", "data:a#b,x", "data:" + "x" * 99_999 + ",x"]
 )
 def test_what_is_no_data_url(url: str) -> None:
     assert "data:image/jpeg;base64,…" in refusal(url)
 
 
 def test_what_is_no_base64() -> None:
-    assert "no valid base64" in refusal("data:image/png;base64,AAA")
-    assert "no valid base64" in refusal("data:image/png;base64,ä")
+    assert "cut off" in refusal("data:image/png;base64,AAAAA")
+    assert "another alphabet" in refusal("data:image/png;base64,-_-_")
+    for text in ("ä", "AA=A", "AAA==", "AAAA=", "AA==AA==", "A%00AA"):
+        assert "no valid base64" in refusal(f"data:image/png;base64,{text}")
+
+
+READ = [  # as https://fetch.spec.whatwg.org/#data-urls has it
+    ("DATA:IMAGE/JPEG;BASE64,/+8=", b"\xff\xef"),
+    (" \t\r\ndAtA:,x\n", b"x"),
+    ("data:None;base64,/+8=", b"\xff\xef"),
+    ("data:a/b/c,x", b"x"),
+    ("data:;base64,/+8", b"\xff\xef"),
+    ("data:;BASE64,/+9", b"\xff\xef"),  # what is left of the last character is passed over
+    ("data:image/jpeg;name=my%20face.jpg;base64,/+8=", b"\xff\xef"),
+    ('data:image/jpeg;name="a b";charset=utf-8;  Base64 ,/+8=', b"\xff\xef"),
+    ("data:image/jpeg;base64,%2F%2b8%3D", b"\xff\xef"),
+    ("data:image/jpeg;base64,/ +\n8%0A%09\f=", b"\xff\xef"),
+    ("data:image/jpeg;base64;a=b,/+8=", b"/+8="),
+    ("data:base64,/+8=", b"/+8="),
+    ("data:,a%00%ff%zz%", b"a\0\xff%zz%"),
+    ("data:,a\nb%0Ac#d", b"ab\nc"),
+    ("data:,ä", "ä".encode()),
+    ("data:,a,b", b"a,b"),
+    ("data:image/png;base64,", b""),
+    ("data:,", b""),
+]
+
+
+@pytest.mark.parametrize(("url", "content"), READ)
+def test_a_data_url_is_read_as_browsers_read_it(url: str, content: bytes) -> None:
+    with take_in(url) as file:
+        assert file.read() == content
+
+
+@pytest.mark.parametrize("url", ["DATA:,x", " data:,x", "\n\tData:;base64,eA"])
+def test_what_cog_takes_for_no_url_is_taken_in_nonetheless(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cog import types
+
+    monkeypatch.setattr(types.Path, "validate", types.Path.validate)
+    uploads.install()
+    sent = uploads.as_sent(url)
+    assert isinstance(sent, types.Path)
+    assert sent.read_bytes() == b"x"
+    assert uploads.as_sent("data/x.png") == "data/x.png"
+    assert uploads.as_sent(None) is None
 
 
 # --- URLs ---------------------------------------------------------------------------------------------------

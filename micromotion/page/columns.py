@@ -1,4 +1,9 @@
-"""The page's three columns: what stands in each, and what it does by itself."""
+"""The page's three columns: what stands in each, and what it does by itself.
+
+All fields are there from the beginning; what is not to be seen is hidden by look.css. Gradio makes a field
+that it hides when it is shown, and a moment later, on a slow machine seconds, writes the first value into it
+once more: over what was typed meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +34,13 @@ element.addEventListener('click', (event) => {
 });
 element.addEventListener('change', (event) => {
   if (event.target.name === 'mm-face') say(event.target.value);
+});
+"""
+
+_FOLD = """
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('button');
+  if (button) button.setAttribute('aria-expanded', button.getAttribute('aria-expanded') !== 'true');
 });
 """
 
@@ -112,9 +124,9 @@ def motion_column(desk: Desk) -> Motion:
         elem_id="mm-mode",
         container=False,
     )
-    with gr.Column(elem_id="mm-sliders") as sliders:
+    with gr.Column(elem_id="mm-sliders") as sliders:  # look.css shows these, or the timeline, by the mode
         pass
-    with gr.Column(visible=False, elem_id="mm-timeline") as timeline:
+    with gr.Column(elem_id="mm-timeline"):
         presets = playable(desk.studio.motions)
         text = gr.Textbox(
             presets[0].text if presets else "",
@@ -143,14 +155,6 @@ def motion_column(desk: Desk) -> Motion:
             elem_id="mm-moment",
         )
     message = gr.HTML(elem_id="mm-motion-message")
-    mode.input(  # not change: what a render function listens to, it takes away from all others
-        lambda chosen: (gr.Column(visible=chosen == SLIDERS), gr.Column(visible=chosen == TIMELINE)),
-        mode,
-        [sliders, timeline],
-        queue=False,
-        show_progress="hidden",
-        api_visibility="private",
-    )
     return Motion(preview, mode, sliders, text, moment, message)
 
 
@@ -192,7 +196,10 @@ def film_column() -> Film:
 
 def _more(standard: Settings) -> tuple[gr.Slider, gr.Radio, gr.Slider, gr.Slider]:
     """What few change: strength, easing, frames, frames a second."""
-    with gr.Accordion("More: strength, pace, length", open=False, elem_id="mm-more"):
+    gr.HTML(
+        markup.fold("More: strength, pace, length", "mm-more-fields"), js_on_load=_FOLD, elem_id="mm-more"
+    )
+    with gr.Column(elem_id="mm-more-fields"):
         strength = gr.Slider(
             -FACTOR,
             FACTOR,

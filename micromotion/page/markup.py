@@ -37,6 +37,11 @@ def heading(number: int, text: str) -> str:
     return f'<h2 class="mm-heading"><span aria-hidden="true">{number}</span>{escape(text)}</h2>'
 
 
+def fold(text: str, controls: str) -> str:
+    """A button that shows and hides the element of the id `controls`, which look.css does."""
+    return f'<button type="button" aria-expanded="false" aria-controls="{controls}">{escape(text)}</button>'
+
+
 def data_url(picture: Image.Image, quality: int = 88) -> str:
     """An RGB picture as the source of an `img` element."""
     encoded = BytesIO()

@@ -40,6 +40,8 @@ BODIES: dict[str, str] = {
     "the identifier is a number": '{"id": 5, "input": {"image": "x"}}',
     "the webhook is a number": '{"webhook": 5, "input": {"image": "x"}}',
     "an unknown event": '{"webhook_events_filter": ["x"], "input": {"image": "x"}}',
+    "the events are null": '{"webhook_events_filter": null, "input": {"image": "x"}}',
+    "the context is null": '{"context": null, "input": {"image": "x"}}',
     "the context is no map of strings": '{"context": {"a": 1}, "input": {"image": "x"}}',
 }
 
@@ -54,7 +56,6 @@ VALUES: list[tuple[str, object]] = [
     ("motion", "smile\0"),
     ("motion", "../../smile"),
     ("motion_file", 5),
-    ("motion_file", None),
     ("strength", "1"),
     ("strength", 5.0001),
     ("strength", -1e308),
@@ -116,7 +117,18 @@ NO_PICTURES: dict[str, str] = {
     "a million characters": "x" * 1_000_000,
     "data: alone": "data:",
     "data: without a comma": "data:image/png",
-    "data: in wrong base64": "data:image/png;base64,AAA",
+    "data: in base64 without padding": "data:image/png;base64,AAA",
+    "data: in base64 that is cut off": "data:image/png;base64,AAAAA",
+    "data: in base64 for URLs": "data:image/png;base64,-_-_",
+    "data: in base64 twice": "data:image/png;base64,QQ==QQ==",
+    "data: in capitals": "DATA:IMAGE/PNG;BASE64,AAAA",
+    "data: after a blank": " data:image/png;base64,AAAA",
+    "data: with parameters": 'data:image/png;name="a%20b.png";charset=utf-8; base64,AAAA',
+    "data: of no kind": "data:None;base64,AAAA",
+    "data: with base64 amid the parameters": "data:image/png;base64;a=b,AAAA",
+    "data: with a fragment": "data:image/png;base64,AAAA#AAAA",
+    "data: of nothing but blanks": "data:image/png;base64, \n%0A",
+    "data: before which stands more": "xdata:image/png;base64,AAAA",
     "data: in what is no base64": "data:image/png;base64,####",
     "data: of nothing": "data:image/png;base64,",
     "data: in percent signs": "data:,%00%ff%zz",
@@ -167,7 +179,24 @@ def _odd_calls(photo: str) -> Iterator[Item]:
     yield Request("requests", "a path that climbs", body, refused, path="/predictions/..%2f..%2fetc/cancel")
     yield Request("requests", "training, which there is none", body, refused, path="/trainings")
     yield Request("requests", "cancel what is not there", dict, refused, path="/predictions/nobody/cancel")
-    yield Request("requests", "DELETE", body, refused, method="DELETE")
+    yield from (
+        Request("requests", method, body, refused, method=method)
+        for method in ("DELETE", "PATCH", "OPTIONS", "HEAD")
+    )
+    yield Request("requests", "a method that nobody knows", body, refused, method="PLAY")
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    yield Request("requests", "JSON that claims to be a form", body, refused, headers=form)
+    yield Request("requests", "PUT under another name", partial(dict, {"id": "a", "input": good}), refused,
+                  method="PUT", path="/predictions/b")  # fmt: skip
+    for path in ("/predictions/", "/predictions//cancel", "/Predictions", "/predictions?a=b"):
+        yield Request("requests", f"a path nearby: {path}", body, refused, path=path)
+    for name in ("motion_file", "image", "motion", "timeline"):
+        long = partial(dict, {"input": {**good, name: [photo]}})
+        yield Request("requests", f"a photo in a list as {name}", long, refused)
+    null = partial(dict, {"id": None, "webhook": None, "input": {**good, "motion_file": None}})
+    yield Request("requests", "null where nothing need be", null, expected(SUCCEEDED))
+    yield Request("requests", "null where nothing need be, by PUT", null, expected(SUCCEEDED), method="PUT",
+                  path="/predictions/null")  # fmt: skip
     yield Request(
         "requests", "PUT to a name that climbs", body, refused, method="PUT", path="/predictions/..%2f..%2fc"
     )

@@ -121,6 +121,8 @@ class World:
             and any(h in str(answer.get("logs")) for h in _HIDDEN)
         ):
             problem = "the logs say too much"
+        if outcome == REFUSED and item.method != "HEAD":
+            problem = problem or _refusal(answer)
         if isinstance(answer, dict) and re.search(r"[A-Za-z0-9+/]{200}", str(answer.get("logs"))):
             problem = "the logs hold data"
         if "sprung" in names_below(self.folder):
@@ -160,7 +162,7 @@ class World:
 
 def judge(status: int, answer: object) -> tuple[str, str]:
     """The outcome of a request, and its sentence."""
-    if 400 <= status < 500:
+    if 400 <= status < 500 or status == 501:  # a method that nobody knows
         return REFUSED, str(answer)[:300]
     if status == 200 and isinstance(answer, dict) and answer.get("status") in (FAILED, SUCCEEDED):
         said = str(answer.get("error", ""))
@@ -170,6 +172,13 @@ def judge(status: int, answer: object) -> tuple[str, str]:
             said = shorter
         return str(answer["status"]), said
     return f"status {status}", str(answer)[:300]
+
+
+def _refusal(answer: object) -> str:
+    """What is wrong with the answer to a request that was refused."""
+    if not isinstance(answer, dict) or not answer.get("detail"):
+        return "no JSON with detail"
+    return "the answer holds what was sent" if re.search(r"[A-Za-z0-9+/]{200}", str(answer)) else ""
 
 
 def _problem(item: Item, outcome: str, said: str, seconds: float) -> str:
