@@ -15,7 +15,7 @@ page: .venv/paged  ## open the page: a face, sliders, a film (in the browser, on
 	$(BIN)/micromotion page
 
 page-pictures: develop  ## photograph the page: docs/page.jpg and docs/page-phone.jpg (a minute)
-	PYTHONPATH=tests $(BIN)/python -W ignore -m page_pictures
+	PYTHONPATH=.:tests/support $(BIN)/python -W ignore -m tools.page_pictures
 
 test: develop check  ## lint, types, tests (on four cores at the most)
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
@@ -44,13 +44,13 @@ develop: .venv/developed
 	@touch $@
 
 avatar: develop  ## make the embedded model again, from heads to figures (hours on a CPU, minutes on a GPU; resumes)
-	$(BIN)/python -m avatar.dataset $(DATA)
-	$(BIN)/python -m avatar.people $(DATA)
-	$(BIN)/python -m avatar.train_generator $(DATA) $(RUN)
-	$(BIN)/python -m avatar.train_identity $(DATA) $(RUN)
-	$(BIN)/python -m avatar.train_clip $(DATA) $(RUN)
-	$(BIN)/python -m avatar.train_encoder $(DATA) $(RUN)
-	$(BIN)/python -m avatar.regressor $(DATA) $(RUN)
+	$(BIN)/python -m avatar.data.dataset $(DATA)
+	$(BIN)/python -m avatar.data.people $(DATA)
+	$(BIN)/python -m avatar.training.generator $(DATA) $(RUN)
+	$(BIN)/python -m avatar.training.identity $(DATA) $(RUN)
+	$(BIN)/python -m avatar.training.clip $(DATA) $(RUN)
+	$(BIN)/python -m avatar.training.encoder $(DATA) $(RUN)
+	$(BIN)/python -m avatar.training.regressor $(DATA) $(RUN)
 	$(BIN)/python -m avatar.publish $(DATA) $(RUN)
 
 avatar-report: develop  ## measure the embedded model: docs/avatar.md and its pictures (an hour on two cores; resumes)
@@ -69,17 +69,17 @@ bench-estimate: develop  ## what a T4 would take, counted and not measured: docs
 	$(BIN)/python -W ignore -m benchmarks.stages --estimate --out docs/performance.md
 
 docs-pictures: develop  ## draw the pictures of docs/ and measure docs/model-card.md anew (ten minutes on one core)
-	$(BIN)/python -m docs.pictures
-	$(BIN)/python -m docs.bias
+	$(BIN)/python -m tools.pictures
+	$(BIN)/python -m tools.bias
 
 test-docs: develop  ## do all that the documents say, as it stands there (ten minutes)
-	DOCS=all $(BIN)/pytest tests/test_docs.py
+	DOCS=all $(BIN)/pytest tests/docs/test_documents.py
 
 test-abuse: develop  ## send hostile inputs to the service and the command line (ten minutes)
-	PYTHONPATH=tests $(BIN)/python -W ignore -m abuse
+	PYTHONPATH=tests:tests/support $(BIN)/python -W ignore -m abuse
 
 test-soak: develop  ## 500 predictions in a row, many at once, many cancelled (ten minutes)
-	PYTHONPATH=tests $(BIN)/python -W ignore -m abuse.soak
+	PYTHONPATH=tests:tests/support $(BIN)/python -W ignore -m abuse.soak
 
 lock: develop  ## write requirements.lock anew: what requirements.txt leads to, with hashes
 	$(BIN)/pip install --dry-run --ignore-installed --quiet --report - -r requirements.txt | $(BIN)/python .ci/lock.py

@@ -1,7 +1,7 @@
 """The Cog service: what a caller may ask for, and one call into `micromotion`.
 
 Cog reads the inputs from this text without running it. So each description is one plain string, limits and
-choices are literals, and `openapi.json` beside this file says the same (`python tests/test_openapi.py` writes it).
+choices are literals, and `openapi.json` beside this file says the same (`python tests/service/test_openapi.py` writes it).
 """
 
 # ruff: noqa: B008, E501 (Cog's way of declaring inputs; a description in two pieces is read wrongly)
@@ -18,18 +18,19 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from cog import BaseRunner, Input, Path
 
-from micromotion import Animator, Timeline, align, parse_timeline, uploads
-from micromotion.cancelling import import_ahead, keep_cancellations
-from micromotion.clip import Clip, timed
-from micromotion.deadline import Deadline, seconds_allowed
+from micromotion import Animator, Timeline, align, parse_timeline
+from micromotion.animation import Clip, timed
 from micromotion.errors import BundleError, ImageError, MicromotionError, MotionError, OutputError
-from micromotion.folders import cache_folder
-from micromotion.health import Health, facts, reset_peak, stage_lines, sweep
-from micromotion.images import load_image
-from micromotion.logs import progress_lines
+from micromotion.face.images import load_image
+from micromotion.inversion.pivotal_tuning import STEPS
 from micromotion.options import check_motion, seed_that_draws
-from micromotion.pivotal import STEPS
-from micromotion.process import settle
+from micromotion.runtime.folders import cache_folder
+from micromotion.runtime.process import settle
+from micromotion.service import uploads
+from micromotion.service.cancellation import import_ahead, keep_cancellations
+from micromotion.service.deadline import Deadline, seconds_allowed
+from micromotion.service.health import Health, facts, reset_peak, stage_lines, sweep
+from micromotion.service.logs import progress_lines
 from micromotion.weights.install import ensure
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ class Predictor(BaseRunner):
             self.health.predicting = True
             image, motion_file = _files(image, motion_file)
             _check_motion(motion, template, motion_file)
-            with self._words_for_paths(folder), image.open("rb") as photo_file:
+            with self._redact_paths(folder), image.open("rb") as photo_file:
                 keyframes = self._keyframes(timeline, motion, motion_file) if timeline.strip() else None
                 files: dict[str, Path] = {}
                 if motion_file is not None:
@@ -235,7 +236,7 @@ class Predictor(BaseRunner):
 
     def _uploaded(self, motion_file: Path, folder: Path) -> Path:
         """The file that the caller sent, under the name that its caller knows it by, after a first look."""
-        from micromotion.learn.store import require_safetensors
+        from micromotion.motion.library import require_safetensors
 
         link = folder / MOTION_FILE
         link.symlink_to(motion_file)
@@ -269,7 +270,7 @@ class Predictor(BaseRunner):
         return path
 
     @contextmanager
-    def _words_for_paths(self, folder: Path) -> Iterator[None]:
+    def _redact_paths(self, folder: Path) -> Iterator[None]:
         """Within the block, errors for people call the server's files by words that its caller knows."""
         files = self.animator.bundle.files
         words = {str(folder / MOTION_FILE): "motion_file", str(folder): "the server's folder"}

@@ -10,16 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from avatar import dataset, gallery
-from avatar.collect import PUBLISHED_NAMES, calibrate, collect
-from avatar.measure import measure, strangers
-from avatar.regressor import READ, Regressor, calibration, load_pictures, load_regressor
+from avatar.data import dataset
+from avatar.report import gallery
+from avatar.report.measure import measure, strangers
 from avatar.report.ssim import psnr
 from avatar.report.subject import resized
+from avatar.training.collect import PUBLISHED_NAMES, calibrate, collect
+from avatar.training.regressor import READ, Regressor, calibration, load_pictures, load_regressor
 from encoder4editing import Inverter, load_inverter
 from encoder4editing.identity import load_identity
 from micromotion import Animator
-from micromotion.bundle import (
+from micromotion.video.pixels import quantise
+from micromotion.weights.bundle import (
     ABOUT,
     CLIP,
     GENERATOR,
@@ -29,8 +31,7 @@ from micromotion.bundle import (
     save_bundle,
     write_about,
 )
-from micromotion.clip_model import load_clip
-from micromotion.pixels import quantise
+from micromotion.weights.clip_model import load_clip
 from stylegan2 import Generator, load_generator
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -196,7 +197,7 @@ def seen(checkpoint: Path) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Publish a finished run as the embedded avatar bundle.")
-    parser.add_argument("data", type=Path, help="folder of shards made by avatar.dataset")
+    parser.add_argument("data", type=Path, help="folder of shards made by avatar.data.dataset")
     parser.add_argument("run", type=Path, help="folder of the trained networks")
     args = parser.parse_args()
     publish_networks(args.data, args.run)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.multiprocessing as mp
 
-from micromotion.process import keep_memory
+from micromotion.runtime.process import keep_memory
 
 
 def default_workers() -> int:

@@ -24,11 +24,11 @@ from torch import Tensor
 from micromotion import Animator, align
 from micromotion.animator import INVERTER_SIZE
 from micromotion.errors import MicromotionError
-from micromotion.images import load_image
-from micromotion.learn.store import load_fitting
-from micromotion.motion import Motion
-from micromotion.pivotal import STEPS, Likeness, likeness, tune
-from micromotion.pixels import quantise
+from micromotion.face.images import load_image
+from micromotion.inversion.pivotal_tuning import STEPS, Likeness, likeness, tune
+from micromotion.motion.library import load_fitting
+from micromotion.motion.micromotion import Motion
+from micromotion.video.pixels import quantise
 from stylegan2 import Generator
 
 ROOT = Path(__file__).resolve().parent.parent

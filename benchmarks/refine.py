@@ -3,7 +3,7 @@
     python benchmarks/refine.py                                      # the avatar on new heads and docs/faces
     python benchmarks/refine.py --model ffhq --heads 0 --photos me/  # a folder of photographs
 
-PSNR and loss compare the crop with the still face, the loss being `micromotion.refine.picture_loss`; person
+PSNR and loss compare the crop with the still face, the loss being `micromotion.inversion.refinement.picture_loss`; person
 is the cosine of the identity net's features, where the model has one; moved is the distance from the
 inverter's code in units of w's spread (two strangers are √2 apart). Then comes how far each motion at
 strength 1 moves its own factor, as the avatar's regressor reads it: 1 is the full motion. Seconds are of
@@ -23,15 +23,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from avatar.collect import PUBLISHED_NAMES
-from avatar.factors import MOTIONS
-from avatar.measure import dreamt, read, strangers
-from avatar.regressor import Regressor, load_regressor
+from avatar.renderer.factors import MOTIONS
+from avatar.report.measure import dreamt, read, strangers
+from avatar.training.collect import PUBLISHED_NAMES
+from avatar.training.regressor import Regressor, load_regressor
 from micromotion import Animator, align
-from micromotion.bundle import find_bundle
 from micromotion.errors import MicromotionError
-from micromotion.images import load_image
-from micromotion.refine import picture_loss, refine, shrink, spread_axes
+from micromotion.face.images import load_image
+from micromotion.inversion.refinement import picture_loss, refine, shrink, spread_axes
+from micromotion.weights.bundle import find_bundle
 
 ROOT = Path(__file__).resolve().parent.parent
 SEED = 31_415

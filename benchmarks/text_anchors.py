@@ -25,11 +25,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from encoder4editing import IdentityConfig, IdentityNet
-from micromotion.gradients import frozen
+from micromotion.inversion.gradients import frozen
 from micromotion.learn.losses import TextLoss, text_features, tokenize
 from micromotion.learn.template import DEFAULT_DEGREES, fill
 from micromotion.learn.text import optimise, sample_identity
-from micromotion.process import keep_memory
+from micromotion.runtime.process import keep_memory
 from stylegan2 import Generator, GeneratorConfig
 
 SENTENCES = fill("a person with {degree} smile", DEFAULT_DEGREES)

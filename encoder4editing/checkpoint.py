@@ -1,6 +1,6 @@
 """Reading and writing inverters: our own safetensors file, and the public checkpoints.
 
-Every file is untrusted: `stylegan2.storage` reads it without running anything in it, and what it says is
+Every file is untrusted: `stylegan2.checkpoints.storage` reads it without running anything in it, and what it says is
 compared with what it holds before memory is taken for a model.
 """
 
@@ -18,10 +18,9 @@ from encoder4editing.inverter import Inverter
 from encoder4editing.public import ENCODER, encoder_type, from_public, public_average, says_encoder_type
 from encoder4editing.restyle import ReStyle
 from stylegan2 import CheckpointError, Generator
-from stylegan2.checkpoint import generator_in, holds_generator
-from stylegan2.errors import about
-from stylegan2.layout import Contents, contents_of, find
-from stylegan2.storage import (
+from stylegan2.checkpoints.files import generator_in, holds_generator
+from stylegan2.checkpoints.layout import Contents, contents_of, find
+from stylegan2.checkpoints.storage import (
     State,
     assign_state,
     is_ours,
@@ -30,6 +29,7 @@ from stylegan2.storage import (
     skeleton,
     write_safetensors,
 )
+from stylegan2.errors import about
 
 KIND = "e4e"  # in the files of all our inverters, from when there was one kind
 ITERATIONS = 5  # what ReStyle's public models were trained with, and its inference uses
@@ -47,7 +47,7 @@ def load_inverter(
     Args:
         path: a file written by `save_inverter`, or a public checkpoint (`.pt` or safetensors) of e4e, pSp,
             ReStyle-pSp or ReStyle-e4e, over IR-SE (not ResNet) backbones, wrapped in whatever
-            `stylegan2.layout` sees through. Which it is shows in its content, not its name.
+            `stylegan2.checkpoints.layout` sees through. Which it is shows in its content, not its name.
         generator: what a `ReStyle` draws its attempts with; it is moved to `device`. Without it, the one
             stored in the public checkpoint. A one-pass inverter needs none. An inverter whose file has no
             average latent takes that of the generator in the file, or else of this one, and a warning says

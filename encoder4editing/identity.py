@@ -17,9 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from encoder4editing.backbone import Backbone, backbone_layer, check_sizes, check_stages, with_counters
-from stylegan2.errors import about
-from stylegan2.layout import Contents, Sought, contents_of, find
-from stylegan2.storage import (
+from stylegan2.checkpoints.layout import Contents, Sought, contents_of, find
+from stylegan2.checkpoints.storage import (
     CheckpointError,
     State,
     assign_state,
@@ -28,6 +27,7 @@ from stylegan2.storage import (
     skeleton,
     write_safetensors,
 )
+from stylegan2.errors import about
 
 KIND = "identity"
 
@@ -174,7 +174,7 @@ def load_identity(path: str | Path, *, device: str | torch.device = "cpu") -> Id
     Args:
         path: a file written by `save_identity`, or a public one of ArcFace's IR-SE networks
             (`model_ir_se50.pth`, of TreB1eN/InsightFace_Pytorch): a state dict in a PyTorch or safetensors
-            file, wrapped in whatever `stylegan2.layout` sees through. Which of them it is shows in its
+            file, wrapped in whatever `stylegan2.checkpoints.layout` sees through. Which of them it is shows in its
             content, not in its name.
         device: where the network goes.
 

@@ -1,7 +1,7 @@
 """Encoders in the public formats of pSp, e4e and ReStyle: `{"state_dict", "latent_avg", "opts"}`.
 
 Their state dict holds the encoder's tensors as `encoder.*`, and those of the generator they were trained for
-as `decoder.*`, which `stylegan2` reads; `stylegan2.layout` finds both, also where they are wrapped otherwise.
+as `decoder.*`, which `stylegan2` reads; `stylegan2.checkpoints.layout` finds both, also where they are wrapped otherwise.
 Which encoder it is stands in `opts["encoder_type"]`; e4e's and pSp's have the same tensors and mean different
 things by them.
 """
@@ -17,9 +17,9 @@ from torch import Tensor
 from encoder4editing.backbone import backbone_layer, with_counters
 from encoder4editing.encoder import EncoderConfig
 from stylegan2 import CheckpointError
-from stylegan2.layout import AVERAGES, Found, Sought, average_rows
-from stylegan2.storage import State
-from stylegan2.unpickling import Inert
+from stylegan2.checkpoints.layout import AVERAGES, Found, Sought, average_rows
+from stylegan2.checkpoints.storage import State
+from stylegan2.checkpoints.unpickling import Inert
 
 ENCODER = Sought(
     "an encoder of pSp, e4e or ReStyle",

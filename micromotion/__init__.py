@@ -7,23 +7,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 # Not lazily: `align` is also the name of its module, which would take the name when imported first.
-from micromotion.align import AlignedFace, align
+from micromotion.face.alignment import AlignedFace, align
 
 if TYPE_CHECKING:
+    from micromotion.animation import Clip
     from micromotion.animator import Animator
-    from micromotion.clip import Clip
-    from micromotion.lowrank import robust_pca
-    from micromotion.timeline import Timeline, parse_timeline
+    from micromotion.motion.robust_pca import robust_pca
+    from micromotion.motion.timeline import Timeline, parse_timeline
 
 __version__ = "0.1.0"
 __all__ = ["AlignedFace", "Animator", "Clip", "Timeline", "align", "parse_timeline", "robust_pca"]
 
 _LAZY = {
     "Animator": "micromotion.animator",
-    "Clip": "micromotion.clip",
-    "Timeline": "micromotion.timeline",
-    "parse_timeline": "micromotion.timeline",
-    "robust_pca": "micromotion.lowrank",
+    "Clip": "micromotion.animation",
+    "Timeline": "micromotion.motion.timeline",
+    "parse_timeline": "micromotion.motion.timeline",
+    "robust_pca": "micromotion.motion.robust_pca",
 }
 
 

@@ -1,5 +1,5 @@
 """`python -m micromotion` is the `micromotion` command."""
 
-from micromotion.cli import main
+from micromotion.cli.main import main
 
 main()

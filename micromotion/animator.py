@@ -13,26 +13,26 @@ import numpy as np
 import torch
 from PIL import Image
 
-from micromotion.align import AlignedFace, align, as_aligned, crop_quad
-from micromotion.bundle import IDENTITY, Bundle, load_bundle
-from micromotion.clip import Clip, Finish, timed
-from micromotion.compare import Comparison, strength_strip
-from micromotion.encoders import Frame
+from micromotion.animation import Clip, Finish, timed
 from micromotion.errors import OptionError
-from micromotion.family import poses
-from micromotion.forking import survive_forks
-from micromotion.frames import repeatable, take_turns, told_when_full, with_room
-from micromotion.images import load_image
-from micromotion.learn.store import find_motion, load_fitting, playable_motions
-from micromotion.motion import Motion
+from micromotion.face.alignment import AlignedFace, align, as_aligned, crop_quad
+from micromotion.face.images import load_image
+from micromotion.inversion.pivotal_tuning import Likeness, likeness, tuned
+from micromotion.inversion.refinement import Report
+from micromotion.inversion.refinement import refine as refine_code
+from micromotion.inversion.shapes import check_code
+from micromotion.motion.library import find_motion, load_fitting, playable_motions
+from micromotion.motion.micromotion import Motion
+from micromotion.motion.schedule import Motions, Name, plan, plan_strip
+from micromotion.motion.timeline import Strengths
 from micromotion.options import Easing, Loop, View, check_film, check_play, check_view, seed_that_draws
-from micromotion.paste import Paste, Pose
-from micromotion.pivotal import Likeness, likeness, tuned
-from micromotion.plan import Motions, Name, plan, plan_strip
-from micromotion.refine import Report
-from micromotion.refine import refine as refine_code
-from micromotion.shapes import check_code
-from micromotion.timeline import Strengths
+from micromotion.photo.paste import Paste, Pose
+from micromotion.photo.response import poses
+from micromotion.runtime.device_memory import deterministic, offload_to_cpu, retry_on_oom, translate_oom
+from micromotion.runtime.forking import survive_forks
+from micromotion.video.comparison import Comparison, strength_strip
+from micromotion.video.encoders import Frame
+from micromotion.weights.bundle import IDENTITY, Bundle, load_bundle
 
 if TYPE_CHECKING:
     from encoder4editing.identity import IdentityNet
@@ -126,7 +126,7 @@ class Animator:
 
         photo is a path, the bytes of an image file, an open file or a PIL image. face counts the faces found,
         the best-scoring first; aligned=True takes the picture as an FFHQ-like crop already. refine improves
-        the code by so many steps, 0…200 (see `micromotion.refine`); on_refine is told the steps done and the
+        the code by so many steps, 0…200 (see `micromotion.inversion.refinement`); on_refine is told the steps done and the
         loss. Give the code to `animate` in place of the photo to play many motions for one inversion.
         Raises OptionError, ImageError, NoFaceError; DeviceMemoryError where a GPU is too small (see `Clip`).
         """
@@ -169,7 +169,7 @@ class Animator:
         so that texture does not boil. A model may have no noise, and "avatar" has none: there a seed changes
         nothing, and a UserWarning says so. refine and on_refine are as in `encode`; a code is not refined any
         more. lock_identity tunes a copy of the generator around the photo's code, once for each photo, in
-        minutes on a CPU (see `micromotion.pivotal.tuned`); on_lock is told the steps done and the loss, and
+        minutes on a CPU (see `micromotion.inversion.pivotal_tuning.tuned`); on_lock is told the steps done and the loss, and
         the clip's `likeness` says what it bought. Options are checked before the photo is opened. Raises
         OptionError, MotionError, ImageError, NoFaceError, DeviceMemoryError.
         """
@@ -228,11 +228,11 @@ class Animator:
         """The generator tuned around a face, and what that has done to its likeness and to the motions."""
         ours, device = self.bundle.generator, self.bundle.device
         image = _from_uint8(read.at(ours.resolution)).to(device)
-        make_room = partial(take_turns, self.bundle.inverter, ours, device)
-        with timed(timings, "lock"), told_when_full("tuning the generator", device):
+        make_room = partial(offload_to_cpu, self.bundle.inverter, ours, device)
+        with timed(timings, "lock"), translate_oom("tuning the generator", device):
             ours.to(device)  # it may have given way to the inverter
             tune = partial(tuned, ours, read.code, image, identity=self.identity, on_step=on_lock)
-            generator = with_room(tune, make_room)
+            generator = retry_on_oom(tune, make_room)
             named = {motion.name: motion for motion in motions}
             found = likeness(ours, generator, read.code, image, identity=self.identity, motions=named)
         return generator, found
@@ -256,7 +256,7 @@ class Animator:
             fps=fps,
             seed=seed,
             timings=timings,
-            make_room=partial(take_turns, self.bundle.inverter, generator, self.bundle.device),
+            make_room=partial(offload_to_cpu, self.bundle.inverter, generator, self.bundle.device),
             finish=finish,
         )
 
@@ -278,15 +278,17 @@ class Animator:
             image = load_image(photo)
             crop = as_aligned(image, INVERTER_SIZE) if aligned else align(image, INVERTER_SIZE, face=face)
         pixels = _from_uint8(np.asarray(crop.image))
-        with timed(timings, "invert"), told_when_full("finding the face's code", self.bundle.device):
-            make_room = partial(take_turns, self.bundle.generator, self.bundle.inverter, self.bundle.device)
-            code = with_room(partial(self._invert, pixels), make_room)
+        with timed(timings, "invert"), translate_oom("finding the face's code", self.bundle.device):
+            make_room = partial(
+                offload_to_cpu, self.bundle.generator, self.bundle.inverter, self.bundle.device
+            )
+            code = retry_on_oom(partial(self._invert, pixels), make_room)
         if steps:
-            with timed(timings, "refine"), told_when_full("refining the face's code", self.bundle.device):
+            with timed(timings, "refine"), translate_oom("refining the face's code", self.bundle.device):
                 make_room = partial(
-                    take_turns, self.bundle.inverter, self.bundle.generator, self.bundle.device
+                    offload_to_cpu, self.bundle.inverter, self.bundle.generator, self.bundle.device
                 )
-                code = with_room(partial(self._refine, code, pixels, steps, on_refine), make_room)
+                code = retry_on_oom(partial(self._refine, code, pixels, steps, on_refine), make_room)
         return _Face(image, crop, code)
 
     def _invert(self, image: torch.Tensor) -> torch.Tensor:
@@ -294,7 +296,7 @@ class Animator:
         inverter = self.bundle.inverter
         if inverter.latent_avg.device != device:  # it has given way to the generator
             inverter.to(device)
-        with torch.inference_mode(), repeatable():
+        with torch.inference_mode(), deterministic():
             code = inverter.invert(image.to(device)).float()
         if code.is_cuda:
             torch.cuda.synchronize(device)  # so that the seconds count here, not for the first frame

@@ -14,19 +14,19 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from micromotion import directions
-from micromotion.anchors import KIND, Anchors
-from micromotion.encoders import Frame
-from micromotion.frames import repeatable, told_when_full
-from micromotion.learn.store import load_fitting
 from micromotion.learn.text import sample_identity
-from micromotion.motion import FEWEST_FOR_STRAYS, Analysis, Motion, PathKind, analyse
-from micromotion.motionfiles import motion_file_kind
-from micromotion.pixels import to_uint8
-from micromotion.sheet import contact_sheet, evenly_spaced
+from micromotion.motion import directions
+from micromotion.motion.anchors import KIND, Anchors
+from micromotion.motion.files import motion_file_kind
+from micromotion.motion.library import load_fitting
+from micromotion.motion.micromotion import FEWEST_FOR_STRAYS, Analysis, Motion, PathKind, analyse
+from micromotion.runtime.device_memory import deterministic, translate_oom
+from micromotion.video.contact_sheet import contact_sheet, evenly_spaced
+from micromotion.video.encoders import Frame
+from micromotion.video.pixels import to_uint8
 
 if TYPE_CHECKING:
-    from micromotion.bundle import Bundle
+    from micromotion.weights.bundle import Bundle
 
 COLUMNS = 7
 STRENGTHS = (-0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
@@ -215,7 +215,7 @@ def anchor_sheet(anchors: Anchors, bundle: Bundle) -> Image.Image:
 def render(codes: Iterable[Tensor], bundle: Bundle) -> list[Frame]:
     """The pictures of codes [styles, dim], one by one, uint8 [R, R, 3]."""
     generator, device = bundle.generator.to(bundle.device), bundle.device
-    with torch.inference_mode(), repeatable(), told_when_full("rendering the anchors", device):
+    with torch.inference_mode(), deterministic(), translate_oom("rendering the anchors", device):
         return [to_uint8(generator.synthesize(code[None].float().to(device)))[0] for code in codes]
 
 

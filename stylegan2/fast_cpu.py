@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stylegan2.ops import GAIN, LEAK, equalised_scale, upsample
-from stylegan2.synthesis import StyledConv, Synthesis, ToRGB, made_ready
+from stylegan2.synthesis import StyledConv, Synthesis, ToRGB, prepare_weight
 
 STRIP = 2 << 20  # bytes; four cores' second-level caches hold twice that
 
@@ -28,7 +28,7 @@ def can_draw(net: Synthesis, w_plus: Tensor) -> bool:
     return (
         net.constant.device.type == "cpu"
         and net.constant.dtype in (torch.float32, torch.bfloat16)
-        and net.for_looking(w_plus)
+        and net.is_inference_only(w_plus)
     )
 
 
@@ -42,7 +42,7 @@ def draw(net: Synthesis, w_plus: Tensor, noises: Sequence[Tensor | None]) -> Ten
 
 def _styled(layer: StyledConv, x: Tensor, w: Tensor, noise: Tensor | None, kernel: Tensor) -> Tensor:
     """x [1, in, H, W] -> [1, out, R, R], as `StyledConv.forward`."""
-    ready = made_ready(layer)
+    ready = prepare_weight(layer)
     scale = layer.modulation.of_one(w) * equalised_scale(layer.weight)
     factor = GAIN * torch.rsqrt(torch.mv(ready.energy, scale.square()) + 1e-8)  # with GAIN, `demodulation`
     weight, bias = ready.weight, (GAIN * layer.bias).to(x.dtype)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from stylegan2.kernels import LANES, RUN, Kernel, Kernels, load
 from stylegan2.ops import GAIN, equalised_scale
-from stylegan2.synthesis import StyledConv, Synthesis, ToRGB, half_limit, made_ready
+from stylegan2.synthesis import StyledConv, Synthesis, ToRGB, half_limit, prepare_weight
 
 _TRIED = 0.01
 """How far a picture of the trial may be off, of its largest value: float16 is off by a tenth of that."""
@@ -26,7 +26,7 @@ _TRIED = 0.01
 
 def kernels_to_draw(net: Synthesis, w_plus: Tensor) -> Kernels | None:
     """What `draw` needs, if it may stand in for the reference here; else None."""
-    usable = net.constant.is_cuda and net.constant.dtype == torch.float16 and net.for_looking(w_plus)
+    usable = net.constant.is_cuda and net.constant.dtype == torch.float16 and net.is_inference_only(w_plus)
     return kernels_for(w_plus.device) if usable else None
 
 
@@ -110,7 +110,7 @@ def _modulated(layer: StyledConv | ToRGB, w: Tensor, kernels: Kernels) -> tuple[
 
     That norm is the largest, up to 1, at which the layer's sums fit into float16.
     """
-    ready, style = made_ready(layer), layer.modulation.of_one(w)
+    ready, style = prepare_weight(layer), layer.modulation.of_one(w)
     energy = torch.mv(ready.energy, style.square())
     limit = max(half_limit(layer.clamp), 1.0)
     shrink = min(torch.finfo(torch.float16).max / (limit * math.sqrt(layer.weight[0].numel())), 1.0)

@@ -58,7 +58,7 @@ class Ready:
         """A copied layer makes its own when it draws."""
 
 
-def made_ready(layer: "StyledConv | ToRGB") -> Ready:
+def prepare_weight(layer: "StyledConv | ToRGB") -> Ready:
     """What `layer` has ready, made anew where its weight has changed since."""
     weight, ready = layer.weight, layer.ready
     if ready is None or not ready.source.is_set_to(weight) or ready.version != weight._version:
@@ -232,7 +232,7 @@ class Synthesis(nn.Module):
             rgb = rgb + self.to_rgbs[j](x, w_plus[:, 2 * j + 1])
         return rgb.contiguous()
 
-    def for_looking(self, w_plus: Tensor) -> bool:
+    def is_inference_only(self, w_plus: Tensor) -> bool:
         """Whether what it draws of W+ is only to be looked at: then a fast way may draw it."""
         return (
             w_plus.device == self.constant.device

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads: see micromotion.cli.main
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads: see micromotion.cli.main.main
 
 import pytest
 import torch
@@ -17,8 +17,8 @@ import micromotion
 from encoder4editing import EncoderConfig, Inverter
 from encoder4editing.identity import IdentityConfig, IdentityNet
 from micromotion import Animator
-from micromotion.bundle import save_bundle
-from micromotion.motion import Anchors
+from micromotion.motion.micromotion import Anchors
+from micromotion.weights.bundle import save_bundle
 from stylegan2 import Generator, GeneratorConfig
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from micromotion.errors import (
     NoFaceError,
     OptionError,
 )
-from micromotion.motion import load_motion
-from micromotion.timeline import parse_timeline
+from micromotion.motion.micromotion import load_motion
+from micromotion.motion.timeline import parse_timeline
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def test_a_sheet_says_how_strong_each_motion_is(
     animator: Animator, code: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[list[str]] = []
-    monkeypatch.setattr("micromotion.clip.contact_sheet", lambda frames, labels: said.append(labels))
+    monkeypatch.setattr("micromotion.animation.contact_sheet", lambda frames, labels: said.append(labels))
     animator.animate(code, strength=-2, frames=3).sheet()
     animator.animate(code, parse_timeline("1s smile=0.5, 2s headsTurn=-1, 3s smile=0"), fps=1).sheet()
     assert said == [

@@ -17,8 +17,8 @@ from micromotion.errors import (
     OptionError,
     OutputError,
 )
-from micromotion.frames import fetch, take_turns, told_when_full
-from micromotion.pixels import to_uint8
+from micromotion.runtime.device_memory import fetch, offload_to_cpu, translate_oom
+from micromotion.video.pixels import to_uint8
 from stylegan2 import Generator
 
 
@@ -153,7 +153,7 @@ def test_frames_under_way_are_neither_lost_nor_doubled(
 ) -> None:
     """As on a GPU, where the next picture is asked for before a frame is handed out."""
     one_by_one = list(animator.animate(code, frames=5, seed=1))
-    monkeypatch.setattr("micromotion.clip.fetch", lambda pictures, ahead: fetch(pictures, ahead=1))
+    monkeypatch.setattr("micromotion.animation.fetch", lambda pictures, ahead: fetch(pictures, ahead=1))
     ahead = animator.animate(code, frames=5, seed=1)
     assert all(np.array_equal(a, b) for a, b in zip(ahead, one_by_one, strict=True))
 
@@ -219,7 +219,7 @@ def test_a_frame_renders_again_where_memory_was_full(
 ) -> None:
     clip = animator.animate(code, frames=5)
     expected = list(clip)
-    monkeypatch.setattr("micromotion.clip.fetch", lambda pictures, **_: fetch(pictures, ahead=ahead))
+    monkeypatch.setattr("micromotion.animation.fetch", lambda pictures, **_: fetch(pictures, ahead=ahead))
     generator = animator.bundle.generator
     synthesize = Full(generator.synthesize, *full)
     monkeypatch.setattr(generator, "synthesize", synthesize)
@@ -243,7 +243,7 @@ def test_a_gpu_that_stays_full_is_told_and_nothing_is_left(
     first: int,
     ahead: int,
 ) -> None:
-    monkeypatch.setattr("micromotion.clip.fetch", lambda pictures, **_: fetch(pictures, ahead=ahead))
+    monkeypatch.setattr("micromotion.animation.fetch", lambda pictures, **_: fetch(pictures, ahead=ahead))
     synthesize = Full(animator.bundle.generator.synthesize, *range(first, 99))
     monkeypatch.setattr(animator.bundle.generator, "synthesize", synthesize)
     clip = animator.animate(code, frames=5)
@@ -284,9 +284,9 @@ def test_a_net_that_went_along_with_the_other_comes_back() -> None:
     gpu = torch.device("cuda:0")
     inverter, generator = Net(), Net()
     object.__setattr__(inverter, "part", generator)
-    take_turns(inverter, generator, gpu)
+    offload_to_cpu(inverter, generator, gpu)
     assert (inverter.place, generator.place) == ("cpu", gpu)
-    take_turns(generator, inverter, gpu)
+    offload_to_cpu(generator, inverter, gpu)
     assert (inverter.place, generator.place) == (gpu, gpu)
 
 
@@ -320,7 +320,7 @@ def test_the_inversion_is_tried_again_with_the_generator_out_of_the_way(
 def test_a_full_gpu_has_many_words(error: RuntimeError) -> None:
     with (
         pytest.raises(DeviceMemoryError, match="too little memory for the model"),
-        told_when_full("the model", torch.device("cpu")),
+        translate_oom("the model", torch.device("cpu")),
     ):
         raise error
 
@@ -328,7 +328,7 @@ def test_a_full_gpu_has_many_words(error: RuntimeError) -> None:
 def test_other_errors_of_pytorch_stay_what_they_are() -> None:
     with (
         pytest.raises(RuntimeError, match="shapes") as caught,
-        told_when_full("the model", torch.device("cpu")),
+        translate_oom("the model", torch.device("cpu")),
     ):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
     assert not isinstance(caught.value, DeviceMemoryError)

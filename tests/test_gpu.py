@@ -9,9 +9,9 @@ import torch
 
 from encoder4editing import EncoderConfig, Inverter
 from micromotion.animator import Animator, Clip
-from micromotion.bundle import Bundle
-from micromotion.motion import Motion
-from micromotion.plan import plan
+from micromotion.motion.micromotion import Motion
+from micromotion.motion.schedule import plan
+from micromotion.weights.bundle import Bundle
 from stylegan2 import Generator, GeneratorConfig
 from stylegan2.fast_gpu import kernels_for
 

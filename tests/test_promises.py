@@ -109,7 +109,7 @@ def refuse(event, given):
         os.write(2, f"network: {event} {given}".encode())
         os._exit(9)
 sys.addaudithook(refuse)
-from micromotion.cli import main
+from micromotion.cli.main import main
 sys.argv = ["micromotion", *sys.argv[1:]]
 main()
 """

@@ -19,18 +19,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hn
 from PIL import Image
 
-from micromotion.align import AlignedFace, ffhq_quad
-from micromotion.anchors import Anchors
-from micromotion.bundle import read_about, recorded_files
-from micromotion.directions import read_direction
 from micromotion.errors import BundleError, ImageError, MotionError, OptionError
-from micromotion.folders import is_plain_name
-from micromotion.images import load_image
+from micromotion.face.alignment import AlignedFace, ffhq_quad
+from micromotion.face.images import load_image
 from micromotion.learn.template import fill, number_degrees
-from micromotion.motion import load_motion
+from micromotion.motion.anchors import Anchors
+from micromotion.motion.directions import read_direction
+from micromotion.motion.micromotion import load_motion
+from micromotion.motion.recipe import MAX_TEXT, PLACE
+from micromotion.motion.spline import smoothing_spline
 from micromotion.options import check_play, check_strength, check_whole
-from micromotion.recipe import MAX_TEXT, PLACE
-from micromotion.spline import smoothing_spline
+from micromotion.runtime.folders import is_plain_name
+from micromotion.weights.bundle import read_about, recorded_files
 
 quick = settings(deadline=None, max_examples=150)
 numbers = (

@@ -11,7 +11,7 @@ from avatar.report.heads import COUNT
 from avatar.report.keeping import fingerprint, write
 from avatar.report.steps import STEPS, Context
 from avatar.report.subject import load_subject
-from micromotion.process import keep_memory
+from micromotion.runtime.process import keep_memory
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from avatar import dataset
+from avatar.data import dataset
 from avatar.report import heads
 from avatar.report.subject import FeatureNet, Subject, features_of, resized
 

@@ -4,8 +4,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from avatar.collect import PUBLISHED_NAMES
-from avatar.factors import MOTIONS
+from avatar.renderer.factors import MOTIONS
+from avatar.training.collect import PUBLISHED_NAMES
 
 MS_SSIM, IDENTITY, MONOTONE, LEAK, AGE, DETECTED = 0.85, 0.8, 0.95, 0.15, 0.85, 0.97
 YARDSTICK_SLOPE, YARDSTICK_CROSSTALK = 0.95, 0.03

@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from avatar import workers
-from avatar.dataset import SHARD, paint, shard_codes
-from avatar.factors import FACTORS, INDEX, fill_to_norm, sample_z
-from avatar.measure import codes_at_rest
+from avatar.data.dataset import SHARD, paint, shard_codes
+from avatar.renderer.factors import FACTORS, INDEX, fill_to_norm, sample_z
+from avatar.report.measure import codes_at_rest
 
 COUNT, SEED = 200, 4_000_000
 TURN = 25 / 35

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatar.factors import MOTIONS
-from avatar.measure import spearman
-from avatar.regressor import read_all
+from avatar.renderer.factors import MOTIONS
+from avatar.report.measure import spearman
 from avatar.report.subject import Subject
+from avatar.training.regressor import read_all
 
 STRENGTHS = tuple(i / 10 for i in range(11))
 

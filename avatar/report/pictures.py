@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from avatar.factors import sample_z
+from avatar.renderer.factors import sample_z
 from avatar.report.subject import Subject
-from micromotion.sheet import contact_sheet
+from micromotion.video.contact_sheet import contact_sheet
 
 QUALITY = 86
 SAMPLES, TRUNCATION, SEED = 24, 0.7, 24

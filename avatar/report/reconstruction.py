@@ -8,7 +8,7 @@ from torch import Tensor
 
 from avatar.report.ssim import ms_ssim, psnr
 from avatar.report.subject import Subject, unit
-from micromotion.bundle import IDENTITY
+from micromotion.weights.bundle import IDENTITY
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatar.collect import PUBLISHED_NAMES
 from avatar.report import heads, pictures
 from avatar.report.cost import cost
 from avatar.report.detection import STRENGTHS, TURNS, detection, expected, look
@@ -18,6 +17,7 @@ from avatar.report.motions import Movement, movement
 from avatar.report.reconstruction import reconstruct
 from avatar.report.ssim import scales
 from avatar.report.subject import Subject, feature_net
+from avatar.training.collect import PUBLISHED_NAMES
 
 SHOWN, SAMPLES, RENDERS = 8, 5000, 3072
 

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from avatar.regressor import Regressor, load_regressor
+from avatar.training.regressor import Regressor, load_regressor
 from micromotion import Animator
-from micromotion.bundle import CLIP, IDENTITY, find_bundle
-from micromotion.motion import Motion, load_motion
-from micromotion.pixels import quantise
+from micromotion.motion.micromotion import Motion, load_motion
+from micromotion.video.pixels import quantise
+from micromotion.weights.bundle import CLIP, IDENTITY, find_bundle
 from stylegan2 import Generator
 
 BATCH = 16
@@ -93,7 +93,7 @@ def feature_net(subject: Subject) -> FeatureNet:
     regressor's inner layer. Inception's weights, which are the custom, are not part of this repository.
     """
     if subject.has(CLIP):
-        from avatar.train_clip import image_features
+        from avatar.training.clip import image_features
 
         clip = subject.animator.bundle.clip
         return FeatureNet(

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from avatar.factors import MOTIONS
+from avatar.renderer.factors import MOTIONS
 from avatar.report.heads import RENDERER
 from avatar.report.keeping import fingerprint, write
 from avatar.report.subject import Subject, load_subject
@@ -15,7 +15,7 @@ from benchmarks.claims.document import FOLDER, document
 from benchmarks.claims.movement import Figures
 from benchmarks.claims.pictures import draw
 from benchmarks.claims.steps import QUICK, Context, Form, steps
-from micromotion.process import keep_memory
+from micromotion.runtime.process import keep_memory
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LEARNING = ("losses", "ordering", "template", "text", "track", "video")

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from avatar.collect import PUBLISHED_NAMES
-from avatar.factors import MOTIONS
+from avatar.renderer.factors import MOTIONS
 from avatar.report.document import table, tick, wrapped
 from avatar.report.subject import Subject
+from avatar.training.collect import PUBLISHED_NAMES
 from benchmarks.claims import verdicts
 from benchmarks.claims.figures import LEVEL, by_condition, merit, of
 from benchmarks.claims.methods import METHODS
@@ -13,7 +13,7 @@ from benchmarks.claims.movement import Figures
 from benchmarks.claims.sources import SOURCES, TEXT, sentence, sources
 from benchmarks.claims.steps import QUICK, Form
 from benchmarks.claims.verdicts import ALIKE, KEPT, RANK, RIGHT, WORDS
-from micromotion.bundle import IDENTITY
+from micromotion.weights.bundle import IDENTITY
 
 FOLDER = "claims"
 """Where the pictures lie, as the document sees it."""

@@ -6,13 +6,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from micromotion.anchors import Anchors
-from micromotion.lowrank import principal_subspace, robust_pca_compatible
-from micromotion.motion import analyse
+from micromotion.motion.anchors import Anchors
+from micromotion.motion.micromotion import analyse
+from micromotion.motion.robust_pca import principal_subspace, robust_pca_compatible
 
 
 def ours(anchors: Anchors) -> Tensor:
-    """What `micromotion` plays: see `micromotion.motion.analyse`."""
+    """What `micromotion` plays: see `micromotion.motion.micromotion.analyse`."""
     return analyse(anchors).direction
 
 

@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avatar.factors import MOTIONS
-from avatar.measure import spearman
-from avatar.regressor import read_all
+from avatar.renderer.factors import MOTIONS
+from avatar.report.measure import spearman
 from avatar.report.subject import Subject, unit
-from micromotion.bundle import IDENTITY
+from avatar.training.regressor import read_all
+from micromotion.weights.bundle import IDENTITY
 
 FINE, COARSE, ENDS = tuple(i / 10 for i in range(11)), (0.0, 0.5, 1.0), (0.0, 1.0)
 """Strengths that a motion is shown at; all but the first and the last are for its evenness."""

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from avatar.collect import PUBLISHED_NAMES
 from avatar.report.pictures import STRIP, sheet
+from avatar.training.collect import PUBLISHED_NAMES
 from benchmarks.claims.charts import line_charts
 from benchmarks.claims.domains import DOMAINS, repaint
 from benchmarks.claims.figures import by_condition, merits
@@ -15,7 +15,7 @@ from benchmarks.claims.methods import METHODS, conditions
 from benchmarks.claims.movement import Figures
 from benchmarks.claims.sources import SOURCES
 from benchmarks.claims.steps import Context, spoilt
-from micromotion.motion import analyse
+from micromotion.motion.micromotion import analyse
 
 TILE, PERSON = 150, 0
 

@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avatar.collect import clip, model_person
-from avatar.render import render
+from avatar.data.wordings import DEGREES
+from avatar.renderer.render import render
 from avatar.report.subject import Subject
-from avatar.wordings import DEGREES
-from micromotion.anchors import Anchors
-from micromotion.bundle import CLIP, IDENTITY
+from avatar.training.collect import clip, model_person
 from micromotion.learn.text import Step, collect_from_text
 from micromotion.learn.video import collect_from_video
-from micromotion.pixels import to_uint8
-from micromotion.video import write_frames
+from micromotion.motion.anchors import Anchors
+from micromotion.video.pixels import to_uint8
+from micromotion.video.writer import write_frames
+from micromotion.weights.bundle import CLIP, IDENTITY
 
 FACTORS, VIDEO, TEXT = "factors", "video", "text"
 SOURCES = (TEXT, VIDEO, FACTORS)

@@ -10,19 +10,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from avatar.collect import model_person
-from avatar.factors import MOTIONS
+from avatar.renderer.factors import MOTIONS
 from avatar.report import heads
 from avatar.report.subject import Subject
+from avatar.training.collect import model_person
 from benchmarks.claims import sources
 from benchmarks.claims.domains import DOMAINS, repaint
 from benchmarks.claims.methods import CLEAN, METHODS, conditions
 from benchmarks.claims.movement import COARSE, ENDS, FINE, Figures, People, features
-from micromotion.anchors import Anchors
-from micromotion.bundle import IDENTITY
 from micromotion.errors import MotionError, NoFaceError, OptionError
 from micromotion.learn.footage import FootageError
-from micromotion.motion import analyse
+from micromotion.motion.anchors import Anchors
+from micromotion.motion.micromotion import analyse
+from micromotion.weights.bundle import IDENTITY
 
 OTHERS = 64
 """People whose codes corrupt anchors."""

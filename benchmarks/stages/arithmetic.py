@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.stages import nets
 from encoder4editing import Inverter
-from micromotion.pixels import all_finite, quantise
+from micromotion.video.pixels import all_finite, quantise
 from stylegan2 import Generator, GeneratorConfig, fast_gpu
 from stylegan2.kernels import LANES, NAMES
 

@@ -17,8 +17,8 @@ from benchmarks.stages import arithmetic, nets
 from benchmarks.stages.document import time as said
 from benchmarks.stages.ours import PHOTO
 from micromotion import align
-from micromotion.encoders import Frame
-from micromotion.video import write_frames
+from micromotion.video.encoders import Frame
+from micromotion.video.writer import write_frames
 
 FRAMES, WANTED = 90, 6.0
 LAUNCH = 15e-6

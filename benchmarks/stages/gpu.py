@@ -15,10 +15,10 @@ from benchmarks.stages import arithmetic, nets, ours, peers
 from benchmarks.stages.race import Contender, Spent, Work, peak_memory
 from benchmarks.stages.table import Stage
 from micromotion.animator import Animator, Clip
-from micromotion.bundle import Bundle
-from micromotion.motion import Motion
-from micromotion.plan import plan
-from micromotion.process import keep_memory
+from micromotion.motion.micromotion import Motion
+from micromotion.motion.schedule import plan
+from micromotion.runtime.process import keep_memory
+from micromotion.weights.bundle import Bundle
 
 MISSING = "There is no CUDA device here (torch sees none): run this on a machine with an NVIDIA GPU."
 FRAMES = {"tiny": 2, "full": 90}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from encoder4editing import EncoderConfig, Inverter, save_inverter
 from stylegan2 import Generator, GeneratorConfig, save_generator
-from stylegan2.storage import skeleton
+from stylegan2.checkpoints.storage import skeleton
 
 RESOLUTIONS = {"tiny": 32, "full": 1024}
 TINY_CHANNELS = {4: 16, 8: 16, 16: 8, 32: 8}
@@ -73,7 +73,7 @@ def filled(net: nn.Module) -> nn.Module:
 
 def save_bundle(folder: Path, size: str) -> None:
     """A bundle of random nets, without motions, as `Animator.load` reads it."""
-    from micromotion.bundle import GENERATOR, INVERTER, write_about
+    from micromotion.weights.bundle import GENERATOR, INVERTER, write_about
 
     save_generator(generator(size), folder / GENERATOR)
     save_inverter(inverter(size), folder / INVERTER)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmarks.stages import nets
 from benchmarks.stages.race import Spent, Work
-from micromotion.frames import repeatable
+from micromotion.runtime.device_memory import deterministic
 
 ROOT = Path(__file__).parents[2]
 PHOTO = ROOT / "docs" / "face.jpg"
@@ -33,7 +33,7 @@ def synthesis(
     net, code = net.to(device), torch.randn(1, net.num_styles, net.style_dim).to(device)
 
     def draw() -> Tensor:
-        with torch.inference_mode(), repeatable():
+        with torch.inference_mode(), deterministic():
             return net.synthesize(code, fast=fast)
 
     return draw
@@ -51,7 +51,7 @@ def inversion(size: str, half: bool = False, device: str = "cpu") -> Work:
     image = torch.rand(1, 3, net.input_size, net.input_size).to(device) * 2 - 1
 
     def invert() -> Tensor:
-        with torch.inference_mode(), repeatable():
+        with torch.inference_mode(), deterministic():
             return net.invert(image)
 
     return invert
@@ -149,7 +149,7 @@ def process_of(code: str, folder: Path = ROOT) -> Spent:
 def prediction(frames: int, *, model: str = "avatar", photo: Path = PHOTO) -> Work:
     """Photo to MP4 on disk with the embedded model, loaded before; says the seconds of each part."""
     from micromotion import Animator
-    from micromotion.clip import Clip
+    from micromotion.animation import Clip
 
     animator = Animator.load(model, "cpu")
     folder = tempfile.TemporaryDirectory()
@@ -177,7 +177,7 @@ def rendering(frames: int, *, model: str = "avatar") -> Work:
 def encoding(frames: int, *, model: str = "avatar") -> Work:
     """Frames that lie ready, into an MP4."""
     from micromotion import Animator
-    from micromotion.video import write_frames
+    from micromotion.video.writer import write_frames
 
     animator = Animator.load(model, "cpu")
     pictures = list(animator.animate(PHOTO, "smile", frames=frames))

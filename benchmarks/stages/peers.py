@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmarks.stages.nets import filled
 from benchmarks.stages.ours import process_of
-from stylegan2.storage import read_torch
+from stylegan2.checkpoints.storage import read_torch
 
 _HERE = "from benchmarks.stages import peers\npeers"
 ORIGINAL = "micromotion-styleGAN"

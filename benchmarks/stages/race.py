@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from micromotion import process
+from micromotion.runtime import process
 
 Work = Callable[[], object]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from micromotion.align import Box, ffhq_quad
+from micromotion.face.alignment import Box, ffhq_quad
 from micromotion.learn.ordering import strangeness
 from micromotion.learn.track import Track, steady_landmarks
 

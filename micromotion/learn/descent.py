@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from micromotion.errors import MotionError, OutputError
-from stylegan2.storage import DTYPES, CheckpointError, read_safetensors, write_safetensors
+from stylegan2.checkpoints.storage import DTYPES, CheckpointError, read_safetensors, write_safetensors
 
 KIND = "text-progress"
 NAME = "progress.safetensors"

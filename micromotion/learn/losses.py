@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from encoder4editing.identity import ALIGNED_SIZE, IdentityNet
-from micromotion.clip_model import KnownTokens
 from micromotion.errors import OptionError
 from micromotion.learn.pooling import area_pool
 from micromotion.learn.template import EXAMPLE
+from micromotion.weights.clip_model import KnownTokens
 
 if TYPE_CHECKING:
     from clip.model import CLIP

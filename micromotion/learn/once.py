@@ -18,12 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from micromotion.anchors import Anchors
 from micromotion.errors import MotionError, OutputError, TimeLimitError
-from micromotion.folders import cache_folder, make_folder
-from micromotion.kept import prune
 from micromotion.learn.progress import time_left
-from micromotion.learn.store import generator_hash, with_recipe
 from micromotion.learn.template import DEFAULT_DEGREES, fill
 from micromotion.learn.text import (
     IDENTITY,
@@ -34,9 +30,13 @@ from micromotion.learn.text import (
     collect_from_text,
     fingerprint,
 )
+from micromotion.motion.anchors import Anchors
+from micromotion.motion.library import generator_hash, with_recipe
+from micromotion.runtime.cache import prune
+from micromotion.runtime.folders import cache_folder, make_folder
 
 if TYPE_CHECKING:
-    from micromotion.bundle import Bundle
+    from micromotion.weights.bundle import Bundle
 
 FOLDER = "collected"  # in the cache folder
 MAX_KEPT, MAX_KEPT_BYTES = 100, 64 << 20

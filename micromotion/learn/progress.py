@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from micromotion.console import QUIET, frame_progress
+from micromotion.cli.console import QUIET, frame_progress
 
 if TYPE_CHECKING:
     from micromotion.learn.text import Step

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from micromotion.errors import OptionError
-from micromotion.recipe import MAX_DEGREES, MAX_TEXT, PLACE, Degrees
+from micromotion.motion.recipe import MAX_DEGREES, MAX_TEXT, PLACE, Degrees
 
 EXAMPLE = f"a person with {PLACE} smile"
 MAX_WORDS = 60  # characters of one degree's words

@@ -20,19 +20,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from micromotion.anchors import Anchors
 from micromotion.errors import MotionError, TimeLimitError
-from micromotion.frames import repeatable, told_when_full
-from micromotion.gradients import frozen
+from micromotion.inversion.gradients import frozen
 from micromotion.learn import descent
 from micromotion.learn.losses import TextLoss
 from micromotion.learn.template import DEFAULT_DEGREES, fill, number_degrees
+from micromotion.motion.anchors import Anchors
 from micromotion.options import MAX_SEED, check_whole
+from micromotion.runtime.device_memory import deterministic, translate_oom
 from stylegan2 import Generator
 
 if TYPE_CHECKING:
-    from micromotion.bundle import Bundle
-    from micromotion.motionfiles import Provenance
+    from micromotion.motion.files import Provenance
+    from micromotion.weights.bundle import Bundle
 
 MAX_STEPS = 10_000
 TRUNCATION, LEARNING_RATE, L2, IDENTITY = 0.7, 0.1, 0.008, 0.005
@@ -125,7 +125,7 @@ def collect_from_text(
     check_whole("steps", steps, 1, MAX_STEPS)
     words = tuple(word for word, _ in pairs)
     clip, likeness = bundle.clip, bundle.identity
-    with told_when_full("collecting anchors", bundle.device), repeatable():
+    with translate_oom("collecting anchors", bundle.device), deterministic():
         generator = in_full_precision(bundle.generator)
         start = sample_identity(generator, seed, truncation, compatible=compatible)
         with torch.no_grad():

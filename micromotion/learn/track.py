@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from micromotion.align import Box, Detection, detect, find_landmarks
+from micromotion.face.alignment import Box, Detection, detect, find_landmarks
 from micromotion.learn.footage import Footage, Still
 
 SEARCH_SIDE = 800

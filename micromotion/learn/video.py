@@ -15,17 +15,17 @@ import numpy as np
 import torch
 from PIL import Image
 
-from micromotion.align import align, crop_quad, ffhq_quad
-from micromotion.anchors import MAX_ANCHORS, Anchors
-from micromotion.bundle import Bundle, fingerprint
 from micromotion.errors import NoFaceError
-from micromotion.frames import repeatable, told_when_full
+from micromotion.face.alignment import align, crop_quad, ffhq_quad
 from micromotion.learn import ordering
 from micromotion.learn.choosing import FEWEST, Crop, candidates, choose
 from micromotion.learn.footage import Footage, FootageError, open_footage
 from micromotion.learn.ordering import from_rest, lay_path, one_way, steadiness
 from micromotion.learn.track import Track, find_people, find_tracks
+from micromotion.motion.anchors import MAX_ANCHORS, Anchors
 from micromotion.options import check_whole
+from micromotion.runtime.device_memory import deterministic, translate_oom
+from micromotion.weights.bundle import Bundle, fingerprint
 
 OnProgress = Callable[[int, int], None]
 
@@ -318,7 +318,7 @@ def _invert(images: list[Image.Image], bundle: Bundle) -> torch.Tensor:
     """Codes of aligned RGB pictures: [n, styles, dim], float32 on the CPU."""
     inverter = bundle.inverter.to(bundle.device)  # it may have given way to the generator
     pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
-    with told_when_full("finding the faces' codes", bundle.device), torch.inference_mode(), repeatable():
+    with translate_oom("finding the faces' codes", bundle.device), torch.inference_mode(), deterministic():
         return inverter.invert(pixels.to(bundle.device) / 127.5 - 1).float().cpu()
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from micromotion.align import AlignedFace, crop_quad, detect, ffhq_quad, find_landmarks
 from micromotion.errors import NoFaceError
-from micromotion.folders import ROOTS
+from micromotion.face.alignment import AlignedFace, crop_quad, detect, ffhq_quad, find_landmarks
+from micromotion.runtime.folders import ROOTS
 
 MAX_FACES = 12
 """Shown of a crowd, the clearest first."""

@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from micromotion.align import AlignedFace
+from micromotion.animation import Clip
 from micromotion.animator import Animator
-from micromotion.clip import Clip
-from micromotion.encoders import Frame
 from micromotion.errors import MicromotionError, OptionError
-from micromotion.images import load_image
-from micromotion.learn.store import load_fitting, playable_motions
-from micromotion.motion import Motion
+from micromotion.face.alignment import AlignedFace
+from micromotion.face.images import load_image
+from micromotion.motion.library import load_fitting, playable_motions
+from micromotion.motion.micromotion import Motion
+from micromotion.motion.schedule import plan
+from micromotion.motion.timeline import Timeline, parse_timeline
 from micromotion.options import Easing, Loop, View, check_motion, check_play, check_view
 from micromotion.page.faces import find_faces
 from micromotion.page.visits import Sitter
-from micromotion.plan import plan
-from micromotion.timeline import Timeline, parse_timeline
-from micromotion.video import fit_size, write_frames
+from micromotion.video.encoders import Frame
+from micromotion.video.writer import fit_size, write_frames
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -24,7 +24,7 @@ from micromotion.errors import ImageError, OptionError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from micromotion.align import AlignedFace
+    from micromotion.face.alignment import AlignedFace
 
 MAX_VISITS = 32
 MAX_PIXELS = 200_000_000

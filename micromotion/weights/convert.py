@@ -21,18 +21,18 @@ from encoder4editing import load_identity, load_inverter, save_identity, save_in
 from encoder4editing.checkpoint import stored_average
 from encoder4editing.identity import IDENTITY as IDENTITY_NETWORK
 from encoder4editing.public import ENCODER
-from micromotion.anchors import KIND as ANCHORS_KIND
-from micromotion.bundle import ANCHORS, CLIP, GENERATOR, IDENTITY, INVERTER, check_fit, half_name
-from micromotion.directions import KIND as DIRECTION_KIND
-from micromotion.directions import MAX_PUBLISHED_BYTES, full_motion, read_published, save_direction
 from micromotion.errors import BundleError, MotionError, OutputError
-from micromotion.folders import is_plain_name
-from micromotion.motion import load_motion
-from micromotion.recipe import PUBLISHED_SCALE, Recipe
+from micromotion.motion.anchors import KIND as ANCHORS_KIND
+from micromotion.motion.directions import KIND as DIRECTION_KIND
+from micromotion.motion.directions import MAX_PUBLISHED_BYTES, full_motion, read_published, save_direction
+from micromotion.motion.micromotion import load_motion
+from micromotion.motion.recipe import PUBLISHED_SCALE, Recipe
+from micromotion.runtime.folders import is_plain_name
+from micromotion.weights.bundle import ANCHORS, CLIP, GENERATOR, IDENTITY, INVERTER, check_fit, half_name
 from stylegan2 import CheckpointError, Generator, load_generator, save_generator
-from stylegan2.checkpoint import holds_generator
-from stylegan2.layout import contents_of, holds
-from stylegan2.storage import file_kind, is_ours, safetensors_kind
+from stylegan2.checkpoints.files import holds_generator
+from stylegan2.checkpoints.layout import contents_of, holds
+from stylegan2.checkpoints.storage import file_kind, is_ours, safetensors_kind
 
 Kind = Literal["generator", "inverter", "identity", "clip", "published", "motion"]
 
@@ -93,7 +93,7 @@ def convert(
             save_identity(load_identity(given[index].path), folder / IDENTITY)
             made[IDENTITY] = index
         for index in _last(kinds, "clip"):
-            from micromotion.clip_model import load_clip, save_clip
+            from micromotion.weights.clip_model import load_clip, save_clip
 
             on_step(f"Converting CLIP in {given[index].path.name}")
             save_clip(load_clip(given[index].path), folder / CLIP)
@@ -150,7 +150,7 @@ def _kind_of_dictionary(contents: Mapping[Any, Any]) -> Kind:
         return "inverter"
     if holds_generator(contents):
         return "generator"
-    from micromotion.clip_model import CLIP_MODEL
+    from micromotion.weights.clip_model import CLIP_MODEL
 
     if holds(contents, CLIP_MODEL):
         return "clip"

@@ -14,7 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from micromotion.bundle import (
+from micromotion.cli.console import Report, Step, download_progress
+from micromotion.errors import BundleError, DownloadError, OutputError
+from micromotion.motion.recipe import find_recipes
+from micromotion.runtime.folders import (
+    downloads_folder,
+    is_plain_name,
+    landmarks_file,
+    make_folder,
+    models_folder,
+)
+from micromotion.video.output_names import is_same
+from micromotion.weights.bundle import (
     ABOUT,
     GENERATOR,
     INVERTER,
@@ -27,11 +38,6 @@ from micromotion.bundle import (
     recorded_files,
     write_about,
 )
-from micromotion.console import Report, Step, download_progress
-from micromotion.errors import BundleError, DownloadError, OutputError
-from micromotion.folders import downloads_folder, is_plain_name, landmarks_file, make_folder, models_folder
-from micromotion.outputs import is_same
-from micromotion.recipe import find_recipes
 from micromotion.weights.manifest import Manifest, Model, PublicFile, load_manifest
 from micromotion.weights.partfile import locked
 

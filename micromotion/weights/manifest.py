@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from micromotion.errors import ManifestError
-from micromotion.folders import ROOTS, is_plain_name
+from micromotion.runtime.folders import ROOTS, is_plain_name
 from micromotion.weights.sources import Drive, Hub, Source, Url
 
 FORMAT = "micromotion-manifest/1"

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from abuse.items import EITHER, FAILED, Content, Item, Request, data_url, expected
 from abuse.layouts import layouts, strange_pages, turned_pictures
-from micromotion.images import FORMATS
+from micromotion.face.images import FORMATS
 
 CUTS, FLIPS = 5, 7  # per format
 FOREIGN = ("EPS", "PDF", "ICO", "ICNS", "IM", "MSP", "SPIDER", "XBM", "BLP", "DDS", "TIFF-CCITT", "HDF5")

@@ -34,7 +34,12 @@ HANG = 90.0
 """Seconds after which an answer counts as none; the slowest honest one here takes a few."""
 
 MOTIONS = ("smile", "angry", "aging", "eyesClose", "headsTurn")
-PRELOADED = ["micromotion.cli", "micromotion.animator", "micromotion.learn.video", "micromotion.inspection"]
+PRELOADED = [
+    "micromotion.cli.main",
+    "micromotion.animator",
+    "micromotion.learn.video",
+    "micromotion.inspection",
+]
 _HIDDEN = ("Traceback", 'File "', "site-packages", "object at 0x", "<class ", "/tmp", "Errno")
 
 
@@ -207,7 +212,7 @@ def run_command(arguments: list[str], folder: Path) -> None:
     sys.stdout, sys.stderr = io.TextIOWrapper(os.fdopen(1, "wb", 0)), io.TextIOWrapper(os.fdopen(2, "wb", 0))
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.argv = ["micromotion", *arguments]
-    from micromotion.cli import main
+    from micromotion.cli.main import main
 
     try:
         main()

@@ -1,0 +1,77 @@
+"""Anchors of the five motions: the renderer's own clip of one person, frame by frame inverted into W+."""
+
+import torch
+from torch import Tensor
+
+from avatar.renderer.factors import FACTORS, INDEX, MOTIONS, Z_DIM, Factors, factors_from_z, sample_z
+from avatar.renderer.render import render
+from avatar.training.regressor import Regressor
+from encoder4editing import Inverter
+from micromotion.motion.micromotion import Anchors, Motion
+from stylegan2 import Generator
+
+PUBLISHED_NAMES = dict(zip(MOTIONS, ("smile", "angry", "eyesClose", "aging", "headsTurn"), strict=True))
+"""The renderer's words → the names that users of the published model know."""
+
+DEGREES = 11
+MAX_STRETCH = 2
+"""The furthest that calibration looks, in units of the renderer's full motion."""
+
+FAINT = 0.1
+IDENTITY_SEED = 5
+PLAIN = ("baldness", "beard", "moustache", "freckles", "glasses", "hair_curl")
+
+
+def at_rest(z: Tensor) -> Factors:
+    """The factors of codes [B, Z_DIM] with a neutral face, looking straight ahead."""
+    f = factors_from_z(z)
+    for factor in FACTORS[: INDEX["gaze_y"] + 1]:
+        f[factor.name] = torch.zeros_like(f[factor.name])
+    return f
+
+
+def model_person() -> Factors:
+    """The one person who performs all motions: halfway from a sampled one to the middle of every trait."""
+    person = at_rest(sample_z(1, torch.Generator().manual_seed(IDENTITY_SEED)))
+    middle = at_rest(torch.zeros(1, Z_DIM))
+    mixed = {name: (value + middle[name]) / 2 for name, value in person.items()}
+    return mixed | {name: torch.zeros(1, 1) for name in PLAIN}
+
+
+def clip(person: Factors, motion: str, degrees: Tensor, size: int) -> Tensor:
+    """Pictures [n, 3, size, size] of a person [1] at growing degrees [n] of one motion."""
+    return torch.cat([render(person | {motion: degree.view(1, 1)}, size) for degree in degrees])
+
+
+def collect(inverter: Inverter, motion: str, size: int) -> Anchors:
+    """Anchors of one motion at even degrees from 0 to 1, from pictures of ``size`` pixels a side."""
+    degrees = torch.linspace(0, 1, DEGREES)
+    with torch.inference_mode():
+        codes = inverter.invert(clip(model_person(), motion, degrees, size))
+    provenance: dict[str, str | int | float] = {
+        "source": "frames of the avatar renderer's own clip, inverted by the bundle's e4e",
+        "motion": motion,
+        "identity": f"avatar.training.collect.model_person, seed {IDENTITY_SEED}",
+    }
+    return Anchors(codes, degrees, provenance)
+
+
+def calibrate(anchors: Anchors, generator: Generator, regressor: Regressor, motion: str) -> Anchors:
+    """Label anchors so that strength 1 is the full motion as the generator itself shows it.
+
+    A small generator plays a motion more faintly than the renderer, and at some strength stops growing. Both
+    are read off its own pictures of the first code and the direction: strength 1 is put where the motion
+    reads as 1, or else where it has come to nine tenths of the most that it ever reads. A motion that hardly
+    shows is left as it is, for the report to tell.
+    """
+    offset = Motion.from_anchors(anchors, motion).offset
+    strengths = torch.linspace(0, MAX_STRETCH, 20 * MAX_STRETCH + 1)
+    codes = anchors.w_plus[:1] + torch.stack([offset(float(strength)) for strength in strengths])
+    with torch.inference_mode():
+        shown = regressor(generator.synthesize(codes, noise=None))[:, MOTIONS.index(motion)]
+    rise = float(shown.max() - shown[0])
+    if rise < FAINT:
+        return anchors
+    enough = min(1.0, float(shown[0]) + 0.9 * rise)
+    full = float(strengths[(shown >= enough).nonzero()[0, 0]])
+    return Anchors(anchors.w_plus, anchors.degrees / full, anchors.provenance | {"full_at": round(full, 2)})

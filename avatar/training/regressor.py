@@ -1,0 +1,266 @@
+"""A network that reads the motions off a picture: the laboratory's yardstick.
+
+It is trained on renders and on nothing else, and then set like any instrument: what it reads of renders is
+held against what they show, and the line between the two is taken out, so that it neither reads motions too
+small nor one motion for another.
+"""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal, NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from avatar.data import dataset
+from avatar.renderer.factors import FACTORS, INDEX, MOTIONS, factors_from_z
+from avatar.training.runs import Progress, Trainer, command, half
+
+READ = tuple(factor.name for factor in FACTORS[: INDEX["gaze_y"] + 1])
+"""What is read, in this order: the five of ``MOTIONS``, then the free movements."""
+
+SIDE = 128
+FACE = slice(30, 126), slice(16, 112)
+"""Rows and columns of a SIDE² crop that hold face and neck, whose lean is all that shows a roll."""
+SKIN = slice(63, 119), slice(36, 92)
+"""Rows and columns from the lower lids to the chin: an angry face has its brows between the eyes."""
+FACE_WIDTHS, SKIN_WIDTHS = (24, 48, 72, 96), (16, 32, 48, 64)
+LEARNING_RATE, BATCH, GPU_BATCH = 0.002, 32, 256
+FREE = 0.3  # weight of the free movements, half of which closed eyes hide
+HELD_OUT, SETTING = 4, 12  # shards that nothing is learned from: to judge by, and (at most) to set by
+
+
+class Block(nn.Module):
+    """Halve the picture and add what two convolutions see in it, which is nothing to begin with."""
+
+    def __init__(self, width_in: int, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width_in, width, 3, stride=2, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.straight = nn.Conv2d(width_in, width, 1)
+        self.gain = nn.Parameter(torch.zeros(()))  # De & Smith 2020, "SkipInit": no normalisation is needed
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = self.second(F.leaky_relu(self.first(x), 0.2))
+        return F.leaky_relu(self.straight(F.avg_pool2d(x, 2)) + self.gain * seen, 0.2)
+
+
+def reader(widths: tuple[int, ...], stride: int, side: int, count: int) -> nn.Sequential:
+    """Pictures [B, 3, 8·side·stride, …] → numbers [B, count]."""
+    return nn.Sequential(
+        nn.Conv2d(3, widths[0], 3, stride=stride, padding=1),
+        nn.LeakyReLU(0.2),
+        *(Block(a, b) for a, b in pairwise(widths)),
+        nn.Conv2d(widths[-1], 32, 1),
+        nn.Flatten(),
+        nn.Linear(32 * side * side, 64),
+        nn.LeakyReLU(0.2),
+        nn.Linear(64, count),
+    )
+
+
+class Regressor(nn.Module):
+    """Pictures [B, 3, S, S] in [-1, 1], of any size S → degrees [B, len(READ)] of ``READ``.
+
+    Age is read by a network of its own that sees the skin alone, below the eyes: hair and brows grey with
+    the years, and neither may pass for wrinkles. (A beard can still be seen.)
+    """
+
+    setting: Tensor
+    zero: Tensor
+    window: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.face = reader(FACE_WIDTHS, 2, 6, len(READ) - 1)
+        self.skin = reader(SKIN_WIDTHS, 1, 7, 1)
+        self.register_buffer("setting", torch.eye(len(READ)))
+        self.register_buffer("zero", torch.zeros(len(READ)))
+        self.register_buffer("window", skin_window(), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        seen, skin = self.windows(images)
+        face, age, at = self.face(seen), self.skin(skin), READ.index("age")
+        read = torch.cat([face[:, :at], age, face[:, at:]], dim=1).float()
+        return (read - self.zero) @ self.setting
+
+    def windows(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """What the two networks see: face and neck [B, 3, 96, 96], and skin [B, 3, 56, 56]."""
+        x = to_side(images)
+        return x[:, :, *FACE], x[:, :, *SKIN] * self.window
+
+
+def skin_window() -> Tensor:
+    """1 on the skin, 0 where hair may be: a box with round corners."""
+    at = torch.linspace(-1, 1, SKIN[0].stop - SKIN[0].start)
+    return (at[:, None].pow(4) + at.pow(4) <= 1).float()
+
+
+def to_side(images: Tensor) -> Tensor:
+    """Pictures of any size at SIDE²: averaged where they are larger."""
+    if images.shape[-1] < SIDE:
+        return F.interpolate(images, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+    return images if images.shape[-1] == SIDE else F.adaptive_avg_pool2d(images, SIDE)
+
+
+def load_regressor(path: Path) -> Regressor:
+    """Read a regressor that ``main`` wrote; eval mode."""
+    model = Regressor()
+    model.load_state_dict(load_file(path))
+    return model.eval().requires_grad_(False)
+
+
+def degrees(z: Tensor) -> Tensor:
+    """The true degrees [B, len(READ)] in codes [B, Z_DIM]."""
+    f = factors_from_z(z)
+    return torch.cat([f[name] for name in READ], dim=1)
+
+
+class Pictures(NamedTuple):
+    """Renders at SIDE², uint8 [N, 3, SIDE, SIDE], and their true degrees [N, len(READ)]."""
+
+    images: Tensor
+    degrees: Tensor
+
+
+Share = Literal["training", "setting", "validation"]
+
+
+def load_pictures(data: Path, share: Share, rank: int = 0, world: int = 1) -> Pictures:
+    """Renders to learn from (a worker's part of them), to set the yardstick by, or to judge it on.
+
+    No render is in two of the three: a network reads what it has learned from better than anything else.
+    Raises as ``dataset.load`` does.
+    """
+    shards = len(list(data.glob("heads-*.safetensors")))
+    aside = HELD_OUT + max(1, min(SETTING, shards // 10))
+    if share == "validation":
+        return reduced(dataset.load(data, held_out=HELD_OUT, validation=True))
+    if share == "setting":
+        both = reduced(dataset.load(data, held_out=aside, validation=True))
+        return Pictures(*(part[: -HELD_OUT * dataset.SHARD] for part in both))
+    # Shard by shard, as many of 256² would fill the memory.
+    count = max(1, shards - aside)
+    numbers = range(rank, max(count, rank + 1), world)
+    parts = [reduced(dataset.load(data, i, count, held_out=aside)) for i in numbers]
+    return Pictures(torch.cat([p.images for p in parts]), torch.cat([p.degrees for p in parts]))
+
+
+def reduced(heads: dataset.Heads) -> Pictures:
+    """Heads at SIDE²."""
+    parts = [to_side(part.float()).round().byte() for part in heads.images.split(64)]
+    return Pictures(torch.cat(parts), degrees(heads.z))
+
+
+def disturb(images: Tensor, rng: torch.Generator) -> Tensor:
+    """Change light, sharpness, noise and framing of pictures [B, 3, S, S] in [-1, 1], each by itself.
+
+    A generator's pictures are softer than renders, and must not read differently for it. Nothing here turns
+    or stretches a head.
+    """
+    gain, lift = (torch.rand(2, len(images), 1, 1, 1, generator=rng) * 0.24 - 0.12).to(images.device)
+    soft = F.interpolate(F.avg_pool2d(images, 2), scale_factor=2.0, mode="bilinear", align_corners=False)
+    share = torch.rand(len(images), 1, 1, 1, generator=rng).mul(2).sub(1).clamp(min=0).to(images.device)
+    grain = torch.randn(images.shape[1:], generator=rng).to(images.device)
+    images = images.lerp(soft, share) * (1 + gain) + lift + 0.03 * share * grain
+    down, across = torch.randint(-2, 3, (2,), generator=rng).tolist()
+    return images.roll((down, across), dims=(2, 3))
+
+
+def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -> None:
+    """One of ``world`` equal workers."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    pictures = load_pictures(data, "training", rank, world)
+    torch.manual_seed(seed)
+    model = Regressor().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trainer = Trainer(
+        "regressor", model, run, rank, world, total=total, seed=seed, learning_rate=LEARNING_RATE
+    )
+    batch = BATCH if device.type == "cpu" else GPU_BATCH
+    emphasis = torch.tensor([1.0 if name in MOTIONS else FREE for name in READ], device=device)
+
+    def learn(progress: Progress, rng: torch.Generator) -> tuple[Tensor, int]:
+        index = torch.randint(len(pictures.images), (batch,), generator=rng)
+        images = disturb(pictures.images[index].to(device).float() / 127.5 - 1, rng)
+        with half(device):
+            guess = model(images.contiguous(memory_format=torch.channels_last))
+        wrong = F.smooth_l1_loss(
+            guess.float(), pictures.degrees[index].to(device), beta=0.1, reduction="none"
+        )
+        return (wrong.mean(dim=0) * emphasis).mean(), batch
+
+    trainer.fit(learn)
+    if rank == 0:
+        average = cast(Regressor, trainer.average)
+        adjust(average, load_pictures(data, "setting"))
+        state = {name: value.cpu().contiguous() for name, value in average.state_dict().items()}
+        save_file(state, run / "regressor.safetensors")
+        for line in calibration(average, load_pictures(data, "validation")).lines():
+            print(line, flush=True)
+
+
+@torch.inference_mode()
+def read_all(model: Regressor, images: Tensor) -> Tensor:
+    """Degrees [N, len(READ)], on the CPU, of uint8 pictures [N, 3, S, S]."""
+    device = model.setting.device
+    parts = (model(part.to(device).float() / 127.5 - 1) for part in images.split(64))
+    return torch.cat(list(parts)).cpu()
+
+
+@torch.no_grad()
+def adjust(model: Regressor, pictures: Pictures) -> None:
+    """Set the yardstick: take out the least-squares line from the motions' true degrees to those read.
+
+    This is the classical calibration of an instrument. The free movements are left as they are read: closed
+    eyes hide where they look, and what can hardly be seen would drown the rest in noise.
+    """
+    model.setting.copy_(torch.eye(len(READ)))
+    model.zero.zero_()
+    slopes, zero = response(read_all(model, pictures.images), pictures.degrees)
+    set_up = slice(0, len(MOTIONS))
+    model.setting[set_up, set_up] = torch.linalg.inv(slopes[set_up, set_up]).to(model.setting)
+    model.zero[set_up] = zero[set_up].to(model.zero)
+
+
+def response(read: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+    """How readings [N, K] follow true degrees [N, K]: read ≈ true @ slopes + zero, by least squares."""
+    ones = torch.ones(len(true), 1, dtype=torch.float64)
+    line = torch.linalg.lstsq(torch.cat([true.double(), ones], dim=1), read.double()).solution
+    return line[:-1].float(), line[-1].float()
+
+
+class Calibration(NamedTuple):
+    """How good a regressor is on renders it never saw; each [len(READ)], by ``READ``.
+
+    error: mean absolute error; slope: change of a reading per unit of its own true degree; crosstalk: the
+    largest change of it per unit of any other (which one: ``disturber``).
+    """
+
+    error: list[float]
+    slope: list[float]
+    crosstalk: list[float]
+    disturber: list[str]
+
+    def lines(self) -> list[str]:
+        return [
+            f"{name}: error {e:.3f}, slope {s:.3f}, cross-talk {c:.3f} ({d})"
+            for name, e, s, c, d in zip(READ, *self, strict=True)
+        ]
+
+
+def calibration(model: Regressor, pictures: Pictures) -> Calibration:
+    """Hold a regressor's readings against the truth."""
+    read = read_all(model, pictures.images)
+    slopes, _ = response(read, pictures.degrees)
+    others = (slopes - slopes.diag().diag()).abs()
+    most, where = others.max(dim=0)
+    error = (read - pictures.degrees).abs().mean(dim=0)
+    return Calibration(
+        error.tolist(), slopes.diag().tolist(), most.tolist(), [READ[i] for i in where.tolist()]
+    )
+
+
+if __name__ == "__main__":
+    command("regressor", train, "Train the regressor that measures motions", images=240_000)

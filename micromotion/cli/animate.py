@@ -1,0 +1,254 @@
+"""`micromotion animate`: play micromotions on the face of a photo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from micromotion.cli import animate_options as option
+from micromotion.cli.console import Debug, Device, Model, cli_errors, frame_progress
+from micromotion.errors import OptionError
+from micromotion.face.images import load_image
+from micromotion.motion.library import SUFFIX, find_motion, playable_motions
+from micromotion.motion.schedule import plan, plan_strip
+from micromotion.motion.timeline import Timeline, TimelineError, parse_timeline
+from micromotion.motion.timeline_file import read_timeline_file
+from micromotion.options import check_play, check_view, seed_that_draws
+from micromotion.video.output_names import Named, check_apart, default_name, typed
+from micromotion.video.picture import check_picture, write_picture
+from micromotion.video.writer import check_output, fit_size
+from micromotion.weights.bundle import BundleFiles, find_bundle
+
+if TYPE_CHECKING:
+    from micromotion.animator import Animator
+
+Played = Timeline | dict[str, float]
+"""What of `Motions` this command makes: a timeline, or each motion's name and strength."""
+
+
+def animate(
+    photo: option.Photo,
+    motion: option.MotionNames = None,
+    timeline: option.TimelineText = None,
+    output: option.Output = None,
+    sheet: option.Sheet = None,
+    frame: option.Frame = "crop",
+    full_size: option.FullSize = False,
+    compare: option.Compare = False,
+    strengths: option.Strengths = None,
+    model: Model = "avatar",
+    strength: option.Strength = 1.0,
+    frames: option.Frames = 90,
+    fps: option.Fps = 30,
+    loop: option.Loop = "once",
+    easing: option.Easing = "linear",
+    face: option.Face = 0,
+    aligned: option.Aligned = False,
+    seed: option.Seed = None,
+    refine: option.Refine = 0,
+    lock_identity: option.LockIdentity = False,
+    device: Device = "auto",
+    debug: Debug = False,
+) -> None:
+    """Play micromotions on the face of a photo and write it as a video.
+
+    \b
+    Examples:
+      micromotion animate me.jpg
+      micromotion animate me.jpg --motion angry --strength 1.5 -o angry.gif
+      micromotion animate me.jpg --motion smile --motion eyesClose=0.5 --loop pingpong
+      micromotion animate me.jpg --timeline "1s smile smooth, 2s hold, 2.2s eyesClose, 2.4s eyesClose=0"
+      micromotion animate me.jpg --strength -0.5 --sheet frames.png --compare
+      micromotion animate me.jpg --strengths -1,0,1,2 -o strip.png
+      micromotion animate group.jpg --face 1 --frame photo -o group.mp4
+      micromotion animate me.jpg --refine 30
+      micromotion animate me.jpg --model ffhq
+    """
+    with cli_errors(debug):
+        check_play(strength=strength, frames=frames, fps=fps, face=face, seed=seed, refine=refine)
+        bundle = find_bundle(model)
+        played, title = _asked_for(motion, timeline, bundle)
+        inputs = _inputs(photo, played, timeline, bundle)
+        check_view(frame, compare=compare)
+        reading = {"face": face, "aligned": aligned, "seed": seed, "refine": refine}
+        if strengths is not None:
+            if sheet or compare or lock_identity or frame == "photo" or strength != 1:
+                raise OptionError(
+                    "--strengths writes one picture: leave out --sheet, --compare, --frame, --lock-identity "
+                    "and --strength."
+                )
+            picture = default_name(photo, f"-{title}-strengths.png") if output is None else output
+            _write_strip(inputs, played, _numbers(strengths), picture, model, device, reading)
+            return
+        film = default_name(photo, f"-{title}.mp4") if output is None else output
+        playing: dict[str, Any] = {
+            "strength": strength,
+            "frames": frames,
+            "fps": fps,
+            "loop": loop,
+            "easing": easing,
+        }
+        plan(played, **playing)
+        shown = {"frame": frame, "compare": compare, "lock_identity": lock_identity}
+        _write_film(inputs, played, film, sheet, full_size, model, device, playing | shown | reading)
+
+
+def _write_strip(
+    inputs: Sequence[Named],
+    played: Played,
+    strengths: Sequence[float],
+    output: str | Path,
+    model: str,
+    device: str,
+    reading: Mapping[str, Any],
+) -> None:
+    """One picture of the face at these strengths; checked before the model is loaded.
+
+    The first of inputs is the photo.
+    """
+    plan_strip(played, strengths)
+    check_apart([(check_picture(output), "the picture")], inputs)
+    image = load_image(Path(inputs[0][0]))
+    with _loaded(model, device, reading["refine"]) as (animator, _, on_refine):
+        reading = {**reading, "seed": _seed(reading["seed"], animator)}
+        write_picture(animator.at_strengths(image, played, strengths, on_refine=on_refine, **reading), output)
+    typer.echo(f"Picture: {output}")
+
+
+def _write_film(
+    inputs: Sequence[Named],
+    played: Played,
+    output: str | Path,
+    sheet: Path | None,
+    full_size: bool,
+    model: str,
+    device: str,
+    asked: Mapping[str, Any],
+) -> None:
+    """The film, and a contact sheet of it if one is asked for; outputs checked before the model is loaded.
+
+    The first of inputs is the photo.
+    """
+    outputs: list[Named] = [(check_output(output), "the video")]
+    if sheet is not None:
+        outputs.append((check_picture(sheet), "the sheet"))
+    check_apart(outputs, inputs)
+    image = load_image(Path(inputs[0][0]))
+    told: set[str] = set()
+
+    def on_scaled(sentence: str) -> None:
+        if sentence not in told:
+            typer.echo(f"micromotion: {sentence} --full-size keeps all of them.", err=True)
+        told.add(sentence)
+
+    if asked["frame"] == "photo":
+        fit_size(output, image.size, asked["fps"], full_size=full_size, on_scaled=on_scaled)
+    with _loaded(model, device, asked["refine"]) as (animator, tell, on_refine):
+        from micromotion.inversion.pivotal_tuning import STEPS
+
+        def on_lock(done: int, loss: float) -> None:
+            tell(description=f"Tuning, loss {loss:.3f}", total=STEPS, completed=done)
+
+        asked = {**asked, "seed": _seed(asked["seed"], animator)}
+        clip = animator.animate(image, played, on_refine=on_refine, on_lock=on_lock, **asked)
+        tell(description="Rendering", total=len(clip), completed=0)
+        clip.save(
+            output,
+            sheet=sheet,
+            on_frame=lambda done: tell(completed=done),
+            full_size=full_size,
+            on_scaled=on_scaled,
+        )
+    typer.echo(f"Video: {output}")
+    if sheet is not None:
+        typer.echo(f"Sheet: {sheet}")
+    if clip.likeness is not None:
+        typer.echo(f"Likeness: {clip.likeness.describe()}")
+
+
+@contextmanager
+def _loaded(
+    model: str, device: str, refine: int
+) -> Iterator[tuple[Animator, Callable[..., None], Callable[[int, float], None]]]:
+    """The model, and while it is at work a progress bar: what moves it on, and what refining tells it."""
+    with frame_progress() as progress:
+        task = progress.add_task("Loading the model", total=None)
+        from micromotion.animator import Animator
+
+        tell = partial(progress.update, task)
+
+        def on_refine(done: int, loss: float) -> None:
+            tell(description=f"Refining, loss {loss:.3f}", completed=done)
+
+        animator = Animator.load(model, device)
+        tell(description="Reading the face", total=refine or None)
+        yield animator, tell, on_refine
+
+
+def _seed(seed: int | None, animator: Animator) -> int | None:
+    """The seed, or None where the model has no noise, which a line on stderr says."""
+    return seed_that_draws(
+        seed, animator.bundle.generator, lambda said: typer.echo(f"micromotion: {said}", err=True)
+    )
+
+
+def _asked_for(motion: list[str] | None, timeline: str | None, bundle: BundleFiles) -> tuple[Played, str]:
+    """What is to be played, each motion found to be there, and what the video is called by default."""
+    if timeline is None:
+        wanted = _motions(motion or ["smile"], playable_motions(bundle))
+        return wanted, "-".join(find_motion(name, bundle).stem for name in wanted)
+    if motion:
+        raise OptionError("Give --motion or --timeline, not both: the timeline names its own motions.")
+    return _timeline(timeline, bundle), "timeline"
+
+
+def _motions(asked: Sequence[str], known: dict[str, Path]) -> dict[str, float]:
+    """NAME, NAME=STRENGTH, … as a mapping; raises OptionError."""
+    wanted: dict[str, float] = {}
+    for text in asked:
+        name, equals, strength = text.rpartition("=")
+        if not equals or text in known or text.endswith(SUFFIX):  # a file's name may have an equals sign
+            name, strength = text, "1"
+        if name in wanted:
+            raise OptionError(f"--motion {name} is there twice; give each motion once, with its strength.")
+        try:
+            wanted[name] = float(strength)
+        except ValueError:
+            raise OptionError(
+                f"--motion {text}: behind the equals sign stands a strength such as 0.5."
+            ) from None
+    return wanted
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        raise OptionError(f"--strengths takes numbers such as -1,0,1,2, not {text!r:.80}.") from None
+
+
+def _timeline(given: str, bundle: BundleFiles) -> Timeline:
+    """Read the text, or the file behind an @; where it is wrong is shown on stderr."""
+    text = read_timeline_file(typed(given[1:])) if given.startswith("@") else given
+    try:
+        return parse_timeline(text, lambda name: find_motion(name, bundle))
+    except TimelineError as error:
+        for note in getattr(error, "__notes__", []):
+            typer.echo(note, err=True)
+        raise
+
+
+def _inputs(photo: Path, played: Played, timeline: str | None, bundle: BundleFiles) -> list[Named]:
+    """All files that will be read, the photo first."""
+    names = played.motions if isinstance(played, Timeline) else played
+    read: list[Named] = [(photo, "the photo itself")]
+    if timeline is not None and timeline.startswith("@"):
+        read.append((typed(timeline[1:]), "the timeline's file"))
+    read += [(find_motion(name, bundle), f"the file of the motion {name}") for name in names]
+    read += [(file, f"a file of the model {bundle.name!r}") for file in bundle.files]
+    return read

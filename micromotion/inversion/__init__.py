@@ -1,0 +1,1 @@
+"""From the inverter's latent closer to the photo: refinement, and pivotal tuning."""

@@ -1,0 +1,1 @@
+"""How a face moves, drawn in the photo's own pixels."""

@@ -1,0 +1,68 @@
+"""What a motion does to a picture, as a smooth function of how strong the motion is.
+
+Measured frame by frame, a movement trembles by what measuring errs. But the frames of a motion are a family
+of one parameter: measured at a few strengths and fitted once, the movement is known for all of them, and
+nothing trembles.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from micromotion.motion.timeline import Strengths
+
+_POSES = 5  # strengths at which a motion is looked at, on each side of rest
+_POWERS = 3  # of the polynomial through rest
+
+
+def poses(strengths: Strengths) -> Strengths:
+    """The strengths to be looked at before a film is played, each motion by itself.
+
+    strengths: [frames, motions], the film's. Returns [n, motions], even steps up to the strongest on either
+    side of rest; n = 0 where nothing moves.
+    """
+    rows = []
+    for motion, column in enumerate(strengths.T):
+        for most in (min(column.min(), 0), max(column.max(), 0)):
+            side = np.zeros((_POSES if most else 0, strengths.shape[1]))
+            side[:, motion] = most * np.arange(1, len(side) + 1) / _POSES
+            rows.append(side)
+    return np.concatenate(rows)
+
+
+class Family:
+    """Values of any shape at any strengths of some motions, fitted to what was measured at `poses`."""
+
+    def __init__(self, strengths: Strengths, values: Sequence[Tensor]) -> None:
+        """strengths: [n, motions], one motion in each row. values: what each is at it, less what it is at
+        rest; n of one shape, float32.
+        """
+        self._rest = torch.zeros_like(values[0])
+        self._sides: dict[tuple[int, bool], Tensor] = {}
+        motion = np.abs(strengths).argmax(axis=1)
+        strength = strengths[np.arange(len(motion)), motion]
+        for side in {(int(m), bool(s > 0)) for m, s in zip(motion, strength, strict=True)}:
+            rows = np.flatnonzero((motion == side[0]) & ((strength > 0) == side[1]))
+            fit = torch.from_numpy(np.linalg.pinv(_powers(strength[rows])))
+            self._sides[side] = torch.tensordot(
+                fit, torch.stack([values[int(row)] for row in rows]).double(), 1
+            )
+
+    def at(self, strengths: np.ndarray) -> list[Tensor]:
+        """What each motion adds at these strengths [motions], in their order; only those that play."""
+        playing = [(m, float(s)) for m, s in enumerate(strengths) if (m, bool(s > 0)) in self._sides and s]
+        return [
+            torch.tensordot(torch.from_numpy(_powers(np.array([s]))[0]), self._sides[m, s > 0], 1).float()
+            for m, s in playing
+        ]
+
+    def total(self, strengths: np.ndarray) -> Tensor:
+        """The sum of `at`, nothing at rest."""
+        return torch.stack([self._rest, *self.at(strengths)]).sum(dim=0)
+
+
+def _powers(strength: np.ndarray) -> np.ndarray:
+    """[n] -> [n, powers]: s, s², s³."""
+    return np.stack([strength**power for power in range(1, _POWERS + 1)], axis=1)

@@ -1,0 +1,1 @@
+"""The process, its devices and their memory, its folders and caches."""

@@ -1,0 +1,139 @@
+"""Whether the service can still do its work, and what a prediction took: for those who run it.
+
+Cog 0.23 calls `healthcheck()` at every GET of /health-check, also while a prediction goes on, and waits five
+seconds for it. So a frame is rendered only when nobody else renders, and now and then.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from micromotion.errors import MicromotionError
+from micromotion.runtime.device_memory import deterministic
+from micromotion.video.pixels import all_finite
+
+if TYPE_CHECKING:
+    from micromotion.face.alignment import AlignedFace
+    from micromotion.weights.bundle import Bundle
+
+EVERY = 30.0
+"""Seconds for which a frame's verdict holds."""
+
+PREDICTIONS = Path("/tmp/coglet/predictions")
+"""Where Cog 0.23 makes a folder for each prediction, which it never removes."""
+
+KEPT = 3600.0  # seconds after which such a folder is nobody's any more
+
+Fact = str | int | float | list[int]
+
+
+class Health:
+    """Renders a frame of the mean face to find out whether the model works.
+
+    predicting: to be set while a prediction has the model; nothing is rendered meanwhile. It is no lock, as a
+    cancellation can strike between any two steps, and would leave it locked for good.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.predicting = False
+        self._bundle = bundle
+        self._rendering = threading.Lock()
+        self._verdict = False
+        self._time = -EVERY
+
+    def check(self) -> bool:
+        """Whether a frame of finite numbers that are not all the same comes out; at most EVERY seconds old.
+
+        While a prediction has the model, what was found before it.
+        """
+        if self.predicting or not self._rendering.acquire(blocking=False):
+            return self._verdict
+        try:
+            if time.monotonic() - self._time >= EVERY:
+                found = self._renders()
+                if found or not self.predicting:  # one that began meanwhile may have moved the nets
+                    self._verdict, self._time = found, time.monotonic()
+            return self._verdict
+        finally:
+            self._rendering.release()
+
+    def _renders(self) -> bool:
+        code = self._bundle.inverter.latent_avg.to(self._bundle.device)
+        generator = self._bundle.generator.to(self._bundle.device)
+        shape = (1, generator.num_styles, generator.style_dim)
+        try:
+            with torch.inference_mode(), deterministic():
+                picture = generator.synthesize(code.float().expand(shape))
+        except (RuntimeError, MicromotionError):  # such as a full or lost GPU
+            return False
+        return bool(all_finite(picture)) and float(picture.amax()) > float(picture.amin())
+
+
+def reset_peak(device: torch.device) -> None:
+    """Begin to measure the peak of memory anew, where the system allows it (Linux)."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peaks(device: torch.device) -> dict[str, int]:
+    """The most memory since `reset_peak` in MB: of this process, and on its GPU; empty where not known."""
+    found = {}
+    with suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        kilobytes = next(line.split()[1] for line in lines if line.startswith("VmHWM:"))
+        found["memory.peak_mb"] = int(kilobytes) // 1000
+    if device.type == "cuda":
+        found["memory.gpu_peak_mb"] = torch.cuda.max_memory_allocated(device) // 1_000_000
+    return found
+
+
+def facts(
+    bundle: Bundle, motion: str, frames: int, face: AlignedFace | None, timings: Mapping[str, float]
+) -> dict[str, Fact]:
+    """The metrics of a prediction by their names in Cog: dots make objects of them."""
+    told: dict[str, Fact] = {f"timing.{stage}": round(seconds, 4) for stage, seconds in timings.items()}
+    told |= {"model": bundle.name, "device": str(bundle.device), "motion": motion, "frames": frames}
+    if face is not None:
+        told["face.box"] = [int(edge) for edge in face.box]
+    if face is not None and face.score is not None:
+        told["face.score"] = round(face.score, 3)
+    return told | peaks(bundle.device)
+
+
+def stage_lines(timings: Mapping[str, float]) -> list[str]:
+    """One line for the log per stage of a prediction."""
+    return [f"{stage.capitalize()}: {seconds:.2f} s." for stage, seconds in timings.items()]
+
+
+def sweep(folder: Path = PREDICTIONS, kept: float = KEPT) -> None:
+    """Remove what Cog left of predictions that ended more than `kept` seconds ago; what is in use stays.
+
+    Nothing happens in a folder that is not our own: it lies where other users of the machine may make one.
+    """
+    with suppress(OSError):
+        if not (_is_our_folder(folder.parent) and _is_our_folder(folder)):
+            return
+        for each in folder.iterdir():
+            with suppress(OSError):
+                if not each.is_symlink() and time.time() - each.stat().st_mtime > kept:
+                    shutil.rmtree(each, ignore_errors=True)
+
+
+def _is_our_folder(path: Path) -> bool:
+    """Whether this is a folder, and no link to one, of the user that this process runs as; or an OSError."""
+    about = path.lstat()
+    return stat.S_ISDIR(about.st_mode) and (not hasattr(os, "geteuid") or about.st_uid == os.geteuid())

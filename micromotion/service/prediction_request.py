@@ -1,0 +1,101 @@
+"""A request for a prediction as it comes in: what of it is checked before Cog's server sees it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from micromotion.errors import DownloadError
+from micromotion.service.address_policy import check_url, find_addresses
+
+MAX_VALUES = 1000
+"""Most values in a request: each takes far more memory than its letter in the text."""
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
+"""What an identifier of a prediction looks like: one harmless name of a folder."""
+
+_EVENTS = ("start", "output", "logs", "completed")
+
+
+class Refusal(Exception):  # noqa: N818
+    """A request that is not let through: the status, and one sentence."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class PredictionRequest:
+    """A request that may be handed on: its identifier or "", its inputs, and its text."""
+
+    name: str
+    inputs: Any
+    body: bytes
+
+    def digest(self) -> str:
+        """The same for the same inputs, in whatever order."""
+        try:
+            text = json.dumps(self.inputs, sort_keys=True)
+        except RecursionError:
+            raise Refusal(400, "The request is not JSON.") from None
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_body(body: bytes, nullable: Collection[str] = ()) -> PredictionRequest:
+    """What is asked for.
+
+    Raises Refusal unless the request is a JSON object whose identifier, webhook and context are harmless.
+    What is inside `input` is Cog's to judge, by the schema; but it knows no null, so that for the inputs
+    `nullable` it is taken out.
+    """
+    if sum(map(body.count, (b"{", b"[", b",", b":"))) > MAX_VALUES:
+        raise Refusal(422, f"The request holds more than {MAX_VALUES} values.")
+    request = _parsed(body)
+    name = request.get("id")
+    if name is not None and not (isinstance(name, str) and re.fullmatch(NAME, name)):
+        raise Refusal(422, "The id must be 1 to 100 letters, digits, dots, dashes and underscores.")
+    _check_webhook(request)
+    _check_context(request)
+    inputs = request.get("input")
+    if isinstance(inputs, dict):
+        nulls = [each for each in nullable if each in inputs and inputs[each] is None]
+        for each in nulls:
+            del inputs[each]
+        if nulls:
+            body = json.dumps(request).encode()
+    return PredictionRequest(name or "", inputs, body)
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    if body.startswith(b"\xef\xbb\xbf"):
+        raise Refusal(400, "The request is not JSON: leave out the byte order mark that it begins with.")
+    try:
+        request = json.loads(body.decode())
+    except (ValueError, RecursionError):
+        raise Refusal(400, "The request is not JSON.") from None
+    if not isinstance(request, dict):
+        raise Refusal(422, "The request is no JSON object.")
+    return request
+
+
+def _check_webhook(request: dict[str, Any]) -> None:
+    webhook = request.get("webhook")
+    if webhook is not None:
+        try:
+            find_addresses(check_url(webhook if isinstance(webhook, str) else ""))
+        except DownloadError as error:
+            raise Refusal(422, f"The webhook cannot be called. {error}") from None
+    events = request.get("webhook_events_filter", [])
+    if not isinstance(events, list) or not all(each in _EVENTS for each in events):
+        raise Refusal(422, f"The webhook_events_filter must be a list of some of {', '.join(_EVENTS)}.")
+
+
+def _check_context(request: dict[str, Any]) -> None:
+    context = request.get("context", {})
+    if not isinstance(context, dict) or not all(isinstance(each, str) for each in context.values()):
+        raise Refusal(422, "The context must be an object whose values are strings.")

@@ -1,0 +1,269 @@
+"""The encoders behind `micromotion.video.writer`: each takes frames one by one and forgets them.
+
+All have the same face: made with (path, width, height, rate), `put` per frame (uint8 [H, W, 3], RGB),
+`finish` once all frames are in, `close` at the end whether or not all went well. The first three raise
+OSError or av.FFmpegError; `close` raises nothing.
+"""
+
+import math
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol
+
+import av
+import numpy as np
+from av.filter import Graph
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from numpy.typing import NDArray
+from PIL import Image
+
+Frame = NDArray[np.uint8]
+
+_BT709 = 1  # the number that H.273 gives it, as primaries, as transfer and as matrix
+_LIMITED = 1  # FFmpeg's number for 16 … 235
+_MILLISECOND = Fraction(1, 1000)
+_HUNDREDTH = Fraction(1, 100)
+_LOOKED_AHEAD = 40 * 2048**2  # pixels of all the frames that x264 keeps to look ahead
+_X264_THREADS = 4  # the bytes depend on it, so it must not follow the machine
+
+
+class Encoder(Protocol):
+    def __init__(self, path: Path, width: int, height: int, rate: Fraction) -> None: ...
+    def put(self, frame: Frame) -> None: ...
+    def finish(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class _Muxed:
+    """What the formats share that FFmpeg writes: one stream in one container."""
+
+    def __init__(
+        self, path: Path, container: str, codec: str, options: dict[str, str], muxer: dict[str, str]
+    ):
+        self.container = av.open(str(path), "w", format=container, options=muxer)
+        self.stream: Any = self.container.add_stream(codec, options=options)
+
+    def shape(self, width: int, height: int, pixels: str, tick: Fraction) -> None:
+        """Set what must be known before the first picture; tick is the unit of the pictures' times, in s."""
+        self.stream.width, self.stream.height, self.stream.pix_fmt = width, height, pixels
+        self.stream.codec_context.time_base = tick
+
+    def encode(self, picture: av.VideoFrame | None) -> None:
+        self.container.mux(self.stream.encode(picture))
+
+    def finish(self) -> None:
+        self.encode(None)
+        self.container.close()
+
+    def close(self) -> None:
+        with suppress(av.FFmpegError, OSError):
+            self.container.close()
+
+
+class Mp4(_Muxed):
+    """H.264, 4:2:0, BT.709 in limited range, index before the pictures: what every browser plays.
+
+    4:2:0 needs even sizes: an odd width or height gets its last column or row twice. The same frames give the
+    same bytes, on any number of cores.
+    """
+
+    def __init__(self, path: Path, width: int, height: int, rate: Fraction):
+        x264 = f"cpu-independent=1{_lookahead(width * height)}"
+        options = {"preset": "medium", "crf": str(_crf(width * height)), "x264-params": x264}
+        # The film's length is told in ticks of this clock; in the usual milliseconds it would be rounded.
+        clock = rate.numerator * math.ceil(1000 / rate.numerator)
+        muxer = {"movflags": "+faststart", "movie_timescale": str(clock)}
+        super().__init__(path, "mp4", "libx264", options, muxer)
+        self.padding = ((0, height % 2), (0, width % 2), (0, 0))
+        self.reformatter = VideoReformatter()
+        self.tick = 1 / rate
+        self.count = 0
+        self.shape(width + width % 2, height + height % 2, "yuv420p", self.tick)
+        codec = self.stream.codec_context
+        codec.framerate = rate
+        codec.thread_count, codec.thread_type = _X264_THREADS, "FRAME"
+        codec.sample_aspect_ratio = Fraction(1)
+        codec.color_primaries = codec.color_trc = codec.colorspace = _BT709
+        codec.color_range = _LIMITED
+
+    def put(self, frame: Frame) -> None:
+        if np.any(self.padding):
+            frame = np.pad(frame, self.padding, mode="edge")
+        picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+        # FFmpeg would convert by BT.601, whatever the tags say. Averages of 2×2 for the chroma ring nowhere.
+        picture = self.reformatter.reformat(
+            picture,
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP,
+        )
+        picture.pts, picture.time_base, picture.duration = self.count, self.tick, 1
+        self.count += 1
+        self.encode(picture)
+
+
+def _crf(pixels: int) -> int:
+    """Small pictures are looked at enlarged, where artefacts show, and cost little: give them more."""
+    return 10 if pixels <= 256**2 else 14 if pixels <= 512**2 else 18
+
+
+def _lookahead(pixels: int) -> str:
+    """x264 looks 40 frames ahead and keeps them, which of 12 million pixels each takes 2.5 GB: then fewer."""
+    return "" if pixels <= _LOOKED_AHEAD // 40 else f":rc-lookahead={max(4, _LOOKED_AHEAD // pixels)}"
+
+
+class WebP(_Muxed):
+    """Animated WebP, lossy, endless. Times are whole milliseconds whose rounding does not add up.
+
+    Browsers slow pictures down that are shown for 10 ms or less: those of more than 90 a second are skipped.
+    """
+
+    shortest = 11
+
+    def __init__(self, path: Path, width: int, height: int, rate: Fraction):
+        super().__init__(path, "webp", "libwebp", {"quality": "90", "compression_level": "4"}, {"loop": "0"})
+        self.shape(width, height, "bgra", _MILLISECOND)
+        self.rate = rate
+        self.count = 0
+        self.start = 0
+        self.waiting: av.VideoFrame | None = None  # for the next one, which tells its duration
+
+    def put(self, frame: Frame) -> None:
+        start = round(self.count * 1000 / self.rate)
+        self.count += 1
+        if self.waiting is None or start - self.start >= self.shortest:
+            self._encode_waiting(start)
+            self.waiting = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="bgra")
+            self.start = start
+
+    def _encode_waiting(self, end: int) -> None:
+        if self.waiting is None:
+            return
+        self.waiting.pts, self.waiting.time_base = self.start, _MILLISECOND
+        for packet in self.stream.encode(self.waiting):  # at once: this encoder keeps nothing
+            packet.duration = end - self.start
+            self.container.mux(packet)
+
+    def finish(self) -> None:
+        self._encode_waiting(max(round(self.count * 1000 / self.rate), self.start + self.shortest))
+        super().finish()
+
+
+class Gif:
+    """GIF, endless, one palette for all frames.
+
+    A palette per frame flickers, and the first frames do not know the colours to come (teeth, in a smile).
+    So the frames go to an unnamed file on the disk while FFmpeg's palettegen counts their colours; `finish`
+    reads them back. Ordered dither stays where it is from frame to frame; error diffusion would crawl.
+
+    Times are hundredths of a second whose rounding does not add up. Browsers slow pictures down that are
+    shown for 1/100 s: of more than 50 frames a second some are skipped.
+    """
+
+    shortest = 2
+
+    def __init__(self, path: Path, width: int, height: int, rate: Fraction):
+        self.path, self.width, self.height, self.rate = path, width, height, rate
+        self.count = 0
+        self.starts: list[int] = []  # of the frames that are kept, in 1/100 s
+        self.spool = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115
+        self.film: _Muxed | None = None
+        graph = self.graph = Graph()  # kept, for its filters do not keep it alive
+        self.colours = _source(graph, width, height, "rgb24")
+        self.palette = graph.add("buffersink")
+        graph.link_nodes(self.colours, graph.add("palettegen", "stats_mode=full"), self.palette).configure()
+
+    def put(self, frame: Frame) -> None:
+        start = round(self.count * 100 / self.rate)
+        self.count += 1
+        if self.starts and start - self.starts[-1] < self.shortest:
+            return
+        self.starts.append(start)
+        self.spool.write(frame.data)
+        # Six bits of each channel, spread over 0 … 255: palettegen is slow with 100,000s of colours.
+        self.colours.push(_picture(frame & np.uint8(0xFC) | frame >> np.uint8(6), start))
+        list(_ready(self.palette))  # nothing yet, but without being asked the filter lets the frames pile up
+
+    def finish(self) -> None:
+        self.colours.push(None)
+        graph = Graph()
+        source = _source(graph, self.width, self.height, "rgb24")
+        palette = _source(graph, 16, 16, "bgra")
+        mapping = graph.add("paletteuse", "dither=bayer:bayer_scale=5")
+        sink = graph.add("buffersink")
+        source.link_to(mapping, 0, 0)
+        palette.link_to(mapping, 0, 1)
+        mapping.link_to(sink)
+        graph.configure()
+        palette.push(self.palette.pull())
+        palette.push(None)
+
+        film = self._open()
+        for frame, start in zip(self._spooled(), self.starts, strict=True):
+            source.push(_picture(frame, start))
+            for picture in _ready(sink):
+                film.encode(picture)
+        source.push(None)
+        for picture in _ready(sink):
+            film.encode(picture)
+        film.finish()
+
+    def _open(self) -> _Muxed:
+        last = round(self.count * 100 / self.rate) - self.starts[-1]
+        options = {"loop": "0", "final_delay": str(max(last, self.shortest))}
+        film = self.film = _Muxed(self.path, "gif", "gif", {}, options)
+        film.shape(self.width, self.height, "pal8", _HUNDREDTH)
+        return film
+
+    def _spooled(self) -> Iterator[Frame]:
+        self.spool.seek(0)
+        shape = (self.height, self.width, 3)
+        while data := self.spool.read(self.height * self.width * 3):
+            yield np.frombuffer(data, np.uint8).reshape(shape)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self.spool.close()
+        if self.film is not None:
+            self.film.close()
+
+
+def _source(graph: Graph, width: int, height: int, pixels: str) -> Any:
+    return graph.add_buffer(width=width, height=height, format=av.VideoFormat(pixels), time_base=_HUNDREDTH)
+
+
+def _picture(frame: Frame, start: int) -> av.VideoFrame:
+    picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+    picture.pts, picture.time_base = start, _HUNDREDTH
+    return picture
+
+
+def _ready(sink: Any) -> Iterator[av.VideoFrame]:
+    """What has come out of the filters so far."""
+    with suppress(av.BlockingIOError, av.EOFError):
+        while True:
+            yield sink.pull()
+
+
+class Pngs:
+    """A folder of frame_0000.png, frame_0001.png and so on."""
+
+    def __init__(self, path: Path, width: int, height: int, rate: Fraction):
+        self.path = path
+        self.count = 0
+        path.mkdir()
+
+    def put(self, frame: Frame) -> None:
+        Image.fromarray(frame).save(self.path / f"frame_{self.count:04d}.png", compress_level=1)
+        self.count += 1
+
+    def finish(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,264 @@
+"""Frames into a file, one by one: H.264 MP4, GIF, WebP, or a folder of PNGs, chosen by the name's suffix.
+
+Memory does not grow with the number of frames. What is being written has a temporary name in the same folder
+and takes its own name only when it is complete: a reader never sees half a film, whatever happens midway.
+"""
+
+import math
+import os
+import secrets
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+from micromotion.errors import OptionError, OutputError, ScaledWarning
+from micromotion.video.encoders import Encoder, Frame, Gif, Mp4, Pngs, WebP
+from micromotion.video.format_limits import PHONES, Size, check_side, playable_size
+from micromotion.video.output_names import check_folder_name
+
+_FILMS: dict[str, type[Encoder]] = {".mp4": Mp4, ".gif": Gif, ".webp": WebP}
+
+
+def write_frames(
+    frames: Iterable[Frame],
+    path: str | os.PathLike[str],
+    fps: float | Fraction,
+    *,
+    total: int | None = None,
+    on_frame: Callable[[int], None] | None = None,
+    full_size: bool = False,
+    on_scaled: Callable[[str], None] | None = None,
+) -> Path:
+    """Write frames as they come and return the path of the finished film.
+
+    Args:
+        frames: uint8 [H, W, 3] RGB arrays, all of one size; taken one at a time.
+        path: ends in .mp4, .gif or .webp; anything without a suffix is a folder for frame_0000.png and so on.
+            An existing file is replaced in one step; a folder must be new or empty.
+        fps: frames per second; 23.976, 29.97, 59.94 and their like mean the exact n·1000/1001.
+        total: how many frames will come; any other number is an error.
+        on_frame: called with 1, 2, … after each frame was handed to the encoder.
+        full_size, on_scaled: see `fit_size`.
+
+    Raises:
+        OutputError: the path cannot be written (see `check_output`), the disk is full, or there are
+            no frames, frames of different sizes, of another kind, larger than the format takes (see
+            `fit_size`), or not `total` of them.
+        OptionError: fps is not within 0.1 to 240.
+
+    On any exception, also one that `frames` or `on_frame` raises, and also KeyboardInterrupt, nothing is left
+    behind and an existing file is as it was.
+    """
+    target = check_output(path)
+    rate = frame_rate(fps)
+    fit = partial(
+        fit_size, target, fps=rate, full_size=full_size, on_scaled=on_scaled or partial(_warn, depth=5)
+    )
+    with _replacing(target.resolve() if target.is_dir() else target) as temporary:
+        count = _encode(_checked(frames, target), temporary, target, rate, fit, on_frame)
+        if total is not None and count != total:
+            raise OutputError(f"{target} was not written: {count} frames came where {total} were expected.")
+    return target
+
+
+def check_output(path: str | os.PathLike[str]) -> Path:
+    """Find out, before any work is done, whether `write_frames` can write there; leaves no trace.
+
+    Raises:
+        OutputError: one sentence on what is wrong with the path: an unknown suffix, a missing or unwritable
+            folder, a folder with a film's name, a file where a folder is needed, a folder that is not empty.
+    """
+    text = os.fspath(path)
+    target = Path(text)
+    if not text or "\0" in text or target.name.lower() in _FILMS:
+        raise OutputError(f"{text!r} is no name for the output; take one such as film.mp4.")
+    try:
+        if target.suffix.lower() in _FILMS:
+            _check_film(target, text)
+        else:
+            _check_folder(target, text)
+        _check_parent(target)
+    except (OSError, ValueError) as error:  # such as a name that is too long
+        raise OutputError(f"{text!r} cannot be written: {_reason(error)}.") from error
+    return target
+
+
+def fit_size(
+    path: str | os.PathLike[str],
+    size: Size,
+    fps: float | Fraction,
+    *,
+    full_size: bool = False,
+    on_scaled: Callable[[str], None] | None = None,
+) -> Size:
+    """Width and height that a video of frames of this size will have at this path; before any is rendered.
+
+    An MP4 larger than phones play (H.264 above level 5.2) is scaled down to what they do, its proportions
+    kept, unless full_size is asked for. on_scaled is told so, in a sentence; without it that is a
+    ScaledWarning.
+
+    Raises:
+        OutputError: a side is longer than the format takes: 16,384 pixels in an MP4, 16,383 in a WebP, 65,535
+            in a GIF.
+        OptionError: fps is not within 0.1 to 240.
+    """
+    rate = frame_rate(fps)
+    check_side(path, size)
+    if full_size or Path(path).suffix.lower() != ".mp4":
+        return size
+    fitted = playable_size(size, rate)
+    if fitted != size:
+        (on_scaled or _warn)(
+            f"{size[0]}×{size[1]} pixels at {float(rate):.4g} a second are more than phones play "
+            f"(H.264 level {PHONES.name}): the video is scaled to {fitted[0]}×{fitted[1]}."
+        )
+    return fitted
+
+
+def frame_rate(fps: float | Fraction) -> Fraction:
+    """Frames per second as an exact fraction; a decimal near n·1000/1001 means the NTSC rate.
+
+    Raises:
+        OptionError: not a number, or not within 0.1 to 240.
+    """
+    if not (math.isfinite(fps) and 0.1 <= fps <= 240):
+        raise OptionError(f"fps must be within 0.1 and 240, not {fps}.")
+    if isinstance(fps, Fraction):
+        return fps
+    for whole in (24, 30, 48, 60, 120):
+        ntsc = Fraction(whole * 1000, 1001)
+        if abs(fps - ntsc) < 0.005:
+            return ntsc
+    return Fraction(fps).limit_denominator(1001)
+
+
+def _check_film(target: Path, text: str) -> None:
+    if target.is_dir() or text.endswith(os.sep):
+        raise OutputError(f"{text} is a folder's name but ends in {target.suffix}; name the film otherwise.")
+    if target.exists() and not target.is_file():
+        raise OutputError(f"{text} exists and is not a regular file; choose another name.")
+
+
+def _check_folder(target: Path, text: str) -> None:
+    check_folder_name(text)
+    if target.is_dir():
+        if next(target.iterdir(), None) is not None:
+            raise OutputError(f"The folder {text} is not empty; PNG frames need a new or an empty folder.")
+        if os.path.ismount(target):
+            raise OutputError(f"{text} is a mounted volume; name a new folder inside it for the PNG frames.")
+    elif os.path.lexists(target):
+        raise OutputError(f"{text} is a file; end the name in .mp4, .gif or .webp, or name a new folder.")
+    elif target.suffix and not text.endswith(os.sep):
+        known = ", ".join(_FILMS)
+        raise OutputError(
+            f"{text}: {target.suffix} is unknown; use {known}, or no suffix for a folder of PNGs."
+        )
+
+
+def _check_parent(target: Path) -> None:
+    folder = target.absolute().parent
+    if not folder.exists():
+        raise OutputError(f"{target} cannot be written: the folder {folder} does not exist; create it first.")
+    if not folder.is_dir():
+        raise OutputError(f"{target} cannot be written: {folder} is not a folder.")
+    try:  # asking for permissions says nothing to root, nor about read-only volumes: so try it
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OutputError(f"The folder {folder} cannot be written to: {_reason(error)}.") from error
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """A name beside `target`: what has it at the end takes target's place; on any exception it is removed."""
+    temporary = target.absolute().with_name(f".micromotion-{secrets.token_hex(4)}{target.suffix}")
+    try:
+        yield temporary
+        with _readable(target):
+            temporary.replace(target)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _readable(target: Path) -> Iterator[None]:
+    """Turn what the encoder or the disk says into our own error."""
+    try:
+        yield
+    except (OSError, av.FFmpegError) as error:
+        raise OutputError(f"{target} could not be written: {_reason(error)}.") from error
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _checked(frames: Iterable[Frame], target: Path) -> Iterator[Frame]:
+    """The same frames, contiguous, each found to be an RGB picture of the first one's size."""
+    first: tuple[int, ...] | None = None
+    for index, frame in enumerate(frames):
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
+            raise OutputError(
+                f"{target} was not written: frame {index} is {frame.dtype} {list(frame.shape)}, "
+                "not uint8 [H, W, 3]."
+            )
+        first = first or frame.shape
+        if frame.shape != first:
+            raise OutputError(
+                f"{target} was not written: frame {index} has {frame.shape[1]}×{frame.shape[0]} pixels, "
+                f"the first one {first[1]}×{first[0]}."
+            )
+        yield np.ascontiguousarray(frame)
+
+
+def _encode(
+    frames: Iterator[Frame],
+    temporary: Path,
+    target: Path,
+    rate: Fraction,
+    fit: Callable[[Size], Size],
+    on_frame: Callable[[int], None] | None,
+) -> int:
+    """Send the frames through the encoder that the suffix asks for; returns how many there were."""
+    make = _FILMS.get(target.suffix.lower(), Pngs)
+    first = next(frames, None)
+    if first is None:
+        raise OutputError(f"{target} was not written: there are no frames.")
+    count = 0
+    size = fit((first.shape[1], first.shape[0]))
+    with _readable(target):
+        encoder = make(temporary, *size, rate)
+    try:
+        for frame in chain([first], frames):
+            with _readable(target):
+                encoder.put(_resized(frame, size))
+            count += 1
+            if on_frame:
+                on_frame(count)
+        with _readable(target):
+            encoder.finish()
+    finally:
+        encoder.close()
+    return count
+
+
+def _resized(frame: Frame, size: Size) -> Frame:
+    if frame.shape[1::-1] == size:
+        return frame
+    return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS))
+
+
+def _warn(sentence: str, depth: int = 4) -> None:
+    warnings.warn(f"{sentence} full_size=True keeps all of them.", ScaledWarning, stacklevel=depth)

@@ -1,0 +1,387 @@
+"""A bundle: everything that belongs to one generator, in one folder.
+
+    bundle.json                   format, name, files; and for the reader: where from, licence, figures
+    generator.safetensors         the StyleGAN2 generator
+    inverter.safetensors          the inverter that maps a face into its W+
+    generator.half.safetensors    the same two for the GPU, in float16 where that is safe; optional
+    inverter.half.safetensors
+    identity.safetensors          ArcFace identity net, to learn motions with; optional
+    clip.safetensors              CLIP, likewise
+    anchors/*.safetensors         one file per micromotion, named after it
+
+Bundles are found by name in `weights/NAME` at the top of a checkout or inside the installed package (further
+anchors in `anchors/NAME`), then in the cache folder's `models/NAME`; or by the path of their folder.
+Importing this module does not import torch: the nets load in `load_bundle`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from micromotion.errors import BundleError, MicromotionError, OptionError, OutputError
+from micromotion.runtime.folders import ROOTS, is_plain_name, models_folder
+from micromotion.runtime.forking import survive_forks
+from micromotion.weights.manifest import load_manifest
+
+if TYPE_CHECKING:
+    import torch
+    from clip.model import CLIP
+    from torch import nn
+
+    from encoder4editing import IdentityNet, Inverter
+    from stylegan2 import Generator
+
+FORMAT = "micromotion-bundle/1"
+GENERATOR = "generator.safetensors"
+INVERTER = "inverter.safetensors"
+IDENTITY = "identity.safetensors"
+CLIP = "clip.safetensors"
+ANCHORS = "anchors"
+ABOUT = "bundle.json"
+MAX_ABOUT_BYTES = 1 << 20
+OLDEST_GPU = (7, 5)  # compute capability that PyTorch 2.11 has kernels for: T4 and newer
+
+Net = TypeVar("Net", bound="nn.Module")
+
+
+@dataclass(frozen=True)
+class BundleFiles:
+    """Where a bundle's parts lie: its folder, and the anchor file of each motion, by name."""
+
+    name: str
+    folder: Path
+    motions: Mapping[str, Path]
+    about: Mapping[str, Any]
+
+    def part(self, name: str, *, half: bool = False) -> Path | None:
+        """The file of a part such as GENERATOR, its float16 one if half; None if it is not here."""
+        path = self.folder / (half_name(name) if half else name)
+        return path if path.is_file() else None
+
+    @property
+    def files(self) -> list[Path]:
+        """All files that it is made of, whether or not they are here."""
+        parts = (GENERATOR, INVERTER, IDENTITY, CLIP)
+        names = {ABOUT, *parts, *map(half_name, parts), *recorded_files(self.about)}
+        return [*(self.folder / name for name in sorted(names)), *self.motions.values()]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A loaded bundle: its nets in eval mode on `device`; motions name their anchor files.
+
+    files are what the nets were read from, seconds how long that took. `precision` is float32 or float16.
+    `identity` and `clip`, which motions are learned with, are read on first use, and always in float32.
+    """
+
+    name: str
+    generator: Generator
+    inverter: Inverter
+    motions: Mapping[str, Path]
+    device: torch.device
+    precision: str = "float32"
+    files: tuple[Path, ...] = ()
+    seconds: float = 0.0
+
+    @cached_property
+    def identity(self) -> IdentityNet:
+        """The identity net, on `device`. Raises BundleError if the bundle has none, or it is damaged."""
+        from encoder4editing import load_identity
+
+        return self._read(IDENTITY, "identity net", load_identity)
+
+    @cached_property
+    def clip(self) -> CLIP:
+        """CLIP, on `device`. Raises BundleError if the bundle has none, or it is damaged."""
+        from micromotion.weights.clip_model import load_clip
+
+        return self._read(CLIP, "CLIP", load_clip)
+
+    def _read(self, part: str, what: str, load: Callable[..., Net]) -> Net:
+        """Load an optional part from where the others lie; gradients go through it, whatever mode this is."""
+        import torch
+
+        from micromotion.runtime.device_memory import translate_oom
+        from stylegan2 import CheckpointError
+
+        path = self.files[0].with_name(part) if self.files else None
+        if path is None or not path.is_file():
+            where = path.parent if path else "its folder"
+            remedy = f"put a {part} into {where}"
+            if self.name in _offered():
+                remedy = f"run `micromotion weights fetch {self.name} --with {Path(part).stem}`"
+            raise BundleError(f"The model {self.name!r} has no {what} to learn motions with: {remedy}.")
+        try:
+            with translate_oom(f"the {what}", self.device), torch.inference_mode(False):
+                return load(path, device=self.device).requires_grad_(False)
+        except CheckpointError as error:
+            raise BundleError(f"The model {self.name!r} cannot be used: {error}") from error
+
+    def describe(self) -> str:
+        """What was loaded, as one line for people."""
+        parts = " and ".join(path.name for path in self.files)
+        where = self.files[0].parent if self.files else "memory"
+        return (
+            f"Model {self.name}: {parts} from {where}, {self.precision} on {self.device}, "
+            f"{self.generator.resolution}×{self.generator.resolution}, in {self.seconds:.1f} s."
+        )
+
+
+def half_name(part: str) -> str:
+    """The name of a part's float16 file: generator.safetensors -> generator.half.safetensors."""
+    return part.replace(".safetensors", ".half.safetensors")
+
+
+def find_bundle(name: str | Path) -> BundleFiles:
+    """Find a bundle by its name ("avatar"), or in a folder by its path; nothing is loaded.
+
+    A name wins over a folder of that name (write ./avatar for the folder). Raises BundleError if there is
+    none, or if its bundle.json is missing or cannot be read.
+    """
+    folder = _locate(name)
+    about = read_about(folder)
+    missing = [part for part in (GENERATOR, INVERTER) if not (folder / part).is_file()]
+    if missing:
+        raise BundleError(
+            f"The model in {folder} is incomplete, {' and '.join(missing)} missing: fetch or add it again."
+        )
+    return BundleFiles(about["name"], folder, _motions(folder), about)
+
+
+def named_folder(name: str) -> Path | None:
+    """The folder of the bundle of that name, embedded or in the cache; None if there is none."""
+    if not is_plain_name(name):
+        return None
+    places = [root / "weights" / name for root in ROOTS]
+    with suppress(OutputError):  # no home, no cache: then nothing is in it
+        places.append(models_folder() / name)
+    return next((place for place in places if (place / ABOUT).is_file()), None)
+
+
+def bundle_names() -> list[str]:
+    """The names of all bundles that `find_bundle` finds by name, sorted."""
+    folders = [root / "weights" for root in ROOTS]
+    with suppress(OutputError):
+        folders.append(models_folder())
+    found = {path.parent.name for folder in folders for path in folder.glob(f"*/{ABOUT}")}
+    return sorted(filter(is_plain_name, found))
+
+
+def load_bundle(name: str | Path = "avatar", device: str | torch.device = "auto") -> Bundle:
+    """Load a bundle's generator and inverter onto a device: in half precision on a GPU, float32 on the CPU.
+
+    name is as in `find_bundle`; device is "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or
+    "cuda:N". Half precision comes from the `.half` files where the bundle has them, else it is converted.
+    Raises BundleError if the bundle is unknown or incomplete, a part is damaged, or the parts do not fit
+    together; OptionError if there is no such device; DeviceMemoryError if it is too small.
+    """
+    start = time.perf_counter()
+    files = find_bundle(name)
+    target = pick_device(device)
+    half = target.type == "cuda"
+    paths = tuple(
+        (half and files.part(part, half=True)) or files.folder / part for part in (GENERATOR, INVERTER)
+    )
+    import torch
+
+    from encoder4editing import load_inverter
+    from micromotion.runtime.device_memory import translate_oom
+    from stylegan2 import CheckpointError, load_generator
+
+    survive_forks()
+    try:
+        with translate_oom("the model", target):
+            generator = load_generator(paths[0], device=target, half=half)
+            inverter = load_inverter(paths[1], generator=generator, device=target, half=half)
+    except CheckpointError as error:
+        raise BundleError(f"The model {files.name!r} cannot be used: {error}") from error
+    if half:
+        for net in (inverter, generator):  # the layout that tensor cores read; files have the other one
+            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    check_fit(files.name, generator, inverter)
+    return Bundle(
+        files.name,
+        generator,
+        inverter,
+        files.motions,
+        target,
+        "float16" if half else "float32",
+        paths,
+        time.perf_counter() - start,
+    )
+
+
+def save_bundle(
+    folder: str | Path,
+    *,
+    name: str,
+    generator: Generator,
+    inverter: Inverter,
+    identity: IdentityNet | None = None,
+    clip: CLIP | None = None,
+    about: Mapping[str, Any],
+) -> None:
+    """Write a bundle into a folder, which is made where missing; its anchors are saved beside it, separately.
+
+    identity and clip, whose scores need no more, have their large weights in half precision; of either, the
+    one that the folder has stays where none is given. about is for the reader and must fit into JSON:
+    architecture, training, figures. bundle.json comes last, with the size and SHA-256 of each file, so that a
+    folder with one is complete. Equal contents give equal bytes. Raises BundleError if the parts do not fit
+    together.
+    """
+    from encoder4editing import save_identity, save_inverter
+    from stylegan2 import save_generator
+
+    check_fit(name, generator, inverter)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_generator(generator, folder / GENERATOR)
+    save_inverter(inverter, folder / INVERTER)
+    if identity is not None:
+        save_identity(identity, folder / IDENTITY, half=True)
+    if clip is not None:
+        from micromotion.weights.clip_model import save_clip
+
+        save_clip(clip, folder / CLIP, half=True)
+    optional = [part for part in (IDENTITY, CLIP) if (folder / part).is_file()]
+    write_about(folder, name, about, (GENERATOR, INVERTER, *optional))
+
+
+def write_about(folder: Path, name: str, about: Mapping[str, Any], files: Iterable[str]) -> None:
+    """Write bundle.json, which makes a folder a bundle, with size and SHA-256 of each of the files."""
+    recorded = {part: fingerprint(folder / part) for part in files}
+    text = json.dumps(
+        {"format": FORMAT, "name": name, **about, "files": recorded}, indent=2, ensure_ascii=False
+    )
+    temporary = folder / f".{ABOUT}"
+    try:
+        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.replace(folder / ABOUT)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """The checked contents of a folder's bundle.json. Raises BundleError."""
+    path = folder / ABOUT
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_ABOUT_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise BundleError(f"{path.parent} is not a model bundle: it holds no {ABOUT}.") from None
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}.") from error
+    if len(text) > MAX_ABOUT_BYTES:
+        raise BundleError(f"{path} is larger than {MAX_ABOUT_BYTES} bytes and was not read.")
+    try:
+        about = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(
+            f"{path} is not valid JSON ({error}): remove its folder, and fetch or add the model again."
+        ) from error
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise BundleError(f"{path} is not of the format {FORMAT!r}, the only one this version reads.")
+    if not isinstance(about.get("name"), str):
+        raise BundleError(f"{path} does not say the model's name.")
+    return about
+
+
+def recorded_files(about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a bundle.json records of each file, {"bytes", "sha256"} by name; only well-formed entries."""
+    files = about.get("files")
+    entries = files.items() if isinstance(files, dict) else ()
+    return {
+        name: entry
+        for name, entry in entries
+        if name != ABOUT and all(map(is_plain_name, name.split("/"))) and isinstance(entry, dict)
+    }
+
+
+def damage(folder: Path, about: Mapping[str, Any], *, hashes: bool) -> Iterator[tuple[str, str]]:
+    """The recorded files that are not as bundle.json says, each with what is wrong; hashes reads them all."""
+    for name, entry in recorded_files(about).items():
+        path = folder / name
+        if not path.is_file():
+            yield name, "is missing"
+        elif path.stat().st_size != entry.get("bytes"):
+            yield name, f"has {path.stat().st_size} bytes, not {entry.get('bytes')}"
+        elif hashes and fingerprint(path)["sha256"] != entry.get("sha256"):
+            yield name, "has other contents than were stored: its SHA-256 is another"
+
+
+def fingerprint(path: Path) -> dict[str, int | str]:
+    """Size and SHA-256 of a file."""
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def check_fit(name: str, generator: Generator, inverter: Inverter) -> None:
+    """Raise BundleError unless the inverter's codes are of the generator's shape."""
+    theirs, ours = (inverter.num_styles, inverter.style_dim), (generator.num_styles, generator.style_dim)
+    if theirs != ours:
+        raise BundleError(
+            f"The parts of the model {name!r} do not fit together: its inverter gives "
+            f"{theirs[0]} styles of {theirs[1]}, its generator takes {ours[0]} of {ours[1]}."
+        )
+
+
+def pick_device(device: str | torch.device) -> torch.device:
+    """The device meant by "auto", "cpu", "cuda" or "cuda:N", a GPU with its number.
+
+    "auto" is the first GPU, or the CPU where there is none, or one too old for this PyTorch. Raises
+    OptionError if the device is unknown, not there, or too old.
+    """
+    import torch
+
+    if device == "auto":
+        usable = torch.cuda.is_available() and torch.cuda.get_device_capability(0) >= OLDEST_GPU
+        return torch.device("cuda:0" if usable else "cpu")
+    try:
+        wanted = torch.device(device)
+    except (RuntimeError, TypeError):
+        wanted = None
+    if wanted is None or wanted.type not in ("cpu", "cuda"):
+        raise OptionError(f"device must be auto, cpu, cuda or cuda:N, not {str(device)!r}.")
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        raise OptionError(f"There is no device {str(wanted)!r} on this machine; use auto or cpu.")
+    if wanted.type == "cuda":
+        wanted = torch.device("cuda", wanted.index or 0)
+        if torch.cuda.get_device_capability(wanted) < OLDEST_GPU:
+            raise OptionError(f"The GPU {str(wanted)!r} is older than this PyTorch supports; use cpu.")
+    return wanted
+
+
+def _locate(name: str | Path) -> Path:
+    """The folder of a bundle's nets."""
+    folder = named_folder(str(name)) or Path(name)
+    with suppress(OSError):  # longer than any path
+        if folder.is_dir():
+            return folder
+    if str(name) in _offered():
+        raise BundleError(f"The model {str(name)!r} is not here yet: run `micromotion weights fetch {name}`.")
+    raise BundleError(f"There is no model {str(name)!r}: give 'avatar', or the path of a bundle folder.")
+
+
+def _offered() -> Iterable[str]:
+    """The models that can be fetched; none if the manifest cannot be read, which is not the question here."""
+    try:
+        return load_manifest().models.keys()
+    except MicromotionError:
+        return ()
+
+
+def _motions(folder: Path) -> dict[str, Path]:
+    """The anchor files by motion: the folder's own, and those that lie in `anchors/NAME` of a checkout."""
+    places = [folder / ANCHORS]
+    if folder.parent.parent in ROOTS and folder.parent.name == "weights":
+        places.insert(0, folder.parent.parent / ANCHORS / folder.name)
+    found = {path.stem: path for place in places for path in place.glob("*.safetensors")}
+    return dict(sorted(found.items()))

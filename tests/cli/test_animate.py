@@ -1,0 +1,207 @@
+"""The command as people run it: what it writes and what it says."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from commands import assert_fails, run, run_at_a_terminal
+from PIL import Image
+from typer.testing import CliRunner
+
+import micromotion
+from micromotion.cli.main import app
+
+
+def play(*arguments: object) -> str:
+    """`micromotion animate` in this process, which must succeed; returns what it printed."""
+    result = CliRunner().invoke(app, ["animate", *map(str, arguments)], catch_exceptions=False)
+    assert (result.exit_code, result.stderr) == (0, "")
+    return result.stdout
+
+
+def frames_of(path: Path) -> np.ndarray:
+    with av.open(str(path)) as video:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)])
+
+
+# What it writes and says.
+
+
+def test_a_photo_becomes_a_video_and_a_sheet(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
+    options = ["--frames", 7, "--fps", 12, "--strength", "-0.5", "--sheet", "sheet.png"]
+    done = run("animate", astronaut_file, "--model", random_bundle, *options)
+    assert (done.returncode, done.stderr) == (0, ""), "no progress where stderr is no terminal"
+    assert done.stdout == "Video: astronaut-smile.mp4\nSheet: sheet.png\n"
+    assert sorted(path.name for path in desk.iterdir()) == ["astronaut-smile.mp4", "sheet.png"]
+    with av.open("astronaut-smile.mp4") as video:
+        assert video.streams.video[0].average_rate == 12
+    assert len(frames_of(Path("astronaut-smile.mp4"))) == 7
+    Image.open("sheet.png").load()
+
+
+def test_the_options_reach_the_clip(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
+    common = [astronaut_file, "--model", random_bundle, "--frames", 4]
+    play(*common, "-o", "smile.mp4")
+    for name, options in {
+        "motion": ["-m", "headsTurn"],
+        "strength": ["--strength", "2"],
+        "negative": ["--strength", "-1"],
+        "aligned": ["--aligned"],
+        "seed": ["--seed", "1"],
+    }.items():
+        play(*common, *options, "-o", f"{name}.mp4")
+        assert not np.array_equal(frames_of(Path("smile.mp4")), frames_of(Path(f"{name}.mp4"))), name
+    play(*common, "--device", "cpu", "--face", "0", "-o", "again.mp4")
+    assert Path("again.mp4").read_bytes() == Path("smile.mp4").read_bytes()
+
+
+def test_motions_play_together_or_follow_each_other(
+    desk: Path, astronaut_file: Path, random_bundle: Path
+) -> None:
+    common = [astronaut_file, "--model", random_bundle, "--fps", 4]
+    said = play(*common, "--frames", 3, "-m", "smile=0.5", "-m", "headsTurn", "--loop", "pingpong")
+    assert said == "Video: astronaut-smile-headsTurn.mp4\n"
+    assert len(frames_of(Path("astronaut-smile-headsTurn.mp4"))) == 5
+    text = "0.5s smile=0.5 headsTurn, 1s smile=0 headsTurn=0"
+    assert play(*common, "--timeline", text) == "Video: astronaut-timeline.mp4\n"
+    Path("text.txt").write_text(f"\ufeff{text.replace(', ', chr(10))}  # and back\r\n", encoding="utf-8")
+    play(*common, "-t", "@text.txt", "-o", "file.mp4")
+    one = Path("astronaut-timeline.mp4").read_bytes()
+    assert Path("file.mp4").read_bytes() == one == Path("astronaut-smile-headsTurn.mp4").read_bytes()
+    play(*common, "-t", text, "--easing", "smooth", "--loop", "hold", "-o", "other.mp4")
+    assert len(frames_of(Path("other.mp4"))) == 9
+
+
+def test_a_comparison_is_three_times_as_wide(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
+    play(astronaut_file, "--model", random_bundle, "--frames", 3, "--compare", "-o", "out.mp4")
+    frames = frames_of(Path("out.mp4"))
+    assert len(frames) == 3
+    assert frames.shape[2] > 2.5 * frames.shape[1]
+
+
+def test_a_strip_shows_the_strengths_asked_for(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
+    common = [astronaut_file, "--model", random_bundle, "--strengths"]
+    said = play(*common, "-1,0,1.5", "-m", "smile", "-m", "headsTurn=0.5")
+    assert said == "Picture: astronaut-smile-headsTurn-strengths.png\n"
+    with Image.open("astronaut-smile-headsTurn-strengths.png") as strip:
+        assert 2.5 < strip.width / strip.height < 3
+    assert play(*common, "1", "-o", "one.jpg") == "Picture: one.jpg\n"
+    with Image.open("one.jpg") as strip:
+        assert strip.format == "JPEG"
+        assert strip.width < strip.height
+
+
+def test_a_motion_file_may_have_a_strength(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
+    Path("a=b.safetensors").write_bytes((random_bundle / "anchors" / "smile.safetensors").read_bytes())
+    common = [astronaut_file, "--model", random_bundle, "--frames", 2, "-o", "out.mp4"]
+    films = []
+    for motion in ("smile", "a=b.safetensors", "a=b.safetensors=1", "a=b.safetensors=-1"):
+        play(*common, "-m", motion)
+        films.append(Path("out.mp4").read_bytes())
+    assert films[0] == films[1] == films[2] != films[3]
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["-m", "smile", "-m", "smlie=0.5"], "did you mean 'smile'"),
+        (["-m", "smile", "-m", "smile=0.5"], "smile is there twice"),
+        (["-m", "smile=much"], "behind the equals sign"),
+        (["-m", "smile=nan"], "strength"),
+        (["-m", "smile=3", "--strength", "2"], "from -5 to 5, not 6"),
+        (["-m", "smile", "-t", "1s smile"], "--motion or --timeline, not both"),
+        (["-t", "30s smile"], "901 frames at 30 per second"),
+        (["-t", ""], "timeline is empty"),
+        (["-t", "@missing.txt"], "'missing.txt' cannot be read: No such file"),
+        (["-t", "@."], "directory"),
+        (["-t", "@photo.jpg"], "it is no text"),
+        (["--frames", "400", "--loop", "hold"], "799 frames of 400"),
+        (["--strengths", "1,x"], "numbers such as -1,0,1,2, not '1,x'"),
+        (["--strengths", ""], "numbers such as"),
+        (["--strengths", "0,6"], "from -5 to 5, not 6"),
+        (["--strengths", "nan"], "strength"),
+        (["--strengths", ",".join("1" * 25)], "from 1 to 24, not 25"),
+        (["--strengths", "1", "-t", "1s smile"], "no timeline"),
+        (["--strengths", "1", "--sheet", "s.png"], "leave out --sheet"),
+        (["--strengths", "1", "--compare"], "leave out"),
+        (["--strengths", "1", "--strength", "2"], "leave out"),
+        (["--strengths", "1", "-o", "out.mp4"], "not the name of a picture"),
+        (["--strengths", "1", "-o", "photo.jpg"], "the photo itself"),
+    ],
+)
+def test_motions_that_cannot_be_played_are_told(
+    desk: Path, random_bundle: Path, astronaut_file: Path, options: list[str], word: str
+) -> None:
+    Path("photo.jpg").write_bytes(astronaut_file.read_bytes())
+    assert re.search(word, assert_fails(desk, "animate", "photo.jpg", "--model", random_bundle, *options))
+
+
+def test_where_a_timeline_is_wrong_is_shown(desk: Path, random_bundle: Path, astronaut_file: Path) -> None:
+    text = "1s smile\n2s headTurn=0.5"
+    done = run("animate", astronaut_file, "--model", random_bundle, "-t", text)
+    assert (done.returncode, done.stdout, list(desk.iterdir())) == (1, "", [])
+    shown, caret, sentence = done.stderr.splitlines()
+    assert (shown, caret) == ("  2s headTurn=0.5", "     ^")
+    assert sentence.startswith("micromotion: The timeline is wrong at line 2, column 4: ")
+    assert "did you mean 'headsTurn'" in sentence
+
+
+@pytest.mark.parametrize("name", ["out.gif", "out.webp", "frames"])
+def test_the_suffix_chooses_the_format(
+    desk: Path, astronaut_file: Path, random_bundle: Path, name: str
+) -> None:
+    assert play(astronaut_file, "--model", random_bundle, "--frames", 3, "-o", name) == f"Video: {name}\n"
+    if name == "frames":
+        assert len(list(Path(name).glob("*.png"))) == 3
+    else:
+        with Image.open(name) as picture:
+            assert picture.n_frames == 3
+
+
+def test_refining_changes_the_video(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
+    films = []
+    for steps in (0, 6):
+        play(astronaut_file, "--model", random_bundle, "--refine", steps, "--frames", 2, "-o", "out.mp4")
+        films.append(Path("out.mp4").read_bytes())
+    assert films[0] != films[1]
+
+
+def test_a_terminal_shows_progress(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
+    code, output, shown = run_at_a_terminal(
+        "animate", astronaut_file, "--model", random_bundle, "--frames", 5
+    )
+    assert (code, output) == (0, "Video: astronaut-smile.mp4\n")
+    assert b"Rendering" in shown
+    assert b"5/5" in shown
+
+
+def test_motions_lists_what_can_be_played(random_bundle: Path) -> None:
+    done = run("motions", "--model", random_bundle)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "headsTurn\nsmile\n", "")
+
+
+def test_help_and_version_without_torch(desk: Path) -> None:
+    assert run("--version").stdout == f"micromotion {micromotion.__version__}\n"
+    top = run("--help").stdout
+    assert all(command in top for command in ("animate", "motions", "serve"))
+    text = run("animate", "--help").stdout
+    assert "Examples" in text
+    assert all(option in text for option in ("--motion", "--output", "--strength", "--sheet", "--aligned"))
+    check = "import sys, micromotion.cli.main; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check]).returncode == 0
+
+
+# The embedded avatar, as the README shows it.
+
+
+def test_the_avatar_is_the_default(desk: Path, astronaut_file: Path) -> None:
+    assert run("motions").stdout.split() == ["aging", "angry", "eyesClose", "headsTurn", "smile"]
+    done = run("animate", astronaut_file, "--frames", "8", "--sheet", "sheet.png")
+    assert (done.returncode, done.stderr) == (0, "")
+    frames = frames_of(Path("astronaut-smile.mp4")).astype(float)
+    change = np.abs(frames - frames[0]).mean(axis=(1, 2, 3))
+    assert np.corrcoef(change, np.arange(8))[0, 1] > 0.95, "the smile grows with time"

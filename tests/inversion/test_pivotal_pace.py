@@ -1,0 +1,57 @@
+"""How pivotal_tuning tuning goes about it: gently at first, and the nearer to the pivot the freer."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from conftest import random_generator
+from draws import rng
+from torch import Tensor
+
+from micromotion.inversion import pivotal_tuning
+from micromotion.inversion.pivotal_tuning import tune
+from stylegan2 import Generator
+
+
+@pytest.mark.parametrize("away", [0.05, 0.1])
+def test_the_first_steps_do_not_lead_away(
+    generator: Generator, code: Tensor, image: Tensor, away: float
+) -> None:
+    """Of a picture that is nearly right already: at its full rate Adam's first step would double the loss."""
+    with torch.no_grad():
+        nearly = torch.lerp(generator.synthesize(code, fast=False), image, away)
+    told: list[float] = []
+    tune(generator, code, nearly, steps=4, on_step=lambda _, loss: told.append(loss))
+    assert len(told) > 3
+    assert told == sorted(told, reverse=True)
+
+
+def test_the_nearer_to_the_pivot_the_freer_a_picture_changes(
+    code: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One and the same change of all pictures costs next to nothing at the pivot, and most far from it.
+
+    Held everywhere alike, the picture that is wanted would be held back as well.
+    """
+    original = random_generator()
+    lighter = copy.deepcopy(original)
+    with torch.no_grad():
+        lighter.synthesis.to_rgbs[-1].bias.add_(0.2)
+    asked: list[Tensor] = []
+    plain = lighter.synthesize
+
+    def remember(codes: Tensor) -> Tensor:
+        asked.append(codes)
+        return plain(codes)
+
+    monkeypatch.setattr(lighter, "synthesize", remember)
+    draw = rng(3)
+    with torch.no_grad():
+        prices = np.array([float(pivotal_tuning._locality(lighter, original, code, draw)) for _ in range(40)])
+    away = np.array([float((each - code).norm()) for each in asked])
+    near, far = away < 0.15 * away.max(), away > 0.7 * away.max()
+    assert near.any()
+    assert far.any()
+    assert prices[near].max() < 0.5 * prices[far].min()
+    assert np.corrcoef(prices, away)[0, 1] > 0.8

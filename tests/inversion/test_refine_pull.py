@@ -1,0 +1,61 @@
+"""What holds a refined code near the inverter's answer."""
+
+import pytest
+import torch
+from conftest import RESOLUTION
+from draws import rng
+from torch import Tensor
+
+from micromotion.inversion import refinement as refinement
+from micromotion.inversion.refinement import refine, spread_axes
+from stylegan2 import Generator
+
+
+def test_towards_what_no_code_shows_the_pull_holds_it_back(
+    generator: Generator, code: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it the code would go further for a picture of noise, and leave what motions are made for."""
+    noise = torch.rand(1, 3, RESOLUTION, RESOLUTION, generator=rng()) * 2 - 1
+    axes = spread_axes(generator).T.double()
+
+    def moved() -> float:
+        away = (refine(generator, code, noise, 40) - code)[0].T.double()
+        return float(torch.linalg.solve(axes, away).square().mean().sqrt())
+
+    held = moved()
+    for name in ("PULL_WEIGHT", "LAYER_PULL_WEIGHT"):
+        monkeypatch.setattr(refinement, name, 0.0)
+    assert held < 0.8 * moved()
+
+
+def test_the_last_steps_are_small(
+    generator: Generator, code: Tensor, image: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that it comes to rest, and does not end wherever it happens to swing."""
+    seen: list[Tensor] = []
+    plain = generator.synthesize
+
+    def remember(codes: Tensor) -> Tensor:
+        seen.append(codes.detach())
+        return plain(codes)
+
+    monkeypatch.setattr(generator, "synthesize", remember)
+    refine(generator, code, image, 12)
+    steps = torch.stack(seen).diff(dim=0).flatten(1).norm(dim=1)
+    assert len(steps) == 12
+    assert steps[-1] < 0.15 * steps.max()
+
+
+def test_one_gradient_without_numbers_is_passed_over(
+    generator: Generator, code: Tensor, image: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an overflow in float16 gives: Adam would remember it for ever, and no step would follow."""
+    told: list[float] = []
+    plain = refinement.pull
+
+    def once_broken(moved: Tensor) -> Tensor:
+        return plain(moved) + (0 * moved.sum()).sqrt() if not told else plain(moved)
+
+    monkeypatch.setattr(refinement, "pull", once_broken)
+    refine(generator, code, image, 10, on_step=lambda _, loss: told.append(loss))
+    assert told[-1] < 0.95 * told[0]

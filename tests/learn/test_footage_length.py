@@ -1,0 +1,18 @@
+"""A clip says beforehand how many of its frames will be looked at."""
+
+from pathlib import Path
+
+import pytest
+from films import moving
+
+from micromotion.learn.footage import open_footage
+from micromotion.video.writer import write_frames
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 6, 9, 10, 11])
+def test_as_many_frames_come_as_are_told_and_no_more_than_asked_for(tmp_path: Path, limit: int) -> None:
+    footage = open_footage(write_frames(moving(10), tmp_path / "a.mp4", 25), limit)
+    numbers = [still.number for still in footage]
+    assert len(numbers) == len(footage) <= limit
+    assert numbers[0] == 0
+    assert len(set(range(0, 10, footage.step)) - set(numbers)) == 0

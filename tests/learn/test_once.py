@@ -1,0 +1,150 @@
+"""Anchors of a sentence are collected once: what is kept, for whom, how much of it, and what damage does."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import random_anchors
+from learn_nets import SENTENCE, quick, save_learning_bundle
+
+from micromotion.errors import OutputError
+from micromotion.learn import once
+from micromotion.motion.anchors import Anchors
+from micromotion.weights.bundle import load_bundle
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_learning_bundle(tmp_path_factory.mktemp("learning"))
+
+
+def test_other_networks_learn_anew(
+    model: Path, tmp_path: Path, astronaut_file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(once, "collect_from_text", quick)
+    bundle = load_bundle(model, "cpu")
+    first = once.collect_once(SENTENCE, bundle, "custom")
+    with torch.no_grad():
+        next(iter(bundle.clip.parameters())).flatten()[0] += 0.5
+    second = once.collect_once(SENTENCE, bundle, "custom")
+    assert not torch.equal(first.w_plus, second.w_plus)
+    assert len(list((cache / "collected").iterdir())) == 2
+
+
+def test_damage_is_learned_over(model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(once, "collect_from_text", quick)
+    bundle = load_bundle(model, "cpu")
+    first = once.collect_once(SENTENCE, bundle, "custom")
+    (kept,) = (cache / "collected").iterdir()
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[: len(whole) // 2])
+    progress = kept.with_suffix("")
+    for damage in ("file", "folder"):
+        if damage == "file":
+            progress.write_bytes(b"not a folder")
+        else:
+            kept.unlink()
+            progress.mkdir()
+            (progress / "progress.safetensors").write_bytes(b"cut short")
+        assert torch.equal(once.collect_once(SENTENCE, bundle, "custom").w_plus, first.w_plus)
+        assert kept.read_bytes() == whole
+        assert list((cache / "collected").iterdir()) == [kept]
+
+
+def test_two_at_once_end_alike(model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second collects the same from beginning to end while the first is at its first step."""
+    bundle = load_bundle(model, "cpu")
+    inner: list[Anchors] = []
+
+    def meanwhile(_: Any) -> None:
+        if not inner:
+            inner.append(random_anchors(0))  # so that it happens once
+            inner.append(once.collect_once(SENTENCE, bundle, "custom", steps=4))
+
+    outer = once.collect_once(SENTENCE, bundle, "custom", steps=4, on_step=meanwhile)
+    (kept,) = (cache / "collected").iterdir()
+    assert torch.equal(outer.w_plus, inner[1].w_plus)
+    assert torch.equal(Anchors.load(kept).w_plus, outer.w_plus)
+
+
+def test_another_that_is_done_first_takes_the_progress_away(model: Path, cache: Path) -> None:
+    bundle = load_bundle(model, "cpu")
+    first = once.collect_once(SENTENCE, bundle, "custom", steps=4)
+    (kept,) = (cache / "collected").iterdir()
+    whole = kept.read_bytes()
+    kept.unlink()
+
+    def meanwhile(_: Any) -> None:
+        kept.write_bytes(whole)
+        shutil.rmtree(kept.with_suffix(""))
+        kept.with_suffix("").write_bytes(b"")  # as if it vanished while a step is written to it
+
+    assert torch.equal(
+        once.collect_once(SENTENCE, bundle, "custom", steps=4, on_step=meanwhile).w_plus, first.w_plus
+    )
+
+
+def test_what_is_kept_is_bounded(model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(once, "collect_from_text", quick)
+    monkeypatch.setattr(once, "MAX_KEPT", 3)
+    bundle = load_bundle(model, "cpu")
+    folder = cache / "collected"
+    folder.mkdir(parents=True)
+    (folder / "stopped").mkdir()
+    (folder / "stopped/progress.safetensors").write_bytes(b"")
+    for seed in range(5):
+        once.collect_once(SENTENCE, bundle, "custom", seed=seed)
+        assert len(list(folder.iterdir())) <= 3
+    assert not (folder / "stopped").exists()
+    steps: list[Any] = []
+    once.collect_once(SENTENCE, bundle, "custom", seed=4, on_step=steps.append)
+    assert steps == [], "the newest stays"
+    monkeypatch.setattr(once, "MAX_KEPT_BYTES", 100)
+    once.collect_once(SENTENCE, bundle, "custom", seed=9)
+    assert len(list(folder.iterdir())) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such permissions")
+def test_without_a_cache_folder_it_works_all_the_same(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(once, "collect_from_text", quick)
+    bundle = load_bundle(model, "cpu")
+    first = once.collect_once(SENTENCE, bundle, "custom")
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("MICROMOTION_CACHE", str(tmp_path / "file/cache"))
+    assert torch.equal(once.collect_once(SENTENCE, bundle, "custom").w_plus, first.w_plus)
+
+
+def test_what_is_kept_is_found_where_nothing_can_be_written(
+    model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = load_bundle(model, "cpu")
+    with monkeypatch.context() as context:
+        context.setattr(once, "collect_from_text", quick)
+        first = once.collect_once(SENTENCE, bundle, "custom")
+
+    def refuse(folder: Path) -> Path:
+        raise OutputError(f"{folder} cannot be used.")
+
+    def collect(*_: object, **__: object) -> Anchors:
+        raise AssertionError("it is collected again")
+
+    monkeypatch.setattr(once, "make_folder", refuse)
+    monkeypatch.setattr(once, "collect_from_text", collect)
+    monkeypatch.setattr("os.utime", _read_only)
+    assert torch.equal(once.collect_once(SENTENCE, bundle, "custom").w_plus, first.w_plus)
+    monkeypatch.setattr(once, "collect_from_text", quick)
+    before = {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()}
+    once.collect_once(SENTENCE, bundle, "custom", seed=1)
+    assert {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()} == before
+
+
+def _read_only(*_: object) -> None:
+    raise OSError(errno.EROFS, "Read-only file system")

@@ -1,0 +1,364 @@
+"""Anchors from a sentence: losses, gradients and steps are right; wrong values are told."""
+
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import clip_reference
+import identity_reference
+import numpy as np
+import pytest
+import stylegan2_reference
+import torch
+from conftest import RESOLUTION, random_generator
+from learn_nets import DEGREES, SENTENCE, collect, random_clip, random_identity, save_learning_bundle
+from torch import Tensor, nn
+
+from micromotion.errors import BundleError, MotionError, OptionError
+from micromotion.learn import descent, text
+from micromotion.learn.losses import TextLoss, text_features, tokenize
+from micromotion.learn.text import Step, collect_from_text, loss_and_gradient, optimise
+from micromotion.motion.anchors import Anchors
+from micromotion.motion.micromotion import Motion
+from micromotion.weights.bundle import Bundle, load_bundle
+
+pytestmark = pytest.mark.filterwarnings("ignore:pkg_resources")
+SENTENCES = [SENTENCE.replace("{degree}", word) for word in DEGREES]
+
+
+class Nets:
+    """Generator, CLIP, identity net, a start and the judge of four sentences, in one dtype."""
+
+    def __init__(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        self.generator = random_generator().to(dtype)
+        self.clip = random_clip().to(dtype)
+        self.identity = random_identity(folder).to(dtype)
+        self.start = text.sample_identity(self.generator, 3).to(dtype)
+        with torch.no_grad():
+            self.person = self.generator.synthesize(self.start[None])
+        self.judge = TextLoss(self.clip, self.identity, SENTENCES, self.person)
+
+    def near(self, count: int = len(DEGREES)) -> Tensor:
+        """Codes a little off the start, so that no loss is at its least."""
+        rng = torch.Generator().manual_seed(5)
+        return self.start + 0.2 * torch.randn(count, *self.start.shape, generator=rng).to(self.start)
+
+
+@pytest.fixture
+def nets(tmp_path: Path) -> Nets:
+    return Nets(tmp_path)
+
+
+@pytest.fixture
+def exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nets:
+    """In float64, in which the package's CLIP computes but for its layer norms."""
+    from clip.model import LayerNorm
+
+    monkeypatch.setattr(LayerNorm, "forward", nn.LayerNorm.forward)
+    return Nets(tmp_path, torch.float64)
+
+
+class Reference:
+    """The three losses of one code, in NumPy, from the state dicts alone."""
+
+    def __init__(self, nets: Nets) -> None:
+        self.network = stylegan2_reference.from_ours(nets.generator.state_dict())
+        self.clip = clip_reference.numbers(nets.clip.state_dict())
+        self.start = nets.start.double().numpy()
+        self.person = self.features(self.picture(self.start))
+
+    def picture(self, code: np.ndarray) -> np.ndarray:
+        return stylegan2_reference.synthesize(self.network, code, RESOLUTION)
+
+    def features(self, image: np.ndarray) -> np.ndarray:
+        return identity_reference.features(identity_reference.published_state(), image)
+
+    def losses(self, code: np.ndarray, ids: list[int]) -> list[float]:
+        image = self.picture(code)
+        # 32 pixels to 24 as the original does 1024 to 224: each repeated, then averaged
+        small = image.repeat(3, 1).repeat(3, 2).reshape(3, 24, 4, 24, 4).mean((2, 4))
+        seen = clip_reference.image_features(self.clip, small)
+        said = clip_reference.text_features(self.clip, ids)
+        cosine = seen @ said / np.linalg.norm(seen) / np.linalg.norm(said)
+        logit = np.exp(self.clip["logit_scale"]) * cosine
+        return [1 - logit / 100, ((code - self.start) ** 2).sum(), 1 - self.features(image) @ self.person]
+
+    def total(self, code: np.ndarray, ids: list[int]) -> float:
+        clip, distance, identity = self.losses(code, ids)
+        return clip + 0.008 * distance + 0.005 * identity
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return load_bundle(save_learning_bundle(tmp_path_factory.mktemp("learning")), "cpu")
+
+
+# --- losses ------------------------------------------------------------------------------------
+
+
+def test_losses_and_gradient_are_those_of_an_independent_implementation(exact: Nets) -> None:
+    reference, codes = Reference(exact), exact.near()
+    losses, gradient, _ = loss_and_gradient(exact.generator, exact.judge, codes, exact.start)
+    rng = np.random.default_rng(0)
+    for i, ids in enumerate(tokenize(SENTENCES, exact.clip).tolist()):
+        code = codes[i].numpy()
+        expected = reference.losses(code, ids)
+        assert losses[:, i].tolist() == pytest.approx(expected, rel=1e-6)
+        ahead = rng.standard_normal(code.shape)
+        step = 1e-6 / np.linalg.norm(ahead)
+        rise = reference.total(code + step * ahead, ids) - reference.total(code - step * ahead, ids)
+        slope = float((gradient[i] * torch.from_numpy(ahead)).sum())
+        assert slope == pytest.approx(rise / (2 * step), rel=1e-5)
+
+
+def test_all_losses_count(exact: Nets) -> None:
+    """Each on its own changes the gradient, and by as much as its weight says."""
+    codes = exact.near()
+
+    def gradient(l2: float, identity: float) -> Tensor:
+        return loss_and_gradient(exact.generator, exact.judge, codes, exact.start, l2=l2, identity=identity)[
+            1
+        ]
+
+    plain = gradient(0, 0)
+    assert torch.allclose(gradient(0.5, 0) - plain, codes - exact.start)
+    one, two = gradient(0, 1) - plain, gradient(0, 2) - plain
+    assert one.norm() > 0.01
+    assert torch.allclose(two, 2 * one, atol=1e-9)
+
+
+def test_float32_is_as_good(nets: Nets, exact: Nets) -> None:
+    codes = exact.near()
+    ours = loss_and_gradient(nets.generator, nets.judge, codes.float(), nets.start)
+    theirs = loss_and_gradient(exact.generator, exact.judge, codes, exact.start)
+    assert torch.allclose(ours[0], theirs[0], rtol=1e-4, atol=1e-6)
+    assert (ours[1] - theirs[1]).norm() <= 1e-4 * theirs[1].norm()
+    assert ours[2].shape == (4, 3, 24, 24)
+    assert {tensor.dtype for tensor in ours} == {torch.float32}
+
+
+def test_large_pictures_reach_the_identity_net_as_its_own_pooling_would(nets: Nets) -> None:
+    images = torch.rand(2, 3, 512, 512, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    judge = TextLoss(nets.clip, nets.identity, SENTENCES[:2], images[:1])
+    with torch.no_grad():
+        found = judge(images).identity
+        assert float(nets.identity.loss(images, images[:1])) == pytest.approx(float(found.mean()), abs=1e-5)
+    assert abs(found[0]) < 1e-5 < 1e-3 < found[1]
+
+
+# --- sentences ---------------------------------------------------------------------------------
+
+
+def test_sentences_become_what_the_package_makes_of_them(nets: Nets) -> None:
+    import clip
+
+    assert torch.equal(tokenize(SENTENCES, nets.clip), clip.tokenize(SENTENCES, 14))
+    with torch.no_grad():
+        features = text_features(nets.clip, SENTENCES)
+        raw = nets.clip.encode_text(clip.tokenize(SENTENCES, 14))
+    assert torch.allclose(features, raw / raw.norm(dim=1, keepdim=True))
+
+
+def test_a_sentence_too_long_for_clip_is_refused(nets: Nets) -> None:
+    with pytest.raises(OptionError, match=r"too long for this model's CLIP, which reads 12 tokens") as caught:
+        tokenize([SENTENCES[0], "a " * 13], nets.clip)
+    assert "{degree}" in str(caught.value)
+
+
+def test_words_that_a_small_clip_does_not_know_are_named(nets: Nets) -> None:
+    with pytest.raises(OptionError, match=r"not 'grin': .*smile"):
+        tokenize(["a person with 10% grin"], nets.clip)
+
+
+def sequential(nets: Nets, steps: int) -> Tensor:
+    """As the original: one sentence after the other, with PyTorch's Adam and the rates written out."""
+    found = []
+    for i in range(len(SENTENCES)):
+        code = nets.start.clone().requires_grad_()
+        adam = torch.optim.Adam([code], lr=0.1)
+        for step in range(steps):
+            t = step / steps
+            ramp = 0.5 - 0.5 * math.cos(min(1, (1 - t) / 0.25) * math.pi)
+            adam.param_groups[0]["lr"] = 0.1 * ramp * min(1, t / 0.05)
+            scores = nets.judge(nets.generator.synthesize(code[None]), slice(i, i + 1))
+            distance = (code - nets.start).square().sum()
+            loss = scores.clip[0] + 0.008 * distance + 0.005 * scores.identity[0]
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+        found.append(code.detach())
+    return torch.stack(found)
+
+
+# --- optimisation ------------------------------------------------------------------------------
+
+
+def test_side_by_side_each_degree_goes_where_it_goes_alone(exact: Nets) -> None:
+    """Through all of the ramps, and however many pictures go through the networks together."""
+    expected = sequential(exact, 20)
+    assert (expected - exact.start).abs().max() > 0.1  # it moved
+    assert (expected[0] - expected[3]).abs().max() > 0.01  # and not all alike
+    for at_once in (3, None):
+        state = optimise(exact.generator, exact.judge, exact.start, DEGREES, steps=20, at_once=at_once)
+        assert state.done == 20
+        assert (state.codes - expected).abs().max() <= 1e-9
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"), [(0, 0.0), (1, 0.05), (2, 0.1), (29, 0.1), (30, 0.1), (35, 0.05), (40, 0.0)]
+)
+def test_the_rate_rises_stays_and_falls(step: int, expected: float) -> None:
+    assert descent.rate(step, 40, 0.1) == pytest.approx(expected)
+
+
+def test_no_ramps_are_a_constant_rate() -> None:
+    assert {descent.rate(i, 10, 0.3, ramp_up=0, ramp_down=0) for i in range(10)} == {0.3}
+
+
+def widen(nets: Nets, factor: float) -> None:
+    """The same pictures from a W that is `factor` times as wide."""
+    with torch.no_grad():
+        for parameter in nets.generator.mapping.layers[-1].parameters():
+            parameter.mul_(factor)
+        for layer in (*nets.generator.synthesis.convs, *nets.generator.synthesis.to_rgbs):
+            layer.modulation.weight.div_(factor)
+    nets.start = nets.start * factor
+
+
+def test_a_wider_w_is_gone_through_in_longer_steps(nets: Nets) -> None:
+    """The unit is the same number of times larger, and so are all steps: the pictures do not know."""
+    run = partial(optimise, nets.generator, nets.judge, words=DEGREES, steps=6)
+    unit, narrow = text.unit_of(nets.generator), run(start=nets.start, unit=0.5)
+    widen(nets, 8)
+    assert text.unit_of(nets.generator) == 8 * unit
+    wide = run(start=nets.start, unit=4)
+    assert (narrow.codes - nets.start / 8).abs().max() > 0.01
+    assert torch.equal(wide.codes, 8 * narrow.codes)
+    assert torch.equal(wide.losses, narrow.losses)
+
+
+def test_what_steps_report(bundle: Bundle) -> None:
+    steps: list[Step] = []
+    anchors = collect(bundle, steps=20, on_step=steps.append)
+    assert [step.done for step in steps] == list(range(1, 21))
+    assert {(step.total, step.degrees) for step in steps} == {(20, DEGREES)}
+    first, last = steps[0], steps[-1]
+    assert torch.equal(first.l2, torch.zeros(4))  # found before the codes move
+    assert torch.allclose(last.loss, last.clip + 0.008 * last.l2 + 0.005 * last.identity)
+    assert (last.loss < first.loss).all()
+    assert last.images.shape == (4, 3, 24, 24)
+    with torch.no_grad():
+        pictures = bundle.generator.synthesize(anchors.w_plus)
+    small = nn.functional.avg_pool2d(nn.functional.interpolate(pictures, scale_factor=3), 4)
+    assert (last.images - small).abs().mean() < 0.02 < (first.images - small).abs().mean()
+
+
+def test_the_anchors_say_what_they_are_of(bundle: Bundle, tmp_path: Path) -> None:
+    anchors = collect(bundle, seed=7)
+    assert anchors.degrees.tolist() == pytest.approx([0, 0.1, 0.5, 1])
+    assert anchors.w_plus.shape == (4, bundle.generator.num_styles, bundle.generator.style_dim)
+    about = anchors.provenance
+    assert (about["template"], about["degrees"]) == (SENTENCE, "no, 10%, 50%, 100%")
+    assert (about["seed"], about["steps"], about["truncation"], about["model"]) == (7, 5, 0.7, "random")
+    assert (about["learning_rate"], about["l2"], about["identity"]) == (0.1, 0.008, 0.005)
+    anchors.save(tmp_path / "grin.safetensors")
+    motion = Motion.from_anchors(Anchors.load(tmp_path / "grin.safetensors"), "grin")
+    assert motion.direction.norm() > 0
+
+
+def test_the_same_bits_every_time_and_others_for_another_seed(bundle: Bundle) -> None:
+    first, again, other = (collect(bundle, seed=seed).w_plus for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert (first - other).abs().max() > 0.1
+
+
+def test_as_the_original_the_labels_lag_by_one(bundle: Bundle) -> None:
+    anchors = collect(bundle, compatible=True)
+    start = text.sample_identity(bundle.generator, 0, compatible=True)
+    assert torch.equal(anchors.w_plus[0], start)  # labelled "no"
+    assert anchors.degrees.tolist() == pytest.approx([0, 0.1, 0.5, 1, 1.5])
+    with torch.no_grad():
+        shown = bundle.generator.synthesize(start[None])
+    loss = TextLoss(bundle.clip, bundle.identity, SENTENCES, shown)
+    codes = optimise(bundle.generator, loss, start, DEGREES, steps=5).codes
+    assert torch.equal(anchors.w_plus[1:], codes)
+
+
+def test_the_identity_is_truncated_towards_the_mean(nets: Nets) -> None:
+    sample = partial(text.sample_identity, nets.generator, 5)
+    z = torch.randn(1, nets.generator.config.z_dim, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        w = nets.generator.mapping(z)[0]
+        nets.generator.latent_avg.normal_(generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(sample(1.0), w.expand(8, -1))
+    assert torch.allclose(sample(0.0), nets.generator.latent_avg.expand(8, -1))
+    assert torch.allclose(sample(), (0.3 * nets.generator.latent_avg + 0.7 * w).expand(8, -1), atol=1e-6)
+    rng = torch.Generator().manual_seed(5)  # as the original: the mean of samples that are drawn first
+    with torch.no_grad():
+        mean, w = (
+            nets.generator.mapping(torch.randn(count, nets.generator.config.z_dim, generator=rng))
+            for count in (4096, 1)
+        )
+    expected = 0.3 * mean.mean(0) + 0.7 * w[0]
+    assert torch.allclose(sample(compatible=True), expected.expand(8, -1), atol=1e-6)
+    nets.generator.latent_avg.zero_()  # not known
+    assert torch.allclose(sample(), expected.expand(8, -1), atol=1e-6)
+
+
+def test_the_nets_are_left_as_they_were(nets: Nets) -> None:
+    asking = [parameter for net in (nets.generator, nets.clip) for parameter in net.parameters()]
+    asking[0].requires_grad_(False)
+    before = [parameter.requires_grad for parameter in asking]
+    within: list[bool] = []
+
+    def stop(step: Step) -> None:
+        within.extend(parameter.requires_grad for parameter in asking)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        optimise(nets.generator, nets.judge, nets.start, DEGREES, steps=2, on_step=stop)
+    assert not any(within)
+    assert [parameter.requires_grad for parameter in asking] == before
+    assert all(parameter.grad is None for parameter in asking)
+
+
+def test_half_precision_becomes_full_in_a_copy(nets: Nets) -> None:
+    assert text.in_full_precision(nets.generator) is nets.generator
+    half = random_generator().use_half()
+    full = text.in_full_precision(half)
+    assert {parameter.dtype for parameter in full.parameters()} == {torch.float32}
+    assert half.synthesis.constant.dtype == torch.float16
+
+
+def test_numbers_that_leave_all_bounds_are_an_error(bundle: Bundle) -> None:
+    with pytest.raises(MotionError, match=r"no longer finite\. Try another seed"):
+        collect(bundle, learning_rate=1e30)
+
+
+# --- what is refused before anything is done -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**32}, "seed"),
+        ({"seed": 0.5}, "seed"),
+        ({"steps": 0}, "steps"),
+        ({"steps": 10_001}, "steps"),
+        ({"degrees": ["no"]}, "2 to 100 degrees"),
+    ],
+    ids=str,
+)
+def test_bad_values_are_refused(bundle: Bundle, change: dict[str, Any], says: str) -> None:
+    with pytest.raises(OptionError, match=says):
+        collect(bundle, **change)
+
+
+def test_bad_templates_are_refused_before_nets_are_read(tmp_path: Path) -> None:
+    bare = load_bundle(save_learning_bundle(tmp_path, nets=False), "cpu")
+    with pytest.raises(OptionError, match=r"lacks \{degree\}"):
+        collect_from_text("a smile", bare)
+    with pytest.raises(BundleError, match="has no CLIP to learn motions with"):
+        collect_from_text(SENTENCE, bare)

@@ -1,0 +1,242 @@
+"""The work behind the page, without a browser: faces, previews, films, what is shown."""
+
+from __future__ import annotations
+
+import os
+import threading
+from io import BytesIO
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from conftest import random_anchors
+from PIL import Image
+
+from micromotion import Animator, align
+from micromotion.errors import ImageError, MicromotionError, NoFaceError, OptionError
+from micromotion.motion.timeline import TimelineError, parse_timeline
+from micromotion.page import markup
+from micromotion.page.faces import examples, find_faces
+from micromotion.page.presets import PRESETS, playable
+from micromotion.page.studio import Settings, Stopped, Studio
+from micromotion.page.visits import Sitter
+from micromotion.runtime.folders import learned_folder
+
+NEVER = threading.Event()
+
+
+@pytest.fixture(scope="module")
+def animator(random_bundle: Path) -> Animator:
+    return Animator.load(random_bundle, "cpu")
+
+
+@pytest.fixture
+def studio(animator: Animator) -> Studio:
+    return Studio(animator)
+
+
+@pytest.fixture(scope="module")
+def sitter(animator: Animator, astronaut_file: Path) -> Sitter:
+    """Two faces, the second one false."""
+    with astronaut_file.open("rb") as file:
+        return Studio(animator).seat(file)
+
+
+# Faces and examples.
+
+
+def test_faces_are_those_that_align_cuts(astronaut: Image.Image) -> None:
+    faces = find_faces(astronaut)
+    assert len(faces) == 2
+    for number, face in enumerate(faces):
+        expected = align(astronaut, 256, face=number)
+        assert np.array_equal(face.image, expected.image)
+        assert np.array_equal(face.quad, expected.quad)
+        assert (face.box, face.score) == (expected.box, expected.score)
+
+
+def test_a_photo_without_a_face_is_refused(studio: Studio) -> None:
+    empty = BytesIO()
+    Image.new("RGB", (200, 200), "teal").save(empty, "PNG")
+    with pytest.raises(NoFaceError, match="No face was found"):
+        studio.seat(empty)
+    with pytest.raises(ImageError, match="The picture cannot be read"):
+        studio.seat(BytesIO(b"no picture"))
+
+
+def test_a_face_is_encoded_as_the_animator_does(
+    studio: Studio, animator: Animator, sitter: Sitter, astronaut: Image.Image, astronaut_file: Path
+) -> None:
+    assert torch.equal(sitter.code, animator.encode(astronaut_file))
+    other = studio.choose(sitter, 1)
+    assert other.chosen == 1
+    assert torch.equal(other.code, animator.encode(astronaut_file, face=1))
+    for missing in (-1, 2):
+        with pytest.raises(OptionError, match="2 faces"):
+            studio.choose(sitter, missing)
+
+
+def test_every_example_has_a_face() -> None:
+    found = examples()
+    assert found[0].title == "A rendered face"
+    assert len({each.path for each in found}) == len(found) > 10
+    assert "Mona Lisa" in {each.title for each in found}
+    with Image.open(found[0].path) as picture:
+        assert find_faces(picture.convert("RGB"))
+
+
+# Previews and films.
+
+
+def test_a_preview_is_the_frame_of_the_film(studio: Studio, animator: Animator, sitter: Sitter) -> None:
+    played = {"smile": 0.5, "headsTurn": -1.0}
+    settings = Settings(strength=1.5, frames=5, loop="once", easing="smooth")
+    film = list(animator.animate(sitter.code, played, strength=1.5, frames=5, easing="smooth"))
+    for moment, index in ((1.0, 4), (0.5, 2), (0.0, 0), (7.0, 4)):
+        assert np.array_equal(studio.still(sitter, played, settings, moment), film[index])
+
+
+def test_the_preview_of_a_timeline_is_one_of_its_frames(
+    studio: Studio, animator: Animator, sitter: Sitter
+) -> None:
+    timeline = studio.read_timeline("0.2s smile, 0.4s headsTurn=0.5 smile=0")
+    film = list(animator.animate(sitter.code, timeline, fps=10))
+    still = studio.still(sitter, timeline, Settings(fps=10, easing="linear"), 0.5)
+    assert np.array_equal(still, film[2])
+    assert not np.array_equal(still, film[0])
+
+
+def test_nothing_moved_is_the_still_face(studio: Studio, animator: Animator, sitter: Sitter) -> None:
+    at_rest = next(iter(animator.animate(sitter.code, frames=2)))
+    assert np.array_equal(studio.still(sitter, {"smile": 0.0}, Settings()), at_rest)
+    assert np.array_equal(studio.still(sitter, {}, Settings()), at_rest)
+
+
+def test_a_film_is_written_frame_by_frame(studio: Studio, sitter: Sitter, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    path = tmp_path / "film.mp4"
+    settings = Settings(frames=4, fps=12, loop="pingpong")
+    studio.film(sitter, {"smile": 1.0}, settings, path, stop=NEVER, on_frame=lambda *n: told.append(n))
+    assert told == [(n, 7) for n in range(1, 8)]
+    with av.open(str(path)) as film:
+        assert film.streams.video[0].average_rate == 12
+        assert sum(1 for _ in film.decode(video=0)) == 7
+
+
+def test_the_whole_photo_has_its_own_size(animator: Animator, astronaut: Image.Image, tmp_path: Path) -> None:
+    faces = find_faces(astronaut)
+    sitter = Sitter(astronaut, faces, 0, animator.encode(faces[0].image, aligned=True))
+    settings = Settings(frames=2, loop="once", view="photo")
+    path = tmp_path / "film.mp4"
+    Studio(animator).film(sitter, {"smile": 0.1}, settings, path, stop=NEVER, on_frame=lambda *_: None)
+    with av.open(str(path)) as film:
+        assert next(film.decode(video=0)).to_ndarray(format="rgb24").shape == (512, 512, 3)
+
+
+def test_a_film_that_is_stopped_leaves_nothing(studio: Studio, sitter: Sitter, tmp_path: Path) -> None:
+    stop = threading.Event()
+    told: list[int] = []
+
+    def tell(done: int, _total: int) -> None:
+        told.append(done)
+        if done == 2:
+            stop.set()
+
+    with pytest.raises(Stopped):
+        studio.film(sitter, {"smile": 1.0}, Settings(), tmp_path / "film.mp4", stop=stop, on_frame=tell)
+    assert told == [1, 2]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_others_previews_come_between_a_films_frames(studio: Studio, sitter: Sitter, tmp_path: Path) -> None:
+    """Asked for in the middle of a film, by another thread, while the film waits for it."""
+    seen: list[np.ndarray] = []
+
+    def look(done: int, _total: int) -> None:
+        if done == 2:
+            other = threading.Thread(target=lambda: seen.append(studio.still(sitter, {}, Settings())))
+            other.start()
+            other.join(60)
+
+    settings = Settings(frames=3, loop="once")
+    studio.film(sitter, {"smile": 1.0}, settings, tmp_path / "film.mp4", stop=NEVER, on_frame=look)
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("played", "settings", "words"),
+    [
+        ({"smile": 0.0}, Settings(), "Nothing would move"),
+        ({"smile": 1.0}, Settings(strength=0.0), "Nothing would move"),
+        ({"smile": 1.0}, Settings(frames=601), "frames must be"),
+        ({"smile": 1.0}, Settings(frames=None), "frames must be"),  # type: ignore[arg-type]
+        ({"smile": 1.0}, Settings(frames=301), "makes 601 frames"),
+        ({"smile": 1.0}, Settings(fps=0), "fps must be"),
+        ({"smile": 1.0}, Settings(loop="for ever"), "loop must be"),  # type: ignore[arg-type]
+        ({"smile": 1.0}, Settings(view="elsewhere"), "frame must be"),  # type: ignore[arg-type]
+        ({"smile": 4.0}, Settings(strength=2.0), "strength must be"),
+        ({"smiel": 1.0}, Settings(), "did you mean 'smile'"),
+        ({"/etc/passwd.safetensors": 1.0}, Settings(), "There is no micromotion"),
+    ],
+)
+def test_what_cannot_be_played_is_refused(
+    studio: Studio, sitter: Sitter, tmp_path: Path, played: dict[str, float], settings: Settings, words: str
+) -> None:
+    with pytest.raises(MicromotionError, match=words):
+        studio.film(sitter, played, settings, tmp_path / "x.mp4", stop=NEVER, on_frame=lambda *_: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_timeline_names_motions_but_no_files(studio: Studio, random_bundle: Path) -> None:
+    file = random_bundle / "anchors" / "smile.safetensors"
+    with pytest.raises(TimelineError, match="line 1, column 4: There is no micromotion"):
+        studio.read_timeline(f"1s {file}")
+
+
+def test_what_is_learned_meanwhile_can_be_played(studio: Studio, animator: Animator, sitter: Sitter) -> None:
+    assert studio.motions == ["headsTurn", "smile"]
+    folder = learned_folder(animator.bundle.name)
+    folder.mkdir(parents=True)
+    random_anchors(7).save(folder / "grin.safetensors")
+    assert studio.motions == ["grin", "headsTurn", "smile"]
+    assert [studio.is_learned(name) for name in studio.motions] == [True, False, False]
+    first = studio.still(sitter, {"grin": 1.0}, Settings())
+    random_anchors(8).save(folder / "grin.safetensors")
+    os.utime(folder / "grin.safetensors", (1, 1))  # learned again within the clock's last tick
+    assert not np.array_equal(studio.still(sitter, {"grin": 1.0}, Settings()), first)
+    (folder / "grin.safetensors").unlink()
+    with pytest.raises(MicromotionError, match="There is no micromotion 'grin'"):
+        studio.still(sitter, {"grin": 1.0}, Settings())
+
+
+def test_presets_are_timelines_of_what_the_model_has() -> None:
+    ours = ["smile", "angry", "aging", "eyesClose", "headsTurn"]
+    assert playable(ours) == list(PRESETS)
+    assert [each.name for each in playable(["smile"])] == ["Smile and rest"]
+    assert playable([]) == []
+    for preset in PRESETS:
+        assert parse_timeline(preset.text).count(30) <= 300
+
+
+# What is shown.
+
+
+def test_words_from_outside_are_no_markup() -> None:
+    error = OptionError("<b>&</b>")
+    error.add_note("<script>")
+    shown = markup.alert(error) + markup.note("<i>")
+    assert "<b>" not in shown
+    assert "<script>" not in shown
+    assert "<i>" not in shown
+    assert "&lt;b&gt;&amp;&lt;/b&gt;" in shown
+
+
+def test_boxes_lie_where_the_faces_do(sitter: Sitter) -> None:
+    shown = markup.photo_with_faces(sitter.photo, sitter.faces, 1)
+    assert shown.count('type="radio"') == 2
+    left = sitter.faces[0].box[0]
+    assert f"left:{100 * left / 512:.2f}%" in shown
+    assert 'value="1" aria-label="Face 2 of 2" checked' in shown
+    assert 'type="radio"' not in markup.photo_with_faces(sitter.photo, sitter.faces[:1], 0)

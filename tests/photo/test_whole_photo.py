@@ -1,0 +1,91 @@
+"""The whole photo through the crop's own doors, `animate(frame="photo")` and --frame; what is refused."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from conftest import zero_code
+from PIL import Image
+from typer.testing import CliRunner
+
+from micromotion import Animator, align
+from micromotion.cli.main import app
+from micromotion.errors import OptionError
+from micromotion.options import MAX_FILM_PIXELS, check_film
+from micromotion.photo.paste import Paste
+from micromotion.photo.response import poses
+
+
+@pytest.fixture(scope="module")
+def avatar() -> Animator:
+    return Animator.load("avatar", "cpu")
+
+
+def test_the_clip_is_the_photo_with_the_face_moving(avatar: Animator, astronaut: Image.Image) -> None:
+    clip = avatar.animate(astronaut, "smile", strength=0.5, frames=2, frame="photo")
+    first, last = clip
+    photo = np.asarray(astronaut)
+    assert clip.size == astronaut.size
+    assert first.shape == last.shape == photo.shape
+    crop = align(astronaut)
+    left, top = np.floor(crop.quad.min(axis=0)).astype(int)
+    right, bottom = np.ceil(crop.quad.max(axis=0)).astype(int) + 1
+    outside = np.ones(photo.shape[:2], bool)
+    outside[top:bottom, left:right] = False
+    assert outside.sum() > photo.shape[0] * photo.shape[1] / 2
+    for frame in (first, last):
+        assert np.array_equal(frame[outside], photo[outside])
+    assert np.abs(last.astype(int) - first)[~outside].max() > 20, "nothing moves"
+
+
+def test_each_frame_is_put_back_beside_the_still_face(avatar: Animator, astronaut: Image.Image) -> None:
+    """Also where a clip of one frame begins with the full motion."""
+    code = avatar.encode(astronaut)
+    wanted = poses(np.array([[0.5]]))
+    still, full, *steps = (
+        next(iter(avatar.animate(code, frames=1, strength=float(s)))) for s in (0, 0.5, *wanted[:, 0])
+    )
+    (pasted,) = avatar.animate(astronaut, strength=0.5, frames=1, frame="photo")
+    paste = Paste(astronaut, align(astronaut), still)
+    paste.learn(list(zip(wanted, steps, strict=True)))
+    assert np.array_equal(pasted, paste(full, np.array([0.5])))
+
+
+def test_the_command_writes_the_whole_photo(astronaut_file: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    options = ["--frame", "photo", "--frames", "2", "--strength", "0.3", "-o", str(output)]
+    result = CliRunner().invoke(app, ["animate", str(astronaut_file), *options], catch_exceptions=False)
+    assert (result.exit_code, result.stderr) == (0, "")
+    with av.open(str(output)) as video:
+        assert (video.streams.video[0].width, video.streams.video[0].height) == (512, 512)
+
+
+def test_what_has_no_whole_photo_is_told(avatar: Animator) -> None:
+    with pytest.raises(OptionError, match="its photo, which a code does not have"):
+        avatar.animate(zero_code(avatar.bundle.generator), frame="photo")
+    with pytest.raises(OptionError, match="leave out compare"):
+        avatar.animate("missing.jpg", frame="photo", compare=True)
+    with pytest.raises(OptionError, match="frame must be crop or photo, not 'whole'"):
+        avatar.animate("missing.jpg", frame="whole")
+    options = ["--strengths", "0,1", "--frame", "photo"]
+    result = CliRunner().invoke(app, ["animate", "missing.jpg", *options])
+    assert "leave out" in result.stderr
+
+
+def test_the_film_of_a_large_photo_is_bounded() -> None:
+    check_film((512, 512), 600)
+    check_film((8000, 6000), 80)
+    with pytest.raises(OptionError, match=r"600 frames of a photo of 8000×6000 pixels are too many, 83 are"):
+        check_film((8000, 6000), 600)
+    assert MAX_FILM_PIXELS >= 83 * 8000 * 6000
+
+
+def test_a_photo_that_is_too_large_for_so_many_frames_is_told(
+    avatar: Animator, astronaut: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("micromotion.options.MAX_FILM_PIXELS", 512 * 512 * 3)
+    avatar.animate(astronaut, frames=3, frame="photo")
+    with pytest.raises(OptionError, match="4 frames of a photo of 512×512"):
+        avatar.animate(astronaut, frames=4, frame="photo")
+    avatar.animate(astronaut, frames=4)

@@ -1,0 +1,135 @@
+"""A prediction's seconds are bounded; it imports nothing on its way; a photo is looked at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cog import Path as CogPath
+from learn_nets import SENTENCE, save_playing_bundle
+from running_server import EVERYTHING, ROOT, STOP, wait_until
+from service_worker import load, play, unprepared
+
+from encoder4editing import Inverter
+from micromotion.errors import OptionError, OutputError, TimeLimitError
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_playing_bundle(tmp_path_factory.mktemp("learning"))
+
+
+@pytest.fixture
+def predictor(model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    return load(model, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "stage"),
+    [
+        ({"refine": 5}, "over while refining: "),
+        ({"lock_identity": True}, "over while tuning: "),
+        ({}, "over while rendering: "),
+        ({"output_format": "webp", "frame": "photo"}, "over while rendering: "),
+        ({"motion": "custom", "template": SENTENCE}, "time for learning the motion"),
+    ],
+)
+def test_every_stage_ends_when_the_time_is_over(
+    predictor: Any, astronaut_file: Path, inputs: dict[str, Any], stage: str
+) -> None:
+    before = play(predictor, astronaut_file)
+    allowed, predictor.seconds = predictor.seconds, 0.0
+    with pytest.raises(TimeLimitError, match=stage) as raised:
+        play(predictor, astronaut_file, **inputs)
+    assert str(raised.value).endswith(".")
+    assert "\n" not in str(raised.value)
+    predictor.seconds = allowed
+    assert play(predictor, astronaut_file) == before
+
+
+def test_seconds_that_cannot_be_are_refused_in_setup(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MICROMOTION_SECONDS", "long")
+    with pytest.raises(OptionError, match="MICROMOTION_SECONDS must be seconds"):
+        unprepared(model, monkeypatch).setup()
+
+
+def test_what_a_cancellation_left_is_removed(
+    predictor: Any, astronaut_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that strikes while a prediction tidies up: its folder stays, until another one begins."""
+    monkeypatch.setattr(sys.modules[type(predictor).__module__], "COLLECTED_AFTER", 0.0)
+    left = Path(predictor.results.name) / "left"
+    left.mkdir()
+    predictor.run(image=CogPath(astronaut_file), **EVERYTHING)
+    wait_until(lambda: not left.exists(), STOP, "what was left to go")
+
+
+def test_a_folder_of_results_that_was_tidied_away_is_made_again(predictor: Any, astronaut_file: Path) -> None:
+    """Systems empty their temporary folder of what nobody has touched for some days."""
+    shutil.rmtree(predictor.results.name)
+    assert play(predictor, astronaut_file)
+    shutil.rmtree(predictor.results.name)
+    Path(predictor.results.name).write_bytes(b"")
+    with pytest.raises(OutputError, match="has no place for the result"):
+        play(predictor, astronaut_file)
+    Path(predictor.results.name).unlink()
+
+
+def test_a_photo_is_inverted_once(
+    predictor: Any, astronaut_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    invert = Inverter.invert
+
+    def counted(*given: Any, **named: Any) -> Any:
+        calls.append(1)
+        return invert(*given, **named)
+
+    monkeypatch.setattr(Inverter, "invert", counted)
+    monkeypatch.setattr(sys.modules[type(predictor).__module__], "LEARNING_STEPS", 2)
+    play(predictor, astronaut_file, motion="custom", template=SENTENCE)
+    assert len(calls) == 1
+
+
+IMPORTS = """
+import json, sys
+from cog import Path
+from cog.predictor import load_predictor_from_ref
+predictor = load_predictor_from_ref(sys.argv[1])
+predictor.record_metric = lambda *_: None
+predictor.setup()
+import micromotion.animator, micromotion.inversion.pivotal_tuning
+tuned = micromotion.inversion.pivotal_tuning.tuned
+micromotion.animator.tuned = lambda *given, **named: tuned(*given, steps=2, **named)
+sys.modules[type(predictor).__module__].LEARNING_STEPS = 2
+found = {}
+for given in json.loads(sys.argv[3]):
+    before = set(sys.modules)
+    predictor.run(image=Path(sys.argv[2]), **given)
+    found[json.dumps(given)] = sorted(set(sys.modules) - before)
+print(json.dumps(found))
+"""
+
+
+def test_a_prediction_imports_nothing(model: Path, astronaut_file: Path) -> None:
+    """A cancellation that strikes an import leaves half a module, and all that need it fail from then on."""
+    asked = [
+        {**EVERYTHING, "lock_identity": True, "output_format": "webp", "frame": "photo"},
+        {**EVERYTHING, "refine": 2, "output_format": "gif", "compare": True},
+        {**EVERYTHING, "motion": "custom", "template": SENTENCE, "seed": 3},
+        {**EVERYTHING, "timeline": "0.5s smile smooth", "loop": "pingpong"},
+    ]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", IMPORTS, f"{ROOT}/predict.py:Predictor", astronaut_file,
+         json.dumps(asked)],
+        env={**os.environ, "MICROMOTION_MODEL": str(model), "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert {words: names for words, names in json.loads(done.stdout.splitlines()[-1]).items() if names} == {}

@@ -1,0 +1,327 @@
+"""predict.py, openapi.json, cog.yaml and the library agree; predict.py is read by Cog's own static rules.
+
+Run as a script, this writes anew what openapi.json takes from predict.py.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import io
+import json
+import tokenize
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[2]
+TYPES = {
+    "int": {"type": "integer"},
+    "float": {"type": "number"},
+    "str": {"type": "string"},
+    "bool": {"type": "boolean"},
+    "Path": {"type": "string", "format": "uri"},
+}
+KEYS = {
+    "default": "default",
+    "description": "description",
+    "ge": "minimum",
+    "le": "maximum",
+    "max_length": "maxLength",
+    "accept": "x-cog-accept",
+}
+FIXED = {  # what Cog writes for every model
+    "PredictionRequest",
+    "PredictionResponse",
+    "Status",
+    "HTTPValidationError",
+    "ValidationError",
+}
+
+
+def run_method() -> tuple[ast.FunctionDef, str]:
+    """The syntax of Predictor.run, and the text it is in."""
+    source = (ROOT / "predict.py").read_text()
+    predictor = next(node for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
+    assert predictor.name == "Predictor"
+    return next(n for n in predictor.body if isinstance(n, ast.FunctionDef) and n.name == "run"), source
+
+
+def arguments() -> dict[str, tuple[str, dict[str, ast.expr]]]:
+    """Each input's name, in order: its type's name, and the syntax of what Input(...) is given."""
+    method, _ = run_method()
+    inputs = method.args.args[1:]
+    assert len(inputs) == len(method.args.defaults), "every input needs Input(...)"
+    found = {}
+    for argument, call in zip(inputs, method.args.defaults, strict=True):
+        assert argument.annotation is not None
+        assert isinstance(call, ast.Call)
+        assert ast.unparse(call.func) == "Input"
+        assert not call.args, "Cog's parser passes over what has no keyword"
+        found[argument.arg] = (
+            ast.unparse(argument.annotation),
+            {str(word.arg): word.value for word in call.keywords},
+        )
+    return found
+
+
+def inputs() -> dict[str, tuple[str, dict[str, Any]]]:
+    """The same with values in place of syntax."""
+    return {
+        name: (kind, {word: ast.literal_eval(value) for word, value in words.items()})
+        for name, (kind, words) in arguments().items()
+    }
+
+
+def schema_type(kind: str) -> dict[str, Any]:
+    """What Cog makes of an annotation: `X | None` is X that may be left out, and is nullable."""
+    bare = kind.removesuffix(" | None")
+    return TYPES[bare] if bare == kind else {**TYPES[bare], "nullable": True}
+
+
+def expected_schemas() -> dict[str, Any]:
+    """The schemas in openapi.json that follow from predict.py."""
+    properties: dict[str, Any] = {}
+    schemas: dict[str, Any] = {}
+    required = []
+    for order, (name, (kind, words)) in enumerate(inputs().items()):
+        choices = words.pop("choices", None)
+        if choices:
+            about = {"title": name, "description": "An enumeration.", **schema_type(kind)}
+            schemas[name] = {**about, "enum": choices}
+            shape: dict[str, Any] = {"allOf": [{"$ref": f"#/components/schemas/{name}"}]}
+        else:
+            title = " ".join(word[:1].upper() + word[1:] for word in name.split("_"))
+            shape = {"title": title, **schema_type(kind)}
+        properties[name] = {**shape, "x-order": order, **{KEYS[word]: value for word, value in words.items()}}
+        if "default" not in words:
+            required.append(name)
+    output = run_method()[0].returns
+    assert isinstance(output, ast.Name)
+    return {
+        "Input": {"title": "Input", "type": "object", "properties": properties, "required": required},
+        "Output": {"title": "Output", **TYPES[output.id]},
+        **schemas,
+    }
+
+
+def stored() -> dict[str, Any]:
+    document = json.loads((ROOT / "openapi.json").read_text())
+    assert isinstance(document, dict)
+    return document
+
+
+def cog_yaml() -> dict[str, Any]:
+    document = yaml.safe_load((ROOT / "cog.yaml").read_text())
+    assert isinstance(document, dict)
+    return document
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Any:
+    """The class itself, imported as Cog does."""
+    spec = importlib.util.spec_from_file_location("predict", ROOT / "predict.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Predictor
+
+
+def test_openapi_json_follows_from_predict_py() -> None:
+    schemas = stored()["components"]["schemas"]
+    expected = expected_schemas()
+    assert {name: schemas.get(name) for name in expected} == expected
+    assert set(schemas) == set(expected) | FIXED
+    assert list(schemas["Input"]["properties"]) == list(arguments())
+
+
+def test_openapi_json_is_what_the_server_expects() -> None:
+    document = stored()
+    assert document["info"]["version"] == cog_yaml()["build"]["sdk_version"]
+    assert set(document["paths"]) == {
+        "/",
+        "/health-check",
+        "/predictions",
+        "/predictions/{prediction_id}/cancel",
+    }
+    schemas = document["components"]["schemas"]
+    assert schemas["PredictionRequest"]["properties"]["input"] == {"$ref": "#/components/schemas/Input"}
+    assert schemas["PredictionResponse"]["properties"]["output"] == {"$ref": "#/components/schemas/Output"}
+    for reference in _references(document):
+        assert reference.removeprefix("#/components/schemas/") in schemas
+
+
+def _references(node: Any) -> list[str]:
+    if isinstance(node, list):
+        return [found for each in node for found in _references(each)]
+    if isinstance(node, dict):
+        return [node["$ref"]] if "$ref" in node else _references(list(node.values()))
+    return []
+
+
+def test_every_value_is_a_literal_that_cog_reads_rightly() -> None:
+    """Cog takes the text between a string's quotes as it is, and 90 or -5.0 as numbers; else is unsafe."""
+    _, source = run_method()
+    for name, (_, words) in arguments().items():
+        for word, value in words.items():
+            for part in value.elts if isinstance(value, ast.List) else [value]:
+                text = ast.get_source_segment(source, part)
+                assert text is not None
+                tokens = [
+                    token
+                    for token in tokenize.generate_tokens(io.StringIO(text).readline)
+                    if token.type in (tokenize.STRING, tokenize.NUMBER, tokenize.NAME, tokenize.OP)
+                ]
+                where = f"{name}: {word}={text}"
+                if isinstance(ast.literal_eval(part), str):
+                    assert len(tokens) == 1, where
+                    assert text[0] in "\"'", where
+                    assert "\\" not in text, where
+                else:
+                    assert text == repr(ast.literal_eval(part)), where
+
+
+def test_cog_reads_the_same_when_it_runs(predictor: Any) -> None:
+    parameters = list(inspect.signature(predictor.run).parameters.values())[1:]
+    assert [each.name for each in parameters] == list(inputs())
+    for parameter in parameters:
+        kind, words = inputs()[parameter.name]
+        annotation = getattr(parameter.annotation, "__name__", str(parameter.annotation))
+        assert annotation.removeprefix("cog.types.") == kind
+        field = {key: value for key, value in vars(parameter.default).items() if value is not None}
+        assert field == {key: value for key, value in words.items() if value is not None}
+
+
+def test_every_input_is_described_and_bounded() -> None:
+    for name, (kind, words) in inputs().items():
+        assert words["description"].endswith("."), name
+        assert ("default" in words) == (name != "image"), name
+        if kind in ("int", "float"):
+            assert words["ge"] <= words["default"] <= words["le"], name
+        elif kind == "str":
+            assert words["default"] in words.get("choices", [words["default"]]), name
+            assert "choices" in words or words["max_length"] > 0, name
+
+
+@pytest.mark.parametrize("name", ["strength", "frames", "fps", "face", "seed", "refine"])
+def test_limits_are_those_of_the_library(name: str) -> None:
+    from micromotion.errors import OptionError
+    from micromotion.options import check_play
+
+    words = inputs()[name][1]
+    lowest = 0 if name == "seed" else words["ge"]  # -1 stands for None there
+    check_play(**{name: lowest})
+    check_play(**{name: words["le"]})
+    for outside in (lowest - 1, words["le"] + 1):
+        with pytest.raises(OptionError, match=name):
+            check_play(**{name: outside})
+
+
+def test_defaults_are_those_of_the_library() -> None:
+    from micromotion import Animator
+
+    library = inspect.signature(Animator.animate).parameters
+    service = {name: words.get("default") for name, (_, words) in inputs().items()}
+    assert service.pop("seed") == -1
+    assert library["seed"].default is None
+    for name in service.keys() & library.keys():
+        assert service[name] == library[name].default, name
+
+
+def test_motions_are_those_of_the_model_and_custom() -> None:
+    from micromotion.weights.bundle import find_bundle
+
+    choices = inputs()["motion"][1]["choices"]
+    assert set(choices) == {*find_bundle("avatar").motions, "custom"}
+
+
+def test_the_time_for_a_template_is_said_in_its_description() -> None:
+    module = ast.parse((ROOT / "predict.py").read_text())
+    limit = next(
+        n.value for n in module.body if isinstance(n, ast.Assign) and _names(n) == ["COLLECTING_LIMIT"]
+    )
+    minutes = ast.literal_eval(limit) / 60
+    assert f"at most {minutes:g} minutes" in inputs()["template"][1]["description"]
+
+
+def _names(assignment: ast.Assign) -> list[str]:
+    return [target.id for target in assignment.targets if isinstance(target, ast.Name)]
+
+
+def test_loops_easings_and_frames_are_those_of_the_library() -> None:
+    from micromotion.options import Easing, Loop, View
+
+    assert inputs()["frame"][1]["choices"] == list(get_args(View))
+    assert inputs()["loop"][1]["choices"] == list(get_args(Loop))
+    assert inputs()["easing"][1]["choices"] == list(get_args(Easing))
+
+
+def test_a_timeline_may_be_as_long_as_the_library_reads_and_its_example_can_be_read() -> None:
+    from micromotion.motion.timeline import MAX_TEXT, parse_timeline
+
+    words = inputs()["timeline"][1]
+    assert words["max_length"] == MAX_TEXT
+    example = words["description"].partition("as in '")[2].partition("'")[0]
+    assert parse_timeline(example).motions == ("smile", "eyesClose")
+
+
+def test_a_motion_file_may_be_as_large_as_the_library_reads() -> None:
+    from micromotion.motion.files import MAX_BYTES
+
+    assert f"at most {MAX_BYTES >> 20} MB" in inputs()["motion_file"][1]["description"]
+
+
+def test_output_formats_are_written_by_the_library() -> None:
+    from micromotion.video.writer import check_output
+
+    for each in inputs()["output_format"][1]["choices"]:
+        check_output(f"clip.{each}")
+
+
+def test_cog_yaml_points_at_the_predictor_and_pins_cog() -> None:
+    document = cog_yaml()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    build = document["build"]
+    assert document["run"] == "predict.py:Predictor"
+    assert build["gpu"] is True
+    assert tuple(map(int, build["python_version"].split("."))) >= (3, 11)
+    assert project["optional-dependencies"]["service"] == [f"cog=={build['sdk_version']}"]
+    assert version("cog") == build["sdk_version"]
+
+
+def test_the_container_installs_what_the_project_needs() -> None:
+    """Every dependency, pinned to one version that the project allows; torch 2.11.0 has CUDA 13.0."""
+    lines = (ROOT / cog_yaml()["build"]["python_requirements"]).read_text().splitlines()
+    pins = {}
+    for line in lines:
+        if not line.startswith("#"):
+            name, exact = line.split("==")
+            pins[name] = exact
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {need.name: need for need in map(Requirement, project["dependencies"])}
+    assert set(pins) == set(needed)
+    for name, need in needed.items():
+        assert need.specifier.contains(pins[name]), name
+    assert (pins["torch"], cog_yaml()["build"]["cuda"]) == ("2.11.0", "13.0")
+
+
+def write() -> None:
+    """Bring openapi.json up to date with predict.py and cog.yaml; the rest stays as `cog build` wrote it."""
+    document = stored()
+    old = document["components"]["schemas"]
+    rest = {name: schema for name, schema in old.items() if name in FIXED}
+    document["components"]["schemas"] = {**expected_schemas(), **rest}
+    document["info"]["version"] = cog_yaml()["build"]["sdk_version"]
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    (ROOT / "openapi.json").write_text(text)
+
+
+if __name__ == "__main__":
+    write()

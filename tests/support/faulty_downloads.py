@@ -1,0 +1,67 @@
+"""A larger file to download in the tests, from servers, on disks and in processes that fail.
+
+Each test ends in one of two ways: the right file under its name, or no file there and one sentence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from misbehaving_server import Behaviour, File, MisbehavingServer
+
+from micromotion.errors import DownloadError
+from micromotion.weights.download import Url, download
+
+ROOT = Path(__file__).resolve().parents[2]
+CONTENT = np.random.default_rng(7).bytes(3_000_000)
+SIZE = len(CONTENT)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+RIGHT: dict[str, Any] = {"size": SIZE, "sha256": SHA256}
+QUICK: dict[str, Any] = {"timeout": 10.0, "backoff": 0.01}  # only retries are in a hurry
+
+
+def assert_sentence(message: str) -> None:
+    assert message.endswith(".")
+    assert "\n" not in message
+    assert not any(mark in message for mark in (". ", "? ", "! ", "Traceback", "Errno", "httpx")), message
+
+
+def failure(server: MisbehavingServer, target: Path, behaviour: Behaviour, **options: Any) -> str:
+    """The sentence of a download that fails, after which there is no file under the target's name."""
+    with pytest.raises(DownloadError) as caught:
+        download([Url(server.add("/bad", behaviour))], target, **{**RIGHT, **QUICK, **options})
+    assert_sentence(str(caught.value))
+    assert not target.exists()
+    return str(caught.value)
+
+
+def finishes(server: MisbehavingServer, target: Path) -> None:
+    """Whatever was left, a good server completes it, and nothing else remains."""
+    download([Url(server.add("/good", File(CONTENT)))], target, **RIGHT, **QUICK)
+    assert target.read_bytes() == CONTENT
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+
+
+def start_python(code: str, *arguments: str) -> subprocess.Popen[str]:
+    """A process of its own that runs some lines of Python."""
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run_python(code: str, *arguments: str) -> str:
+    """What they print, once they have come to a good end."""
+    process = start_python(code, *arguments)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    return out

@@ -1,0 +1,45 @@
+"""docs/whole-photo.webp: a photo of several people, in which one moves.
+
+Run `.venv/bin/python tools/whole_photo.py` from the top of the checkout.
+"""
+
+from pathlib import Path
+
+from PIL import Image
+
+from micromotion import Animator
+
+DOCS = Path(__file__).resolve().parent
+PHOTO = DOCS / "faces" / "groups" / "oath.jpg"
+FACE, MOTION, STRENGTH = 1, "smile", 0.5
+FRAMES, FPS = 16, 12
+QUALITY = 88
+
+
+def main() -> None:
+    animator = Animator.load("avatar", "cpu")
+    clip = animator.animate(
+        PHOTO,
+        MOTION,
+        strength=STRENGTH,
+        face=FACE,
+        frames=FRAMES,
+        fps=FPS,
+        loop="pingpong",
+        easing="smooth",
+        frame="photo",
+    )
+    first, *rest = [Image.fromarray(frame) for frame in clip]
+    first.save(
+        DOCS / "whole-photo.webp",
+        save_all=True,
+        append_images=rest,
+        duration=1000 // FPS,
+        loop=0,
+        quality=QUALITY,
+        minimize_size=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
