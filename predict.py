@@ -1,7 +1,7 @@
 """The Cog service: what a caller may ask for, and one call into `micromotion`.
 
 Cog reads the inputs from this text without running it. So each description is one plain string, limits and
-choices are literals, and `openapi.json` beside this file says the same (`python tests/service/test_openapi.py` writes it).
+choices are literals, and `openapi.json` beside this file says the same (`python -m tools.openapi` writes it).
 """
 
 # ruff: noqa: B008, E501 (Cog's way of declaring inputs; a description in two pieces is read wrongly)
@@ -23,14 +23,14 @@ from micromotion.animation import Clip, timed
 from micromotion.errors import BundleError, ImageError, MicromotionError, MotionError, OutputError
 from micromotion.face.images import load_image
 from micromotion.inversion.pivotal_tuning import STEPS
-from micromotion.options import check_motion, seed_that_draws
+from micromotion.options import check_motion, seed_that_draws, view_of_frame
 from micromotion.runtime.folders import cache_folder
 from micromotion.runtime.process import settle
+from micromotion.runtime.progress import progress_lines
 from micromotion.service import uploads
 from micromotion.service.cancellation import import_ahead, keep_cancellations
 from micromotion.service.deadline import Deadline, seconds_allowed
 from micromotion.service.health import Health, facts, reset_peak, stage_lines, sweep
-from micromotion.service.logs import progress_lines
 from micromotion.weights.install import ensure
 
 if TYPE_CHECKING:
@@ -144,19 +144,25 @@ class Predictor(BaseRunner):
             description="Tunes the model to this very person before the motion is played, which takes minutes without a GPU, and is kept for the next time. The logs say what it bought.",
             default=False,
         ),
-        frame: str = Input(
-            description="What is shown: the crop of the face, or the whole photo with the face moving in it. A face that turns far can only be shown as a crop.",
-            default="crop",
-            choices=["crop", "photo"],
+        view: str = Input(
+            description="What is shown: the face as the model draws it (model), or the whole photo with the face moving in it (photo). A face that turns far can only be shown by the model.",
+            default="model",
+            choices=["model", "photo"],
         ),
         compare: bool = Input(
-            description="Only with the frame 'crop': shows the photo, the still face that the model makes of it, and the animation side by side.",
+            description="Only with the view 'model': shows the photo, the still face that the model makes of it, and the animation side by side.",
             default=False,
         ),
         output_format: str = Input(
             description="The kind of file: mp4 is a video, gif and webp are animated pictures.",
             default="mp4",
             choices=["mp4", "gif", "webp"],
+        ),
+        frame: str = Input(
+            description="The old name of view, whose 'model' was 'crop'. Where it is given, it says what is shown.",
+            default="",
+            choices=["", "crop", "photo"],
+            deprecated=True,
         ),
     ) -> Path:
         """Play a micromotion on the face in a picture."""
@@ -189,7 +195,7 @@ class Predictor(BaseRunner):
                     fps=int(fps),
                     loop=loop,
                     easing=easing,
-                    frame=frame,
+                    view=view_of_frame(frame) if frame else view,
                     compare=compare,
                     face=int(face),
                     seed=seed_that_draws(

@@ -1,7 +1,7 @@
 """Reading and writing inverters: our own safetensors file, and the public checkpoints.
 
-Every file is untrusted: `stylegan2.checkpoints.storage` reads it without running anything in it, and what it says is
-compared with what it holds before memory is taken for a model.
+Every file is untrusted: `stylegan2.checkpoints.storage` reads it without running anything in it, and what it
+says is compared with what it holds before memory is taken for a model.
 """
 
 import warnings

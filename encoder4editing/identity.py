@@ -174,8 +174,8 @@ def load_identity(path: str | Path, *, device: str | torch.device = "cpu") -> Id
     Args:
         path: a file written by `save_identity`, or a public one of ArcFace's IR-SE networks
             (`model_ir_se50.pth`, of TreB1eN/InsightFace_Pytorch): a state dict in a PyTorch or safetensors
-            file, wrapped in whatever `stylegan2.checkpoints.layout` sees through. Which of them it is shows in its
-            content, not in its name.
+            file, wrapped in whatever `stylegan2.checkpoints.layout` sees through. Which of them it is shows
+            in its content, not in its name.
         device: where the network goes.
 
     Raises:

@@ -1,9 +1,9 @@
 """Encoders in the public formats of pSp, e4e and ReStyle: `{"state_dict", "latent_avg", "opts"}`.
 
 Their state dict holds the encoder's tensors as `encoder.*`, and those of the generator they were trained for
-as `decoder.*`, which `stylegan2` reads; `stylegan2.checkpoints.layout` finds both, also where they are wrapped otherwise.
-Which encoder it is stands in `opts["encoder_type"]`; e4e's and pSp's have the same tensors and mean different
-things by them.
+as `decoder.*`, which `stylegan2` reads; `stylegan2.checkpoints.layout` finds both, also where they are
+wrapped otherwise. Which encoder it is stands in `opts["encoder_type"]`; e4e's and pSp's have the same tensors
+and mean different things by them.
 """
 
 import re

@@ -6,20 +6,31 @@ What needs torch loads on first use, so that importing the package, and `micromo
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# Not lazily: `align` is also the name of its module, which would take the name when imported first.
-from micromotion.face.alignment import AlignedFace, align
-
 if TYPE_CHECKING:
     from micromotion.animation import Clip
     from micromotion.animator import Animator
+    from micromotion.face.alignment import AlignedFace, align
     from micromotion.motion.robust_pca import robust_pca
     from micromotion.motion.timeline import Timeline, parse_timeline
+    from micromotion.options import AnimateOptions
 
 __version__ = "0.1.0"
-__all__ = ["AlignedFace", "Animator", "Clip", "Timeline", "align", "parse_timeline", "robust_pca"]
+__all__ = [
+    "AlignedFace",
+    "AnimateOptions",
+    "Animator",
+    "Clip",
+    "Timeline",
+    "align",
+    "parse_timeline",
+    "robust_pca",
+]
 
 _LAZY = {
+    "AlignedFace": "micromotion.face.alignment",
+    "align": "micromotion.face.alignment",
     "Animator": "micromotion.animator",
+    "AnimateOptions": "micromotion.options",
     "Clip": "micromotion.animation",
     "Timeline": "micromotion.motion.timeline",
     "parse_timeline": "micromotion.motion.timeline",

@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from micromotion.motion.micromotion import Motion
-from micromotion.motion.timeline import Strengths
 from micromotion.options import MAX_FRAMES, check_whole
-from micromotion.runtime.device_memory import Rendered, deterministic, fetch, retry_on_oom, translate_oom
+from micromotion.runtime.device_memory import DeviceMemory, deterministic, translate_oom
+from micromotion.runtime.frame_transfer import Rendered, fetch
+from micromotion.types import Frame, Pose, Row, Strengths
 from micromotion.video.contact_sheet import contact_sheet, evenly_spaced, sheet_size
-from micromotion.video.encoders import Frame
 from micromotion.video.format_limits import check_side
 from micromotion.video.picture import check_picture, write_picture
 from micromotion.video.pixels import all_finite, quantise
@@ -32,11 +31,6 @@ if TYPE_CHECKING:
     from micromotion.inversion.pivotal_tuning import Likeness
     from stylegan2 import Generator
     from stylegan2.synthesis import Noise
-
-
-Row = NDArray[np.float64]
-"""The strengths of one frame, [motions]."""
-Pose = tuple[Row, Frame]
 
 
 class Finish(Protocol):
@@ -81,23 +75,25 @@ class Clip:
         fps: int,
         seed: int | None = None,
         timings: dict[str, float] | None = None,
-        make_room: Callable[[], None] = torch.cuda.empty_cache,
+        memory: DeviceMemory | None = None,
         finish: Finish | None = None,
+        face: AlignedFace | None = None,
+        likeness: Likeness | None = None,
     ) -> None:
         """code is the still face [1, num_styles, style_dim], on the device that renders; strengths is float64
-        [frames, motions]; make_room is called when that device is full; finish is done to each frame that
-        was rendered; the rest as in `Animator.animate`.
+        [frames, motions]; memory is that device's; finish is done to each frame that was rendered; face is
+        where the face lies in its photo, None for a code; the rest as in `Animator.animate`.
         """
         self.fps = fps
         self.timings = timings if timings is not None else {}
-        self.likeness: Likeness | None = None
-        self.face: AlignedFace | None = None  # where the face lies in its photo; None for a code
+        self.likeness = likeness
+        self.face = face
         self._generator = generator
         self._code = code
         self._motions = motions
         self._strengths = strengths
         self._seed = seed
-        self._make_room = make_room
+        self._memory = memory or DeviceMemory(code.device, generator)
         self._finish = finish
 
     def __len__(self) -> int:
@@ -207,13 +203,12 @@ class Clip:
         """The frames of these codes; the one place where rendering waits for a device."""
         device, side = self._code.device, self._generator.resolution
         with translate_oom(f"rendering {side}×{side} pixels", device):
-            noise = retry_on_oom(self._prepare, self._make_room)
-            pictures = (retry_on_oom(partial(self._render, each, noise), self._make_room) for each in latents)
+            noise = self._memory.retry(self._draw_noise)
+            pictures = (self._memory.retry(partial(self._render, each, noise)) for each in latents)
             yield from fetch(pictures, ahead=1 if device.type == "cuda" else 0)
 
-    def _prepare(self) -> Noise:
-        """The generator onto its device, which it may have left for the inverter; the noise of all frames."""
-        self._generator.to(self._code.device)
+    def _draw_noise(self) -> Noise:
+        """The noise of all frames."""
         if self._seed is None:
             return "fixed"
         return self._generator.draw_noise(torch.Generator().manual_seed(self._seed))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Unpack
 
 import numpy as np
 import torch
@@ -23,15 +23,14 @@ from micromotion.inversion.refinement import refine as refine_code
 from micromotion.inversion.shapes import check_code
 from micromotion.motion.library import find_motion, load_fitting, playable_motions
 from micromotion.motion.micromotion import Motion
-from micromotion.motion.schedule import Motions, Name, plan, plan_strip
-from micromotion.motion.timeline import Strengths
-from micromotion.options import Easing, Loop, View, check_film, check_play, check_view, seed_that_draws
-from micromotion.photo.paste import Paste, Pose
+from micromotion.motion.schedule import Motions, Name, schedule, schedule_strip
+from micromotion.options import AnimateKeywords, AnimateOptions, check_film, options_from, seed_that_draws
+from micromotion.photo.paste import Paste
 from micromotion.photo.response import poses
-from micromotion.runtime.device_memory import deterministic, offload_to_cpu, retry_on_oom, translate_oom
+from micromotion.runtime.device_memory import DeviceMemory, deterministic, translate_oom
 from micromotion.runtime.forking import survive_forks
+from micromotion.types import Frame, Pose, Strengths
 from micromotion.video.comparison import Comparison, strength_strip
-from micromotion.video.encoders import Frame
 from micromotion.weights.bundle import IDENTITY, Bundle, load_bundle
 
 if TYPE_CHECKING:
@@ -126,32 +125,23 @@ class Animator:
 
         photo is a path, the bytes of an image file, an open file or a PIL image. face counts the faces found,
         the best-scoring first; aligned=True takes the picture as an FFHQ-like crop already. refine improves
-        the code by so many steps, 0…200 (see `micromotion.inversion.refinement`); on_refine is told the steps done and the
-        loss. Give the code to `animate` in place of the photo to play many motions for one inversion.
-        Raises OptionError, ImageError, NoFaceError; DeviceMemoryError where a GPU is too small (see `Clip`).
+        the code by so many steps, 0…200 (see `micromotion.inversion.refinement`); on_refine is told the steps
+        done and the loss. Give the code to `animate` in place of the photo to play many motions for one
+        inversion. Raises OptionError, ImageError, NoFaceError; DeviceMemoryError where a GPU is too small
+        (see `Clip`).
         """
-        check_play(face=face, refine=refine)
-        return self._read(photo, face, aligned, refine, on_refine, {}).code
+        options = AnimateOptions(face=face, aligned=aligned, refine=refine)
+        return self._read(photo, options, on_refine, {}).code
 
     def animate(
         self,
         photo: Photo | torch.Tensor,
         motion: Motions = "smile",
+        options: AnimateOptions | None = None,
         *,
-        strength: float = 1.0,
-        frames: int = 90,
-        fps: int = 30,
-        loop: Loop = "once",
-        easing: Easing = "linear",
-        frame: View = "crop",
-        compare: bool = False,
-        face: int = 0,
-        aligned: bool = False,
-        seed: int | None = None,
-        refine: int = 0,
         on_refine: Report | None = None,
-        lock_identity: bool = False,
         on_lock: Report | None = None,
+        **keywords: Unpack[AnimateKeywords],
     ) -> Clip:
         """Play micromotions on the face of a photo, or on a code from `encode`; frames render when iterated.
 
@@ -160,62 +150,87 @@ class Animator:
         own and which frames says nothing about. strength 1 is a motion's calibrated full degree, reached in
         the last frame along a straight line from the still face, or along the curve that was learned;
         negative plays the opposite; it multiplies the strengths of several motions and of a timeline.
-        loop "pingpong" plays all of it backwards as well, "hold" stays at the end for as long again: n frames
-        become 2n − 1. easing "smooth" starts and ends gently. frame "photo" puts the face back into the
-        photo, see `Paste`; compare=True puts the photo's crop, and the still face that the model makes of it,
-        beside each frame: of the two only one, and neither for a code.
 
-        seed=None takes the generator's fixed noise, a whole number draws other noise, the same for all frames
-        so that texture does not boil. A model may have no noise, and "avatar" has none: there a seed changes
-        nothing, and a UserWarning says so. refine and on_refine are as in `encode`; a code is not refined any
-        more. lock_identity tunes a copy of the generator around the photo's code, once for each photo, in
-        minutes on a CPU (see `micromotion.inversion.pivotal_tuning.tuned`); on_lock is told the steps done and the loss, and
-        the clip's `likeness` says what it bought. Options are checked before the photo is opened. Raises
-        OptionError, MotionError, ImageError, NoFaceError, DeviceMemoryError.
+        All else is an option, see `AnimateOptions`: given together as `options`, or each by its name (these
+        win over `options`). loop "pingpong" plays all of it backwards as well, "hold" stays at the end for as
+        long again: n frames become 2n − 1. view "photo" puts the face back into the photo, see `Paste`;
+        compare=True puts the photo's crop, and the still face that the model makes of it, beside each frame:
+        of the two only one, and neither for a code. seed=None takes the generator's fixed noise, a whole
+        number draws other noise, the same for all frames so that texture does not boil. A model may have no
+        noise, and "avatar" has none: there a seed changes nothing, and a UserWarning says so. refine and
+        on_refine are as in `encode`; a code is not refined any more. lock_identity tunes a copy of the
+        generator around the photo's code, once for each photo, in minutes on a CPU (see
+        `micromotion.inversion.pivotal_tuning.tuned`); on_lock is told the steps done and the loss, and the
+        clip's `likeness` says what it bought.
+
+        Options are checked before the photo is opened. Raises OptionError, MotionError, ImageError,
+        NoFaceError, DeviceMemoryError.
         """
-        check_play(strength=strength, frames=frames, fps=fps, face=face, seed=seed, refine=refine)
-        check_view(frame, compare=compare)
-        names, strengths = plan(motion, strength=strength, frames=frames, fps=fps, loop=loop, easing=easing)
+        options = options_from(keywords, options)
+        names, strengths = schedule(motion, options)
         timings: dict[str, float] = {}
         learned = self._load(names, timings)
-        read = self._read(photo, face, aligned, refine, on_refine, timings)
+        read = self._read(photo, options, on_refine, timings)
         generator, found = self.bundle.generator, None
-        if lock_identity:
+        if options.lock_identity:
             generator, found = self._lock(read, learned, on_lock, timings)
         finish: Finish | None = None
-        if compare:
+        if options.compare:
             finish = Comparison(read.at(self.bundle.generator.resolution))
-        elif frame == "photo":
+        elif options.view == "photo":
             finish = read.whole_photo(len(strengths))
-        seed = seed_that_draws(seed, self.bundle.generator, partial(warnings.warn, stacklevel=3))
-        clip = self._clip(generator, read.code, learned, strengths, fps, seed, timings, finish)
-        clip.likeness = found
-        clip.face = read.crop
-        return clip
+        seed = seed_that_draws(options.seed, self.bundle.generator, partial(warnings.warn, stacklevel=3))
+        return Clip(
+            generator,
+            read.code,
+            learned,
+            strengths,
+            fps=options.fps,
+            seed=seed,
+            timings=timings,
+            memory=self._memory(generator),
+            finish=finish,
+            face=read.crop,
+            likeness=found,
+        )
 
     def at_strengths(
         self,
         photo: Photo | torch.Tensor,
         motion: Motions = "smile",
         strengths: Sequence[float] = (-1.0, 0.0, 1.0, 2.0),
+        options: AnimateOptions | None = None,
         *,
-        face: int = 0,
-        aligned: bool = False,
-        seed: int | None = None,
-        refine: int = 0,
         on_refine: Report | None = None,
+        **keywords: Unpack[AnimateKeywords],
     ) -> Image.Image:
         """One picture of the face at 1 to 24 strengths of a motion, or of several at once, side by side.
 
-        The rest is as in `animate`, also what is raised and warned of.
+        Of the options, those that say how the photo is read and drawn count: face, aligned, seed, refine.
+        Raises and warns as `animate`.
         """
-        check_play(face=face, seed=seed, refine=refine)
-        names, rows = plan_strip(motion, strengths)
+        options = options_from(keywords, options)
+        names, rows = schedule_strip(motion, strengths)
         learned = self._load(names, {})
-        read = self._read(photo, face, aligned, refine, on_refine, {})
-        seed = seed_that_draws(seed, self.bundle.generator, partial(warnings.warn, stacklevel=3))
-        clip = self._clip(self.bundle.generator, read.code, learned, rows, 1, seed, {})
-        return strength_strip(list(clip), strengths)
+        read = self._read(photo, options, on_refine, {})
+        seed = seed_that_draws(options.seed, self.bundle.generator, partial(warnings.warn, stacklevel=3))
+        return strength_strip(list(self._drawn(read.code, learned, rows, seed)), strengths)
+
+    def still(self, code: torch.Tensor, motions: Sequence[Motion], strengths: Sequence[float]) -> Frame:
+        """One frame of a code from `encode`, uint8 [R, R, 3], with these motions at these strengths."""
+        return next(iter(self._drawn(code, motions, np.array([strengths], np.float64))))
+
+    def _drawn(
+        self,
+        code: torch.Tensor,
+        motions: Sequence[Motion],
+        strengths: Strengths,
+        seed: int | None = None,
+    ) -> Clip:
+        """What the model draws of a code, as it is."""
+        generator = self.bundle.generator
+        memory = self._memory(generator)
+        return Clip(generator, code, motions, strengths, fps=1, seed=seed, memory=memory)
 
     def _load(self, names: Sequence[Name], timings: dict[str, float]) -> list[Motion]:
         paths = [find_motion(name, self.bundle) for name in names]
@@ -226,78 +241,56 @@ class Animator:
         self, read: _Face, motions: Sequence[Motion], on_lock: Report | None, timings: dict[str, float]
     ) -> tuple[Generator, Likeness]:
         """The generator tuned around a face, and what that has done to its likeness and to the motions."""
-        ours, device = self.bundle.generator, self.bundle.device
+        ours, device, task = self.bundle.generator, self.bundle.device, "tuning the generator"
         image = _from_uint8(read.at(ours.resolution)).to(device)
-        make_room = partial(offload_to_cpu, self.bundle.inverter, ours, device)
-        with timed(timings, "lock"), translate_oom("tuning the generator", device):
-            ours.to(device)  # it may have given way to the inverter
-            tune = partial(tuned, ours, read.code, image, identity=self.identity, on_step=on_lock)
-            generator = retry_on_oom(tune, make_room)
-            named = {motion.name: motion for motion in motions}
+        named = {motion.name: motion for motion in motions}
+        tune = partial(tuned, ours, read.code, image, identity=self.identity, on_step=on_lock)
+        with timed(timings, "lock"), translate_oom(task, device):
+            generator = self._memory(ours).retry(tune)
             found = likeness(ours, generator, read.code, image, identity=self.identity, motions=named)
         return generator, found
 
-    def _clip(
-        self,
-        generator: Generator,
-        code: torch.Tensor,
-        motions: Sequence[Motion],
-        strengths: Strengths,
-        fps: int,
-        seed: int | None,
-        timings: dict[str, float],
-        finish: Finish | None = None,
-    ) -> Clip:
-        return Clip(
-            generator,
-            code,
-            motions,
-            strengths,
-            fps=fps,
-            seed=seed,
-            timings=timings,
-            make_room=partial(offload_to_cpu, self.bundle.inverter, generator, self.bundle.device),
-            finish=finish,
-        )
+    def _memory(self, generator: Generator) -> DeviceMemory:
+        """The device while a generator is at work on it: ours, or one tuned to a face."""
+        return DeviceMemory(self.bundle.device, generator, spare=self.bundle.inverter)
 
     def _read(
         self,
         photo: Photo | torch.Tensor,
-        face: int,
-        aligned: bool,
-        steps: int,
+        options: AnimateOptions,
         on_refine: Report | None,
         timings: dict[str, float],
     ) -> _Face:
+        """The face of a photo, inverted and refined; a code is taken as it is."""
         if isinstance(photo, torch.Tensor):
-            if steps:
+            if options.refine:
                 raise OptionError("Only a photo can be refined, not its code: give refine to encode().")
             check_code(self.bundle.generator, photo)
             return _Face(None, None, photo.to(self.bundle.device))
         with timed(timings, "align"):
             image = load_image(photo)
-            crop = as_aligned(image, INVERTER_SIZE) if aligned else align(image, INVERTER_SIZE, face=face)
+            if options.aligned:
+                crop = as_aligned(image, INVERTER_SIZE)
+            else:
+                crop = align(image, INVERTER_SIZE, face=options.face)
         pixels = _from_uint8(np.asarray(crop.image))
-        with timed(timings, "invert"), translate_oom("finding the face's code", self.bundle.device):
-            make_room = partial(
-                offload_to_cpu, self.bundle.generator, self.bundle.inverter, self.bundle.device
-            )
-            code = retry_on_oom(partial(self._invert, pixels), make_room)
-        if steps:
-            with timed(timings, "refine"), translate_oom("refining the face's code", self.bundle.device):
-                make_room = partial(
-                    offload_to_cpu, self.bundle.inverter, self.bundle.generator, self.bundle.device
-                )
-                code = retry_on_oom(partial(self._refine, code, pixels, steps, on_refine), make_room)
+        with timed(timings, "invert"):
+            code = self._invert(pixels)
+        if options.refine:
+            with timed(timings, "refine"):
+                code = self._refine(code, pixels, options.refine, on_refine)
         return _Face(image, crop, code)
 
     def _invert(self, image: torch.Tensor) -> torch.Tensor:
-        device = self.bundle.device
-        inverter = self.bundle.inverter
-        if inverter.latent_avg.device != device:  # it has given way to the generator
-            inverter.to(device)
-        with torch.inference_mode(), deterministic():
-            code = inverter.invert(image.to(device)).float()
+        """The code of a crop [1, 3, H, W] in [-1, 1]."""
+        device, inverter = self.bundle.device, self.bundle.inverter
+
+        def invert() -> torch.Tensor:
+            with torch.inference_mode(), deterministic():
+                return inverter.invert(image.to(device)).float()
+
+        memory = DeviceMemory(device, inverter, spare=self.bundle.generator)
+        code = memory.run("finding the face's code", invert)
         if code.is_cuda:
             torch.cuda.synchronize(device)  # so that the seconds count here, not for the first frame
         return code
@@ -305,8 +298,9 @@ class Animator:
     def _refine(
         self, code: torch.Tensor, image: torch.Tensor, steps: int, report: Report | None
     ) -> torch.Tensor:
-        generator = self.bundle.generator.to(self.bundle.device)  # it may have given way to the inverter
-        return refine_code(generator, code, image, steps, identity=self.identity, on_step=report)
+        generator = self.bundle.generator
+        work = partial(refine_code, generator, code, image, steps, identity=self.identity, on_step=report)
+        return self._memory(generator).run("refining the face's code", work)
 
 
 def _from_uint8(pixels: Frame) -> torch.Tensor:

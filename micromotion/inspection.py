@@ -21,8 +21,8 @@ from micromotion.motion.files import motion_file_kind
 from micromotion.motion.library import load_fitting
 from micromotion.motion.micromotion import FEWEST_FOR_STRAYS, Analysis, Motion, PathKind, analyse
 from micromotion.runtime.device_memory import deterministic, translate_oom
+from micromotion.types import Frame
 from micromotion.video.contact_sheet import contact_sheet, evenly_spaced
-from micromotion.video.encoders import Frame
 from micromotion.video.pixels import to_uint8
 
 if TYPE_CHECKING:

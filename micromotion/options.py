@@ -1,12 +1,18 @@
-"""What a person may ask for, and the limits of it; checked before anything is loaded or decoded."""
+"""What a person may ask for: each option's name, default, limits and sentence, checked when it is made.
+
+The command line, Python and the page are made of `AnimateOptions`; the service's literals, which Cog reads
+without running them, are held to it by a test. Importing this module does not import torch.
+"""
 
 from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import Field, dataclass, field, fields, replace
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
 from micromotion.errors import MotionError, OptionError
 
@@ -22,30 +28,146 @@ MAX_FILM_PIXELS = 4_000_000_000  # of all frames together: 80 of the largest pho
 
 Loop = Literal["once", "pingpong", "hold"]
 Easing = Literal["linear", "smooth"]
-View = Literal["crop", "photo"]
+View = Literal["model", "photo"]
+DeprecatedFrame = Literal["crop", "photo"]
+"""The values of `frame`, the old name of view."""
+
+VIEWS: dict[str, View] = {"crop": "model", "photo": "photo"}
+"""The deprecated option `frame` -> view."""
 
 
-def check_play(
-    *,
-    strength: float = 1.0,
-    frames: int = 90,
-    fps: int = 30,
-    face: int = 0,
-    seed: int | None = None,
-    refine: int = 0,
-) -> None:
-    """Raise OptionError, naming the value and its limits, unless a clip can be played like this.
+def _whole(low: int, high: int, sentence: str) -> dict[str, Any]:
+    return {"limits": (low, high), "help": sentence}
 
-    strength is a finite number with |strength| ≤ 5, frames a whole number in 1…600, fps in 1…60 (per second),
-    face counts from 0 (the best-scoring one), seed is None or a whole number in 0…2³²−1, refine one in 0…200.
+
+def _choice(choices: object, sentence: str) -> dict[str, Any]:
+    return {"choices": get_args(choices), "help": sentence}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnimateOptions:
+    """How micromotions are played on the face of a photo.
+
+    Raises OptionError when it is made, in one sentence that names the option and its limits.
     """
-    check_strength(strength)
-    check_whole("frames", frames, 1, MAX_FRAMES)
-    check_whole("fps", fps, 1, MAX_FPS)
-    check_whole("face", face, 0, 99)
-    if seed is not None:
-        check_whole("seed", seed, 0, MAX_SEED)
-    check_refine(refine)
+
+    strength: float = field(
+        default=1.0,
+        metadata={
+            "help": f"How far to go, up to ±{MAX_STRENGTH:g}; negative plays the opposite. It multiplies the "
+            "strengths of several motions and of a timeline."
+        },
+    )
+    frames: int = field(
+        default=90,
+        metadata=_whole(1, MAX_FRAMES, f"How many frames, 1 to {MAX_FRAMES}; a timeline has its own length."),
+    )
+    fps: int = field(default=30, metadata=_whole(1, MAX_FPS, f"Frames per second, 1 to {MAX_FPS}."))
+    loop: Loop = field(
+        default="once",
+        metadata=_choice(Loop, "once; pingpong: backwards as well; hold: stay at the end for as long again."),
+    )
+    easing: Easing = field(default="linear", metadata=_choice(Easing, "smooth starts and ends gently."))
+    view: View = field(
+        default="model",
+        metadata=_choice(
+            View, "What is shown: the face as the model draws it, or the whole photo with the face moving."
+        ),
+    )
+    compare: bool = field(
+        default=False,
+        metadata={"help": "Show the photo, its inversion and the animation side by side."},
+    )
+    face: int = field(default=0, metadata=_whole(0, 99, "Which of several faces: 0 is the clearest one."))
+    aligned: bool = field(
+        default=False, metadata={"help": "Take the picture as it is, already cropped to the face."}
+    )
+    seed: int | None = field(
+        default=None,
+        metadata={
+            **_whole(
+                0,
+                MAX_SEED,
+                "A number that draws other noise for fine texture (skin, hair), the same each time, in a "
+                "model that has noise; the avatar has none.",
+            ),
+            "default": "the model's own",
+        },
+    )
+    refine: int = field(
+        default=0,
+        metadata=_whole(
+            0,
+            MAX_REFINE,
+            f"Improve the likeness by so many steps, 0 to {MAX_REFINE}; 30 is a good number.",
+        ),
+    )
+    lock_identity: bool = field(
+        default=False,
+        metadata={"help": "Tune the model to this very person first: minutes on a CPU, once for each photo."},
+    )
+
+    def __post_init__(self) -> None:
+        check_strength(self.strength)
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if "limits" in each.metadata and not (value is None and each.default is None):
+                check_whole(each.name, value, *each.metadata["limits"])
+            if "choices" in each.metadata:
+                check_choice(each.name, value, each.metadata["choices"])
+        if self.compare and self.view == "photo":
+            raise OptionError(
+                "A comparison shows the crop of the photo: leave out compare, or the view 'photo'."
+            )
+
+
+class AnimateKeywords(TypedDict, total=False):
+    """The same options as keywords, for type checkers; `frame` is deprecated, see `options_from`."""
+
+    strength: float
+    frames: int
+    fps: int
+    loop: Loop
+    easing: Easing
+    view: View
+    compare: bool
+    face: int
+    aligned: bool
+    seed: int | None
+    refine: int
+    lock_identity: bool
+    frame: DeprecatedFrame
+
+
+OPTIONS: Mapping[str, Field[Any]] = {each.name: each for each in fields(AnimateOptions)}
+"""Each option's default and metadata by its name: `limits` (lowest, highest), `choices`, `help`."""
+
+
+def options_from(keywords: Mapping[str, Any], options: AnimateOptions | None = None) -> AnimateOptions:
+    """The options, with what keywords name in their place; `frame` is the old name of `view`.
+
+    Raises OptionError for a value, and for both names at once; TypeError for an unknown name, with the
+    nearest that there is.
+    """
+    named = dict(keywords)
+    frame = named.pop("frame", None)
+    if frame is not None:
+        if "view" in named:
+            raise OptionError("Give view or frame, not both: frame is the old name of view.")
+        named["view"] = view_of_frame(frame)
+        warnings.warn("frame is now called view, and 'crop' is 'model'", DeprecationWarning, stacklevel=3)
+    for name in named:
+        if name not in OPTIONS:
+            near = get_close_matches(name, OPTIONS, n=1)
+            hint = f": did you mean {near[0]!r}?" if near else f"; there is {', '.join(OPTIONS)}."
+            raise TypeError(f"There is no option {name!r}{hint}")
+    return replace(options, **named) if options else AnimateOptions(**named)
+
+
+def view_of_frame(frame: str) -> View:
+    """The view that the deprecated option `frame` means; OptionError unless it is one of its values."""
+    check_choice("frame", frame, VIEWS)
+    return VIEWS[frame]
 
 
 def seed_that_draws(seed: int | None, generator: Generator, warn: Callable[[str], object]) -> int | None:
@@ -90,22 +212,13 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
         raise OptionError(f"{name} must be {', '.join(known[:-1])} or {known[-1]}, not {value!r:.80}.")
 
 
-def check_view(frame: str, *, compare: bool) -> None:
-    """Raise OptionError unless frame is "crop", or "photo" and there is no comparison."""
-    check_choice("frame", frame, get_args(View))
-    if compare and frame == "photo":
-        raise OptionError(
-            "A comparison shows the crop of the photo: leave out compare, or the frame 'photo'."
-        )
-
-
 def check_film(size: tuple[int, int], frames: int) -> None:
     """Raise OptionError unless so many frames of this width and height can be written in bearable time."""
     if size[0] * size[1] * frames > MAX_FILM_PIXELS:
         most = MAX_FILM_PIXELS // (size[0] * size[1])
         raise OptionError(
             f"{frames} frames of a photo of {size[0]}×{size[1]} pixels are too many, {most} are possible: "
-            "take fewer, a smaller photo, or the frame 'crop'."
+            "take fewer, a smaller photo, or the view 'model'."
         )
 
 

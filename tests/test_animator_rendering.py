@@ -17,7 +17,8 @@ from micromotion.errors import (
     OptionError,
     OutputError,
 )
-from micromotion.runtime.device_memory import fetch, offload_to_cpu, translate_oom
+from micromotion.runtime.device_memory import DeviceMemory, translate_oom
+from micromotion.runtime.frame_transfer import fetch
 from micromotion.video.pixels import to_uint8
 from stylegan2 import Generator
 
@@ -284,9 +285,9 @@ def test_a_net_that_went_along_with_the_other_comes_back() -> None:
     gpu = torch.device("cuda:0")
     inverter, generator = Net(), Net()
     object.__setattr__(inverter, "part", generator)
-    offload_to_cpu(inverter, generator, gpu)
+    DeviceMemory(gpu, generator, spare=inverter).offload()
     assert (inverter.place, generator.place) == ("cpu", gpu)
-    offload_to_cpu(generator, inverter, gpu)
+    DeviceMemory(gpu, inverter, spare=generator).offload()
     assert (inverter.place, generator.place) == (gpu, gpu)
 
 

@@ -10,12 +10,16 @@ import torch
 from encoder4editing import EncoderConfig, Inverter
 from micromotion.animator import Animator, Clip
 from micromotion.motion.micromotion import Motion
-from micromotion.motion.schedule import plan
+from micromotion.motion.schedule import schedule
+from micromotion.options import AnimateOptions
 from micromotion.weights.bundle import Bundle
 from stylegan2 import Generator, GeneratorConfig
 from stylegan2.fast_gpu import kernels_for
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +50,14 @@ def clip(generator: Generator, frames: int, seed: int | None = None) -> Clip:
     rng = torch.Generator().manual_seed(1)
     code, direction = torch.randn(2, generator.num_styles, generator.style_dim, generator=rng)
     motion = Motion("random", 0.3 * direction)
-    return Clip(generator, code[None].cuda(), [motion], plan("random", frames=frames)[1], fps=30, seed=seed)
+    return Clip(
+        generator,
+        code[None].cuda(),
+        [motion],
+        schedule("random", AnimateOptions(frames=frames))[1],
+        fps=30,
+        seed=seed,
+    )
 
 
 @pytest.mark.parametrize("resolution", [256, 1024])

@@ -28,7 +28,7 @@ from micromotion.motion.directions import read_direction
 from micromotion.motion.micromotion import load_motion
 from micromotion.motion.recipe import MAX_TEXT, PLACE
 from micromotion.motion.spline import smoothing_spline
-from micromotion.options import check_play, check_strength, check_whole
+from micromotion.options import AnimateOptions, check_strength, check_whole
 from micromotion.runtime.folders import is_plain_name
 from micromotion.weights.bundle import read_about, recorded_files
 
@@ -114,7 +114,7 @@ def test_a_whole_number_is_within_its_limits_or_refused(value: Any, low: int, sp
 @given(st.dictionaries(st.sampled_from(["strength", "frames", "fps", "face", "seed", "refine"]), numbers))
 def test_options_are_right_or_told(options: dict[str, Any]) -> None:
     with suppress(OptionError):
-        check_play(**options)
+        AnimateOptions(**options)
 
 
 @quick

@@ -23,10 +23,10 @@ from avatar.report.subject import BATCH, Subject, as_image, load_subject
 from avatar.training.collect import PUBLISHED_NAMES
 from micromotion.face.alignment import align, detect
 from micromotion.inspection import render
-from micromotion.video.encoders import Frame
+from micromotion.types import Frame
 
-FOLDER = Path(__file__).resolve().parent
-CARD, BEGIN, END = FOLDER / "model-card.md", "<!-- python -m tools.bias: begin -->\n", "<!-- end -->"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+CARD, BEGIN, END = DOCS / "model-card.md", "<!-- python -m tools.bias: begin -->\n", "<!-- end -->"
 PEOPLE, SEED = 192, 1
 CHEEKS = ((2, 31, 48), (14, 35, 54))  # dlib's landmarks whose middle is a cheek's
 RADIUS = 0.045  # of the crop's side
@@ -67,7 +67,7 @@ def real_faces(subject: Subject) -> Iterator[str]:
     yield "| face | | found, score | dark, a quarter | small, 64 pixels | L* of the skin | of its inversion |"
     yield "|---|---|---|---|---|---|---|"
     before, after, crops, shown = [], [], [], []
-    for path in sorted((FOLDER / "faces").glob("*.jpg")):
+    for path in sorted((DOCS / "faces").glob("*.jpg")):
         with Image.open(path) as file:
             photo = file.convert("RGB")
         face = align(photo, 256)

@@ -1,6 +1,6 @@
 """The pictures of the page that the README shows: docs/page.jpg and docs/page-phone.jpg.
 
-PYTHONPATH=tests python -m page_pictures
+PYTHONPATH=.:tests/support python -m tools.page_pictures
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """docs/whole-photo.webp: a photo of several people, in which one moves.
 
-Run `.venv/bin/python tools/whole_photo.py` from the top of the checkout.
+Run `python -m tools.whole_photo` from the top of the checkout.
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from PIL import Image
 
 from micromotion import Animator
 
-DOCS = Path(__file__).resolve().parent
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 PHOTO = DOCS / "faces" / "groups" / "oath.jpg"
 FACE, MOTION, STRENGTH = 1, "smile", 0.5
 FRAMES, FPS = 16, 12
@@ -27,7 +27,7 @@ def main() -> None:
         fps=FPS,
         loop="pingpong",
         easing="smooth",
-        frame="photo",
+        view="photo",
     )
     first, *rest = [Image.fromarray(frame) for frame in clip]
     first.save(

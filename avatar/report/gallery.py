@@ -13,8 +13,8 @@ from avatar.report.subject import Subject, load_subject
 from avatar.training.collect import PUBLISHED_NAMES, at_rest
 from micromotion import Animator, align
 from micromotion.face.images import load_image
+from micromotion.types import Frame
 from micromotion.video.contact_sheet import contact_sheet
-from micromotion.video.encoders import Frame
 
 DEMO_SEED, FACE_SIZE = 12, 512
 ABREAST, TILE, REFINED = 6, 160, 30

@@ -1,10 +1,10 @@
 """Train the avatar's e4e: from a picture to the W+ code whose synthesis shows it.
 
 Pictures are renders, whose codes are known exactly, and the generator's own pictures of fresh codes; most are
-disturbed first (``avatar.data.augment``) while their codes stay what they are, so that a photograph or a painting
-gets the code of the head beneath its light, grain and backdrop. First the codes are learned, by their
-distance to the true w in units of w's own spread, and what a pair differs in by itself, as a smile is a small
-part of a code. Then the synthesis of the code must show the picture, and the person where there is an
+disturbed first (``avatar.data.augment``) while their codes stay what they are, so that a photograph or a
+painting gets the code of the head beneath its light, grain and backdrop. First the codes are learned, by
+their distance to the true w in units of w's own spread, and what a pair differs in by itself, as a smile is a
+small part of a code. Then the synthesis of the code must show the picture, and the person where there is an
 identity net. As in e4e (Tov et al. 2021, arXiv 2102.02766, section 4.2) the styles part from the first one by
 one, when pictures count.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from avatar.renderer.factors import MOTIONS
-from avatar.report.heads import RENDERER
+from avatar.report.heads import renderer_sources
 from avatar.report.keeping import fingerprint, write
 from avatar.report.subject import Subject, load_subject
 from benchmarks.claims.document import FOLDER, document
@@ -18,7 +18,11 @@ from benchmarks.claims.steps import QUICK, Context, Form, steps
 from micromotion.runtime.process import keep_memory
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-LEARNING = ("losses", "ordering", "template", "text", "track", "video")
+METHOD = (
+    "face/alignment",
+    *(f"motion/{module}" for module in ("anchors", "micromotion", "robust_pca")),
+    *(f"learn/{module}" for module in ("losses", "ordering", "template", "text", "track", "video")),
+)
 MEASURED = ("domains", "methods", "movement", "sources", "steps")
 
 
@@ -62,10 +66,9 @@ def run(work: Mapping[str, Callable[[], Figures]], path: Path) -> dict[str, Figu
 def key_of(subject: Subject, form: Form) -> str:
     """What the figures hang on: the model's files, how much is measured, and the source that measures."""
     files = [subject.folder / "bundle.json", *sorted(subject.folder.glob("*.safetensors"))]
-    files += [ROOT / "avatar" / f"{module}.py" for module in (*RENDERER, "collect", "wordings")]
+    files += [*renderer_sources(), ROOT / "avatar/training/collect.py", ROOT / "avatar/data/wordings.py"]
     files += [Path(__file__).with_name(f"{module}.py") for module in MEASURED]
-    files += [ROOT / "micromotion" / f"{module}.py" for module in ("align", "anchors", "lowrank", "motion")]
-    files += [ROOT / "micromotion/learn" / f"{module}.py" for module in LEARNING]
+    files += [ROOT / "micromotion" / f"{module}.py" for module in METHOD]
     return hashlib.sha256(f"{form} {fingerprint(files)}".encode()).hexdigest()[:16]
 
 

@@ -1,11 +1,11 @@
 """Five ways to show a head that no network here was trained on: works of art, and a worn photograph.
 
-The encoder's training disturbs its renders too (`avatar.data.augment`), some of them in a painter's manner. None
-of that is used here, and the pictures are made by other means: strokes laid one over the other where training
-knows flat dabs of Kuwahara's filter; tone out of hatched lines where it shades a difference of Gaussians; few
-colours chosen for each picture, with a black outline, where it rounds each colour by itself; an emulsion that
-is blind to red, with a halo, creases, scratches and dust, where it knows sepia and grain; and carved stone,
-of which it knows the hue alone.
+The encoder's training disturbs its renders too (`avatar.data.augment`), some of them in a painter's manner.
+None of that is used here, and the pictures are made by other means: strokes laid one over the other where
+training knows flat dabs of Kuwahara's filter; tone out of hatched lines where it shades a difference of
+Gaussians; few colours chosen for each picture, with a black outline, where it rounds each colour by itself;
+an emulsion that is blind to red, with a halo, creases, scratches and dust, where it knows sepia and grain;
+and carved stone, of which it knows the hue alone.
 
 All work on float32 pictures [H, W, 3] in 0 … 1 and draw from an explicit generator.
 """

@@ -17,7 +17,7 @@ from benchmarks.stages import arithmetic, nets
 from benchmarks.stages.document import time as said
 from benchmarks.stages.ours import PHOTO
 from micromotion import align
-from micromotion.video.encoders import Frame
+from micromotion.types import Frame
 from micromotion.video.writer import write_frames
 
 FRAMES, WANTED = 90, 6.0

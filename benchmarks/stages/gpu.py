@@ -16,7 +16,8 @@ from benchmarks.stages.race import Contender, Spent, Work, peak_memory
 from benchmarks.stages.table import Stage
 from micromotion.animator import Animator, Clip
 from micromotion.motion.micromotion import Motion
-from micromotion.motion.schedule import plan
+from micromotion.motion.schedule import schedule
+from micromotion.options import AnimateOptions
 from micromotion.runtime.process import keep_memory
 from micromotion.weights.bundle import Bundle
 
@@ -124,7 +125,7 @@ def prediction(size: str, frames: int, device: str) -> Work:
         start = time.perf_counter()
         code = animator.encode(ours.PHOTO)
         encoded = time.perf_counter() - start
-        clip = Clip(generator, code, [motion], plan("random", frames=frames)[1], fps=30)
+        clip = Clip(generator, code, [motion], schedule("random", AnimateOptions(frames=frames))[1], fps=30)
         clip.save(Path(folder.name) / "clip.mp4")
         seconds = time.perf_counter() - start
         return Spent(seconds, memory(device), {"find and invert": encoded} | clip.timings)

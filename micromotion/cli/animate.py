@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from micromotion.cli import animate_options as option
-from micromotion.cli.console import Debug, Device, Model, cli_errors, frame_progress
+from micromotion.cli import options as option
+from micromotion.cli.console import Debug, Device, Model
+from micromotion.cli.options import takes_animate_options
 from micromotion.errors import OptionError
 from micromotion.face.images import load_image
 from micromotion.motion.library import SUFFIX, find_motion, playable_motions
-from micromotion.motion.schedule import plan, plan_strip
+from micromotion.motion.schedule import schedule, schedule_strip
 from micromotion.motion.timeline import Timeline, TimelineError, parse_timeline
 from micromotion.motion.timeline_file import read_timeline_file
-from micromotion.options import check_play, check_view, seed_that_draws
+from micromotion.options import AnimateOptions, seed_that_draws
+from micromotion.runtime.progress import frame_progress
 from micromotion.video.output_names import Named, check_apart, default_name, typed
 from micromotion.video.picture import check_picture, write_picture
 from micromotion.video.writer import check_output, fit_size
@@ -31,27 +34,18 @@ Played = Timeline | dict[str, float]
 """What of `Motions` this command makes: a timeline, or each motion's name and strength."""
 
 
+@takes_animate_options
 def animate(
     photo: option.Photo,
+    *,
     motion: option.MotionNames = None,
     timeline: option.TimelineText = None,
     output: option.Output = None,
     sheet: option.Sheet = None,
-    frame: option.Frame = "crop",
     full_size: option.FullSize = False,
-    compare: option.Compare = False,
     strengths: option.Strengths = None,
+    options: AnimateOptions,
     model: Model = "avatar",
-    strength: option.Strength = 1.0,
-    frames: option.Frames = 90,
-    fps: option.Fps = 30,
-    loop: option.Loop = "once",
-    easing: option.Easing = "linear",
-    face: option.Face = 0,
-    aligned: option.Aligned = False,
-    seed: option.Seed = None,
-    refine: option.Refine = 0,
-    lock_identity: option.LockIdentity = False,
     device: Device = "auto",
     debug: Debug = False,
 ) -> None:
@@ -65,37 +59,24 @@ def animate(
       micromotion animate me.jpg --timeline "1s smile smooth, 2s hold, 2.2s eyesClose, 2.4s eyesClose=0"
       micromotion animate me.jpg --strength -0.5 --sheet frames.png --compare
       micromotion animate me.jpg --strengths -1,0,1,2 -o strip.png
-      micromotion animate group.jpg --face 1 --frame photo -o group.mp4
+      micromotion animate group.jpg --face 1 --view photo -o group.mp4
       micromotion animate me.jpg --refine 30
       micromotion animate me.jpg --model ffhq
     """
-    with cli_errors(debug):
-        check_play(strength=strength, frames=frames, fps=fps, face=face, seed=seed, refine=refine)
-        bundle = find_bundle(model)
-        played, title = _asked_for(motion, timeline, bundle)
-        inputs = _inputs(photo, played, timeline, bundle)
-        check_view(frame, compare=compare)
-        reading = {"face": face, "aligned": aligned, "seed": seed, "refine": refine}
-        if strengths is not None:
-            if sheet or compare or lock_identity or frame == "photo" or strength != 1:
-                raise OptionError(
-                    "--strengths writes one picture: leave out --sheet, --compare, --frame, --lock-identity "
-                    "and --strength."
-                )
-            picture = default_name(photo, f"-{title}-strengths.png") if output is None else output
-            _write_strip(inputs, played, _numbers(strengths), picture, model, device, reading)
-            return
-        film = default_name(photo, f"-{title}.mp4") if output is None else output
-        playing: dict[str, Any] = {
-            "strength": strength,
-            "frames": frames,
-            "fps": fps,
-            "loop": loop,
-            "easing": easing,
-        }
-        plan(played, **playing)
-        shown = {"frame": frame, "compare": compare, "lock_identity": lock_identity}
-        _write_film(inputs, played, film, sheet, full_size, model, device, playing | shown | reading)
+    bundle = find_bundle(model)
+    played, title = _asked_for(motion, timeline, bundle)
+    inputs = _inputs(photo, played, timeline, bundle)
+    if strengths is None:
+        video = default_name(photo, f"-{title}.mp4") if output is None else output
+        _write_video(inputs, played, video, sheet, full_size, model, device, options)
+        return
+    if sheet or options.compare or options.lock_identity or options.view == "photo" or options.strength != 1:
+        raise OptionError(
+            "--strengths writes one picture: leave out --sheet, --compare, --view, --lock-identity and "
+            "--strength."
+        )
+    picture = default_name(photo, f"-{title}-strengths.png") if output is None else output
+    _write_strip(inputs, played, _numbers(strengths), picture, model, device, options)
 
 
 def _write_strip(
@@ -105,22 +86,22 @@ def _write_strip(
     output: str | Path,
     model: str,
     device: str,
-    reading: Mapping[str, Any],
+    options: AnimateOptions,
 ) -> None:
     """One picture of the face at these strengths; checked before the model is loaded.
 
     The first of inputs is the photo.
     """
-    plan_strip(played, strengths)
+    schedule_strip(played, strengths)
     check_apart([(check_picture(output), "the picture")], inputs)
     image = load_image(Path(inputs[0][0]))
-    with _loaded(model, device, reading["refine"]) as (animator, _, on_refine):
-        reading = {**reading, "seed": _seed(reading["seed"], animator)}
-        write_picture(animator.at_strengths(image, played, strengths, on_refine=on_refine, **reading), output)
+    with _loaded(model, device, options.refine) as (animator, _, on_refine):
+        options = _with_seed(options, animator)
+        write_picture(animator.at_strengths(image, played, strengths, options, on_refine=on_refine), output)
     typer.echo(f"Picture: {output}")
 
 
-def _write_film(
+def _write_video(
     inputs: Sequence[Named],
     played: Played,
     output: str | Path,
@@ -128,12 +109,13 @@ def _write_film(
     full_size: bool,
     model: str,
     device: str,
-    asked: Mapping[str, Any],
+    options: AnimateOptions,
 ) -> None:
-    """The film, and a contact sheet of it if one is asked for; outputs checked before the model is loaded.
+    """The video, and a contact sheet of it if one is asked for; all checked before the model is loaded.
 
     The first of inputs is the photo.
     """
+    schedule(played, options)
     outputs: list[Named] = [(check_output(output), "the video")]
     if sheet is not None:
         outputs.append((check_picture(sheet), "the sheet"))
@@ -146,16 +128,16 @@ def _write_film(
             typer.echo(f"micromotion: {sentence} --full-size keeps all of them.", err=True)
         told.add(sentence)
 
-    if asked["frame"] == "photo":
-        fit_size(output, image.size, asked["fps"], full_size=full_size, on_scaled=on_scaled)
-    with _loaded(model, device, asked["refine"]) as (animator, tell, on_refine):
+    if options.view == "photo":
+        fit_size(output, image.size, options.fps, full_size=full_size, on_scaled=on_scaled)
+    with _loaded(model, device, options.refine) as (animator, tell, on_refine):
         from micromotion.inversion.pivotal_tuning import STEPS
 
         def on_lock(done: int, loss: float) -> None:
             tell(description=f"Tuning, loss {loss:.3f}", total=STEPS, completed=done)
 
-        asked = {**asked, "seed": _seed(asked["seed"], animator)}
-        clip = animator.animate(image, played, on_refine=on_refine, on_lock=on_lock, **asked)
+        options = _with_seed(options, animator)
+        clip = animator.animate(image, played, options, on_refine=on_refine, on_lock=on_lock)
         tell(description="Rendering", total=len(clip), completed=0)
         clip.save(
             output,
@@ -190,11 +172,11 @@ def _loaded(
         yield animator, tell, on_refine
 
 
-def _seed(seed: int | None, animator: Animator) -> int | None:
-    """The seed, or None where the model has no noise, which a line on stderr says."""
-    return seed_that_draws(
-        seed, animator.bundle.generator, lambda said: typer.echo(f"micromotion: {said}", err=True)
-    )
+def _with_seed(options: AnimateOptions, animator: Animator) -> AnimateOptions:
+    """The options, without a seed where the model has no noise, which a line on stderr says."""
+    generator = animator.bundle.generator
+    seed = seed_that_draws(options.seed, generator, lambda said: typer.echo(f"micromotion: {said}", err=True))
+    return replace(options, seed=seed)
 
 
 def _asked_for(motion: list[str] | None, timeline: str | None, bundle: BundleFiles) -> tuple[Played, str]:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from micromotion.cli.console import Debug, Device, cli_errors
+from micromotion.cli.learn_progress import frame_counter, step_progress
 from micromotion.errors import MotionError, OptionError
-from micromotion.learn.progress import frame_counter, step_progress
+from micromotion.learn.keeping import with_recipe
 from micromotion.learn.template import DEFAULT_DEGREES, fill, number_degrees
-from micromotion.motion.library import place_for, with_recipe
+from micromotion.motion.library import place_for
 from micromotion.options import MAX_SEED, check_whole
 from micromotion.video.output_names import Named, check_apart, typed, typed_path
 from micromotion.video.picture import check_picture, write_picture

@@ -11,9 +11,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from micromotion.cli.console import Debug, cli_errors, download_progress, in_bytes
+from micromotion.cli.console import Debug, cli_errors
 from micromotion.errors import BundleError, OptionError
 from micromotion.runtime.folders import cache_folder, landmarks_file
+from micromotion.runtime.progress import download_progress, in_bytes
 from micromotion.video.output_names import typed_path
 from micromotion.weights import install
 from micromotion.weights.bundle import BundleFiles, bundle_names, find_bundle, recorded_files

@@ -75,8 +75,8 @@ def tune(
         generator: in float32, or after `use_half`, on the code's device; it stays as it is.
         code: the pivot [1, num_styles, style_dim], from the inverter. Ten steps of `refine` before are well
             spent: where eyes and mouth lie in other places than in the picture, motions play beside them.
-        image: [1, 3, S, S] in [-1, 1], FFHQ-aligned; S as in `micromotion.inversion.refinement.refine`. Best at the
-            generator's resolution.
+        image: [1, 3, S, S] in [-1, 1], FFHQ-aligned; S as in `micromotion.inversion.refinement.refine`. Best
+            at the generator's resolution.
         steps: how many steps of Adam at most, 0 … 1000; fewer are taken where the loss comes to ENOUGH.
         identity: also keeps the person, where given.
         on_step: called with the number of steps done, from 0 on, and the loss of picture and person there.

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from micromotion.errors import MotionError, OutputError, TimeLimitError
-from micromotion.learn.progress import time_left
+from micromotion.learn.keeping import with_recipe
 from micromotion.learn.template import DEFAULT_DEGREES, fill
 from micromotion.learn.text import (
     IDENTITY,
@@ -31,9 +31,9 @@ from micromotion.learn.text import (
     fingerprint,
 )
 from micromotion.motion.anchors import Anchors
-from micromotion.motion.library import generator_hash, with_recipe
 from micromotion.runtime.cache import prune
 from micromotion.runtime.folders import cache_folder, make_folder
+from micromotion.runtime.progress import time_left
 
 if TYPE_CHECKING:
     from micromotion.weights.bundle import Bundle
@@ -110,7 +110,7 @@ def _key(template: str, bundle: Bundle, name: str, seed: int, steps: int) -> str
     nets = fingerprint(bundle.generator, bundle.clip, bundle.identity)
     numbers = [seed, steps, TRUNCATION, LEARNING_RATE, L2, IDENTITY]
     words = [__version__, name, template.strip(), DEFAULT_DEGREES]
-    about = [words, numbers, bundle.name, generator_hash(bundle), nets]
+    about = [words, numbers, bundle.name, bundle.generator_hash(), nets]
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
 
 

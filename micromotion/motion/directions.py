@@ -82,8 +82,8 @@ def read_published(path: str | Path) -> Tensor:
     """The direction d, float32 [styles, dim], of a `d_latent` file: a PyTorch file of one tensor, unscaled.
 
     The tensor is [1, styles, dim] or [styles, dim], and may have been saved on a GPU and with requires_grad;
-    the result has neither. Nothing in the file runs (see `stylegan2.checkpoints.unpickling`), and its size is bounded.
-    Raises MotionError, in one sentence, for whatever is wrong with the file.
+    the result has neither. Nothing in the file runs (see `stylegan2.checkpoints.unpickling`), and its size is
+    bounded. Raises MotionError, in one sentence, for whatever is wrong with the file.
     """
     path = Path(path)
     require_plausible_file(path, MAX_PUBLISHED_BYTES)

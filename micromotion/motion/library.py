@@ -14,20 +14,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from micromotion.errors import MicromotionError, MotionError, OptionError, OutputError
+from micromotion.errors import MicromotionError, MotionError, OptionError
 from micromotion.options import check_motion
 from micromotion.runtime.folders import is_plain_name, learned_folder, make_folder
-from micromotion.weights.bundle import GENERATOR, Bundle, BundleFiles, fingerprint, read_about, recorded_files
+from micromotion.types import LoadedModel, MotionOwner
 
 if TYPE_CHECKING:
     from micromotion.motion.files import Provenance
-    from micromotion.motion.micromotion import Anchors, Motion, PathKind
+    from micromotion.motion.micromotion import Motion, PathKind
 
 SUFFIX = ".safetensors"
 MODEL, MODEL_HASH = "model", "generator"
 """What a file's provenance calls the model's name, and the SHA-256 of its generator's file."""
-LEAST_MOVEMENT = 1e-3
-"""Of a number of W+, in the spread of the model's latents: below it no pixel of 8 bits changes by one."""
 
 
 def learned_motions(model: str) -> dict[str, Path]:
@@ -40,12 +38,12 @@ def learned_motions(model: str) -> dict[str, Path]:
     return {}
 
 
-def playable_motions(bundle: Bundle | BundleFiles) -> dict[str, Path]:
+def playable_motions(bundle: MotionOwner) -> dict[str, Path]:
     """All micromotions of a model by name, sorted: its own, and those learned for it, which hide none."""
     return dict(sorted((learned_motions(bundle.name) | dict(bundle.motions)).items()))
 
 
-def find_motion(motion: str | Path, bundle: Bundle | BundleFiles) -> Path:
+def find_motion(motion: str | Path, bundle: MotionOwner) -> Path:
     """The file of a micromotion: one of the model's own, a learned one, or a file FILE.safetensors.
 
     A Path is always a file, a name only where it ends in .safetensors and is no name of a micromotion. Raises
@@ -60,7 +58,7 @@ def find_motion(motion: str | Path, bundle: Bundle | BundleFiles) -> Path:
     return known[motion]
 
 
-def load_fitting(path: Path, bundle: Bundle, kind: PathKind | None = None) -> Motion:
+def load_fitting(path: Path, bundle: LoadedModel, kind: PathKind | None = None) -> Motion:
     """Read a micromotion for a model; kind as in `load_motion`.
 
     Raises MotionError, in one sentence, as `load_motion` does, or if it was learned for another model: its
@@ -68,8 +66,7 @@ def load_fitting(path: Path, bundle: Bundle, kind: PathKind | None = None) -> Mo
     """
     from micromotion.motion.micromotion import load_motion
 
-    shape = (bundle.generator.num_styles, bundle.generator.style_dim)
-    motion = load_motion(path, kind, shape=shape)
+    motion = load_motion(path, kind, shape=bundle.latent_shape)
     if path not in bundle.motions.values():
         _require_model(motion.name, motion.provenance, bundle)
     return motion
@@ -83,7 +80,7 @@ def require_safetensors(path: Path) -> None:
         raise MotionError(f"{path} is a PyTorch file, not the safetensors that `micromotion learn` writes.")
 
 
-def place_for(name: str, bundle: Bundle | BundleFiles, *, force: bool = False) -> Path:
+def place_for(name: str, bundle: MotionOwner, *, force: bool = False) -> Path:
     """The file that a micromotion of this name will be kept in, its folder made; nothing is written yet.
 
     Raises OptionError for a name that is no plain one, or already taken; by a learned motion only without
@@ -110,70 +107,12 @@ def place_for(name: str, bundle: Bundle | BundleFiles, *, force: bool = False) -
     return path
 
 
-def with_recipe(anchors: Anchors, name: str, bundle: Bundle | BundleFiles, path: PathKind) -> Anchors:
-    """Anchors calibrated so that strength 1 is the last one, and all that a learned file says of itself.
-
-    Raises MotionError where all of them show the same, so that there is nothing to play.
-    """
-    from micromotion import __version__
-    from micromotion.motion.micromotion import PATH, Anchors
-
-    if isinstance(bundle, Bundle):
-        _require_movement(anchors, name, bundle)
-    calibrated = anchors.calibrated()
-    about: Provenance = {
-        "motion": name,
-        MODEL: bundle.name,
-        PATH: path,
-        "written by": f"micromotion {__version__}",
-    }
-    if model_hash := generator_hash(bundle):
-        about[MODEL_HASH] = model_hash
-    return Anchors(calibrated.w_plus, calibrated.degrees, calibrated.provenance | about)
-
-
-def generator_hash(bundle: Bundle | BundleFiles) -> str:
-    """The SHA-256 of the generator's float32 file, which its motions fit; "" of a model in memory."""
-    if isinstance(bundle, BundleFiles):
-        folder = bundle.folder
-    elif bundle.files:
-        folder = bundle.files[0].parent
-    else:
-        return ""
-    with suppress(MicromotionError):
-        recorded = recorded_files(read_about(folder)).get(GENERATOR, {}).get("sha256")
-        if isinstance(recorded, str):
-            return recorded
-    try:
-        return str(fingerprint(folder / GENERATOR)["sha256"])
-    except OSError as error:
-        raise OutputError(f"{folder / GENERATOR} cannot be read: {error.strerror}.") from error
-
-
-def _require_movement(anchors: Anchors, name: str, bundle: Bundle) -> None:
-    from micromotion.learn.text import latent_spread
-
-    moved = (anchors.w_plus - anchors.w_plus[0]).double().square().mean(dim=(1, 2)).sqrt().max()
-    if float(moved) > LEAST_MOVEMENT * latent_spread(bundle.generator):
-        return
-    source = str(anchors.provenance.get("source", ""))
-    advice = {
-        "a sentence": "take more steps, or other words",
-        "video": "film a larger motion",
-        "images": "give pictures in which the face moves more",
-    }
-    raise MotionError(
-        f"Nothing was learned for {name!r}: its {len(anchors.degrees)} anchors show the same face without a "
-        f"motion, so there is nothing to play; {advice.get(source, 'collect others')}."
-    )
-
-
-def _require_model(name: str, provenance: Provenance, bundle: Bundle) -> None:
+def _require_model(name: str, provenance: Provenance, bundle: MotionOwner) -> None:
     """Raise MotionError if the file names another generator; what names none may be played."""
     theirs, model = provenance.get(MODEL_HASH), provenance.get(MODEL)
     if theirs is None and model in (None, bundle.name):
         return
-    if theirs is not None and theirs == generator_hash(bundle):
+    if theirs is not None and theirs == bundle.generator_hash():
         return
     if model == bundle.name:
         raise MotionError(

@@ -15,7 +15,7 @@ from micromotion.motion.anchors import Anchors
 from micromotion.motion.files import Provenance, motion_file_kind
 from micromotion.motion.robust_pca import Subspace, principal_subspace, robust_pca
 from micromotion.motion.spline import Spline, smoothing_spline
-from micromotion.options import check_play
+from micromotion.options import AnimateOptions
 
 __all__ = ["Analysis", "Anchors", "Curve", "Motion", "PathKind", "analyse", "load_motion", "path_kind"]
 
@@ -196,7 +196,7 @@ class Motion:
 
         A single frame shows the full strength. Raises OptionError at once where either is outside its limits.
         """
-        check_play(strength=strength, frames=frames)
+        AnimateOptions(strength=strength, frames=frames)  # checks both
         last = frames - 1
         return (self.offset(strength * (i / last if last else 1.0)) for i in range(frames))
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 
 from micromotion.errors import OptionError
-from micromotion.motion.timeline import MAX_MOTIONS, Strengths, Timeline, eased
-from micromotion.options import MAX_FRAMES, Easing, Loop, check_choice, check_strength, check_whole
+from micromotion.motion.timeline import MAX_MOTIONS, Timeline, eased
+from micromotion.options import MAX_FRAMES, AnimateOptions, Loop, check_strength, check_whole
+from micromotion.types import Strengths
 
 MAX_STRENGTHS = 24
 
@@ -23,55 +23,47 @@ Motions = Name | Mapping[str, float] | Mapping[Name, float] | Sequence[Name] | T
 """What is played: one motion, several at once (a mapping says how strong each of them is), or a timeline."""
 
 
-def plan(
-    motion: Motions,
-    *,
-    strength: float = 1.0,
-    frames: int = 90,
-    fps: int = 30,
-    loop: Loop = "once",
-    easing: Easing = "linear",
-) -> tuple[tuple[Name, ...], Strengths]:
-    """Which micromotions a clip plays, and how strong each is in each frame, float64 [frames, motions].
+def schedule(motion: Motions, options: AnimateOptions | None = None) -> tuple[tuple[Name, ...], Strengths]:
+    """Which micromotions are played, and how strong each is in each frame, float64 [frames, motions].
 
-    One motion, or several at once, go from 0 to their strength in so many frames, in equal steps or smoothly;
-    a mapping says how strong each is. A timeline has its own length and eases where it does not say how.
-    `strength` multiplies all of it. Then `loop`: "once" is all, "pingpong" plays it back to the first frame
-    as well, "hold" stays at the last one for as long again.
-    Raises OptionError for no motion, too many, one that is there twice, or what is outside its limits.
+    One motion, or several at once, go from 0 to their strength in `frames` frames, in equal steps or
+    smoothly; a mapping says how strong each is. A timeline has its own length and eases where it does not
+    say how. `strength` multiplies all of it. Then `loop`: "once" is all, "pingpong" plays it back to the
+    first frame as well, "hold" stays at the last one for as long again.
+    Raises OptionError for no motion, too many, one that is there twice, or strengths beyond their limits.
     """
-    check_choice("loop", loop, get_args(Loop))
+    options = options or AnimateOptions()
     if isinstance(motion, Timeline):
         names: tuple[Name, ...] = motion.motions
-        strengths = strength * motion.strengths(fps, easing)
+        strengths = options.strength * motion.strengths(options.fps, options.easing)
     else:
         wanted = _wanted(motion)
         names = tuple(wanted)
-        way = eased(np.arange(frames) / (frames - 1) if frames > 1 else np.ones(1), easing)
-        strengths = way[:, None] * (strength * np.array(list(wanted.values()), np.float64))
+        way = np.arange(options.frames) / (options.frames - 1) if options.frames > 1 else np.ones(1)
+        way = eased(way, options.easing)
+        strengths = way[:, None] * (options.strength * np.array(list(wanted.values()), np.float64))
     for each in (strengths.min(initial=0.0), strengths.max(initial=0.0)):
         check_strength(float(each))
-    if loop != "once" and 2 * len(strengths) - 1 > MAX_FRAMES:
+    if options.loop != "once" and 2 * len(strengths) - 1 > MAX_FRAMES:
         raise OptionError(
-            f"The loop {loop!r} makes {2 * len(strengths) - 1} frames of {len(strengths)}, but at most "
-            f"{MAX_FRAMES} are played: ask for fewer."
+            f"The loop {options.loop!r} makes {2 * len(strengths) - 1} frames of {len(strengths)}, but at "
+            f"most {MAX_FRAMES} are played: ask for fewer."
         )
-    return names, looped(strengths, loop)
+    return names, looped(strengths, options.loop)
 
 
-def plan_strip(motion: Motions, strengths: Sequence[float]) -> tuple[tuple[Name, ...], Strengths]:
+def schedule_strip(motion: Motions, strengths: Sequence[float]) -> tuple[tuple[Name, ...], Strengths]:
     """Which micromotions the frames of a strip show, and how strong, float64 [strengths, motions].
 
-    Each strength multiplies those of several motions. Raises OptionError as `plan` does, for a timeline, and
-    unless there are 1 to 24 strengths.
+    Each strength multiplies those of several motions. Raises OptionError as `schedule` does, for a timeline,
+    and unless there are 1 to 24 strengths.
     """
     if isinstance(motion, Timeline):
         raise OptionError("A strip of strengths shows motions, but no timeline.")
     check_whole("the number of strengths", len(strengths), 1, MAX_STRENGTHS)
     rows = []
     for strength in strengths:
-        check_strength(strength)
-        names, row = plan(motion, strength=strength, frames=1)
+        names, row = schedule(motion, AnimateOptions(strength=strength, frames=1))
         rows.append(row)
     return names, np.concatenate(rows)
 

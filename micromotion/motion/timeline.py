@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from micromotion.errors import MotionError, OptionError
 from micromotion.options import MAX_FRAMES, Easing, check_choice, check_strength, check_whole
+from micromotion.types import Strengths
 
 MAX_TEXT = 2000  # characters
 MAX_KEYFRAMES = 100
@@ -34,9 +35,6 @@ MAX_MOTIONS = 16
 MAX_SECONDS = 600
 MAX_REPEAT = 100
 MAX_NAME = 255  # characters
-
-Strengths = NDArray[np.float64]
-"""How strong each motion is in each frame, [frames, motions]."""
 
 _EXCERPT = 60  # characters of a line that an error shows
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)")

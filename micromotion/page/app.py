@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from micromotion.errors import MicromotionError
+from micromotion.errors import MicromotionError, OptionError
+from micromotion.options import AnimateOptions
 from micromotion.page import markup
 from micromotion.page.columns import SLIDERS, Film, Motion, Photo, film_column, motion_column, photo_column
-from micromotion.page.desk import Desk
-from micromotion.page.studio import Played, Settings, Studio
+from micromotion.page.desk import Asked, Desk
+from micromotion.page.studio import STANDARD, Played, Studio
 from micromotion.page.visits import Visits
 
 LOOK = Path(__file__).with_name("look.css")
@@ -21,7 +23,7 @@ FIRST = "smile"  # plays when the page opens, where the model has it
 REACH = 2.0  # of a motion's slider, to both sides
 MAX_WAITING = 64  # requests in the queue
 
-Reading = Callable[[str, str, Sequence[float]], Played | Exception]
+Reading = Callable[[str, str, Sequence[float]], Asked[Played]]
 """Of mode, timeline and sliders: what is played, or what is wrong."""
 
 
@@ -98,7 +100,7 @@ def _sliders(desk: Desk, seated: gr.State, motion: Motion, film: Film) -> None:
         for name in names
     ]
 
-    def played(mode: str, text: str, strengths: Sequence[float]) -> Played | Exception:
+    def played(mode: str, text: str, strengths: Sequence[float]) -> Asked[Played]:
         if mode == SLIDERS:
             return dict(zip(names, strengths, strict=True))
         try:
@@ -111,6 +113,14 @@ def _sliders(desk: Desk, seated: gr.State, motion: Motion, film: Film) -> None:
     _render(desk, played, common, moved, film)
 
 
+def _options(**chosen: Any) -> Asked[AnimateOptions]:
+    """The standard options with what the visitor chose, or what is wrong with that."""
+    try:
+        return replace(STANDARD, **chosen)
+    except OptionError as error:
+        return error
+
+
 def _follow(
     desk: Desk, played: Reading, common: list[Any], moved: list[gr.Slider], seated: gr.State, motion: Motion
 ) -> None:
@@ -120,9 +130,9 @@ def _follow(
         request: gr.Request, mode: str, text: str, strength: float, frames: int, fps: int, easing: Any,
         moment: float, *strengths: float,
     ) -> tuple[Any, ...]:  # fmt: skip
-        settings = Settings(strength, frames, fps, easing=easing)
+        options = _options(strength=strength, frames=frames, fps=fps, easing=easing)
         return desk.follow(
-            request, played(mode, text, strengths), settings, 1.0 if mode == SLIDERS else moment
+            request, played(mode, text, strengths), options, 1.0 if mode == SLIDERS else moment
         )
 
     gr.on(
@@ -144,8 +154,8 @@ def _render(desk: Desk, played: Reading, common: list[Any], moved: list[gr.Slide
         request: gr.Request, mode: str, text: str, strength: float, frames: int, fps: int, easing: Any,
         loop: Any, view: Any, *strengths: float,
     ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
-        settings = Settings(strength, frames, fps, loop, easing, view)
-        yield from desk.render(request, played(mode, text, strengths), settings)
+        options = _options(strength=strength, frames=frames, fps=fps, loop=loop, easing=easing, view=view)
+        yield from desk.render(request, played(mode, text, strengths), options)
 
     buttons = [film.render, film.cancel]
     gr.on(

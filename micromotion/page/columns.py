@@ -17,7 +17,7 @@ from micromotion.options import MAX_FPS, MAX_FRAMES
 from micromotion.page import markup
 from micromotion.page.desk import Desk
 from micromotion.page.presets import playable
-from micromotion.page.studio import Settings
+from micromotion.page.studio import STANDARD
 
 SLIDERS, TIMELINE = "Sliders", "Timeline"
 FACTOR = 2.5  # of the strength of everything: with app.REACH it stays within what can be played
@@ -161,22 +161,21 @@ def motion_column(desk: Desk) -> Motion:
 def film_column() -> Film:
     """How the film is made, and the film."""
     gr.HTML(markup.heading(3, "The film"))
-    standard = Settings()
     view = gr.Radio(
-        [("The face", "crop"), ("The whole photo", "photo")],
-        value=standard.view,
+        [("The face", "model"), ("The whole photo", "photo")],
+        value=STANDARD.view,
         label="Shows",
         interactive=True,
         elem_id="mm-view",
     )
     loop = gr.Radio(
         [("There and back", "pingpong"), ("Once", "once"), ("Stay at the end", "hold")],
-        value=standard.loop,
+        value=STANDARD.loop,
         label="Plays",
         interactive=True,
         elem_id="mm-loop",
     )
-    strength, easing, frames, fps = _more(standard)
+    strength, easing, frames, fps = _more()
     render = gr.Button("Make the film", variant="primary", size="lg", elem_id="mm-render")
     cancel = gr.Button("Cancel", variant="stop", size="lg", visible=False, elem_id="mm-cancel")
     status = gr.HTML(elem_id="mm-status")
@@ -194,7 +193,7 @@ def film_column() -> Film:
     return Film(strength, frames, fps, easing, loop, view, render, cancel, status, film, download)
 
 
-def _more(standard: Settings) -> tuple[gr.Slider, gr.Radio, gr.Slider, gr.Slider]:
+def _more() -> tuple[gr.Slider, gr.Radio, gr.Slider, gr.Slider]:
     """What few change: strength, easing, frames, frames a second."""
     gr.HTML(
         markup.fold("More: strength, pace, length", "mm-more-fields"), js_on_load=_FOLD, elem_id="mm-more"
@@ -203,7 +202,7 @@ def _more(standard: Settings) -> tuple[gr.Slider, gr.Radio, gr.Slider, gr.Slider
         strength = gr.Slider(
             -FACTOR,
             FACTOR,
-            standard.strength,
+            STANDARD.strength,
             step=0.05,
             label="Strength of everything",
             interactive=True,
@@ -211,7 +210,7 @@ def _more(standard: Settings) -> tuple[gr.Slider, gr.Radio, gr.Slider, gr.Slider
         )
         easing = gr.Radio(
             [("Gently", "smooth"), ("Evenly", "linear")],
-            value=standard.easing,
+            value=STANDARD.easing,
             label="Moves",
             interactive=True,
             elem_id="mm-easing",
@@ -219,13 +218,13 @@ def _more(standard: Settings) -> tuple[gr.Slider, gr.Radio, gr.Slider, gr.Slider
         frames = gr.Slider(
             1,
             MAX_FRAMES,
-            standard.frames,
+            STANDARD.frames,
             step=1,
             label="Frames of the way there",
             interactive=True,
             elem_id="mm-frames",
         )
         fps = gr.Slider(
-            1, MAX_FPS, standard.fps, step=1, label="Frames per second", interactive=True, elem_id="mm-fps"
+            1, MAX_FPS, STANDARD.fps, step=1, label="Frames per second", interactive=True, elem_id="mm-fps"
         )
     return strength, easing, frames, fps

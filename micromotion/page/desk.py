@@ -12,16 +12,21 @@ import traceback
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import gradio as gr
 from PIL import Image
 
 from micromotion.errors import MicromotionError, OptionError
+from micromotion.options import AnimateOptions
 from micromotion.page import markup
 from micromotion.page.faces import examples
-from micromotion.page.studio import Played, Settings, Stopped, Studio
+from micromotion.page.studio import Played, Stopped, Studio
 from micromotion.page.visits import Sitter, Visits, take_upload
+
+Wanted = TypeVar("Wanted")
+Asked: TypeAlias = Wanted | Exception
+"""What a visitor asks for, or what is wrong with it, which is told when its turn comes."""
 
 
 class Desk:
@@ -76,16 +81,18 @@ class Desk:
         return markup.photo_with_faces(sitter.photo, sitter.faces, sitter.chosen), "", time.monotonic()
 
     def follow(
-        self, request: gr.Request, played: Played | Exception, settings: Settings, moment: float
+        self, request: gr.Request, played: Asked[Played], options: Asked[AnimateOptions], moment: float
     ) -> tuple[Any, ...]:
-        """The preview's picture, and what is wrong with the timeline."""
+        """The preview's picture, and what is wrong with the timeline or an option."""
         if isinstance(played, Exception):
             return gr.skip(), markup.alert(for_people(played))
+        if isinstance(options, Exception):
+            return gr.skip(), markup.alert(for_people(options))
         sitter = self.visits[str(request.session_hash)].sitter
         if sitter is None:
             return gr.skip(), ""
         try:
-            frame = self.studio.still(sitter, played, settings, moment)
+            frame = self.studio.still(sitter, played, options, moment)
         except Exception as error:
             return gr.skip(), markup.alert(for_people(error))
         return markup.preview(Image.fromarray(frame)), ""
@@ -112,7 +119,7 @@ class Desk:
         return gr.Button("Stopping…", interactive=False)
 
     def render(
-        self, request: gr.Request, played: Played | Exception, settings: Settings
+        self, request: gr.Request, played: Asked[Played], options: Asked[AnimateOptions]
     ) -> Iterator[tuple[Any, ...]]:
         """The film: how far it is, then itself, to be watched and to be kept."""
         visit = self.visits[str(request.session_hash)]
@@ -121,12 +128,14 @@ class Desk:
         try:
             if isinstance(played, Exception):
                 raise played
+            if isinstance(options, Exception):
+                raise options
             sitter = visit.require_sitter()
             path = visit.new_film("micromotion.mp4")
 
             def work(told: Callable[[int, int], None]) -> None:
                 self.studio.film(
-                    sitter, played, settings, path, stop=stop, on_frame=told, on_scaled=scaled.append
+                    sitter, played, options, path, stop=stop, on_frame=told, on_scaled=scaled.append
                 )
 
             total = 0

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from micromotion.animation import Clip
 from micromotion.animator import Animator
@@ -22,12 +21,12 @@ from micromotion.face.alignment import AlignedFace
 from micromotion.face.images import load_image
 from micromotion.motion.library import load_fitting, playable_motions
 from micromotion.motion.micromotion import Motion
-from micromotion.motion.schedule import plan
+from micromotion.motion.schedule import schedule
 from micromotion.motion.timeline import Timeline, parse_timeline
-from micromotion.options import Easing, Loop, View, check_motion, check_play, check_view
+from micromotion.options import AnimateOptions, check_motion
 from micromotion.page.faces import find_faces
 from micromotion.page.visits import Sitter
-from micromotion.video.encoders import Frame
+from micromotion.types import Frame, Strengths
 from micromotion.video.writer import fit_size, write_frames
 
 if TYPE_CHECKING:
@@ -41,16 +40,8 @@ class Stopped(MicromotionError):  # noqa: N818, it is no error
     """The visitor asked to stop."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How a film is made; the words are those of `Animator.animate`."""
-
-    strength: float = 1.0
-    frames: int = 60
-    fps: int = 30
-    loop: Loop = "pingpong"
-    easing: Easing = "smooth"
-    view: View = "crop"
+STANDARD = AnimateOptions(frames=60, loop="pingpong", easing="smooth")
+"""What a film is like unless the visitor says otherwise."""
 
 
 class Studio:
@@ -90,23 +81,22 @@ class Studio:
         known = self.motions
         return parse_timeline(text, lambda name: check_motion(name, known))
 
-    def still(self, sitter: Sitter, played: Played, settings: Settings, moment: float = 1.0) -> Frame:
+    def still(self, sitter: Sitter, played: Played, options: AnimateOptions, moment: float = 1.0) -> Frame:
         """One frame of the film of the face's crop, uint8 [R, R, 3]: moment 0 is its first, 1 the last.
 
         Of a loop, only the way there counts. Raises OptionError, MotionError.
         """
-        names, strengths = self._plan(played, settings, loop="once")
+        names, strengths = self._schedule(played, replace(options, loop="once"))
         row = strengths[round(min(max(moment, 0.0), 1.0) * (len(strengths) - 1))]
         with self._net:
             motions = [self._motion(name) for name in names]
-            clip = Clip(self._animator.bundle.generator, sitter.code, motions, row[None], fps=1)
-            return next(iter(clip))
+            return self._animator.still(sitter.code, motions, row)
 
     def film(
         self,
         sitter: Sitter,
         played: Played,
-        settings: Settings,
+        options: AnimateOptions,
         path: Path,
         *,
         stop: threading.Event,
@@ -119,22 +109,15 @@ class Studio:
         Raises Stopped soon after stop is set, between two frames, and leaves nothing behind then; otherwise
         as `Animator.animate` does, and OptionError where nothing would move.
         """
-        _, strengths = self._plan(played, settings, loop=settings.loop)
+        _, strengths = self._schedule(played, options)
         if not strengths.any():
             raise OptionError("Nothing would move: push a slider away from 0, or write a timeline.")
-        check_view(settings.view, compare=False)
-        whole = settings.view == "photo"
+        whole = options.view == "photo"
         with self._net:
             clip = self._animator.animate(
                 sitter.photo if whole else sitter.code,
                 played if isinstance(played, Timeline) else _moving(played),
-                strength=settings.strength,
-                frames=settings.frames,
-                fps=settings.fps,
-                loop=settings.loop,
-                easing=settings.easing,
-                frame=settings.view,
-                face=sitter.chosen if whole else 0,
+                replace(options, face=sitter.chosen if whole else 0),
             )
 
         def told(done: int) -> None:
@@ -162,10 +145,7 @@ class Studio:
                 return
             yield frame
 
-    def _plan(
-        self, played: Played, settings: Settings, *, loop: Loop
-    ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
-        check_play(strength=settings.strength, frames=settings.frames, fps=settings.fps)
+    def _schedule(self, played: Played, options: AnimateOptions) -> tuple[tuple[str, ...], Strengths]:
         if isinstance(played, Timeline):
             wanted: Played = played
         else:
@@ -175,14 +155,7 @@ class Studio:
             wanted = _moving(played)
             if not wanted:
                 return (), np.zeros((1, 0))
-        names, strengths = plan(
-            wanted,
-            strength=settings.strength,
-            frames=settings.frames,
-            fps=settings.fps,
-            loop=loop,
-            easing=settings.easing,
-        )
+        names, strengths = schedule(wanted, options)
         return tuple(map(str, names)), strengths
 
     def _motion(self, name: str) -> Motion:

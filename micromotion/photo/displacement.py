@@ -9,11 +9,10 @@ from functools import cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-Floats = NDArray[np.float64]
+from micromotion.types import Floats
 
 SIDE = 128
 """Cells of the side on which movement is measured."""

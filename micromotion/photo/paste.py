@@ -35,8 +35,8 @@ from micromotion.photo.displacement import (
     unfolded,
 )
 from micromotion.photo.response import Family
-from micromotion.photo.seam import Floats, around, crop_outline, face_outline, feathered, gap
-from micromotion.video.encoders import Frame
+from micromotion.photo.seam import around, crop_outline, face_outline, feathered, gap
+from micromotion.types import Floats, Frame, Pose
 from micromotion.video.pixels import to_uint8
 
 _ASIDE = 0.03  # of the box: the step from one box to the next
@@ -58,10 +58,6 @@ _SHRINK = 1.0  # how much deeper inside the face colours are taken, per mean mov
 _SMALL = 0.006  # of the crop's side: landmarks that move less are trusted less
 _NOISE = 0.01  # of 0…1: colours that vary less are not spread
 _STRIP = 64  # rows of the photo that are worked on together
-
-
-Pose = tuple[Floats, Frame]
-"""Strengths of the motions [motions], and the frame at them."""
 
 
 class Paste:

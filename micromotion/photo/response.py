@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from micromotion.motion.timeline import Strengths
+from micromotion.types import Strengths
 
 _POSES = 5  # strengths at which a motion is looked at, on each side of rest
 _POWERS = 3  # of the polynomial through rest

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-Floats = NDArray[np.float64]
+from micromotion.types import Floats
 
 _ANGLES = 180
 _FOREHEAD = 0.25  # of the way from the chin to the root of the nose, above the brows

@@ -1,72 +1,68 @@
-"""Frames on their way from the device that renders them, and what happens when that device is full."""
+"""Memory of the device that networks run on: who is there, who gives way, what is said when it is full."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import nn
 
-from micromotion.errors import DeviceMemoryError, MainMemoryError, RenderError
-from micromotion.runtime.main_memory import is_out_of_memory, too_little_memory
-from micromotion.video.encoders import Frame
+from micromotion.errors import DeviceMemoryError, MainMemoryError
+from micromotion.runtime import main_memory
 
 T = TypeVar("T")
 
 
-Rendered = tuple[Tensor, Tensor]
-"""A picture, uint8 [H, W, 3], and whether the numbers that it was made of are finite, bool []."""
+class DeviceMemory:
+    """A network at work on a device, and another that gives way where memory does not suffice for both."""
 
+    def __init__(self, device: torch.device, needs: nn.Module, spare: nn.Module | None = None) -> None:
+        self.device = device
+        self._needs = needs
+        self._spare = spare
 
-def fetch(pictures: Iterable[Rendered], *, ahead: int) -> Iterator[Frame]:
-    """The pictures, on any one device, as arrays in main memory of their own, in order.
+    def run(self, task: str, work: Callable[[], T]) -> T:
+        """`work()` with the network on the device; see `retry`.
 
-    `ahead` pictures more are taken before one is handed out. On a GPU, which works on its own once it has
-    been told what to do, 1 keeps it rendering the next picture while the caller encodes this one; 0 is right
-    where rendering is done when a picture comes. Never are more than ahead + 1 pictures under way.
+        Raises DeviceMemoryError, one sentence that names the task, where the memory does not suffice.
+        """
+        with translate_oom(task, self.device):
+            return self.retry(work)
 
-    Raises RenderError for a picture of numbers that are not finite: in 8 bits it would be black.
-    """
-    under_way: deque[Callable[[], Frame]] = deque()
-    for picture in pictures:
-        under_way.append(_start(picture))
-        if len(under_way) > ahead:
-            yield under_way.popleft()()
-    while under_way:
-        yield under_way.popleft()()
+    def retry(self, work: Callable[[], T]) -> T:
+        """`work()` with the network on the device; if memory is out, once more with the other one gone.
 
+        Raises what PyTorch does (see `is_device_full`) if that did not help.
+        """
+        try:
+            self._fetch()
+            return work()
+        except RuntimeError as error:
+            if not is_device_full(error):
+                raise
+        # Only here the exception is gone, whose traceback kept work's tensors alive.
+        self.offload()
+        return work()
 
-def _start(rendered: Rendered) -> Callable[[], Frame]:
-    """Begin to copy a picture into main memory; the function returned waits for the end and gives the copy.
+    def offload(self) -> None:
+        """The network that gives way goes to main memory, and what torch holds in reserve back to the driver.
 
-    On a GPU the copy queues up behind the rendering, goes into page-locked memory and blocks nobody; the
-    allocator uses such memory again and again, so the frame handed out is a copy of it.
-    """
-    picture, finite = rendered
-    if not picture.is_cuda:
-        return lambda: _require_finite(picture.numpy(), finite)
-    landing = torch.empty(picture.shape, dtype=picture.dtype, pin_memory=True)
-    landing.copy_(picture, non_blocking=True)
-    verdict = torch.empty((), dtype=torch.bool, pin_memory=True)
-    verdict.copy_(finite, non_blocking=True)
-    arrived = torch.cuda.Event(blocking=True)  # sleeps, and leaves the core to the encoder's threads
-    arrived.record(torch.cuda.current_stream(picture.device))
+        The one that is needed is fetched again: where the other uses it (as ReStyle does the generator), it
+        has gone along.
+        """
+        if self._spare is not None:
+            self._spare.to("cpu")
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self._needs.to(self.device)
 
-    def wait() -> Frame:
-        arrived.synchronize()
-        return _require_finite(landing.numpy().copy(), verdict)
-
-    return wait
-
-
-def _require_finite(frame: Frame, finite: Tensor) -> Frame:
-    if not bool(finite):
-        raise RenderError(
-            "The model gave numbers that are not finite, which are no picture: its files or the motion's are "
-            "damaged, or the strength is too large for it."
-        )
-    return frame
+    def _fetch(self) -> None:
+        """The network onto the device, which it may have left for another."""
+        first = next(self._needs.parameters(), None)
+        if first is None or first.device != self.device:
+            self._needs.to(self.device)
 
 
 @contextmanager
@@ -82,40 +78,14 @@ def deterministic() -> Iterator[None]:
         torch.backends.cudnn.deterministic = before
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error of PyTorch means that the GPU's memory is used up.
+def is_device_full(error: RuntimeError) -> bool:
+    """Whether an error of PyTorch means that the device's memory is used up.
 
     Its allocator says so by the error's type; the driver, and cuBLAS or cuDNN making their handles, by words.
     """
     return isinstance(error, torch.OutOfMemoryError) or any(
         words in str(error) for words in ("out of memory", "ALLOC_FAILED")
     )
-
-
-def retry_on_oom(work: Callable[[], T], make_room: Callable[[], object]) -> T:
-    """work(); if the GPU's memory does not suffice, make_room() and work() once more.
-
-    Raises what PyTorch does (see `is_out_of_memory`) if that did not help.
-    """
-    try:
-        return work()
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-    # Only here the exception is gone, whose traceback kept work's tensors alive.
-    make_room()
-    return work()
-
-
-def offload_to_cpu(goes: torch.nn.Module, stays: torch.nn.Module, device: torch.device) -> None:
-    """Make room on a GPU: one net goes to main memory, what torch holds in reserve goes back to the driver.
-
-    The net that stays is fetched again: where the other uses it (as ReStyle does the generator), it has
-    gone along.
-    """
-    goes.to("cpu")
-    torch.cuda.empty_cache()
-    stays.to(device)
 
 
 @contextmanager
@@ -127,9 +97,9 @@ def translate_oom(task: str, device: torch.device) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if isinstance(error, MemoryError) or not is_out_of_memory(error):
-            if is_out_of_memory(error):
-                raise MainMemoryError(too_little_memory(task)) from error
+        if isinstance(error, MemoryError) or not is_device_full(error):
+            if main_memory.is_out_of_memory(error):
+                raise MainMemoryError(main_memory.too_little_memory(task)) from error
             raise
         left = ""
         if device.type == "cuda":

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from micromotion.errors import OutputError
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 ROOTS = (_PACKAGE / "data", _PACKAGE.parent)
 """Of `weights/` and `anchors/`: in an installed wheel, in a checkout."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import ParamSpec
 
 from micromotion.errors import OptionError, TimeLimitError
-from micromotion.learn.progress import time_left
+from micromotion.runtime.progress import time_left
 
 VARIABLE = "MICROMOTION_SECONDS"
 """Environment variable: seconds that a prediction may take, in place of SECONDS."""

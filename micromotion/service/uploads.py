@@ -89,8 +89,8 @@ def take_in(url: str) -> Any:
 
     A data URL is read as browsers read it (https://fetch.spec.whatwg.org/#data-urls).
     Raises DownloadError, in one sentence: the URL is none, cannot be reached, leads to a private address
-    (see `micromotion.service.address_policy`), answers with an error, goes in circles, takes more than MAX_SECONDS, or brings
-    more than MAX_BYTES; or our own disk is full.
+    (see `micromotion.service.address_policy`), answers with an error, goes in circles, takes more than
+    MAX_SECONDS, or brings more than MAX_BYTES; or our own disk is full.
     """
     url = url.strip(_BLANK)
     try:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image
 
-from micromotion.motion.timeline import Strengths
+from micromotion.types import Frame, Strengths
 from micromotion.video.contact_sheet import contact_sheet
-from micromotion.video.encoders import Frame
 
 _SMALLEST, _LARGEST = 256, 512  # pixels; smaller frames are scaled up, larger ones in a strip down
 

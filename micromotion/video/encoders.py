@@ -17,10 +17,9 @@ import av
 import numpy as np
 from av.filter import Graph
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
-from numpy.typing import NDArray
 from PIL import Image
 
-Frame = NDArray[np.uint8]
+from micromotion.types import Frame
 
 _BT709 = 1  # the number that H.273 gives it, as primaries, as transfer and as matrix
 _LIMITED = 1  # FFmpeg's number for 16 … 235

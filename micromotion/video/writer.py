@@ -22,7 +22,8 @@ import numpy as np
 from PIL import Image
 
 from micromotion.errors import OptionError, OutputError, ScaledWarning
-from micromotion.video.encoders import Encoder, Frame, Gif, Mp4, Pngs, WebP
+from micromotion.types import Frame
+from micromotion.video.encoders import Encoder, Gif, Mp4, Pngs, WebP
 from micromotion.video.format_limits import PHONES, Size, check_side, playable_size
 from micromotion.video.output_names import check_folder_name
 

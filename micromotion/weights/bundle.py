@@ -61,6 +61,10 @@ class BundleFiles:
     motions: Mapping[str, Path]
     about: Mapping[str, Any]
 
+    def generator_hash(self) -> str:
+        """The SHA-256 of the generator's float32 file, which micromotions fit. Raises OutputError."""
+        return _generator_hash(self.folder)
+
     def part(self, name: str, *, half: bool = False) -> Path | None:
         """The file of a part such as GENERATOR, its float16 one if half; None if it is not here."""
         path = self.folder / (half_name(name) if half else name)
@@ -90,6 +94,15 @@ class Bundle:
     precision: str = "float32"
     files: tuple[Path, ...] = ()
     seconds: float = 0.0
+
+    @property
+    def latent_shape(self) -> tuple[int, int]:
+        """(styles, dim) of its latents."""
+        return self.generator.num_styles, self.generator.style_dim
+
+    def generator_hash(self) -> str:
+        """As `BundleFiles.generator_hash`; "" of a model in memory."""
+        return _generator_hash(self.files[0].parent) if self.files else ""
 
     @cached_property
     def identity(self) -> IdentityNet:
@@ -315,6 +328,18 @@ def damage(folder: Path, about: Mapping[str, Any], *, hashes: bool) -> Iterator[
             yield name, f"has {path.stat().st_size} bytes, not {entry.get('bytes')}"
         elif hashes and fingerprint(path)["sha256"] != entry.get("sha256"):
             yield name, "has other contents than were stored: its SHA-256 is another"
+
+
+def _generator_hash(folder: Path) -> str:
+    """What bundle.json records, or else the file itself. Raises OutputError where it cannot be read."""
+    with suppress(MicromotionError):
+        recorded = recorded_files(read_about(folder)).get(GENERATOR, {}).get("sha256")
+        if isinstance(recorded, str):
+            return recorded
+    try:
+        return str(fingerprint(folder / GENERATOR)["sha256"])
+    except OSError as error:
+        raise OutputError(f"{folder / GENERATOR} cannot be read: {error.strerror}.") from error
 
 
 def fingerprint(path: Path) -> dict[str, int | str]:

@@ -68,10 +68,10 @@ def load_clip(path: str | Path, *, device: str | torch.device = "cpu") -> "CLIP"
     """Read a CLIP model, with a vision transformer or a ResNet for the pictures: float32, in eval mode.
 
     Supported are OpenAI's TorchScript files (`ViT-B-32.pt`), PyTorch and safetensors files of its state dict,
-    in whatever it is wrapped (see `stylegan2.checkpoints.layout`), and our own safetensors; float16 weights are
-    converted. A file that lists its `token_embedding.tokens` gets `KnownTokens`. Raises CheckpointError, in
-    one sentence, for anything else and for what is missing, damaged or does not fit. Needs the packages clip
-    and torchvision.
+    in whatever it is wrapped (see `stylegan2.checkpoints.layout`), and our own safetensors; float16 weights
+    are converted. A file that lists its `token_embedding.tokens` gets `KnownTokens`. Raises CheckpointError,
+    in one sentence, for anything else and for what is missing, damaged or does not fit. Needs the packages
+    clip and torchvision.
     """
     path = Path(path)
     state = _read(path, device)

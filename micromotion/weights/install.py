@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from micromotion.cli.console import Report, Step, download_progress
 from micromotion.errors import BundleError, DownloadError, OutputError
 from micromotion.motion.recipe import find_recipes
 from micromotion.runtime.folders import (
@@ -24,6 +23,7 @@ from micromotion.runtime.folders import (
     make_folder,
     models_folder,
 )
+from micromotion.runtime.progress import DownloadReport, StepReport, download_progress
 from micromotion.video.output_names import is_same
 from micromotion.weights.bundle import (
     ABOUT,
@@ -108,8 +108,8 @@ def fetch(
     plan: Plan,
     *,
     keep: bool = False,
-    report: Report = lambda name, done, total: None,
-    on_step: Step = lambda step: None,
+    report: DownloadReport = lambda name, done, total: None,
+    on_step: StepReport = lambda step: None,
 ) -> list[str]:
     """Download what is missing, and make or complete the bundle; nothing happens where all is there.
 
@@ -147,7 +147,7 @@ def fetch(
     return list(lost.values())
 
 
-def fetch_landmarks(manifest: Manifest, report: Report = lambda name, done, total: None) -> Path:
+def fetch_landmarks(manifest: Manifest, report: DownloadReport = lambda name, done, total: None) -> Path:
     """Download dlib's landmark model into the cache folder, for alignment to find; returns its path."""
     if manifest.landmarks is None:
         raise BundleError("The manifest offers no landmark model.")
@@ -174,7 +174,7 @@ def ensure(name: str) -> None:
                 on_step(sentence)
 
 
-def add(files: Sequence[Path], name: str, on_step: Step = lambda step: None) -> dict[str, list[str]]:
+def add(files: Sequence[Path], name: str, on_step: StepReport = lambda step: None) -> dict[str, list[str]]:
     """Make a user's own files into a model, or add them to one; returns the bundle's files that each gave.
 
     What each file is shows in its contents (see `convert`). In a model that is already there, parts are
@@ -254,7 +254,7 @@ def _own_ingredient(path: Path, files: Sequence[Path]) -> _Ingredient:
         raise BundleError(f"The file {path} cannot be read: {error.strerror}.") from error
 
 
-def _download(file: PublicFile, target: Path, report: Report) -> None:
+def _download(file: PublicFile, target: Path, report: DownloadReport) -> None:
     from micromotion.weights.download import download
 
     report(file.name, 0, file.bytes)
@@ -268,7 +268,7 @@ def _download(file: PublicFile, target: Path, report: Report) -> None:
 
 
 def _build(
-    folder: Path, name: str, ingredients: Sequence[_Ingredient], on_step: Step
+    folder: Path, name: str, ingredients: Sequence[_Ingredient], on_step: StepReport
 ) -> dict[str, list[str]]:
     """Make a bundle of what is in the folder and the ingredients, and put it in the folder's place."""
     from micromotion.weights.convert import convert
@@ -358,7 +358,7 @@ def _remove(paths: Iterable[Path]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _once(on_step: Step, text: str) -> Callable[[], None]:
+def _once(on_step: StepReport, text: str) -> Callable[[], None]:
     """A callback that says the text the first time it is called."""
     texts = [text]
 

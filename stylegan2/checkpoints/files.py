@@ -41,9 +41,9 @@ def load_generator(
     """Read a generator in any supported format, recognised by its contents, in eval mode on `device`.
 
     Supported are our own safetensors files; rosinality's stylegan2-pytorch and the decoder in a checkpoint of
-    e4e, pSp or ReStyle, as `.pt` or safetensors, wrapped in whatever `stylegan2.checkpoints.layout` sees through; and
-    NVIDIA's stylegan2-ada-pytorch, as `.pkl` (`G_ema`) or its state dict. Of several the average over
-    training is taken. The weights are float32, or with `half` as `Generator.use_half` says; on a GPU our
+    e4e, pSp or ReStyle, as `.pt` or safetensors, wrapped in whatever `stylegan2.checkpoints.layout` sees
+    through; and NVIDIA's stylegan2-ada-pytorch, as `.pkl` (`G_ema`) or its state dict. Of several the average
+    over training is taken. The weights are float32, or with `half` as `Generator.use_half` says; on a GPU our
     kernels are compiled then (`stylegan2.fast_gpu`), so that the first picture does not wait for them.
 
     What another project's file may lack is made up, the same every time, and a warning says so: fixed noises

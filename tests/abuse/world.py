@@ -290,7 +290,9 @@ def running(folder: Path, *, private: bool = False) -> Iterator[World]:
         "MICROMOTION_CACHE": str(folder / "cache"),
         "MICROMOTION_DATA": str(folder / "data"),
         "MICROMOTION_PRIVATE_URLS": str(int(private)),
-        "PYTHONPATH": f"{running_server.ROOT}:{running_server.ROOT / 'tests'}",
+        "PYTHONPATH": os.pathsep.join(
+            str(running_server.ROOT / folder) for folder in ("", "tests", "tests/support")
+        ),
         "NO_COLOR": "1",
         "COLUMNS": "1000",
     }

@@ -212,7 +212,7 @@ STAGES = [
     (animator, "refine_code", {"refine": 2}, "refining the face's code"),
     (animator, "tuned", {"lock_identity": True}, "tuning the generator"),
     (Generator, "synthesize", {}, "rendering 32×32 pixels"),
-    (Generator, "synthesize", {"frame": "photo"}, "rendering 32×32 pixels"),
+    (Generator, "synthesize", {"view": "photo"}, "rendering 32×32 pixels"),
     (text, "optimise", {"motion": "custom", "template": SENTENCE}, "collecting anchors"),
 ]
 
@@ -247,7 +247,7 @@ def test_a_full_gpu_is_told_and_the_next_prediction_works(
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize(
-    "inputs", [{}, {"frame": "photo"}, {"compare": True}, {"output_format": "webp"}, {"refine": 2}]
+    "inputs", [{}, {"view": "photo"}, {"compare": True}, {"output_format": "webp"}, {"refine": 2}]
 )
 def test_a_code_that_is_no_number_is_an_error_and_no_film(
     predictor: Any,

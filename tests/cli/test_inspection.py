@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 
 from micromotion import inspection
 from micromotion.cli.main import app
+from micromotion.learn.keeping import with_recipe
 from micromotion.learn.text import sample_identity
 from micromotion.motion.anchors import Anchors
 from micromotion.motion.directions import save_direction
-from micromotion.motion.library import place_for, with_recipe
+from micromotion.motion.library import place_for
 from micromotion.motion.micromotion import analyse
 from micromotion.weights.bundle import Bundle, load_bundle
 

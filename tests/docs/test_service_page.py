@@ -34,7 +34,7 @@ def table(title: str) -> list[list[str]]:
 def allowed(about: dict[str, Any]) -> str:
     """What the page says of an input's limits, from its schema."""
     if "enum" in about:
-        return ", ".join(f"`{choice}`" for choice in about["enum"])
+        return ", ".join(f"`{choice}`" for choice in about["enum"] if choice)
     if "maximum" in about:
         return f"{about['minimum']} to {about['maximum']}"
     return f"{about['maxLength']} characters" if "maxLength" in about else ""
@@ -66,7 +66,8 @@ def test_the_limits_are_those_of_the_code() -> None:
         "callers at a time": f"{gateway.MAX_CALLS}, of which {gateway.MAX_LARGE} may send more than",
         "file": f"{images.MAX_BYTES >> 20} MB; in a body about {gateway.MAX_BODY * 3 // 4 >> 20} MB",
         "URL of a file": (
-            f"{address_policy.MAX_URL} characters, {uploads.MAX_SECONDS:.0f} s, {uploads.MAX_REDIRECTS} redirects"
+            f"{address_policy.MAX_URL} characters, {uploads.MAX_SECONDS:.0f} s, "
+            f"{uploads.MAX_REDIRECTS} redirects"
         ),
         "picture": f"{images.MAX_PIXELS // 1_000_000} million pixels, sides of {images.MIN_SIDE} and more",
         "a prediction": f"{deadline.SECONDS:.0f} s in all",

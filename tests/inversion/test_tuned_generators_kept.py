@@ -150,7 +150,8 @@ def test_the_oldest_go(
 def test_two_processes_at_once(cache: Path) -> None:
     tests, root = Path(__file__).parents[1] / "support", Path(micromotion.__file__).parent.parent
     script = (
-        "import torch; from conftest import random_generator; from micromotion.inversion.pivotal_tuning import tuned, digest;"
+        "import torch; from conftest import random_generator;"
+        "from micromotion.inversion.pivotal_tuning import tuned, digest;"
         "g = random_generator();"
         "r = tuned(g, torch.ones(1, g.num_styles, g.style_dim), torch.zeros(1, 3, 32, 32), steps=5);"
         "print(digest(r.state_dict()))"

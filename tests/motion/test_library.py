@@ -12,15 +12,14 @@ from conftest import STYLE_DIM, STYLES, random_anchors, random_generator, random
 
 from micromotion.animator import Animator
 from micromotion.errors import MicromotionError, MotionError, OptionError, OutputError
+from micromotion.learn.keeping import with_recipe
 from micromotion.motion.anchors import Anchors
 from micromotion.motion.library import (
     find_motion,
-    generator_hash,
     learned_motions,
     load_fitting,
     place_for,
     playable_motions,
-    with_recipe,
 )
 from micromotion.motion.micromotion import Motion
 from micromotion.runtime.folders import DATA_VARIABLE, data_folder, learned_folder
@@ -158,7 +157,7 @@ def test_the_file_holds_its_recipe(bundle: Bundle) -> None:
     about = kept.provenance
     assert (about["template"], about["seed"], about["motion"]) == ("a {degree} grin", 3, "grin")
     assert (about["model"], about["path"]) == ("random", "curve")
-    assert about["generator"] == generator_hash(bundle) != ""
+    assert about["generator"] == bundle.generator_hash() != ""
     assert load_fitting(path, bundle).curve is not None
 
 
@@ -201,8 +200,8 @@ def test_the_generators_hash_is_that_of_its_file(bundle: Bundle, random_bundle: 
     import hashlib
 
     wanted = hashlib.sha256((random_bundle / "generator.safetensors").read_bytes()).hexdigest()
-    assert generator_hash(bundle) == generator_hash(find_bundle(random_bundle)) == wanted
-    assert generator_hash(replace(bundle, files=())) == ""
+    assert bundle.generator_hash() == find_bundle(random_bundle).generator_hash() == wanted
+    assert replace(bundle, files=()).generator_hash() == ""
 
 
 def test_it_is_played_by_name_and_as_a_file(bundle: Bundle, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from micromotion.errors import OptionError
-from micromotion.motion.schedule import plan
+from micromotion.motion.schedule import schedule
 from micromotion.motion.timeline import (
     MAX_KEYFRAMES,
     MAX_MOTIONS,
@@ -20,7 +20,7 @@ from micromotion.motion.timeline import (
     TimelineError,
     parse_timeline,
 )
-from micromotion.options import check_motion
+from micromotion.options import AnimateOptions, check_motion
 
 NAMES = ["smile", "angry", "eyesClose", "a.b-c_9"]
 KNOWN = ["aging", "angry", "eyesClose", "headsTurn", "smile"]
@@ -305,21 +305,21 @@ def test_timelines_that_are_made_otherwise_are_checked_too(keyframes: tuple, rep
 
 
 def test_one_motion_goes_in_equal_steps_as_it_always_did() -> None:
-    names, strengths = plan("smile", strength=-0.7, frames=90)
+    names, strengths = schedule("smile", AnimateOptions(strength=-0.7, frames=90))
     assert names == ("smile",)
     assert strengths[:, 0].tolist() == [-0.7 * (i / 89) for i in range(90)]
-    assert plan("smile", strength=3, frames=1)[1].tolist() == [[3]]
+    assert schedule("smile", AnimateOptions(strength=3, frames=1))[1].tolist() == [[3]]
 
 
 def test_several_motions_play_together() -> None:
-    names, strengths = plan({"smile": 1, "eyesClose": 0.5}, strength=2, frames=3)
+    names, strengths = schedule({"smile": 1, "eyesClose": 0.5}, AnimateOptions(strength=2, frames=3))
     assert names == ("smile", "eyesClose")
     assert strengths.tolist() == [[0, 0], [1, 0.5], [2, 1]]
-    assert plan(["smile", "angry"], frames=2)[1].tolist() == [[0, 0], [1, 1]]
+    assert schedule(["smile", "angry"], AnimateOptions(frames=2))[1].tolist() == [[0, 0], [1, 1]]
 
 
 def test_a_smooth_way_starts_and_ends_gently_and_passes_the_middle() -> None:
-    way = plan("smile", frames=101, easing="smooth")[1][:, 0]
+    way = schedule("smile", AnimateOptions(frames=101, easing="smooth"))[1][:, 0]
     steps = np.diff(way)
     assert (way[0], way[50], way[100]) == (0, 0.5, 1)
     assert (steps > 0).all()
@@ -329,20 +329,26 @@ def test_a_smooth_way_starts_and_ends_gently_and_passes_the_middle() -> None:
 
 def test_loops() -> None:
     for motion, once in (("smile", [0, 0.5, 1]), (parse_timeline("0s smile=2, 2s smile=0"), [2, 1, 0])):
-        assert plan(motion, frames=3, fps=1)[1][:, 0].tolist() == once
-        there_and_back = plan(motion, frames=3, fps=1, loop="pingpong")[1][:, 0].tolist()
+        assert schedule(motion, AnimateOptions(frames=3, fps=1))[1][:, 0].tolist() == once
+        there_and_back = schedule(motion, AnimateOptions(frames=3, fps=1, loop="pingpong"))[1][:, 0].tolist()
         assert there_and_back == [*once, once[1], once[0]]
-        assert plan(motion, frames=3, fps=1, loop="hold")[1][:, 0].tolist() == [*once, once[-1], once[-1]]
+        assert schedule(motion, AnimateOptions(frames=3, fps=1, loop="hold"))[1][:, 0].tolist() == [
+            *once,
+            once[-1],
+            once[-1],
+        ]
     for loop in ("pingpong", "hold"):
-        assert plan("smile", frames=1, loop=loop)[1].tolist() == [[1]]
-        assert len(plan("smile", frames=300, loop=loop)[1]) == 599
+        assert schedule("smile", AnimateOptions(frames=1, loop=loop))[1].tolist() == [[1]]
+        assert len(schedule("smile", AnimateOptions(frames=300, loop=loop))[1]) == 599
         with pytest.raises(OptionError, match="601 frames of 301"):
-            plan("smile", frames=301, loop=loop)
+            schedule("smile", AnimateOptions(frames=301, loop=loop))
 
 
 def test_strength_multiplies_a_timeline() -> None:
     timeline = parse_timeline("1s smile=2 smooth, 2s angry=-1")
-    assert np.array_equal(plan(timeline, strength=-1.5, fps=7)[1], -1.5 * timeline.strengths(7))
+    assert np.array_equal(
+        schedule(timeline, AnimateOptions(strength=-1.5, fps=7))[1], -1.5 * timeline.strengths(7)
+    )
 
 
 @pytest.mark.parametrize(
@@ -362,7 +368,7 @@ def test_strength_multiplies_a_timeline() -> None:
 )
 def test_what_cannot_be_played_is_told(motion: object, options: dict, reason: str) -> None:
     with pytest.raises(OptionError, match=reason):
-        plan(motion, **options)
+        schedule(motion, AnimateOptions(**options))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from micromotion.motion.timeline import TimelineError, parse_timeline
 from micromotion.page import markup
 from micromotion.page.faces import examples, find_faces
 from micromotion.page.presets import PRESETS, playable
-from micromotion.page.studio import Settings, Stopped, Studio
+from micromotion.page.studio import STANDARD, Stopped, Studio
 from micromotion.page.visits import Sitter
 from micromotion.runtime.folders import learned_folder
 
@@ -92,7 +93,7 @@ def test_every_example_has_a_face() -> None:
 
 def test_a_preview_is_the_frame_of_the_film(studio: Studio, animator: Animator, sitter: Sitter) -> None:
     played = {"smile": 0.5, "headsTurn": -1.0}
-    settings = Settings(strength=1.5, frames=5, loop="once", easing="smooth")
+    settings = replace(STANDARD, strength=1.5, frames=5, loop="once", easing="smooth")
     film = list(animator.animate(sitter.code, played, strength=1.5, frames=5, easing="smooth"))
     for moment, index in ((1.0, 4), (0.5, 2), (0.0, 0), (7.0, 4)):
         assert np.array_equal(studio.still(sitter, played, settings, moment), film[index])
@@ -103,21 +104,21 @@ def test_the_preview_of_a_timeline_is_one_of_its_frames(
 ) -> None:
     timeline = studio.read_timeline("0.2s smile, 0.4s headsTurn=0.5 smile=0")
     film = list(animator.animate(sitter.code, timeline, fps=10))
-    still = studio.still(sitter, timeline, Settings(fps=10, easing="linear"), 0.5)
+    still = studio.still(sitter, timeline, replace(STANDARD, fps=10, easing="linear"), 0.5)
     assert np.array_equal(still, film[2])
     assert not np.array_equal(still, film[0])
 
 
 def test_nothing_moved_is_the_still_face(studio: Studio, animator: Animator, sitter: Sitter) -> None:
     at_rest = next(iter(animator.animate(sitter.code, frames=2)))
-    assert np.array_equal(studio.still(sitter, {"smile": 0.0}, Settings()), at_rest)
-    assert np.array_equal(studio.still(sitter, {}, Settings()), at_rest)
+    assert np.array_equal(studio.still(sitter, {"smile": 0.0}, STANDARD), at_rest)
+    assert np.array_equal(studio.still(sitter, {}, STANDARD), at_rest)
 
 
 def test_a_film_is_written_frame_by_frame(studio: Studio, sitter: Sitter, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     path = tmp_path / "film.mp4"
-    settings = Settings(frames=4, fps=12, loop="pingpong")
+    settings = replace(STANDARD, frames=4, fps=12, loop="pingpong")
     studio.film(sitter, {"smile": 1.0}, settings, path, stop=NEVER, on_frame=lambda *n: told.append(n))
     assert told == [(n, 7) for n in range(1, 8)]
     with av.open(str(path)) as film:
@@ -128,7 +129,7 @@ def test_a_film_is_written_frame_by_frame(studio: Studio, sitter: Sitter, tmp_pa
 def test_the_whole_photo_has_its_own_size(animator: Animator, astronaut: Image.Image, tmp_path: Path) -> None:
     faces = find_faces(astronaut)
     sitter = Sitter(astronaut, faces, 0, animator.encode(faces[0].image, aligned=True))
-    settings = Settings(frames=2, loop="once", view="photo")
+    settings = replace(STANDARD, frames=2, loop="once", view="photo")
     path = tmp_path / "film.mp4"
     Studio(animator).film(sitter, {"smile": 0.1}, settings, path, stop=NEVER, on_frame=lambda *_: None)
     with av.open(str(path)) as film:
@@ -145,7 +146,7 @@ def test_a_film_that_is_stopped_leaves_nothing(studio: Studio, sitter: Sitter, t
             stop.set()
 
     with pytest.raises(Stopped):
-        studio.film(sitter, {"smile": 1.0}, Settings(), tmp_path / "film.mp4", stop=stop, on_frame=tell)
+        studio.film(sitter, {"smile": 1.0}, STANDARD, tmp_path / "film.mp4", stop=stop, on_frame=tell)
     assert told == [1, 2]
     assert list(tmp_path.iterdir()) == []
 
@@ -156,36 +157,37 @@ def test_others_previews_come_between_a_films_frames(studio: Studio, sitter: Sit
 
     def look(done: int, _total: int) -> None:
         if done == 2:
-            other = threading.Thread(target=lambda: seen.append(studio.still(sitter, {}, Settings())))
+            other = threading.Thread(target=lambda: seen.append(studio.still(sitter, {}, STANDARD)))
             other.start()
             other.join(60)
 
-    settings = Settings(frames=3, loop="once")
+    settings = replace(STANDARD, frames=3, loop="once")
     studio.film(sitter, {"smile": 1.0}, settings, tmp_path / "film.mp4", stop=NEVER, on_frame=look)
     assert len(seen) == 1
 
 
 @pytest.mark.parametrize(
-    ("played", "settings", "words"),
+    ("played", "chosen", "words"),
     [
-        ({"smile": 0.0}, Settings(), "Nothing would move"),
-        ({"smile": 1.0}, Settings(strength=0.0), "Nothing would move"),
-        ({"smile": 1.0}, Settings(frames=601), "frames must be"),
-        ({"smile": 1.0}, Settings(frames=None), "frames must be"),  # type: ignore[arg-type]
-        ({"smile": 1.0}, Settings(frames=301), "makes 601 frames"),
-        ({"smile": 1.0}, Settings(fps=0), "fps must be"),
-        ({"smile": 1.0}, Settings(loop="for ever"), "loop must be"),  # type: ignore[arg-type]
-        ({"smile": 1.0}, Settings(view="elsewhere"), "frame must be"),  # type: ignore[arg-type]
-        ({"smile": 4.0}, Settings(strength=2.0), "strength must be"),
-        ({"smiel": 1.0}, Settings(), "did you mean 'smile'"),
-        ({"/etc/passwd.safetensors": 1.0}, Settings(), "There is no micromotion"),
+        ({"smile": 0.0}, {}, "Nothing would move"),
+        ({"smile": 1.0}, {"strength": 0.0}, "Nothing would move"),
+        ({"smile": 1.0}, {"frames": 601}, "frames must be"),
+        ({"smile": 1.0}, {"frames": None}, "frames must be"),
+        ({"smile": 1.0}, {"frames": 301}, "makes 601 frames"),
+        ({"smile": 1.0}, {"fps": 0}, "fps must be"),
+        ({"smile": 1.0}, {"loop": "for ever"}, "loop must be"),
+        ({"smile": 1.0}, {"view": "elsewhere"}, "view must be"),
+        ({"smile": 4.0}, {"strength": 2.0}, "strength must be"),
+        ({"smiel": 1.0}, {}, "did you mean 'smile'"),
+        ({"/etc/passwd.safetensors": 1.0}, {}, "There is no micromotion"),
     ],
 )
 def test_what_cannot_be_played_is_refused(
-    studio: Studio, sitter: Sitter, tmp_path: Path, played: dict[str, float], settings: Settings, words: str
+    studio: Studio, sitter: Sitter, tmp_path: Path, played: dict[str, float], chosen: dict, words: str
 ) -> None:
+    path = tmp_path / "x.mp4"
     with pytest.raises(MicromotionError, match=words):
-        studio.film(sitter, played, settings, tmp_path / "x.mp4", stop=NEVER, on_frame=lambda *_: None)
+        studio.film(sitter, played, replace(STANDARD, **chosen), path, stop=NEVER, on_frame=lambda *_: None)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -202,13 +204,13 @@ def test_what_is_learned_meanwhile_can_be_played(studio: Studio, animator: Anima
     random_anchors(7).save(folder / "grin.safetensors")
     assert studio.motions == ["grin", "headsTurn", "smile"]
     assert [studio.is_learned(name) for name in studio.motions] == [True, False, False]
-    first = studio.still(sitter, {"grin": 1.0}, Settings())
+    first = studio.still(sitter, {"grin": 1.0}, STANDARD)
     random_anchors(8).save(folder / "grin.safetensors")
     os.utime(folder / "grin.safetensors", (1, 1))  # learned again within the clock's last tick
-    assert not np.array_equal(studio.still(sitter, {"grin": 1.0}, Settings()), first)
+    assert not np.array_equal(studio.still(sitter, {"grin": 1.0}, STANDARD), first)
     (folder / "grin.safetensors").unlink()
     with pytest.raises(MicromotionError, match="There is no micromotion 'grin'"):
-        studio.still(sitter, {"grin": 1.0}, Settings())
+        studio.still(sitter, {"grin": 1.0}, STANDARD)
 
 
 def test_presets_are_timelines_of_what_the_model_has() -> None:

@@ -104,7 +104,7 @@ def test_a_smile_leaves_no_pale_patch(animator: Animator, name: str) -> None:
 def test_a_mouth_that_opens_is_not_torn(animator: Animator) -> None:
     """The full smile is wide in the photo too: movement that only pictures tell loses the mouth's corners."""
     photo = open_face("johan-de-witt")
-    *_, last = animator.animate(photo, "smile", frames=1, frame="photo")
+    *_, last = animator.animate(photo, "smile", frames=1, view="photo")
     box = align(photo).box
 
     def width(image: Image.Image) -> float:

@@ -1,4 +1,4 @@
-"""The whole photo through the crop's own doors, `animate(frame="photo")` and --frame; what is refused."""
+"""The whole photo through the crop's own doors, `animate(view="photo")` and --view; what is refused."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def avatar() -> Animator:
 
 
 def test_the_clip_is_the_photo_with_the_face_moving(avatar: Animator, astronaut: Image.Image) -> None:
-    clip = avatar.animate(astronaut, "smile", strength=0.5, frames=2, frame="photo")
+    clip = avatar.animate(astronaut, "smile", strength=0.5, frames=2, view="photo")
     first, last = clip
     photo = np.asarray(astronaut)
     assert clip.size == astronaut.size
@@ -46,7 +46,7 @@ def test_each_frame_is_put_back_beside_the_still_face(avatar: Animator, astronau
     still, full, *steps = (
         next(iter(avatar.animate(code, frames=1, strength=float(s)))) for s in (0, 0.5, *wanted[:, 0])
     )
-    (pasted,) = avatar.animate(astronaut, strength=0.5, frames=1, frame="photo")
+    (pasted,) = avatar.animate(astronaut, strength=0.5, frames=1, view="photo")
     paste = Paste(astronaut, align(astronaut), still)
     paste.learn(list(zip(wanted, steps, strict=True)))
     assert np.array_equal(pasted, paste(full, np.array([0.5])))
@@ -54,7 +54,7 @@ def test_each_frame_is_put_back_beside_the_still_face(avatar: Animator, astronau
 
 def test_the_command_writes_the_whole_photo(astronaut_file: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.mp4"
-    options = ["--frame", "photo", "--frames", "2", "--strength", "0.3", "-o", str(output)]
+    options = ["--view", "photo", "--frames", "2", "--strength", "0.3", "-o", str(output)]
     result = CliRunner().invoke(app, ["animate", str(astronaut_file), *options], catch_exceptions=False)
     assert (result.exit_code, result.stderr) == (0, "")
     with av.open(str(output)) as video:
@@ -63,12 +63,12 @@ def test_the_command_writes_the_whole_photo(astronaut_file: Path, tmp_path: Path
 
 def test_what_has_no_whole_photo_is_told(avatar: Animator) -> None:
     with pytest.raises(OptionError, match="its photo, which a code does not have"):
-        avatar.animate(zero_code(avatar.bundle.generator), frame="photo")
+        avatar.animate(zero_code(avatar.bundle.generator), view="photo")
     with pytest.raises(OptionError, match="leave out compare"):
-        avatar.animate("missing.jpg", frame="photo", compare=True)
-    with pytest.raises(OptionError, match="frame must be crop or photo, not 'whole'"):
-        avatar.animate("missing.jpg", frame="whole")
-    options = ["--strengths", "0,1", "--frame", "photo"]
+        avatar.animate("missing.jpg", view="photo", compare=True)
+    with pytest.raises(OptionError, match="view must be model or photo, not 'whole'"):
+        avatar.animate("missing.jpg", view="whole")
+    options = ["--strengths", "0,1", "--view", "photo"]
     result = CliRunner().invoke(app, ["animate", "missing.jpg", *options])
     assert "leave out" in result.stderr
 
@@ -85,7 +85,7 @@ def test_a_photo_that_is_too_large_for_so_many_frames_is_told(
     avatar: Animator, astronaut: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("micromotion.options.MAX_FILM_PIXELS", 512 * 512 * 3)
-    avatar.animate(astronaut, frames=3, frame="photo")
+    avatar.animate(astronaut, frames=3, view="photo")
     with pytest.raises(OptionError, match="4 frames of a photo of 512×512"):
-        avatar.animate(astronaut, frames=4, frame="photo")
+        avatar.animate(astronaut, frames=4, view="photo")
     avatar.animate(astronaut, frames=4)

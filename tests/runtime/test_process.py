@@ -20,7 +20,7 @@ def test_importing_changes_nothing_for_the_host_program() -> None:
         "after = [torch.get_num_threads(), torch.get_default_dtype() == torch.float32, dict(os.environ)]\n"
         "print(json.dumps(before == after))"
     )
-    root = Path(process.__file__).parent.parent
+    root = Path(process.__file__).parents[2]
     answer = subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | {"PYTHONPATH": str(root)},

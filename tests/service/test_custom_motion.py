@@ -30,9 +30,9 @@ from running_server import (
 from service_worker import load
 
 from micromotion.errors import BundleError, MotionError, NoFaceError, OptionError, TimeLimitError
+from micromotion.learn.keeping import with_recipe
 from micromotion.motion.anchors import Anchors
 from micromotion.motion.directions import save_direction
-from micromotion.motion.library import with_recipe
 from micromotion.motion.timeline import parse_timeline
 from micromotion.weights.bundle import load_bundle
 

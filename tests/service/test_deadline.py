@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from micromotion.errors import OptionError, TimeLimitError
-from micromotion.service import deadline, logs
+from micromotion.runtime import progress
+from micromotion.runtime.progress import progress_lines
+from micromotion.service import deadline
 from micromotion.service.deadline import LONGEST, SECONDS, VARIABLE, Deadline, seconds_allowed
-from micromotion.service.logs import progress_lines
 
 
 class Clock:
@@ -24,7 +25,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(deadline, "time", clock)
-    monkeypatch.setattr(logs, "time", clock)
+    monkeypatch.setattr(progress, "time", clock)
     return clock
 
 

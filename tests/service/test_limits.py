@@ -36,7 +36,7 @@ def predictor(model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         ({"refine": 5}, "over while refining: "),
         ({"lock_identity": True}, "over while tuning: "),
         ({}, "over while rendering: "),
-        ({"output_format": "webp", "frame": "photo"}, "over while rendering: "),
+        ({"output_format": "webp", "view": "photo"}, "over while rendering: "),
         ({"motion": "custom", "template": SENTENCE}, "time for learning the motion"),
     ],
 )
@@ -120,7 +120,7 @@ print(json.dumps(found))
 def test_a_prediction_imports_nothing(model: Path, astronaut_file: Path) -> None:
     """A cancellation that strikes an import leaves half a module, and all that need it fail from then on."""
     asked = [
-        {**EVERYTHING, "lock_identity": True, "output_format": "webp", "frame": "photo"},
+        {**EVERYTHING, "lock_identity": True, "output_format": "webp", "view": "photo"},
         {**EVERYTHING, "refine": 2, "output_format": "gif", "compare": True},
         {**EVERYTHING, "motion": "custom", "template": SENTENCE, "seed": 3},
         {**EVERYTHING, "timeline": "0.5s smile smooth", "loop": "pingpong"},

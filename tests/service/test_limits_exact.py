@@ -47,7 +47,7 @@ def test_the_shortest_and_the_longest_time_are_times(seconds: str, monkeypatch: 
             seconds_allowed()
 
 
-# --- what comes to the gateway ---------------------------------------------------------------------------------
+# --- what comes to the gateway
 
 
 @pytest.fixture

@@ -1,7 +1,4 @@
-"""predict.py, openapi.json, cog.yaml and the library agree; predict.py is read by Cog's own static rules.
-
-Run as a script, this writes anew what openapi.json takes from predict.py.
-"""
+"""predict.py, openapi.json, cog.yaml and the library agree; predict.py is read by Cog's own static rules."""
 
 from __future__ import annotations
 
@@ -9,118 +6,15 @@ import ast
 import importlib.util
 import inspect
 import io
-import json
 import tokenize
 import tomllib
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
-import yaml
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).resolve().parents[2]
-TYPES = {
-    "int": {"type": "integer"},
-    "float": {"type": "number"},
-    "str": {"type": "string"},
-    "bool": {"type": "boolean"},
-    "Path": {"type": "string", "format": "uri"},
-}
-KEYS = {
-    "default": "default",
-    "description": "description",
-    "ge": "minimum",
-    "le": "maximum",
-    "max_length": "maxLength",
-    "accept": "x-cog-accept",
-}
-FIXED = {  # what Cog writes for every model
-    "PredictionRequest",
-    "PredictionResponse",
-    "Status",
-    "HTTPValidationError",
-    "ValidationError",
-}
-
-
-def run_method() -> tuple[ast.FunctionDef, str]:
-    """The syntax of Predictor.run, and the text it is in."""
-    source = (ROOT / "predict.py").read_text()
-    predictor = next(node for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
-    assert predictor.name == "Predictor"
-    return next(n for n in predictor.body if isinstance(n, ast.FunctionDef) and n.name == "run"), source
-
-
-def arguments() -> dict[str, tuple[str, dict[str, ast.expr]]]:
-    """Each input's name, in order: its type's name, and the syntax of what Input(...) is given."""
-    method, _ = run_method()
-    inputs = method.args.args[1:]
-    assert len(inputs) == len(method.args.defaults), "every input needs Input(...)"
-    found = {}
-    for argument, call in zip(inputs, method.args.defaults, strict=True):
-        assert argument.annotation is not None
-        assert isinstance(call, ast.Call)
-        assert ast.unparse(call.func) == "Input"
-        assert not call.args, "Cog's parser passes over what has no keyword"
-        found[argument.arg] = (
-            ast.unparse(argument.annotation),
-            {str(word.arg): word.value for word in call.keywords},
-        )
-    return found
-
-
-def inputs() -> dict[str, tuple[str, dict[str, Any]]]:
-    """The same with values in place of syntax."""
-    return {
-        name: (kind, {word: ast.literal_eval(value) for word, value in words.items()})
-        for name, (kind, words) in arguments().items()
-    }
-
-
-def schema_type(kind: str) -> dict[str, Any]:
-    """What Cog makes of an annotation: `X | None` is X that may be left out, and is nullable."""
-    bare = kind.removesuffix(" | None")
-    return TYPES[bare] if bare == kind else {**TYPES[bare], "nullable": True}
-
-
-def expected_schemas() -> dict[str, Any]:
-    """The schemas in openapi.json that follow from predict.py."""
-    properties: dict[str, Any] = {}
-    schemas: dict[str, Any] = {}
-    required = []
-    for order, (name, (kind, words)) in enumerate(inputs().items()):
-        choices = words.pop("choices", None)
-        if choices:
-            about = {"title": name, "description": "An enumeration.", **schema_type(kind)}
-            schemas[name] = {**about, "enum": choices}
-            shape: dict[str, Any] = {"allOf": [{"$ref": f"#/components/schemas/{name}"}]}
-        else:
-            title = " ".join(word[:1].upper() + word[1:] for word in name.split("_"))
-            shape = {"title": title, **schema_type(kind)}
-        properties[name] = {**shape, "x-order": order, **{KEYS[word]: value for word, value in words.items()}}
-        if "default" not in words:
-            required.append(name)
-    output = run_method()[0].returns
-    assert isinstance(output, ast.Name)
-    return {
-        "Input": {"title": "Input", "type": "object", "properties": properties, "required": required},
-        "Output": {"title": "Output", **TYPES[output.id]},
-        **schemas,
-    }
-
-
-def stored() -> dict[str, Any]:
-    document = json.loads((ROOT / "openapi.json").read_text())
-    assert isinstance(document, dict)
-    return document
-
-
-def cog_yaml() -> dict[str, Any]:
-    document = yaml.safe_load((ROOT / "cog.yaml").read_text())
-    assert isinstance(document, dict)
-    return document
+from tools.openapi import FIXED, ROOT, arguments, cog_yaml, expected_schemas, inputs, run_method, stored
 
 
 @pytest.fixture(scope="module")
@@ -213,26 +107,26 @@ def test_every_input_is_described_and_bounded() -> None:
 @pytest.mark.parametrize("name", ["strength", "frames", "fps", "face", "seed", "refine"])
 def test_limits_are_those_of_the_library(name: str) -> None:
     from micromotion.errors import OptionError
-    from micromotion.options import check_play
+    from micromotion.options import AnimateOptions
 
     words = inputs()[name][1]
     lowest = 0 if name == "seed" else words["ge"]  # -1 stands for None there
-    check_play(**{name: lowest})
-    check_play(**{name: words["le"]})
+    AnimateOptions(**{name: lowest})
+    AnimateOptions(**{name: words["le"]})
     for outside in (lowest - 1, words["le"] + 1):
         with pytest.raises(OptionError, match=name):
-            check_play(**{name: outside})
+            AnimateOptions(**{name: outside})
 
 
 def test_defaults_are_those_of_the_library() -> None:
-    from micromotion import Animator
+    from micromotion.options import OPTIONS
 
-    library = inspect.signature(Animator.animate).parameters
     service = {name: words.get("default") for name, (_, words) in inputs().items()}
     assert service.pop("seed") == -1
-    assert library["seed"].default is None
-    for name in service.keys() & library.keys():
-        assert service[name] == library[name].default, name
+    assert OPTIONS["seed"].default is None
+    assert service.keys() >= OPTIONS.keys() - {"aligned", "seed"}
+    for name in service.keys() & OPTIONS.keys():
+        assert service[name] == OPTIONS[name].default, name
 
 
 def test_motions_are_those_of_the_model_and_custom() -> None:
@@ -255,12 +149,13 @@ def _names(assignment: ast.Assign) -> list[str]:
     return [target.id for target in assignment.targets if isinstance(target, ast.Name)]
 
 
-def test_loops_easings_and_frames_are_those_of_the_library() -> None:
-    from micromotion.options import Easing, Loop, View
+def test_choices_are_those_of_the_library() -> None:
+    from micromotion.options import OPTIONS, VIEWS
 
-    assert inputs()["frame"][1]["choices"] == list(get_args(View))
-    assert inputs()["loop"][1]["choices"] == list(get_args(Loop))
-    assert inputs()["easing"][1]["choices"] == list(get_args(Easing))
+    for name in ("view", "loop", "easing"):
+        assert inputs()[name][1]["choices"] == list(OPTIONS[name].metadata["choices"]), name
+    assert inputs()["frame"][1]["choices"] == ["", *VIEWS]
+    assert inputs()["frame"][1]["deprecated"]
 
 
 def test_a_timeline_may_be_as_long_as_the_library_reads_and_its_example_can_be_read() -> None:
@@ -310,18 +205,3 @@ def test_the_container_installs_what_the_project_needs() -> None:
     for name, need in needed.items():
         assert need.specifier.contains(pins[name]), name
     assert (pins["torch"], cog_yaml()["build"]["cuda"]) == ("2.11.0", "13.0")
-
-
-def write() -> None:
-    """Bring openapi.json up to date with predict.py and cog.yaml; the rest stays as `cog build` wrote it."""
-    document = stored()
-    old = document["components"]["schemas"]
-    rest = {name: schema for name, schema in old.items() if name in FIXED}
-    document["components"]["schemas"] = {**expected_schemas(), **rest}
-    document["info"]["version"] = cog_yaml()["build"]["sdk_version"]
-    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    (ROOT / "openapi.json").write_text(text)
-
-
-if __name__ == "__main__":
-    write()

@@ -169,12 +169,12 @@ def test_a_comparison_shows_the_photo_too(server: Server, photo: str, first: dic
 
 
 def test_the_whole_photo_can_be_shown(server: Server, photo: str, astronaut: Image.Image) -> None:
-    frames = frames_of(content(server.predict(photo, frame="photo", strength=0.5)[1]))
+    frames = frames_of(content(server.predict(photo, view="photo", strength=0.5)[1]))
     assert len(frames) == 6
     assert frames[0].shape == np.asarray(astronaut).shape
     assert np.abs(frames[5] - frames[0])[300:].mean() < 0.5, "far from the face nothing moves"
     assert np.abs(frames[5] - frames[0]).max() > 20
-    assert "leave out compare" in sentence(server.predict(photo, frame="photo", compare=True)[1])
+    assert "leave out compare" in sentence(server.predict(photo, view="photo", compare=True)[1])
 
 
 def test_loops_and_easings(server: Server, photo: str, first: dict[str, Any]) -> None:
@@ -234,6 +234,7 @@ def test_whole_numbers_may_be_written_with_a_point(server: Server, photo: str, f
         ("loop", "bounce", "is not one of"),
         ("easing", "bouncy", "is not one of"),
         ("compare", "yes", "boolean"),
+        ("view", "whole", "is not one of"),
         ("frame", "whole", "is not one of"),
         ("image", 5, "string"),
         ("image", None, "string"),

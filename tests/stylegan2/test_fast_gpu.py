@@ -24,8 +24,8 @@ from stylegan2.kernels import LANES, NAMES, KernelError, Kernels, compile_for
 from stylegan2.ops import binomial_taps
 from stylegan2.synthesis import Noise, StyledConv
 
-HERE = Path(__file__).parents[1] / "support"
-AVATAR = HERE.parent / "weights" / "avatar" / "generator.safetensors"
+SUPPORT = Path(__file__).parents[1] / "support"
+AVATAR = Path(__file__).parents[2] / "weights" / "avatar" / "generator.safetensors"
 CPU = torch.device("cpu")
 CONFIGS = {
     "channels that divide by 8": GeneratorConfig(
@@ -179,9 +179,9 @@ def test_a_machine_without_a_gpu_never_asks_for_them(monkeypatch: pytest.MonkeyP
 @pytest.mark.skipif(torch.cuda.is_available(), reason="stands in for the driver that is here")
 def test_they_are_started_as_the_driver_wants_them(tmp_path: Path) -> None:
     """Through NVIDIA's own bindings, down to a driver that runs them on the CPU."""
-    build(HERE / "stand_in_driver.c", tmp_path / "libcuda.so.1")
-    environment = os.environ | {"LD_LIBRARY_PATH": str(tmp_path), "PYTHONPATH": str(HERE)}
-    command = [sys.executable, "-W", "ignore", str(HERE / "launching.py")]
+    build(SUPPORT / "stand_in_driver.c", tmp_path / "libcuda.so.1")
+    environment = os.environ | {"LD_LIBRARY_PATH": str(tmp_path), "PYTHONPATH": str(SUPPORT)}
+    command = [sys.executable, "-W", "ignore", str(SUPPORT / "launching.py")]
     done = subprocess.run(
         command, env=environment, check=True, stdout=subprocess.PIPE, text=True, timeout=120
     )

@@ -36,9 +36,10 @@ EVERYTHING: dict[str, Any] = {
     "face": 0,
     "refine": 0,
     "lock_identity": False,
-    "frame": "crop",
+    "view": "model",
     "compare": False,
     "output_format": "mp4",
+    "frame": "",
 }
 """All that Cog's worker gives to the predictor beside the image, also where the caller leaves it out."""
 

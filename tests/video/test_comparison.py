@@ -10,8 +10,8 @@ from PIL import Image
 
 from micromotion import Animator, align
 from micromotion.errors import MotionError, OptionError
+from micromotion.types import Frame
 from micromotion.video.comparison import Comparison, strength_strip
-from micromotion.video.encoders import Frame
 
 COLOURS = [(250, 20, 20), (20, 240, 20), (20, 20, 245)]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from micromotion.runtime.device_memory import fetch
+from micromotion.runtime.frame_transfer import fetch
 from micromotion.video.pixels import all_finite, quantise, to_uint8
 
 

@@ -16,7 +16,7 @@ from micromotion.video.picture import write_picture
 from tools.pictures.charts import curve, loops, rank, robust_pca, timeline
 from tools.pictures.faces import align, anchors, invert, likeness, strengths, styles, synthesis, whole_photo
 
-FOLDER = Path(__file__).resolve().parent.parent / "method"
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "method"
 PICTURES: dict[str, Callable[[Animator], Image.Image]] = {
     "align.jpg": align,
     "invert.jpg": invert,

@@ -15,11 +15,12 @@ from micromotion import robust_pca as take_apart
 from micromotion.inspection import render
 from micromotion.motion.anchors import Anchors
 from micromotion.motion.micromotion import Analysis, analyse
-from micromotion.motion.schedule import plan
+from micromotion.motion.schedule import schedule
 from micromotion.motion.spline import smoothing_spline
+from micromotion.options import AnimateOptions
 from micromotion.video.contact_sheet import contact_sheet
 
-FACE = Path(__file__).resolve().parent.parent / "face.jpg"
+FACE = Path(__file__).resolve().parents[2] / "docs" / "face.jpg"
 WIDTH = 1000
 EXAMPLE = "1s smile smooth, 1.6s hold, 1.8s eyesClose, 2s eyesClose=0, 3s smile=0 smooth"
 """The timeline that docs/cookbook.md explains."""
@@ -133,7 +134,7 @@ def timeline(animator: Animator) -> Image.Image:
     """The cookbook's timeline: how strong each motion is over time, and the face at its keyframes."""
     known = parse_timeline(EXAMPLE)
     fps = 30
-    names, rows = plan(known, fps=fps)
+    names, rows = schedule(known, AnimateOptions(fps=fps))
     seconds = np.arange(len(rows)) / fps
     chart = _over_time(EXAMPLE, [str(name) for name in names], seconds, rows, 1000, 230)
     clip = animator.animate(FACE, known, fps=fps)
@@ -153,7 +154,7 @@ def loops(animator: Animator) -> Image.Image:
     ways = (("once", "linear"), ("once", "smooth"), ("pingpong", "smooth"), ("hold", "smooth"))
     page = Image.new("RGB", (1000, 150), PAPER)
     for number, (loop, easing) in enumerate(ways):
-        _, rows = plan("smile", frames=31, loop=loop, easing=easing)
+        _, rows = schedule("smile", AnimateOptions(frames=31, loop=loop, easing=easing))
         title = f"--loop {loop} --easing {easing}"
         page.paste(
             _over_time(title, [], np.arange(len(rows)) / 30, rows, 250, 150, end=2.0), (250 * number, 0)

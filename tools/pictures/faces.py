@@ -17,11 +17,11 @@ from micromotion.inversion.refinement import refine
 from micromotion.learn.text import sample_identity
 from micromotion.motion.anchors import Anchors
 from micromotion.photo.paste import Paste
+from micromotion.types import Frame
 from micromotion.video.contact_sheet import contact_sheet, evenly_spaced
-from micromotion.video.encoders import Frame
 from micromotion.video.pixels import to_uint8
 
-FACES = Path(__file__).resolve().parent.parent / "faces"
+FACES = Path(__file__).resolve().parents[2] / "docs" / "faces"
 TILE = 190
 RED, BLUE, YELLOW = (214, 62, 48), (40, 120, 180), (244, 200, 70)
 FINER = 3

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from micromotion.cli.console import QUIET, frame_progress
+from micromotion.runtime.progress import QUIET, frame_progress, time_left
 
 if TYPE_CHECKING:
     from micromotion.learn.text import Step
@@ -55,13 +55,6 @@ def losses_table(step: Step) -> Table:
     for row, words in enumerate(step.degrees):
         table.add_row(Text(words), *(f"{float(values[row]):.4f}" for values in columns))
     return table
-
-
-def time_left(seconds: float) -> str:
-    """For people: 8 s, 3 min, 2.5 h."""
-    if seconds < 99.5:
-        return f"{max(0, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 99.5 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def _reporting_lines(console: Console) -> Callable[[Step], None]:

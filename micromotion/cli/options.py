@@ -1,0 +1,116 @@
+"""The arguments and options of `micromotion animate`: its own, and those that `AnimateOptions` holds."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from inspect import Parameter
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from micromotion.cli.console import cli_errors
+from micromotion.options import OPTIONS, AnimateOptions, DeprecatedFrame, options_from
+from micromotion.video.output_names import typed, typed_path
+
+Photo = Annotated[
+    Path,
+    typer.Argument(
+        parser=typed_path, metavar="PHOTO", help="A picture with a face, in any format that Pillow reads."
+    ),
+]
+MotionNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--motion",
+        "-m",
+        metavar="NAME[=STRENGTH]",
+        help="What to play: a name, `micromotion motions` lists them; or FILE.safetensors. May be given "
+        "several times: they play together.",
+        show_default="smile",
+    ),
+]
+TimelineText = Annotated[
+    str | None,
+    typer.Option(
+        "--timeline",
+        "-t",
+        metavar="TEXT|@FILE",
+        help="Motions that follow each other: when, which, how strong, linear or smooth; hold; "
+        "'repeat 3' at the end. Or @ and a file of such a text.",
+    ),
+]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        parser=typed,
+        metavar="PATH",
+        help="Where to write: .mp4, .gif, .webp, or a folder for PNGs. Default: PHOTO-MOTION.mp4 here. "
+        "With --strengths: .png, .jpg, .webp.",
+    ),
+]
+Sheet = Annotated[
+    Path | None,
+    typer.Option(
+        parser=typed_path, metavar="PATH", help="Also write a contact sheet of the frames to this picture."
+    ),
+]
+FullSize = Annotated[
+    bool,
+    typer.Option(
+        "--full-size",
+        help="Keep all pixels of a large photo in an MP4, although phones may not play it (H.264 above 5.2).",
+    ),
+]
+Strengths = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST",
+        help="Write no video, but one picture of the face at these strengths, such as -1,0,1,2.",
+    ),
+]
+
+
+def takes_animate_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each field of `AnimateOptions`, in the place of its parameter `options`.
+
+    What is wrong with one is told as `cli_errors` tells any error. `--frame`, the old name of `--view`, is
+    understood and not shown.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    parameters: list[Parameter] = []
+    for parameter in signature.parameters.values():
+        parameters += _animate_options() if parameter.name == "options" else [parameter]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        with cli_errors(given["debug"]):
+            named = {name: given.pop(name) for name in [*OPTIONS, "frame"]}
+            if named["frame"] is not None and named["view"] == OPTIONS["view"].default:
+                del named["view"]
+            command(**given, options=options_from(named))
+
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run
+
+
+def _animate_options() -> list[Parameter]:
+    kinds = get_type_hints(AnimateOptions)
+    made = [_parameter(name, kinds[name]) for name in OPTIONS]
+    deprecated = Annotated[DeprecatedFrame | None, typer.Option(hidden=True)]
+    return [*made, Parameter("frame", Parameter.KEYWORD_ONLY, default=None, annotation=deprecated)]
+
+
+def _parameter(name: str, kind: Any) -> Parameter:
+    """An option of the command line with the name, default and sentence of one of `AnimateOptions`."""
+    option = OPTIONS[name]
+    flag = [f"--{name.replace('_', '-')}"] if kind is bool else []  # no --no-… beside it
+    shown = typer.Option(
+        *flag, help=option.metadata["help"], show_default=option.metadata.get("default", True)
+    )
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=option.default, annotation=Annotated[kind, shown])

@@ -1,0 +1,148 @@
+"""How progress is shown: bars on stderr where it is a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+QUIET = 10.0  # seconds between two lines about one download where stderr is no terminal
+
+DownloadReport = Callable[[str, int, int | None], None]
+"""Called with a file's name, the bytes that are here, and the bytes in all (None: not known)."""
+
+StepReport = Callable[[str], None]
+"""Called with a line about what is being done."""
+
+LINES = 10
+"""About so many lines for each piece of work."""
+
+
+def time_left(seconds: float) -> str:
+    """For people: 8 s, 3 min, 2.5 h."""
+    if seconds < 99.5:
+        return f"{max(0, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 99.5 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def progress_lines(
+    done_what: str, unit: str, total: int, say: Callable[[str], object] = print
+) -> Callable[..., None]:
+    """A callback, told the number of what is done and a loss if there is one, that says so in lines.
+
+    done_what and unit frame the numbers: with "Refined by" and "steps" a line says "Refined by 20 of 200
+    steps, loss 0.1234, 8 s left.". The time counts from the first call, whatever its number is.
+    """
+    first, began = None, 0.0
+
+    def report(done: int, loss: float | None = None) -> None:
+        nonlocal first, began
+        if first is None:
+            first, began = done, time.monotonic()
+        elif done % max(1, total // LINES) and done != total:
+            return
+        line = f"{done_what} {done} of {total} {unit}"
+        if loss is not None:
+            line += f", loss {loss:.4f}"
+        if first < done < total:
+            line += f", {time_left((time.monotonic() - began) / (done - first) * (total - done))} left"
+        say(f"{line}.")
+
+    return report
+
+
+def frame_progress(console: Console | None = None) -> Progress:
+    """A progress bar that counts frames, on stderr or a given console; silent where that is no terminal."""
+    console = console or Console(stderr=True)
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+@contextmanager
+def download_progress() -> Iterator[tuple[DownloadReport, StepReport]]:
+    """Two callbacks, for downloads and for other steps: a bar with speed and time left at a terminal,
+    elsewhere a line now and then."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _reporting_lines(console), lambda step: _say(console, step)
+        return
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    ) as progress:
+        task = progress.add_task("", total=None, visible=False)
+        current = ""
+
+        def report(name: str, done: int, total: int | None) -> None:
+            nonlocal current
+            if name != current:
+                current = name
+                progress.reset(task, total=total, completed=done, description=name, visible=True)
+            progress.update(task, completed=done, total=total)
+
+        def step(text: str) -> None:
+            nonlocal current
+            current = ""
+            progress.update(task, visible=False)
+            _say(console, text)
+
+        yield report, step
+
+
+def in_bytes(count: int | None) -> str:
+    """A size for people: 37 kB, 1.2 GB; "unknown" where it is not known."""
+    if count is None:
+        return "unknown"
+    size, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 999.5:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.1f} {unit}" if size < 9.95 and unit != "B" else f"{size:.0f} {unit}"
+
+
+def _reporting_lines(console: Console) -> DownloadReport:
+    """A line when a download begins and when it is whole, and one every `QUIET` seconds between."""
+    said: dict[str, float] = {}
+
+    def report(name: str, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        finished = total is not None and done >= total
+        if name in said and not finished and now - said[name] < QUIET:
+            return
+        if said.get(name) == float("inf"):
+            return
+        said[name] = float("inf") if finished else now
+        _say(console, f"{name}: {in_bytes(done)} of {in_bytes(total)}")
+
+    return report
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

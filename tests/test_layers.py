@@ -1,0 +1,85 @@
+"""Imports go one way: each room knows only of the rooms below it, and no two know of each other."""
+
+import ast
+from collections import defaultdict
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = {"errors", "options", "types", "__version__"}
+LOWER = {"runtime", *SHARED}
+STEPS = {"face", "inversion", "motion", "photo", "video", "learn", "weights"}
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "types": set(),
+    "options": {"errors"},
+    "runtime": SHARED,
+    **dict.fromkeys(STEPS, LOWER | STEPS),
+    "animation": LOWER | STEPS,
+    "animator": LOWER | STEPS | {"animation"},
+    "inspection": LOWER | STEPS,
+    "service": LOWER | STEPS | {"animation", "animator"},
+    "page": LOWER | STEPS | {"animation", "animator"},
+    "cli": LOWER | STEPS | {"animation", "animator", "inspection", "service", "page"},
+    "__init__": LOWER | STEPS | {"animation", "animator"},
+    "__main__": {"cli"},
+}
+"""Each room of `micromotion`, or module at its top, and what it may import of the others."""
+PACKAGES = {
+    "stylegan2": {"stylegan2"},
+    "encoder4editing": {"encoder4editing", "stylegan2"},
+    "micromotion": {"micromotion", "encoder4editing", "stylegan2"},
+}
+OURS = {*PACKAGES, "avatar", "benchmarks", "tools", "predict"}
+
+
+def imported(path: Path) -> set[str]:
+    """The full names of all that a module imports, also within functions and for type checkers."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute here"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def rooms() -> dict[str, set[str]]:
+    """Each room -> the other rooms that it imports."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in (ROOT / "micromotion").rglob("*.py"):
+        room = path.relative_to(ROOT / "micromotion").with_suffix("").parts[0]
+        for name in imported(path):
+            package, _, rest = name.partition(".")
+            if package == "micromotion" and (other := rest.partition(".")[0]) != room:
+                found[room].add(other)
+    return found
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_know_only_of_those_below(package: str) -> None:
+    for path in (ROOT / package).rglob("*.py"):
+        known = {name.partition(".")[0] for name in imported(path)} & OURS
+        assert known <= PACKAGES[package], path
+
+
+def test_every_room_is_known_and_knows_only_of_those_below() -> None:
+    for room, known in rooms().items():
+        assert room in ALLOWED, f"where does {room} stand? say so in ALLOWED"
+        assert known <= ALLOWED[room], f"{room} must not know of {known - ALLOWED[room]}"
+
+
+def test_no_rooms_know_of_each_other() -> None:
+    graph = {room: known for room, known in rooms().items() if room != "__init__"}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"rooms in a circle: {' → '.join(error.args[1])}")
+
+
+def test_few_modules_stand_at_the_top() -> None:
+    modules = [path.name for path in (ROOT / "micromotion").glob("*.py")]
+    assert len(modules) <= 12, sorted(modules)

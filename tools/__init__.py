@@ -1,0 +1,1 @@
+"""What writes files of the repository: pictures of the documents, measured tables, openapi.json."""
