@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from page_browser import RENDER, Served, Visitor, browser, served, visiting
+from page_browser import PATIENCE, RENDER, Served, Visitor, browser, served, visiting
 from playwright.sync_api import Browser, Request, Route
 
 pytest.importorskip("gradio", reason="the extra `page` is not installed")
@@ -23,7 +24,7 @@ window.slow = false;
 window.requestAnimationFrame = (drawn) => window.slow ? waiting.push(drawn) : draw(drawn);
 window.catchUp = () => { window.slow = false; waiting.splice(0).forEach((each) => draw(each)); };
 """
-SETTLED = "() => { window.catchUp(); return new Promise((done) => setTimeout(done, 300)); }"
+CAUGHT_UP = "() => { window.catchUp(); return new Promise((done) => setTimeout(done, 300)); }"
 
 
 @pytest.fixture(scope="module")
@@ -38,45 +39,57 @@ def page(chrome: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield running
 
 
+@dataclass
+class Slow:
+    """A visitor whose browser draws no frame, and whose server answers no question, until both catch up."""
+
+    visitor: Visitor
+    held: list[Route] = field(default_factory=list)
+    is_slow: bool = True
+
+    def begin(self) -> None:
+        """From now on; the preview that is asked for at once is not drawn."""
+        self.visitor.page.route("**/queue/join*", self._handle)
+        self.visitor.page.focus("#mm-motion-angry input[type=range]")
+        self.visitor.page.keyboard.press("ArrowRight")
+        while not self.held:
+            self.visitor.page.wait_for_timeout(20)
+        self.visitor.page.evaluate("window.slow = true")
+
+    def _handle(self, route: Route) -> None:
+        if self.is_slow:
+            self.held.append(route)
+        else:
+            route.continue_()
+
+    def catch_up(self) -> None:
+        self.visitor.page.evaluate(CAUGHT_UP)
+        self.is_slow = False
+        for each in self.held:
+            each.continue_()
+
+    def asked(self) -> list[Any]:
+        """Both catch up, the button is pressed by the keyboard; what the film is then asked for with."""
+        self.catch_up()
+        with self.visitor.page.expect_request(_is_film, timeout=1000 * PATIENCE) as coming:
+            self.visitor.page.focus(RENDER)
+            self.visitor.page.keyboard.press("Enter")
+        self.visitor.page.click("#mm-cancel")
+        data: list[Any] = json.loads(coming.value.post_data or "")["data"]
+        return data
+
+
 @pytest.fixture
-def visitor(chrome: Browser, page: Served) -> Iterator[Visitor]:
-    """Somebody with a slow browser, in front of a face."""
-    with visiting(chrome, page.address) as arrived:
-        arrived.page.add_init_script(SLOW)
-        arrived.page.reload()
-        arrived.wait_for("#mm-sliders input[type=range]")
-        arrived.sit()
-        held: list[Route] = []
-        arrived.page.route("**/queue/join", lambda route: held.append(route))
-        arrived.page.focus("#mm-motion-angry input[type=range]")
-        arrived.page.keyboard.press("ArrowRight")
-        eventually_held(arrived, held)
-        arrived.page.evaluate("window.slow = true")
-        arrived.catch_up = lambda: _catch_up(arrived, held)  # type: ignore[attr-defined]
-        yield arrived
-
-
-def eventually_held(visitor: Visitor, held: list[Route]) -> None:
-    while not held:
-        visitor.page.wait_for_timeout(20)
-
-
-def _catch_up(visitor: Visitor, held: list[Route]) -> None:
-    visitor.page.evaluate(SETTLED)
-    visitor.page.unroute("**/queue/join")
-    for each in held:
-        each.continue_()
-
-
-def asked(visitor: Visitor) -> list[Any]:
-    """The browser catches up, the button is pressed by the keyboard; what the film is then asked for with."""
-    visitor.catch_up()  # type: ignore[attr-defined]
-    with visitor.page.expect_request(_is_film) as coming:
-        visitor.page.focus(RENDER)
-        visitor.page.keyboard.press("Enter")
-    visitor.page.click("#mm-cancel")
-    data: list[Any] = json.loads(coming.value.post_data or "")["data"]
-    return data
+def slow(chrome: Browser, page: Served) -> Iterator[Slow]:
+    """Somebody in front of a face."""
+    with visiting(chrome, page.address) as visitor:
+        visitor.page.add_init_script(SLOW)
+        visitor.page.reload()
+        visitor.wait_for("#mm-sliders input[type=range]")
+        visitor.sit()
+        slow = Slow(visitor)
+        slow.begin()
+        yield slow
 
 
 def _is_film(request: Request) -> bool:
@@ -86,65 +99,64 @@ def _is_film(request: Request) -> bool:
     )
 
 
-def write(visitor: Visitor, selector: str, text: str) -> None:
+def write(slow: Slow, selector: str, text: str) -> None:
     """Into a field, as soon as it is there, key by key."""
-    visitor.wait_for(selector)
-    visitor.page.focus(selector)
-    visitor.page.keyboard.press("Control+A")
-    visitor.page.keyboard.type(text)
+    slow.visitor.wait_for(selector)
+    slow.visitor.page.focus(selector)
+    slow.visitor.page.keyboard.press("Control+A")
+    slow.visitor.page.keyboard.type(text)
 
 
 @pytest.mark.parametrize(
-    ("field", "place", "text", "value"),
+    ("name", "place", "text", "value"),
     [("mm-strength", 2, "0.5", 0.5), ("mm-frames", 3, "5", 5), ("mm-fps", 4, "12", 12)],
 )
-def test_a_number_is_taken(visitor: Visitor, field: str, place: int, text: str, value: float) -> None:
-    visitor.page.click("#mm-more button")
-    write(visitor, f"#{field} input[type=number]", text)
-    assert asked(visitor)[place] == value
+def test_a_number_is_taken(slow: Slow, name: str, place: int, text: str, value: float) -> None:
+    slow.visitor.page.click("#mm-more button")
+    write(slow, f"#{name} input[type=number]", text)
+    assert slow.asked()[place] == value
 
 
-def test_a_slider_is_taken(visitor: Visitor) -> None:
-    visitor.page.click("#mm-more button")
-    visitor.wait_for("#mm-frames input[type=range]")
-    visitor.page.focus("#mm-frames input[type=range]")
-    visitor.page.keyboard.press("Home")
-    assert asked(visitor)[3] == 1
+def test_a_slider_is_taken(slow: Slow) -> None:
+    slow.visitor.page.click("#mm-more button")
+    slow.visitor.wait_for("#mm-frames input[type=range]")
+    slow.visitor.page.focus("#mm-frames input[type=range]")
+    slow.visitor.page.keyboard.press("Home")
+    assert slow.asked()[3] == 1
 
 
-def test_the_motions_are_taken(visitor: Visitor) -> None:
-    write(visitor, "#mm-motion-smile input[type=number]", "0.25")
-    visitor.page.focus("#mm-motion-headsTurn input[type=range]")
-    visitor.page.keyboard.press("End")
-    assert {0.25, 2} <= set(asked(visitor)[8:])
+def test_the_motions_are_taken(slow: Slow) -> None:
+    write(slow, "#mm-motion-smile input[type=number]", "0.25")
+    slow.visitor.page.focus("#mm-motion-headsTurn input[type=range]")
+    slow.visitor.page.keyboard.press("End")
+    assert {0.25, 2} <= set(slow.asked()[8:])
 
 
 @pytest.mark.parametrize(
-    ("field", "choice", "place"),
+    ("name", "choice", "place"),
     [("mm-easing", "linear", 5), ("mm-loop", "hold", 6), ("mm-view", "photo", 7)],
 )
-def test_a_choice_is_taken(visitor: Visitor, field: str, choice: str, place: int) -> None:
-    visitor.page.click("#mm-more button")
-    visitor.wait_for(f"#{field} input[value={choice}]")
-    visitor.page.focus(f"#{field} input[value={choice}]")
-    visitor.page.keyboard.press("Space")
-    assert asked(visitor)[place] == choice
+def test_a_choice_is_taken(slow: Slow, name: str, choice: str, place: int) -> None:
+    slow.visitor.page.click("#mm-more button")
+    slow.visitor.wait_for(f"#{name} input[value={choice}]")
+    slow.visitor.page.focus(f"#{name} input[value={choice}]")
+    slow.visitor.page.keyboard.press("Space")
+    assert slow.asked()[place] == choice
 
 
-def test_a_timeline_is_taken(visitor: Visitor) -> None:
-    visitor.page.check("#mm-mode input[value=Timeline]")
-    write(visitor, "#mm-text textarea", "0.2s smile")
-    assert asked(visitor)[:2] == ["Timeline", "0.2s smile"]
+def test_a_timeline_is_taken(slow: Slow) -> None:
+    slow.visitor.page.check("#mm-mode input[value=Timeline]")
+    write(slow, "#mm-text textarea", "0.2s smile")
+    assert slow.asked()[:2] == ["Timeline", "0.2s smile"]
 
 
-def test_a_field_keeps_what_was_written_when_it_is_hidden_and_shown_again(visitor: Visitor) -> None:
-    visitor.page.check("#mm-mode input[value=Timeline]")
-    write(visitor, "#mm-text textarea", "0.2s smile")
-    visitor.page.check("#mm-mode input[value=Sliders]")
-    write(visitor, "#mm-motion-smile input[type=number]", "0.25")
-    visitor.page.check("#mm-mode input[value=Timeline]")
-    assert visitor.page.input_value("#mm-text textarea") == "0.2s smile"
-    assert asked(visitor)[:2] == ["Timeline", "0.2s smile"]
-    visitor.wait_for(RENDER)
-    visitor.page.check("#mm-mode input[value=Sliders]")
-    assert visitor.page.input_value("#mm-motion-smile input[type=number]") == "0.25"
+def test_a_field_keeps_what_was_written_when_it_is_hidden_and_shown_again(slow: Slow) -> None:
+    slow.visitor.page.check("#mm-mode input[value=Timeline]")
+    write(slow, "#mm-text textarea", "0.2s smile")
+    slow.visitor.page.check("#mm-mode input[value=Sliders]")
+    write(slow, "#mm-motion-smile input[type=number]", "0.25")
+    slow.visitor.page.check("#mm-mode input[value=Timeline]")
+    assert slow.visitor.page.input_value("#mm-text textarea") == "0.2s smile"
+    assert slow.asked()[:2] == ["Timeline", "0.2s smile"]
+    slow.visitor.page.check("#mm-mode input[value=Sliders]")
+    assert slow.visitor.page.input_value("#mm-motion-smile input[type=number]") == "0.25"
