@@ -40,9 +40,15 @@ def make_printing_safe() -> None:
 
 
 class _Unfailing(io.FileIO):
-    """A file to write to whose `write` always succeeds; what was lost of standard output goes to error."""
+    """A file to write to whose `write` always succeeds; what was lost of standard output goes to error.
 
-    _told = False
+    It keeps the stream that it stands for, which might close the file if nobody else did.
+    """
+
+    def __init__(self, number: int, stream: TextIO) -> None:
+        super().__init__(number, "w", closefd=False)
+        self._stream = stream
+        self._told = False
 
     def write(self, data: ReadableBuffer, /) -> int:
         try:
@@ -70,7 +76,9 @@ def _safe(stream: TextIO | None, number: int) -> TextIO:
     if sys.platform == "win32":  # its console is no file
         stream.reconfigure(errors=_PLAIN)
         return stream
-    buffer = io.BufferedWriter(_Unfailing(number, "w", closefd=False))
+    with suppress(OSError):
+        stream.flush()
+    buffer = io.BufferedWriter(_Unfailing(number, stream))
     lines = stream.line_buffering
     return io.TextIOWrapper(buffer, stream.encoding, _PLAIN, line_buffering=lines, write_through=number == 2)
 

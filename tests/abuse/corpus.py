@@ -7,6 +7,7 @@ from itertools import chain
 
 from abuse.checkpoints import checkpoints
 from abuse.items import Item
+from abuse.names import names
 from abuse.pictures import pictures
 from abuse.requests import fetched, requests
 from abuse.templates import templates
@@ -27,6 +28,7 @@ def corpus(world: World) -> list[Item]:
             pictures(world.picture),
             bundles(world.model, photo),
             checkpoints(),
+            names(world.model, photo),
             videos(world.model, world.picture),
         )
     )

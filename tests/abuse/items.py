@@ -32,13 +32,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Command:
-    """One call of the command line, its arguments made in an empty folder."""
+    """One call of the command line, its arguments made in an empty folder; encoding: of its streams."""
 
     group: str
     name: str
     arguments: Callable[[Path], Sequence[str]]
     expected: frozenset[str]
     says: str = ""
+    encoding: str = "utf-8"
 
 
 Item = Request | Command

@@ -13,7 +13,15 @@ from abuse.corpus import corpus, sample
 from abuse.soak import at_once, cancelled_anywhere, in_a_row
 from abuse.world import World, running
 
-SAMPLE = {"requests": 40, "templates": 8, "motion files": 16, "pictures": 40, "bundles": 5, "videos": 6}
+SAMPLE = {
+    "requests": 40,
+    "templates": 8,
+    "motion files": 16,
+    "pictures": 40,
+    "bundles": 5,
+    "names": 8,
+    "videos": 6,
+}
 NEVER_LEFT_OUT = ("identifier", "fetched", "JPEG of 49")  # what once broke the service
 MEGABYTES = 1500  # by which a process may grow for one input: the largest picture takes a third of it
 

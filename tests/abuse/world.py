@@ -141,7 +141,7 @@ class World:
             given = set(folder.rglob("*"))
             context = multiprocessing.get_context("forkserver")
             context.set_forkserver_preload(PRELOADED)
-            process = context.Process(target=run_command, args=(arguments, folder))
+            process = context.Process(target=run_command, args=(arguments, folder, item.encoding))
             start = time.monotonic()
             process.start()
             process.join(HANG)
@@ -203,13 +203,13 @@ def _problem(item: Item, outcome: str, said: str, seconds: float) -> str:
     return ""
 
 
-def run_command(arguments: list[str], folder: Path) -> None:
+def run_command(arguments: list[str], folder: Path, encoding: str) -> None:
     """In a process of its own: one call of the command line."""
     os.chdir(folder)
     for name, number in (("stdout.txt", 1), ("stderr.txt", 2)):
         file = os.open(folder / name, os.O_WRONLY | os.O_CREAT, 0o600)
         os.dup2(file, number)
-    sys.stdout, sys.stderr = io.TextIOWrapper(os.fdopen(1, "wb", 0)), io.TextIOWrapper(os.fdopen(2, "wb", 0))
+    sys.stdout, sys.stderr = (io.TextIOWrapper(os.fdopen(number, "wb", 0), encoding) for number in (1, 2))
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.argv = ["micromotion", *arguments]
     from micromotion.cli.main import main
