@@ -78,7 +78,7 @@ def look(pictures: Tensor, where: np.ndarray) -> tuple[Found, list[int]]:
         image = as_image(picture)
         faces = detect(image)
         found += bool(faces)
-        points = find_landmarks(image, faces[0].box) / image.width if faces else None
+        points = find_landmarks(image, faces[0].box, compatible=True) / image.width if faces else None
         if points is not None and sensible(points, where[i]):
             good += 1
         else:

@@ -8,11 +8,13 @@ Points are (x, y) in pixels and whole numbers are pixel centres, as in dlib.
 """
 
 import importlib.util
+import math
 import os
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,21 +23,38 @@ from PIL import Image, ImageFilter
 
 from micromotion.errors import BundleError, NoFaceError, OptionError, OutputError
 from micromotion.face.images import as_loaded
+from micromotion.face.tiles import Box, distinct, tiles
 from micromotion.runtime.folders import LANDMARKS, landmarks_file
 from micromotion.runtime.forking import hold_for_forks
 
 LANDMARKS_VARIABLE = "MICROMOTION_LANDMARKS"
 """Environment variable that may name another landmark file than the installed or the fetched one."""
 
-Box = tuple[int, int, int, int]
-"""Left, top, right, bottom, in pixels."""
-
 DETECTION_SIDE = 3200
 """Faces are looked for at this long side at most, in pixels, which bounds time and memory."""
 
+SECOND_LOOK = 48_000_000
+"""Pixels in which small faces of a large photo are looked for when the first look did not do: twice the size
+of a photo of 12 megapixels; about 6 s on a core, in no more memory than the first look."""
+
+_SURE = 0.2  # least score of the second look, which sees ten times as much that might look like a face
+_WINDOW = 80  # pixels: dlib's detector knows faces of this width and up
 _FRAME = 0.3  # FFHQ's padding beyond the picture, as a part of the crop's side
 _LOCK = threading.Lock()
 """dlib's detector writes into itself while it runs; and the model is read once, not twice."""
+
+_UPRIGHT = 320
+"""Pixels of the side of the square in which landmarks are read, twice the box."""
+
+# dlib's box of an upright face in terms of its landmarks, measured: its width in units of their root mean
+# square distance from their centre, and how far above that its own centre lies, in widths.
+_BOX_WIDTH, _BOX_ABOVE = 2.9, 0.07
+Moves = list[tuple[float, float, float]]
+"""How boxes to take the mean over differ: to the right, down, larger to all sides, in parts of the width."""
+_FOUR_BOXES = [(0.05 * x, 0.05 * y, 0.04 * x * y) for x, y in product((-1, 1), repeat=2)]
+_SIXTEEN_BOXES = [
+    (0.03 * x, 0.03 * y, 0.02 * ((x + 2 * y) % 8 - 4)) for x, y in product((-3, -1, 1, 3), repeat=2)
+]
 
 
 @dataclass(frozen=True)
@@ -95,8 +114,9 @@ def align(
 
     `image` is whatever `load_image` reads, `size` the crop's side in pixels (16 to 1024), `face` which face:
     0 is the best (see `Detection.rank`), 1 the next. Beyond the picture's border the crop is filled with its
-    blurred reflection. `compatible` reads the pixels as the public code of e4e and ReStyle does: without
-    smoothing, up to four of the photo's pixels apart, so that fine hair flickers.
+    blurred reflection. `compatible` does as the public code of e4e and ReStyle: landmarks are read once, in
+    the detector's own box, so that the crop leaps with it, and pixels without smoothing, up to four of the
+    photo's pixels apart, so that fine hair flickers.
 
     Raises `NoFaceError` if there is no face, or none with that number; `ImageError` if the picture cannot be
     read; `OptionError` if `size` or `face` is out of range; `BundleError` if the landmark model is missing.
@@ -105,17 +125,20 @@ def align(
     if face < 0:
         raise OptionError(f"face is {face}, but faces are counted from 0, the best.")
     picture = as_loaded(image)
-    found = detect(picture)
+    found = detect(picture, at_least=face + 1)
     if not found:
         raise NoFaceError(
             "No face was found in the picture: try a frontal, well-lit face, or --aligned if the picture"
-            " already is the crop of a face."
+            f" already is the crop of a face.{size_hint(picture.size)}"
         )
     if face >= len(found):
         count = "1 face was" if len(found) == 1 else f"{len(found)} faces were"
-        raise NoFaceError(f"Only {count} found in the picture: face must be below {len(found)}, not {face}.")
+        raise NoFaceError(
+            f"Only {count} found in the picture: face must be below {len(found)}, not {face}."
+            f"{size_hint(picture.size)}"
+        )
     chosen = found[face]
-    landmarks = find_landmarks(picture, chosen.box)
+    landmarks = find_landmarks(picture, chosen.box, compatible=compatible)
     quad = ffhq_quad(landmarks)
     crop = crop_quad(picture, quad, size, compatible=compatible)
     return AlignedFace(crop, quad, chosen.box, chosen.score, landmarks)
@@ -137,11 +160,12 @@ def as_aligned(image: str | Path | bytes | BinaryIO | Image.Image, size: int = 2
     return AlignedFace(resized, quad, box, None, None)
 
 
-def detect(picture: Image.Image) -> list[Detection]:
+def detect(picture: Image.Image, *, at_least: int = 1) -> list[Detection]:
     """The faces in an RGB picture, best first (see `Detection.rank`).
 
     Looked for at twice the picture's size, as FFHQ does, in a small picture that shows no face then at four
-    times, in a large one at no more than `DETECTION_SIDE`.
+    times, in a large one at no more than `DETECTION_SIDE`. If that shows fewer than `at_least`, a large one
+    is looked at again, closer, up to `SECOND_LOOK`; faces found only then come after the others.
     """
     side = max(picture.size)
     if 2 * side > DETECTION_SIDE:
@@ -150,6 +174,52 @@ def detect(picture: Image.Image) -> list[Detection]:
         boxes, scores = _run_detector(picture, 1)
         if not boxes and 8 * side <= DETECTION_SIDE:
             boxes, scores = _run_detector(picture, 2)
+    found = _ranked(boxes, scores)
+    if len(found) < at_least and 2 * side > DETECTION_SIDE:
+        found += _look_closer(picture, [one.box for one in found])
+    return found
+
+
+def smallest_face(size: tuple[int, int]) -> int:
+    """How many pixels wide a face must be, at least, to be found in a picture of that width and height."""
+    return 20 if 8 * max(size) <= DETECTION_SIDE else math.ceil(_WINDOW / _closest(size))
+
+
+def size_hint(size: tuple[int, int]) -> str:
+    """A sentence, after a space, on how wide a face must be; nothing where cropping would not change it."""
+    if 8 * max(size) <= DETECTION_SIDE:
+        return ""
+    return (
+        f" In a picture of {size[0]}×{size[1]} pixels a face must be at least {smallest_face(size)} pixels"
+        " wide: crop the picture closely around a smaller one."
+    )
+
+
+def _closest(size: tuple[int, int]) -> float:
+    """How much larger, or smaller, a picture is made at most before a face is looked for in it."""
+    return min(2.0, math.sqrt(SECOND_LOOK / (size[0] * size[1])))
+
+
+def _look_closer(picture: Image.Image, known: list[Box]) -> list[Detection]:
+    """Faces that lie apart from the known ones, looked for in overlapping tiles, best first."""
+    scale = _closest(picture.size)
+    # What is wider than the first look's smallest face was seen by it: up to there, one tile has it whole.
+    seen = 1.5 * _WINDOW * max(picture.size) / (DETECTION_SIDE * 5 // 6)
+    boxes, scores = [], []
+    for tile in tiles(picture.size, round((DETECTION_SIDE / scale) ** 2), round(min(seen, *picture.size))):
+        size = _scaled((tile[2] - tile[0], tile[3] - tile[1]), scale)
+        near = picture.resize(size, Image.Resampling.BILINEAR, box=tile)
+        for box, score in zip(*_run_detector(near, 0), strict=True):
+            edges = ((edge + 0.5) / scale - 0.5 for edge in box)
+            left, top, right, bottom = (round(edge + tile[i % 2]) for i, edge in enumerate(edges))
+            if score >= _SURE:
+                boxes.append((left, top, right, bottom))
+                scores.append(score)
+    new = distinct(boxes, scores, known)
+    return _ranked([boxes[i] for i in new], [scores[i] for i in new])
+
+
+def _ranked(boxes: list[Box], scores: list[float]) -> list[Detection]:
     found = [Detection(box, score) for box, score in zip(boxes, scores, strict=True)]
     return sorted(found, key=lambda one: -one.rank)
 
@@ -183,15 +253,65 @@ def _run_detector(picture: Image.Image, doublings: int) -> tuple[list[Box], list
     return [(r.left(), r.top(), r.right(), r.bottom()) for r in rectangles], list(scores)
 
 
-def find_landmarks(picture: Image.Image, box: Box) -> np.ndarray:
-    """dlib's 68 landmarks [68, 2], float64, of the face in `box` of an RGB picture."""
+def find_landmarks(picture: Image.Image, box: Box, *, compatible: bool = False) -> np.ndarray:
+    """dlib's 68 landmarks [68, 2], float64, of the face in `box` of an RGB picture.
+
+    dlib finds boxes in steps of a tenth of their width, so that one pixel more at the picture's border may
+    shift them by as much, and its landmarks, whole pixels, leap with the box. So they are read again, four
+    times, where they lie themselves, turned upright, which leaves nothing of where the box was found; each
+    time as the mean over boxes a little to all sides, a little larger and smaller. `compatible` reads them once, in
+    the box itself.
+    """
+    if compatible:
+        return _read_landmarks(np.asarray(picture), box)
+    landmarks = _mean_landmarks(picture, box, _FOUR_BOXES)
+    for boxes in (*3 * [_FOUR_BOXES], _SIXTEEN_BOXES):
+        landmarks = _read_upright(picture, landmarks, box, boxes)
+    return landmarks
+
+
+def _read_landmarks(pixels: np.ndarray, box: Box) -> np.ndarray:
     import dlib
 
     hold_for_forks(_LOCK)
     with _LOCK:
         predictor = _predictor(_landmark_file())
-    parts = predictor(np.asarray(picture), dlib.rectangle(*box)).parts()
+    parts = predictor(pixels, dlib.rectangle(*box)).parts()
     return np.array([[part.x, part.y] for part in parts], np.float64)
+
+
+def _mean_landmarks(picture: Image.Image, box: Box, moves: Moves) -> np.ndarray:
+    """Landmarks [68, 2], the mean over a box moved and grown by parts of its width."""
+    pixels, width, found = np.asarray(picture), box[2] - box[0], []
+    for right, down, larger in moves:
+        away = width * np.array([right - larger, down - larger, right + larger, down + larger])
+        left, top, right_edge, bottom = np.rint(box + away).astype(int).tolist()
+        found.append(_read_landmarks(pixels, (left, top, right_edge, bottom)))
+    mean: np.ndarray = np.mean(found, axis=0)
+    return mean
+
+
+def _read_upright(picture: Image.Image, landmarks: np.ndarray, box: Box, moves: Moves) -> np.ndarray:
+    """Landmarks [68, 2] read anew in the square about them, upright and of one size; `box` is the detector's.
+
+    The square is twice as wide as the box in which dlib would see such a face upright.
+    """
+    middle, half = landmarks.mean(axis=0), _BOX_WIDTH * np.sqrt(landmarks.var(axis=0).sum())
+    left, top, right, bottom = box
+    centre, width = np.array([left + right, top + bottom]) / 2, right - left
+    # Where there is no face landmarks lie anywhere, and must not lead the square away.
+    half = np.clip(half, width / 1.5, width * 1.5)
+    middle = centre + (middle - centre).clip(-width / 2, width / 2)
+    top_left, bottom_left, _, top_right = ffhq_quad(landmarks)
+    across, down = (
+        half * way / np.linalg.norm(way) for way in (top_right - top_left, bottom_left - top_left)
+    )
+    middle = middle - _BOX_ABOVE * down
+    quad = middle + np.array([-across - down, -across + down, across + down, across - down])
+    quarter = _UPRIGHT // 4
+    inside = (quarter, quarter, 3 * quarter - 1, 3 * quarter - 1)
+    upright = AlignedFace(crop_quad(picture, quad, _UPRIGHT), quad, inside, None, None)
+    return upright.to_source(_mean_landmarks(upright.image, inside, moves))
 
 
 def ffhq_quad(landmarks: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from micromotion.errors import NoFaceError
-from micromotion.face.alignment import AlignedFace, crop_quad, detect, ffhq_quad, find_landmarks
+from micromotion.face.alignment import AlignedFace, crop_quad, detect, ffhq_quad, find_landmarks, size_hint
 from micromotion.runtime.folders import ROOTS
 
 MAX_FACES = 12
@@ -35,6 +35,7 @@ def find_faces(photo: Image.Image) -> list[AlignedFace]:
     if not found:
         raise NoFaceError(
             "No face was found in the picture: try one that looks into the camera, well lit, not too small."
+            f"{size_hint(photo.size)}"
         )
     faces = []
     for each in found:

@@ -9,7 +9,6 @@ photo's colours.
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import product
 
 import numpy as np
 import torch
@@ -39,7 +38,6 @@ from micromotion.photo.seam import around, crop_outline, face_outline, feathered
 from micromotion.types import Floats, Frame, Pose
 from micromotion.video.pixels import to_uint8
 
-_ASIDE = 0.03  # of the box: the step from one box to the next
 _EYES = 512  # pixels of the side in which landmarks are looked for
 _MARGIN = 0.005  # of the crop's side, at its border, that is left alone
 _FEATHER = 0.14  # of the crop's side, from its border inwards
@@ -352,21 +350,12 @@ def _eyes(marks: Floats) -> Tensor:
 
 
 def _marks(picture: Tensor, box: tuple[float, ...]) -> Floats:
-    """dlib's landmarks [68, 2] of the face in a box of a picture [1, 3, N, N], both in the unit square.
-
-    They are whole pixels and leap from frame to frame, so that a face would tremble: the mean over boxes a
-    little to all sides is five times as steady.
-    """
+    """The landmarks [68, 2] of the face in a box of a picture [1, 3, N, N], both in the unit square."""
     large = F.interpolate(picture, (_EYES, _EYES), mode="bicubic", align_corners=False, antialias=True)
     image = Image.fromarray(to_uint8(2 * large[0] - 1))
-    step = _EYES * (box[2] - box[0]) * _ASIDE
-    found = []
-    for right, down in product(range(-2, 3), repeat=2):
-        aside = step * right, step * down
-        x0, y0, x1, y1 = (round(edge * _EYES + aside[i % 2]) for i, edge in enumerate(box))
-        found.append(find_landmarks(image, (x0, y0, x1, y1)))
-    mean: Floats = (np.mean(found, axis=0) + 0.5) / _EYES
-    return mean
+    x0, y0, x1, y1 = (round(edge * _EYES) for edge in box)
+    marks: Floats = (find_landmarks(image, (x0, y0, x1, y1)) + 0.5) / _EYES
+    return marks
 
 
 def _fine(picture: Tensor) -> Tensor:

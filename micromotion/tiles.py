@@ -1,0 +1,54 @@
+"""A large picture in overlapping tiles, and what was found in two of them counted once."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom, in pixels."""
+
+_SAME = 0.3
+"""Boxes that share more than this part of their union are of one thing."""
+
+
+def tiles(size: tuple[int, int], pixels: int, overlap: int) -> Iterator[Box]:
+    """Boxes that cover a picture of that width and height, row by row, each of about `pixels` at most.
+
+    Neighbours share `overlap` pixels, or half their side where that is less, so that whatever is no larger
+    lies in one of them whole. Of a long, thin picture the tiles are long, too.
+    """
+    longest = pixels // min(*size, math.isqrt(pixels))
+    for top, bottom in _spans(size[1], longest, overlap):
+        for left, right in _spans(size[0], longest, overlap):
+            yield left, top, right, bottom
+
+
+def distinct(boxes: Sequence[Box], scores: Sequence[float], known: Sequence[Box] = ()) -> list[int]:
+    """Which boxes are not of a thing that is known or has a box of a higher score: numbers, best first."""
+    taken, new = list(known), []
+    for number in sorted(range(len(boxes)), key=lambda number: -scores[number]):
+        if all(_shared(boxes[number], other) <= _SAME for other in taken):
+            taken.append(boxes[number])
+            new.append(number)
+    return new
+
+
+def _spans(length: int, most: int, overlap: int) -> Iterator[tuple[int, int]]:
+    """Spans of up to `most` that cover 0 to `length`, all as long as each other."""
+    if most >= length:
+        yield 0, length
+        return
+    overlap = min(overlap, most // 2)
+    count = math.ceil((length - overlap) / (most - overlap))
+    step = (length - overlap) / count
+    for number in range(count):
+        yield round(number * step), round((number + 1) * step) + overlap
+
+
+def _shared(one: Box, other: Box) -> float:
+    """The part of two boxes' union that lies in both."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = [(right - left) * (bottom - top) for left, top, right, bottom in (one, other)]
+    return width * height / (sum(areas) - width * height)
