@@ -259,8 +259,8 @@ def find_landmarks(picture: Image.Image, box: Box, *, compatible: bool = False) 
     dlib finds boxes in steps of a tenth of their width, so that one pixel more at the picture's border may
     shift them by as much, and its landmarks, whole pixels, leap with the box. So they are read again, four
     times, where they lie themselves, turned upright, which leaves nothing of where the box was found; each
-    time as the mean over boxes a little to all sides, a little larger and smaller. `compatible` reads them once, in
-    the box itself.
+    time as the mean over boxes a little to all sides, a little larger and smaller. `compatible` reads them
+    once, in the box itself.
     """
     if compatible:
         return _read_landmarks(np.asarray(picture), box)

@@ -8,11 +8,11 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from micromotion.align import SECOND_LOOK, align, detect, smallest_face
 from micromotion.errors import NoFaceError
+from micromotion.face.alignment import SECOND_LOOK, align, detect, smallest_face
 from micromotion.page.faces import find_faces
 
-FACES = Path(__file__).resolve().parents[1] / "docs" / "faces"
+FACES = Path(__file__).resolve().parents[2] / "docs" / "faces"
 
 
 def scene(size: tuple[int, int]) -> Image.Image:

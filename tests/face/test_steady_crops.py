@@ -8,9 +8,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from micromotion import Animator
-from micromotion.align import align, crop_quad, detect, ffhq_quad, find_landmarks
+from micromotion.face.alignment import align, crop_quad, detect, ffhq_quad, find_landmarks
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 PICTURES = [DOCS / "face.jpg", *(DOCS / "faces" / f"{name}.jpg" for name in (
     "elizabeth-i", "grace-hopper", "mona-lisa", "peter-stuyvesant", "red-jacket"))]  # fmt: skip
 
@@ -106,7 +106,7 @@ def test_a_tilted_photo_gives_the_same_crop() -> None:
 def test_compatible_reads_landmarks_once_in_the_detectors_box() -> None:
     import dlib
 
-    from micromotion.align import _landmark_file
+    from micromotion.face.alignment import _landmark_file
 
     predictor = dlib.shape_predictor(str(_landmark_file()))
     for path in PICTURES:

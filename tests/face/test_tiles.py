@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from micromotion.tiles import Box, distinct, tiles
+from micromotion.face.tiles import Box, distinct, tiles
 
 
 @pytest.mark.parametrize("size", [(6000, 4000), (4000, 6000), (17000, 1000), (250_000, 200), (700, 900)])
