@@ -21,6 +21,7 @@ from micromotion.motion.schedule import schedule, schedule_strip
 from micromotion.motion.timeline import Timeline, TimelineError, parse_timeline
 from micromotion.motion.timeline_file import read_timeline_file
 from micromotion.options import AnimateOptions, seed_that_draws
+from micromotion.runtime.main_memory import import_torch
 from micromotion.runtime.progress import frame_progress
 from micromotion.video.output_names import Named, check_apart, default_name, typed
 from micromotion.video.picture import check_picture, write_picture
@@ -160,6 +161,7 @@ def _loaded(
     """The model, and while it is at work a progress bar: what moves it on, and what refining tells it."""
     with frame_progress() as progress:
         task = progress.add_task("Loading the model", total=None)
+        import_torch()
         from micromotion.animator import Animator
 
         tell = partial(progress.update, task)

@@ -48,7 +48,7 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, DeviceMemoryError | MainMemoryError):
         return said
     if is_out_of_memory(error):  # also where it was taken for damage
-        return too_little_memory("this")
+        return too_little_memory("this command")
     if isinstance(error, MicromotionError):
         return said
     if isinstance(error, ImportError) or (isinstance(error, OSError) and ".so" in said and not error.errno):

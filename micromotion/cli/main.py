@@ -14,6 +14,7 @@ from micromotion.cli.learn import app as learn_app
 from micromotion.cli.page import page
 from micromotion.cli.weights import app as weights_app
 from micromotion.motion.library import find_motion, playable_motions
+from micromotion.runtime.main_memory import import_torch
 from micromotion.runtime.process import settle
 from micromotion.runtime.streams import make_printing_safe
 from micromotion.video.output_names import check_apart, typed_path
@@ -109,6 +110,7 @@ def inspect(
             model_files = [(each, f"a file of the model {files.name!r}") for each in files.files]
             outputs = [(check_picture(output), "the picture")]
             check_apart(outputs, [(file, "the micromotion's own file"), *model_files])
+        import_torch()
         from rich.console import Console
 
         from micromotion.inspection import inspect_motion, picture, report

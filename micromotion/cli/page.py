@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from micromotion.cli.console import Debug, Device, Model, cli_errors
+from micromotion.runtime.main_memory import import_torch
 
 
 def page(
@@ -40,6 +41,7 @@ def page(
 
         check_gradio()
         with listen(host, port) as listener:
+            import_torch()
             from micromotion.animator import Animator
 
             typer.echo("Loading the model…", err=True)

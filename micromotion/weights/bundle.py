@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from micromotion.errors import BundleError, MicromotionError, OptionError, OutputError
 from micromotion.runtime.folders import ROOTS, is_plain_name, models_folder
 from micromotion.runtime.forking import survive_forks
+from micromotion.runtime.main_memory import import_torch
 from micromotion.weights.manifest import load_manifest
 
 if TYPE_CHECKING:
@@ -198,13 +199,12 @@ def load_bundle(name: str | Path = "avatar", device: str | torch.device = "auto"
     """
     start = time.perf_counter()
     files = find_bundle(name)
+    import_torch()
     target = pick_device(device)
     half = target.type == "cuda"
     paths = tuple(
         (half and files.part(part, half=True)) or files.folder / part for part in (GENERATOR, INVERTER)
     )
-    import torch
-
     from encoder4editing import load_inverter
     from micromotion.runtime.device_memory import translate_oom
     from stylegan2 import CheckpointError, load_generator

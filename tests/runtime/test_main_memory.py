@@ -3,6 +3,7 @@
 import errno
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,6 +70,7 @@ def _raising(error: Exception) -> Callable[[], None]:
         (_raising(MemoryError()), SENTENCE),
         (_raising(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))), SENTENCE),
         (_raising(RuntimeError("std::bad_alloc")), SENTENCE),
+        (_raising(RuntimeError("could not create a primitive")), SENTENCE),
         (_raising(ImportError("libtorch_cuda.so: failed to map segment from shared object")), SENTENCE),
         (_raising(ImportError("libtorch_cpu.so: cannot allocate memory in static TLS")), SENTENCE),
         (_damaged, SENTENCE),
@@ -100,3 +102,18 @@ def test_other_errors_are_not_taken_for_it() -> None:
     looped = RuntimeError("one")
     looped.__cause__ = looped
     assert not is_out_of_memory(looped)
+
+
+def test_a_library_that_would_abort_the_process_is_tried_in_a_copy(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "torch.py").write_text("import os; print('terminate called', flush=True); os.abort()")
+    code = (
+        "import resource, sys; from micromotion.memory import import_torch; sys.path.insert(0, sys.argv[1])\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (1 << 40, 1 << 40))\n"
+        "try: import_torch()\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1].startswith("MainMemoryError There is too little memory for PyTorch")
