@@ -109,7 +109,8 @@ def test_a_library_that_would_abort_the_process_is_tried_in_a_copy(
 ) -> None:
     (tmp_path / "torch.py").write_text("import os; print('terminate called', flush=True); os.abort()")
     code = (
-        "import resource, sys; from micromotion.memory import import_torch; sys.path.insert(0, sys.argv[1])\n"
+        "import resource, sys; from micromotion.runtime.main_memory import import_torch\n"
+        "sys.path.insert(0, sys.argv[1])\n"
         "resource.setrlimit(resource.RLIMIT_AS, (1 << 40, 1 << 40))\n"
         "try: import_torch()\n"
         "except Exception as error: print(type(error).__name__, error)"
