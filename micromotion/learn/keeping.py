@@ -1,4 +1,7 @@
-"""What a learned micromotion's file says of itself, and that it moves anything at all."""
+"""What a learned micromotion's file says of itself, and that it moves anything at all.
+
+Importing this module does not import torch.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ def with_recipe(anchors: Anchors, name: str, bundle: Bundle | BundleFiles, path:
 
     Raises MotionError where all of them show the same, so that there is nothing to play.
     """
+    from micromotion.motion.micromotion import Anchors
+
     if isinstance(bundle, Bundle):
         _require_movement(anchors, name, bundle)
     calibrated = anchors.calibrated()
@@ -34,6 +39,8 @@ def with_recipe(anchors: Anchors, name: str, bundle: Bundle | BundleFiles, path:
 
 
 def _require_movement(anchors: Anchors, name: str, bundle: Bundle) -> None:
+    """Raise MotionError unless some anchor differs from the first by what a picture of 8 bits can show."""
+
     moved = (anchors.w_plus - anchors.w_plus[0]).double().square().mean(dim=(1, 2)).sqrt().max()
     if float(moved) > LEAST_MOVEMENT * latent_spread(bundle.generator):
         return
