@@ -5,13 +5,16 @@ Importing this module does not import torch.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from micromotion import __version__
 from micromotion.errors import MotionError
-from micromotion.learn.text import latent_spread
-from micromotion.motion.files import Provenance
 from micromotion.motion.library import MODEL, MODEL_HASH
-from micromotion.motion.micromotion import PATH, Anchors, PathKind
 from micromotion.weights.bundle import Bundle, BundleFiles
+
+if TYPE_CHECKING:
+    from micromotion.motion.files import Provenance
+    from micromotion.motion.micromotion import Anchors, PathKind
 
 LEAST_MOVEMENT = 1e-3
 """Of a number of W+, in the spread of the model's latents: below it no pixel of 8 bits changes by one."""
@@ -22,7 +25,7 @@ def with_recipe(anchors: Anchors, name: str, bundle: Bundle | BundleFiles, path:
 
     Raises MotionError where all of them show the same, so that there is nothing to play.
     """
-    from micromotion.motion.micromotion import Anchors
+    from micromotion.motion.micromotion import PATH, Anchors
 
     if isinstance(bundle, Bundle):
         _require_movement(anchors, name, bundle)
@@ -40,6 +43,7 @@ def with_recipe(anchors: Anchors, name: str, bundle: Bundle | BundleFiles, path:
 
 def _require_movement(anchors: Anchors, name: str, bundle: Bundle) -> None:
     """Raise MotionError unless some anchor differs from the first by what a picture of 8 bits can show."""
+    from micromotion.learn.text import latent_spread
 
     moved = (anchors.w_plus - anchors.w_plus[0]).double().square().mean(dim=(1, 2)).sqrt().max()
     if float(moved) > LEAST_MOVEMENT * latent_spread(bundle.generator):
