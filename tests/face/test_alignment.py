@@ -73,7 +73,7 @@ def test_the_compatible_quad_is_the_references(photo: Image.Image, face: Aligned
     np.testing.assert_allclose(compatible.quad, REFERENCE_QUAD, atol=1e-5)
     assert face.quad.dtype == np.float64
     side = np.linalg.norm(face.quad[3] - face.quad[0])
-    assert np.abs(face.quad - REFERENCE_QUAD).max() < 0.005 * side  # steadier, not elsewhere
+    assert np.abs(face.quad - REFERENCE_QUAD).max() < 0.01 * side  # steadier, not elsewhere
     assert (face.image.mode, face.image.size) == ("RGB", (256, 256))
 
 
