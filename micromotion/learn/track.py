@@ -34,8 +34,8 @@ MAX_CHANGE = 16.0  # largest mean change of the face's thumbnail, in gray levels
 _THUMB = 6
 _SMOOTHING = 0.08  # seconds
 
-# Landmarks from shifted and grown boxes differ, and their mean is steadier. What `find_landmarks` does for one
-# photo takes five times as long; here the frames before and after hold the crop still.
+# Landmarks from shifted and grown boxes differ, and their mean is steadier. What `find_landmarks` does for
+# one photo takes five times as long; here the frames before and after hold the crop still.
 _SHIFTS = ((0, 0, 0), (0.03, 0, 0), (-0.03, 0, 0), (0, 0.03, 0), (0, -0.03, 0), (0, 0, 0.04), (0, 0, -0.04))
 
 
