@@ -82,7 +82,7 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(
 
 
 def test_too_few_shards_are_told(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"avatar\.people"):
+    with pytest.raises(FileNotFoundError, match=r"avatar\.data\.people"):
         people.load(tmp_path)
 
 

@@ -147,7 +147,7 @@ def test_beside_every_picture_stands_the_command_that_makes_it(file: Path) -> No
         assert match[3] == f"`.venv/bin/python -m tools.pictures {match[2]}`", match[1]
     shown = {Path(target).name for picture, target in links(file) if picture and "method/" in target}
     assert shown <= PICTURES.keys()
-    assert len(re.findall(r"docs\.pictures [\w-]+`$", text, re.M)) == len(shown)
+    assert len(re.findall(r"tools\.pictures [\w-]+`$", text, re.M)) == len(shown)
 
 
 def test_no_picture_is_left_over() -> None:

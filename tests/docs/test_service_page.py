@@ -86,7 +86,7 @@ def test_the_time_for_a_template_is_that_of_the_service() -> None:
 
 def test_every_status_of_the_gate_is_there() -> None:
     sources = "".join(
-        (ROOT / f"micromotion/{name}.py").read_text() for name in ("gate", "prediction_request")
+        (ROOT / f"micromotion/service/{name}.py").read_text() for name in ("gateway", "prediction_request")
     )
     codes = set(re.findall(r"Refusal\(\s*(\d+)", sources))
     said = {code for row in table("Status codes") for code in re.findall(r"\d+", row[0])}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from micromotion.cli.main import app
 from micromotion.face.alignment import as_aligned
 from micromotion.face.images import as_loaded, load_image
 from micromotion.learn.video import collect_from_images
-from micromotion.page.studio import Settings, Studio
+from micromotion.page.studio import STANDARD, Studio
 from micromotion.page.visits import take_upload
 from micromotion.photo.paste import Paste
 
@@ -155,7 +156,7 @@ def test_the_page(animator: Animator, photo: Image.Image, orientation: int, tmp_
         (tmp_path / "upload").mkdir()
         upload = path.rename(tmp_path / "upload" / path.name)
         sitter = studio.seat(io.BytesIO(take_upload(upload, tmp_path)))
-        still = studio.still(sitter, {"smile": 1.0}, Settings(frames=2, loop="once"))
+        still = studio.still(sitter, {"smile": 1.0}, replace(STANDARD, frames=2, loop="once"))
         whole = next(iter(animator.animate(sitter.photo, frames=1, **STILL)))
         shown.append((sitter.photo, sitter.faces[0].image, sitter.code, still, whole))
     for one, other in zip(*shown, strict=True):

@@ -148,7 +148,7 @@ def test_the_oldest_go(
 
 
 def test_two_processes_at_once(cache: Path) -> None:
-    tests, root = Path(__file__).parents[1] / "support", Path(micromotion.__file__).parent.parent
+    tests, root = Path(__file__).parents[1], Path(micromotion.__file__).parent.parent
     script = (
         "import torch; from conftest import random_generator;"
         "from micromotion.inversion.pivotal_tuning import tuned, digest;"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from clips import oriented, trimmed, write_clip
 from films import moving
-from test_learn_video import OTHER, PERSON, SMILE, agreement, collect, head, likeness, model, numbers, scene
 from test_track import sighting
+from test_video import OTHER, PERSON, SMILE, agreement, collect, head, likeness, model, numbers, scene
 from typer.testing import CliRunner
 
 from micromotion.cli.main import app
