@@ -25,7 +25,7 @@ from micromotion.page.studio import STANDARD, Studio
 from micromotion.page.visits import take_upload
 from micromotion.photo.paste import Paste
 
-STILL = {"frame": "photo", "strength": 0.0}  # a model with random weights moves no face that one could follow
+STILL = {"view": "photo", "strength": 0.0}  # a model with random weights moves no face that one could follow
 ALL = pytest.mark.parametrize("orientation", UPRIGHT)
 
 
@@ -119,7 +119,7 @@ def test_a_photo_is_decoded_once(
 @ALL
 def test_the_command(photo: Image.Image, random_bundle: Path, orientation: int, tmp_path: Path) -> None:
     turned, right = both(photo, orientation, tmp_path)
-    whole = ["--frame", "photo", "--strength", "0"]
+    whole = ["--view", "photo", "--strength", "0"]
     common = ["--model", str(random_bundle)]
     for number, options in enumerate(([], whole, ["--compare"], ["--aligned", "--compare"])):
         films = [tmp_path / f"{path.stem}-{number}" for path in (turned, right)]
