@@ -5,7 +5,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 DATA ?= .runs/heads
 RUN ?= .runs/avatar
 
-.PHONY: demo page page-pictures test test-quick openapi install develop check avatar avatar-report claims bench bench-gpu bench-estimate docs-pictures test-docs test-abuse test-soak lock audit clean
+.PHONY: demo page page-pictures test openapi install develop check avatar avatar-report claims bench bench-gpu bench-estimate docs-pictures test-docs test-abuse test-soak lock audit clean
 
 demo: install  ## animate a face and say where the video is
 	@mkdir -p demo
@@ -16,9 +16,6 @@ page: .venv/paged  ## open the page: a face, sliders, a film (in the browser, on
 
 page-pictures: develop  ## photograph the page: docs/page.jpg and docs/page-phone.jpg (a minute)
 	PYTHONPATH=.:tests/support $(BIN)/python -W ignore -m tools.page_pictures
-
-test-quick: develop check  ## lint, types, and the tests that take seconds (two minutes)
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m "not slow and not browser and not gpu"
 
 test: develop check  ## lint, types, all tests (on four cores at the most)
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
