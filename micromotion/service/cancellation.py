@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DELAY = 0.01  # seconds; in the hook itself the exception would be ignored again
 
-LATE = ("av", "dlib", "platformdirs", "micromotion.learn.once", "micromotion.motion.library")
+LATE = ("av", "dlib", "numpy.ma", "platformdirs", "micromotion.learn.once", "micromotion.motion.library")
 """Modules that are imported where they are used."""
 LATE_FOR_LEARNING = ("clip", "micromotion.weights.clip_model", "numpy.ctypeslib")
 
