@@ -67,6 +67,6 @@ def test_the_wheel_holds_the_service_and_no_laboratory(installed: Path) -> None:
     assert (data / "faces/face.jpg").is_file()
     assert (data / "faces/mona-lisa.jpg").is_file()
     assert (installed / "stylegan2/kernels.cu").is_file()
-    assert (installed / "micromotion/page/look.css").is_file()
+    assert (installed / "micromotion/page/style.css").is_file()
     assert not (installed / "avatar").exists()
     assert not (installed / "tests").exists()

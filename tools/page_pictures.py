@@ -1,4 +1,4 @@
-"""The pictures of the page that the README shows: docs/page.jpg and docs/page-phone.jpg.
+"""Take the README's screenshots of the page: docs/page.jpg and docs/page-phone.jpg.
 
 PYTHONPATH=.:tests/support python -m tools.page_pictures
 """
@@ -13,22 +13,22 @@ from page_browser import ROOT, browser, served, visiting
 WHO = "A rendered face"
 EXAMPLE = f"#mm-examples [title='{WHO}']"
 SMILING = """async () => {
-  const film = document.querySelector('#mm-film video');
-  film.pause();
-  await new Promise((done) => { film.onseeked = done; film.currentTime = film.duration / 2; });
+  const video = document.querySelector('#mm-video video');
+  video.pause();
+  await new Promise((done) => { video.onseeked = done; video.currentTime = video.duration / 2; });
 }"""
 QUALITY = 85
 MOST = 250_000  # bytes of a picture
 
 
 def main() -> None:
-    """Make both, of the model that there is now."""
-    desk = {"viewport": {"width": 1280, "height": 1080}}
+    """Write both screenshots, with the current model."""
+    desktop = {"viewport": {"width": 1280, "height": 1080}}
     phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
     docs = ROOT / "docs"
     with tempfile.TemporaryDirectory() as name, served(Path(name)) as page, browser() as chrome:
-        with visiting(chrome, page.address, **desk) as visitor:
-            visitor.sit(EXAMPLE)
+        with visiting(chrome, page.address, **desktop) as visitor:
+            visitor.choose_example(EXAMPLE)
             visitor.render()
             visitor.wait_for("#mm-download")
             visitor.page.evaluate(SMILING)
@@ -37,7 +37,7 @@ def main() -> None:
                 path=docs / "page.jpg", type="jpeg", quality=QUALITY, full_page=True, animations="disabled"
             )
         with visiting(chrome, page.address, **phone) as visitor:
-            visitor.sit(EXAMPLE)
+            visitor.choose_example(EXAMPLE)
             visitor.page.evaluate("document.querySelectorAll('.mm-card')[1].scrollIntoView()")
             visitor.page.screenshot(
                 path=docs / "page-phone.jpg", type="jpeg", quality=QUALITY, animations="disabled"

@@ -18,16 +18,16 @@ def page(
         int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes a free one.")
     ] = 7860,
     host: Annotated[
-        str, typer.Option(help="The address to listen on; with 0.0.0.0, others in the network get in too.")
+        str, typer.Option(help="The address to listen on; 0.0.0.0 opens the page to the whole network.")
     ] = "127.0.0.1",
     model: Model = "avatar",
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
     device: Device = "auto",
     debug: Debug = False,
 ) -> None:
-    """Open a page in the browser: choose a face, move sliders and watch it, make the film.
+    """Open a page in the browser: choose a face, move sliders, watch the preview, make a video.
 
-    It needs Gradio: pip install "micromotion\\[page]". Only this machine can reach it, unless --host says
+    Needs Gradio: pip install "micromotion\\[page]". Only this machine can reach the page unless --host says
     otherwise; nothing is sent elsewhere.
 
     \b
@@ -49,7 +49,7 @@ def page(
 
 
 def _announce(address: str, browser: bool) -> None:
-    """Say where the page is, and open it where there is a screen."""
+    """Print the page's address, and open it if there is a screen."""
     typer.echo(f"The page is at {address} (stop with Ctrl-C).")
     sys.stdout.flush()
     has_screen = sys.platform in ("darwin", "win32") or any(

@@ -1,7 +1,7 @@
-"""The local page: a face, a slider for each motion with a picture that follows it, a film to take away.
+"""The local web page: choose a face, move one slider per motion with a live preview, download a video.
 
-`faces` finds and cuts out, `studio` encodes, previews and renders, `visits` keeps what each visitor brought,
-`markup` draws, `columns` and `app` lay out, `desk` answers, `doors` and `server` put it on the network.
-Only `app`, `columns`, `desk` and `server` import Gradio, an optional extra; importing this package imports
-nothing.
+`faces` detects and crops faces, `studio` encodes, previews and renders, `sessions` holds each visitor's data,
+`markup` builds HTML, `columns` and `app` define the layout, `handlers` answers events, `middleware` and
+`server` serve it. Only `app`, `columns`, `handlers` and `server` import Gradio, an optional extra; importing
+this package imports nothing.
 """

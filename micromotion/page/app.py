@@ -1,4 +1,4 @@
-"""The page's layout, and which of its parts asks the desk for what."""
+"""The page's layout, and which component triggers which event handler."""
 
 from __future__ import annotations
 
@@ -12,29 +12,37 @@ import gradio as gr
 from micromotion.errors import MicromotionError, OptionError
 from micromotion.options import AnimateOptions
 from micromotion.page import markup
-from micromotion.page.columns import SLIDERS, Film, Motion, Photo, film_column, motion_column, photo_column
-from micromotion.page.desk import Asked, Desk
-from micromotion.page.studio import STANDARD, Played, Studio
-from micromotion.page.visits import Visits
+from micromotion.page.columns import (
+    SLIDERS,
+    Motion,
+    Photo,
+    VideoColumn,
+    motion_column,
+    photo_column,
+    video_column,
+)
+from micromotion.page.handlers import OrError, PageHandlers
+from micromotion.page.sessions import Sessions
+from micromotion.page.studio import STANDARD, MotionChoice, Studio
 
-LOOK = Path(__file__).with_name("look.css")
+STYLESHEET = Path(__file__).with_name("style.css")
 
-FIRST = "smile"  # plays when the page opens, where the model has it
-REACH = 2.0  # of a motion's slider, to both sides
+FIRST = "smile"  # the motion that plays when the page opens, if the model has it
+REACH = 2.0  # a motion's slider goes from -REACH to REACH
 MAX_WAITING = 64  # requests in the queue
 
-Reading = Callable[[str, str, Sequence[float]], Asked[Played]]
-"""Of mode, timeline and sliders: what is played, or what is wrong."""
+Reading = Callable[[str, str, Sequence[float]], OrError[MotionChoice]]
+"""Turns mode, timeline text and slider values into the chosen motions, or an error."""
 
 
 def theme() -> gr.themes.Base:
-    """Gradio's plainest theme with the system's own fonts: nothing is fetched for it."""
+    """Gradio's default theme with system fonts, so that no font is downloaded."""
     system = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
     mono = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
     plain = gr.themes.Default(
         primary_hue="rose", neutral_hue="stone", radius_size="lg", font=system, font_mono=mono
     )
-    return plain.set(  # words that can be read by everyone: a contrast of 4.5 and more
+    return plain.set(  # a text contrast of 4.5 or more, for accessibility
         body_background_fill="*neutral_50",
         body_text_color_subdued="*neutral_600",
         body_text_color_subdued_dark="*neutral_300",
@@ -45,9 +53,9 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build(studio: Studio, visits: Visits, *, local: bool) -> gr.Blocks:
-    """The page, not yet served; local says that only this machine reaches it."""
-    desk = Desk(studio, visits)
+def build(studio: Studio, sessions: Sessions, *, local: bool) -> gr.Blocks:
+    """Build the page without serving it; local: only this machine can reach it."""
+    handlers = PageHandlers(studio, sessions)
     where = (
         "All of it happens on this computer."
         if local
@@ -57,35 +65,35 @@ def build(studio: Studio, visits: Visits, *, local: bool) -> gr.Blocks:
         gr.HTML(markup.header(where), elem_id="mm-header")
         with gr.Row(elem_id="mm-columns"):
             with gr.Column(min_width=300, elem_classes="mm-card"):
-                photo = photo_column(desk)
+                photo = photo_column(handlers)
             with gr.Column(min_width=300, elem_classes="mm-card"):
-                motion = motion_column(desk)
+                motion = motion_column(handlers)
             with gr.Column(min_width=300, elem_classes="mm-card"):
-                film = film_column()
+                video = video_column()
         with motion.sliders:
 
             @gr.render()
             def sliders() -> None:
-                _sliders(desk, photo.seated, motion, film)
+                _sliders(handlers, photo.face_changed, motion, video)
 
-        _seat(desk, photo, motion)
-        film.cancel.click(desk.cancel, None, film.cancel, queue=False, api_visibility="private")
-        page.unload(desk.leave)
+        _connect_face_inputs(handlers, photo, motion)
+        video.cancel.click(handlers.cancel, None, video.cancel, queue=False, api_visibility="private")
+        page.unload(handlers.leave)
     return page.queue(max_size=MAX_WAITING, default_concurrency_limit=1)
 
 
-def _seat(desk: Desk, photo: Photo, motion: Motion) -> None:
-    """The three ways to a face."""
-    told = [photo.photo, photo.message, photo.seated]
+def _connect_face_inputs(handlers: PageHandlers, photo: Photo, motion: Motion) -> None:
+    """Connect the three ways to choose a face: upload, example, another face of the same photo."""
+    outputs = [photo.photo, photo.message, photo.face_changed]
     alike = {"api_visibility": "private", "concurrency_id": "read", "show_progress_on": [motion.preview]}
-    photo.upload.input(desk.take_photo, photo.upload, [photo.upload, *told], **alike)
-    photo.gallery.select(desk.take_example, None, told, **alike)
-    photo.photo.select(desk.choose_face, None, told[1:], **alike)
+    photo.upload.input(handlers.take_photo, photo.upload, [photo.upload, *outputs], **alike)
+    photo.gallery.select(handlers.take_example, None, outputs, **alike)
+    photo.photo.select(handlers.choose_face, None, outputs[1:], **alike)
 
 
-def _sliders(desk: Desk, seated: gr.State, motion: Motion, film: Film) -> None:
-    """One slider for each motion that there is now, and all that reads them."""
-    names = sorted(desk.studio.motions, key=lambda name: name != FIRST)
+def _sliders(handlers: PageHandlers, face_changed: gr.State, motion: Motion, video: VideoColumn) -> None:
+    """Create one slider per available motion, and connect the events that read them."""
+    names = sorted(handlers.studio.motions, key=lambda name: name != FIRST)
     first = FIRST if FIRST in names else names[0] if names else None
     moved = [
         gr.Slider(
@@ -93,28 +101,28 @@ def _sliders(desk: Desk, seated: gr.State, motion: Motion, film: Film) -> None:
             REACH,
             1.0 if name == first else 0.0,
             step=0.05,
-            label=f"{name} (learned)" if desk.studio.is_learned(name) else name,
+            label=f"{name} (learned)" if handlers.studio.is_learned(name) else name,
             interactive=True,
             elem_id=f"mm-motion-{name}",
         )
         for name in names
     ]
 
-    def played(mode: str, text: str, strengths: Sequence[float]) -> Asked[Played]:
+    def played(mode: str, text: str, strengths: Sequence[float]) -> OrError[MotionChoice]:
         if mode == SLIDERS:
             return dict(zip(names, strengths, strict=True))
         try:
-            return desk.studio.read_timeline(text)
+            return handlers.studio.read_timeline(text)
         except MicromotionError as error:
             return error
 
-    common = [motion.mode, motion.text, film.strength, film.frames, film.fps, film.easing]
-    _follow(desk, played, common, moved, seated, motion)
-    _render(desk, played, common, moved, film)
+    common = [motion.mode, motion.text, video.strength, video.frames, video.fps, video.easing]
+    _follow(handlers, played, common, moved, face_changed, motion)
+    _render(handlers, played, common, moved, video)
 
 
-def _options(**chosen: Any) -> Asked[AnimateOptions]:
-    """The standard options with what the visitor chose, or what is wrong with that."""
+def _options(**chosen: Any) -> OrError[AnimateOptions]:
+    """The standard options with the visitor's choices, or the error in them."""
     try:
         return replace(STANDARD, **chosen)
     except OptionError as error:
@@ -122,21 +130,26 @@ def _options(**chosen: Any) -> Asked[AnimateOptions]:
 
 
 def _follow(
-    desk: Desk, played: Reading, common: list[Any], moved: list[gr.Slider], seated: gr.State, motion: Motion
+    handlers: PageHandlers,
+    played: Reading,
+    common: list[Any],
+    moved: list[gr.Slider],
+    face_changed: gr.State,
+    motion: Motion,
 ) -> None:
-    """The preview is drawn anew whenever something that it shows has changed."""
+    """Redraw the preview whenever one of its inputs changes."""
 
     def follow(
         request: gr.Request, mode: str, text: str, strength: float, frames: int, fps: int, easing: Any,
         moment: float, *strengths: float,
     ) -> tuple[Any, ...]:  # fmt: skip
         options = _options(strength=strength, frames=frames, fps=fps, easing=easing)
-        return desk.follow(
+        return handlers.follow(
             request, played(mode, text, strengths), options, 1.0 if mode == SLIDERS else moment
         )
 
     gr.on(
-        [each.change for each in (*moved, *common, motion.moment, seated)],
+        [each.change for each in (*moved, *common, motion.moment, face_changed)],
         follow,
         [*common, motion.moment, *moved],
         [motion.preview, motion.message],
@@ -147,32 +160,34 @@ def _follow(
     )
 
 
-def _render(desk: Desk, played: Reading, common: list[Any], moved: list[gr.Slider], film: Film) -> None:
-    """The button makes the film; meanwhile another one, which cancels, is in its place."""
+def _render(
+    handlers: PageHandlers, played: Reading, common: list[Any], moved: list[gr.Slider], video: VideoColumn
+) -> None:
+    """Connect the render button; a cancel button replaces it while a video is rendered."""
 
     def render(
         request: gr.Request, mode: str, text: str, strength: float, frames: int, fps: int, easing: Any,
         loop: Any, view: Any, *strengths: float,
     ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
         options = _options(strength=strength, frames=frames, fps=fps, loop=loop, easing=easing, view=view)
-        yield from desk.render(request, played(mode, text, strengths), options)
+        yield from handlers.render(request, played(mode, text, strengths), options)
 
-    buttons = [film.render, film.cancel]
+    buttons = [video.render, video.cancel]
     gr.on(
-        [film.render.click],
-        desk.begin,
+        [video.render.click],
+        handlers.begin,
         None,
-        [*buttons, film.status, film.film, film.download],
+        [*buttons, video.status, video.video, video.download],
         queue=False,
         show_progress="hidden",
         api_visibility="private",
     ).then(
         render,
-        [*common, film.loop, film.view, *moved],
-        [film.status, film.film, film.download],
+        [*common, video.loop, video.view, *moved],
+        [video.status, video.video, video.download],
         concurrency_id="render",
         show_progress="minimal",
-        show_progress_on=[film.status],
+        show_progress_on=[video.status],
         api_visibility="private",
     ).then(
         lambda: (gr.Button(visible=True), gr.Button(visible=False)),

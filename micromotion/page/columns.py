@@ -1,8 +1,8 @@
-"""The page's three columns: what stands in each, and what it does by itself.
+"""The page's three columns: their components, and the events that need no handler.
 
-All fields are there from the beginning; what is not to be seen is hidden by look.css. Gradio makes a field
-that it hides when it is shown, and a moment later, on a slow machine seconds, writes the first value into it
-once more: over what was typed meanwhile.
+All fields exist from the start, and style.css hides some of them. Gradio itself creates a hidden field only
+when it is shown, and then writes the initial value into it again, on a slow machine seconds later: this would
+overwrite what was typed in the meantime.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import gradio as gr
 
 from micromotion.options import MAX_FPS, MAX_FRAMES
 from micromotion.page import markup
-from micromotion.page.desk import Desk
+from micromotion.page.handlers import PageHandlers
 from micromotion.page.presets import playable
 from micromotion.page.studio import STANDARD
 
 SLIDERS, TIMELINE = "Sliders", "Timeline"
-FACTOR = 2.5  # of the strength of everything: with app.REACH it stays within what can be played
+FACTOR = 2.5  # largest overall strength: times app.REACH, it stays within the limit of a strength
 
-_WHOLE = "The film will be the whole photo: there its own pixels move as this face does."
+_WHOLE = "The video will show the whole photo; its own pixels will move like this face."
 
 _CHOOSE = """
 const say = (index) => trigger('select', {index: Number(index)});
@@ -47,18 +47,18 @@ element.addEventListener('click', (event) => {
 
 @dataclass(frozen=True)
 class Photo:
-    """The parts of the first column; seated changes when another face sits."""
+    """The first column's components; face_changed gets a new value when another face is chosen."""
 
     gallery: gr.HTML
     upload: gr.Image
     message: gr.HTML
     photo: gr.HTML
-    seated: gr.State
+    face_changed: gr.State
 
 
 @dataclass(frozen=True)
 class Motion:
-    """The parts of the column in the middle."""
+    """The middle column's components."""
 
     preview: gr.HTML
     mode: gr.Radio
@@ -69,8 +69,8 @@ class Motion:
 
 
 @dataclass(frozen=True)
-class Film:
-    """The parts of the last column."""
+class VideoColumn:
+    """The last column's components."""
 
     strength: gr.Slider
     frames: gr.Slider
@@ -81,23 +81,23 @@ class Film:
     render: gr.Button
     cancel: gr.Button
     status: gr.HTML
-    film: gr.Video
+    video: gr.Video
     download: gr.DownloadButton
 
 
-def _as_it_came(payload: Any) -> str | None:
-    """The path of a file that was sent. Gradio would decode the picture first; that is our own affair."""
+def _uploaded_path(payload: Any) -> str | None:
+    """The path of an uploaded file. Gradio would decode the picture itself; our reader does that safely."""
     return None if payload is None else payload.path
 
 
-def photo_column(desk: Desk) -> Photo:
-    """Where a face comes from."""
+def photo_column(handlers: PageHandlers) -> Photo:
+    """The column in which a face is chosen."""
     gr.HTML(markup.heading(1, "A face"))
-    gallery = gr.HTML(markup.example_buttons(desk.examples), js_on_load=_CHOOSE, elem_id="mm-examples")
+    gallery = gr.HTML(markup.example_buttons(handlers.examples), js_on_load=_CHOOSE, elem_id="mm-examples")
     upload = gr.Image(
         sources=["upload", "webcam", "clipboard"],
         type="filepath",
-        image_mode=None,  # with this the copy that Gradio makes of a field hands the file over undecoded, too
+        image_mode=None,  # so that Gradio's copy of the field passes the file on undecoded, too
         label="Your own photo",
         show_label=False,
         height=150,
@@ -105,17 +105,17 @@ def photo_column(desk: Desk) -> Photo:
         elem_id="mm-upload",
         interactive=True,
     )
-    upload.preprocess = _as_it_came
+    upload.preprocess = _uploaded_path
     message = gr.HTML(elem_id="mm-photo-message")
     photo = gr.HTML(js_on_load=_CHOOSE, elem_id="mm-photo")
     return Photo(gallery, upload, message, photo, gr.State(0.0))
 
 
-def motion_column(desk: Desk) -> Motion:
-    """The preview, and either sliders or a timeline."""
+def motion_column(handlers: PageHandlers) -> Motion:
+    """The column with the preview, and either sliders or a timeline."""
     gr.HTML(markup.heading(2, "Its motion"))
     preview = gr.HTML(markup.preview(None), elem_id="mm-preview")
-    gr.HTML(markup.note(_WHOLE), elem_id="mm-whole")  # look.css shows it where the film is the whole photo
+    gr.HTML(markup.note(_WHOLE), elem_id="mm-whole")  # shown by style.css for the view `photo`
     mode = gr.Radio(
         [SLIDERS, TIMELINE],
         value=SLIDERS,
@@ -124,14 +124,14 @@ def motion_column(desk: Desk) -> Motion:
         elem_id="mm-mode",
         container=False,
     )
-    with gr.Column(elem_id="mm-sliders") as sliders:  # look.css shows these, or the timeline, by the mode
+    with gr.Column(elem_id="mm-sliders") as sliders:  # style.css shows these or the timeline
         pass
     with gr.Column(elem_id="mm-timeline"):
-        presets = playable(desk.studio.motions)
+        presets = playable(handlers.studio.motions)
         text = gr.Textbox(
             presets[0].text if presets else "",
             label="Timeline",
-            info="When, which motion, how strong, linear or smooth; hold; and at the end perhaps repeat 2.",
+            info="A keyframe per line: time, motion=strength or hold, linear or smooth. Last: repeat 2.",
             lines=5,
             max_lines=12,
             interactive=True,
@@ -150,7 +150,7 @@ def motion_column(desk: Desk) -> Motion:
             1,
             0.4,
             step=0.01,
-            label="Preview at this part of the film",
+            label="Preview at this position in the video",
             interactive=True,
             elem_id="mm-moment",
         )
@@ -158,9 +158,9 @@ def motion_column(desk: Desk) -> Motion:
     return Motion(preview, mode, sliders, text, moment, message)
 
 
-def film_column() -> Film:
-    """How the film is made, and the film."""
-    gr.HTML(markup.heading(3, "The film"))
+def video_column() -> VideoColumn:
+    """The column with the render options, and the video."""
+    gr.HTML(markup.heading(3, "The video"))
     view = gr.Radio(
         [("The face", "model"), ("The whole photo", "photo")],
         value=STANDARD.view,
@@ -176,25 +176,25 @@ def film_column() -> Film:
         elem_id="mm-loop",
     )
     strength, easing, frames, fps = _more()
-    render = gr.Button("Make the film", variant="primary", size="lg", elem_id="mm-render")
+    render = gr.Button("Make the video", variant="primary", size="lg", elem_id="mm-render")
     cancel = gr.Button("Cancel", variant="stop", size="lg", visible=False, elem_id="mm-cancel")
     status = gr.HTML(elem_id="mm-status")
-    film = gr.Video(
-        label="Film",
+    video = gr.Video(
+        label="Video",
         autoplay=True,
         loop=True,
         interactive=False,
         buttons=[],
         visible=False,
         height=320,
-        elem_id="mm-film",
+        elem_id="mm-video",
     )
-    download = gr.DownloadButton("Download the film", visible=False, elem_id="mm-download")
-    return Film(strength, frames, fps, easing, loop, view, render, cancel, status, film, download)
+    download = gr.DownloadButton("Download the video", visible=False, elem_id="mm-download")
+    return VideoColumn(strength, frames, fps, easing, loop, view, render, cancel, status, video, download)
 
 
 def _more() -> tuple[gr.Slider, gr.Radio, gr.Slider, gr.Slider]:
-    """What few change: strength, easing, frames, frames a second."""
+    """The rarely used options: strength, easing, frames, frames per second."""
     gr.HTML(
         markup.fold("More: strength, pace, length", "mm-more-fields"), js_on_load=_FOLD, elem_id="mm-more"
     )
@@ -204,7 +204,7 @@ def _more() -> tuple[gr.Slider, gr.Radio, gr.Slider, gr.Slider]:
             FACTOR,
             STANDARD.strength,
             step=0.05,
-            label="Strength of everything",
+            label="Overall strength",
             interactive=True,
             elem_id="mm-strength",
         )
@@ -220,7 +220,7 @@ def _more() -> tuple[gr.Slider, gr.Radio, gr.Slider, gr.Slider]:
             MAX_FRAMES,
             STANDARD.frames,
             step=1,
-            label="Frames of the way there",
+            label="Frames to the full motion",
             interactive=True,
             elem_id="mm-frames",
         )

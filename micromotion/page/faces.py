@@ -1,4 +1,4 @@
-"""The faces of a photo, each cut out once, and the pictures that everyone may try."""
+"""The faces of a photo, each cropped once, and the example pictures."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from micromotion.face.alignment import AlignedFace, crop_quad, detect, ffhq_quad
 from micromotion.runtime.folders import ROOTS
 
 MAX_FACES = 12
-"""Shown of a crowd, the clearest first."""
+"""Faces offered of one photo, the clearest first."""
 
 CROP = 256
-"""Pixels of a face's side, as the inverters read it."""
+"""Side of a face's crop in pixels, the inverters' input size."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A picture that comes with micromotion: the file, and whom it shows."""
+    """An example picture: its file, and the name of the person."""
 
     path: Path
     title: str
 
 
 def find_faces(photo: Image.Image) -> list[AlignedFace]:
-    """The faces of an RGB photo, 1 to MAX_FACES, in `align`'s order and as it cuts them, 256 pixels wide.
+    """The faces of an RGB photo, 1 to MAX_FACES, in `align`'s order and with its 256-pixel crops.
 
-    Raises NoFaceError where there is none.
+    Raises NoFaceError if there is none.
     """
     found = detect(photo)[:MAX_FACES]
     if not found:
@@ -46,14 +46,14 @@ def find_faces(photo: Image.Image) -> list[AlignedFace]:
 
 
 def examples() -> list[Example]:
-    """The pictures to try: a rendered face, then real ones by name; none where they are not installed."""
-    for place in (ROOTS[0] / "faces", ROOTS[1] / "docs" / "faces"):  # a wheel, a checkout
-        if place.is_dir():
+    """The example pictures: a rendered face, then real ones by name; empty if they are not installed."""
+    for folder in (ROOTS[0] / "faces", ROOTS[1] / "docs" / "faces"):  # a wheel, a checkout
+        if folder.is_dir():
             real = [
-                Example(path, path.stem.replace("-", " ").title()) for path in sorted(place.glob("*.jpg"))
+                Example(path, path.stem.replace("-", " ").title()) for path in sorted(folder.glob("*.jpg"))
             ]
             own = next(
-                (path for path in (place / "face.jpg", place.parent / "face.jpg") if path.is_file()), None
+                (path for path in (folder / "face.jpg", folder.parent / "face.jpg") if path.is_file()), None
             )
             rest = [each for each in real if each.path != own]
             return [Example(own, "A rendered face"), *rest] if own else rest

@@ -1,7 +1,7 @@
-"""What the page shows that is no form: the photo with its faces, pictures, messages, as HTML.
+"""HTML for what is not a form: the photo with its faces, pictures, messages.
 
-Pictures go into the page itself (data URLs), so that nothing of a visitor is left in a file. All text that
-comes from outside is escaped.
+Pictures are embedded as data URLs, so that no file of a visitor's photo remains. All text from outside is
+escaped.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from micromotion.page.faces import Example
 
 PHOTO_SIDE = 1200
 THUMB = 112
-"""Pixels of a thumbnail's side, which is shown at half of that."""
+"""Side of a thumbnail in pixels; it is displayed at half this size."""
 
 _STILL = "The preview appears here"
 
 
 def header(where: str) -> str:
-    """What the page is for; where says where the work is done."""
+    """The title and introduction; where: a sentence that says where the work is done."""
     return (
         '<header class="mm-header"><h1>Bring a still face to life</h1>'
-        f"<p>Choose a face, move the sliders, make the film. {escape(where)} Your photo is kept in memory "
+        f"<p>Choose a face, move the sliders, make the video. {escape(where)} Your photo is kept in memory "
         "only, until you close this page.</p></header>"
     )
 
@@ -38,7 +38,7 @@ def heading(number: int, text: str) -> str:
 
 
 def fold(text: str, controls: str) -> str:
-    """A button that shows and hides the element of the id `controls`, which look.css does."""
+    """A button that shows and hides the element with the id `controls`, by means of style.css."""
     return f'<button type="button" aria-expanded="false" aria-controls="{controls}">{escape(text)}</button>'
 
 
@@ -50,7 +50,7 @@ def data_url(picture: Image.Image, quality: int = 88) -> str:
 
 
 def example_buttons(examples: Iterable[Example]) -> str:
-    """A row of buttons with a face each; a click says its number."""
+    """A row of buttons with a face each; a click sends the example's number."""
     buttons = []
     for number, example in enumerate(examples):
         with Image.open(example.path) as image:
@@ -66,7 +66,7 @@ def example_buttons(examples: Iterable[Example]) -> str:
 
 
 def photo_with_faces(photo: Image.Image, faces: Sequence[AlignedFace], chosen: int) -> str:
-    """The photo with a numbered box around each face, and, of several, thumbnails; both choose a face."""
+    """The photo with a numbered box per face, and thumbnails if there are several; both choose a face."""
     small = photo.copy()
     small.thumbnail((PHOTO_SIDE, PHOTO_SIDE), Image.Resampling.LANCZOS)
     several = len(faces) > 1
@@ -99,25 +99,25 @@ def photo_with_faces(photo: Image.Image, faces: Sequence[AlignedFace], chosen: i
 
 
 def preview(frame: Image.Image | None) -> str:
-    """The preview's picture, or the place where it will be."""
+    """The preview's picture, or a placeholder."""
     if frame is None:
         return f'<div class="mm-stage mm-empty"><span>{_STILL}</span></div>'
     return f'<div class="mm-stage"><img src="{data_url(frame, 92)}" alt="Preview of the face"></div>'
 
 
 def note(text: str) -> str:
-    """A line about how things stand; nothing for no text."""
+    """A status line; empty for an empty text."""
     return f'<p class="mm-note" role="status">{escape(text)}</p>' if text else ""
 
 
 def alert(error: Exception) -> str:
-    """A message about what went wrong, with the place in the text where there is one."""
-    places = "".join(f"<pre>{escape(each)}</pre>" for each in getattr(error, "__notes__", []))
-    return f'<div class="mm-alert" role="alert"><p>{escape(str(error))}</p>{places}</div>'
+    """An error message, with its notes, such as the position of the error in a timeline."""
+    notes = "".join(f"<pre>{escape(each)}</pre>" for each in getattr(error, "__notes__", []))
+    return f'<div class="mm-alert" role="alert"><p>{escape(str(error))}</p>{notes}</div>'
 
 
 def progress(done: int, total: int, seconds: float | None) -> str:
-    """A bar, how many frames there are, and how long it still takes."""
+    """A progress bar with the number of frames done, and the estimated time left."""
     left = "" if seconds is None else f", about {max(1, round(seconds))} s left"
     words = f"Frame {done} of {total}{left}" if total else "Getting ready…"
     state = f'value="{done}" max="{total}"' if total else ""

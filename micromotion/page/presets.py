@@ -1,4 +1,4 @@
-"""Timelines to begin with."""
+"""Preset timelines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from micromotion.motion.timeline import parse_timeline
 
 @dataclass(frozen=True)
 class Preset:
-    """A timeline with a name that fits on a button."""
+    """A timeline and its name, short enough for a button."""
 
     name: str
     text: str
@@ -32,5 +32,5 @@ PRESETS = (
 
 
 def playable(motions: Container[str]) -> list[Preset]:
-    """The presets that play nothing but these motions."""
+    """The presets that use only these motions."""
     return [each for each in PRESETS if all(name in motions for name in parse_timeline(each.text).motions)]

@@ -1,4 +1,4 @@
-"""The page on the network: one process, and one folder for what visitors send, which goes with it."""
+"""The page's server: one process, and one temporary folder for uploads and videos."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from micromotion.animator import Animator
 
 MAX_UPLOAD = 64 * 2**20
-"""Bytes of a photo that is sent."""
+"""Bytes of an uploaded photo."""
 
 GRACE = 2
-"""Seconds that open connections have when the page closes; a browser keeps one open all the time."""
+"""Seconds until open connections are cut when the page closes; a browser always keeps one open."""
 
-_QUIET = {  # read by Gradio, and by what it brings, when they are imported
+_QUIET = {  # read by Gradio and its dependencies when they are imported
     "GRADIO_ANALYTICS_ENABLED": "False",
     "GRADIO_MCP_SERVER": "False",
     "GRADIO_SSR_MODE": "False",
@@ -33,15 +33,15 @@ _QUIET = {  # read by Gradio, and by what it brings, when they are imported
 
 
 def check_gradio() -> None:
-    """Raise MicromotionError, with the command that mends it, unless Gradio is installed."""
+    """Raise MicromotionError, with the command that installs it, if Gradio is missing."""
     if importlib.util.find_spec("gradio") is None:
         raise MicromotionError('The page needs Gradio; run: pip install "micromotion[page]"')
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on a name or an address of this machine; port 0 takes a free one.
+    """A socket that listens on a name or an address of this machine; port 0 takes a free port.
 
-    Raises OptionError if that cannot be.
+    Raises OptionError if the address or the port is not available.
     """
     check_whole("port", port, 0, 65535)
     try:
@@ -57,17 +57,17 @@ def listen(host: str, port: int) -> socket.socket:
             raise
     except OSError as error:
         raise OptionError(
-            f"{host}, port {port}, cannot be listened on: {error.strerror}; choose another, --port 0 takes a "
-            "free one."
+            f"Cannot listen on {host}, port {port}: {error.strerror}; choose another port (--port 0 takes a "
+            "free one)."
         ) from error
     return listener
 
 
 def serve_page(animator: Animator, listener: socket.socket, on_ready: Callable[[str], None]) -> None:
-    """Serve the page until SIGINT or SIGTERM; on_ready is told its address when a browser may open it.
+    """Serve the page until SIGINT or SIGTERM; calls on_ready with its address once a browser may open it.
 
-    listener is what `listen` gave. What visitors send, and their films, lie in a folder of the system's
-    temporary one, which is removed at the end. Must be called in the main thread.
+    listener: from `listen`. Uploads and videos are stored in a temporary folder that is removed at the end.
+    Must be called in the main thread.
     """
     with tempfile.TemporaryDirectory(prefix="micromotion-page-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
@@ -82,16 +82,16 @@ def _serve(
     import uvicorn
     from fastapi import FastAPI
 
-    from micromotion.page.app import LOOK, build, theme
-    from micromotion.page.doors import Doors
+    from micromotion.page.app import STYLESHEET, build, theme
+    from micromotion.page.middleware import AllowListMiddleware
+    from micromotion.page.sessions import Sessions
     from micromotion.page.studio import Studio
-    from micromotion.page.visits import Visits
 
     address, port = listener.getsockname()[:2]
     local = ip_address(address).is_loopback
-    visits = Visits(folder)
-    page = build(Studio(animator), visits, local=local)
-    page.has_launched = True  # only then Gradio checks that a file named by a visitor is one that was sent
+    sessions = Sessions(folder)
+    page = build(Studio(animator), sessions, local=local)
+    page.has_launched = True  # only then does Gradio check that a file named by a visitor was uploaded
     app = gradio.mount_gradio_app(
         FastAPI(openapi_url=None),
         page,
@@ -106,10 +106,10 @@ def _serve(
         pwa=False,
         ssr_mode=False,
         theme=theme(),
-        css=LOOK.read_text(encoding="utf-8"),
+        css=STYLESHEET.read_text(encoding="utf-8"),
     )
     config = uvicorn.Config(
-        Doors(app, folder, local=local),
+        AllowListMiddleware(app, folder, local=local),
         log_level="warning",
         timeout_graceful_shutdown=GRACE,
         server_header=False,
@@ -119,4 +119,4 @@ def _serve(
     try:
         uvicorn.Server(config).run(sockets=[listener])
     finally:
-        visits.close_all()
+        sessions.close_all()

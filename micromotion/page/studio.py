@@ -1,7 +1,7 @@
-"""The work behind the page: a photo into a face's code once, then one picture for each move of a slider.
+"""The page's work without the browser: encode a face once, then render a preview per slider change.
 
-Nothing here knows of browsers. One net works at a time, a picture at a time: a film that is being rendered
-lets everyone's previews in between its frames.
+One thread uses the networks at a time, for one frame at a time: between the frames of a video, the previews
+of all visitors get their turn.
 """
 
 from __future__ import annotations
@@ -25,77 +25,79 @@ from micromotion.motion.schedule import schedule
 from micromotion.motion.timeline import Timeline, parse_timeline
 from micromotion.options import AnimateOptions, check_motion
 from micromotion.page.faces import find_faces
-from micromotion.page.visits import Sitter
+from micromotion.page.sessions import ChosenFace
 from micromotion.types import Frame, Strengths
 from micromotion.video.writer import fit_size, write_frames
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Played = Mapping[str, float] | Timeline
-"""What is played: how strong each motion is, or a timeline."""
+MotionChoice = Mapping[str, float] | Timeline
+"""The strength of each motion, or a timeline."""
 
 
-class Stopped(MicromotionError):  # noqa: N818, it is no error
-    """The visitor asked to stop."""
+class Stopped(MicromotionError):  # noqa: N818, not an error
+    """The visitor has cancelled."""
 
 
 STANDARD = AnimateOptions(frames=60, loop="pingpong", easing="smooth")
-"""What a film is like unless the visitor says otherwise."""
+"""The options of a video unless the visitor changes them."""
 
 
 class Studio:
-    """One model, for all visitors; may be asked from any thread."""
+    """One model, shared by all visitors; thread-safe."""
 
     def __init__(self, animator: Animator) -> None:
         self._animator = animator
         self._loaded: dict[Path, tuple[tuple[int, int], Motion]] = {}
-        self._net = threading.Lock()
+        self._model_lock = threading.Lock()
 
     @property
     def motions(self) -> list[str]:
-        """What can be played now, sorted, also what was learned a moment ago."""
+        """The motions that can be played now, sorted, including those just learned."""
         return self._animator.motions
 
     def is_learned(self, name: str) -> bool:
         return name not in self._animator.bundle.motions
 
-    def seat(self, picture: BinaryIO) -> Sitter:
-        """The clearest face of a stranger's picture file, encoded. Raises ImageError, NoFaceError."""
+    def open_photo(self, picture: BinaryIO) -> ChosenFace:
+        """Open an untrusted picture file, and encode its clearest face. Raises ImageError, NoFaceError."""
         photo = load_image(picture)
         faces = find_faces(photo)
-        return Sitter(photo, faces, 0, self._encode(faces[0]))
+        return ChosenFace(photo, faces, 0, self._encode(faces[0]))
 
-    def choose(self, sitter: Sitter, face: int) -> Sitter:
-        """Another face of the same photo; raises OptionError where there is none of this number."""
-        if not 0 <= face < len(sitter.faces):
-            raise OptionError(f"The photo has {len(sitter.faces)} faces, and none is number {face + 1}.")
-        return Sitter(sitter.photo, sitter.faces, face, self._encode(sitter.faces[face]))
+    def choose_face(self, chosen: ChosenFace, face: int) -> ChosenFace:
+        """Another face of the same photo; raises OptionError if there is no face of this index."""
+        if not 0 <= face < len(chosen.faces):
+            raise OptionError(f"The photo has {len(chosen.faces)} faces, and none is number {face + 1}.")
+        return ChosenFace(chosen.photo, chosen.faces, face, self._encode(chosen.faces[face]))
 
     def _encode(self, face: AlignedFace) -> Tensor:
-        with self._net:
+        with self._model_lock:
             return self._animator.encode(face.image, aligned=True)
 
     def read_timeline(self, text: str) -> Timeline:
-        """A timeline of this model's motions, by name alone; TimelineError says where the text is wrong."""
+        """A timeline of this model's motions, by name only, never by file; raises TimelineError."""
         known = self.motions
         return parse_timeline(text, lambda name: check_motion(name, known))
 
-    def still(self, sitter: Sitter, played: Played, options: AnimateOptions, moment: float = 1.0) -> Frame:
-        """One frame of the film of the face's crop, uint8 [R, R, 3]: moment 0 is its first, 1 the last.
+    def still(
+        self, chosen: ChosenFace, played: MotionChoice, options: AnimateOptions, moment: float = 1.0
+    ) -> Frame:
+        """One frame of the video of the face's crop, uint8 [R, R, 3]. moment: 0 is its first, 1 its last.
 
-        Of a loop, only the way there counts. Raises OptionError, MotionError.
+        Ignores the loop. Raises OptionError, MotionError.
         """
         names, strengths = self._schedule(played, replace(options, loop="once"))
         row = strengths[round(min(max(moment, 0.0), 1.0) * (len(strengths) - 1))]
-        with self._net:
+        with self._model_lock:
             motions = [self._motion(name) for name in names]
-            return self._animator.still(sitter.code, motions, row)
+            return self._animator.still(chosen.latent, motions, row)
 
-    def film(
+    def render(
         self,
-        sitter: Sitter,
-        played: Played,
+        chosen: ChosenFace,
+        played: MotionChoice,
         options: AnimateOptions,
         path: Path,
         *,
@@ -103,51 +105,51 @@ class Studio:
         on_frame: Callable[[int, int], None],
         on_scaled: Callable[[str], None] | None = None,
     ) -> None:
-        """Write the film; on_frame is told how many frames there are, and of how many; on_scaled, in a
-        sentence, that it is made smaller so that phones play it.
+        """Write the video. on_frame gets the number of frames done and in total; on_scaled gets a sentence if
+        the video is scaled down so that phones can play it.
 
-        Raises Stopped soon after stop is set, between two frames, and leaves nothing behind then; otherwise
-        as `Animator.animate` does, and OptionError where nothing would move.
+        Raises Stopped at the next frame after stop is set, leaving no file; OptionError if nothing would
+        move; otherwise what `Animator.animate` raises.
         """
         _, strengths = self._schedule(played, options)
         if not strengths.any():
             raise OptionError("Nothing would move: push a slider away from 0, or write a timeline.")
         whole = options.view == "photo"
-        with self._net:
+        with self._model_lock:
             clip = self._animator.animate(
-                sitter.photo if whole else sitter.code,
+                chosen.photo if whole else chosen.latent,
                 played if isinstance(played, Timeline) else _moving(played),
-                replace(options, face=sitter.chosen if whole else 0),
+                replace(options, face=chosen.index if whole else 0),
             )
 
-        def told(done: int) -> None:
+        def report(done: int) -> None:
             on_frame(done, len(clip))
 
         fit_size(path, clip.size, clip.fps, on_scaled=on_scaled)
         write_frames(
-            self._in_turn(clip, stop),
+            self._interruptible(clip, stop),
             path,
             clip.fps,
             total=len(clip),
-            on_frame=told,
-            on_scaled=lambda _: None,  # it is told already
+            on_frame=report,
+            on_scaled=lambda _: None,  # reported above
         )
 
-    def _in_turn(self, clip: Clip, stop: threading.Event) -> Iterator[Frame]:
-        """The clip's frames; others' work comes in between."""
+    def _interruptible(self, clip: Clip, stop: threading.Event) -> Iterator[Frame]:
+        """The video's frames; releases the model between them. Raises Stopped."""
         frames = iter(clip)
         while True:
             if stop.is_set():
-                raise Stopped("Stopped; nothing was kept.")
-            with self._net:
+                raise Stopped("Stopped; no video was saved.")
+            with self._model_lock:
                 frame = next(frames, None)
             if frame is None:
                 return
             yield frame
 
-    def _schedule(self, played: Played, options: AnimateOptions) -> tuple[tuple[str, ...], Strengths]:
+    def _schedule(self, played: MotionChoice, options: AnimateOptions) -> tuple[tuple[str, ...], Strengths]:
         if isinstance(played, Timeline):
-            wanted: Played = played
+            wanted: MotionChoice = played
         else:
             known = self.motions
             for name in played:
@@ -159,7 +161,7 @@ class Studio:
         return tuple(map(str, names)), strengths
 
     def _motion(self, name: str) -> Motion:
-        """A micromotion, read again only when its file has changed: reading one takes longer than a frame."""
+        """A micromotion, cached until its file changes: reading one takes longer than a frame."""
         bundle = self._animator.bundle
         known = playable_motions(bundle)
         check_motion(name, known)
@@ -167,7 +169,7 @@ class Studio:
         try:
             status = path.stat()
         except OSError as error:
-            raise OptionError(f"The micromotion {name!r} is gone: load the page again.") from error
+            raise OptionError(f"The micromotion {name!r} no longer exists: reload the page.") from error
         stamp = (status.st_mtime_ns, status.st_size)
         if path not in self._loaded or self._loaded[path][0] != stamp:
             self._loaded[path] = stamp, load_fitting(path, bundle)
@@ -175,5 +177,5 @@ class Studio:
 
 
 def _moving(strengths: Mapping[str, float]) -> dict[str, float]:
-    """Those that are not at rest."""
+    """The motions whose strength is not 0."""
     return {name: strength for name, strength in strengths.items() if strength}

@@ -21,8 +21,8 @@ from micromotion.cli.main import app
 from micromotion.face.alignment import as_aligned
 from micromotion.face.images import as_loaded, load_image
 from micromotion.learn.video import collect_from_images
+from micromotion.page.sessions import take_upload
 from micromotion.page.studio import STANDARD, Studio
-from micromotion.page.visits import take_upload
 from micromotion.photo.paste import Paste
 
 STILL = {"view": "photo", "strength": 0.0}  # a model with random weights moves no face that one could follow
@@ -122,12 +122,12 @@ def test_the_command(photo: Image.Image, random_bundle: Path, orientation: int, 
     whole = ["--view", "photo", "--strength", "0"]
     common = ["--model", str(random_bundle)]
     for number, options in enumerate(([], whole, ["--compare"], ["--aligned", "--compare"])):
-        films = [tmp_path / f"{path.stem}-{number}" for path in (turned, right)]
-        for path, film in zip((turned, right), films, strict=True):
-            asked = ["animate", str(path), "--frames", "1", *common, *options, "-o", str(film)]
+        videos = [tmp_path / f"{path.stem}-{number}" for path in (turned, right)]
+        for path, video in zip((turned, right), videos, strict=True):
+            asked = ["animate", str(path), "--frames", "1", *common, *options, "-o", str(video)]
             result = CliRunner().invoke(app, asked, catch_exceptions=False)
             assert (result.exit_code, result.stderr) == (0, "")
-        one, other = (film / "frame_0000.png" for film in films)
+        one, other = (video / "frame_0000.png" for video in videos)
         assert one.read_bytes() == other.read_bytes(), options
     strips = [tmp_path / f"{path.stem}-strip.png" for path in (turned, right)]
     for path, strip in zip((turned, right), strips, strict=True):
@@ -140,12 +140,12 @@ def test_the_command(photo: Image.Image, random_bundle: Path, orientation: int, 
 def test_the_service(server: Server, photo: Image.Image, orientation: int, tmp_path: Path) -> None:
     turned, right = both(photo, orientation, tmp_path)
     for options in ({}, STILL, {"compare": True}):
-        films = []
+        videos = []
         for path in (turned, right):
             status, answer = server.predict(data_url(path.read_bytes()), **{"frames": 1, **options})
             assert (status, answer["status"]) == (200, "succeeded"), answer
-            films.append(base64.b64decode(answer["output"].partition(",")[2]))
-        assert films[0] == films[1], options
+            videos.append(base64.b64decode(answer["output"].partition(",")[2]))
+        assert videos[0] == videos[1], options
 
 
 @ALL

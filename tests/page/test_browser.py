@@ -1,4 +1,4 @@
-"""The page, driven as a person would drive it: the real command, the real model, a real browser."""
+"""The page end to end: the real command, the real model, a real browser."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def page(chrome: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def visitor(chrome: Browser, page: Served) -> Iterator[Visitor]:
-    """Somebody new; that nobody beyond this machine was asked is found out in every test."""
+    """A new visitor; every test also checks that the browser contacts no other machine."""
     with visiting(chrome, page.address) as arrived:
         yield arrived
         local = (page.address, "data:", "blob:")
         assert [url for url in arrived.asked if not url.startswith(local)] == []
-        refused = "404 (Not Found)"  # the browser's own look at a photo that it has sent
+        refused = "404 (Not Found)"  # the browser tries to show the photo that it has uploaded
         assert [each for each in arrived.complaints if refused not in each] == []
 
 
@@ -69,17 +69,17 @@ def picture(source: str | None) -> np.ndarray:
 
 
 def test_two_clicks_lead_to_a_moving_face(visitor: Visitor, tmp_path: Path) -> None:
-    visitor.sit()
+    visitor.choose_example()
     visitor.render()
-    film = frames_of(visitor.download(tmp_path))
-    assert len(film) == 119, "60 frames there and back"
-    moved = np.abs(film - film[0]).mean(axis=(1, 2, 3))
+    video = frames_of(visitor.download(tmp_path))
+    assert len(video) == 119, "60 frames there and back"
+    moved = np.abs(video - video[0]).mean(axis=(1, 2, 3))
     assert moved.argmax() in range(50, 70), "the smile is widest in the middle"
     assert moved[59] > 5 * moved[-1], "and gone at the end"
 
 
 def test_the_preview_follows_the_sliders(visitor: Visitor) -> None:
-    visitor.sit()
+    visitor.choose_example()
     smiling = visitor.source()
     visitor.set("mm-motion-smile", "0")
     visitor.wait_for_change(PREVIEW, "src", smiling)
@@ -90,7 +90,7 @@ def test_the_preview_follows_the_sliders(visitor: Visitor) -> None:
     visitor.wait_for_change(PREVIEW, "src", still)
     assert np.abs(picture(visitor.source()) - picture(still)).mean() > 1
     before = visitor.source()
-    visitor.page.click("#mm-motion-headsTurn button")  # back to rest
+    visitor.page.click("#mm-motion-headsTurn button")  # back to 0
     visitor.wait_for_change(PREVIEW, "src", before)
     assert visitor.source() == still, "the same face at the same strengths is the same picture"
 
@@ -98,7 +98,9 @@ def test_the_preview_follows_the_sliders(visitor: Visitor) -> None:
 def test_one_of_several_faces_is_chosen(visitor: Visitor, page: Served, astronaut_file: Path) -> None:
     visitor.page.set_input_files(UPLOAD, astronaut_file)
     visitor.wait_for(PREVIEW)
-    assert visitor.page.locator("#mm-photo .mm-box").count() == 2, "the second one is false: that one can see"
+    assert visitor.page.locator("#mm-photo .mm-box").count() == 2, (
+        "the second one is a false detection, and shown"
+    )
     assert page.files() == [], "the photo is not kept in a file"
     first = visitor.source()
     visitor.page.click("#mm-photo [data-face='1']")
@@ -116,14 +118,14 @@ def test_the_whole_photo_moves(visitor: Visitor, astronaut_file: Path, tmp_path:
     visitor.short(3)
     assert not visitor.page.is_visible("#mm-whole")
     visitor.page.check("#mm-view input[value=photo]")
-    assert "The film will be the whole photo" in visitor.wait_for("#mm-whole").inner_text()
+    assert "The video will show the whole photo" in visitor.wait_for("#mm-whole").inner_text()
     visitor.render()
-    film = frames_of(visitor.download(tmp_path))
-    assert film.shape == (3, 512, 512, 3)
+    video = frames_of(visitor.download(tmp_path))
+    assert video.shape == (3, 512, 512, 3)
 
 
-def test_a_timeline_plays_and_says_where_it_is_wrong(visitor: Visitor, tmp_path: Path) -> None:
-    visitor.sit()
+def test_a_timeline_plays_and_its_errors_have_a_position(visitor: Visitor, tmp_path: Path) -> None:
+    visitor.choose_example()
     visitor.page.check("#mm-mode input[value=Timeline]")
     visitor.wait_for("#mm-text textarea")
     before = visitor.source()
@@ -148,7 +150,7 @@ def test_a_timeline_plays_and_says_where_it_is_wrong(visitor: Visitor, tmp_path:
 
 
 def test_cancel_stops_the_work(visitor: Visitor, page: Served) -> None:
-    visitor.sit()
+    visitor.choose_example()
     visitor.short(600)
     visitor.page.click(RENDER)
     visitor.wait_for("#mm-status progress[value]")
@@ -157,7 +159,7 @@ def test_cancel_stops_the_work(visitor: Visitor, page: Served) -> None:
 
     def answer_late(route: Route) -> None:
         answer = route.fetch()
-        time.sleep(2)  # the film has stopped meanwhile, and said so
+        time.sleep(2)  # meanwhile rendering stops, and reports so
         route.fulfill(response=answer)
         answered.append(answer.json())
 
@@ -168,7 +170,7 @@ def test_cancel_stops_the_work(visitor: Visitor, page: Served) -> None:
     visitor.wait_for(RENDER)
     visitor.page.wait_for_timeout(3000)
     assert "Stopping" in str(answered)
-    assert visitor.page.evaluate(stopped), "the last word is the film's"
+    assert visitor.page.evaluate(stopped), "the render's status stays the last one"
     assert not visitor.page.is_visible("#mm-cancel")
     assert page.files() == []
     visitor.set("mm-frames", "3")
@@ -180,7 +182,9 @@ def test_cancel_stops_the_work(visitor: Visitor, page: Served) -> None:
     visitor.page.wait_for_function(stopped, timeout=1000 * PATIENCE)
 
 
-def test_what_is_no_face_is_refused_in_words(visitor: Visitor, page: Served, tmp_path: Path) -> None:
+def test_a_picture_without_a_face_gives_an_error_message(
+    visitor: Visitor, page: Served, tmp_path: Path
+) -> None:
     bad = {
         "text.jpg": b"no picture at all",
         "empty.png": b"",
@@ -191,7 +195,7 @@ def test_what_is_no_face_is_refused_in_words(visitor: Visitor, page: Served, tmp
     bad["blank.png"] = blank.getvalue()
     words = {"text.jpg": "cannot be read as a picture", "empty.png": "is empty", "cut.jpg": "damaged",
              "blank.png": "No face was found"}  # fmt: skip
-    visitor.sit()
+    visitor.choose_example()
     before = visitor.source()
     for name, content in bad.items():
         (tmp_path / name).write_bytes(content)
@@ -203,26 +207,26 @@ def test_what_is_no_face_is_refused_in_words(visitor: Visitor, page: Served, tmp
         assert str(page.temporary) not in alert
         assert "Traceback" not in alert
         visitor.page.wait_for_selector(UPLOAD, state="attached")
-    assert visitor.source() == before, "who sat before still does"
+    assert visitor.source() == before, "the earlier face is still chosen"
     assert page.files() == []
-    visitor.sit("#mm-examples [data-example='1']")
+    visitor.choose_example("#mm-examples [data-example='1']")
     assert visitor.page.query_selector("#mm-photo-message [role=alert]") is None
 
 
-def test_a_huge_file_is_refused_in_words(chrome: Browser, page: Served, tmp_path: Path) -> None:
+def test_a_huge_file_gives_an_error_message(chrome: Browser, page: Served, tmp_path: Path) -> None:
     with (tmp_path / "huge.jpg").open("wb") as file:
         file.truncate(65 * 2**20)
     with visiting(chrome, page.address) as visitor:
         visitor.page.set_input_files(UPLOAD, tmp_path / "huge.jpg")
         toast = visitor.wait_for("[data-testid=toast-body]")
         assert "64" in toast.inner_text()
-    eventually(lambda: page.files() == [], "nothing of it is kept")
+    eventually(lambda: page.files() == [], "no file remains")
 
 
-def test_without_a_face_there_is_no_film(visitor: Visitor) -> None:
+def test_without_a_face_there_is_no_video(visitor: Visitor) -> None:
     visitor.page.click(RENDER)
     assert "choose an example or a photo" in visitor.wait_for("#mm-status [role=alert]").inner_text()
-    visitor.sit()
+    visitor.choose_example()
     visitor.set("mm-motion-smile", "0")
     visitor.wait_for(RENDER)
     visitor.page.click(RENDER)
@@ -231,25 +235,25 @@ def test_without_a_face_there_is_no_film(visitor: Visitor) -> None:
     )
 
 
-def test_visitors_do_not_meet(chrome: Browser, visitor: Visitor, page: Served) -> None:
-    visitor.sit()
+def test_visitors_do_not_see_each_others_files(chrome: Browser, visitor: Visitor, page: Served) -> None:
+    visitor.choose_example()
     visitor.short()
     visitor.render()
-    (film,) = page.files()
+    (video,) = page.files()
     with visiting(chrome, page.address) as other:
         assert other.source() is None
         other.page.click(RENDER)
         other.wait_for("#mm-status [role=alert]")
-        other.sit("#mm-examples [data-example='1']")
+        other.choose_example("#mm-examples [data-example='1']")
         assert other.source() != visitor.source()
         other.short()
         other.render()
-        assert film in page.files()
+        assert video in page.files()
         assert len(page.files()) == 2
-    eventually(lambda: page.files() == [film], "who leaves takes all along")
+    eventually(lambda: page.files() == [video], "a visitor who leaves leaves no file")
 
 
-def test_a_phone_has_room_for_it(chrome: Browser, page: Served) -> None:
+def test_the_page_fits_a_phone(chrome: Browser, page: Served) -> None:
     phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
     with visiting(chrome, page.address, **phone) as visitor:
         visitor.page.tap(EXAMPLE)
@@ -267,7 +271,7 @@ def test_a_phone_has_room_for_it(chrome: Browser, page: Served) -> None:
         visitor.wait_for("#mm-fps input[type=range]")
         assert visitor.page.evaluate("document.documentElement.scrollWidth") == 390
         visitor.page.tap(RENDER)
-        visitor.wait_for("#mm-film video")
+        visitor.wait_for("#mm-video video")
         assert visitor.page.evaluate("document.documentElement.scrollWidth") == 390
 
 
@@ -277,7 +281,7 @@ def test_the_keyboard_suffices(visitor: Visitor, tmp_path: Path) -> None:
             visitor.page.keyboard.press("Tab")
             if visitor.page.evaluate("selector => document.activeElement.matches(selector)", selector):
                 return
-        pytest.fail(f"the keyboard does not come to {selector}")
+        pytest.fail(f"the Tab key does not reach {selector}")
 
     go_to(EXAMPLE)
     assert visitor.page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
@@ -298,12 +302,12 @@ def test_the_keyboard_suffices(visitor: Visitor, tmp_path: Path) -> None:
     visitor.page.keyboard.type("5")
     go_to(RENDER)
     visitor.page.keyboard.press("Enter")
-    visitor.wait_for("#mm-film video")
+    visitor.wait_for("#mm-video video")
     go_to("#mm-download")
     with visitor.page.expect_download() as coming:
         visitor.page.keyboard.press("Enter")
-    coming.value.save_as(tmp_path / "film.mp4")
-    assert len(frames_of(tmp_path / "film.mp4")) == 5
+    coming.value.save_as(tmp_path / "video.mp4")
+    assert len(frames_of(tmp_path / "video.mp4")) == 5
 
 
 def test_a_learned_motion_is_there_after_a_reload(visitor: Visitor, page: Served) -> None:
@@ -315,22 +319,22 @@ def test_a_learned_motion_is_there_after_a_reload(visitor: Visitor, page: Served
     )
     visitor.page.reload()
     assert "grin (learned)" in visitor.wait_for("#mm-motion-grin").inner_text()
-    visitor.sit()
+    visitor.choose_example()
     before = visitor.source()
     visitor.set("mm-motion-grin", "1")
     visitor.wait_for_change(PREVIEW, "src", before)
 
 
 def test_the_camera_takes_a_picture(chrome: Browser, page: Served, tmp_path: Path) -> None:
-    """Chromium's camera shows a film of ours."""
-    with av.open(str(tmp_path / "camera.mjpeg"), "w", format="mjpeg") as film:
-        stream = film.add_stream("mjpeg", rate=10, options={"qscale": "2"})
+    """Chromium's fake camera plays our video."""
+    with av.open(str(tmp_path / "camera.mjpeg"), "w", format="mjpeg") as video:
+        stream = video.add_stream("mjpeg", rate=10, options={"qscale": "2"})
         stream.width = stream.height = 512
         stream.pix_fmt = "yuvj420p"
         frame = av.VideoFrame.from_image(Image.open(ROOT / "docs" / "face.jpg"))
         for _ in range(3):
-            film.mux(stream.encode(frame.reformat(format="yuvj420p")))
-        film.mux(stream.encode())
+            video.mux(stream.encode(frame.reformat(format="yuvj420p")))
+        video.mux(stream.encode())
     camera = (
         "--use-fake-ui-for-media-stream",
         "--use-fake-device-for-media-stream",
@@ -344,4 +348,4 @@ def test_the_camera_takes_a_picture(chrome: Browser, page: Served, tmp_path: Pat
         visitor.page.click("#mm-upload [title='grant webcam access'] >> nth=0")
         visitor.page.click("#mm-upload button[aria-label='capture photo']")
         visitor.wait_for(PREVIEW)
-    eventually(lambda: page.files() == [], "nothing of it is kept")
+    eventually(lambda: page.files() == [], "no file remains")

@@ -1,4 +1,4 @@
-"""The work behind the page, without a browser: faces, previews, films, what is shown."""
+"""The page's work without a browser: faces, previews, videos, HTML."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from micromotion.motion.timeline import TimelineError, parse_timeline
 from micromotion.page import markup
 from micromotion.page.faces import examples, find_faces
 from micromotion.page.presets import PRESETS, playable
+from micromotion.page.sessions import ChosenFace
 from micromotion.page.studio import STANDARD, Stopped, Studio
-from micromotion.page.visits import Sitter
 from micromotion.runtime.folders import learned_folder
 
 NEVER = threading.Event()
@@ -39,16 +39,16 @@ def studio(animator: Animator) -> Studio:
 
 
 @pytest.fixture(scope="module")
-def sitter(animator: Animator, astronaut_file: Path) -> Sitter:
-    """Two faces, the second one false."""
+def face(animator: Animator, astronaut_file: Path) -> ChosenFace:
+    """A photo with two detections, the second one false."""
     with astronaut_file.open("rb") as file:
-        return Studio(animator).seat(file)
+        return Studio(animator).open_photo(file)
 
 
 # Faces and examples.
 
 
-def test_faces_are_those_that_align_cuts(astronaut: Image.Image) -> None:
+def test_faces_are_cropped_as_align_does(astronaut: Image.Image) -> None:
     faces = find_faces(astronaut)
     assert len(faces) == 2
     for number, face in enumerate(faces):
@@ -62,21 +62,21 @@ def test_a_photo_without_a_face_is_refused(studio: Studio) -> None:
     empty = BytesIO()
     Image.new("RGB", (200, 200), "teal").save(empty, "PNG")
     with pytest.raises(NoFaceError, match="No face was found"):
-        studio.seat(empty)
+        studio.open_photo(empty)
     with pytest.raises(ImageError, match="The picture cannot be read"):
-        studio.seat(BytesIO(b"no picture"))
+        studio.open_photo(BytesIO(b"no picture"))
 
 
 def test_a_face_is_encoded_as_the_animator_does(
-    studio: Studio, animator: Animator, sitter: Sitter, astronaut: Image.Image, astronaut_file: Path
+    studio: Studio, animator: Animator, face: ChosenFace, astronaut: Image.Image, astronaut_file: Path
 ) -> None:
-    assert torch.equal(sitter.code, animator.encode(astronaut_file))
-    other = studio.choose(sitter, 1)
-    assert other.chosen == 1
-    assert torch.equal(other.code, animator.encode(astronaut_file, face=1))
+    assert torch.equal(face.latent, animator.encode(astronaut_file))
+    other = studio.choose_face(face, 1)
+    assert other.index == 1
+    assert torch.equal(other.latent, animator.encode(astronaut_file, face=1))
     for missing in (-1, 2):
         with pytest.raises(OptionError, match="2 faces"):
-            studio.choose(sitter, missing)
+            studio.choose_face(face, missing)
 
 
 def test_every_example_has_a_face() -> None:
@@ -88,55 +88,55 @@ def test_every_example_has_a_face() -> None:
         assert find_faces(picture.convert("RGB"))
 
 
-# Previews and films.
+# Previews and videos.
 
 
-def test_a_preview_is_the_frame_of_the_film(studio: Studio, animator: Animator, sitter: Sitter) -> None:
+def test_a_preview_is_the_frame_of_the_video(studio: Studio, animator: Animator, face: ChosenFace) -> None:
     played = {"smile": 0.5, "headsTurn": -1.0}
     settings = replace(STANDARD, strength=1.5, frames=5, loop="once", easing="smooth")
-    film = list(animator.animate(sitter.code, played, strength=1.5, frames=5, easing="smooth"))
+    video = list(animator.animate(face.latent, played, strength=1.5, frames=5, easing="smooth"))
     for moment, index in ((1.0, 4), (0.5, 2), (0.0, 0), (7.0, 4)):
-        assert np.array_equal(studio.still(sitter, played, settings, moment), film[index])
+        assert np.array_equal(studio.still(face, played, settings, moment), video[index])
 
 
 def test_the_preview_of_a_timeline_is_one_of_its_frames(
-    studio: Studio, animator: Animator, sitter: Sitter
+    studio: Studio, animator: Animator, face: ChosenFace
 ) -> None:
     timeline = studio.read_timeline("0.2s smile, 0.4s headsTurn=0.5 smile=0")
-    film = list(animator.animate(sitter.code, timeline, fps=10))
-    still = studio.still(sitter, timeline, replace(STANDARD, fps=10, easing="linear"), 0.5)
-    assert np.array_equal(still, film[2])
-    assert not np.array_equal(still, film[0])
+    video = list(animator.animate(face.latent, timeline, fps=10))
+    still = studio.still(face, timeline, replace(STANDARD, fps=10, easing="linear"), 0.5)
+    assert np.array_equal(still, video[2])
+    assert not np.array_equal(still, video[0])
 
 
-def test_nothing_moved_is_the_still_face(studio: Studio, animator: Animator, sitter: Sitter) -> None:
-    at_rest = next(iter(animator.animate(sitter.code, frames=2)))
-    assert np.array_equal(studio.still(sitter, {"smile": 0.0}, STANDARD), at_rest)
-    assert np.array_equal(studio.still(sitter, {}, STANDARD), at_rest)
+def test_strength_0_is_the_still_frame(studio: Studio, animator: Animator, face: ChosenFace) -> None:
+    at_rest = next(iter(animator.animate(face.latent, frames=2)))
+    assert np.array_equal(studio.still(face, {"smile": 0.0}, STANDARD), at_rest)
+    assert np.array_equal(studio.still(face, {}, STANDARD), at_rest)
 
 
-def test_a_film_is_written_frame_by_frame(studio: Studio, sitter: Sitter, tmp_path: Path) -> None:
+def test_a_video_is_written_frame_by_frame(studio: Studio, face: ChosenFace, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    path = tmp_path / "film.mp4"
+    path = tmp_path / "video.mp4"
     settings = replace(STANDARD, frames=4, fps=12, loop="pingpong")
-    studio.film(sitter, {"smile": 1.0}, settings, path, stop=NEVER, on_frame=lambda *n: told.append(n))
+    studio.render(face, {"smile": 1.0}, settings, path, stop=NEVER, on_frame=lambda *n: told.append(n))
     assert told == [(n, 7) for n in range(1, 8)]
-    with av.open(str(path)) as film:
-        assert film.streams.video[0].average_rate == 12
-        assert sum(1 for _ in film.decode(video=0)) == 7
+    with av.open(str(path)) as video:
+        assert video.streams.video[0].average_rate == 12
+        assert sum(1 for _ in video.decode(video=0)) == 7
 
 
 def test_the_whole_photo_has_its_own_size(animator: Animator, astronaut: Image.Image, tmp_path: Path) -> None:
     faces = find_faces(astronaut)
-    sitter = Sitter(astronaut, faces, 0, animator.encode(faces[0].image, aligned=True))
+    face = ChosenFace(astronaut, faces, 0, animator.encode(faces[0].image, aligned=True))
     settings = replace(STANDARD, frames=2, loop="once", view="photo")
-    path = tmp_path / "film.mp4"
-    Studio(animator).film(sitter, {"smile": 0.1}, settings, path, stop=NEVER, on_frame=lambda *_: None)
-    with av.open(str(path)) as film:
-        assert next(film.decode(video=0)).to_ndarray(format="rgb24").shape == (512, 512, 3)
+    path = tmp_path / "video.mp4"
+    Studio(animator).render(face, {"smile": 0.1}, settings, path, stop=NEVER, on_frame=lambda *_: None)
+    with av.open(str(path)) as video:
+        assert next(video.decode(video=0)).to_ndarray(format="rgb24").shape == (512, 512, 3)
 
 
-def test_a_film_that_is_stopped_leaves_nothing(studio: Studio, sitter: Sitter, tmp_path: Path) -> None:
+def test_a_stopped_video_leaves_no_file(studio: Studio, face: ChosenFace, tmp_path: Path) -> None:
     stop = threading.Event()
     told: list[int] = []
 
@@ -146,23 +146,25 @@ def test_a_film_that_is_stopped_leaves_nothing(studio: Studio, sitter: Sitter, t
             stop.set()
 
     with pytest.raises(Stopped):
-        studio.film(sitter, {"smile": 1.0}, STANDARD, tmp_path / "film.mp4", stop=stop, on_frame=tell)
+        studio.render(face, {"smile": 1.0}, STANDARD, tmp_path / "video.mp4", stop=stop, on_frame=tell)
     assert told == [1, 2]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_others_previews_come_between_a_films_frames(studio: Studio, sitter: Sitter, tmp_path: Path) -> None:
-    """Asked for in the middle of a film, by another thread, while the film waits for it."""
+def test_previews_are_rendered_between_a_videos_frames(
+    studio: Studio, face: ChosenFace, tmp_path: Path
+) -> None:
+    """Another thread asks for a preview in the middle of a video, which waits for it."""
     seen: list[np.ndarray] = []
 
-    def look(done: int, _total: int) -> None:
+    def preview(done: int, _total: int) -> None:
         if done == 2:
-            other = threading.Thread(target=lambda: seen.append(studio.still(sitter, {}, STANDARD)))
+            other = threading.Thread(target=lambda: seen.append(studio.still(face, {}, STANDARD)))
             other.start()
             other.join(60)
 
     settings = replace(STANDARD, frames=3, loop="once")
-    studio.film(sitter, {"smile": 1.0}, settings, tmp_path / "film.mp4", stop=NEVER, on_frame=look)
+    studio.render(face, {"smile": 1.0}, settings, tmp_path / "video.mp4", stop=NEVER, on_frame=preview)
     assert len(seen) == 1
 
 
@@ -183,11 +185,11 @@ def test_others_previews_come_between_a_films_frames(studio: Studio, sitter: Sit
     ],
 )
 def test_what_cannot_be_played_is_refused(
-    studio: Studio, sitter: Sitter, tmp_path: Path, played: dict[str, float], chosen: dict, words: str
+    studio: Studio, face: ChosenFace, tmp_path: Path, played: dict[str, float], chosen: dict, words: str
 ) -> None:
     path = tmp_path / "x.mp4"
     with pytest.raises(MicromotionError, match=words):
-        studio.film(sitter, played, replace(STANDARD, **chosen), path, stop=NEVER, on_frame=lambda *_: None)
+        studio.render(face, played, replace(STANDARD, **chosen), path, stop=NEVER, on_frame=lambda *_: None)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -197,23 +199,25 @@ def test_a_timeline_names_motions_but_no_files(studio: Studio, random_bundle: Pa
         studio.read_timeline(f"1s {file}")
 
 
-def test_what_is_learned_meanwhile_can_be_played(studio: Studio, animator: Animator, sitter: Sitter) -> None:
+def test_a_motion_learned_meanwhile_can_be_played(
+    studio: Studio, animator: Animator, face: ChosenFace
+) -> None:
     assert studio.motions == ["headsTurn", "smile"]
     folder = learned_folder(animator.bundle.name)
     folder.mkdir(parents=True)
     random_anchors(7).save(folder / "grin.safetensors")
     assert studio.motions == ["grin", "headsTurn", "smile"]
     assert [studio.is_learned(name) for name in studio.motions] == [True, False, False]
-    first = studio.still(sitter, {"grin": 1.0}, STANDARD)
+    first = studio.still(face, {"grin": 1.0}, STANDARD)
     random_anchors(8).save(folder / "grin.safetensors")
     os.utime(folder / "grin.safetensors", (1, 1))  # learned again within the clock's last tick
-    assert not np.array_equal(studio.still(sitter, {"grin": 1.0}, STANDARD), first)
+    assert not np.array_equal(studio.still(face, {"grin": 1.0}, STANDARD), first)
     (folder / "grin.safetensors").unlink()
     with pytest.raises(MicromotionError, match="There is no micromotion 'grin'"):
-        studio.still(sitter, {"grin": 1.0}, STANDARD)
+        studio.still(face, {"grin": 1.0}, STANDARD)
 
 
-def test_presets_are_timelines_of_what_the_model_has() -> None:
+def test_presets_use_only_motions_that_the_model_has() -> None:
     ours = ["smile", "angry", "aging", "eyesClose", "headsTurn"]
     assert playable(ours) == list(PRESETS)
     assert [each.name for each in playable(["smile"])] == ["Smile and rest"]
@@ -222,10 +226,10 @@ def test_presets_are_timelines_of_what_the_model_has() -> None:
         assert parse_timeline(preset.text).count(30) <= 300
 
 
-# What is shown.
+# HTML.
 
 
-def test_words_from_outside_are_no_markup() -> None:
+def test_text_from_outside_is_escaped() -> None:
     error = OptionError("<b>&</b>")
     error.add_note("<script>")
     shown = markup.alert(error) + markup.note("<i>")
@@ -235,10 +239,10 @@ def test_words_from_outside_are_no_markup() -> None:
     assert "&lt;b&gt;&amp;&lt;/b&gt;" in shown
 
 
-def test_boxes_lie_where_the_faces_do(sitter: Sitter) -> None:
-    shown = markup.photo_with_faces(sitter.photo, sitter.faces, 1)
+def test_boxes_are_drawn_around_the_faces(face: ChosenFace) -> None:
+    shown = markup.photo_with_faces(face.photo, face.faces, 1)
     assert shown.count('type="radio"') == 2
-    left = sitter.faces[0].box[0]
+    left = face.faces[0].box[0]
     assert f"left:{100 * left / 512:.2f}%" in shown
     assert 'value="1" aria-label="Face 2 of 2" checked' in shown
-    assert 'type="radio"' not in markup.photo_with_faces(sitter.photo, sitter.faces[:1], 0)
+    assert 'type="radio"' not in markup.photo_with_faces(face.photo, face.faces[:1], 0)

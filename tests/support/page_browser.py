@@ -1,4 +1,4 @@
-"""The page as a person meets it: the real command in its own process, and a Chromium without a screen."""
+"""The page end to end: the real command in its own process, and a headless Chromium."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 300.0
-"""Seconds until something that must happen has not happened; a busy machine needs many, a free one few."""
+"""Timeout in seconds; a busy machine needs many."""
 
 EXAMPLE = "#mm-examples [data-example='0']"
 PREVIEW = "#mm-preview img"
@@ -31,7 +31,7 @@ RENDER = "#mm-render"
 
 @dataclass
 class Served:
-    """A page that is served: its address, its folder of temporary files, and that of what was learned."""
+    """A served page: its address, its folder of temporary files, and its folder of learned motions."""
 
     address: str
     temporary: Path
@@ -40,13 +40,13 @@ class Served:
     asked_outside: list[str]
 
     def files(self) -> list[Path]:
-        """All that it keeps of its visitors. Folders vanish meanwhile, which ``Path.rglob`` does not bear."""
+        """All visitors' files. Not by ``Path.rglob``, which fails when a folder vanishes meanwhile."""
         return [Path(folder, name) for folder, _, names in os.walk(self.temporary) for name in names]
 
 
 @contextmanager
 def served(folder: Path, *arguments: str) -> Iterator[Served]:
-    """`micromotion page` on a free port; whoever it asks beyond this machine is noted, and gets no answer."""
+    """`micromotion page` on a free port; requests to other machines are recorded and not answered."""
     temporary, data = folder / "temporary", folder / "data"
     temporary.mkdir()
     with _nowhere() as (proxy, asked):
@@ -79,7 +79,7 @@ def served(folder: Path, *arguments: str) -> Iterator[Served]:
 
 @contextmanager
 def _nowhere() -> Iterator[tuple[str, list[str]]]:
-    """A proxy that hangs up, and the first lines of what it was asked."""
+    """A proxy that hangs up, and the first lines of the requests it got."""
     asked: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -95,7 +95,7 @@ def _nowhere() -> Iterator[tuple[str, list[str]]]:
 
 
 def chromium() -> str | None:
-    """Where a Chromium is: the system's, or the one that Playwright has fetched."""
+    """The path of a Chromium: the system's, or the one that Playwright has downloaded."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if (found := shutil.which(name)) is not None:
             return found
@@ -105,7 +105,7 @@ def chromium() -> str | None:
 
 @contextmanager
 def browser() -> Iterator[Browser]:
-    """A Chromium; without one the test is skipped."""
+    """A Chromium; the test is skipped if there is none."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if chromium() is None:
         pytest.skip("there is no Chromium: .ci/browser.sh installs one where it can")
@@ -115,7 +115,7 @@ def browser() -> Iterator[Browser]:
 
 @contextmanager
 def launched(kind: BrowserType, *arguments: str) -> Iterator[Browser]:
-    """A browser without a screen, which knows no other machine."""
+    """A headless browser that resolves no other host."""
     quiet = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
     alone = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
     opened = kind.launch(executable_path=chromium(), args=[*quiet, alone, *arguments])
@@ -127,7 +127,7 @@ def launched(kind: BrowserType, *arguments: str) -> Iterator[Browser]:
 
 @dataclass
 class Visitor:
-    """A page that is open in a browser, all that it has asked for, and what it has complained of."""
+    """A page open in a browser, the URLs it has requested, and its console errors."""
 
     page: Page
     asked: list[str]
@@ -142,7 +142,7 @@ class Visitor:
         return self.page.wait_for_selector(selector, timeout=1000 * PATIENCE)
 
     def wait_for_change(self, selector: str, attribute: str, before: str | None) -> None:
-        """Until an attribute of an element is another than before."""
+        """Wait until an attribute of an element differs from `before`."""
         self.page.wait_for_function(
             "([selector, name, before]) => { const found = document.querySelector(selector); "
             "return found && found.getAttribute(name) !== before; }",
@@ -150,8 +150,8 @@ class Visitor:
             timeout=1000 * PATIENCE,
         )
 
-    def sit(self, selector: str = EXAMPLE) -> None:
-        """Take an example, and wait for its preview."""
+    def choose_example(self, selector: str = EXAMPLE) -> None:
+        """Click an example, and wait for its preview."""
         before = self.source()
         self.page.click(selector)
         self.wait_for(PREVIEW)
@@ -164,19 +164,19 @@ class Visitor:
         field.press("Tab")
 
     def short(self, frames: int = 4) -> None:
-        """Make films short, played once."""
+        """Make videos short, played once."""
         self.page.click("#mm-more button")
         self.wait_for("#mm-frames input[type=number]")
         self.set("mm-frames", str(frames))
         self.page.check("#mm-loop input[value=once]")
 
     def render(self) -> None:
-        """Press the button, and wait for the film."""
+        """Press the button, and wait for the video."""
         self.page.click(RENDER)
-        self.wait_for("#mm-film video")
+        self.wait_for("#mm-video video")
 
     def download(self, folder: Path) -> Path:
-        """Press the other button, and keep what comes."""
+        """Click the download button, and save the file."""
         with self.page.expect_download(timeout=1000 * PATIENCE) as coming:
             self.page.click("#mm-download")
         path = folder / coming.value.suggested_filename
@@ -186,7 +186,7 @@ class Visitor:
 
 @contextmanager
 def visiting(browser: Browser, address: str, **options: Any) -> Iterator[Visitor]:
-    """Somebody opens the page, whose sliders are there, and leaves in the end."""
+    """Open the page, wait for its sliders, and close it at the end."""
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
     try:
         visitor = Visitor(context.new_page(), [], [])
@@ -203,7 +203,7 @@ def visiting(browser: Browser, address: str, **options: Any) -> Iterator[Visitor
 
 
 def eventually(true: Callable[[], bool], what: str) -> None:
-    """Wait until something is true; fails, saying what, where it never is."""
+    """Wait until `true()` holds; fails with `what` after PATIENCE seconds."""
     end = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < end, what

@@ -1,7 +1,7 @@
-"""What is typed and followed at once by the keyboard's way to the button is in the film: in every field.
+"""A value typed just before the render button is pressed by keyboard reaches the render, in every field.
 
-A slow browser draws its next frame late, and a slow server still draws an earlier preview: then Gradio would
-write the first value of a field that it has just made into it once more.
+If the browser draws its next frame late while a slow server still renders an earlier preview, Gradio would
+write the initial value of a new field into it again.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ def page(chrome: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @dataclass
 class Slow:
-    """A visitor whose browser draws no frame, and whose server answers no question, until both catch up."""
+    """A visitor whose browser draws no frame and whose server answers no request until `catch_up`."""
 
     visitor: Visitor
     held: list[Route] = field(default_factory=list)
     is_slow: bool = True
 
     def begin(self) -> None:
-        """From now on; the preview that is asked for at once is not drawn."""
+        """Become slow: the next preview's request is held."""
         self.visitor.page.route("**/queue/join*", self._handle)
         self.visitor.page.focus("#mm-motion-angry input[type=range]")
         self.visitor.page.keyboard.press("ArrowRight")
@@ -69,9 +69,9 @@ class Slow:
             each.continue_()
 
     def asked(self) -> list[Any]:
-        """Both catch up, the button is pressed by the keyboard; what the film is then asked for with."""
+        """Catch up, press the render button by keyboard, and return the data of the render request."""
         self.catch_up()
-        with self.visitor.page.expect_request(_is_film, timeout=1000 * PATIENCE) as coming:
+        with self.visitor.page.expect_request(_is_render, timeout=1000 * PATIENCE) as coming:
             self.visitor.page.focus(RENDER)
             self.visitor.page.keyboard.press("Enter")
         self.visitor.page.click("#mm-cancel")
@@ -81,26 +81,26 @@ class Slow:
 
 @pytest.fixture
 def slow(chrome: Browser, page: Served) -> Iterator[Slow]:
-    """Somebody in front of a face."""
+    """A slow visitor who has chosen a face."""
     with visiting(chrome, page.address) as visitor:
         visitor.page.add_init_script(SLOW)
         visitor.page.reload()
         visitor.wait_for("#mm-sliders input[type=range]")
-        visitor.sit()
+        visitor.choose_example()
         slow = Slow(visitor)
         slow.begin()
         yield slow
 
 
-def _is_film(request: Request) -> bool:
-    """The one request whose inputs have the way that a film is played."""
+def _is_render(request: Request) -> bool:
+    """Whether this is the render request: the only one that has the loop among its inputs."""
     return "queue/join" in request.url and any(
         word in (request.post_data or "") for word in ('"pingpong"', '"once"', '"hold"')
     )
 
 
 def write(slow: Slow, selector: str, text: str) -> None:
-    """Into a field, as soon as it is there, key by key."""
+    """Type into a field, key by key, as soon as it exists."""
     slow.visitor.wait_for(selector)
     slow.visitor.page.focus(selector)
     slow.visitor.page.keyboard.press("Control+A")

@@ -1,4 +1,4 @@
-"""The page as it is served, asked by hand and not by a browser: nobody gets what is not theirs."""
+"""Direct HTTP requests to the served page, without a browser: no foreign file or route is reachable."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_no_other_file_is_served(page: Served, path: str) -> None:
     assert b"root:" not in answer.content
 
 
-def test_not_even_by_the_folder_of_films(page: Served) -> None:
+def test_the_folder_of_videos_cannot_be_escaped(page: Served) -> None:
     (folder,) = page.temporary.glob("micromotion-page-*")
     (page.temporary / "secret.txt").write_text("secret")
     try:
@@ -63,7 +63,7 @@ def test_not_even_by_the_folder_of_films(page: Served) -> None:
     ids=["Gradio refuses", "we do"],
 )
 def test_a_visitor_cannot_have_another_file_read(page: Served, meta: dict[str, object], refusal: str) -> None:
-    """The photo that is to be read must be one that was sent; asked by hand, as no button does."""
+    """Only an uploaded file is read as a photo, also in a handmade request."""
     config = httpx.get(f"{page.address}/config").json()
     (upload,) = (each["id"] for each in config["components"] if each["props"].get("elem_id") == "mm-upload")
     event = next(each["id"] for each in config["dependencies"] if [upload, "input"] in each["targets"])

@@ -1,4 +1,4 @@
-"""What of the page is open to the network, and its command."""
+"""The page's allow-list of routes, and its command."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import httpx
 import pytest
 
 from micromotion.errors import MicromotionError, OptionError
-from micromotion.page.doors import Doors
+from micromotion.page.middleware import AllowListMiddleware
 from micromotion.page.server import check_gradio, listen
 
-# What is open to the network.
+# The allow-list.
 
 
-def ask(doors: Doors, method: str, path: str, **headers: str) -> httpx.Response:
+def ask(middleware: AllowListMiddleware, method: str, path: str, **headers: str) -> httpx.Response:
     async def asked() -> httpx.Response:
-        transport = httpx.ASGITransport(doors)
+        transport = httpx.ASGITransport(middleware)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:7860") as client:
             return await client.request(method, path, headers=headers)
 
@@ -30,12 +30,12 @@ def ask(doors: Doors, method: str, path: str, **headers: str) -> httpx.Response:
 
 
 @pytest.fixture
-def doors() -> Doors:
+def middleware() -> AllowListMiddleware:
     async def anything(scope, receive, send):  # type: ignore[no-untyped-def]
         await send({"type": "http.response.start", "status": 200, "headers": [(b"Cache-Control", b"public")]})
         await send({"type": "http.response.body", "body": b"in"})
 
-    return Doors(anything, Path("/ours"), local=True)
+    return AllowListMiddleware(anything, Path("/ours"), local=True)
 
 
 @pytest.mark.parametrize(
@@ -45,11 +45,11 @@ def doors() -> Doors:
         ("HEAD", "/", 200),
         ("GET", "/gradio_api/queue/data?session_hash=x", 200),
         ("POST", "/gradio_api/queue/join", 200),
-        ("GET", "/gradio_api/file=/ours/films-a/b.mp4", 200),
-        ("POST", "/gradio_api/file=/ours/films-a/b.mp4", 404),
+        ("GET", "/gradio_api/file=/ours/videos-a/b.mp4", 200),
+        ("POST", "/gradio_api/file=/ours/videos-a/b.mp4", 404),
         ("GET", "/gradio_api/file=/ours/hash/photo.jpg", 404),
-        ("GET", "/gradio_api/file=/ours/films-a/../../etc/passwd", 404),
-        ("GET", "/gradio_api/file=/ours/films-a/%2e%2e/etc/passwd", 404),
+        ("GET", "/gradio_api/file=/ours/videos-a/../../etc/passwd", 404),
+        ("GET", "/gradio_api/file=/ours/videos-a/%2e%2e/etc/passwd", 404),
         ("GET", "/gradio_api/file=https://elsewhere.example/", 404),
         ("GET", "/gradio_api/queue/join", 404),
         ("POST", "/", 404),
@@ -59,34 +59,39 @@ def doors() -> Doors:
         ("GET", "/proxy=https://elsewhere.example/", 404),
     ],
 )
-def test_only_what_the_page_needs_is_open(doors: Doors, method: str, path: str, status: int) -> None:
-    assert ask(doors, method, path).status_code == status
+def test_only_what_the_page_needs_is_open(
+    middleware: AllowListMiddleware, method: str, path: str, status: int
+) -> None:
+    assert ask(middleware, method, path).status_code == status
 
 
-def test_only_this_machines_own_names_are_answered(doors: Doors) -> None:
+def test_only_requests_that_name_this_host_are_answered(middleware: AllowListMiddleware) -> None:
     for host in ("localhost:7860", "127.0.0.1:7860", "127.0.0.1", "[::1]:7860"):
-        assert ask(doors, "GET", "/", Host=host).status_code == 200
+        assert ask(middleware, "GET", "/", Host=host).status_code == 200
     for host in ("elsewhere.example", "127.0.0.1.elsewhere.example:7860", "192.168.0.2", ""):
-        assert ask(doors, "GET", "/", Host=host).status_code == 403
-    open_to_all = Doors(doors._app, Path("/ours"), local=False)
+        assert ask(middleware, "GET", "/", Host=host).status_code == 403
+    open_to_all = AllowListMiddleware(middleware._app, Path("/ours"), local=False)
     assert ask(open_to_all, "GET", "/", Host="box.example:7860").status_code == 200
     for origin in ("http://elsewhere.example", "null", "http://127.0.0.1:80"):
         assert ask(open_to_all, "POST", "/gradio_api/upload", Origin=origin).status_code == 403
-        assert ask(doors, "POST", "/gradio_api/upload", Origin=origin).status_code == 403
-    assert ask(doors, "POST", "/gradio_api/upload", Origin="http://127.0.0.1:7860").status_code == 200
+        assert ask(middleware, "POST", "/gradio_api/upload", Origin=origin).status_code == 403
+    assert ask(middleware, "POST", "/gradio_api/upload", Origin="http://127.0.0.1:7860").status_code == 200
 
 
-def test_the_browser_is_told_to_ask_nobody_else(doors: Doors) -> None:
+def test_the_security_policy_forbids_other_servers(middleware: AllowListMiddleware) -> None:
     for path in ("/", "/nowhere"):
-        assert "connect-src 'self'" in ask(doors, "GET", path).headers["content-security-policy"]
-    assert ask(doors, "GET", "/").headers["cache-control"] == "public"
-    assert ask(doors, "GET", "/gradio_api/file=/ours/films-a").headers["cache-control"] == "private, no-store"
+        assert "connect-src 'self'" in ask(middleware, "GET", path).headers["content-security-policy"]
+    assert ask(middleware, "GET", "/").headers["cache-control"] == "public"
+    assert (
+        ask(middleware, "GET", "/gradio_api/file=/ours/videos-a").headers["cache-control"]
+        == "private, no-store"
+    )
 
 
-def test_a_port_that_is_taken_is_told() -> None:
+def test_a_port_in_use_gives_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(OptionError, match=f"port {port}, cannot be listened on: .*--port 0"):
+        with pytest.raises(OptionError, match=f"Cannot listen on 127.0.0.1, port {port}: .*--port 0"):
             listen("127.0.0.1", port)
     with listen("127.0.0.1", 0) as free:
         assert free.getsockname()[0] == "127.0.0.1"
@@ -107,7 +112,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def test_help_says_what_it_needs_and_listens_to_this_machine_alone() -> None:
+def test_help_names_gradio_and_the_local_default_host() -> None:
     done = run("-m", "micromotion", "page", "--help", TERMINAL_WIDTH="100")
     assert done.returncode == 0
     for words in ("--port", "--host", "127.0.0.1", "--no-browser", "micromotion[page]"):

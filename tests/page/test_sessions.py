@@ -1,4 +1,4 @@
-"""Whoever visits the page: what is kept of them, in which bounds, and what is left of them."""
+"""The page's sessions: what they hold, within which limits, and what is deleted with them."""
 
 from __future__ import annotations
 
@@ -9,79 +9,79 @@ import torch
 from PIL import Image
 
 from micromotion.errors import ImageError, OptionError
-from micromotion.page import visits
-from micromotion.page.visits import Sitter, Visits, take_upload
+from micromotion.page import sessions
+from micromotion.page.sessions import ChosenFace, Sessions, take_upload
 
 
-def someone(width: int = 100) -> Sitter:
-    return Sitter(Image.new("RGB", (width, 100)), [], 0, torch.zeros(1))
+def someone(width: int = 100) -> ChosenFace:
+    return ChosenFace(Image.new("RGB", (width, 100)), [], 0, torch.zeros(1))
 
 
-def test_every_session_has_a_visit_of_its_own(tmp_path: Path) -> None:
-    everyone = Visits(tmp_path)
+def test_sessions_share_no_state(tmp_path: Path) -> None:
+    everyone = Sessions(tmp_path)
     assert everyone["a"] is everyone["a"]
-    everyone["a"].sitter = someone()
+    everyone["a"].chosen_face = someone()
     with pytest.raises(OptionError, match="no face yet"):
-        everyone["b"].require_sitter()
+        everyone["b"].require_face()
     assert everyone["a"].folder != everyone["b"].folder
 
 
-def test_who_leaves_leaves_nothing(tmp_path: Path) -> None:
-    everyone = Visits(tmp_path)
-    visit = everyone["a"]
-    visit.sitter = someone()
-    visit.new_film("film.mp4").write_bytes(b"film")
-    other = everyone["b"].new_film("film.mp4")
+def test_closing_a_session_deletes_its_files(tmp_path: Path) -> None:
+    everyone = Sessions(tmp_path)
+    session = everyone["a"]
+    session.chosen_face = someone()
+    session.new_video_path("video.mp4").write_bytes(b"video")
+    other = everyone["b"].new_video_path("video.mp4")
     other.write_bytes(b"another")
     everyone.close("a")
     everyone.close("never was here")
-    assert visit.stop.is_set()
-    assert visit.sitter is None
+    assert session.stop.is_set()
+    assert session.chosen_face is None
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [other]
     everyone.close_all()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_new_film_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
-    visit = Visits(tmp_path)["a"]
-    old = visit.new_film("film.mp4")
-    old.write_bytes(b"film")
-    new = visit.new_film("film.mp4")
-    assert new != old, "no browser takes the one for the other"
+def test_a_new_video_replaces_the_old_one(tmp_path: Path) -> None:
+    session = Sessions(tmp_path)["a"]
+    old = session.new_video_path("video.mp4")
+    old.write_bytes(b"video")
+    new = session.new_video_path("video.mp4")
+    assert new != old, "else a browser would show the old one from its cache"
     assert not old.exists()
 
 
 def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visits, "MAX_VISITS", 3)
-    monkeypatch.setattr(visits, "MAX_PIXELS", 25_000)
-    everyone = Visits(tmp_path)
+    monkeypatch.setattr(sessions, "MAX_SESSIONS", 3)
+    monkeypatch.setattr(sessions, "MAX_PIXELS", 25_000)
+    everyone = Sessions(tmp_path)
     first = everyone["0"]
     for name in "123":
         everyone[name]
-    assert first.stop.is_set(), "who was away longest"
+    assert first.stop.is_set(), "the least recently used"
     assert len(everyone) == 3
     big = everyone["4"]
-    everyone["3"].sitter = someone(200)
-    big.sitter = someone(200)
+    everyone["3"].chosen_face = someone(200)
+    big.chosen_face = someone(200)
     everyone["4"]
     assert len(everyone) == 1
-    assert everyone["4"] is big, "but never who is here now"
+    assert everyone["4"] is big, "but never the current session"
 
 
-def test_uploads_that_nobody_reads_go_with_time(tmp_path: Path) -> None:
-    everyone = Visits(tmp_path)
-    film = everyone["a"].new_film("film.mp4")
-    film.write_bytes(b"film")
+def test_stale_uploads_are_deleted(tmp_path: Path) -> None:
+    everyone = Sessions(tmp_path)
+    video = everyone["a"].new_video_path("video.mp4")
+    video.write_bytes(b"video")
     (tmp_path / "hash").mkdir()
     (tmp_path / "hash" / "photo.jpg").write_bytes(b"photo")
     everyone.sweep()
     assert (tmp_path / "hash").exists()
     everyone.sweep(age=-1)
     assert not (tmp_path / "hash").exists()
-    assert film.exists()
+    assert video.exists()
 
 
-def test_an_upload_is_taken_with_its_folder(tmp_path: Path) -> None:
+def test_an_upload_is_deleted_with_its_folder(tmp_path: Path) -> None:
     folder = tmp_path / "uploads"
     (folder / "hash").mkdir(parents=True)
     for name in ("one.jpg", "two.jpg"):
@@ -93,7 +93,7 @@ def test_an_upload_is_taken_with_its_folder(tmp_path: Path) -> None:
         take_upload(folder / "hash" / "two.jpg", folder)
 
 
-def test_no_other_file_is_taken_or_removed(tmp_path: Path) -> None:
+def test_no_other_file_is_read_or_deleted(tmp_path: Path) -> None:
     folder, ours = tmp_path / "uploads", tmp_path / "ours.jpg"
     folder.mkdir()
     ours.write_bytes(b"ours")

@@ -1,7 +1,8 @@
-"""What of Gradio's server the network may reach: only what the page itself asks for.
+"""An allow-list in front of Gradio's server: only the routes that the page itself uses.
 
-Gradio also offers to fetch other sites' files, to list its functions, to monitor itself and more. None of it
-is needed here, so none of it is open, also what a later version adds. The browser is told to ask nobody else.
+Gradio also offers to fetch other sites' files, to list its functions, to monitor itself and more. The page
+needs none of that, so all of it is closed, including whatever a later version adds. A content security
+policy keeps the browser from contacting other servers.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from micromotion.page.visits import FILMS
+from micromotion.page.sessions import VIDEO_FOLDER_PREFIX
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -39,16 +40,16 @@ HEADERS = {
 }
 
 
-class Doors:
-    """An ASGI application in front of Gradio's; what it does not know is not found (404).
+class AllowListMiddleware:
+    """ASGI middleware that answers 404 to every route that is not on the list.
 
-    folder: of uploads and films; the films are the only files that are served. local: only calls to this
-    machine by one of its own names are answered (403), so that no other site's name can lead a browser here.
+    folder: where uploads and videos are stored; only videos are served. local: answer 403 unless the host of
+    the request is this machine, so that another site's name cannot be rebound to this address.
     """
 
     def __init__(self, app: App, folder: Path, *, local: bool) -> None:
         self._app = app
-        self._files = f"{FILE}{folder}/{FILMS}"
+        self._files = f"{FILE}{folder}/{VIDEO_FOLDER_PREFIX}"
         self._local = local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +67,7 @@ class Doors:
             await self._app(scope, receive, _with_headers(send, private=scope["path"].startswith(FILE)))
 
     def _is_for_us(self, headers: MutableMapping[bytes, str]) -> bool:
-        """Whether the caller names us as we are called, and comes from our own page or from none."""
+        """Whether the request names this host, and its origin is this page or absent."""
         host = headers.get(b"host", "")
         if self._local and urlsplit(f"//{host}").hostname not in LOCAL:
             return False
@@ -82,7 +83,7 @@ class Doors:
 
 
 def _with_headers(send: Send, *, private: bool) -> Send:
-    """Adds what the browser is told with every answer; a visitor's files are kept in no cache."""
+    """Add our headers to every answer; private: a visitor's files, which no cache may store."""
     ours = HEADERS | ({b"cache-control": b"private, no-store"} if private else {})
 
     async def sending(message: MutableMapping[str, Any]) -> None:
