@@ -1,0 +1,108 @@
+"""Reading pictures between their pixels, and the small tools that all drawing on a photo shares.
+
+Pictures are float32 [H, W, C] or [H, W], in 0…1. Points are (x, y) in pixels, whole numbers pixel centres.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch.nn import functional as F
+
+from micromotion.types import Floats
+
+Picture = NDArray[np.float32]
+"""[H, W, C] or [H, W]."""
+
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+
+
+def sample(
+    picture: Picture, x: NDArray, y: NDArray, *, bicubic: bool = False, beyond: str = "border"
+) -> Picture:
+    """A picture at points x, y, both [h, w]: [h, w, C], or [h, w] of one without channels.
+
+    beyond: "border" continues the border, "zeros" has zeros there.
+    """
+    height, width = picture.shape[:2]
+    channels = torch.from_numpy(np.ascontiguousarray(picture, np.float32)).reshape(height, width, -1)
+    points = np.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], axis=-1).astype(np.float32)
+    read = F.grid_sample(
+        channels.movedim(-1, 0)[None],
+        torch.from_numpy(points)[None],
+        mode="bicubic" if bicubic else "bilinear",
+        padding_mode=beyond,
+        align_corners=False,
+    )[0].movedim(0, -1)
+    return read.reshape(*x.shape, *picture.shape[2:]).numpy()
+
+
+def luminance(picture: Picture) -> Picture:
+    """[..., 3] -> [...], 0…1."""
+    return picture @ _LUMA
+
+
+def smoothstep(start: float, end: float, x: NDArray | float) -> NDArray:
+    """0 at start, 1 at end, flat at both; falls if end lies before start."""
+    t = np.clip((np.asarray(x) - start) / (end - start), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def blur(picture: Picture, sigma: float) -> Picture:
+    """A Gaussian of so many pixels over height and width, the border continued."""
+    if sigma <= 0:
+        return picture
+    sigmas = (sigma, sigma, 0)[: picture.ndim]
+    return ndimage.gaussian_filter(picture, sigmas, mode="nearest", truncate=3)
+
+
+def edge_width(picture: Picture) -> float:
+    """How blurred a picture's edges are: the sigma of its sharpest one, in pixels, 0.4 at the least.
+
+    The contrast of its luminance over 2.5 times its steepest gradient: that of a Gaussian edge.
+    """
+    light = luminance(picture) if picture.ndim == 3 else picture
+    slope = ndimage.gaussian_gradient_magnitude(light, 0.6, mode="nearest")
+    contrast = np.quantile(light, 0.96) - np.quantile(light, 0.04)
+    return max(0.4, float(contrast / max(np.quantile(slope, 0.997), 1e-4) / 2.5))
+
+
+def fine_grain(picture: Picture) -> Picture:
+    """What a picture has that is finer than about two pixels: its grain, canvas or pores, around 0."""
+    return picture - blur(picture, 2.0)
+
+
+class MonotoneCurve:
+    """A curve through points (x, y) that turns only where they turn (Fritsch and Butland 1984).
+
+    Beyond the first and the last point it goes on straight.
+    """
+
+    def __init__(self, x: Floats, y: Floats) -> None:
+        """x [n] grows; y [n]; n at least 2."""
+        self._x, self._y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+        step, slope = np.diff(self._x), np.diff(self._y) / np.diff(self._x)
+        inner = np.zeros(len(slope) - 1)
+        same = slope[:-1] * slope[1:] > 0
+        before, after = 2 * step[1:] + step[:-1], step[1:] + 2 * step[:-1]
+        whole = before + after
+        inner[same] = (
+            whole / (before / np.where(same, slope[:-1], 1) + after / np.where(same, slope[1:], 1))
+        )[same]
+        self._slope = np.concatenate([slope[:1], inner, slope[-1:]])
+
+    def __call__(self, x: NDArray | float) -> Floats:
+        x = np.asarray(x, np.float64)
+        i = np.clip(np.searchsorted(self._x, x, side="right") - 1, 0, len(self._x) - 2)
+        step = self._x[i + 1] - self._x[i]
+        t = np.clip((x - self._x[i]) / step, 0, 1)
+        start, end = self._y[i], self._y[i + 1]
+        inside = (
+            (1 + 2 * t) * (1 - t) ** 2 * start
+            + t * (1 - t) ** 2 * step * self._slope[i]
+            + t * t * (3 - 2 * t) * end
+            + t * t * (t - 1) * step * self._slope[i + 1]
+        )
+        low, high = np.minimum(x - self._x[0], 0), np.maximum(x - self._x[-1], 0)
+        beyond: Floats = inside + low * self._slope[0] + high * self._slope[-1]
+        return beyond

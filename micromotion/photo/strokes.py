@@ -1,0 +1,120 @@
+"""Strokes: what drawing does to a picture, kept apart from the picture, so that its pixels are read once.
+
+Each part of a face (a lid, the lips, the turning head) says where the pixels of its result come from, and
+what is painted over them, as a `Stroke`. `composed` makes one stroke of any number of them: the geometry of
+all is followed back to the photo, which is resampled once, however many move it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from micromotion.photo.sampling import Picture, sample
+
+
+@dataclass(frozen=True, eq=False)
+class Stroke:
+    """One step of drawing, within a box of the picture; outside of the box it changes nothing.
+
+    left, top: the box's first pixel. shift: float32 [h, w, 2], or None where nothing moves: a pixel (x, y)
+    of the result is the pixel (x, y) + shift of the picture before the step. kept, added: float32
+    [h, w, 1 or 3], or None: the moved pixel's colour is multiplied by `kept` (None: 1), then `added` is added
+    (None: 0). On the box's border, where it is not the picture's, shift and added are 0 and kept is 1.
+    """
+
+    left: int
+    top: int
+    shift: Picture | None = None
+    kept: Picture | None = None
+    added: Picture | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the box."""
+        for plane in (self.shift, self.kept, self.added):
+            if plane is not None:
+                return plane.shape[1], plane.shape[0]
+        return 0, 0
+
+    @property
+    def right(self) -> int:
+        return self.left + self.size[0]
+
+    @property
+    def bottom(self) -> int:
+        return self.top + self.size[1]
+
+
+def composed(strokes: Sequence[Stroke], side: int) -> Stroke:
+    """One stroke that does what these do one after another, on a square picture of that side.
+
+    Its box holds all of theirs; shift, kept and added are always there, [h, w, 2], [h, w, 3], [h, w, 3].
+    """
+    strokes = [stroke for stroke in strokes if stroke.size != (0, 0)]
+    if not strokes:
+        nothing = np.zeros((0, 0, 3), np.float32)
+        return Stroke(0, 0, nothing[..., :2], nothing, nothing)
+    left, top = (max(0, min(getattr(stroke, edge) for stroke in strokes)) for edge in ("left", "top"))
+    right, bottom = (
+        min(side, max(getattr(stroke, edge) for stroke in strokes)) for edge in ("right", "bottom")
+    )
+    shape = (bottom - top, right - left)
+    shift = np.zeros((*shape, 2), np.float32)
+    kept, added = np.ones((*shape, 3), np.float32), np.zeros((*shape, 3), np.float32)
+    y, x = np.mgrid[top:bottom, left:right].astype(np.float32)
+    for stroke in reversed(strokes):
+        where = _seen(stroke, x + shift[..., 0], y + shift[..., 1])
+        if where is None:
+            continue
+        at_x, at_y = (
+            x[where] + shift[where][..., 0] - stroke.left,
+            y[where] + shift[where][..., 1] - stroke.top,
+        )
+        inside = _inside(stroke, at_x, at_y)
+        if stroke.added is not None:
+            added[where] += kept[where] * sample(stroke.added, at_x, at_y) * inside
+        if stroke.kept is not None:
+            kept[where] *= 1 + (sample(stroke.kept, at_x, at_y) - 1) * inside
+        if stroke.shift is not None:
+            shift[where] += sample(stroke.shift, at_x, at_y) * inside
+    return Stroke(left, top, shift, kept, added)
+
+
+def drawn(picture: Picture, stroke: Stroke) -> Picture:
+    """A picture [N, N, 3] after a stroke; a new array, clipped to 0…1."""
+    result = picture.copy()
+    width, height = stroke.size
+    if not width:
+        return result
+    rows, columns = slice(stroke.top, stroke.top + height), slice(stroke.left, stroke.left + width)
+    new = picture[rows, columns]
+    if stroke.shift is not None:
+        y, x = np.mgrid[rows, columns].astype(np.float32)
+        new = sample(picture, x + stroke.shift[..., 0], y + stroke.shift[..., 1], bicubic=True)
+        still = (stroke.shift == 0).all(axis=-1)
+        new[still] = picture[rows, columns][still]
+    if stroke.kept is not None:
+        new = new * stroke.kept
+    if stroke.added is not None:
+        new = new + stroke.added
+    result[rows, columns] = np.clip(new, 0, 1)
+    return result
+
+
+def _seen(stroke: Stroke, x: Picture, y: Picture) -> tuple[slice, slice] | None:
+    """The rows and columns of x and y that hold all points within the stroke's box; None where none does."""
+    inside = (x >= stroke.left - 1) & (x <= stroke.right) & (y >= stroke.top - 1) & (y <= stroke.bottom)
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    if not len(rows):
+        return None
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def _inside(stroke: Stroke, x: Picture, y: Picture) -> Picture:
+    """1 where a point lies on the box's pixels, 0 beyond them; [h, w, 1]."""
+    width, height = stroke.size
+    inside = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
+    return inside[..., None].astype(np.float32)
