@@ -16,9 +16,10 @@ from avatar.report.measure import measure, strangers
 from avatar.report.ssim import psnr
 from avatar.report.subject import resized
 from avatar.training.collect import PUBLISHED_NAMES, calibrate, collect
-from avatar.training.regressor import READ, Regressor, calibration, load_pictures, load_regressor
+from avatar.training.regressor import calibration, load_pictures
 from encoder4editing import Inverter, load_inverter
 from encoder4editing.identity import load_identity
+from encoder4editing.regressor import READ, Regressor, load_regressor
 from micromotion import Animator
 from micromotion.video.pixels import quantise
 from micromotion.weights.bundle import (

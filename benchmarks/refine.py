@@ -26,7 +26,7 @@ from torch import Tensor
 from avatar.renderer.factors import MOTIONS
 from avatar.report.measure import dreamt, read, strangers
 from avatar.training.collect import PUBLISHED_NAMES
-from avatar.training.regressor import Regressor, load_regressor
+from encoder4editing.regressor import Regressor, load_regressor
 from micromotion import Animator, align
 from micromotion.errors import MicromotionError
 from micromotion.face.images import load_image

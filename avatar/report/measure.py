@@ -13,7 +13,7 @@ from torch import Tensor
 from avatar.renderer.factors import FACTORS, INDEX, MOTIONS, sample_z
 from avatar.renderer.render import render
 from avatar.training.collect import PUBLISHED_NAMES, at_rest
-from avatar.training.regressor import Regressor
+from encoder4editing.regressor import Regressor
 from micromotion import Animator
 from micromotion.video.pixels import to_uint8
 from stylegan2 import Generator
@@ -93,7 +93,7 @@ def measure(
 
 @torch.inference_mode()
 def read(regressor: Regressor, frames: list[np.ndarray]) -> np.ndarray:
-    """uint8 frames [n][H, W, 3] → degrees [n, …] of ``avatar.training.regressor.READ``, the motions first."""
+    """uint8 frames [n][H, W, 3] → degrees [n, …] of ``encoder4editing.regressor.READ``, the motions first."""
     batch = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1
     return regressor(batch).numpy()
 

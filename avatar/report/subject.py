@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from avatar.training.regressor import Regressor, load_regressor
+from encoder4editing.regressor import Regressor, load_regressor
 from micromotion import Animator
 from micromotion.motion.micromotion import Motion, load_motion
 from micromotion.video.pixels import quantise

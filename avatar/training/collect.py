@@ -5,8 +5,8 @@ from torch import Tensor
 
 from avatar.renderer.factors import FACTORS, INDEX, MOTIONS, Z_DIM, Factors, factors_from_z, sample_z
 from avatar.renderer.render import render
-from avatar.training.regressor import Regressor
 from encoder4editing import Inverter
+from encoder4editing.regressor import Regressor
 from micromotion.motion.micromotion import Anchors, Motion
 from stylegan2 import Generator
 

@@ -1,115 +1,26 @@
-"""A network that reads the motions off a picture: the laboratory's yardstick.
+"""Training the regressor that reads motions off a picture, `encoder4editing.regressor`.
 
 It is trained on renders and on nothing else, and then set like any instrument: what it reads of renders is
 held against what they show, and the line between the two is taken out, so that it neither reads motions too
 small nor one motion for another.
 """
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import save_file
+from torch import Tensor
 
 from avatar.data import dataset
-from avatar.renderer.factors import FACTORS, INDEX, MOTIONS, factors_from_z
+from avatar.renderer.factors import MOTIONS, factors_from_z
 from avatar.training.runs import Progress, Trainer, command, half
+from encoder4editing.regressor import READ, Regressor, to_side
 
-READ = tuple(factor.name for factor in FACTORS[: INDEX["gaze_y"] + 1])
-"""What is read, in this order: the five of ``MOTIONS``, then the free movements."""
-
-SIDE = 128
-FACE = slice(30, 126), slice(16, 112)
-"""Rows and columns of a SIDE² crop that hold face and neck, whose lean is all that shows a roll."""
-SKIN = slice(63, 119), slice(36, 92)
-"""Rows and columns from the lower lids to the chin: an angry face has its brows between the eyes."""
-FACE_WIDTHS, SKIN_WIDTHS = (24, 48, 72, 96), (16, 32, 48, 64)
 LEARNING_RATE, BATCH, GPU_BATCH = 0.002, 32, 256
 FREE = 0.3  # weight of the free movements, half of which closed eyes hide
 HELD_OUT, SETTING = 4, 12  # shards that nothing is learned from: to judge by, and (at most) to set by
-
-
-class Block(nn.Module):
-    """Halve the picture and add what two convolutions see in it, which is nothing to begin with."""
-
-    def __init__(self, width_in: int, width: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(width_in, width, 3, stride=2, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
-        self.straight = nn.Conv2d(width_in, width, 1)
-        self.gain = nn.Parameter(torch.zeros(()))  # De & Smith 2020, "SkipInit": no normalisation is needed
-
-    def forward(self, x: Tensor) -> Tensor:
-        seen = self.second(F.leaky_relu(self.first(x), 0.2))
-        return F.leaky_relu(self.straight(F.avg_pool2d(x, 2)) + self.gain * seen, 0.2)
-
-
-def reader(widths: tuple[int, ...], stride: int, side: int, count: int) -> nn.Sequential:
-    """Pictures [B, 3, 8·side·stride, …] → numbers [B, count]."""
-    return nn.Sequential(
-        nn.Conv2d(3, widths[0], 3, stride=stride, padding=1),
-        nn.LeakyReLU(0.2),
-        *(Block(a, b) for a, b in pairwise(widths)),
-        nn.Conv2d(widths[-1], 32, 1),
-        nn.Flatten(),
-        nn.Linear(32 * side * side, 64),
-        nn.LeakyReLU(0.2),
-        nn.Linear(64, count),
-    )
-
-
-class Regressor(nn.Module):
-    """Pictures [B, 3, S, S] in [-1, 1], of any size S → degrees [B, len(READ)] of ``READ``.
-
-    Age is read by a network of its own that sees the skin alone, below the eyes: hair and brows grey with
-    the years, and neither may pass for wrinkles. (A beard can still be seen.)
-    """
-
-    setting: Tensor
-    zero: Tensor
-    window: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.face = reader(FACE_WIDTHS, 2, 6, len(READ) - 1)
-        self.skin = reader(SKIN_WIDTHS, 1, 7, 1)
-        self.register_buffer("setting", torch.eye(len(READ)))
-        self.register_buffer("zero", torch.zeros(len(READ)))
-        self.register_buffer("window", skin_window(), persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        seen, skin = self.windows(images)
-        face, age, at = self.face(seen), self.skin(skin), READ.index("age")
-        read = torch.cat([face[:, :at], age, face[:, at:]], dim=1).float()
-        return (read - self.zero) @ self.setting
-
-    def windows(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """What the two networks see: face and neck [B, 3, 96, 96], and skin [B, 3, 56, 56]."""
-        x = to_side(images)
-        return x[:, :, *FACE], x[:, :, *SKIN] * self.window
-
-
-def skin_window() -> Tensor:
-    """1 on the skin, 0 where hair may be: a box with round corners."""
-    at = torch.linspace(-1, 1, SKIN[0].stop - SKIN[0].start)
-    return (at[:, None].pow(4) + at.pow(4) <= 1).float()
-
-
-def to_side(images: Tensor) -> Tensor:
-    """Pictures of any size at SIDE²: averaged where they are larger."""
-    if images.shape[-1] < SIDE:
-        return F.interpolate(images, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
-    return images if images.shape[-1] == SIDE else F.adaptive_avg_pool2d(images, SIDE)
-
-
-def load_regressor(path: Path) -> Regressor:
-    """Read a regressor that ``main`` wrote; eval mode."""
-    model = Regressor()
-    model.load_state_dict(load_file(path))
-    return model.eval().requires_grad_(False)
 
 
 def degrees(z: Tensor) -> Tensor:

@@ -21,8 +21,8 @@ from avatar.renderer.factors import (
 from avatar.report.measure import codes_at_rest, dreamt, measure, read, spearman
 from avatar.training.collect import PUBLISHED_NAMES, at_rest
 from avatar.training.losses import GeneratorLoss, attention
-from avatar.training.regressor import Regressor, load_regressor
 from avatar.training.runs import Progress, Trainer
+from encoder4editing.regressor import Regressor, load_regressor
 from micromotion import Animator
 from micromotion.weights.bundle import find_bundle
 from stylegan2 import Generator

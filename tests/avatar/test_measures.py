@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-from avatar.renderer.factors import MOTIONS, factors_from_z
+from avatar.renderer.factors import FACTORS, MOTIONS, factors_from_z
 from avatar.renderer.pose import EYE_Y
 from avatar.renderer.render import render
 from avatar.renderer.skin import brow_line
@@ -22,17 +22,8 @@ from avatar.report.diversity import kid, nearest
 from avatar.report.motions import STRENGTHS, movement_of
 from avatar.report.ssim import WEIGHTS, ms_ssim, psnr, scales, ssim_terms
 from avatar.report.subject import resized
-from avatar.training.regressor import (
-    READ,
-    SIDE,
-    SKIN,
-    Pictures,
-    Regressor,
-    adjust,
-    calibration,
-    response,
-    to_side,
-)
+from avatar.training.regressor import Pictures, adjust, calibration, response
+from encoder4editing.regressor import READ, SIDE, SKIN, Regressor, to_side
 from micromotion.face.alignment import find_landmarks
 
 
@@ -315,3 +306,8 @@ def test_what_turns_right_is_the_mirror_of_what_turns_left() -> None:
     mirrored = right[:, [1, 0, 2]] * [-1, 1] + [1, 0]
     np.testing.assert_allclose(left, mirrored, atol=1e-5)
     assert (expected(straight)[:, 2, 0] - 0.5 < 1e-5).all()
+
+
+def test_what_is_read_are_the_first_factors_of_a_head() -> None:
+    assert tuple(factor.name for factor in FACTORS[: len(READ)]) == READ
+    assert READ[: len(MOTIONS)] == MOTIONS

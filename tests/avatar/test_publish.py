@@ -13,9 +13,10 @@ from tiny_avatar import ENCODER, GENERATOR
 from avatar import publish
 from avatar.data import dataset
 from avatar.training.collect import PUBLISHED_NAMES, calibrate
-from avatar.training.regressor import READ, SIDE, Regressor, Share, degrees, load_pictures
+from avatar.training.regressor import Share, degrees, load_pictures
 from encoder4editing import Inverter, save_inverter
 from encoder4editing.identity import IdentityConfig, IdentityNet, save_identity
+from encoder4editing.regressor import READ, SIDE, Regressor
 from micromotion.motion.micromotion import Anchors
 from micromotion.weights.bundle import damage, load_bundle, read_about
 from stylegan2 import Generator, load_generator, save_generator

@@ -23,8 +23,8 @@ from avatar.report.document import document
 from avatar.report.steps import STEPS, Context
 from avatar.report.subject import Subject, feature_net, load_subject
 from avatar.training.collect import PUBLISHED_NAMES
-from avatar.training.regressor import READ, Regressor
 from encoder4editing import Inverter
+from encoder4editing.regressor import READ, Regressor
 from micromotion.motion.micromotion import Anchors
 from micromotion.weights.bundle import save_bundle
 from stylegan2 import Generator

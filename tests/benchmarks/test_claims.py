@@ -18,7 +18,6 @@ from torch import Tensor
 
 from avatar.renderer.factors import MOTIONS
 from avatar.report.subject import load_subject
-from avatar.training.regressor import READ, Regressor
 from benchmarks.claims import __main__ as command
 from benchmarks.claims import sources, verdicts
 from benchmarks.claims.charts import line_charts, nice
@@ -30,6 +29,7 @@ from benchmarks.claims.movement import FINE, summary
 from benchmarks.claims.sources import REST, schedule, sentence
 from benchmarks.claims.steps import QUICK, Context, steps
 from encoder4editing import Inverter
+from encoder4editing.regressor import READ, Regressor
 from micromotion.learn.template import DEFAULT_DEGREES, fill
 from micromotion.motion.anchors import Anchors
 from micromotion.video.writer import write_frames

@@ -5,7 +5,7 @@ from draws import rng
 from torch import Tensor
 
 from avatar.report.subject import resized
-from avatar.training.regressor import Regressor
+from encoder4editing.regressor import Regressor
 
 
 def pictures(count: int, size: int, seed: int = 0) -> Tensor:
