@@ -13,7 +13,7 @@ from torch import Tensor
 from avatar.data import dataset
 from avatar.report import gallery
 from avatar.report.measure import measure, strangers
-from avatar.report.ssim import psnr
+from avatar.report.ssim import batch_psnr
 from avatar.report.subject import resized
 from avatar.training.collect import PUBLISHED_NAMES, calibrate, collect
 from avatar.training.regressor import calibration, load_pictures
@@ -177,7 +177,7 @@ def reconstructed(generator: Generator, inverter: Inverter, heads: dataset.Heads
 def _psnr(generator: Generator, codes: Iterable[Tensor], heads: dataset.Heads) -> float:
     """Mean over heads, of 8-bit pixels at the generator's size."""
     found = [
-        psnr(
+        batch_psnr(
             quantise(generator.synthesize(code, noise=None)).movedim(-1, 1),
             resized(true, generator.resolution),
         )

@@ -30,6 +30,7 @@ from encoder4editing.regressor import Regressor, load_regressor
 from micromotion import Animator, align
 from micromotion.errors import MicromotionError
 from micromotion.face.images import load_image
+from micromotion.inversion.pivotal_tuning import psnr
 from micromotion.inversion.refinement import picture_loss, refine, shrink, spread_axes
 from micromotion.weights.bundle import find_bundle
 
@@ -38,7 +39,7 @@ SEED = 31_415
 
 
 @dataclass(frozen=True)
-class Result:
+class Refined:
     """Of one face; NaN is the person without an identity net, motions without a reader."""
 
     psnr: float
@@ -107,7 +108,7 @@ def find_regressor(model: str) -> Regressor | None:
 
 def improve(
     animator: Animator, regressor: Regressor | None, face: Image.Image, steps: int
-) -> tuple[Result, list[Image.Image]]:
+) -> tuple[Refined, list[Image.Image]]:
     """One face refined by so many steps, and pictures of it still and smiling."""
     bundle, start = animator.bundle, animator.encode(face, aligned=True)
     picture = (torch.tensor(np.asarray(face)).permute(2, 0, 1)[None] / 127.5 - 1).to(bundle.device)
@@ -120,7 +121,7 @@ def improve(
         wanted = shrink(picture, size)
         net = animator.identity
         person = math.nan if net is None else 1 - net.loss(shown, wanted).item()
-        result = Result(
+        result = Refined(
             psnr(shown, wanted),
             picture_loss(shown, wanted).item(),
             person,
@@ -130,11 +131,6 @@ def improve(
         )
     name = "smile" if "smile" in animator.motions else animator.motions[0]
     return result, [Image.fromarray(frame) for frame in animator.animate(code, name, frames=2)]
-
-
-def psnr(shown: Tensor, wanted: Tensor) -> float:
-    """In dB, of pictures in [-1, 1]."""
-    return -10 * math.log10((shown.clamp(-1, 1) - wanted).square().mean().item() / 4)
 
 
 def distance(moved: Tensor, axes: Tensor) -> float:
@@ -158,7 +154,7 @@ def movements(animator: Animator, regressor: Regressor | None, code: Tensor) -> 
     return tuple(moved)
 
 
-def report(kind: str, steps: list[int], results: list[list[Result]]) -> None:
+def report(kind: str, steps: list[int], results: list[list[Refined]]) -> None:
     """Print means over faces, a line for each number of steps."""
     print(f"\n{len(results)} of {kind}")
     titles = [*MOTIONS, "seconds"]

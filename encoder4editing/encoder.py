@@ -81,7 +81,7 @@ class EncoderConfig:
         return self.input_size // (16 * self.stem_stride)
 
 
-class EqualLinear(nn.Module):
+class HeadLinear(nn.Module):
     """Linear layer with the equalised learning rate of Karras et al. 2018 (arXiv 1710.10196)."""
 
     def __init__(self, in_features: int, out_features: int) -> None:
@@ -102,7 +102,7 @@ class StyleHead(nn.Module):
         super().__init__()
         widths = [in_width] + [width] * int(math.log2(size))
         self.convs = nn.ModuleList(Conv2d(a, b, 3, 2, 1) for a, b in pairwise(widths))
-        self.linear = EqualLinear(width, style_dim)
+        self.linear = HeadLinear(width, style_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         for conv in self.convs:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from encoder4editing.backbone import halve_convolutions
-from encoder4editing.encoder import Encoder, EncoderConfig, EqualLinear
+from encoder4editing.encoder import Encoder, EncoderConfig, HeadLinear
 
 
 class Inverter(nn.Module):
@@ -121,5 +121,5 @@ def _draw_weights(module: nn.Module, rng: torch.Generator) -> None:
             bound = 1 / math.sqrt(layer.weight[0].numel())
             for parameter in layer.parameters():
                 parameter.uniform_(-bound, bound, generator=rng)
-        elif isinstance(layer, EqualLinear):
+        elif isinstance(layer, HeadLinear):
             layer.weight.normal_(generator=rng)

@@ -17,7 +17,7 @@ from torch import Tensor
 from encoder4editing.backbone import backbone_layer, with_counters
 from encoder4editing.encoder import EncoderConfig
 from stylegan2 import CheckpointError
-from stylegan2.checkpoints.layout import AVERAGES, Found, Sought, average_rows
+from stylegan2.checkpoints.layout import AVERAGES, FoundNetwork, Sought, average_rows
 from stylegan2.checkpoints.storage import State
 from stylegan2.checkpoints.unpickling import Inert
 
@@ -38,7 +38,7 @@ ENCODER_TYPES = {
 _LATERALS = {"latlayer1": "lateral_middle", "latlayer2": "lateral_fine"}
 
 
-def from_public(found: Found) -> tuple[EncoderConfig, State]:
+def from_public(found: FoundNetwork) -> tuple[EncoderConfig, State]:
     """The configuration and our state dict of an encoder that was found in a checkpoint.
 
     Without an `encoder_type` the tensors decide, as far as they can: without a pyramid it is taken for
@@ -67,12 +67,12 @@ def from_public(found: Found) -> tuple[EncoderConfig, State]:
     return config, state
 
 
-def public_average(found: Found, config: EncoderConfig) -> Tensor | None:
+def public_average(found: FoundNetwork, config: EncoderConfig) -> Tensor | None:
     """The average latent beside an encoder, float32 [1 or num_styles, style_dim]; None if there is none."""
     return average_rows(found.nearest(*AVERAGES), config.num_styles, config.style_dim)
 
 
-def says_encoder_type(found: Found) -> bool:
+def says_encoder_type(found: FoundNetwork) -> bool:
     """Whether the options beside an encoder name it."""
     return "encoder_type" in _options(found)
 
@@ -82,7 +82,7 @@ def encoder_type(config: EncoderConfig) -> str:
     return next(n for n, kind in ENCODER_TYPES.items() if kind == (config.pyramid, config.deltas))
 
 
-def _options(found: Found) -> Mapping[str, Any]:
+def _options(found: FoundNetwork) -> Mapping[str, Any]:
     """The training options of a public checkpoint: a dict, the record of a Namespace, or none."""
     options = found.nearest("opts", "args")
     options = options.state if isinstance(options, Inert) else options

@@ -18,7 +18,7 @@ from torch import Tensor
 from micromotion.motion.micromotion import Motion
 from micromotion.options import MAX_FRAMES, check_whole
 from micromotion.runtime.device_memory import DeviceMemory, deterministic, translate_oom
-from micromotion.runtime.frame_transfer import Rendered, fetch
+from micromotion.runtime.frame_transfer import Rendered, fetch_frames
 from micromotion.types import Frame, Pose, Row, Strengths
 from micromotion.video.contact_sheet import contact_sheet, evenly_spaced, sheet_size
 from micromotion.video.format_limits import check_side
@@ -205,7 +205,7 @@ class Clip:
         with translate_oom(f"rendering {side}×{side} pixels", device):
             noise = self._memory.retry(self._draw_noise)
             pictures = (self._memory.retry(partial(self._render, each, noise)) for each in latents)
-            yield from fetch(pictures, ahead=1 if device.type == "cuda" else 0)
+            yield from fetch_frames(pictures, ahead=1 if device.type == "cuda" else 0)
 
     def _draw_noise(self) -> Noise:
         """The noise of all frames."""

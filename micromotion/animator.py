@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 import torch
@@ -16,14 +16,14 @@ from PIL import Image
 from micromotion.animation import Clip, Finish, timed
 from micromotion.errors import OptionError
 from micromotion.face.alignment import AlignedFace, align, as_aligned, crop_quad
-from micromotion.face.images import load_image
+from micromotion.face.images import ImageSource, load_image
 from micromotion.inversion.pivotal_tuning import Likeness, likeness, tuned
-from micromotion.inversion.refinement import Report
+from micromotion.inversion.refinement import OnStep
 from micromotion.inversion.refinement import refine as refine_code
 from micromotion.inversion.shapes import check_code
 from micromotion.motion.library import find_motion, load_fitting, playable_motions
 from micromotion.motion.micromotion import Motion
-from micromotion.motion.schedule import Motions, Name, schedule, schedule_strip
+from micromotion.motion.schedule import MotionName, Motions, schedule, schedule_strip
 from micromotion.options import AnimateKeywords, AnimateOptions, check_film, options_from, seed_that_draws
 from micromotion.photo.paste import Paste
 from micromotion.photo.response import poses
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Animator", "Clip"]
 
-Photo = str | Path | bytes | BinaryIO | Image.Image
 INVERTER_SIZE = 256  # e4e's input, in pixels
 
 
@@ -114,12 +113,12 @@ class Animator:
 
     def encode(
         self,
-        photo: Photo,
+        photo: ImageSource,
         *,
         face: int = 0,
         aligned: bool = False,
         refine: int = 0,
-        on_refine: Report | None = None,
+        on_refine: OnStep | None = None,
     ) -> torch.Tensor:
         """Invert the face of a photo: its W+ code [1, num_styles, style_dim], float32, on the model's device.
 
@@ -135,12 +134,12 @@ class Animator:
 
     def animate(
         self,
-        photo: Photo | torch.Tensor,
+        photo: ImageSource | torch.Tensor,
         motion: Motions = "smile",
         options: AnimateOptions | None = None,
         *,
-        on_refine: Report | None = None,
-        on_lock: Report | None = None,
+        on_refine: OnStep | None = None,
+        on_lock: OnStep | None = None,
         **keywords: Unpack[AnimateKeywords],
     ) -> Clip:
         """Play micromotions on the face of a photo, or on a code from `encode`; frames render when iterated.
@@ -196,12 +195,12 @@ class Animator:
 
     def at_strengths(
         self,
-        photo: Photo | torch.Tensor,
+        photo: ImageSource | torch.Tensor,
         motion: Motions = "smile",
         strengths: Sequence[float] = (-1.0, 0.0, 1.0, 2.0),
         options: AnimateOptions | None = None,
         *,
-        on_refine: Report | None = None,
+        on_refine: OnStep | None = None,
         **keywords: Unpack[AnimateKeywords],
     ) -> Image.Image:
         """One picture of the face at 1 to 24 strengths of a motion, or of several at once, side by side.
@@ -232,13 +231,13 @@ class Animator:
         memory = self._memory(generator)
         return Clip(generator, code, motions, strengths, fps=1, seed=seed, memory=memory)
 
-    def _load(self, names: Sequence[Name], timings: dict[str, float]) -> list[Motion]:
+    def _load(self, names: Sequence[MotionName], timings: dict[str, float]) -> list[Motion]:
         paths = [find_motion(name, self.bundle) for name in names]
         with timed(timings, "motion"):
             return [load_fitting(path, self.bundle) for path in paths]
 
     def _lock(
-        self, read: _Face, motions: Sequence[Motion], on_lock: Report | None, timings: dict[str, float]
+        self, read: _Face, motions: Sequence[Motion], on_lock: OnStep | None, timings: dict[str, float]
     ) -> tuple[Generator, Likeness]:
         """The generator tuned around a face, and what that has done to its likeness and to the motions."""
         ours, device, task = self.bundle.generator, self.bundle.device, "tuning the generator"
@@ -256,9 +255,9 @@ class Animator:
 
     def _read(
         self,
-        photo: Photo | torch.Tensor,
+        photo: ImageSource | torch.Tensor,
         options: AnimateOptions,
-        on_refine: Report | None,
+        on_refine: OnStep | None,
         timings: dict[str, float],
     ) -> _Face:
         """The face of a photo, inverted and refined; a code is taken as it is."""
@@ -296,7 +295,7 @@ class Animator:
         return code
 
     def _refine(
-        self, code: torch.Tensor, image: torch.Tensor, steps: int, report: Report | None
+        self, code: torch.Tensor, image: torch.Tensor, steps: int, report: OnStep | None
     ) -> torch.Tensor:
         generator = self.bundle.generator
         work = partial(refine_code, generator, code, image, steps, identity=self.identity, on_step=report)

@@ -18,7 +18,7 @@ from micromotion.errors import (
     OutputError,
 )
 from micromotion.runtime.device_memory import DeviceMemory, translate_oom
-from micromotion.runtime.frame_transfer import fetch
+from micromotion.runtime.frame_transfer import fetch_frames
 from micromotion.video.pixels import to_uint8
 from stylegan2 import Generator
 
@@ -154,7 +154,9 @@ def test_frames_under_way_are_neither_lost_nor_doubled(
 ) -> None:
     """As on a GPU, where the next picture is asked for before a frame is handed out."""
     one_by_one = list(animator.animate(code, frames=5, seed=1))
-    monkeypatch.setattr("micromotion.animation.fetch", lambda pictures, ahead: fetch(pictures, ahead=1))
+    monkeypatch.setattr(
+        "micromotion.animation.fetch_frames", lambda pictures, ahead: fetch_frames(pictures, ahead=1)
+    )
     ahead = animator.animate(code, frames=5, seed=1)
     assert all(np.array_equal(a, b) for a, b in zip(ahead, one_by_one, strict=True))
 
@@ -220,7 +222,9 @@ def test_a_frame_renders_again_where_memory_was_full(
 ) -> None:
     clip = animator.animate(code, frames=5)
     expected = list(clip)
-    monkeypatch.setattr("micromotion.animation.fetch", lambda pictures, **_: fetch(pictures, ahead=ahead))
+    monkeypatch.setattr(
+        "micromotion.animation.fetch_frames", lambda pictures, **_: fetch_frames(pictures, ahead=ahead)
+    )
     generator = animator.bundle.generator
     synthesize = Full(generator.synthesize, *full)
     monkeypatch.setattr(generator, "synthesize", synthesize)
@@ -244,7 +248,9 @@ def test_a_gpu_that_stays_full_is_told_and_nothing_is_left(
     first: int,
     ahead: int,
 ) -> None:
-    monkeypatch.setattr("micromotion.animation.fetch", lambda pictures, **_: fetch(pictures, ahead=ahead))
+    monkeypatch.setattr(
+        "micromotion.animation.fetch_frames", lambda pictures, **_: fetch_frames(pictures, ahead=ahead)
+    )
     synthesize = Full(animator.bundle.generator.synthesize, *range(first, 99))
     monkeypatch.setattr(animator.bundle.generator, "synthesize", synthesize)
     clip = animator.animate(code, frames=5)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 Z_DIM = 256
 
-Kind = Literal["trait", "degree", "signed"]
+FactorKind = Literal["trait", "degree", "signed"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Factor:
     """
 
     name: str
-    kind: Kind = "trait"
+    kind: FactorKind = "trait"
     low: float = 0.0
     high: float = 1.0
 

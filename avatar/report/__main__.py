@@ -8,8 +8,8 @@ from typing import Any
 
 from avatar.report.document import FOLDER, document
 from avatar.report.heads import COUNT
-from avatar.report.keeping import fingerprint, write
-from avatar.report.steps import STEPS, Context
+from avatar.report.keeping import content_hash, write
+from avatar.report.steps import STEPS, ReportContext
 from avatar.report.subject import load_subject
 from micromotion.runtime.process import keep_memory
 
@@ -33,8 +33,8 @@ def main() -> None:
     subject = load_subject(args.model, args.device)
     files = [subject.folder / "bundle.json", *subject.animator.bundle.motions.values()]
     files += sorted(subject.folder.glob("*.safetensors"))
-    context = Context(subject, args.out / FOLDER, args.cache, args.heads)
-    figures = run(context, f"{fingerprint(files)} on {args.heads}", args.only)
+    context = ReportContext(subject, args.out / FOLDER, args.cache, args.heads)
+    figures = run(context, f"{content_hash(files)} on {args.heads}", args.only)
     if set(figures) != set(STEPS):
         print(f"Still to do: {', '.join(set(STEPS) - set(figures))}; run again without --only.", flush=True)
         return
@@ -43,7 +43,7 @@ def main() -> None:
     print(f"wrote {args.out / FOLDER}.md", flush=True)
 
 
-def run(context: Context, model: str, only: list[str] | None = None) -> dict[str, Any]:
+def run(context: ReportContext, model: str, only: list[str] | None = None) -> dict[str, Any]:
     """Do the steps that are not yet done for this model, and return the figures of all that are.
 
     They are kept in the cache's figures.json, of one model at a time.

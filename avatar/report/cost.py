@@ -20,7 +20,7 @@ ROUNDS = 15
 
 
 @dataclass(frozen=True)
-class Cost:
+class AnimationCost:
     """Seconds to load, to invert a face and to make a frame (medians); memory at its most, in bytes."""
 
     threads: int
@@ -30,12 +30,12 @@ class Cost:
     memory: int
 
 
-def cost(bundle: str | Path, threads: int) -> Cost:
+def cost(bundle: str | Path, threads: int) -> AnimationCost:
     """Measure a bundle on the CPU with so many threads, from a fresh process."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
     command = [sys.executable, "-m", "avatar.report.cost", str(bundle), str(threads)]
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    return Cost(**json.loads(done.stdout.splitlines()[-1]))
+    return AnimationCost(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def main(bundle: str, threads: str) -> None:
@@ -51,7 +51,7 @@ def main(bundle: str, threads: str) -> None:
     clip = animator.animate(code, animator.motions[0], frames=ROUNDS)
     frames = iter(clip)
     next(frames)
-    measured = Cost(
+    measured = AnimationCost(
         int(threads),
         load,
         median(timed(lambda: animator.encode(face, aligned=True))[0] for _ in range(ROUNDS)),

@@ -23,7 +23,7 @@ MOUTH = 48, 54
 
 
 @dataclass(frozen=True)
-class Found:
+class DetectionCounts:
     """How many pictures were looked at, in how many a face was found, and in how many sensibly so."""
 
     looked: int
@@ -70,7 +70,7 @@ def sensible(found: np.ndarray, where: np.ndarray) -> bool:
     return bool(inside and off.max() <= FARTHEST * np.linalg.norm(where[1] - where[0]))
 
 
-def look(pictures: Tensor, where: np.ndarray) -> tuple[Found, list[int]]:
+def look(pictures: Tensor, where: np.ndarray) -> tuple[DetectionCounts, list[int]]:
     """Look for faces on crops uint8 [N, 3, S, S]; also returns the pictures that failed."""
     found = good = 0
     failed = []
@@ -83,7 +83,7 @@ def look(pictures: Tensor, where: np.ndarray) -> tuple[Found, list[int]]:
             good += 1
         else:
             failed.append(i)
-    return Found(len(pictures), found, good), failed
+    return DetectionCounts(len(pictures), found, good), failed
 
 
 def detection(
@@ -92,7 +92,7 @@ def detection(
     codes: Tensor,
     where: Callable[[float], np.ndarray],
     strengths: Sequence[float],
-) -> tuple[dict[str, Found], Tensor]:
+) -> tuple[dict[str, DetectionCounts], Tensor]:
     """Play a motion on codes [N, styles, dim] of faces whose eyes and mouth are then ``where`` [N, 3, 2].
 
     Returns what is found at each strength, by its name, and the pictures [M, 3, S, S] that failed.

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from avatar.renderer.factors import MOTIONS
+from avatar.report.keeping import Figures
 from avatar.training.collect import PUBLISHED_NAMES
 
 MS_SSIM, IDENTITY, MONOTONE, LEAK, AGE, DETECTED = 0.85, 0.8, 0.95, 0.15, 0.85, 0.97
@@ -12,13 +13,11 @@ YARDSTICK_SLOPE, YARDSTICK_CROSSTALK = 0.95, 0.03
 MOST_BYTES = 30_000_000
 WIDTH = 140  # of a line
 
-Figures = Mapping[str, Any]
-
 FOLDER = "avatar"
 """Where the pictures lie, as the document sees it."""
 
 
-def document(about: Figures, size: int, total_bytes: int, figures: Figures) -> str:
+def document(about: Mapping[str, Any], size: int, total_bytes: int, figures: Figures) -> str:
     """The whole report as Markdown.
 
         Args:         about: the contents of bundle.json.         size: pixels a side of the model's pictures.
@@ -63,7 +62,7 @@ def samples(found: Figures) -> str:
 {image("samples", "Random samples")}"""
 
 
-def origin(about: Figures, size: int, total_bytes: int) -> str:
+def origin(about: Mapping[str, Any], size: int, total_bytes: int) -> str:
     rows = [
         [part, about["architecture"].get(part, ""), about["training"].get(part, "")]
         for part in parts_of(about)
@@ -77,7 +76,7 @@ def origin(about: Figures, size: int, total_bytes: int) -> str:
 {MOST_BYTES / 1e6:.0f} MB) {tick(total_bytes < MOST_BYTES)}. `make avatar` trains it all again."""
 
 
-def parts_of(about: Figures) -> list[str]:
+def parts_of(about: Mapping[str, Any]) -> list[str]:
     """The networks that bundle.json speaks of, in its order."""
     return [
         *about["architecture"],

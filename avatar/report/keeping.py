@@ -3,9 +3,13 @@
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+Figures = dict[str, Any]
+"""Numbers, texts, lists and dicts of them, as JSON has them."""
 
 
-def fingerprint(files: Iterable[Path]) -> str:
+def content_hash(files: Iterable[Path]) -> str:
     """SHA-256 of the contents of files, in this order."""
     digest = hashlib.sha256()
     for file in files:

@@ -23,7 +23,7 @@ TRUNCATION, MEAN_OF = 0.7, 2000
 
 
 @dataclass
-class Movement:
+class MotionEffect:
     """What one motion at strength 1 does to some faces.
 
     steadiness: Spearman correlation of its own factor with the frame number, one for each face; own: mean
@@ -77,7 +77,7 @@ def to_picture(pixels: Tensor) -> Image.Image:
 
 def measure(
     animator: Animator, regressor: Regressor, motion: str, faces: list[Image.Image], frames: int = 30
-) -> Movement:
+) -> MotionEffect:
     """Play a motion (the renderer's word) at strength 1 on aligned faces and read the frames."""
     own = MOTIONS.index(motion)
     steadiness, change = [], []
@@ -88,7 +88,7 @@ def measure(
         change.append(degrees[-1] - degrees[0])
     moved = np.stack(change)
     leak = {name: float(np.abs(moved[:, i]).mean()) for i, name in enumerate(MOTIONS) if i != own}
-    return Movement(steadiness, float(moved[:, own].mean()), leak)
+    return MotionEffect(steadiness, float(moved[:, own].mean()), leak)
 
 
 @torch.inference_mode()

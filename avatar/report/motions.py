@@ -15,7 +15,7 @@ STRENGTHS = tuple(i / 10 for i in range(11))
 
 
 @dataclass(frozen=True)
-class Movement:
+class MotionResponse:
     """What a motion does to N heads between strength 0 and 1, as the regressor reads it.
 
     order: Spearman's correlation of its own factor with the strength, [N]. slopes: change of every factor of
@@ -47,7 +47,7 @@ class Movement:
         }
 
 
-def movement(subject: Subject, motion: str, factor: str, codes: Tensor) -> Movement:
+def movement(subject: Subject, motion: str, factor: str, codes: Tensor) -> MotionResponse:
     """Play a motion (its published name), which is to move ``factor``, on codes [N, styles, dim]."""
     offset = subject.motions[motion].offset
     shown = [subject.show(codes + offset(strength).to(codes.device)) for strength in STRENGTHS]
@@ -55,9 +55,9 @@ def movement(subject: Subject, motion: str, factor: str, codes: Tensor) -> Movem
     return movement_of(read[..., : len(MOTIONS)].double().numpy(), MOTIONS.index(factor))
 
 
-def movement_of(read: np.ndarray, own: int) -> Movement:
+def movement_of(read: np.ndarray, own: int) -> MotionResponse:
     """The movement in readings [strengths, N, 5] at STRENGTHS."""
     at = np.asarray(STRENGTHS) - np.mean(STRENGTHS)
     slopes = np.tensordot(at / np.square(at).sum(), read, axes=1)
     order = np.array([spearman(series) for series in read[..., own].T])
-    return Movement(order, slopes, own)
+    return MotionResponse(order, slopes, own)

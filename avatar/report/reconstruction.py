@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from avatar.report.ssim import ms_ssim, psnr
+from avatar.report.ssim import batch_psnr, ms_ssim
 from avatar.report.subject import Subject, unit
 from micromotion.weights.bundle import IDENTITY
 
@@ -41,7 +41,7 @@ def reconstruct(subject: Subject, heads: Tensor) -> Reconstruction:
         before, after = identity_features(subject, heads), identity_features(subject, made)
         identity = F.cosine_similarity(before, after)
         strangers = F.cosine_similarity(before, before.roll(1, dims=0))
-    return Reconstruction(made, psnr(made, heads), alike, identity, strangers)
+    return Reconstruction(made, batch_psnr(made, heads), alike, identity, strangers)
 
 
 @torch.inference_mode()

@@ -12,7 +12,7 @@ WINDOW, SIGMA = 11, 1.5
 K1, K2 = 0.01, 0.03
 
 
-def psnr(made: Tensor, true: Tensor) -> Tensor:
+def batch_psnr(made: Tensor, true: Tensor) -> Tensor:
     """PSNR in dB [N] of uint8 pictures [N, 3, S, S]; infinite where they are equal."""
     error = (made.float() - true.float()).square().mean(dim=(1, 2, 3))
     return 10 * torch.log10(255**2 / error)

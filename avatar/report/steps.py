@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +12,8 @@ from avatar.report import heads, pictures
 from avatar.report.cost import cost
 from avatar.report.detection import STRENGTHS, TURNS, detection, expected, look
 from avatar.report.diversity import Renders, diversity
-from avatar.report.motions import Movement, movement
+from avatar.report.keeping import Figures
+from avatar.report.motions import MotionResponse, movement
 from avatar.report.reconstruction import reconstruct
 from avatar.report.ssim import scales
 from avatar.report.subject import Subject, feature_net
@@ -21,12 +21,9 @@ from avatar.training.collect import PUBLISHED_NAMES
 
 SHOWN, SAMPLES, RENDERS = 8, 5000, 3072
 
-Figures = dict[str, Any]
-"""Numbers, texts, lists and dicts of them, as JSON has them."""
-
 
 @dataclass(frozen=True)
-class Context:
+class ReportContext:
     """What the steps share: the model, where pictures go, where renders are kept."""
 
     subject: Subject
@@ -38,13 +35,13 @@ class Context:
         return heads.rendered(z, self.subject.size, self.cache)
 
 
-def draw_samples(context: Context) -> Figures:
+def draw_samples(context: ReportContext) -> Figures:
     """24 people that the generator imagines."""
     pictures.samples(context.subject, context.pictures / "samples.jpg")
     return {"count": pictures.SAMPLES, "truncation": pictures.TRUNCATION}
 
 
-def play_motions(context: Context) -> Figures:
+def play_motions(context: ReportContext) -> Figures:
     """The five motions on unseen heads, and as strips on two of them."""
     subject, z = context.subject, heads.neutral(context.heads)
     codes = subject.encode(context.rendered(z))
@@ -58,7 +55,7 @@ def play_motions(context: Context) -> Figures:
     return {"heads": len(z), "shaven": int(shaven.sum()), "motions": figures}
 
 
-def movement_figures(found: Movement) -> Figures:
+def movement_figures(found: MotionResponse) -> Figures:
     """A movement in numbers."""
     return {
         "monotone": found.monotone(),
@@ -68,7 +65,7 @@ def movement_figures(found: Movement) -> Figures:
     }
 
 
-def invert_heads(context: Context) -> Figures:
+def invert_heads(context: ReportContext) -> Figures:
     """Unseen heads through e4e and back."""
     subject, true = context.subject, context.rendered(heads.as_met(context.heads))
     result = reconstruct(subject, true)
@@ -97,7 +94,7 @@ def spread(values: Tensor) -> dict[str, float]:
     return {"mean": float(values.mean()), "5%": float(values.float().quantile(0.05))}
 
 
-def compare_samples(context: Context) -> Figures:
+def compare_samples(context: ReportContext) -> Figures:
     """Samples against renders that the model learned from."""
     subject, net = context.subject, feature_net(context.subject)
     renders = Renders(heads.learned(RENDERS), subject.size, context.cache)
@@ -115,7 +112,7 @@ def compare_samples(context: Context) -> Figures:
     return {"net": net.name, "meaning": net.meaning, **figures}
 
 
-def find_faces(context: Context) -> Figures:
+def find_faces(context: ReportContext) -> Figures:
     """dlib on the model's own pictures, heads turned by up to 25°, and on the renders for comparison."""
     subject = context.subject
     turned, straight = heads.turned(context.heads), heads.neutral(context.heads)
@@ -142,12 +139,12 @@ def find_faces(context: Context) -> Figures:
     return figures | {"failures": len(shown)}
 
 
-def measure_cost(context: Context) -> Figures:
+def measure_cost(context: ReportContext) -> Figures:
     """Seconds and memory on the CPU, by threads."""
     return {str(threads): asdict(cost(context.subject.folder, threads)) for threads in (1, 2)}
 
 
-STEPS: Mapping[str, Callable[[Context], Figures]] = {
+STEPS: Mapping[str, Callable[[ReportContext], Figures]] = {
     "samples": draw_samples,
     "reconstruction": invert_heads,
     "motions": play_motions,

@@ -30,7 +30,7 @@ from avatar.data.captions import READINGS, captions, ends, misses, read, topic_o
 from avatar.renderer.factors import INDEX, MOTIONS, factors_from_z, sample_training_z
 from avatar.training.generator import pair_weights
 from avatar.training.identity import settle
-from avatar.training.runs import Progress, Trainer, command, half
+from avatar.training.runs import RunProgress, Trainer, command, half
 from micromotion.weights.clip_model import KnownTokens, load_clip, save_clip
 
 if TYPE_CHECKING:
@@ -281,7 +281,7 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
     trainer = Trainer("clip", pupil, run, rank, world, total=total, seed=seed, learning_rate=LEARNING_RATE)
     batch = GPU_BATCH if device.type == "cuda" else BATCH
 
-    def learn(progress: Progress, rng: torch.Generator) -> tuple[Tensor, int]:
+    def learn(progress: RunProgress, rng: torch.Generator) -> tuple[Tensor, int]:
         pairs = torch.multinomial(weights, batch // 2, replacement=len(weights) < batch, generator=rng)
         return step_loss(pupil, heads, pairs, rng, words=progress.done >= WORDLESS), batch
 

@@ -23,7 +23,7 @@ from avatar.renderer.factors import FACTORS, sample_training_z, sample_z
 from avatar.training.generator import MOVED, draw_pairs, pair_weights
 from avatar.training.losses import GeneratorLoss, attention
 from avatar.training.muon import matrices
-from avatar.training.runs import Progress, Trainer, command, half
+from avatar.training.runs import RunProgress, Trainer, command, half
 from encoder4editing import EncoderConfig, Inverter, save_inverter
 from encoder4editing.identity import IdentityNet, load_identity
 from stylegan2 import Generator, load_generator
@@ -85,7 +85,7 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
     )
     batch = GPU_BATCH if device.type == "cuda" else BATCH if world > 1 else 2 * BATCH
 
-    def learn(progress: Progress, rng: torch.Generator) -> tuple[Tensor, int]:
+    def learn(progress: RunProgress, rng: torch.Generator) -> tuple[Tensor, int]:
         images, z = (part.to(device) for part in draw(heads, weights, generator, rng, batch))
         with torch.no_grad():
             w = generator.mapping(z)[:, None]

@@ -26,7 +26,7 @@ from avatar.renderer.factors import FACTORS, INDEX, Z_DIM, fill_to_norm, sample_
 from avatar.training.bends import give_units
 from avatar.training.critic import Critic, teach
 from avatar.training.losses import GeneratorLoss, attention
-from avatar.training.runs import Preview, Progress, Trainer, command, half
+from avatar.training.runs import DrawPreview, RunProgress, Trainer, command, half
 from stylegan2 import Generator, GeneratorConfig, save_generator
 from stylegan2.synthesis import StyledConv, ToRGB
 
@@ -78,9 +78,9 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
     )
     loss_of, batch = GeneratorLoss(pair_weight=0.5), BATCH if device.type == "cpu" else GPU_BATCH
 
-    def learn(progress: Progress, rng: torch.Generator) -> tuple[Tensor, int]:
+    def learn(progress: RunProgress, rng: torch.Generator) -> tuple[Tensor, int]:
         size = resolution(progress)
-        if size != resolution(Progress(progress.images - batch * world, total)):
+        if size != resolution(RunProgress(progress.images - batch * world, total)):
             even_columns(model)
         images, z = (part.to(device) for part in draw_pairs(heads, weights, rng, batch))
         true = F.avg_pool2d(images, images.shape[-1] // size)
@@ -141,7 +141,7 @@ def even_columns(model: Generator) -> None:
     first[:, : len(MOVED)].mul_((middle / size[: len(MOVED)]).clamp(min=1.0))
 
 
-def resolution(progress: Progress) -> int:
+def resolution(progress: RunProgress) -> int:
     return next((size for size, end in GROWTH if progress.done < end), GROWTH[-1][0])
 
 
@@ -153,7 +153,7 @@ def window(made: Tensor, true: Tensor, rng: torch.Generator) -> tuple[Tensor, Te
     return made[there], true[there]
 
 
-def focus(progress: Progress) -> float:
+def focus(progress: RunProgress) -> float:
     """How much more eyes, brows and mouth count: much until they are right, then hair and outlines too."""
     return 10.0 if progress.done < GROWTH[2][1] else 4.0
 
@@ -180,7 +180,7 @@ def pair_weights(heads: dataset.Heads) -> Tensor:
     return weights
 
 
-def preview_of(data: Path, progress: Progress) -> Preview:
+def preview_of(data: Path, progress: RunProgress) -> DrawPreview:
     """Heads held out above what the generator makes of their codes, at the resolution it has come to."""
     heads = dataset.load(data, held_out=1, validation=True)
     images, z = heads.images[:PREVIEWS].float() / 127.5 - 1, heads.z[:PREVIEWS]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from avatar.data import people
 from avatar.data.augment import augment
 from avatar.renderer.factors import INDEX
-from avatar.training.runs import Progress, Trainer, command
+from avatar.training.runs import RunProgress, Trainer, command
 from encoder4editing.identity import IdentityConfig, IdentityNet, load_identity, save_identity
 
 CONFIG = IdentityConfig(
@@ -93,7 +93,7 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
     )
     batch = GPU_BATCH if device.type == "cuda" else BATCH
 
-    def learn(progress: Progress, rng: torch.Generator) -> tuple[Tensor, int]:
+    def learn(progress: RunProgress, rng: torch.Generator) -> tuple[Tensor, int]:
         index = torch.randint(len(seen), (batch,), generator=rng)
         return step_loss(album, seen, index, rng, MARGIN * min(1.0, progress.done / EASY)), batch
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from avatar.data import dataset
 from avatar.renderer.factors import MOTIONS, factors_from_z
-from avatar.training.runs import Progress, Trainer, command, half
+from avatar.training.runs import RunProgress, Trainer, command, half
 from encoder4editing.regressor import READ, Regressor, to_side
 
 LEARNING_RATE, BATCH, GPU_BATCH = 0.002, 32, 256
@@ -92,7 +92,7 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
     batch = BATCH if device.type == "cpu" else GPU_BATCH
     emphasis = torch.tensor([1.0 if name in MOTIONS else FREE for name in READ], device=device)
 
-    def learn(progress: Progress, rng: torch.Generator) -> tuple[Tensor, int]:
+    def learn(progress: RunProgress, rng: torch.Generator) -> tuple[Tensor, int]:
         index = torch.randint(len(pictures.images), (batch,), generator=rng)
         images = disturb(pictures.images[index].to(device).float() / 127.5 - 1, rng)
         with half(device):

@@ -26,7 +26,7 @@ HALF_LIFE = 6_000
 
 
 @dataclass
-class Progress:
+class RunProgress:
     """Where a run stands."""
 
     images: int
@@ -42,13 +42,13 @@ class Progress:
         return min(1.0, self.done / warm_up + 0.05) * (floor + (1 - floor) * fall)
 
 
-Learn = Callable[[Progress, torch.Generator], tuple[Tensor, int]]
+Learn = Callable[[RunProgress, torch.Generator], tuple[Tensor, int]]
 """One step's loss (a scalar with its graph) on this worker, and how many images it saw."""
 
 Companion = nn.Module | torch.optim.Optimizer
 """Something else that a run trains, kept in its checkpoint."""
 
-Preview = Callable[[nn.Module], Tensor]
+DrawPreview = Callable[[nn.Module], Tensor]
 """What the averaged model can do so far: a picture [3, H, W] in [-1, 1]."""
 
 
@@ -89,14 +89,14 @@ class Trainer:
         if turned:
             self.optimisers.append((Muon(turned, turning_rate), turning_rate))
         self.companions = dict(companions or {})
-        self.progress = Progress(0, total)
+        self.progress = RunProgress(0, total)
         if world > 1:
             meeting = _meeting_point(run, name).resolve()
             dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
         if self.checkpoint.exists():
             self._restore()
 
-    def fit(self, learn: Learn, preview: Preview | None = None) -> None:
+    def fit(self, learn: Learn, preview: DrawPreview | None = None) -> None:
         """Run steps until all images are seen; rank 0 reports, saves, and draws ``run/<name>.png``."""
         losses: deque[float] = deque(maxlen=100)
         started = reported = saved = time.monotonic()
@@ -157,7 +157,7 @@ class Trainer:
         torch.save(state, partial)
         partial.rename(self.checkpoint)
 
-    def _draw(self, preview: Preview | None) -> None:
+    def _draw(self, preview: DrawPreview | None) -> None:
         if preview is not None:
             with torch.inference_mode():
                 picture = preview(self.average)

@@ -9,12 +9,11 @@ from pathlib import Path
 
 from avatar.renderer.factors import MOTIONS
 from avatar.report.heads import renderer_sources
-from avatar.report.keeping import fingerprint, write
+from avatar.report.keeping import Figures, content_hash, write
 from avatar.report.subject import Subject, load_subject
 from benchmarks.claims.document import FOLDER, document
-from benchmarks.claims.movement import Figures
 from benchmarks.claims.pictures import draw
-from benchmarks.claims.steps import QUICK, Context, Form, steps
+from benchmarks.claims.steps import QUICK, ClaimsContext, Form, steps
 from micromotion.runtime.process import keep_memory
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -42,7 +41,7 @@ def main() -> None:
     subject = load_subject(args.model, args.device)
     form = QUICK if args.quick else Form()
     key = key_of(subject, form)
-    context = Context(subject, args.cache / "renders", args.cache / key, form, tuple(args.motions))
+    context = ClaimsContext(subject, args.cache / "renders", args.cache / key, form, tuple(args.motions))
     figures = run(steps(context), context.cache / "figures.json")
     draw(context, figures, args.out / FOLDER)
     write(args.out / f"{FOLDER}.md", document(subject, form, figures))
@@ -69,7 +68,7 @@ def key_of(subject: Subject, form: Form) -> str:
     files += [*renderer_sources(), ROOT / "avatar/training/collect.py", ROOT / "avatar/data/wordings.py"]
     files += [Path(__file__).with_name(f"{module}.py") for module in MEASURED]
     files += [ROOT / "micromotion" / f"{module}.py" for module in METHOD]
-    return hashlib.sha256(f"{form} {fingerprint(files)}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{form} {content_hash(files)}".encode()).hexdigest()[:16]
 
 
 if __name__ == "__main__":

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 from avatar.renderer.factors import MOTIONS
 from avatar.report.document import table, tick, wrapped
+from avatar.report.keeping import Figures
 from avatar.report.subject import Subject
 from avatar.training.collect import PUBLISHED_NAMES
 from benchmarks.claims import verdicts
 from benchmarks.claims.figures import LEVEL, by_condition, merit, of
 from benchmarks.claims.methods import METHODS
-from benchmarks.claims.movement import Figures
 from benchmarks.claims.sources import SOURCES, TEXT, sentence, sources
 from benchmarks.claims.steps import QUICK, Form
 from benchmarks.claims.verdicts import ALIKE, KEPT, RANK, RIGHT, WORDS

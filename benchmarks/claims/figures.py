@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from avatar.report.keeping import Figures
 from benchmarks.claims.methods import CLEAN, METHODS
-from benchmarks.claims.movement import Figures
 
 LEVEL, MOST = 0.05, 2 / 3
 """Methods are level where their merits differ by less; one that beats another is ahead on average, and at

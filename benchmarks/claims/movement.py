@@ -1,13 +1,12 @@
 """What a direction does to people: its own factor, the others, and who they are, read off the pictures."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from avatar.renderer.factors import MOTIONS
+from avatar.report.keeping import Figures
 from avatar.report.measure import spearman
 from avatar.report.subject import Subject, unit
 from avatar.training.regressor import read_all
@@ -16,16 +15,13 @@ from micromotion.weights.bundle import IDENTITY
 FINE, COARSE, ENDS = tuple(i / 10 for i in range(11)), (0.0, 0.5, 1.0), (0.0, 1.0)
 """Strengths that a motion is shown at; all but the first and the last are for its evenness."""
 
-Figures = dict[str, Any]
-"""Numbers, texts, lists and dicts of them, as JSON has them."""
-
 
 def readings(subject: Subject, pictures: Tensor) -> NDArray[np.float64]:
     """The factors of MOTIONS, [N, 5], off uint8 pictures [N, 3, S, S]."""
     return read_all(subject.regressor, pictures)[:, : len(MOTIONS)].double().numpy()
 
 
-class People:
+class ShownPeople:
     """Some people's codes [N, styles, dim], and what they look like at rest, which is looked at once."""
 
     def __init__(self, subject: Subject, codes: Tensor) -> None:

@@ -6,21 +6,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from avatar.report.keeping import Figures
 from avatar.report.pictures import STRIP, sheet
 from avatar.training.collect import PUBLISHED_NAMES
 from benchmarks.claims.charts import line_charts
 from benchmarks.claims.domains import DOMAINS, repaint
 from benchmarks.claims.figures import by_condition, merits
 from benchmarks.claims.methods import METHODS, conditions
-from benchmarks.claims.movement import Figures
 from benchmarks.claims.sources import SOURCES
-from benchmarks.claims.steps import Context, spoilt
+from benchmarks.claims.steps import ClaimsContext, spoilt
 from micromotion.motion.micromotion import analyse
 
 TILE, PERSON = 150, 0
 
 
-def draw(context: Context, figures: Mapping[str, Figures], folder: Path) -> None:
+def draw(context: ClaimsContext, figures: Mapping[str, Figures], folder: Path) -> None:
     """Draw all pictures; nothing of a source that there are no anchors from."""
     for source in SOURCES:
         if merits(figures, source):
@@ -30,7 +30,7 @@ def draw(context: Context, figures: Mapping[str, Figures], folder: Path) -> None
     domains(context, folder / "domains.jpg")
 
 
-def strips(context: Context, source: str, path: Path) -> None:
+def strips(context: ClaimsContext, source: str, path: Path) -> None:
     """Each motion from a source as a row, on one of the unseen people."""
     code = context.people.codes[PERSON]
     rows, labels = [], []
@@ -40,7 +40,7 @@ def strips(context: Context, source: str, path: Path) -> None:
     sheet(path, rows, labels, tile=TILE)
 
 
-def wrong(context: Context, source: str, path: Path) -> None:
+def wrong(context: ClaimsContext, source: str, path: Path) -> None:
     """One motion at full strength, as each method (a row) learns it from anchors with errors (columns)."""
     motion = next(iter(directions(context, source)))
     code = context.people.codes[PERSON]
@@ -52,7 +52,7 @@ def wrong(context: Context, source: str, path: Path) -> None:
     sheet(path, rows, labels, tile=TILE)
 
 
-def domains(context: Context, path: Path) -> None:
+def domains(context: ClaimsContext, path: Path) -> None:
     """A row per domain: the work, its inversion, and each motion at full strength on it."""
     source = next(source for source in reversed(SOURCES) if directions(context, source))
     moves = directions(context, source)
@@ -79,7 +79,7 @@ def chart(figures: Mapping[str, Figures], source: str, path: Path) -> None:
     line_charts(path, "intended movement per leakage", panels)
 
 
-def directions(context: Context, source: str) -> dict[str, Tensor]:
+def directions(context: ClaimsContext, source: str) -> dict[str, Tensor]:
     """By motion, those that there are anchors of."""
     found = {motion: context.anchors(source, motion) for motion in context.motions}
     return {motion: analyse(each).direction for motion, each in found.items() if each is not None}

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from avatar.renderer.factors import MOTIONS
 from avatar.report import heads
+from avatar.report.keeping import Figures
 from avatar.report.subject import Subject
 from avatar.training.collect import model_person
 from benchmarks.claims import sources
 from benchmarks.claims.domains import DOMAINS, repaint
 from benchmarks.claims.methods import CLEAN, METHODS, conditions
-from benchmarks.claims.movement import COARSE, ENDS, FINE, Figures, People, features
+from benchmarks.claims.movement import COARSE, ENDS, FINE, ShownPeople, features
 from micromotion.errors import MotionError, NoFaceError, OptionError
 from micromotion.learn.footage import FootageError
 from micromotion.motion.anchors import Anchors
@@ -48,7 +49,7 @@ QUICK = Form(people=4, judges=2, draws=1, anchors=7, frames=9, side=192, steps=2
 
 
 @dataclass(frozen=True)
-class Context:
+class ClaimsContext:
     """What the steps share: the model, how much is measured and of which motions, and where work is kept.
 
     renders: heads and films, which only the renderer changes; cache: anchors of this model and form.
@@ -66,12 +67,12 @@ class Context:
         return self.rendered(heads.neutral(self.form.people))
 
     @cached_property
-    def people(self) -> People:
-        return People(self.subject, self.subject.encode(self.renders_at_rest))
+    def people(self) -> ShownPeople:
+        return ShownPeople(self.subject, self.subject.encode(self.renders_at_rest))
 
     @cached_property
-    def judges(self) -> People:
-        return People(self.subject, self.people.codes[: self.form.judges])
+    def judges(self) -> ShownPeople:
+        return ShownPeople(self.subject, self.people.codes[: self.form.judges])
 
     @cached_property
     def others(self) -> Tensor:
@@ -99,7 +100,7 @@ class Context:
         return Anchors.load(path) if path.is_file() else None
 
 
-def steps(context: Context) -> Mapping[str, Callable[[], Figures]]:
+def steps(context: ClaimsContext) -> Mapping[str, Callable[[], Figures]]:
     """All steps by name, in order; later ones need what earlier ones collect."""
     available = sources.sources(context.subject)
     pairs = [(source, motion) for source in available for motion in context.motions]
@@ -115,7 +116,7 @@ def steps(context: Context) -> Mapping[str, Callable[[], Figures]]:
     return result | {f"domain/{domain}": partial(paint, context, domain, available) for domain in DOMAINS}
 
 
-def recognise(context: Context, motion: str) -> Figures:
+def recognise(context: ClaimsContext, motion: str) -> Figures:
     """How alike the identity net finds the judges' own renders, at rest and at the full motion."""
     judges = heads.neutral(context.form.people)[: context.form.judges]
     full = features(context.subject, context.rendered(heads.with_factor(judges, motion, 1.0)))
@@ -125,7 +126,7 @@ def recognise(context: Context, motion: str) -> Figures:
     return {"alike": float((full * rest).sum(dim=1).mean())}
 
 
-def collect(context: Context, source: str, motion: str) -> Figures:
+def collect(context: ClaimsContext, source: str, motion: str) -> Figures:
     """Collect a motion's anchors, and say what they are like; or why that could not be done."""
     subject, form, film = context.subject, context.form, context.film(motion)
     context.cache.mkdir(parents=True, exist_ok=True)
@@ -153,7 +154,7 @@ def collect(context: Context, source: str, motion: str) -> Figures:
     }
 
 
-def play(context: Context, source: str, motion: str) -> Figures:
+def play(context: ClaimsContext, source: str, motion: str) -> Figures:
     """Play a motion on all people."""
     anchors = context.anchors(source, motion)
     if anchors is None:
@@ -161,7 +162,7 @@ def play(context: Context, source: str, motion: str) -> Figures:
     return context.people.moved(analyse(anchors).direction, motion, FINE, context.error(motion))
 
 
-def spoil(context: Context, source: str, motion: str) -> Figures:
+def spoil(context: ClaimsContext, source: str, motion: str) -> Figures:
     """Each method on clean and on corrupted anchors: by condition and method, the figures of each draw."""
     anchors = context.anchors(source, motion)
     if anchors is None:
@@ -177,7 +178,7 @@ def spoil(context: Context, source: str, motion: str) -> Figures:
     return figures
 
 
-def spoilt(context: Context, source: str, motion: str, condition: str, draw: int) -> Anchors:
+def spoilt(context: ClaimsContext, source: str, motion: str, condition: str, draw: int) -> Anchors:
     """Anchors that were collected, corrupted; each draw is another, and the same every time."""
     anchors = context.anchors(source, motion)
     assert anchors is not None
@@ -185,10 +186,10 @@ def spoilt(context: Context, source: str, motion: str, condition: str, draw: int
     return conditions(context.others)[condition](anchors, torch.Generator().manual_seed(seed))
 
 
-def paint(context: Context, domain: str, available: tuple[str, ...]) -> Figures:
+def paint(context: ClaimsContext, domain: str, available: tuple[str, ...]) -> Figures:
     """All motions on the same people as works of art, inverted as they are: by source and motion."""
     works = repaint(context.renders_at_rest, domain)
-    people = People(context.subject, context.subject.encode(works))
+    people = ShownPeople(context.subject, context.subject.encode(works))
     figures: Figures = {}
     for source in available:
         for motion in context.motions:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from avatar.report.keeping import Figures
 from benchmarks.claims.figures import compare, mean, merits, of
 from benchmarks.claims.methods import CLEAN, METHODS
-from benchmarks.claims.movement import Figures
 
 RANK, RIGHT, ALIKE, KEPT = 3, 0.9, 0.6, 0.5
 """Ranks up to it are low; the share of people who must move the right way (45 of 50); the least identity

@@ -38,7 +38,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Cost:
+class ArithmeticCost:
     """Floating-point operations of products and convolutions; bytes; how many operations moved them."""
 
     flops: int
@@ -73,7 +73,7 @@ def _styling(config: GeneratorConfig, below: int, width: int) -> int:
     return 2 * (config.style_dim * below + below * width)
 
 
-def frame(size: str, *, kernels: bool = True) -> Cost:
+def frame(size: str, *, kernels: bool = True) -> ArithmeticCost:
     """One frame in float16 as our code draws it on a GPU, brought to 8 bits and found finite.
 
     Without our kernels, it is drawn by the reference.
@@ -97,7 +97,7 @@ def frame(size: str, *, kernels: bool = True) -> Cost:
     return counted(prepare)
 
 
-def face(size: str) -> Cost:
+def face(size: str) -> ArithmeticCost:
     """One inversion in float16."""
 
     def prepare(_: Traffic) -> Callable[[], object]:
@@ -108,7 +108,7 @@ def face(size: str) -> Cost:
     return counted(prepare)
 
 
-def counted(prepare: "Callable[[Traffic], Callable[[], object]]") -> Cost:
+def counted(prepare: "Callable[[Traffic], Callable[[], object]]") -> ArithmeticCost:
     """What the work does that `prepare` gives, the second time; no number is computed or takes memory.
 
     The first time a network makes what it keeps.
@@ -121,7 +121,7 @@ def counted(prepare: "Callable[[Traffic], Callable[[], object]]") -> Cost:
         traffic.moved = traffic.operations = 0
         with traffic:
             work()
-    return Cost(flops.get_total_flops(), traffic.moved, traffic.operations)
+    return ArithmeticCost(flops.get_total_flops(), traffic.moved, traffic.operations)
 
 
 class Traffic(TorchDispatchMode):

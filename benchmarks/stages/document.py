@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.stages.race import Result
-from benchmarks.stages.table import Row
+from benchmarks.stages.table import StageRow
 
 HEADER = (
     "| stage | ours | floor | ours ÷ floor | wanted | | memory | beside (times ours; memory) |\n"
@@ -33,7 +33,7 @@ def machine(threads: int, device: str = "") -> str:
     )
 
 
-def line(row: Row) -> str:
+def line(row: StageRow) -> str:
     """A stage as a line of the table."""
     ours, *rivals = row.results
     floor = seconds(row.floor) if row.floor else ""
@@ -78,7 +78,7 @@ def gigabytes(size: int) -> str:
     return f"{size / 1e9:.2f} GB"
 
 
-def growth(tables: Mapping[str, Iterable[Row]]) -> str:
+def growth(tables: Mapping[str, Iterable[StageRow]]) -> str:
     """How cost grows: a small table for each thing that it grows with."""
     text = ""
     for title, rows in tables.items():

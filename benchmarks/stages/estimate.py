@@ -68,17 +68,17 @@ class Costs:
 
     side: int
     layers: list[arithmetic.Layer]
-    frame: arithmetic.Cost
-    plain: arithmetic.Cost  # a frame drawn by the reference
-    face: arithmetic.Cost
+    frame: arithmetic.ArithmeticCost
+    plain: arithmetic.ArithmeticCost  # a frame drawn by the reference
+    face: arithmetic.ArithmeticCost
     finding: float
     encoding: float
 
     @property
-    def least(self) -> arithmetic.Cost:
+    def least(self) -> arithmetic.ArithmeticCost:
         """A frame, were each layer one kernel."""
         flops, moved = sum(each.flops for each in self.layers), sum(each.least for each in self.layers)
-        return arithmetic.Cost(flops, moved, len(self.layers))
+        return arithmetic.ArithmeticCost(flops, moved, len(self.layers))
 
     def drawing(self, gpu: Gpu, share: float = 1.0) -> float:
         """Seconds of a frame."""
@@ -91,7 +91,7 @@ class Costs:
         return self.finding + _taken(self.face, gpu, share) + film
 
 
-def _taken(cost: arithmetic.Cost, gpu: Gpu, share: float) -> float:
+def _taken(cost: arithmetic.ArithmeticCost, gpu: Gpu, share: float) -> float:
     """Seconds of the GPU, or those that the CPU takes to send the operations off: the longer."""
     return max(gpu.seconds(cost.flops, cost.moved, share=share), LAUNCH * cost.operations)
 
@@ -154,7 +154,7 @@ def _met(seconds: float) -> str:
     return "met" if seconds <= WANTED else "missed"
 
 
-def _row(name: str, cost: arithmetic.Cost, gpu: Gpu) -> str:
+def _row(name: str, cost: arithmetic.ArithmeticCost, gpu: Gpu) -> str:
     times = " | ".join(said(gpu.seconds(cost.flops, cost.moved, share=share)) for share in (1.0, 0.5))
     return f"| {name} | {cost.flops / 1e9:.1f} GFLOP | {cost.moved / 1e9:.2f} GB | {times} |"
 

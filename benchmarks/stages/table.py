@@ -42,7 +42,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Row:
+class StageRow:
     """A measured stage: ours first, then the rivals; and the floor."""
 
     stage: Stage
@@ -61,7 +61,7 @@ class Row:
         return None if self.stage.limit is None else reached <= self.stage.limit
 
 
-def measure(stage: Stage) -> Row:
+def measure(stage: Stage) -> StageRow:
     """Let the contenders of a stage run, in turns if together."""
     everyone = [stage.ours, *stage.rivals, *([stage.floor] if stage.floor else [])]
     groups = [everyone] if stage.together else [[each] for each in everyone]
@@ -70,7 +70,7 @@ def measure(stage: Stage) -> Row:
     for result in results:
         result.seconds = [seconds * scale.get(result.name, 1.0) for seconds in result.seconds]
     floor = results.pop() if stage.floor else None
-    return Row(stage, results, floor)
+    return StageRow(stage, results, floor)
 
 
 def stages(size: str, folder: Path | None, threads: int) -> Iterator[Stage]:
@@ -155,10 +155,10 @@ def _others(size: str, folder: Path | None) -> Iterator[Stage]:
     yield Stage("whole prediction, 90 frames", Contender("ours", ours.prediction, (90,)), rounds=3)
 
 
-def growth(size: str, threads: int) -> dict[str, list[Row]]:
+def growth(size: str, threads: int) -> dict[str, list[StageRow]]:
     """How the cost grows: a table of rows for each thing that it grows with."""
 
-    def alone(name: str, contender: Contender, rounds: int = 4) -> Row:
+    def alone(name: str, contender: Contender, rounds: int = 4) -> StageRow:
         return measure(Stage(name, contender, rounds=rounds))
 
     sides = (256, 512, 1024) if size == "full" else (32,)

@@ -17,7 +17,7 @@ from micromotion.cli.options import takes_animate_options
 from micromotion.errors import OptionError
 from micromotion.face.images import load_image
 from micromotion.motion.library import SUFFIX, find_motion, playable_motions
-from micromotion.motion.schedule import schedule, schedule_strip
+from micromotion.motion.schedule import MotionChoice, schedule, schedule_strip
 from micromotion.motion.timeline import Timeline, TimelineError, parse_timeline
 from micromotion.motion.timeline_file import read_timeline_file
 from micromotion.options import AnimateOptions, seed_that_draws
@@ -31,9 +31,6 @@ from micromotion.weights.bundle import BundleFiles, find_bundle
 if TYPE_CHECKING:
     from micromotion.animator import Animator
 
-Played = Timeline | dict[str, float]
-"""What of `Motions` this command makes: a timeline, or each motion's name and strength."""
-
 
 @takes_animate_options
 def animate(
@@ -44,7 +41,7 @@ def animate(
     output: option.Output = None,
     sheet: option.Sheet = None,
     full_size: option.FullSize = False,
-    strengths: option.Strengths = None,
+    strengths: option.StrengthList = None,
     options: AnimateOptions,
     model: Model = "avatar",
     device: Device = "auto",
@@ -82,7 +79,7 @@ def animate(
 
 def _write_strip(
     inputs: Sequence[Named],
-    played: Played,
+    played: MotionChoice,
     strengths: Sequence[float],
     output: str | Path,
     model: str,
@@ -104,7 +101,7 @@ def _write_strip(
 
 def _write_video(
     inputs: Sequence[Named],
-    played: Played,
+    played: MotionChoice,
     output: str | Path,
     sheet: Path | None,
     full_size: bool,
@@ -181,7 +178,9 @@ def _with_seed(options: AnimateOptions, animator: Animator) -> AnimateOptions:
     return replace(options, seed=seed)
 
 
-def _asked_for(motion: list[str] | None, timeline: str | None, bundle: BundleFiles) -> tuple[Played, str]:
+def _asked_for(
+    motion: list[str] | None, timeline: str | None, bundle: BundleFiles
+) -> tuple[MotionChoice, str]:
     """What is to be played, each motion found to be there, and what the video is called by default."""
     if timeline is None:
         wanted = _motions(motion or ["smile"], playable_motions(bundle))
@@ -227,7 +226,7 @@ def _timeline(given: str, bundle: BundleFiles) -> Timeline:
         raise
 
 
-def _inputs(photo: Path, played: Played, timeline: str | None, bundle: BundleFiles) -> list[Named]:
+def _inputs(photo: Path, played: MotionChoice, timeline: str | None, bundle: BundleFiles) -> list[Named]:
     """All files that will be read, the photo first."""
     names = played.motions if isinstance(played, Timeline) else played
     read: list[Named] = [(photo, "the photo itself")]

@@ -39,7 +39,9 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Option("--name", "-n", help="What to call the micromotion.")]
-Model = Annotated[str, typer.Option(parser=typed, metavar="NAME|FOLDER", help="The model to learn it for.")]
+TargetModel = Annotated[
+    str, typer.Option(parser=typed, metavar="NAME|FOLDER", help="The model to learn it for.")
+]
 PathOption = Annotated[
     Literal["line", "curve"],
     typer.Option("--path", help="Play it along a straight line, or along a curve where its anchors bend."),
@@ -61,7 +63,7 @@ def text(
         str, typer.Argument(metavar="TEMPLATE", help="A sentence with {degree} where the degree goes.")
     ],
     name: Name,
-    model: Model = "avatar",
+    model: TargetModel = "avatar",
     seed: Annotated[int, typer.Option(help="Draws the face that performs the motion.")] = 0,
     degrees: Annotated[
         str,
@@ -128,7 +130,7 @@ def video(
         typer.Argument(parser=typed_path, metavar="CLIP", help="A video of one face making the motion."),
     ],
     name: Name,
-    model: Model = "avatar",
+    model: TargetModel = "avatar",
     count: Annotated[int, typer.Option(help="How many anchors to take along the motion.")] = 11,
     face: Annotated[
         int, typer.Option(help="Which of several faces to follow: 0 is the clearest one, 1 the next.")
@@ -169,7 +171,7 @@ def images(
         ),
     ],
     name: Name,
-    model: Model = "avatar",
+    model: TargetModel = "avatar",
     path: PathOption = "line",
     preview: Preview = None,
     force: Force = False,

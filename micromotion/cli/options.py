@@ -66,7 +66,7 @@ FullSize = Annotated[
         help="Keep all pixels of a large photo in an MP4, although phones may not play it (H.264 above 5.2).",
     ),
 ]
-Strengths = Annotated[
+StrengthList = Annotated[
     str | None,
     typer.Option(
         metavar="LIST",

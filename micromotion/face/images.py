@@ -24,7 +24,7 @@ from micromotion.face.png_color import SIGNATURE, without_color
 from micromotion.face.tiff_layout import check_layout, read_misread, unsupported
 from micromotion.face.tiff_pages import MAGICS, Tags, find_page, from_page
 
-Source = str | Path | bytes | BinaryIO | Image.Image
+ImageSource = str | Path | bytes | BinaryIO | Image.Image
 
 MAX_PIXELS = 50_000_000
 """Largest width × height, in pixels: the largest cameras in use, and about 150 MB once decoded."""
@@ -74,7 +74,7 @@ _UPRIGHT = {
 }
 
 
-def load_image(source: Source) -> Image.Image:
+def load_image(source: ImageSource) -> Image.Image:
     """Read a still picture into a new RGB image, uint8, upright, in sRGB, with an empty `info`.
 
     `source` is a path, the bytes of a file, a binary file object (read from its start) or a PIL image (which
@@ -99,7 +99,7 @@ def load_image(source: Source) -> Image.Image:
             return _read_file(file, name)
 
 
-def as_loaded(source: Source) -> Image.Image:
+def as_loaded(source: ImageSource) -> Image.Image:
     """`load_image`, but what came from there already is given itself, uncopied: it must not be changed."""
     if type(source) is Image.Image and source.mode == "RGB" and not source.info:
         _check_size(source.size, "The picture")

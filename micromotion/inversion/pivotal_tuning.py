@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from micromotion.errors import OptionError, OutputError
-from micromotion.inversion.refinement import Report, picture_loss, shrink
+from micromotion.inversion.refinement import OnStep, picture_loss, shrink
 from micromotion.inversion.shapes import check_code, common_size, is_half
 from micromotion.options import check_whole
 from micromotion.runtime.cache import prune
@@ -66,7 +66,7 @@ def tune(
     *,
     steps: int = STEPS,
     identity: IdentityNet | None = None,
-    on_step: Report | None = None,
+    on_step: OnStep | None = None,
 ) -> Generator:
     """A copy of a generator that shows a picture's person at this code; the same call gives the same one,
     to the bit with the same machine, PyTorch and number of threads.
@@ -126,7 +126,7 @@ def _descend(
     pivot: Tensor,
     likeness_loss: _LikenessLoss,
     steps: int,
-    on_step: Report | None,
+    on_step: OnStep | None,
 ) -> bool:
     """Tune the learner in place; whether it came nearer. The losses go backward in turn, to save memory."""
     learning = list(_learning(learner).values())
@@ -183,7 +183,7 @@ def tuned(
     *,
     steps: int = STEPS,
     identity: IdentityNet | None = None,
-    on_step: Report | None = None,
+    on_step: OnStep | None = None,
 ) -> Generator:
     """As `tune`, and kept: the same picture, code, generator, identity net and steps are tuned once.
 

@@ -34,7 +34,7 @@ HALF_GRADIENT = 2.0**-6
 """How large one pixel's share of the loss's gradient is made on its way through float16, which has no smaller
 numbers than 2⁻²⁴ and none above 2¹⁶: what a coarse layer collects from all pixels must fit as well."""
 
-Report = Callable[[int, float], None]
+OnStep = Callable[[int, float], None]
 
 
 def refine(
@@ -44,7 +44,7 @@ def refine(
     steps: int,
     *,
     identity: IdentityNet | None = None,
-    on_step: Report | None = None,
+    on_step: OnStep | None = None,
 ) -> Tensor:
     """Improve the latent code of a face picture; the same call gives the same code, to the bit with the same
     machine, PyTorch and number of threads.
@@ -75,7 +75,7 @@ def refine(
         return _descend(loss_of, code, spread_axes(generator).to(code.device), steps, on_step)
 
 
-def _descend(loss_of: Loss, code: Tensor, axes: Tensor, steps: int, on_step: Report | None) -> Tensor:
+def _descend(loss_of: Loss, code: Tensor, axes: Tensor, steps: int, on_step: OnStep | None) -> Tensor:
     """Adam on how far to move along each of the axes, in their own lengths."""
     moved = torch.zeros_like(code, requires_grad=True)
     optimiser = torch.optim.Adam([moved], LEARNING_RATE, betas=(0.9, 0.99))

@@ -28,7 +28,7 @@ from micromotion.learn.text import (
     TRUNCATION,
     Step,
     collect_from_text,
-    fingerprint,
+    network_fingerprint,
 )
 from micromotion.motion.anchors import Anchors
 from micromotion.runtime.cache import prune
@@ -107,7 +107,7 @@ def _key(template: str, bundle: Bundle, name: str, seed: int, steps: int) -> str
     """A name for all that the anchors and their recipe depend on: the words, the numbers, the networks."""
     from micromotion import __version__
 
-    nets = fingerprint(bundle.generator, bundle.clip, bundle.identity)
+    nets = network_fingerprint(bundle.generator, bundle.clip, bundle.identity)
     numbers = [seed, steps, TRUNCATION, LEARNING_RATE, L2, IDENTITY]
     words = [__version__, name, template.strip(), DEFAULT_DEGREES]
     about = [words, numbers, bundle.name, bundle.generator_hash(), nets]

@@ -153,7 +153,7 @@ def collect_from_text(
             l2=l2,
             identity=identity,
             unit=float(recipe["unit"]),
-            recipe=recipe | {"model": fingerprint(generator, clip, likeness)},
+            recipe=recipe | {"model": network_fingerprint(generator, clip, likeness)},
             folder=resume,
             on_step=on_step,
             deadline=deadline,
@@ -284,7 +284,7 @@ def in_full_precision(generator: Generator) -> Generator:
     return copy.deepcopy(generator).float() if half else generator
 
 
-def fingerprint(*nets: nn.Module) -> str:
+def network_fingerprint(*nets: nn.Module) -> str:
     """A short name for networks: of the same shapes and first numbers, which no other training would give."""
     digest = hashlib.sha256()
     for net in nets:

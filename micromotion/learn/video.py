@@ -25,7 +25,7 @@ from micromotion.learn.track import Track, find_people, find_tracks
 from micromotion.motion.anchors import MAX_ANCHORS, Anchors
 from micromotion.options import check_whole
 from micromotion.runtime.device_memory import deterministic, translate_oom
-from micromotion.weights.bundle import Bundle, fingerprint
+from micromotion.weights.bundle import Bundle, file_record
 
 OnProgress = Callable[[int, int], None]
 
@@ -38,7 +38,7 @@ MIN_ONE_WAY = 0.72  # see `one_way`: clips that only tremble have up to 0.65, mo
 
 
 @dataclass(frozen=True)
-class Frame:
+class SampledFrame:
     """A frame of a clip, or a picture of a row: its number, from 0; its time; why it was kept or left out."""
 
     number: int
@@ -74,8 +74,8 @@ class Collected:
     """
 
     anchors: Anchors
-    kept: tuple[Frame, ...]
-    left_out: tuple[Frame, ...]
+    kept: tuple[SampledFrame, ...]
+    left_out: tuple[SampledFrame, ...]
     followed: SeenFace | None = None
     others: tuple[SeenFace, ...] = ()
 
@@ -119,7 +119,7 @@ def collect_from_video(
     kept, reasons = choose(crops, codes.flatten(1).double().numpy(), sharpness, _variety(bundle))
     taken = [crops[i].frame for i in kept]
     left_out = tuple(
-        Frame(*frames[at], reasons.get(at, "the face was not found"))
+        SampledFrame(*frames[at], reasons.get(at, "the face was not found"))
         for at in range(len(frames))
         if at not in set(taken)
     )
@@ -133,7 +133,7 @@ def collect_from_video(
     provenance: dict[str, str | int | float] = {
         "source": "video",
         "file": path.name,
-        "sha256": str(fingerprint(path)["sha256"]),
+        "sha256": str(file_record(path)["sha256"]),
         "model": bundle.name,
         "frames": footage.frames,
         "frames_looked_at": len(frames),
@@ -147,7 +147,7 @@ def collect_from_video(
     return Collected(
         Anchors(w_plus, torch.from_numpy((places - rest) / full), provenance),
         tuple(
-            Frame(*frames[at], _told((place - rest) / full))
+            SampledFrame(*frames[at], _told((place - rest) / full))
             for at, place in zip(taken, motion.places.tolist(), strict=True)
         ),
         left_out,
@@ -221,13 +221,13 @@ def collect_from_images(
     done = _counter(len(paths), on_progress)
     numbers: list[int] = []
     codes: list[torch.Tensor] = []
-    left_out: list[Frame] = []
+    left_out: list[SampledFrame] = []
     for number, path in enumerate(paths):
         try:
             codes.append(_invert([align(path, CROP).image], bundle))
             numbers.append(number)
         except NoFaceError:
-            left_out.append(Frame(number, 0.0, "no face was found"))
+            left_out.append(SampledFrame(number, 0.0, "no face was found"))
         done()
     if not numbers:
         raise NoFaceError(
@@ -253,14 +253,17 @@ def collect_from_images(
     }
     for number in numbers:
         path = Path(paths[number])
-        provenance |= {f"file_{number}": path.name, f"sha256_{number}": str(fingerprint(path)["sha256"])}
+        provenance |= {f"file_{number}": path.name, f"sha256_{number}": str(file_record(path)["sha256"])}
     kept = tuple(
-        Frame(number, 0.0, _told(degree)) for number, degree in zip(numbers, degrees.tolist(), strict=True)
+        SampledFrame(number, 0.0, _told(degree))
+        for number, degree in zip(numbers, degrees.tolist(), strict=True)
     )
     return Collected(Anchors(w_plus, degrees, provenance), kept, tuple(left_out))
 
 
-def _require_enough(path: Path, usable: int, left_out: tuple[Frame, ...], needed: int, about: str) -> None:
+def _require_enough(
+    path: Path, usable: int, left_out: tuple[SampledFrame, ...], needed: int, about: str
+) -> None:
     if usable >= needed:
         return
     reasons = [frame.reason for frame in left_out]

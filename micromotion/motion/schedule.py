@@ -17,13 +17,17 @@ from micromotion.types import Strengths
 
 MAX_STRENGTHS = 24
 
-Name = str | Path
+MotionName = str | Path
 """A micromotion: its name, or the file of one (see `micromotion.motion.library.find_motion`)."""
-Motions = Name | Mapping[str, float] | Mapping[Name, float] | Sequence[Name] | Timeline
+Motions = MotionName | Mapping[str, float] | Mapping[MotionName, float] | Sequence[MotionName] | Timeline
 """What is played: one motion, several at once (a mapping says how strong each of them is), or a timeline."""
+MotionChoice = Mapping[str, float] | Timeline
+"""What of `Motions` the command line and the page ask for: each motion's name and strength, or a timeline."""
 
 
-def schedule(motion: Motions, options: AnimateOptions | None = None) -> tuple[tuple[Name, ...], Strengths]:
+def schedule(
+    motion: Motions, options: AnimateOptions | None = None
+) -> tuple[tuple[MotionName, ...], Strengths]:
     """Which micromotions are played, and how strong each is in each frame, float64 [frames, motions].
 
     One motion, or several at once, go from 0 to their strength in `frames` frames, in equal steps or
@@ -34,7 +38,7 @@ def schedule(motion: Motions, options: AnimateOptions | None = None) -> tuple[tu
     """
     options = options or AnimateOptions()
     if isinstance(motion, Timeline):
-        names: tuple[Name, ...] = motion.motions
+        names: tuple[MotionName, ...] = motion.motions
         strengths = options.strength * motion.strengths(options.fps, options.easing)
     else:
         wanted = _wanted(motion)
@@ -52,7 +56,7 @@ def schedule(motion: Motions, options: AnimateOptions | None = None) -> tuple[tu
     return names, looped(strengths, options.loop)
 
 
-def schedule_strip(motion: Motions, strengths: Sequence[float]) -> tuple[tuple[Name, ...], Strengths]:
+def schedule_strip(motion: Motions, strengths: Sequence[float]) -> tuple[tuple[MotionName, ...], Strengths]:
     """Which micromotions the frames of a strip show, and how strong, float64 [strengths, motions].
 
     Each strength multiplies those of several motions. Raises OptionError as `schedule` does, for a timeline,
@@ -77,10 +81,12 @@ def looped(strengths: Strengths, loop: Loop) -> Strengths:
     return strengths
 
 
-def _wanted(motion: Name | Mapping[str, float] | Mapping[Name, float] | Sequence[Name]) -> dict[Name, float]:
+def _wanted(
+    motion: MotionName | Mapping[str, float] | Mapping[MotionName, float] | Sequence[MotionName],
+) -> dict[MotionName, float]:
     """How strong each motion is to be, by name; raises OptionError."""
     if isinstance(motion, Mapping):
-        wanted: dict[Name, float] = dict(motion.items())
+        wanted: dict[MotionName, float] = dict(motion.items())
     else:
         names = [motion] if isinstance(motion, str) or not isinstance(motion, Sequence) else list(motion)
         wanted = dict.fromkeys(names, 1.0)
@@ -92,5 +98,5 @@ def _wanted(motion: Name | Mapping[str, float] | Mapping[Name, float] | Sequence
     return wanted
 
 
-def _twice(names: Sequence[Name]) -> Name:
+def _twice(names: Sequence[MotionName]) -> MotionName:
     return next(name for index, name in enumerate(names) if name in names[:index])

@@ -10,12 +10,13 @@ from typing import Any
 import gradio as gr
 
 from micromotion.errors import MicromotionError, OptionError
+from micromotion.motion.schedule import MotionChoice
 from micromotion.options import AnimateOptions
 from micromotion.page import markup
 from micromotion.page.columns import (
     SLIDERS,
-    Motion,
-    Photo,
+    MotionColumn,
+    PhotoColumn,
     VideoColumn,
     motion_column,
     photo_column,
@@ -23,7 +24,7 @@ from micromotion.page.columns import (
 )
 from micromotion.page.handlers import OrError, PageHandlers
 from micromotion.page.sessions import Sessions
-from micromotion.page.studio import STANDARD, MotionChoice, Studio
+from micromotion.page.studio import STANDARD, Studio
 
 STYLESHEET = Path(__file__).with_name("style.css")
 
@@ -82,7 +83,7 @@ def build(studio: Studio, sessions: Sessions, *, local: bool) -> gr.Blocks:
     return page.queue(max_size=MAX_WAITING, default_concurrency_limit=1)
 
 
-def _connect_face_inputs(handlers: PageHandlers, photo: Photo, motion: Motion) -> None:
+def _connect_face_inputs(handlers: PageHandlers, photo: PhotoColumn, motion: MotionColumn) -> None:
     """Connect the three ways to choose a face: upload, example, another face of the same photo."""
     outputs = [photo.photo, photo.message, photo.face_changed]
     alike = {"api_visibility": "private", "concurrency_id": "read", "show_progress_on": [motion.preview]}
@@ -91,7 +92,9 @@ def _connect_face_inputs(handlers: PageHandlers, photo: Photo, motion: Motion) -
     photo.photo.select(handlers.choose_face, None, outputs[1:], **alike)
 
 
-def _sliders(handlers: PageHandlers, face_changed: gr.State, motion: Motion, video: VideoColumn) -> None:
+def _sliders(
+    handlers: PageHandlers, face_changed: gr.State, motion: MotionColumn, video: VideoColumn
+) -> None:
     """Create one slider per available motion, and connect the events that read them."""
     names = sorted(handlers.studio.motions, key=lambda name: name != FIRST)
     first = FIRST if FIRST in names else names[0] if names else None
@@ -135,7 +138,7 @@ def _follow(
     common: list[Any],
     moved: list[gr.Slider],
     face_changed: gr.State,
-    motion: Motion,
+    motion: MotionColumn,
 ) -> None:
     """Redraw the preview whenever one of its inputs changes."""
 

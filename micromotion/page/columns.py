@@ -46,7 +46,7 @@ element.addEventListener('click', (event) => {
 
 
 @dataclass(frozen=True)
-class Photo:
+class PhotoColumn:
     """The first column's components; face_changed gets a new value when another face is chosen."""
 
     gallery: gr.HTML
@@ -57,7 +57,7 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class Motion:
+class MotionColumn:
     """The middle column's components."""
 
     preview: gr.HTML
@@ -90,7 +90,7 @@ def _uploaded_path(payload: Any) -> str | None:
     return None if payload is None else payload.path
 
 
-def photo_column(handlers: PageHandlers) -> Photo:
+def photo_column(handlers: PageHandlers) -> PhotoColumn:
     """The column in which a face is chosen."""
     gr.HTML(markup.heading(1, "A face"))
     gallery = gr.HTML(markup.example_buttons(handlers.examples), js_on_load=_CHOOSE, elem_id="mm-examples")
@@ -108,10 +108,10 @@ def photo_column(handlers: PageHandlers) -> Photo:
     upload.preprocess = _uploaded_path
     message = gr.HTML(elem_id="mm-photo-message")
     photo = gr.HTML(js_on_load=_CHOOSE, elem_id="mm-photo")
-    return Photo(gallery, upload, message, photo, gr.State(0.0))
+    return PhotoColumn(gallery, upload, message, photo, gr.State(0.0))
 
 
-def motion_column(handlers: PageHandlers) -> Motion:
+def motion_column(handlers: PageHandlers) -> MotionColumn:
     """The column with the preview, and either sliders or a timeline."""
     gr.HTML(markup.heading(2, "Its motion"))
     preview = gr.HTML(markup.preview(None), elem_id="mm-preview")
@@ -155,7 +155,7 @@ def motion_column(handlers: PageHandlers) -> Motion:
             elem_id="mm-moment",
         )
     message = gr.HTML(elem_id="mm-motion-message")
-    return Motion(preview, mode, sliders, text, moment, message)
+    return MotionColumn(preview, mode, sliders, text, moment, message)
 
 
 def video_column() -> VideoColumn:

@@ -18,11 +18,12 @@ import gradio as gr
 from PIL import Image
 
 from micromotion.errors import MicromotionError, OptionError
+from micromotion.motion.schedule import MotionChoice
 from micromotion.options import AnimateOptions
 from micromotion.page import markup
 from micromotion.page.faces import examples
 from micromotion.page.sessions import ChosenFace, Sessions, take_upload
-from micromotion.page.studio import MotionChoice, Stopped, Studio
+from micromotion.page.studio import Stopped, Studio
 
 Wanted = TypeVar("Wanted")
 OrError: TypeAlias = Wanted | Exception

@@ -21,7 +21,7 @@ from micromotion.face.alignment import AlignedFace
 from micromotion.face.images import load_image
 from micromotion.motion.library import load_fitting, playable_motions
 from micromotion.motion.micromotion import Motion
-from micromotion.motion.schedule import schedule
+from micromotion.motion.schedule import MotionChoice, schedule
 from micromotion.motion.timeline import Timeline, parse_timeline
 from micromotion.options import AnimateOptions, check_motion
 from micromotion.page.faces import find_faces
@@ -31,9 +31,6 @@ from micromotion.video.writer import fit_size, write_frames
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-MotionChoice = Mapping[str, float] | Timeline
-"""The strength of each motion, or a timeline."""
 
 
 class Stopped(MicromotionError):  # noqa: N818, not an error

@@ -13,7 +13,7 @@ Rendered = tuple[Tensor, Tensor]
 """A picture, uint8 [H, W, 3], and whether the numbers that it was made of are finite, bool []."""
 
 
-def fetch(pictures: Iterable[Rendered], *, ahead: int) -> Iterator[Frame]:
+def fetch_frames(pictures: Iterable[Rendered], *, ahead: int) -> Iterator[Frame]:
     """The pictures, on any one device, as arrays in main memory of their own, in order.
 
     `ahead` pictures more are taken before one is handed out. On a GPU, which works on its own once it has

@@ -23,11 +23,11 @@ from PIL import Image
 
 from micromotion.errors import OptionError, OutputError, ScaledWarning
 from micromotion.types import Frame
-from micromotion.video.encoders import Encoder, Gif, Mp4, Pngs, WebP
+from micromotion.video.encoders import Gif, Mp4, Pngs, VideoEncoder, WebP
 from micromotion.video.format_limits import PHONES, Size, check_side, playable_size
 from micromotion.video.output_names import check_folder_name
 
-_FILMS: dict[str, type[Encoder]] = {".mp4": Mp4, ".gif": Gif, ".webp": WebP}
+_FILMS: dict[str, type[VideoEncoder]] = {".mp4": Mp4, ".gif": Gif, ".webp": WebP}
 
 
 def write_frames(

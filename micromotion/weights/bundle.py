@@ -270,7 +270,7 @@ def save_bundle(
 
 def write_about(folder: Path, name: str, about: Mapping[str, Any], files: Iterable[str]) -> None:
     """Write bundle.json, which makes a folder a bundle, with size and SHA-256 of each of the files."""
-    recorded = {part: fingerprint(folder / part) for part in files}
+    recorded = {part: file_record(folder / part) for part in files}
     text = json.dumps(
         {"format": FORMAT, "name": name, **about, "files": recorded}, indent=2, ensure_ascii=False
     )
@@ -326,7 +326,7 @@ def damage(folder: Path, about: Mapping[str, Any], *, hashes: bool) -> Iterator[
             yield name, "is missing"
         elif path.stat().st_size != entry.get("bytes"):
             yield name, f"has {path.stat().st_size} bytes, not {entry.get('bytes')}"
-        elif hashes and fingerprint(path)["sha256"] != entry.get("sha256"):
+        elif hashes and file_record(path)["sha256"] != entry.get("sha256"):
             yield name, "has other contents than were stored: its SHA-256 is another"
 
 
@@ -337,12 +337,12 @@ def _generator_hash(folder: Path) -> str:
         if isinstance(recorded, str):
             return recorded
     try:
-        return str(fingerprint(folder / GENERATOR)["sha256"])
+        return str(file_record(folder / GENERATOR)["sha256"])
     except OSError as error:
         raise OutputError(f"{folder / GENERATOR} cannot be read: {error.strerror}.") from error
 
 
-def fingerprint(path: Path) -> dict[str, int | str]:
+def file_record(path: Path) -> dict[str, int | str]:
     """Size and SHA-256 of a file."""
     with path.open("rb") as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

@@ -34,9 +34,9 @@ from stylegan2.checkpoints.files import holds_generator
 from stylegan2.checkpoints.layout import contents_of, holds
 from stylegan2.checkpoints.storage import file_kind, is_ours, safetensors_kind
 
-Kind = Literal["generator", "inverter", "identity", "clip", "published", "motion"]
+GivenKind = Literal["generator", "inverter", "identity", "clip", "published", "motion"]
 
-OWN_KINDS: Mapping[str, Kind] = {  # what our safetensors files say they are
+OWN_KINDS: Mapping[str, GivenKind] = {  # what our safetensors files say they are
     "stylegan2": "generator",
     "e4e": "inverter",
     "identity": "identity",
@@ -106,7 +106,7 @@ def convert(
     return [[name for name, index in made.items() if index == each] for each in range(len(given))]
 
 
-def kind_of(path: Path) -> Kind:
+def kind_of(path: Path) -> GivenKind:
     """What a file holds, by its contents; a checkpoint with encoder and decoder is an "inverter".
 
     Raises BundleError if that cannot be told.
@@ -144,7 +144,7 @@ def motion_name(path: Path) -> str:
     return name
 
 
-def _kind_of_dictionary(contents: Mapping[Any, Any]) -> Kind:
+def _kind_of_dictionary(contents: Mapping[Any, Any]) -> GivenKind:
     """Of a PyTorch or another project's safetensors file, by the networks in it; KeyError if unknown."""
     if holds(contents, ENCODER):
         return "inverter"
@@ -167,12 +167,12 @@ def _is_direction(path: Path) -> bool:
     return True
 
 
-def _last(kinds: Sequence[Kind], wanted: Kind) -> list[int]:
+def _last(kinds: Sequence[GivenKind], wanted: GivenKind) -> list[int]:
     """The index of the last file of a kind, as a list of one or none."""
     return [index for index, kind in enumerate(kinds) if kind == wanted][-1:]
 
 
-def _generator_source(given: Sequence[Given], kinds: Sequence[Kind], folder: Path) -> int | None:
+def _generator_source(given: Sequence[Given], kinds: Sequence[GivenKind], folder: Path) -> int | None:
     """Which file the generator is to come from; None if the folder's own stays, or there is none."""
     for index in _last(kinds, "generator"):
         return index
@@ -186,7 +186,7 @@ def _holds_generator(path: Path) -> bool:
     return not is_ours(path) and holds_generator(contents_of(path, "generator"))
 
 
-def _inverters_average(given: Sequence[Given], kinds: Sequence[Kind], folder: Path) -> Tensor | None:
+def _inverters_average(given: Sequence[Given], kinds: Sequence[GivenKind], folder: Path) -> Tensor | None:
     """The average latent of the inverter that the model will have, for a generator that comes without one."""
     paths = [given[index].path for index in _last(kinds, "inverter")]
     if not paths and (folder / INVERTER).is_file():
@@ -223,7 +223,7 @@ def _convert_inverter(
 
 
 def _convert_motion(
-    given: Given, kind: Kind, folder: Path, generator: Generator, recipes: Mapping[str, Recipe]
+    given: Given, kind: GivenKind, folder: Path, generator: Generator, recipes: Mapping[str, Recipe]
 ) -> str:
     """Write a micromotion under its name; returns the file's name."""
     name = motion_name(given.path)

@@ -26,7 +26,7 @@ from micromotion.weights.web import Failed, Temporary, Wrong
 
 __all__ = ["Drive", "Hub", "Source", "Url", "download"]
 
-Progress = Callable[[int, int | None], None]
+OnBytes = Callable[[int, int | None], None]
 
 RETRIES = 2  # in a row without a new megabyte
 MAX_UNKNOWN = 8 << 30  # bytes of a file whose length nobody says
@@ -40,7 +40,7 @@ def download(
     *,
     size: int | None = None,
     sha256: str | None = None,
-    on_progress: Progress | None = None,
+    on_progress: OnBytes | None = None,
     timeout: float = 30.0,
     patience: float = 60.0,
     backoff: float = 1.0,
@@ -83,7 +83,7 @@ class _Transfer:
     part: Part
     size: int | None
     sha256: str | None
-    report: Progress
+    report: OnBytes
     timeout: float
     patience: float
     backoff: float

@@ -31,14 +31,14 @@ from micromotion.weights.bundle import (
     INVERTER,
     BundleFiles,
     damage,
+    file_record,
     find_bundle,
-    fingerprint,
     named_folder,
     read_about,
     recorded_files,
     write_about,
 )
-from micromotion.weights.manifest import Manifest, Model, PublicFile, load_manifest
+from micromotion.weights.manifest import Manifest, PublicFile, PublicModel, load_manifest
 from micromotion.weights.partfile import locked
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ BUNDLE_SIZE = 1.6  # of the public files: float32 as they have it, and half as m
 class Plan:
     """What a model is to have, and where: `missing` says what of it must be fetched now."""
 
-    model: Model
+    model: PublicModel
     folder: Path
     wanted: tuple[PublicFile, ...]
 
@@ -236,7 +236,7 @@ def _public_ingredient(file: PublicFile, path: Path) -> _Ingredient:
 
     record: dict[str, Any] = {"bytes": file.bytes, "sha256": file.sha256}
     if file.sha256 is None:
-        record = fingerprint(path)
+        record = file_record(path)
     record |= {"licence": file.licence.name, "licence_link": file.licence.link}
     if file.licence.commercial is not None:
         record["commercial_use"] = file.licence.commercial
@@ -249,7 +249,7 @@ def _own_ingredient(path: Path, files: Sequence[Path]) -> _Ingredient:
     same = [other for other in files if other.name == path.name]
     name = path.name if len(same) == 1 else f"{path.absolute().parent.name}/{path.name}"
     try:
-        return _Ingredient(name, Given(path, path.name, "not stated"), fingerprint(path))
+        return _Ingredient(name, Given(path, path.name, "not stated"), file_record(path))
     except OSError as error:
         raise BundleError(f"The file {path} cannot be read: {error.strerror}.") from error
 

@@ -56,7 +56,7 @@ class PublicFile:
 
 
 @dataclass(frozen=True)
-class Model:
+class PublicModel:
     """What makes a model: files it needs, ready motions, and optional files by the name `--with` takes."""
 
     name: str
@@ -70,7 +70,7 @@ class Model:
 class Manifest:
     """All that is offered: models by name, and dlib's landmark model (None: not offered)."""
 
-    models: Mapping[str, Model]
+    models: Mapping[str, PublicModel]
     landmarks: PublicFile | None
 
 
@@ -174,7 +174,7 @@ def _source(values: Any, where: str) -> Source:
     return Url(address, unpack)
 
 
-def _model(name: str, values: dict[str, Any], files: Mapping[str, PublicFile]) -> Model:
+def _model(name: str, values: dict[str, Any], files: Mapping[str, PublicFile]) -> PublicModel:
     where = f"models.{name}"
     _check_name(name, where)
     _check_keys(values, where, required={"purpose", "files"}, optional={"motions", "optional"})
@@ -186,7 +186,7 @@ def _model(name: str, values: dict[str, Any], files: Mapping[str, PublicFile]) -
         raise ManifestError(f"optional in {where} is not a table")
     for key in optional:
         _check_name(key, f"optional in {where}")
-    return Model(
+    return PublicModel(
         name,
         _text(values, "purpose", where),
         tuple(_pick(files, file, f"files in {where}") for file in lists["files"]),

@@ -37,7 +37,7 @@ class Sought:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundNetwork:
     """A network in a checkpoint.
 
     Attributes:
@@ -93,7 +93,7 @@ def holds(contents: Contents, sought: Sought) -> bool:
     return any(True for _ in _candidates(contents, sought))
 
 
-def find(contents: Contents, sought: Sought) -> Found:
+def find(contents: Contents, sought: Sought) -> FoundNetwork:
     """The network of that kind in the contents of a file: of several the average over training, if one is.
 
     Otherwise the one that is most complete, then the least deep, then the first. Raises CheckpointError, its
@@ -110,7 +110,7 @@ def find(contents: Contents, sought: Sought) -> Found:
             f"holds no {bare}: it lacks {sought.marks[0]}, which no state_dict in it has ({has})"
         )
     _, way, around, prefix = best
-    found = Found(way, {}, around, prefix)
+    found = FoundNetwork(way, {}, around, prefix)
     for key, value in around[-1].items():
         name = key.removeprefix(prefix) if isinstance(key, str) else key
         if (isinstance(key, str) and not key.startswith(prefix)) or name in AVERAGES:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from stylegan2.checkpoints.layout import Found, Sought
+from stylegan2.checkpoints.layout import FoundNetwork, Sought
 from stylegan2.checkpoints.shapes import check_filter, config_of
 from stylegan2.checkpoints.storage import CheckpointError, State, is_plain
 from stylegan2.checkpoints.unpickling import Inert, walk
@@ -65,7 +65,7 @@ def from_pickled(name: str, network: Inert) -> tuple[GeneratorConfig, State]:
     return config_of(state, name, mapping_lr_multiplier=multiplier, conv_clamp=clamp), state
 
 
-def from_nvidia_state(found: Found) -> tuple[GeneratorConfig, State]:
+def from_nvidia_state(found: FoundNetwork) -> tuple[GeneratorConfig, State]:
     """As `from_pickled`, of a state dict, which does not tell a clamp: there is none then."""
     state = _translate(found.state, found.where)
     return config_of(state, found.where), state

@@ -33,7 +33,7 @@ class Inert:
         return f"<inert {self.module[:80]}.{self.name[:80]}>"
 
 
-class Refusal(Exception):  # noqa: N818 (it is the end of a sentence that begins with the file's name)
+class PickleRefusal(Exception):  # noqa: N818 (it is the end of a sentence that begins with the file's name)
     """Why a file is not read further: "is cut short"."""
 
 
@@ -46,12 +46,12 @@ class Budget:
     def step(self, count: int = 1) -> None:
         self.steps -= count
         if self.steps < 0:
-            raise Refusal("is a pickle of more instructions than any model needs")
+            raise PickleRefusal("is a pickle of more instructions than any model needs")
 
     def unpack(self, size: int) -> None:
         self.unpacked -= size
         if self.unpacked < 0:
-            raise Refusal("unpacks the same bytes again and again")
+            raise PickleRefusal("unpacks the same bytes again and again")
 
 
 class Stream:
@@ -64,7 +64,7 @@ class Stream:
     def read(self, size: int = -1) -> bytes:
         end = len(self.data) if size < 0 else min(self.at + size, len(self.data))
         if end - self.at > self.most:
-            raise Refusal("has a table of contents too long for a model")
+            raise PickleRefusal("has a table of contents too long for a model")
         piece = bytes(self.data[self.at : end])
         self.at += len(piece)
         return piece
@@ -133,8 +133,8 @@ class Machine:
             elif name in OPERAND_ACTIONS:
                 OPERAND_ACTIONS[name](self, operand)
             elif name not in NOTHING_TO_DO:  # extension codes and out-of-band buffers among them
-                raise Refusal(f"uses the pickle instruction {name}, which no model needs")
-        raise Refusal("is cut short")  # pickletools has raised ValueError by now
+                raise PickleRefusal(f"uses the pickle instruction {name}, which no model needs")
+        raise PickleRefusal("is cut short")  # pickletools has raised ValueError by now
 
     def push(self, item: Any) -> None:
         self.stack.append(item)
@@ -163,26 +163,26 @@ class Machine:
         if type(target) is list:
             target.extend(items)
         elif type(target) is not Inert:
-            raise Refusal("adds items to what is no list")
+            raise PickleRefusal("adds items to what is no list")
 
     def add(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is set:
             target.update(_keys(items, len(target)))
         elif type(target) is not Inert:
-            raise Refusal("adds items to what is no set")
+            raise PickleRefusal("adds items to what is no set")
 
     def set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is dict:
             target.update(pairs(items, len(target)))
         elif type(target) is not Inert:
-            raise Refusal("sets items of what is no dictionary")
+            raise PickleRefusal("sets items of what is no dictionary")
 
     def stack_global(self) -> None:
         name, module = self.stack.pop(), self.stack.pop()
         if type(name) is not str or type(module) is not str:
-            raise Refusal("names a class by something else than text")
+            raise PickleRefusal("names a class by something else than text")
         self.push(Inert(module, name))
 
     def name(self, operand: str) -> None:
@@ -193,7 +193,7 @@ class Machine:
         """Replace a name on the stack by what it would have made of the arguments."""
         what = self.stack.pop()
         if type(what) is not Inert or what.args is not None or type(args) is not tuple:
-            raise Refusal("calls what is neither a class nor a function")
+            raise PickleRefusal("calls what is neither a class nor a function")
         self.budget.step(len(args))  # a memo can hand the same arguments to many calls
         build = self.builders.get((what.module, what.name))
         self.push(build(*args) if build else self.others(what.module, what.name, args))
@@ -213,7 +213,7 @@ class Machine:
     def call_with_keywords(self) -> None:
         keywords, args = self.stack.pop(), self.stack.pop()
         if type(args) is not tuple:
-            raise Refusal("calls what is neither a class nor a function")
+            raise PickleRefusal("calls what is neither a class nor a function")
         self.call((*args, keywords))
 
     def set_state(self) -> None:
@@ -221,11 +221,11 @@ class Machine:
         if type(target) is Inert and target.args is not None:
             target.state = state
         elif type(target) is not dict:  # an OrderedDict's attributes, such as _metadata, are dropped
-            raise Refusal("sets the state of what has none")
+            raise PickleRefusal("sets the state of what has none")
 
     def persistent(self) -> None:
         if self.load_storage is None:
-            raise Refusal("refers to data outside its own pickle")
+            raise PickleRefusal("refers to data outside its own pickle")
         self.push(self.load_storage(self.stack.pop()))
 
 
@@ -237,7 +237,7 @@ def _keys(items: list[Any], before: int = 0) -> list[Any]:
     for item in items:
         text = type(item) is str and len(item) <= MAX_LINE
         if not text and (before + len(items) > MAX_NUMBERED or not _is_small(item)):
-            raise Refusal("has a dictionary or set whose keys are not text or small numbers")
+            raise PickleRefusal("has a dictionary or set whose keys are not text or small numbers")
     return items
 
 
@@ -248,7 +248,7 @@ def _is_small(item: Any) -> bool:
 def pairs(items: list[Any], before: int = 0) -> dict[Any, Any]:
     """A dictionary from keys and values in turn, to be added to one of so many entries."""
     if len(items) % 2:
-        raise Refusal("has a dictionary with a key and no value")
+        raise PickleRefusal("has a dictionary with a key and no value")
     return dict(zip(_keys(items[::2], before), items[1::2], strict=True))
 
 

@@ -7,7 +7,7 @@ That project saves `{"g_ema": state dict, "latent_avg"}`, and e4e, pSp and ReSty
 
 import re
 
-from stylegan2.checkpoints.layout import Found, Sought
+from stylegan2.checkpoints.layout import FoundNetwork, Sought
 from stylegan2.checkpoints.shapes import check_filter, config_of
 from stylegan2.checkpoints.storage import CheckpointError, State
 from stylegan2.generator import GeneratorConfig
@@ -26,7 +26,7 @@ CONV_ENTRIES = {
 }
 
 
-def from_rosinality(found: Found) -> tuple[GeneratorConfig, State]:
+def from_rosinality(found: FoundNetwork) -> tuple[GeneratorConfig, State]:
     """The configuration and our state dict of a generator that was found, without an average latent.
 
     The mapping network's learning-rate multiplier is not stored there; it is 0.01 in every published model.

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stylegan2.checkpoints.pickle_machine import Budget, Inert, Machine, Refusal, Stream, pairs
+from stylegan2.checkpoints.pickle_machine import Budget, Inert, Machine, PickleRefusal, Stream, pairs
 from stylegan2.errors import CheckpointError, one_line
 
 __all__ = ["Inert", "part_names", "read_pickle", "read_saved", "read_torchscript", "walk"]
@@ -142,7 +142,7 @@ def _read(path: Path, parse: Callable[[memoryview], Any]) -> Any:
         if hasattr(mmap, "MADV_DONTNEED"):  # headers were read here and there; nothing was written yet
             pages.madvise(mmap.MADV_DONTNEED)
         return made
-    except Refusal as error:
+    except PickleRefusal as error:
         raise CheckpointError(f"{path} {error}.") from error
     except Exception as error:  # an instruction without its operands, and a hundred other ways
         raise CheckpointError(f"{path} is damaged, cut short, or not the pickle it claims to be.") from error
@@ -164,7 +164,7 @@ def _storage(data: memoryview, kind: Any, count: Any) -> _Storage:
     known = type(kind) is Inert and kind.module in ("torch", "torch.storage")
     dtype = DTYPES.get(kind.name) if known else None
     if dtype is None or type(count) is not int or not 0 <= count * dtype.itemsize <= len(data):
-        raise Refusal("is damaged: its numbers are of an unknown kind, or fewer than it claims")
+        raise PickleRefusal("is damaged: its numbers are of an unknown kind, or fewer than it claims")
     if count == 0:
         return _Storage(torch.empty(0, dtype=dtype))
     data = data[: count * dtype.itemsize]
@@ -177,15 +177,15 @@ def _storage(data: memoryview, kind: Any, count: Any) -> _Storage:
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *ignored: Any) -> Tensor:
     """A view of its storage, which may show a number many times; gradients and hooks are ignored."""
     if type(storage) is not _Storage or type(size) is not tuple or type(stride) is not tuple:
-        raise Refusal("is damaged: a tensor has no storage")
+        raise PickleRefusal("is damaged: a tensor has no storage")
     if len(size) > MAX_DIMENSIONS or len(stride) != len(size):
-        raise Refusal("is damaged: a tensor has an impossible shape")
+        raise PickleRefusal("is damaged: a tensor has an impossible shape")
     if not all(type(number) is int and 0 <= number < MAX_NUMBERS for number in (offset, *size, *stride)):
-        raise Refusal("is damaged: a tensor has an impossible shape")
+        raise PickleRefusal("is damaged: a tensor has an impossible shape")
     numbers = storage.numbers
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if (last >= len(numbers) and 0 not in size) or prod(size) >= MAX_NUMBERS:
-        raise Refusal("is damaged: a tensor claims more numbers than its storage holds")
+        raise PickleRefusal("is damaged: a tensor claims more numbers than its storage holds")
     if 0 in size:
         return numbers[:0].reshape(size)
     return numbers.as_strided(size, stride, numbers.storage_offset() + offset)
@@ -193,25 +193,27 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *ignored: Any) ->
 
 def _parameter(tensor: Any, *ignored: Any) -> Tensor:
     if type(tensor) is not Tensor:
-        raise Refusal("is damaged: a parameter is no tensor")
+        raise PickleRefusal("is damaged: a parameter is no tensor")
     return tensor
 
 
 def _inner_storage(blob: Any, budget: Budget) -> _Storage:
     """A storage that lies in the pickle as a whole `torch.save` stream."""
     if type(blob) is not memoryview:
-        raise Refusal("is damaged: a storage is no byte string")
+        raise PickleRefusal("is damaged: a storage is no byte string")
     budget.unpack(len(blob))
     storage = _saved(blob, budget)
     if type(storage) is not _Storage:
-        raise Refusal("is damaged: a storage holds something else")
+        raise PickleRefusal("is damaged: a storage holds something else")
     return storage
 
 
 def _harmless(module: str, name: str, args: tuple[Any, ...]) -> Inert:
     if name not in HARMLESS.get(module, ()):
         what = one_line(f"{module[:80]}.{name[:80]}")
-        raise Refusal(f"holds other Python objects than checkpoints do ({what}), which are never loaded")
+        raise PickleRefusal(
+            f"holds other Python objects than checkpoints do ({what}), which are never loaded"
+        )
     return Inert(module, name, args)
 
 
@@ -224,7 +226,7 @@ def _machine(
     def dictionary(items: Any = ()) -> dict[Any, Any]:
         budget.step(len(items))
         if type(items) not in (list, tuple) or not all(type(pair) in (list, tuple) for pair in items):
-            raise Refusal("makes a dictionary of something else than pairs")
+            raise PickleRefusal("makes a dictionary of something else than pairs")
         return pairs([part for key, value in items for part in (key, value)])
 
     builders: dict[tuple[str, str], Callable[..., Any]] = {
@@ -250,7 +252,7 @@ def _saved(data: memoryview, budget: Budget, others: Others = Inert) -> Any:
         return _Archive(data).root(budget, others)
     if data[: len(LEGACY_MAGIC)] == LEGACY_MAGIC:
         return _legacy(data, budget, others)
-    raise Refusal("is damaged: it holds no PyTorch stream")
+    raise PickleRefusal("is damaged: it holds no PyTorch stream")
 
 
 def _legacy(data: memoryview, budget: Budget, others: Others) -> Any:
@@ -265,7 +267,7 @@ def _legacy(data: memoryview, budget: Budget, others: Others) -> Any:
     def note(reference: Any) -> None:
         key, kind, count, _ = _legacy_reference(reference)
         if key in kinds and (kinds[key][0].name, kinds[key][1]) != (kind.name, count):
-            raise Refusal("is damaged: two references to one storage differ")
+            raise PickleRefusal("is damaged: two references to one storage differ")
         kinds[key] = kind, count
 
     def load_storage(reference: Any) -> _Storage:
@@ -276,7 +278,7 @@ def _legacy(data: memoryview, budget: Budget, others: Others) -> Any:
     stream = Stream(data)
     _, _, origin = (_machine(data, budget).run(stream) for _ in range(3))
     if type(origin) is not dict or origin.get("little_endian") is not True:
-        raise Refusal("was written on a big-endian machine")
+        raise PickleRefusal("was written on a big-endian machine")
     again = Stream(data)
     again.seek(stream.tell())
     skimmer = _machine(data, budget, note, others)
@@ -286,7 +288,7 @@ def _legacy(data: memoryview, budget: Budget, others: Others) -> Any:
         kind, count = kinds[key] if type(key) is str else (None, None)
         (stored,) = struct.unpack("<q", stream.read(8))
         if stored != count:
-            raise Refusal("is damaged: a storage does not match its description")
+            raise PickleRefusal("is damaged: a storage does not match its description")
         storages[key] = _storage(data[stream.tell() :], kind, count)
         stream.seek(stream.tell() + storages[key].numbers.nbytes)
     return _machine(data, budget, load_storage, others).run(again)
@@ -296,14 +298,14 @@ def _legacy_reference(reference: Any) -> tuple[str, Inert, int, Any]:
     """Key, class, count and view (None, or its own key, its offset and its count) of a storage."""
     word, kind, key, _, count, view = reference
     if word != "storage" or type(kind) is not Inert or type(key) is not str or type(count) is not int:
-        raise Refusal("is damaged: a reference is to no storage")
+        raise PickleRefusal("is damaged: a reference is to no storage")
     return key, kind, count, view
 
 
 def _part(numbers: Tensor, key: Any, offset: Any, count: Any) -> Tensor:
     """A storage that is a part of another one, as before PyTorch 0.4."""
     if type(offset) is not int or type(count) is not int or not 0 <= offset <= offset + count <= len(numbers):
-        raise Refusal("is damaged: a storage lies outside of the one it is a part of")
+        raise PickleRefusal("is damaged: a storage lies outside of the one it is a part of")
     return numbers[offset : offset + count]
 
 
@@ -322,29 +324,29 @@ class _Archive:
             part for part in _directory(data) if part.compress_type == zipfile.ZIP_STORED
         ]  # its code is not
         if sum(part.file_size for part in parts) > len(data):
-            raise Refusal("is damaged: the parts of the archive overlap")
+            raise PickleRefusal("is damaged: the parts of the archive overlap")
         self.parts = {part.filename: part for part in parts}
         roots = [name for name in self.parts if name.endswith("/data.pkl") and name.count("/") == 1]
         if len(roots) != 1:
-            raise Refusal("is a compressed archive, or one of something else than a PyTorch model")
+            raise PickleRefusal("is a compressed archive, or one of something else than a PyTorch model")
         self.folder = roots[0].removesuffix("data.pkl")
         self.storages: dict[str, tuple[str, int, _Storage]] = {}
 
     def part(self, name: str) -> memoryview:
         """The contents of a part, without a copy."""
         if self.folder + name not in self.parts:
-            raise Refusal("is damaged: the archive lacks a part, or has it compressed")
+            raise PickleRefusal("is damaged: the archive lacks a part, or has it compressed")
         part = self.parts[self.folder + name]
         header = self.data[max(part.header_offset, 0) :]
         start = part.header_offset + 30 + sum(struct.unpack_from("<HH", header, 26))
         if part.header_offset < 0 or start + part.file_size > len(self.data):
-            raise Refusal("is damaged: a part of the archive lies outside it")
+            raise PickleRefusal("is damaged: a part of the archive lies outside it")
         return self.data[start : start + part.file_size]
 
     def root(self, budget: Budget, others: Others = Inert) -> Any:
         """The object in data.pkl."""
         if self.folder + "byteorder" in self.parts and self.part("byteorder") != b"little":
-            raise Refusal("was written on a big-endian machine")
+            raise PickleRefusal("was written on a big-endian machine")
         pickle = self.part("data.pkl")
         return _machine(pickle, budget, self.load_storage, others).run(Stream(pickle))
 
@@ -352,10 +354,10 @@ class _Archive:
         """What ("storage", class, key, device, count) refers to; read once, however often it is asked for."""
         word, kind, key, _, count = reference
         if word != "storage" or type(key) is not str or type(kind) is not Inert:
-            raise Refusal("is damaged: a reference is to no storage")
+            raise PickleRefusal("is damaged: a reference is to no storage")
         if key not in self.storages:
             self.storages[key] = kind.name, count, _storage(self.part(f"data/{key}"), kind, count)
         name, known, storage = self.storages[key]
         if (name, known) != (kind.name, count):
-            raise Refusal("is damaged: two references to one storage differ")
+            raise PickleRefusal("is damaged: two references to one storage differ")
         return storage

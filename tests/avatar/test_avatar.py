@@ -21,7 +21,7 @@ from avatar.renderer.factors import (
 from avatar.report.measure import codes_at_rest, dreamt, measure, read, spearman
 from avatar.training.collect import PUBLISHED_NAMES, at_rest
 from avatar.training.losses import GeneratorLoss, attention
-from avatar.training.runs import Progress, Trainer
+from avatar.training.runs import RunProgress, Trainer
 from encoder4editing.regressor import Regressor, load_regressor
 from micromotion import Animator
 from micromotion.weights.bundle import find_bundle
@@ -72,7 +72,7 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
             "line", model, tmp_path, 0, 1, total=total, seed=1, learning_rate=0.05, half_life=50
         )
 
-        def learn(progress: Progress, generator: torch.Generator) -> tuple[Tensor, int]:
+        def learn(progress: RunProgress, generator: torch.Generator) -> tuple[Tensor, int]:
             x = torch.randn(10, 3, generator=generator)
             return (model(x) - x.sum(dim=1, keepdim=True)).square().mean(), 10
 

@@ -20,7 +20,7 @@ from avatar.report import heads
 from avatar.report.detection import expected, sensible
 from avatar.report.diversity import kid, nearest
 from avatar.report.motions import STRENGTHS, movement_of
-from avatar.report.ssim import WEIGHTS, ms_ssim, psnr, scales, ssim_terms
+from avatar.report.ssim import WEIGHTS, batch_psnr, ms_ssim, scales, ssim_terms
 from avatar.report.subject import resized
 from avatar.training.regressor import Pictures, adjust, calibration, response
 from encoder4editing.regressor import READ, SIDE, SKIN, Regressor, to_side
@@ -83,14 +83,14 @@ def test_likeness_is_one_for_equals_and_falls_with_noise_and_blur() -> None:
     true = pictures(2, 128)
     noise = torch.randn(true.shape, generator=rng(1))
     noisy = [(true + amount * noise).clamp(0, 255).round().byte() for amount in (0.0, 5.0, 20.0, 60.0)]
-    for measure in (ms_ssim, psnr):
+    for measure in (ms_ssim, batch_psnr):
         found = torch.stack([measure(each, true) for each in noisy])
         assert (found[:-1] > found[1:]).all()
         torch.testing.assert_close(found, torch.stack([measure(true, each) for each in noisy]))
     torch.testing.assert_close(ms_ssim(true, true), torch.ones(2, dtype=torch.float64))
     assert (ms_ssim(resized(resized(true, 32), 128), true) < 0.99).all()
     assert 0 <= float(ms_ssim(255 - true, true).max()) < 0.1  # a negative has no likeness, and no NaN
-    assert psnr(noisy[2], true)[0] == pytest.approx(
+    assert batch_psnr(noisy[2], true)[0] == pytest.approx(
         peak_signal_noise_ratio(true[0].numpy(), noisy[2][0].numpy()), rel=1e-5
     )
 

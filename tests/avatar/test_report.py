@@ -20,7 +20,7 @@ from avatar.report import heads, steps
 from avatar.report.cost import cost
 from avatar.report.diversity import Renders
 from avatar.report.document import document
-from avatar.report.steps import STEPS, Context
+from avatar.report.steps import STEPS, ReportContext
 from avatar.report.subject import Subject, feature_net, load_subject
 from avatar.training.collect import PUBLISHED_NAMES
 from encoder4editing import Inverter
@@ -130,7 +130,7 @@ def test_every_step_finds_its_figures_and_draws_its_pictures(
     monkeypatch.setattr(steps, "SAMPLES", 40)
     monkeypatch.setattr(steps, "RENDERS", 24)
     monkeypatch.setattr(steps, "cost", lambda folder, threads: cost_of_nothing(threads))
-    context = Context(subject, tmp_path / "docs/avatar", tmp_path / "cache", heads=4)
+    context = ReportContext(subject, tmp_path / "docs/avatar", tmp_path / "cache", heads=4)
     figures = command.run(context, "a model")
     assert set(figures) == set(STEPS)
     text = document(subject.about, subject.size, 20_000_000, json.loads(json.dumps(figures)))
@@ -151,9 +151,9 @@ def test_every_step_finds_its_figures_and_draws_its_pictures(
 
 
 def cost_of_nothing(threads: int) -> Any:
-    from avatar.report.cost import Cost
+    from avatar.report.cost import AnimationCost
 
-    return Cost(threads, 1.0, 0.1, 0.05, 2**28)
+    return AnimationCost(threads, 1.0, 0.1, 0.05, 2**28)
 
 
 def test_steps_resume_and_another_model_begins_afresh(
@@ -162,7 +162,7 @@ def test_steps_resume_and_another_model_begins_afresh(
     done: list[str] = []
 
     def step(name: str, fails: bool = False) -> Any:
-        def measure(context: Context) -> dict[str, int]:
+        def measure(context: ReportContext) -> dict[str, int]:
             if fails and len(done) < 2:
                 done.append("interrupted")
                 raise KeyboardInterrupt
@@ -172,7 +172,7 @@ def test_steps_resume_and_another_model_begins_afresh(
         return measure
 
     monkeypatch.setattr(command, "STEPS", {"one": step("one"), "two": step("two", fails=True)})
-    context = Context(subject, tmp_path / "p", tmp_path / "cache")
+    context = ReportContext(subject, tmp_path / "p", tmp_path / "cache")
     with pytest.raises(KeyboardInterrupt):
         command.run(context, "m")
     assert command.run(context, "m") == {"one": {"n": 1}, "two": {"n": 3}}

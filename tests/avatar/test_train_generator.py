@@ -20,7 +20,7 @@ from avatar.training.generator import (
     widen,
     window,
 )
-from avatar.training.runs import Progress
+from avatar.training.runs import RunProgress
 from stylegan2 import Generator, GeneratorConfig, load_generator
 
 SMALL = GeneratorConfig(
@@ -89,7 +89,7 @@ def test_expressions_that_faded_are_brought_up_and_others_stay(small: Generator)
 
 
 def test_the_resolution_grows_by_doubling_to_the_full_one() -> None:
-    seen = [resolution(Progress(images, 1000)) for images in range(1000)]
+    seen = [resolution(RunProgress(images, 1000)) for images in range(1000)]
     assert sorted(seen) == seen
     assert sorted(set(seen)) == [16 * 2**i for i in range(len(GROWTH))]
     assert seen[-1] == train_generator.CONFIG.resolution

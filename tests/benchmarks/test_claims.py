@@ -27,7 +27,7 @@ from benchmarks.claims.figures import compare
 from benchmarks.claims.methods import CLEAN, METHODS, conditions, corrupt_anchors, corrupt_entries
 from benchmarks.claims.movement import FINE, summary
 from benchmarks.claims.sources import REST, schedule, sentence
-from benchmarks.claims.steps import QUICK, Context, steps
+from benchmarks.claims.steps import QUICK, ClaimsContext, steps
 from encoder4editing import Inverter
 from encoder4editing.regressor import READ, Regressor
 from micromotion.learn.template import DEFAULT_DEGREES, fill
@@ -353,7 +353,7 @@ def test_what_cannot_be_collected_is_said(tmp_path: Path, monkeypatch: pytest.Mo
     """A film without a face, and the rest goes on."""
     monkeypatch.setattr(sources, "shoot", lambda motion, film, *_: write_frames(moving(8), film, 25))
     subject = load_subject(bundle(tmp_path / "model", nets=False), "cpu")
-    context = Context(subject, tmp_path / "renders", tmp_path, QUICK._replace(people=2), ("smile",))
+    context = ClaimsContext(subject, tmp_path / "renders", tmp_path, QUICK._replace(people=2), ("smile",))
     work = {name: step for name, step in steps(context).items() if not name.startswith("domain")}
     figures = command.run(work, tmp_path / "figures.json")
     assert figures["anchors/video/smile"]["failed"].startswith("No face was found in 'smile.mp4'")

@@ -9,7 +9,7 @@ import torch
 from benchmarks.stages import document, nets
 from benchmarks.stages.ours import process_of
 from benchmarks.stages.race import Contender, Result, Spent, Work, peak_memory, race
-from benchmarks.stages.table import Row, Stage, measure, stages
+from benchmarks.stages.table import Stage, StageRow, measure, stages
 
 
 def writing(log: Path, letter: str) -> Work:
@@ -75,7 +75,7 @@ def knowing(log: Path) -> Work:
 def test_a_work_may_say_what_it_used(tmp_path: Path) -> None:
     (found,) = race([Contender("a", knowing, (tmp_path / "log",))], rounds=2)
     assert (found.seconds, found.peak, found.said) == ([7.0, 7.0], 5, {"part": 3.0})
-    assert "part 3.00 s" in document.line(Row(Stage("a", Contender("a", knowing)), [found], None))
+    assert "part 3.00 s" in document.line(StageRow(Stage("a", Contender("a", knowing)), [found], None))
 
 
 def test_contenders_for_whom_memory_does_not_suffice_run_one_after_the_other(tmp_path: Path) -> None:
@@ -99,15 +99,17 @@ def result(name: str, *seconds: float) -> Result:
 
 def test_a_line_says_what_was_measured() -> None:
     stage = Stage("synthesis", Contender("ours", writing), limit=1.35)
-    row = Row(stage, [result("ours", 0.1, 0.12, 0.14), result("theirs", 0.36)], result("floor", 0.1))
+    row = StageRow(stage, [result("ours", 0.1, 0.12, 0.14), result("theirs", 0.36)], result("floor", 0.1))
     assert row.share == pytest.approx(1.2)
     assert row.met is True
     line = document.line(row)
     assert "120 ms ± 17%" in line
     assert "| 1.20 | 1.35 × floor | met | 2.00 GB | theirs 360 ms (3.00×; 2.00 GB) |" in line
     failed = Result("theirs", failed="AssertionError: no")
-    assert "theirs does not run (AssertionError)" in document.line(Row(stage, [row.results[0], failed], None))
-    assert Row(Stage("start", stage.ours, limit=0.1), row.results, None).met is False
+    assert "theirs does not run (AssertionError)" in document.line(
+        StageRow(stage, [row.results[0], failed], None)
+    )
+    assert StageRow(Stage("start", stage.ours, limit=0.1), row.results, None).met is False
 
 
 def test_what_is_written_by_hand_stays(tmp_path: Path) -> None:

@@ -71,9 +71,9 @@ def test_the_estimate_adds_up() -> None:
     costs = estimate.Costs(
         side=1024,
         layers=arithmetic.synthesis_layers(nets.generator_config("tiny")),
-        frame=arithmetic.Cost(flops=10, moved=20, operations=0),
-        plain=arithmetic.Cost(flops=10, moved=30, operations=0),
-        face=arithmetic.Cost(flops=100, moved=100, operations=0),
+        frame=arithmetic.ArithmeticCost(flops=10, moved=20, operations=0),
+        plain=arithmetic.ArithmeticCost(flops=10, moved=30, operations=0),
+        face=arithmetic.ArithmeticCost(flops=100, moved=100, operations=0),
         finding=0.5,
         encoding=4.0,
     )

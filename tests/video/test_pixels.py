@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from micromotion.runtime.frame_transfer import fetch
+from micromotion.runtime.frame_transfer import fetch_frames
 from micromotion.video.pixels import all_finite, quantise, to_uint8
 
 
@@ -72,7 +72,7 @@ def test_fetched_frames_come_in_order_and_no_more_than_wanted_are_under_way(ahea
             taken.append(i)
             yield torch.full((2, 2, 3), i, dtype=torch.uint8), torch.tensor(True)
 
-    for i, frame in enumerate(fetch(pictures(), ahead=ahead)):
+    for i, frame in enumerate(fetch_frames(pictures(), ahead=ahead)):
         assert (frame == i).all()
         assert len(taken) == min(count, i + 1 + ahead)
     assert len(taken) == count

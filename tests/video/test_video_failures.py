@@ -66,7 +66,7 @@ def test_an_exception_at_the_very_end_leaves_nothing(
     kind = {"a.mp4": encoders.Mp4, "a.gif": encoders.Gif, "a.webp": encoders.WebP, "a": encoders.Pngs}[name]
     finish = kind.finish
 
-    def interrupted(self: encoders.Encoder) -> None:
+    def interrupted(self: encoders.VideoEncoder) -> None:
         finish(self)
         raise KeyboardInterrupt
 

@@ -247,7 +247,7 @@ def test_the_embedded_avatar_is_complete() -> None:
     """Its files are the ones that its bundle.json describes, and it plays the five motions."""
     found = find_bundle("avatar")
     for name, recorded in found.about["files"].items():
-        assert bundle_module.fingerprint(found.folder / name) == recorded
+        assert bundle_module.file_record(found.folder / name) == recorded
     assert set(found.motions) == {"smile", "angry", "aging", "eyesClose", "headsTurn"}
     assert json.dumps(found.about["figures"])
     loaded = load_bundle("avatar", "cpu")
