@@ -6,9 +6,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from benchmarks.claims.original_pca import robust_pca_compatible
 from micromotion.motion.anchors import Anchors
 from micromotion.motion.micromotion import analyse
-from micromotion.motion.robust_pca import principal_subspace, robust_pca_compatible
+from micromotion.motion.robust_pca import principal_subspace
 
 
 def ours(anchors: Anchors) -> Tensor:

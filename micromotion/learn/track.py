@@ -84,15 +84,10 @@ def find_tracks(
     return frames, tracks
 
 
-def main_track(tracks: Sequence[Track]) -> Track:
-    """The track of the clearest face in the first FIRST_FRAMES frames that show one; tracks is not empty."""
-    return _ranked(tracks)[0]
-
-
 def find_people(tracks: Sequence[Track]) -> list[list[Track]]:
     """The faces of a clip, best first, each as the tracks that are taken for one face's, its best first.
 
-    Best is the clearest in the first FIRST_FRAMES frames that show a face (`main_track`), then likewise;
+    Best is the clearest in the first FIRST_FRAMES frames that show a face, then likewise;
     faces that only come later are last. A track that begins where another ended, whenever that was, is the
     same face's if it looks the same. Faces seen in fewer than MIN_SEEN frames, but for the first, are none.
     """

@@ -4,9 +4,8 @@ Principal component pursuit (Candès, Li, Ma, Wright 2011, "Robust principal com
 
     minimise ‖L‖_* + λ·‖S‖₁   subject to   D = L + S,   λ = 1/√max(n, d)
 
-and both functions below solve it by the method of multipliers: shrink the singular values for L, shrink the
-entries for S, then let the multiplier take up what is left over. They differ in the steps they take and in
-when they stop.
+and `robust_pca` solves it by the method of multipliers: shrink the singular values for L, shrink the entries
+for S, then let the multiplier take up what is left over.
 """
 
 from dataclasses import dataclass
@@ -58,51 +57,13 @@ def robust_pca(matrices: Tensor, *, tolerance: float = 1e-7, exact: bool = False
     survive_forks()
     if not 0 < tolerance < 1:
         raise ValueError(f"The tolerance of robust PCA must lie between 0 and 1, not be {tolerance!r}.")
-    data, scale = _scaled(_checked(matrices))
+    data, scale = _scaled(checked_matrices(matrices))
     data, unit, multiplier, sparse = _proven_start(data) if exact else _start(data)
     residual = tolerance * torch.linalg.matrix_norm(data, keepdim=True)
-    low_rank, sparse = _alternate(
+    low_rank, sparse = alternate(
         data, multiplier=multiplier, sparse=sparse, growth=_GROWTH, residual=residual
     )
-    return _like(low_rank * unit * scale, matrices), _like(sparse * unit * scale, matrices)
-
-
-def robust_pca_compatible(matrices: Tensor, *, rank: int | None = 4) -> tuple[Tensor, Tensor]:
-    """Do what the original micromotion code does (wuqiuche/micromotion-styleGAN), for comparison only.
-
-    Its step μ = n·d/(4·‖D‖_F²) has a squared norm where Candès et al. have the sum of absolute values, and it
-    stops at ‖D − L − S‖_F²/‖D‖_F² ≤ 1e-7·‖D‖_F², whose right side grows with the data. So its answer depends
-    on the scale of the data. The low-rank part is then cut to its first `rank` singular values, uncentred
-    (exactly here; by an unseeded random projection there).
-
-    Args:
-        matrices: floating point [..., n, d].
-        rank: how many singular values the low-rank part keeps; None keeps what the iteration left.
-
-    Returns:
-        (low_rank, sparse), both of the shape, dtype and device of `matrices`; computed in float64. A matrix
-        of zeros gives zeros.
-
-    Raises:
-        ValueError: as `robust_pca`; also where ‖D‖_F² is beyond the range of float64.
-    """
-    data = _checked(matrices)
-    norm = torch.linalg.matrix_norm(data, keepdim=True)
-    some = data.flatten(1).any(1)[:, None, None]
-    unit = torch.where(some, 4 * norm**2, 1.0) / (data.shape[-2] * data.shape[-1])  # so that μ is 1
-    if not bool((torch.isfinite(unit) & (unit >= torch.finfo(unit.dtype).tiny)).all()):
-        raise ValueError("The step of the original needs ‖D‖_F² to be within the range of float64.")
-    low_rank, sparse = _alternate(
-        data / unit,
-        multiplier=torch.zeros_like(data),
-        growth=1.0,
-        residual=1e-7**0.5 * norm**2 / unit,
-    )
-    low_rank, sparse = low_rank * unit, sparse * unit
-    if rank is not None:
-        left, singular, right = torch.linalg.svd(low_rank, full_matrices=False)
-        low_rank = (left[..., :rank] * singular[..., None, :rank]) @ right[..., :rank, :]
-    return _like(low_rank, matrices), _like(sparse, matrices)
+    return as_given(low_rank * unit * scale, matrices), as_given(sparse * unit * scale, matrices)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +114,7 @@ def _smallest(points: Tensor) -> float:
     return 1e-12 * float(torch.linalg.matrix_norm(points))
 
 
-def _checked(matrices: Tensor) -> Tensor:
+def checked_matrices(matrices: Tensor) -> Tensor:
     """[..., n, d] -> float64 [b, n, d], or a ValueError."""
     if not matrices.is_floating_point() or matrices.ndim < 2 or 0 in matrices.shape[-2:]:
         raise ValueError(
@@ -166,7 +127,8 @@ def _checked(matrices: Tensor) -> Tensor:
     return batch.detach().to(torch.float64)
 
 
-def _like(part: Tensor, matrices: Tensor) -> Tensor:
+def as_given(part: Tensor, matrices: Tensor) -> Tensor:
+    """A part [b, n, d] in the shape and dtype of the matrices; ValueError if the dtype cannot hold it."""
     part = part.reshape(matrices.shape).to(matrices.dtype)
     if not bool(torch.isfinite(part).all()):
         raise ValueError(
@@ -255,7 +217,7 @@ def _wide(matrices: Tensor) -> Tensor:
     return matrices if matrices.shape[-2] <= matrices.shape[-1] else matrices.mT
 
 
-def _alternate(
+def alternate(
     data: Tensor, *, multiplier: Tensor, growth: float, residual: Tensor, sparse: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Run the method of multipliers on [b, n, d] until ‖D − L − S‖_F ≤ residual, each by itself.

@@ -57,11 +57,6 @@ class FoundNetwork:
         known = {"": "its state dict", "decoder": "its decoder", "encoder": "its encoder"}
         return known.get(last, one_line(last)[:40])
 
-    @property
-    def is_average(self) -> bool:
-        """Whether it is the average over training, as far as the names say."""
-        return _says_average(self.way)
-
     def nearest(self, *names: str) -> object:
         """What has one of the names, in the network's dictionary or around it, the nearest one; or None.
 

@@ -7,7 +7,7 @@ import pytest
 
 from micromotion.learn import ordering
 from micromotion.learn.ordering import from_rest, lay_path, one_way, steadiness, strangeness
-from micromotion.learn.track import Sighting, Track, _link, line_weights, main_track, steady_landmarks
+from micromotion.learn.track import Sighting, Track, _link, _ranked, line_weights, steady_landmarks
 
 
 def sighting(frame: int, left: int, side: int = 60, shade: float = 100.0, rank: float = 100.0) -> Sighting:
@@ -52,7 +52,7 @@ def test_the_person_is_the_clearest_of_the_first_frames() -> None:
     faint = [sighting(n, 0, rank=50) for n in range(40)]
     clear = [sighting(n, 100, rank=90) for n in range(3, 30)]
     late = [sighting(n, 200, rank=900) for n in range(20, 40)]
-    assert main_track([faint, late, clear]) is clear
+    assert _ranked([faint, late, clear])[0] is clear
 
 
 def test_landmarks_are_steadied_but_follow_the_camera() -> None:

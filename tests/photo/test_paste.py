@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from seam_step import SeamStep, seam_step
 
 from micromotion import Animator
 from micromotion.errors import MotionError, OptionError
 from micromotion.face.alignment import AlignedFace, align, as_aligned, crop_quad
 from micromotion.photo.displacement import SIDE, grid, landmark_field, moved, refined, rigid_field, unfolded
 from micromotion.photo.paste import Paste
-from micromotion.photo.seam import SeamStep, seam_step
 
 FACES = Path(__file__).resolve().parents[2] / "docs" / "faces"
 MOTIONS = ("smile", "angry", "aging", "eyesClose", "headsTurn")
