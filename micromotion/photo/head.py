@@ -1,0 +1,306 @@
+"""The head of a photo in depth: a mean head's depth maps, laid on the photo by the face's landmarks.
+
+The mean head is the renderer's of the embedded model (`tools/head_model.py` writes it to head.safetensors):
+
+    depth      int16 [4, S, S]: z of what is seen in each cell of the square that `registration` cuts out, in
+               DEPTH_UNIT, NOBODY where there is nobody; seen at YAWS (the other side is the mirror image)
+    frame      float32 [4, 3]: FFHQ's crop at each of them, its centre x, y and half its side
+    landmarks  float32 [4, 68, 2]: dlib's, in the unit square of FFHQ's crop
+
+Lengths are in the model's units: the skull's radius is about 0.7, the eyes are 0.52 apart, the chin lies near
+y = -1. x grows to the picture's right, y up, z towards the camera, which stands at z = CAMERA_Z; the skull's
+middle is the origin. A yaw is an angle in degrees, above 0 where the face looks to the picture's right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from micromotion.photo.displacement import landmark_field
+from micromotion.photo.registration import LARGER, Registration
+from micromotion.photo.sampling import Picture, blur, luminance, sample, smoothstep
+from micromotion.types import Floats
+from stylegan2.checkpoints.storage import read_safetensors
+
+ASSET, KIND = "head.safetensors", "head"
+YAWS = (0, 10, 20, 30)
+DEPTH_UNIT = 1 / 8192
+NOBODY = -32768
+CAMERA_Z = 9.0
+CELLS = 256
+"""Cells of the side of the square on which a head is laid."""
+
+# fmt: off
+MIRROR = np.array([
+    16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0,  # jaw
+    26, 25, 24, 23, 22, 21, 20, 19, 18, 17,  # brows
+    27, 28, 29, 30, 35, 34, 33, 32, 31,  # nose
+    45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,  # eyes
+    54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65,  # lips
+])
+# fmt: on
+"""dlib's landmark on the other side of the face, for each of the 68."""
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """What was tuned. Lengths are parts of the side of FFHQ's crop, unless they say otherwise.
+
+    nose_depth: how far the nose's tip stands before the eyes, in distances of the eyes. jaw_depth: how far
+    its root stands before the visible sides of the jaw, in widths of the jaw. Both of people, not of the
+    renderer.
+    rim: the renderer's outline is not the photo's; so much of it is not believed. rim_blend: over so much of
+    what is left its depth passes into that beyond the outline: less tears the outline, more flattens the
+    cheeks. beyond: depth (model's units) far from the head. beyond_pull: how fast it is reached. spread: blur
+    with which the rim's depth goes on beyond the outline. smooth: blur of the depth, against curls of hair
+    that the photo has not.
+    follow: (start, end) from the outline outwards, over which what surrounds the head stops to follow it:
+    earlier shears hair and hats, later bends lines behind.
+    neck: how far below the chin the neck follows the head no more, in the model's units: less shears it, more
+    takes the shoulders along.
+    border: (sides, top and bottom) parts of the drawn square over which all comes to rest at its border.
+    light_spread: of log luminance, beyond which a pixel (a brow, a beard) is no witness of the light.
+    light_prior: how firmly the light is held at none, against faces that are painted flat.
+    """
+
+    nose_depth: float = 0.6
+    jaw_depth: float = 0.5
+    rim: float = 0.016
+    rim_blend: float = 0.03
+    beyond: float = -0.15
+    beyond_pull: float = 0.05
+    spread: float = 0.05
+    smooth: float = 0.012
+    follow: tuple[float, float] = (0.03, 0.22)
+    neck: float = 0.32
+    border: tuple[float, float] = (0.07, 0.04)
+    light_spread: float = 0.2
+    light_prior: float = 8 / 400
+
+
+@dataclass(frozen=True, eq=False)
+class HeadFit:
+    """The head of a photo in depth, as it is in the photo, on CELLS × CELLS cells of the drawn square.
+
+    yaw: degrees. position: float32 [G, G, 3], in the model's units. normal: [G, G, 3], unit vectors. cover:
+    [G, G], 1 where the mean head, its neck and shoulders are. weight: [G, G] in 0…1, how far each cell moves
+    with the head. light: [4], log luminance of the face ≈ light[0] + light[1:] @ normal. frame: FFHQ's crop
+    in the model's units, its centre x, y and half its side.
+    """
+
+    yaw: float
+    position: Picture
+    normal: Picture
+    cover: Picture
+    weight: Picture
+    light: Floats
+    frame: tuple[float, float, float]
+
+    def projected(self, position: NDArray) -> NDArray:
+        """Positions [..., 3] in the model's units -> [..., 2], parts of the drawn square's side."""
+        centre_x, centre_y, half = self.frame
+        nearer = CAMERA_Z / (CAMERA_Z - position[..., 2])
+        x = (position[..., 0] * nearer - centre_x) / half
+        y = -(position[..., 1] * nearer - centre_y) / half
+        return np.stack([x, y], axis=-1) / (2 * LARGER) + 0.5
+
+
+def fit_head(registration: Registration, config: HeadConfig | None = None) -> HeadFit:
+    """Lay the mean head on a photo: the view of it that is turned as the face is, warped by the landmarks."""
+    config = config or HeadConfig()
+    landmarks = _in_square(registration.landmarks, registration.side)
+    yaw = yaw_of(landmarks, config)
+    view = _view(int(np.clip(round(yaw / 10), -3, 3)))
+    warp = landmark_field(landmarks, _of_crop(view.landmarks) - landmarks, CELLS)[0].movedim(0, -1).numpy()
+    at = _cell_centres()
+    there = ((at + warp) * len(view.depth) - 0.5).astype(np.float32)
+    maps = np.dstack([_depth_everywhere(view, config), _following(view, config), view.cover])
+    depth, weight, cover = np.moveaxis(sample(maps, there[..., 0], there[..., 1]), -1, 0)
+    position = _unprojected(at, depth, view.frame)
+    inner = sample(_depth_within(view, config), there[..., 0], there[..., 1])
+    normal = _normals(_unprojected(at, inner, view.frame), cover)
+    column, row = np.clip(landmarks[8] * CELLS, 0, CELLS - 1).astype(int)
+    chin = position[row, column, 1]
+    weight = weight * smoothstep(chin - config.neck, chin, position[..., 1]) * _rest_at_border(at, config)
+    return HeadFit(
+        yaw,
+        position,
+        normal,
+        cover,
+        weight.astype(np.float32),
+        _light(registration, landmarks, normal, config),
+        view.frame,
+    )
+
+
+def canonical_landmarks() -> Floats:
+    """dlib's landmarks [68, 2] of the mean head from its front, in the unit square of FFHQ's crop."""
+    return _view(0).landmarks.copy()
+
+
+def yaw_of(landmarks: Floats, config: HeadConfig | None = None) -> float:
+    """How far a face is turned, in degrees, from dlib's landmarks [68, 2], in any unit; scale and roll do not
+    matter.
+
+    The mean of two signs of it: how far the nose's tip lies from the middle between the eyes, and how far its
+    root lies from the middle between the sides of the jaw.
+    """
+    config = config or HeadConfig()
+    left, right = landmarks[[36, 39]].mean(axis=0), landmarks[[42, 45]].mean(axis=0)
+    across = right - left
+    tip = (landmarks[30] - (left + right) / 2) @ across / (across @ across)
+    middle = (landmarks[2] + landmarks[14]) / 2
+    root = (landmarks[33] - middle) @ across / ((landmarks[14] - landmarks[2]) @ across)
+    signs = (np.arctan(tip / config.nose_depth), np.arctan(root / config.jaw_depth))
+    return float(np.degrees(np.mean(signs)))
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """The mean head, seen at one yaw.
+
+    depth: float32 [S, S], 0 where there is nobody. cover: float32 [S, S], 1 where there is somebody.
+    landmarks: [68, 2], in the unit square of FFHQ's crop. frame: as in `HeadFit`.
+    """
+
+    depth: Picture
+    cover: Picture
+    landmarks: Floats
+    frame: tuple[float, float, float]
+
+    @property
+    def crop(self) -> float:
+        """Cells of the side of FFHQ's crop."""
+        return len(self.depth) / LARGER
+
+
+@cache
+def _view(step: int) -> _View:
+    """The mean head, turned by so many tens of degrees, -3…3."""
+    state = read_safetensors(Path(__file__).with_name(ASSET), KIND)[1]
+    depth, frame, landmarks = (state[name][abs(step)].numpy() for name in ("depth", "frame", "landmarks"))
+    centre_x, centre_y, half = (float(value) for value in frame)
+    landmarks = landmarks.astype(np.float64)
+    if step < 0:
+        depth, centre_x = depth[:, ::-1], -centre_x
+        landmarks = (landmarks * (-1, 1) + (1, 0))[MIRROR]
+    there = depth != NOBODY
+    z = np.where(there, depth * np.float32(DEPTH_UNIT), 0).astype(np.float32)
+    return _View(z, there.astype(np.float32), landmarks, (centre_x, centre_y, half))
+
+
+def _in_square(landmarks: Floats, side: int) -> Floats:
+    """From pixels of a picture to parts of its side."""
+    return (landmarks + 0.5) / side
+
+
+def _of_crop(points: Floats) -> Floats:
+    """From the unit square of FFHQ's crop to that which is drawn."""
+    return (points - 0.5) / LARGER + 0.5
+
+
+def _cell_centres() -> NDArray:
+    """[G, G, 2], (x, y) in the unit square."""
+    y, x = np.mgrid[0:CELLS, 0:CELLS]
+    return (np.stack([x, y], axis=-1) + 0.5) / CELLS
+
+
+def _core(view: _View, config: HeadConfig) -> NDArray:
+    """Where the mean head's depth is believed; bool [S, S]."""
+    return ndimage.distance_transform_edt(view.cover) > config.rim * view.crop
+
+
+def _depth_within(view: _View, config: HeadConfig) -> Picture:
+    """The mean head's depth, gone on with beyond its outline as it is there; [S, S]."""
+    core = _core(view, config).astype(np.float32)
+    sigma = 0.5 * config.smooth * view.crop
+    fine = blur(view.depth * core, sigma) / np.maximum(blur(core, sigma), 1e-6)
+    wide = blur(view.depth * core, 4 * sigma) / (blur(core, 4 * sigma) + 1e-6)
+    return np.where(core > 0, fine, wide).astype(np.float32)
+
+
+def _depth_everywhere(view: _View, config: HeadConfig) -> Picture:
+    """Depth within and beyond the outline, without a step between: [S, S].
+
+    A step would tear the outline; a passage from the cheeks themselves would flatten them, and half of the
+    turn with them. So only the rim's own depth goes on, and falls to that of the head's axis.
+    """
+    core = _core(view, config)
+    inside = ndimage.distance_transform_edt(core) / view.crop
+    rim = (core & (inside < config.rim_blend)).astype(np.float32)
+    sigma, pull = config.spread * view.crop, config.beyond_pull
+    beyond = (blur(view.depth * rim, sigma) + pull * config.beyond) / (blur(rim, sigma) + pull)
+    kept = smoothstep(-0.005, config.rim_blend, inside)
+    depth = kept * _depth_within(view, config) + (1 - kept) * beyond
+    return blur(depth.astype(np.float32), config.smooth * view.crop)
+
+
+def _following(view: _View, config: HeadConfig) -> Picture:
+    """How far what lies around moves with the head, [S, S]: 1 within, 0 far outside."""
+    outside = ndimage.distance_transform_edt(~_core(view, config)).astype(np.float32) / view.crop
+    return 1 - smoothstep(*config.follow, blur(outside, 0.02 * view.crop))
+
+
+def _rest_at_border(at: NDArray, config: HeadConfig) -> NDArray:
+    """0 on the square's border, 1 within; [G, G]."""
+    sides, ends = config.border
+    x, y = at[..., 0], at[..., 1]
+    across = smoothstep(0.005, sides, x) * smoothstep(0.005, sides, 1 - x)
+    return across * smoothstep(0.005, ends, y) * smoothstep(0.005, ends, 1 - y)
+
+
+def _unprojected(at: NDArray, depth: NDArray, frame: tuple[float, float, float]) -> Picture:
+    """What `HeadFit.projected` undoes: points of the unit square at a depth z, [..., 3]."""
+    centre_x, centre_y, half = frame
+    crop = (at - 0.5) * 2 * LARGER
+    farther = (CAMERA_Z - depth) / CAMERA_Z
+    x, y = (centre_x + half * crop[..., 0]) * farther, (centre_y - half * crop[..., 1]) * farther
+    return np.stack([x, y, depth], axis=-1).astype(np.float32)
+
+
+def _normals(position: Picture, cover: Picture) -> Picture:
+    """Unit normals of a surface [G, G, 3]; towards the camera where there is none."""
+    across, down = np.gradient(position, axis=1), np.gradient(position, axis=0)
+    normal = np.cross(down, across)
+    normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9)
+    normal = blur((normal * cover[..., None] + np.array([0, 0, 1], np.float32) * (1 - cover[..., None])), 1.5)
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+    return normal.astype(np.float32)
+
+
+def _light(registration: Registration, landmarks: Floats, normal: Picture, config: HeadConfig) -> Floats:
+    """Log luminance as a linear function of the normal, on the face, robustly: [4].
+
+    Reweighted least squares with Cauchy's weights.
+    """
+    face = face_mask(landmarks)
+    small = Image.fromarray((registration.picture * 255).round().astype(np.uint8))
+    pixels = np.asarray(small.resize((CELLS, CELLS), Image.Resampling.BOX)).astype(np.float32) / np.float32(
+        255
+    )
+    brightness = np.log(np.maximum(luminance(pixels)[face], 0.04)).astype(np.float64)
+    columns = np.column_stack([np.ones(len(brightness)), normal[face]])
+    prior = np.diag([0.0, 1, 1, 1]) * config.light_prior * len(brightness)
+    weight, light = np.ones(len(brightness)), np.zeros(4)
+    for _ in range(8):
+        weighted = columns * weight[:, None]
+        light = np.linalg.solve(weighted.T @ columns + prior + 1e-9 * np.eye(4), weighted.T @ brightness)
+        weight = 1 / (1 + ((brightness - columns @ light) / config.light_spread) ** 2)
+    return light
+
+
+def face_mask(landmarks: Floats) -> NDArray[np.bool_]:
+    """The face from the jaw to a little above the brows, [G, G]; landmarks in parts of the square's side."""
+    eyes = np.linalg.norm(landmarks[42:48].mean(axis=0) - landmarks[36:42].mean(axis=0))
+    brows = landmarks[26:16:-1] - np.array([0, 0.25 * eyes])
+    outline = np.concatenate([landmarks[:17], brows])
+    mask = Image.new("1", (CELLS, CELLS))
+    ImageDraw.Draw(mask).polygon([tuple(point) for point in outline * CELLS - 0.5], fill=1)
+    return np.asarray(mask, bool)
