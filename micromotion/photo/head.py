@@ -252,8 +252,8 @@ def _rest_at_border(at: NDArray, config: HeadConfig) -> NDArray:
     """0 on the square's border, 1 within; [G, G]."""
     sides, ends = config.border
     x, y = at[..., 0], at[..., 1]
-    across = smoothstep(0.005, sides, x) * smoothstep(0.005, sides, 1 - x)
-    return across * smoothstep(0.005, ends, y) * smoothstep(0.005, ends, 1 - y)
+    across = smoothstep(0.012, sides, x) * smoothstep(0.012, sides, 1 - x)
+    return across * smoothstep(0.012, ends, y) * smoothstep(0.012, ends, 1 - y)
 
 
 def _unprojected(at: NDArray, depth: NDArray, frame: tuple[float, float, float]) -> Picture:
