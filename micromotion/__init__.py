@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from micromotion.animation import Clip
     from micromotion.animator import Animator
-    from micromotion.face.alignment import AlignedFace, align
+    from micromotion.face.alignment import align
+    from micromotion.face.crop import AlignedFace
     from micromotion.motion.robust_pca import robust_pca
     from micromotion.motion.timeline import Timeline, parse_timeline
     from micromotion.options import AnimateOptions
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 _LAZY = {
-    "AlignedFace": "micromotion.face.alignment",
+    "AlignedFace": "micromotion.face.crop",
     "align": "micromotion.face.alignment",
     "Animator": "micromotion.animator",
     "AnimateOptions": "micromotion.options",

@@ -27,7 +27,7 @@ from micromotion.video.pixels import all_finite, quantise
 from micromotion.video.writer import fit_size, write_frames
 
 if TYPE_CHECKING:
-    from micromotion.face.alignment import AlignedFace
+    from micromotion.face.crop import AlignedFace
     from micromotion.inversion.pivotal_tuning import Likeness
     from stylegan2 import Generator
     from stylegan2.synthesis import Noise

@@ -15,7 +15,8 @@ from PIL import Image
 
 from micromotion.animation import Clip, Finish, timed
 from micromotion.errors import OptionError
-from micromotion.face.alignment import AlignedFace, align, as_aligned, crop_quad
+from micromotion.face.alignment import align, as_aligned
+from micromotion.face.crop import AlignedFace, crop_quad
 from micromotion.face.images import ImageSource, load_image
 from micromotion.inversion.pivotal_tuning import Likeness, likeness, tuned
 from micromotion.inversion.refinement import OnStep

@@ -21,7 +21,8 @@ from torch import Tensor
 from avatar.renderer.factors import INDEX, MOTIONS, Factors, factors_from_z, sample_z
 from avatar.report.subject import BATCH, Subject, as_image, load_subject
 from avatar.training.collect import PUBLISHED_NAMES
-from micromotion.face.alignment import align, detect
+from micromotion.face.alignment import align
+from micromotion.face.detection import detect
 from micromotion.inspection import render
 from micromotion.types import Frame
 

@@ -1,6 +1,6 @@
 """The camera: rays through the FFHQ crop of a head.
 
-The crop is computed from the true positions of eyes and mouth as ``micromotion.face.alignment`` computes it
+The crop is computed from the true positions of eyes and mouth as ``micromotion.face.crop`` computes it
 from landmarks. They are those of a face at rest, so an expression moves the face and not the frame; a roll of
 the head is levelled, so it is the shoulders that lean.
 """

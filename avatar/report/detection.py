@@ -11,7 +11,8 @@ from avatar.renderer.camera import crop_frame, landmarks
 from avatar.renderer.factors import factors_from_z
 from avatar.report.heads import TURN
 from avatar.report.subject import Subject, as_image
-from micromotion.face.alignment import detect, find_landmarks
+from micromotion.face.detection import detect
+from micromotion.face.landmarks import find_landmarks
 
 STRENGTHS = (0.0, 0.5, 1.0)
 TURNS = (-TURN, -TURN / 2, 0.0, TURN / 2, TURN)

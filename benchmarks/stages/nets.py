@@ -73,7 +73,9 @@ def filled(net: nn.Module) -> nn.Module:
 
 def save_bundle(folder: Path, size: str) -> None:
     """A bundle of random nets, without motions, as `Animator.load` reads it."""
-    from micromotion.weights.bundle import GENERATOR, INVERTER, write_about
+    from micromotion.weights.bundle_record import write_about
+
+    from micromotion.weights.bundle import GENERATOR, INVERTER
 
     save_generator(generator(size), folder / GENERATOR)
     save_inverter(inverter(size), folder / INVERTER)

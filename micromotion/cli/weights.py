@@ -17,7 +17,8 @@ from micromotion.runtime.folders import cache_folder, landmarks_file
 from micromotion.runtime.progress import download_progress, in_bytes
 from micromotion.video.output_names import typed_path
 from micromotion.weights import install
-from micromotion.weights.bundle import BundleFiles, bundle_names, find_bundle, recorded_files
+from micromotion.weights.bundle import BundleFiles, bundle_names, find_bundle
+from micromotion.weights.bundle_record import recorded_files
 from micromotion.weights.manifest import VARIABLE, Manifest, PublicFile, load_manifest
 from micromotion.weights.partfile import is_right
 

@@ -32,6 +32,11 @@ def distinct(boxes: Sequence[Box], scores: Sequence[float], known: Sequence[Box]
     return new
 
 
+def scaled_size(size: tuple[float, float], scale: float) -> tuple[int, int]:
+    """Width and height times `scale`, in whole pixels, at least one."""
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
 def _spans(length: int, most: int, overlap: int) -> Iterator[tuple[int, int]]:
     """Spans of up to `most` that cover 0 to `length`, all as long as each other."""
     if most >= length:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from micromotion.face.alignment import Box, ffhq_quad
+from micromotion.face.crop import ffhq_quad
+from micromotion.face.tiles import Box
 from micromotion.learn.ordering import strangeness
 from micromotion.learn.track import Track, steady_landmarks
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from micromotion.face.alignment import Box, Detection, detect, find_landmarks
+from micromotion.face.detection import Detection, detect
+from micromotion.face.landmarks import find_landmarks
+from micromotion.face.tiles import Box
 from micromotion.learn.footage import Footage, Still
 
 SEARCH_SIDE = 800

@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 
 from micromotion.errors import NoFaceError
-from micromotion.face.alignment import align, crop_quad, ffhq_quad
+from micromotion.face.alignment import align
+from micromotion.face.crop import crop_quad, ffhq_quad
 from micromotion.learn import ordering
 from micromotion.learn.choosing import FEWEST, Crop, candidates, choose
 from micromotion.learn.footage import Footage, FootageError, open_footage

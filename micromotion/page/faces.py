@@ -8,7 +8,9 @@ from pathlib import Path
 from PIL import Image
 
 from micromotion.errors import NoFaceError
-from micromotion.face.alignment import AlignedFace, crop_quad, detect, ffhq_quad, find_landmarks, size_hint
+from micromotion.face.crop import AlignedFace, crop_quad, ffhq_quad
+from micromotion.face.detection import detect, size_hint
+from micromotion.face.landmarks import find_landmarks
 from micromotion.runtime.folders import ROOTS
 
 MAX_FACES = 12

@@ -13,7 +13,7 @@ from io import BytesIO
 
 from PIL import Image, ImageOps
 
-from micromotion.face.alignment import AlignedFace
+from micromotion.face.crop import AlignedFace
 from micromotion.page.faces import Example
 
 PHOTO_SIDE = 1200

@@ -24,7 +24,7 @@ from micromotion.errors import ImageError, OptionError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from micromotion.face.alignment import AlignedFace
+    from micromotion.face.crop import AlignedFace
 
 MAX_SESSIONS = 32
 MAX_PIXELS = 200_000_000

@@ -17,7 +17,7 @@ import numpy as np
 from micromotion.animation import Clip
 from micromotion.animator import Animator
 from micromotion.errors import MicromotionError, OptionError
-from micromotion.face.alignment import AlignedFace
+from micromotion.face.crop import AlignedFace
 from micromotion.face.images import load_image
 from micromotion.motion.library import load_fitting, playable_motions
 from micromotion.motion.micromotion import Motion

@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from micromotion.errors import MotionError, OptionError
-from micromotion.face.alignment import AlignedFace, find_landmarks
+from micromotion.face.crop import AlignedFace
 from micromotion.face.images import as_loaded
+from micromotion.face.landmarks import find_landmarks
 from micromotion.photo.color_match import Tint, brightest, brightness, cast, ratio
 from micromotion.photo.displacement import (
     SIDE,

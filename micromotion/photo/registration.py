@@ -8,7 +8,8 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
-from micromotion.face.alignment import AlignedFace, crop_quad, find_landmarks
+from micromotion.face.crop import AlignedFace, crop_quad
+from micromotion.face.landmarks import find_landmarks
 from micromotion.photo.sampling import Picture
 from micromotion.types import Floats
 

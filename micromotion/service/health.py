@@ -24,7 +24,7 @@ from micromotion.runtime.device_memory import deterministic
 from micromotion.video.pixels import all_finite
 
 if TYPE_CHECKING:
-    from micromotion.face.alignment import AlignedFace
+    from micromotion.face.crop import AlignedFace
     from micromotion.weights.bundle import Bundle
 
 EVERY = 30.0

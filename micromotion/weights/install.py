@@ -26,18 +26,14 @@ from micromotion.runtime.folders import (
 from micromotion.runtime.progress import DownloadReport, StepReport, download_progress
 from micromotion.video.output_names import is_same
 from micromotion.weights.bundle import (
-    ABOUT,
     GENERATOR,
     INVERTER,
     BundleFiles,
-    damage,
     file_record,
     find_bundle,
     named_folder,
-    read_about,
-    recorded_files,
-    write_about,
 )
+from micromotion.weights.bundle_record import ABOUT, damage, read_about, recorded_files, write_about
 from micromotion.weights.manifest import Manifest, PublicFile, PublicModel, load_manifest
 from micromotion.weights.partfile import locked
 

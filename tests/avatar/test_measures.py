@@ -24,7 +24,7 @@ from avatar.report.ssim import WEIGHTS, batch_psnr, ms_ssim, scales, ssim_terms
 from avatar.report.subject import resized
 from avatar.training.regressor import Pictures, adjust, calibration, response
 from encoder4editing.regressor import READ, SIDE, SKIN, Regressor, to_side
-from micromotion.face.alignment import find_landmarks
+from micromotion.face.landmarks import find_landmarks
 
 
 @pytest.fixture(scope="module")

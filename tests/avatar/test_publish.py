@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 import torch
 from draws import rng
+from micromotion.weights.bundle_record import damage, read_about
 from safetensors.torch import load_file, save_file
 from tiny_avatar import ENCODER, GENERATOR
 
@@ -18,7 +19,7 @@ from encoder4editing import Inverter, save_inverter
 from encoder4editing.identity import IdentityConfig, IdentityNet, save_identity
 from encoder4editing.regressor import READ, SIDE, Regressor
 from micromotion.motion.micromotion import Anchors
-from micromotion.weights.bundle import damage, load_bundle, read_about
+from micromotion.weights.bundle import load_bundle
 from stylegan2 import Generator, load_generator, save_generator
 
 

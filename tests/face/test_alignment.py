@@ -11,17 +11,10 @@ import skimage.data
 from PIL import Image
 
 from micromotion.errors import BundleError, ImageError, NoFaceError, OptionError
-from micromotion.face.alignment import (
-    LANDMARKS_VARIABLE,
-    AlignedFace,
-    Detection,
-    _landmark_file,
-    align,
-    as_aligned,
-    crop_quad,
-    detect,
-    ffhq_quad,
-)
+from micromotion.face.alignment import align, as_aligned
+from micromotion.face.crop import AlignedFace, crop_quad, ffhq_quad
+from micromotion.face.detection import Detection, detect
+from micromotion.face.landmarks import LANDMARKS_VARIABLE, landmark_model
 
 # From omertov/encoder4editing's utils/alignment.py, run on scikit-image's astronaut (its real face).
 REFERENCE_QUAD = [
@@ -336,7 +329,7 @@ def test_out_of_range(photo: Image.Image, tmp_path: Path) -> None:
         align(tmp_path / "nobody.jpg")
 
 
-def test_another_landmark_file(
+def test_anotherlandmark_model(
     photo: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, face: AlignedFace
 ) -> None:
     monkeypatch.setenv(LANDMARKS_VARIABLE, str(tmp_path / "none.dat"))
@@ -348,7 +341,7 @@ def test_another_landmark_file(
         align(photo)
     monkeypatch.delenv(LANDMARKS_VARIABLE)
     link = tmp_path / "linked.dat"
-    link.symlink_to(_landmark_file())
+    link.symlink_to(landmark_model())
     monkeypatch.setenv(LANDMARKS_VARIABLE, str(link))
     np.testing.assert_array_equal(align(photo).quad, face.quad)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from micromotion.face.alignment import crop_quad
+from micromotion.face.crop import crop_quad
 
 SIDE, BEYOND, BRIGHT, DARK = 300, 30, 200, 50
 

@@ -9,7 +9,8 @@ import skimage.data
 from PIL import Image
 
 from micromotion.errors import NoFaceError
-from micromotion.face.alignment import SECOND_LOOK, align, detect, smallest_face
+from micromotion.face.alignment import align
+from micromotion.face.detection import SECOND_LOOK, detect, smallest_face
 from micromotion.page.faces import find_faces
 
 FACES = Path(__file__).resolve().parents[2] / "docs" / "faces"

@@ -8,7 +8,10 @@ import pytest
 from PIL import Image, ImageOps
 
 from micromotion import Animator
-from micromotion.face.alignment import align, crop_quad, detect, ffhq_quad, find_landmarks
+from micromotion.face.alignment import align
+from micromotion.face.crop import crop_quad, ffhq_quad
+from micromotion.face.detection import detect
+from micromotion.face.landmarks import find_landmarks
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PICTURES = [DOCS / "face.jpg", *(DOCS / "faces" / f"{name}.jpg" for name in (
@@ -106,9 +109,9 @@ def test_a_tilted_photo_gives_the_same_crop() -> None:
 def test_compatible_reads_landmarks_once_in_the_detectors_box() -> None:
     import dlib
 
-    from micromotion.face.alignment import _landmark_file
+    from micromotion.face.landmarks import landmark_model
 
-    predictor = dlib.shape_predictor(str(_landmark_file()))
+    predictor = dlib.shape_predictor(str(landmark_model()))
     for path in PICTURES:
         with Image.open(path) as file:
             photo = file.convert("RGB")

@@ -10,7 +10,8 @@ from seam_step import SeamStep, seam_step
 
 from micromotion import Animator
 from micromotion.errors import MotionError, OptionError
-from micromotion.face.alignment import AlignedFace, align, as_aligned, crop_quad
+from micromotion.face.alignment import align, as_aligned
+from micromotion.face.crop import AlignedFace, crop_quad
 from micromotion.photo.displacement import SIDE, grid, landmark_field, moved, refined, rigid_field, unfolded
 from micromotion.photo.paste import Paste
 

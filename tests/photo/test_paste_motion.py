@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from micromotion import Animator
-from micromotion.face.alignment import align, find_landmarks
+from micromotion.face.alignment import align
+from micromotion.face.landmarks import find_landmarks
 from micromotion.photo.paste import Paste
 from micromotion.photo.response import Family, poses
 from micromotion.photo.seam import around

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from micromotion import Animator
-from micromotion.face.alignment import AlignedFace, align, as_aligned
+from micromotion.face.alignment import align, as_aligned
+from micromotion.face.crop import AlignedFace
 from micromotion.photo.paste import Paste
 
 FACES = Path(__file__).resolve().parents[2] / "docs" / "faces"

