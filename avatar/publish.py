@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from micromotion.weights.bundle_record import ABOUT, read_about, write_about
 from torch import Tensor
 
 from avatar.data import dataset
@@ -24,6 +23,7 @@ from encoder4editing.regressor import READ, Regressor, load_regressor
 from micromotion import Animator
 from micromotion.video.pixels import quantise
 from micromotion.weights.bundle import CLIP, GENERATOR, IDENTITY, INVERTER, save_bundle
+from micromotion.weights.bundle_record import ABOUT, read_about, write_about
 from micromotion.weights.clip_model import load_clip
 from stylegan2 import Generator, load_generator
 

@@ -17,7 +17,6 @@ import torch
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hn
-from micromotion.weights.bundle_record import read_about, recorded_files
 from PIL import Image
 
 from micromotion.errors import BundleError, ImageError, MotionError, OptionError
@@ -31,6 +30,7 @@ from micromotion.motion.recipe import MAX_TEXT, PLACE
 from micromotion.motion.spline import smoothing_spline
 from micromotion.options import AnimateOptions, check_strength, check_whole
 from micromotion.runtime.folders import is_plain_name
+from micromotion.weights.bundle_record import read_about, recorded_files
 
 quick = settings(deadline=None, max_examples=150)
 numbers = (

@@ -73,9 +73,8 @@ def filled(net: nn.Module) -> nn.Module:
 
 def save_bundle(folder: Path, size: str) -> None:
     """A bundle of random nets, without motions, as `Animator.load` reads it."""
-    from micromotion.weights.bundle_record import write_about
-
     from micromotion.weights.bundle import GENERATOR, INVERTER
+    from micromotion.weights.bundle_record import write_about
 
     save_generator(generator(size), folder / GENERATOR)
     save_inverter(inverter(size), folder / INVERTER)

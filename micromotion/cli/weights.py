@@ -18,7 +18,7 @@ from micromotion.runtime.progress import download_progress, in_bytes
 from micromotion.video.output_names import typed_path
 from micromotion.weights import install
 from micromotion.weights.bundle import BundleFiles, bundle_names, find_bundle
-from micromotion.weights.bundle_record import recorded_files
+from micromotion.weights.bundle_record import recorded_files, recorded_sources
 from micromotion.weights.manifest import VARIABLE, Manifest, PublicFile, load_manifest
 from micromotion.weights.partfile import is_right
 
@@ -186,7 +186,7 @@ def list_all(manifest: ManifestFile = None, debug: Debug = False) -> None:
         for name in sorted(offered.models.keys() - set(bundle_names())):
             typer.echo(f"{name}: not here, run `micromotion weights fetch {name}`")
         for name, model in offered.models.items():
-            sources = install.recorded_sources(here[name].about) if name in here else {}
+            sources = recorded_sources(here[name].about) if name in here else {}
             rows = [("", file) for file in (*model.files, *model.motions)]
             rows += [(f"--with {extra}", file) for extra, file in model.optional.items()]
             cells = [(file, ("yes" if file.name in sources else "no", option)) for option, file in rows]

@@ -26,7 +26,8 @@ from micromotion.learn.track import Track, find_people, find_tracks
 from micromotion.motion.anchors import MAX_ANCHORS, Anchors
 from micromotion.options import check_whole
 from micromotion.runtime.device_memory import deterministic, translate_oom
-from micromotion.weights.bundle import Bundle, file_record
+from micromotion.weights.bundle import Bundle
+from micromotion.weights.bundle_record import file_record
 
 OnProgress = Callable[[int, int], None]
 

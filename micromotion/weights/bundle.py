@@ -16,20 +16,19 @@ Importing this module does not import torch: the nets load in `load_bundle`.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from micromotion.errors import BundleError, MicromotionError, OptionError, OutputError
+from micromotion.errors import BundleError, MicromotionError, OutputError
 from micromotion.runtime.folders import ROOTS, is_plain_name, models_folder
 from micromotion.runtime.forking import survive_forks
 from micromotion.runtime.main_memory import import_torch
+from micromotion.weights.bundle_record import ABOUT, file_record, read_about, recorded_files, write_about
 from micromotion.weights.manifest import load_manifest
 
 if TYPE_CHECKING:
@@ -40,15 +39,11 @@ if TYPE_CHECKING:
     from encoder4editing import IdentityNet, Inverter
     from stylegan2 import Generator
 
-FORMAT = "micromotion-bundle/1"
 GENERATOR = "generator.safetensors"
 INVERTER = "inverter.safetensors"
 IDENTITY = "identity.safetensors"
 CLIP = "clip.safetensors"
 ANCHORS = "anchors"
-ABOUT = "bundle.json"
-MAX_ABOUT_BYTES = 1 << 20
-OLDEST_GPU = (7, 5)  # compute capability that PyTorch 2.11 has kernels for: T4 and newer
 
 Net = TypeVar("Net", bound="nn.Module")
 
@@ -200,6 +195,8 @@ def load_bundle(name: str | Path = "avatar", device: str | torch.device = "auto"
     start = time.perf_counter()
     files = find_bundle(name)
     import_torch()
+    from micromotion.runtime.devices import pick_device
+
     target = pick_device(device)
     half = target.type == "cuda"
     paths = tuple(
@@ -268,68 +265,6 @@ def save_bundle(
     write_about(folder, name, about, (GENERATOR, INVERTER, *optional))
 
 
-def write_about(folder: Path, name: str, about: Mapping[str, Any], files: Iterable[str]) -> None:
-    """Write bundle.json, which makes a folder a bundle, with size and SHA-256 of each of the files."""
-    recorded = {part: file_record(folder / part) for part in files}
-    text = json.dumps(
-        {"format": FORMAT, "name": name, **about, "files": recorded}, indent=2, ensure_ascii=False
-    )
-    temporary = folder / f".{ABOUT}"
-    try:
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(folder / ABOUT)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def read_about(folder: Path) -> dict[str, Any]:
-    """The checked contents of a folder's bundle.json. Raises BundleError."""
-    path = folder / ABOUT
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_ABOUT_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        raise BundleError(f"{path.parent} is not a model bundle: it holds no {ABOUT}.") from None
-    except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror}.") from error
-    if len(text) > MAX_ABOUT_BYTES:
-        raise BundleError(f"{path} is larger than {MAX_ABOUT_BYTES} bytes and was not read.")
-    try:
-        about = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BundleError(
-            f"{path} is not valid JSON ({error}): remove its folder, and fetch or add the model again."
-        ) from error
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise BundleError(f"{path} is not of the format {FORMAT!r}, the only one this version reads.")
-    if not isinstance(about.get("name"), str):
-        raise BundleError(f"{path} does not say the model's name.")
-    return about
-
-
-def recorded_files(about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What a bundle.json records of each file, {"bytes", "sha256"} by name; only well-formed entries."""
-    files = about.get("files")
-    entries = files.items() if isinstance(files, dict) else ()
-    return {
-        name: entry
-        for name, entry in entries
-        if name != ABOUT and all(map(is_plain_name, name.split("/"))) and isinstance(entry, dict)
-    }
-
-
-def damage(folder: Path, about: Mapping[str, Any], *, hashes: bool) -> Iterator[tuple[str, str]]:
-    """The recorded files that are not as bundle.json says, each with what is wrong; hashes reads them all."""
-    for name, entry in recorded_files(about).items():
-        path = folder / name
-        if not path.is_file():
-            yield name, "is missing"
-        elif path.stat().st_size != entry.get("bytes"):
-            yield name, f"has {path.stat().st_size} bytes, not {entry.get('bytes')}"
-        elif hashes and file_record(path)["sha256"] != entry.get("sha256"):
-            yield name, "has other contents than were stored: its SHA-256 is another"
-
-
 def _generator_hash(folder: Path) -> str:
     """What bundle.json records, or else the file itself. Raises OutputError where it cannot be read."""
     with suppress(MicromotionError):
@@ -342,12 +277,6 @@ def _generator_hash(folder: Path) -> str:
         raise OutputError(f"{folder / GENERATOR} cannot be read: {error.strerror}.") from error
 
 
-def file_record(path: Path) -> dict[str, int | str]:
-    """Size and SHA-256 of a file."""
-    with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
 def check_fit(name: str, generator: Generator, inverter: Inverter) -> None:
     """Raise BundleError unless the inverter's codes are of the generator's shape."""
     theirs, ours = (inverter.num_styles, inverter.style_dim), (generator.num_styles, generator.style_dim)
@@ -356,32 +285,6 @@ def check_fit(name: str, generator: Generator, inverter: Inverter) -> None:
             f"The parts of the model {name!r} do not fit together: its inverter gives "
             f"{theirs[0]} styles of {theirs[1]}, its generator takes {ours[0]} of {ours[1]}."
         )
-
-
-def pick_device(device: str | torch.device) -> torch.device:
-    """The device meant by "auto", "cpu", "cuda" or "cuda:N", a GPU with its number.
-
-    "auto" is the first GPU, or the CPU where there is none, or one too old for this PyTorch. Raises
-    OptionError if the device is unknown, not there, or too old.
-    """
-    import torch
-
-    if device == "auto":
-        usable = torch.cuda.is_available() and torch.cuda.get_device_capability(0) >= OLDEST_GPU
-        return torch.device("cuda:0" if usable else "cpu")
-    try:
-        wanted = torch.device(device)
-    except (RuntimeError, TypeError):
-        wanted = None
-    if wanted is None or wanted.type not in ("cpu", "cuda"):
-        raise OptionError(f"device must be auto, cpu, cuda or cuda:N, not {str(device)!r}.")
-    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
-        raise OptionError(f"There is no device {str(wanted)!r} on this machine; use auto or cpu.")
-    if wanted.type == "cuda":
-        wanted = torch.device("cuda", wanted.index or 0)
-        if torch.cuda.get_device_capability(wanted) < OLDEST_GPU:
-            raise OptionError(f"The GPU {str(wanted)!r} is older than this PyTorch supports; use cpu.")
-    return wanted
 
 
 def _locate(name: str | Path) -> Path:

@@ -1,21 +1,19 @@
 """Models on this machine: public files fetched and made into a bundle, a user's own likewise, and checked.
 
-A bundle is built in a hidden folder beside its place and renamed when it is complete, so that nothing half
-written ever has a model's name. A kill at any moment costs the step it falls into: what was downloaded stays
-in the cache folder until the bundle is in place. Importing this module imports no torch and no HTTP client.
+A bundle is built beside its place (see `assembly`). A kill at any moment costs the step it falls into: what
+was downloaded stays in the cache folder until the bundle is in place. Importing this module imports no torch
+and no HTTP client.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from micromotion.errors import BundleError, DownloadError, OutputError
-from micromotion.motion.recipe import find_recipes
 from micromotion.runtime.folders import (
     downloads_folder,
     is_plain_name,
@@ -25,20 +23,18 @@ from micromotion.runtime.folders import (
 )
 from micromotion.runtime.progress import DownloadReport, StepReport, download_progress
 from micromotion.video.output_names import is_same
-from micromotion.weights.bundle import (
-    GENERATOR,
-    INVERTER,
-    BundleFiles,
+from micromotion.weights.assembly import Ingredient, build, check_place, recover
+from micromotion.weights.bundle import GENERATOR, INVERTER, BundleFiles, find_bundle, named_folder
+from micromotion.weights.bundle_record import (
+    ABOUT,
+    damage,
     file_record,
-    find_bundle,
-    named_folder,
+    read_about,
+    recorded_files,
+    recorded_sources,
 )
-from micromotion.weights.bundle_record import ABOUT, damage, read_about, recorded_files, write_about
 from micromotion.weights.manifest import Manifest, PublicFile, PublicModel, load_manifest
 from micromotion.weights.partfile import locked
-
-if TYPE_CHECKING:
-    from micromotion.weights.convert import Given
 
 MAX_LOST = 2  # ready motions without a source, after which the others are not tried
 BUNDLE_SIZE = 1.6  # of the public files: float32 as they have it, and half as much again in float16
@@ -57,7 +53,7 @@ class Plan:
 
         Raises BundleError if something else, or another model, is in its place.
         """
-        _check_place(self.folder)
+        check_place(self.folder)
         if not (self.folder / ABOUT).is_file():
             return list(self.wanted)
         about = read_about(self.folder)
@@ -115,7 +111,7 @@ def fetch(
     """
     make_folder(plan.folder.parent)
     with locked(plan.folder, _once(on_step, "Waiting for another process that fetches this model")):
-        _recover(plan.folder)
+        recover(plan.folder)
         missing = plan.missing()
         downloads = make_folder(downloads_folder())
         _check_space(plan.folder.parent, downloads, missing)
@@ -134,7 +130,7 @@ def fetch(
         if here:
             ingredients = [_public_ingredient(file, downloads / file.name) for file in here]
             try:
-                _build(plan.folder, plan.model.name, ingredients, on_step)
+                build(plan.folder, plan.model.name, ingredients, on_step)
             except BundleError:  # a file without a published hash may be another one: next time it comes anew
                 _remove(downloads / file.name for file in here if file.sha256 is None)
                 raise
@@ -187,11 +183,11 @@ def add(files: Sequence[Path], name: str, on_step: StepReport = lambda step: Non
             raise BundleError(f"There is no file {path}.")
     make_folder(folder.parent)
     with locked(folder, _once(on_step, "Waiting for another process that changes this model")):
-        _recover(folder)
-        _check_place(folder)
+        recover(folder)
+        check_place(folder)
         _check_apart(files, folder)
         ingredients = [_own_ingredient(path, files) for path in files]
-        return _build(folder, name, ingredients, on_step)
+        return build(folder, name, ingredients, on_step)
 
 
 def verify(files: BundleFiles) -> list[str]:
@@ -205,29 +201,7 @@ def verify(files: BundleFiles) -> list[str]:
     return found
 
 
-def recorded_sources(about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What a bundle.json records of the public files it was made from, by name; only well-formed entries."""
-    sources = about.get("sources")
-    entries = sources.items() if isinstance(sources, dict) else ()
-    return {
-        name: entry
-        for name, entry in entries
-        if isinstance(entry, dict)
-        and isinstance(entry.get("parts"), list)
-        and all(isinstance(part, str) for part in entry["parts"])
-    }
-
-
-@dataclass(frozen=True)
-class _Ingredient:
-    """A file to convert, what it is called in bundle.json, and what is recorded of it there."""
-
-    name: str
-    given: Given
-    record: Mapping[str, Any]
-
-
-def _public_ingredient(file: PublicFile, path: Path) -> _Ingredient:
+def _public_ingredient(file: PublicFile, path: Path) -> Ingredient:
     from micromotion.weights.convert import Given
 
     record: dict[str, Any] = {"bytes": file.bytes, "sha256": file.sha256}
@@ -236,16 +210,16 @@ def _public_ingredient(file: PublicFile, path: Path) -> _Ingredient:
     record |= {"licence": file.licence.name, "licence_link": file.licence.link}
     if file.licence.commercial is not None:
         record["commercial_use"] = file.licence.commercial
-    return _Ingredient(file.name, Given(path, file.sources[0].address, file.licence.name), record)
+    return Ingredient(file.name, Given(path, file.sources[0].address, file.licence.name), record)
 
 
-def _own_ingredient(path: Path, files: Sequence[Path]) -> _Ingredient:
+def _own_ingredient(path: Path, files: Sequence[Path]) -> Ingredient:
     from micromotion.weights.convert import Given
 
     same = [other for other in files if other.name == path.name]
     name = path.name if len(same) == 1 else f"{path.absolute().parent.name}/{path.name}"
     try:
-        return _Ingredient(name, Given(path, path.name, "not stated"), file_record(path))
+        return Ingredient(name, Given(path, path.name, "not stated"), file_record(path))
     except OSError as error:
         raise BundleError(f"The file {path} cannot be read: {error.strerror}.") from error
 
@@ -263,92 +237,6 @@ def _download(file: PublicFile, target: Path, report: DownloadReport) -> None:
     )
 
 
-def _build(
-    folder: Path, name: str, ingredients: Sequence[_Ingredient], on_step: StepReport
-) -> dict[str, list[str]]:
-    """Make a bundle of what is in the folder and the ingredients, and put it in the folder's place."""
-    from micromotion.weights.convert import convert
-
-    building = _building(folder)
-    try:
-        building.mkdir()
-        about, sources, kept = _carry_over(folder, building, {each.name for each in ingredients})
-        parts = convert(
-            [each.given for each in ingredients],
-            building,
-            name=name,
-            recipes=find_recipes(name),
-            on_step=on_step,
-        )
-        made = {part for each in parts for part in each}
-        for entry in sources.values():
-            entry["parts"] = [part for part in entry["parts"] if part not in made]
-        for each, its in zip(ingredients, parts, strict=True):
-            sources[each.name] = {**each.record, "parts": its}
-        about |= {"sources": sources}
-        on_step("Recording sizes and hashes")
-        write_about(building, name, about, sorted(kept | made))
-        _put_in_place(building, folder)
-    except OSError as error:
-        raise OutputError(
-            f"The model cannot be written to {folder} ({error.strerror}): free some room, or choose another."
-        ) from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-    return {each.name: its for each, its in zip(ingredients, parts, strict=True)}
-
-
-def _carry_over(
-    folder: Path, building: Path, replaced: set[str]
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]], set[str]]:
-    """Link a bundle's sound files into the new folder; what it says, its sources, its recorded files.
-
-    What came from the sources that are to be replaced stays behind.
-    """
-    if not (folder / ABOUT).is_file():
-        return {}, {}, set()
-    about = read_about(folder)
-    sources = recorded_sources(about)
-    broken = {name for name, _ in damage(folder, about, hashes=True)}
-    for source, entry in sources.items():  # what comes from one file is made together
-        if source in replaced or broken & set(entry["parts"]):
-            broken |= set(entry["parts"])
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
-        if not path.is_file() or str(name) == ABOUT or name.as_posix() in broken:
-            continue
-        (building / name).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(path, building / name)
-        except OSError:  # not every file system has links
-            shutil.copy2(path, building / name)
-    rest = {key: value for key, value in about.items() if key not in ("format", "name", "files", "sources")}
-    return rest, sources, set(recorded_files(about)) - broken
-
-
-def _put_in_place(building: Path, folder: Path) -> None:
-    """Rename the finished bundle; one that was there is set aside first, and `_recover` knows of it."""
-    aside = _aside(folder)
-    if (folder / ABOUT).is_file():
-        folder.rename(aside)
-    try:
-        building.rename(folder)
-    except OSError:
-        if aside.is_dir():
-            aside.rename(folder)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def _recover(folder: Path) -> None:
-    """Clear up after a call that was killed; the lock on the folder is held."""
-    aside, building = _aside(folder), _building(folder)
-    if aside.is_dir() and not folder.exists():
-        aside.rename(folder)
-    for path in (aside, building):
-        shutil.rmtree(path, ignore_errors=True)
-
-
 def _remove(paths: Iterable[Path]) -> None:
     for path in paths:
         path.unlink(missing_ok=True)
@@ -363,22 +251,6 @@ def _once(on_step: StepReport, text: str) -> Callable[[], None]:
             on_step(texts.pop())
 
     return say
-
-
-def _building(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.building")
-
-
-def _aside(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.replaced")
-
-
-def _check_place(folder: Path) -> None:
-    """Raise BundleError if the folder holds anything else than a bundle: it must not be replaced."""
-    if folder.is_dir() and ((folder / ABOUT).is_file() or not any(folder.iterdir())):
-        return
-    if folder.exists():
-        raise BundleError(f"{folder} is in the way and is not a model: name another folder, or remove it.")
 
 
 def _check_apart(files: Sequence[Path], folder: Path) -> None:

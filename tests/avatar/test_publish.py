@@ -7,7 +7,6 @@ from typing import get_args
 import pytest
 import torch
 from draws import rng
-from micromotion.weights.bundle_record import damage, read_about
 from safetensors.torch import load_file, save_file
 from tiny_avatar import ENCODER, GENERATOR
 
@@ -20,6 +19,7 @@ from encoder4editing.identity import IdentityConfig, IdentityNet, save_identity
 from encoder4editing.regressor import READ, SIDE, Regressor
 from micromotion.motion.micromotion import Anchors
 from micromotion.weights.bundle import load_bundle
+from micromotion.weights.bundle_record import damage, read_about
 from stylegan2 import Generator, load_generator, save_generator
 
 

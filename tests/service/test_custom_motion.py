@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import pickle
 import re
 import struct
@@ -27,6 +26,7 @@ from running_server import (
     serving,
     wait_until,
 )
+from service_answers import check_sentence, content, sentence
 from service_worker import load
 
 from micromotion.errors import BundleError, MotionError, NoFaceError, OptionError, TimeLimitError
@@ -82,25 +82,6 @@ def predictor(model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def play(predictor: Any, image: Path, **inputs: Any) -> bytes:
     """The bytes of a GIF, which hold every pixel."""
     return service_worker.play(predictor, image, **{"output_format": "gif", **inputs})
-
-
-def content(answer: dict[str, Any]) -> bytes:
-    assert answer["status"] == "succeeded", answer
-    return base64.b64decode(answer["output"].partition(",")[2], validate=True)
-
-
-def sentence(answer: dict[str, Any]) -> str:
-    assert answer["status"] == "failed", answer
-    error = str(answer["error"])
-    check_sentence(error + "\n" + answer["logs"].strip() if answer["logs"].strip() else error)
-    return error
-
-
-def check_sentence(text: str) -> None:
-    error = text.split("\n")[0]
-    for hidden in ("Traceback", 'File "', "/tmp", str(ROOT), "site-packages", "pytest-"):
-        assert hidden not in text, text
-    assert error.endswith(".")
 
 
 def learned_steps(logs: str) -> list[int]:
@@ -255,7 +236,7 @@ def test_a_learned_motion_is_played(
     assert "collect" not in answer["metrics"]["timing"]
     path = tmp_path / "any name"
     path.write_bytes(upload)
-    video = content(answer)
+    video = content(answer, "image/gif")
     assert video == play(predictor, astronaut_file, motion_file=path)
     clip = predictor.animator.animate(astronaut_file, path, strength=1, frames=6, fps=12)
     clip.save(tmp_path / "clip.gif")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 from collections.abc import Iterator
@@ -12,7 +11,6 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from blank_png import blank_png
 from PIL import Image
 from running_server import (
     ANSWER,
@@ -25,6 +23,7 @@ from running_server import (
     serving,
     wait_until,
 )
+from service_answers import content, frames_of, sentence
 from webhooks import Webhook, listening
 
 
@@ -46,24 +45,6 @@ def first(server: Server, photo: str) -> dict[str, Any]:
     assert (status, answer["status"]) == (200, "succeeded"), answer
     assert isinstance(answer, dict)
     return answer
-
-
-def content(answer: dict[str, Any], kind: str = "video/mp4") -> bytes:
-    head, _, text = answer["output"].partition(",")
-    assert head == f"data:{kind};base64"
-    return base64.b64decode(text, validate=True)
-
-
-def sentence(answer: dict[str, Any]) -> str:
-    """The error of a failed prediction, after checking that it is made for people."""
-    assert answer["status"] == "failed"
-    assert "output" not in answer
-    error = str(answer["error"])
-    for hidden in ("Traceback", 'File "', "/tmp", str(ROOT), "site-packages"):
-        assert hidden not in error + answer["logs"]
-    assert "\n" not in error
-    assert error.endswith(".")
-    return error
 
 
 def test_health(server: Server) -> None:
@@ -141,11 +122,6 @@ def test_inputs_matter(server: Server, photo: str, first: dict[str, Any]) -> Non
         seen.append(video)
 
 
-def frames_of(video: bytes) -> list[np.ndarray]:
-    with av.open(io.BytesIO(video)) as film:
-        return [frame.to_ndarray(format="rgb24").astype(int) for frame in film.decode(video=0)]
-
-
 def test_a_timeline_is_played(server: Server, photo: str) -> None:
     text = "0.25s smile smooth, 0.5s hold\n0.75s smile=0 eyesClose=0.5; 1s eyesClose=0"
     answer = server.predict(photo, timeline=text, frames=90)[1]
@@ -186,142 +162,9 @@ def test_loops_and_easings(server: Server, photo: str, first: dict[str, Any]) ->
     assert content(server.predict(photo, easing="smooth")[1]) != content(first)
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("1s smile, 2s grin=1", "line 1, column 14: There is no micromotion 'grin'"),
-        ("1s smile\n2s smile=x", "line 2, column 10: the strength of smile"),
-        ("1s ../secret.safetensors", "no micromotion '../secret.safetensors'"),
-        ("1s custom", "no micromotion 'custom'"),
-        ("1s motion_file", "no micromotion 'motion_file'"),
-        ("60s smile", "721 frames at 12 per second"),
-        ("# nothing", "timeline is empty"),
-    ],
-)
-def test_a_timeline_that_cannot_be_played_is_told_with_the_place(
-    server: Server, photo: str, text: str, said: str
-) -> None:
-    assert said in sentence(server.predict(photo, timeline=text)[1])
-
-
 def test_whole_numbers_may_be_written_with_a_point(server: Server, photo: str, first: dict[str, Any]) -> None:
     answer = server.predict(photo, frames=6.0, fps=12.0, face=0.0, seed=-1.0)[1]
     assert content(answer) == content(first)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "reason"),
-    [
-        ("motion", "grin", "is not one of"),
-        ("motion", None, "is not one of"),
-        ("output_format", "avi", "is not one of"),
-        ("frames", 0, "minimum of 1"),
-        ("frames", 10**9, "maximum of 600"),
-        ("frames", 2.5, "integer"),
-        ("frames", "90", "integer"),
-        ("fps", 0, "minimum of 1"),
-        ("fps", 61, "maximum of 60"),
-        ("strength", 5.01, "maximum of 5"),
-        ("strength", -1e30, "minimum of -5"),
-        ("strength", "NaN", "number"),
-        ("seed", -2, "minimum of -1"),
-        ("seed", 2**32, "maximum of 4294967295"),
-        ("face", -1, "minimum of 0"),
-        ("refine", -1, "minimum of 0"),
-        ("refine", 201, "maximum of 200"),
-        ("template", "x" * 201, "200 characters"),
-        ("timeline", "x" * 2001, "2000 characters"),
-        ("loop", "bounce", "is not one of"),
-        ("easing", "bouncy", "is not one of"),
-        ("compare", "yes", "boolean"),
-        ("view", "whole", "is not one of"),
-        ("frame", "whole", "is not one of"),
-        ("image", 5, "string"),
-        ("image", None, "string"),
-    ],
-)
-def test_wrong_values_are_refused_with_the_reason(
-    server: Server, name: str, value: object, reason: str
-) -> None:
-    status, answer = server.predict(**{"image": data_url(b""), name: value})
-    assert status == 422
-    assert all(each["loc"] == ["body", "input", name] for each in answer["detail"])
-    assert reason in " ".join(each["msg"] for each in answer["detail"])
-
-
-def test_a_missing_image_is_refused(server: Server) -> None:
-    for body in ({"input": CHOSEN}, {}):
-        status, answer = server.call("/predictions", body)
-        assert (status, answer["detail"][0]["msg"]) == (422, "Field required")
-        assert answer["detail"][0]["loc"] == ["body", "input", "image"]
-
-
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
-def test_what_is_no_json_number_is_refused(server: Server, number: str) -> None:
-    body = f'{{"input": {{"strength": {number}, "image": "{data_url(b"")}"}}}}'
-    status, answer = server.call("/predictions", body)
-    assert status == 400
-    assert "input.strength" in answer["detail"]
-
-
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def bad_picture(name: str, photo: Image.Image) -> bytes:
-    jpeg = encoded(photo, "JPEG")
-    gray = Image.new("RGB", (256, 256), "gray")
-    match name:
-        case "empty":
-            return b""
-        case "text":
-            return b"This is not a picture.\n" * 20
-        case "truncated":
-            return jpeg[: len(jpeg) // 2]
-        case "huge":
-            return blank_png(20_000, 20_000)
-        case "dot":
-            return encoded(Image.new("RGB", (1, 1)), "PNG")
-        case "strip":
-            return encoded(Image.new("RGB", (4000, 10)), "PNG")
-        case "animated":
-            return encoded(gray, "GIF", save_all=True, append_images=[Image.new("RGB", (256, 256))])
-        case _:
-            return encoded(gray, "PNG")
-
-
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("empty", "empty"),
-        ("text", "JPEG or PNG"),
-        ("truncated", "damaged"),
-        ("huge", "50 million pixels"),
-        ("dot", "1×1"),
-        ("strip", "4000×10"),
-        ("animated", "still"),
-        ("faceless", "face"),
-    ],
-)
-def test_a_bad_picture_fails_with_one_sentence(
-    server: Server, astronaut: Image.Image, name: str, said: str
-) -> None:
-    before = server.left()
-    status, answer = server.predict(data_url(bad_picture(name, astronaut)))
-    assert status == 200
-    assert said in sentence(answer)
-    wait_until(lambda: server.left() <= before, STOP, "the temporary files to go")
-
-
-def test_a_face_that_is_not_there(server: Server, photo: str) -> None:
-    assert "NoFaceError" in sentence(server.predict(photo, face=50)[1])
-
-
-@pytest.mark.parametrize("image", [str(ROOT / "LICENSE"), f"file://{ROOT}/LICENSE", "LICENSE", ""])
-def test_files_of_the_server_are_not_read(server: Server, image: str) -> None:
-    assert "data URL" in sentence(server.predict(image)[1])
 
 
 @pytest.mark.parametrize(
@@ -338,13 +181,6 @@ def test_a_data_url_that_browsers_read_is_read(
     assert content(server.predict(changed(photo))[1]) == content(first)
 
 
-@pytest.mark.parametrize("name", ["image", "motion", "timeline", "frames"])
-def test_an_answer_does_not_hold_what_was_sent(server: Server, photo: str, name: str) -> None:
-    status, answer = server.predict(**{"image": photo, name: [photo]})
-    assert status == 422
-    assert len(json.dumps(answer)) < 400
-
-
 def test_a_put_that_is_repeated_waits_for_the_result(
     server: Server, photo: str, first: dict[str, Any]
 ) -> None:
@@ -357,12 +193,6 @@ def test_a_put_that_is_repeated_waits_for_the_result(
     assert (status, answer["id"]) == (200, "same")
     assert len(frames_of(content(answer))) == 40
     assert server.log.read_text().count("Starting prediction prediction_id=same") == 1
-
-
-def test_a_url_that_cannot_be_reached(server: Server) -> None:
-    answer = server.predict(f"{server.url}/nothing.jpg")[1]
-    assert answer["status"] == "failed"
-    assert "404" in answer["error"]
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import shutil
 import signal
@@ -30,6 +29,7 @@ from running_server import (
     stop,
     wait_until,
 )
+from service_answers import content, sentence
 
 from micromotion.service.server import LOST
 
@@ -59,20 +59,6 @@ def worker(server: Server) -> int:
 
 def ready(server: Server) -> None:
     wait_until(lambda: server.status() == "READY", START, "the server to be ready")
-
-
-def content(answer: dict[str, Any]) -> bytes:
-    assert answer["status"] == "succeeded", answer
-    return base64.b64decode(answer["output"].partition(",")[2], validate=True)
-
-
-def refused(answer: dict[str, Any]) -> str:
-    """The sentence of a failed prediction."""
-    assert answer["status"] == "failed", answer
-    said = str(answer["error"])
-    assert said.endswith(".")
-    assert not any(hidden in said for hidden in ("Traceback", "Errno", "/tmp", "pytest-")), said
-    return said
 
 
 # --- the service --------------------------------------------------------------------------------------------
@@ -138,7 +124,7 @@ def test_killed_while_it_learns_the_service_goes_on_where_it_was(
     server = start(tmp_path)
     try:
         answer = server.predict(**asked)[1]
-        content(answer)
+        content(answer, "image/gif")
         first = next(line for line in answer["logs"].splitlines() if line.startswith("Learned "))
         assert int(first.split()[1]) > 1
         assert [path.suffix for path in (cache / "collected").iterdir()] == [".safetensors"]
@@ -223,9 +209,9 @@ def test_a_full_disk_is_told_and_passes(
                     file.write(bytes(size))
             except OSError:
                 size //= 2
-        assert "disk is full" in refused(server.predict(photo)[1])
+        assert "disk is full" in sentence(server.predict(photo)[1])
         filler.write_bytes(filler.read_bytes()[: -len(photo) - 10_000])  # now the photo has room, no film
-        assert "No space left on device" in refused(server.predict(photo, frames=600)[1])
+        assert "No space left on device" in sentence(server.predict(photo, frames=600)[1])
         filler.unlink()
         assert content(server.predict(photo)[1]) == good
     finally:

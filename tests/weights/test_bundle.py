@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import random_generator, random_inverter
-from micromotion.runtime.devices import pick_device
 
 from encoder4editing import IdentityConfig, IdentityNet, save_identity, save_inverter
-from micromotion.errors import BundleError, OptionError, OutputError
+from micromotion.errors import BundleError, OutputError
 from micromotion.runtime.folders import cache_folder
 from micromotion.weights import bundle as bundle_module
 from micromotion.weights.bundle import bundle_names, find_bundle, load_bundle, save_bundle
@@ -234,14 +233,6 @@ def test_parts_must_fit_together(copy: Path, tmp_path: Path) -> None:
     save_inverter(other, copy / "inverter.safetensors")
     with pytest.raises(BundleError, match="do not fit together"):
         load_bundle(copy, "cpu")
-
-
-def test_devices() -> None:
-    assert pick_device("cpu") == torch.device("cpu")
-    assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    for wrong in ("gpu", "cuda:99", "meta", "", "cpu; rm"):
-        with pytest.raises(OptionError):
-            pick_device(wrong)
 
 
 def test_the_embedded_avatar_is_complete() -> None:

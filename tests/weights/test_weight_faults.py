@@ -48,7 +48,7 @@ app(["weights", "fetch", "tiny", "--yes"])
         ("micromotion.weights.download.download", 3),  # all is there, nothing begun
         ("micromotion.weights.convert.save_inverter", 1),
         ("micromotion.weights.convert.save_inverter", 2),  # in half precision
-        ("micromotion.weights.install.write_about", 1),  # complete, but without its name
+        ("micromotion.weights.assembly.write_about", 1),  # complete, but without its name
     ],
 )
 def test_killed_and_started_again(offer: Offer, cache: Path, function: str, calls: int) -> None:

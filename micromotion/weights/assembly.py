@@ -1,0 +1,142 @@
+"""A bundle built of public or a user's own files, in a hidden folder beside its place, and put in its place.
+
+Nothing half written ever has a model's name. Importing this module imports no torch.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from micromotion.errors import BundleError, OutputError
+from micromotion.motion.recipe import find_recipes
+from micromotion.runtime.progress import StepReport
+from micromotion.weights.bundle_record import (
+    ABOUT,
+    damage,
+    read_about,
+    recorded_files,
+    recorded_sources,
+    write_about,
+)
+
+if TYPE_CHECKING:
+    from micromotion.weights.convert import Given
+
+
+@dataclass(frozen=True)
+class Ingredient:
+    """A file to convert, what it is called in bundle.json, and what is recorded of it there."""
+
+    name: str
+    given: Given
+    record: Mapping[str, Any]
+
+
+def build(
+    folder: Path, name: str, ingredients: Sequence[Ingredient], on_step: StepReport
+) -> dict[str, list[str]]:
+    """Make a bundle of what is in the folder and the ingredients, and put it in the folder's place.
+
+    Returns the bundle's files that each ingredient gave, by its name. The caller holds the folder's lock.
+    """
+    from micromotion.weights.convert import convert
+
+    building = _building(folder)
+    try:
+        building.mkdir()
+        about, sources, kept = _carry_over(folder, building, {each.name for each in ingredients})
+        parts = convert(
+            [each.given for each in ingredients],
+            building,
+            name=name,
+            recipes=find_recipes(name),
+            on_step=on_step,
+        )
+        made = {part for each in parts for part in each}
+        for entry in sources.values():
+            entry["parts"] = [part for part in entry["parts"] if part not in made]
+        for each, its in zip(ingredients, parts, strict=True):
+            sources[each.name] = {**each.record, "parts": its}
+        about |= {"sources": sources}
+        on_step("Recording sizes and hashes")
+        write_about(building, name, about, sorted(kept | made))
+        _put_in_place(building, folder)
+    except OSError as error:
+        raise OutputError(
+            f"The model cannot be written to {folder} ({error.strerror}): free some room, or choose another."
+        ) from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return {each.name: its for each, its in zip(ingredients, parts, strict=True)}
+
+
+def recover(folder: Path) -> None:
+    """Clear up after a call that was killed; the lock on the folder is held."""
+    aside, building = _aside(folder), _building(folder)
+    if aside.is_dir() and not folder.exists():
+        aside.rename(folder)
+    for path in (aside, building):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def check_place(folder: Path) -> None:
+    """Raise BundleError if the folder holds anything else than a bundle: it must not be replaced."""
+    if folder.is_dir() and ((folder / ABOUT).is_file() or not any(folder.iterdir())):
+        return
+    if folder.exists():
+        raise BundleError(f"{folder} is in the way and is not a model: name another folder, or remove it.")
+
+
+def _carry_over(
+    folder: Path, building: Path, replaced: set[str]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]], set[str]]:
+    """Link a bundle's sound files into the new folder; what it says, its sources, its recorded files.
+
+    What came from the sources that are to be replaced stays behind.
+    """
+    if not (folder / ABOUT).is_file():
+        return {}, {}, set()
+    about = read_about(folder)
+    sources = recorded_sources(about)
+    broken = {name for name, _ in damage(folder, about, hashes=True)}
+    for source, entry in sources.items():  # what comes from one file is made together
+        if source in replaced or broken & set(entry["parts"]):
+            broken |= set(entry["parts"])
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if not path.is_file() or str(name) == ABOUT or name.as_posix() in broken:
+            continue
+        (building / name).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path, building / name)
+        except OSError:  # not every file system has links
+            shutil.copy2(path, building / name)
+    rest = {key: value for key, value in about.items() if key not in ("format", "name", "files", "sources")}
+    return rest, sources, set(recorded_files(about)) - broken
+
+
+def _put_in_place(building: Path, folder: Path) -> None:
+    """Rename the finished bundle; one that was there is set aside first, and `recover` knows of it."""
+    aside = _aside(folder)
+    if (folder / ABOUT).is_file():
+        folder.rename(aside)
+    try:
+        building.rename(folder)
+    except OSError:
+        if aside.is_dir():
+            aside.rename(folder)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _building(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.building")
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.replaced")

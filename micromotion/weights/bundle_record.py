@@ -1,0 +1,100 @@
+"""bundle.json, which makes a folder a bundle: written, read, and compared with the files that it records.
+
+Importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from micromotion.errors import BundleError
+from micromotion.runtime.folders import is_plain_name
+
+FORMAT = "micromotion-bundle/1"
+ABOUT = "bundle.json"
+MAX_ABOUT_BYTES = 1 << 20
+
+
+def write_about(folder: Path, name: str, about: Mapping[str, Any], files: Iterable[str]) -> None:
+    """Write bundle.json, which makes a folder a bundle, with size and SHA-256 of each of the files."""
+    recorded = {part: file_record(folder / part) for part in files}
+    text = json.dumps(
+        {"format": FORMAT, "name": name, **about, "files": recorded}, indent=2, ensure_ascii=False
+    )
+    temporary = folder / f".{ABOUT}"
+    try:
+        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.replace(folder / ABOUT)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """The checked contents of a folder's bundle.json. Raises BundleError."""
+    path = folder / ABOUT
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_ABOUT_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise BundleError(f"{path.parent} is not a model bundle: it holds no {ABOUT}.") from None
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}.") from error
+    if len(text) > MAX_ABOUT_BYTES:
+        raise BundleError(f"{path} is larger than {MAX_ABOUT_BYTES} bytes and was not read.")
+    try:
+        about = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(
+            f"{path} is not valid JSON ({error}): remove its folder, and fetch or add the model again."
+        ) from error
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise BundleError(f"{path} is not of the format {FORMAT!r}, the only one this version reads.")
+    if not isinstance(about.get("name"), str):
+        raise BundleError(f"{path} does not say the model's name.")
+    return about
+
+
+def recorded_files(about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a bundle.json records of each file, {"bytes", "sha256"} by name; only well-formed entries."""
+    files = about.get("files")
+    entries = files.items() if isinstance(files, dict) else ()
+    return {
+        name: entry
+        for name, entry in entries
+        if name != ABOUT and all(map(is_plain_name, name.split("/"))) and isinstance(entry, dict)
+    }
+
+
+def recorded_sources(about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a bundle.json records of the public files it was made from, by name; only well-formed entries."""
+    sources = about.get("sources")
+    entries = sources.items() if isinstance(sources, dict) else ()
+    return {
+        name: entry
+        for name, entry in entries
+        if isinstance(entry, dict)
+        and isinstance(entry.get("parts"), list)
+        and all(isinstance(part, str) for part in entry["parts"])
+    }
+
+
+def damage(folder: Path, about: Mapping[str, Any], *, hashes: bool) -> Iterator[tuple[str, str]]:
+    """The recorded files that are not as bundle.json says, each with what is wrong; hashes reads them all."""
+    for name, entry in recorded_files(about).items():
+        path = folder / name
+        if not path.is_file():
+            yield name, "is missing"
+        elif path.stat().st_size != entry.get("bytes"):
+            yield name, f"has {path.stat().st_size} bytes, not {entry.get('bytes')}"
+        elif hashes and file_record(path)["sha256"] != entry.get("sha256"):
+            yield name, "has other contents than were stored: its SHA-256 is another"
+
+
+def file_record(path: Path) -> dict[str, int | str]:
+    """Size and SHA-256 of a file."""
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
