@@ -1,9 +1,10 @@
 """Reading and writing generators.
 
-Each public format is one function from what a file holds to (configuration, state dict in our names).
+Each public format is a line of `FORMATS`, and a module beside this one.
 """
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,15 @@ import torch
 from torch import Tensor
 
 from stylegan2.checkpoints.completion import add_noises, mean_latent, noise_names, one_for_all
-from stylegan2.checkpoints.layout import AVERAGES, Contents, average_rows, contents_of, find, holds
+from stylegan2.checkpoints.layout import (
+    Contents,
+    FoundNetwork,
+    Sought,
+    average_rows,
+    contents_of,
+    find,
+    holds,
+)
 from stylegan2.checkpoints.nvidia import NVIDIA, from_nvidia_state, from_pickled, pickled_network
 from stylegan2.checkpoints.rosinality import ROSINALITY, from_rosinality
 from stylegan2.checkpoints.storage import (
@@ -29,6 +38,12 @@ from stylegan2.fast_gpu import kernels_for
 from stylegan2.generator import Generator, GeneratorConfig
 
 KIND = "stylegan2"
+FORMATS: dict[Sought, Callable[[FoundNetwork], tuple[GeneratorConfig, State, object]]] = {
+    ROSINALITY: from_rosinality,
+    NVIDIA: from_nvidia_state,
+}
+"""What a format's network is recognised by -> what reads it: configuration, state dict in our names, average
+latent as it is stored, or None. Of several in a file the first counts."""
 
 
 def load_generator(
@@ -74,7 +89,7 @@ def generator_in(
 
 def holds_generator(contents: Contents) -> bool:
     """Whether a generator lies in what `contents_of` has read, alone or as an encoder's decoder."""
-    return holds(contents, ROSINALITY) or holds(contents, NVIDIA)
+    return any(holds(contents, sought) for sought in FORMATS)
 
 
 def save_generator(generator: Generator, path: str | Path) -> None:
@@ -105,14 +120,9 @@ def _read(path: Path) -> _Read:
 
 
 def _from_contents(contents: Contents) -> _Read:
-    if not holds(contents, ROSINALITY) and holds(contents, NVIDIA):
-        found = find(contents, NVIDIA)
-        config, state = from_nvidia_state(found)
-        average: object = state.pop("latent_avg", None)
-    else:
-        found = find(contents, ROSINALITY)
-        config, state = from_rosinality(found)
-        average = found.nearest(*AVERAGES)
+    sought = next((each for each in FORMATS if holds(contents, each)), ROSINALITY)
+    found = find(contents, sought)
+    config, state, average = FORMATS[sought](found)
     return _completed(config, state, average, found.where)
 
 

@@ -65,10 +65,13 @@ def from_pickled(name: str, network: Inert) -> tuple[GeneratorConfig, State]:
     return config_of(state, name, mapping_lr_multiplier=multiplier, conv_clamp=clamp), state
 
 
-def from_nvidia_state(found: FoundNetwork) -> tuple[GeneratorConfig, State]:
-    """As `from_pickled`, of a state dict, which does not tell a clamp: there is none then."""
+def from_nvidia_state(found: FoundNetwork) -> tuple[GeneratorConfig, State, object]:
+    """As `from_pickled`, of a state dict, which does not tell a clamp: there is none then.
+
+    The third is the average latent, None if missing.
+    """
     state = _translate(found.state, found.where)
-    return config_of(state, found.where), state
+    return config_of(state, found.where), state, state.pop("latent_avg", None)
 
 
 def _translate(entries: dict[str, Any], where: str) -> State:

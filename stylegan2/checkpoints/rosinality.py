@@ -7,7 +7,7 @@ That project saves `{"g_ema": state dict, "latent_avg"}`, and e4e, pSp and ReSty
 
 import re
 
-from stylegan2.checkpoints.layout import FoundNetwork, Sought
+from stylegan2.checkpoints.layout import AVERAGES, FoundNetwork, Sought
 from stylegan2.checkpoints.shapes import check_filter, config_of
 from stylegan2.checkpoints.storage import CheckpointError, State
 from stylegan2.generator import GeneratorConfig
@@ -26,14 +26,14 @@ CONV_ENTRIES = {
 }
 
 
-def from_rosinality(found: FoundNetwork) -> tuple[GeneratorConfig, State]:
-    """The configuration and our state dict of a generator that was found, without an average latent.
+def from_rosinality(found: FoundNetwork) -> tuple[GeneratorConfig, State, object]:
+    """The configuration, our state dict and the average latent (None if missing) of what was found.
 
     The mapping network's learning-rate multiplier is not stored there; it is 0.01 in every published model.
     Raises CheckpointError, its sentence lacking the file's name, or ValueError for impossible sizes.
     """
     state = _translate(found.state, found.where)
-    return config_of(state, found.where), state
+    return config_of(state, found.where), state, found.nearest(*AVERAGES)
 
 
 def _translate(theirs: State, where: str) -> State:

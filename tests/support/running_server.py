@@ -21,25 +21,15 @@ from typing import Any
 
 import pytest
 
+from tools.openapi import inputs
+
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "micromotion", "serve"]
 START, ANSWER, STOP = 180.0, 120.0, 20.0  # seconds, generous: how long at most to wait for each
 CHOSEN: dict[str, Any] = {"motion": "smile", "strength": 1.0, "frames": 6, "fps": 12}
 EVERYTHING: dict[str, Any] = {
+    **{name: words["default"] for name, (_, words) in inputs().items() if "default" in words},
     **CHOSEN,
-    "template": "",
-    "motion_file": None,
-    "timeline": "",
-    "loop": "once",
-    "easing": "linear",
-    "seed": -1,
-    "face": 0,
-    "refine": 0,
-    "lock_identity": False,
-    "view": "model",
-    "compare": False,
-    "output_format": "mp4",
-    "frame": "",
 }
 """All that Cog's worker gives to the predictor beside the image, also where the caller leaves it out."""
 
