@@ -5,7 +5,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 DATA ?= .runs/heads
 RUN ?= .runs/avatar
 
-.PHONY: demo page page-pictures test openapi install develop check avatar avatar-report claims bench bench-gpu bench-estimate docs-pictures test-docs test-abuse test-soak lock audit clean
+.PHONY: demo page page-pictures test test-quick openapi install develop check avatar avatar-report claims bench bench-gpu bench-estimate docs-pictures test-docs test-abuse test-soak lock audit clean
 
 demo: install  ## animate a face and say where the video is
 	@mkdir -p demo
@@ -19,6 +19,11 @@ page-pictures: develop  ## photograph the page: docs/page.jpg and docs/page-phon
 
 test: develop check  ## lint, types, all tests (on four cores at the most)
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+test-quick: develop  ## lint, and the quick tests of every room (two minutes on two cores)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m "not slow and not browser and not gpu"
 
 check: develop
 	$(BIN)/ruff check .

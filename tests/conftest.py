@@ -23,6 +23,8 @@ from stylegan2 import Generator, GeneratorConfig
 
 if TYPE_CHECKING:
     from misbehaving_server import MisbehavingServer
+    from page_browser import Served
+    from playwright.sync_api import Browser
     from public_files import Offer
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -154,6 +156,25 @@ def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Iterator[Offer]":
         offer = Offer(server, tmp_path)
         monkeypatch.setenv("MICROMOTION_MANIFEST", str(offer.manifest))
         yield offer
+
+
+@pytest.fixture(scope="module")
+def chrome() -> "Iterator[Browser]":
+    """A Chromium; the test is skipped if there is none."""
+    from page_browser import browser
+
+    with browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Served]":
+    """A running `micromotion page`, which asks no other machine for anything."""
+    from page_browser import served
+
+    with served(tmp_path_factory.mktemp("page")) as running:
+        yield running
+        assert running.asked_outside == [], "the server asked another machine"
 
 
 @pytest.fixture(scope="session")

@@ -316,6 +316,7 @@ def test_asking_for_a_gpu_that_is_not_there_says_so(
     assert "there is no CUDA device here" in capsys.readouterr().err
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_renders_the_same_heads() -> None:
     f = at_rest(sample_z(4, rng(2)))

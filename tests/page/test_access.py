@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import httpx
 import pytest
-from page_browser import ROOT, Served, served
+from page_browser import ROOT, Served
 
 pytest.importorskip("gradio", reason="the extra `page` is not installed")
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served(tmp_path_factory.mktemp("page")) as running:
-        yield running
-        assert running.asked_outside == [], "the server asked another machine"
 
 
 @pytest.mark.parametrize(

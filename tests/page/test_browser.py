@@ -19,10 +19,8 @@ from page_browser import (
     ROOT,
     Served,
     Visitor,
-    browser,
     eventually,
     launched,
-    served,
     visiting,
 )
 from PIL import Image
@@ -30,20 +28,9 @@ from playwright.sync_api import Browser, Route
 
 pytest.importorskip("gradio", reason="the extra `page` is not installed")
 
+pytestmark = pytest.mark.browser
+
 UPLOAD = "#mm-upload input[type=file]"
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Browser]:
-    with browser() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def page(chrome: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served(tmp_path_factory.mktemp("page")) as running:
-        yield running
-        assert running.asked_outside == [], "the server asked another machine"
 
 
 @pytest.fixture

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from page_browser import PATIENCE, RENDER, Served, Visitor, browser, served, visiting
+from page_browser import PATIENCE, RENDER, Served, Visitor, visiting
 from playwright.sync_api import Browser, Request, Route
 
 pytest.importorskip("gradio", reason="the extra `page` is not installed")
+
+pytestmark = pytest.mark.browser
 
 SLOW = """
 const draw = window.requestAnimationFrame.bind(window);
@@ -25,18 +27,6 @@ window.requestAnimationFrame = (drawn) => window.slow ? waiting.push(drawn) : dr
 window.catchUp = () => { window.slow = false; waiting.splice(0).forEach((each) => draw(each)); };
 """
 CAUGHT_UP = "() => { window.catchUp(); return new Promise((done) => setTimeout(done, 300)); }"
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Browser]:
-    with browser() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def page(chrome: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served(tmp_path_factory.mktemp("page")) as running:
-        yield running
 
 
 @dataclass

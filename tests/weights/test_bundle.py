@@ -14,6 +14,7 @@ from micromotion.errors import BundleError, OutputError
 from micromotion.runtime.folders import cache_folder
 from micromotion.weights import bundle as bundle_module
 from micromotion.weights.bundle import bundle_names, find_bundle, load_bundle, save_bundle
+from micromotion.weights.bundle_record import damage, file_record
 from stylegan2 import save_generator
 from tools.openapi import inputs
 
@@ -145,7 +146,7 @@ def test_optional_parts_are_recorded_and_stay(tmp_path: Path) -> None:
     small_bundle(folder)
     found = find_bundle(folder)
     assert set(found.about["files"]) == four
-    assert list(bundle_module.damage(folder, found.about, hashes=True)) == []
+    assert list(damage(folder, found.about, hashes=True)) == []
 
 
 @pytest.mark.parametrize(("part", "what"), [("identity", "identity net"), ("clip", "CLIP")])
@@ -174,6 +175,7 @@ def test_a_bundle_says_what_was_loaded(random_bundle: Path) -> None:
     assert re.search(r", float32 on cpu, 32×32, in \d+\.\d s\.$", line)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("stored", [True, False])
 def test_a_gpu_gets_half_precision(copy: Path, stored: bool) -> None:
@@ -240,7 +242,7 @@ def test_the_embedded_avatar_is_complete() -> None:
     """Its files are the ones that its bundle.json describes, and it plays what the service offers."""
     found = find_bundle("avatar")
     for name, recorded in found.about["files"].items():
-        assert bundle_module.file_record(found.folder / name) == recorded
+        assert file_record(found.folder / name) == recorded
     assert set(found.motions) >= {"smile", "angry", "aging", "eyesClose", "headsTurn"}
     assert {*found.motions, "custom"} == set(inputs()["motion"][1]["choices"])
     assert json.dumps(found.about["figures"])
