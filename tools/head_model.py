@@ -18,7 +18,7 @@ from avatar.renderer.camera import camera_rays, crop_frame
 from avatar.renderer.factors import Z_DIM, Factors, factors_from_z
 from avatar.renderer.pose import MAX_YAW
 from avatar.renderer.render import FAR, _cones, field, meet, render
-from micromotion.face.alignment import find_landmarks
+from micromotion.face.landmarks import find_landmarks
 from micromotion.photo.head import ASSET, DEPTH_UNIT, KIND, MIRROR, NOBODY, YAWS
 from micromotion.photo.registration import LARGER
 from micromotion.types import Floats
