@@ -1,0 +1,323 @@
+"""A face's expression in the photo's own pixels: the whole face's displacement field, and the mouth it tears.
+
+The field is smooth but between the lips, which may part: there are two fields, one that knows the upper lip
+and one that knows the lower, and each pixel takes the one whose lip it comes from. What comes from neither
+lies in the mouth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from micromotion.photo.expression import head_unit
+from micromotion.photo.lips import (
+    LOWER_INNER,
+    LOWER_OUTER,
+    UPPER_INNER,
+    UPPER_OUTER,
+    LipCurve,
+    Lips,
+    MouthFrame,
+)
+from micromotion.photo.mouth_interior import Interior
+from micromotion.photo.registration import Registration
+from micromotion.photo.sampling import MonotoneCurve, Picture, smoothstep
+from micromotion.photo.spline import ThinPlate, square_border
+from micromotion.photo.strokes import Stroke, composed
+from micromotion.types import Floats
+
+_JAW = list(range(17))
+_SKULL = [27, 28, 29, 30, 36, 39, 42, 45]  # the nose's ridge, the eyes' corners
+_REST = [*range(17, 49), 54]  # all but lips and jaw; the mouth's corners
+
+
+@dataclass(frozen=True)
+class MouthConfig:
+    """How the field is laid and torn. Lengths in widths of the mouth unless told otherwise."""
+
+    stiff_jaw: float = 0.02
+    """Squared parts of the square: how far landmarks of the jaw may be missed; dlib slides along it."""
+    stiff: float = 2e-5
+    """The same of all others; more is smoother, and moves less than asked."""
+    cells: int = 64
+    """Of the side on which the smooth field is computed: it is smooth; more costs time."""
+    fine: int = 26
+    """Cells of the mouth's width on which the torn fields are computed."""
+    border: float = 0.03
+    """Parts of the side over which the field fades at the square's border."""
+    above: float = 0.75
+    below: float = 1.15
+    beside: float = 0.45
+    """How far the box around the mouth reaches beyond its corners, for whatever an open mouth does."""
+    fade: float = 0.16
+    """Beyond the lips' outlines the torn fields fade to the smooth one over this; less shows the outline."""
+    corner: float = 0.12
+    """…and outwards from the lips' inner corners over this; less has a kink there."""
+    stretch: float = 0.3
+    """How much longer own teeth may get before what is behind them is drawn."""
+    round: float = 0.74
+    """How wide the lips part halfway from a corner to the next landmark, of what they part there: .58 is a
+    parabola, .76 an ellipse."""
+    seen: float = 0.02
+    """A gap narrower than this shows nothing: the lips' own dark line does."""
+
+
+MOUTH = MouthConfig()
+
+
+@dataclass(frozen=True, eq=False)
+class _Box:
+    """Pixels left … right - 1, top … bottom - 1."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    def points(self) -> Floats:
+        """Its pixels' (x, y), [h, w, 2]."""
+        y, x = np.mgrid[self.top : self.bottom, self.left : self.right]
+        return np.stack([x, y], axis=-1).astype(np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Mouth:
+    """The mouth of a photo's face, and how the whole face follows its landmarks."""
+
+    registration: Registration
+    lips: Lips
+    interior: Interior
+    config: MouthConfig = MOUTH
+
+    @classmethod
+    def found(cls, registration: Registration, config: MouthConfig = MOUTH) -> Mouth:
+        lips = Lips.found(registration)
+        return cls(registration, lips, Interior.of(registration, lips, head_unit(registration)), config)
+
+    def stroke(self, landmarks: Floats) -> Stroke:
+        """The face with its landmarks there: [68, 2], pixels of the registration's square.
+
+        Empty where none moves.
+        """
+        return composed(self.strokes(landmarks), self.registration.side)
+
+    def strokes(self, landmarks: Floats) -> list[Stroke]:
+        """The same as two steps, which costs less: how the picture moves, and what is painted between the
+        lips, within the mouth's own box."""
+        if np.array_equal(landmarks, self.registration.landmarks):
+            return []
+        shift = self._smooth(landmarks)
+        box = self._box(landmarks)
+        inside = shift[box.top : box.bottom, box.left : box.right]
+        tear = _Tear.of(self, landmarks, box, inside)
+        inside += tear.beyond(inside)
+        return [Stroke(0, 0, shift=shift), *self._painted(tear, landmarks)]
+
+    def _painted(self, tear: _Tear, landmarks: Floats) -> list[Stroke]:
+        """What shows between the lips: nothing where they are shut, or their own teeth show."""
+        shown = tear.shown(self.interior.edge)
+        rows, columns = (np.flatnonzero(shown.any(axis=axis)) for axis in (1, 0))
+        if not len(rows):
+            return []
+        cut = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        scale = self.lips.frame.width
+        points, shown = tear.points[cut], shown[cut][..., None]
+        depth, height = (scale * np.maximum(-side[cut], 0) for side in (tear.over, tear.under))
+        colour = self.interior.colour(points, depth, height, self._skull(landmarks))
+        # A frame of pixels that change nothing, as a stroke's box must have.
+        shown, added = (np.pad(plane, ((1, 1), (1, 1), (0, 0))) for plane in (shown, shown * colour))
+        left, top = tear.box.left + int(columns[0]) - 1, tear.box.top + int(rows[0]) - 1
+        return [Stroke(left, top, kept=1 - shown, added=added)]
+
+    def _skull(self, landmarks: Floats) -> Floats:
+        """How far the skull moves, and the teeth with it: [2], in pixels."""
+        moved: Floats = (landmarks - self.registration.landmarks)[_SKULL].mean(axis=0)
+        return moved
+
+    @cached_property
+    def _edges(self) -> tuple[Floats, Floats]:
+        """Points on the edges of the upper and the lower lip, [7, 2] each, in pixels: at the inner landmarks,
+        and between these and the corners."""
+        frame, local = self.lips.frame, self.lips.frame.inside(self.registration.landmarks)
+        both = (local[UPPER_INNER, 0] + local[LOWER_INNER, 0]) / 2
+        edges = []
+        for marks, curve in ((UPPER_INNER, self.lips.upper_edge), (LOWER_INNER, self.lips.lower_edge)):
+            inner = local[marks, 0] if self.lips.parted else both
+            left, right = local[60, 0], local[64, 0]
+            x = np.array([left, (left + inner[0]) / 2, *inner, (inner[2] + right) / 2, right])
+            edges.append(frame.outside(np.stack([x, curve(x)], axis=-1)))
+        return edges[0], edges[1]
+
+    def _edge_moves(self, landmarks: Floats) -> tuple[Floats, Floats]:
+        """How far those points move, [7, 2] each, in pixels."""
+        moves = landmarks - self.registration.landmarks
+        upper, lower = moves[[60, *UPPER_INNER, 64]], moves[[60, *LOWER_INNER, 64]]
+        line, apart = (upper + lower) / 2, (upper - lower) / 2
+        between = [((line[a] + line[b]) / 2, self.config.round * apart[b]) for a, b in ((0, 1), (4, 3))]
+        found = []
+        for edge, sign in ((upper, 1), (lower, -1)):
+            left, right = (middle + sign * half for middle, half in between)
+            found.append(np.array([edge[0], left, *edge[1:4], right, edge[4]]))
+        return found[0], found[1]
+
+    def _parting(self, landmarks: Floats) -> LipCurve:
+        """How much further apart the lips' edges get over the photo's X, in its widths; below 0 they press."""
+        frame, (upper, lower) = self.lips.frame, self._edge_moves(landmarks)
+        x = np.stack([frame.inside(points)[:, 0] for points in self._edges]).mean(axis=0)
+        x = np.maximum.accumulate(x) + 1e-4 * np.arange(len(x))
+        apart = (lower - upper) @ frame.axes[1] / frame.width
+        x = np.concatenate([[min(0.0, x[0] - 0.01)], x, [max(1.0, x[-1] + 0.01)]])
+        return LipCurve(MonotoneCurve(x, np.pad(apart, 1)))
+
+    def _smooth(self, landmarks: Floats) -> Picture:
+        """The field without a tear, [N, N, 2] in pixels."""
+        side, cells = self.registration.side, self.config.cells
+        marks = [*_REST, *UPPER_OUTER, *LOWER_OUTER]
+        nothing = np.zeros((0, 2))
+        spline = self._spline(landmarks, marks, nothing, nothing)
+        at = (np.arange(cells) + 0.5) / cells * side - 0.5
+        coarse = spline(np.stack(np.meshgrid(at, at), axis=-1) / side) * side
+        field = torch.from_numpy(coarse.astype(np.float32)).movedim(-1, 0)[None]
+        wide = F.interpolate(field, (side, side), mode="bicubic", align_corners=False)[0].movedim(0, -1)
+        near = (np.arange(side) + 0.5) / side
+        fade = smoothstep(0, self.config.border, np.minimum(near, 1 - near)).astype(np.float32)
+        fade[[0, -1]] = 0
+        smooth: Picture = wide.numpy() * fade[:, None, None] * fade[None, :, None]
+        return smooth
+
+    def _fine(self, spline: ThinPlate, box: _Box) -> Floats:
+        """A field at the pixels of a box, [h, w, 2] in pixels."""
+        side = self.registration.side
+        height, width = box.bottom - box.top, box.right - box.left
+        pixels = max(self.lips.frame.width / self.config.fine, 1.0)
+        rows, columns = (max(2, round(length / pixels)) for length in (height, width))
+        x = box.left - 0.5 + (np.arange(columns) + 0.5) * width / columns
+        y = box.top - 0.5 + (np.arange(rows) + 0.5) * height / rows
+        coarse = spline(np.stack(np.meshgrid(x, y), axis=-1) / side) * side
+        field = torch.from_numpy(coarse.astype(np.float32)).movedim(-1, 0)[None]
+        wide = F.interpolate(field, (height, width), mode="bicubic", align_corners=False)
+        fine: Floats = wide[0].movedim(0, -1).numpy()
+        return fine
+
+    def _box(self, landmarks: Floats) -> _Box:
+        """Around the mouth as it was and as it will be."""
+        config, side = self.config, self.registration.side
+        corners = np.array(
+            [(x, y) for x in (-config.beside, 1 + config.beside) for y in (-config.above, config.below)]
+        )
+        at = np.concatenate([frame.outside(corners) for frame in (self.lips.frame, MouthFrame.of(landmarks))])
+        low, high = np.floor(at.min(axis=0)).astype(int), np.ceil(at.max(axis=0)).astype(int) + 1
+        left, top = np.clip(low, 0, side - 2)
+        right, bottom = np.clip(high, (left + 2, top + 2), side)
+        return _Box(int(left), int(top), int(right), int(bottom))
+
+    def _spline(self, landmarks: Floats, marks: list[int], points: Floats, moves: Floats) -> ThinPlate:
+        """The field by which to read the photo, in parts of the side: through the jaw, these landmarks, and
+        more points [n, 2] that move by `moves` [n, 2]."""
+        side, marks, edge = self.registration.side, [*_JAW, *marks], square_border()
+        before = np.concatenate([self.registration.landmarks[marks], points]) / side
+        after = np.concatenate([landmarks[marks], points + moves]) / side
+        softness = np.full(len(before) + len(edge), self.config.stiff)
+        softness[: len(_JAW)] = self.config.stiff_jaw
+        softness[len(before) :] = 0
+        return ThinPlate(
+            np.concatenate([after, edge]), np.concatenate([before - after, np.zeros_like(edge)]), softness
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Tear:
+    """A mouth's two fields for one expression, at the pixels of a box [h, w].
+
+    points: [h, w, 2]. upper, lower: the fields [h, w, 2], in pixels. over, under: how far on its lip's side
+    of the edge a pixel's source lies in each, in widths of the mouth; below 0 it is no lip's. across: X of
+    the source. share: the tear's part in the field, 0…1; the rest is the smooth one's.
+    """
+
+    mouth: Mouth
+    box: _Box
+    points: Floats
+    upper: Floats
+    lower: Floats
+    over: Floats
+    under: Floats
+    across: Floats
+    share: Floats
+
+    @classmethod
+    def of(cls, mouth: Mouth, landmarks: Floats, box: _Box, smooth: Picture) -> _Tear:
+        lips, points = mouth.lips, box.points()
+        outer = [*_REST, *UPPER_OUTER], [*_REST, *LOWER_OUTER]
+        upper, lower = (
+            mouth._fine(mouth._spline(landmarks, marks, edge, moves), box)
+            for marks, edge, moves in zip(outer, mouth._edges, mouth._edge_moves(landmarks), strict=True)
+        )
+        above, below = lips.frame.inside(points + upper), lips.frame.inside(points + lower)
+        over = lips.upper_edge(above[..., 0]) - above[..., 1]
+        under = below[..., 1] - lips.lower_edge(below[..., 0])
+        # Between the points through which the fields go, and where lips are pressed, these would part a
+        # little, or both claim a pixel: what is too much is given up by halves.
+        across = np.clip((above[..., 0] + below[..., 0]) / 2, 0, 1)
+        own = lips.lower_edge(across) - lips.upper_edge(across)
+        pressed = (over + under + np.maximum(own + mouth._parting(landmarks)(across), 0)) / 2
+        push = pressed[..., None] * lips.frame.width * lips.frame.axes[1]
+        share = _share(mouth, lips.frame.inside(points + smooth))
+        return cls(
+            mouth, box, points, upper + push, lower - push, over - pressed, under - pressed, across, share
+        )
+
+    def beyond(self, smooth: Picture) -> Picture:
+        """What the tear adds to the smooth field [h, w, 2] of the box."""
+        field = np.where((self.over > self.under)[..., None], self.upper, self.lower)
+        if self.mouth.lips.parted:
+            own, _, _ = self._own()
+            inside = ((self.over < 0) & (self.under < 0))[..., None]
+            up = (-self.over - own)[..., None] * self.mouth.lips.frame.width * self.mouth.lips.frame.axes[1]
+            field = np.where(inside, self.upper - up, field)
+        added: Picture = (self.share[..., None] * (field - smooth)).astype(np.float32)
+        return added
+
+    def shown(self, edge: float) -> Picture:
+        """How much of each pixel is drawn, since it lies in the mouth: [h, w].
+
+        edge: pixels over which lips end.
+        """
+        width, config = self.mouth.lips.frame.width, self.mouth.config
+        soft = max(edge, 0.5) / width
+        gap = -(self.over + self.under)
+        inside = np.minimum(-self.over, -self.under)
+        if self.mouth.lips.parted:
+            own, whole, gap = self._own()
+            inside = np.minimum(own - whole - soft, -self.under)
+        covered = np.clip(0.5 + inside / (2 * soft), 0, 1) * smoothstep(0, config.seen, gap)
+        shown: Picture = (self.share * covered).astype(np.float32)
+        return shown
+
+    def _own(self) -> tuple[Floats, Floats, Floats]:
+        """Of an open mouth: how deep below the upper lip each pixel's source lies; how deep the lower lip lay
+        there; how much further the lips are apart than that and its stretching explain."""
+        lips, stretch = self.mouth.lips, self.mouth.config.stretch
+        whole = np.maximum(lips.lower_edge(self.across) - lips.upper_edge(self.across), 0)
+        gap = np.maximum(-(self.over + self.under), 0)
+        ratio = (gap + 0.01) / (whole + 0.01)  # the corners have no depth to speak of
+        longer = np.where(ratio > 1, 1 + stretch * np.tanh((ratio - 1) / stretch), ratio)
+        return -self.over / longer, whole, np.maximum(gap - longer * whole, 0)
+
+
+def _share(mouth: Mouth, at: Floats) -> Floats:
+    """Where the tear rules [h, w], 0…1: on the lips, and a little around them.
+
+    at: where pixels come from but for the tear, [h, w, 2] in the mouth's coordinates.
+    """
+    lips, config = mouth.lips, mouth.config
+    x, y = at[..., 0], at[..., 1]
+    beyond = np.maximum(lips.upper_outer(x) - y, y - lips.lower_outer(x))
+    left, right = lips.frame.inside(mouth.registration.landmarks[[60, 64]])[:, 0]
+    beside = smoothstep(left - config.corner, left, x) * smoothstep(right + config.corner, right, x)
+    share: Floats = (1 - smoothstep(0, config.fade, beyond)) * beside
+    return share

@@ -1,0 +1,55 @@
+"""Registrations of the real faces in docs/faces, and what tests do with them."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from micromotion.face.alignment import align
+from micromotion.photo.registration import Registration, register
+
+FACES = Path(__file__).parents[2] / "docs" / "faces"
+
+_MIRRORED = [
+    *range(16, -1, -1),
+    *range(26, 16, -1),
+    *range(27, 31),
+    *range(35, 30, -1),
+    *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),
+    *range(54, 47, -1),
+    *range(59, 54, -1),
+    *range(64, 59, -1),
+    *range(67, 64, -1),
+]
+
+
+@cache
+def registered(name: str) -> Registration:
+    """The face of that name in docs/faces; not to be written into."""
+    with Image.open(FACES / f"{name}.jpg") as file:
+        photo = file.convert("RGB")
+    return register(photo, align(photo))
+
+
+def mirrored(registration: Registration) -> Registration:
+    """The face as in a mirror, its landmarks in dlib's order."""
+    landmarks = registration.landmarks[_MIRRORED].copy()
+    landmarks[:, 0] = registration.side - 1 - landmarks[:, 0]
+    return Registration(np.ascontiguousarray(registration.picture[:, ::-1]), landmarks, registration.matrix)
+
+
+def enlarged(registration: Registration, times: int) -> Registration:
+    """The face with `times` as many pixels, as a sharp photo would not have them."""
+    side = registration.side * times
+    channels = [
+        np.asarray(Image.fromarray(plane).resize((side, side), Image.Resampling.BICUBIC))
+        for plane in np.moveaxis(registration.picture, -1, 0)
+    ]
+    picture = np.clip(np.stack(channels, axis=-1), 0, 1).astype(np.float32)
+    return Registration(picture, (registration.landmarks + 0.5) * times - 0.5, registration.matrix / times)
+
+
+def greyed(registration: Registration) -> Registration:
+    grey = registration.picture.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
+    return Registration(grey, registration.landmarks, registration.matrix)
