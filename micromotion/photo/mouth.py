@@ -166,7 +166,7 @@ class Mouth:
         return found[0], found[1]
 
     def _parting(self, landmarks: Floats) -> LipCurve:
-        """How much further apart the lips' edges get over the photo's X, in its widths; below 0 they press."""
+        """How much further apart the lips get over the photo's X, in its widths; below 0 they press."""
         frame, (upper, lower) = self.lips.frame, self._edge_moves(landmarks)
         x = np.stack([frame.inside(points)[:, 0] for points in self._edges]).mean(axis=0)
         x = np.maximum.accumulate(x) + 1e-4 * np.arange(len(x))
