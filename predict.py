@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from cog import BaseRunner, Input, Path
 
 from micromotion import Animator, Timeline, align, parse_timeline
-from micromotion.animation import Clip, timed
+from micromotion.animation import Video, timed
 from micromotion.errors import BundleError, ImageError, MicromotionError, MotionError, OutputError
 from micromotion.face.images import load_image
 from micromotion.inversion.pivotal_tuning import STEPS
@@ -187,7 +187,7 @@ class Predictor(BaseRunner):
                     align(photo, face=int(face))  # without a face nothing need be learned
                     with timed(timings, "collect"):
                         files["custom"] = self._collected(template, max(0, int(seed)), folder, deadline)
-                clip = self.animator.animate(
+                video = self.animator.animate(
                     photo,
                     keyframes.with_files(files) if keyframes else files.get(name, name),
                     strength=strength,
@@ -207,15 +207,15 @@ class Predictor(BaseRunner):
                     on_lock=deadline.watch("tuning", progress_lines("Tuned by", "steps", STEPS)),
                 )
                 print(f"Face {face:.0f} found; playing {name} at strength {strength:g}.")
-                _render(clip, output, deadline)
+                _render(video, output, deadline)
         except BaseException:  # Cog's CancelationException is not an Exception
             self.finished.put((folder, time.monotonic()))
             raise
         finally:
             self.health.predicting = False
             uploads.discard(image, motion_file)
-        timings |= clip.timings
-        for metric, value in facts(self.animator.bundle, name, len(clip), clip.face, timings).items():
+        timings |= video.timings
+        for metric, value in facts(self.animator.bundle, name, len(video), video.face, timings).items():
             self.record_metric(metric, value)
         print(*stage_lines(timings), sep="\n")
         print(f"Done: {output.name}, {output.stat().st_size / 1000:.0f} kB.")
@@ -251,7 +251,7 @@ class Predictor(BaseRunner):
 
     def _collected(self, template: str, seed: int, folder: Path, deadline: Deadline) -> Path:
         """A file of the motion that the template describes; seed draws the face that it is learned on."""
-        from micromotion.learn.once import collect_once
+        from micromotion.learn.text_cache import collect_cached
 
         began: list[int] = []
 
@@ -260,7 +260,7 @@ class Predictor(BaseRunner):
             say(step.done, float(step.loss.mean()))
 
         say = progress_lines("Learned", "steps", LEARNING_STEPS)
-        anchors = collect_once(
+        anchors = collect_cached(
             template,
             self.animator.bundle,
             "custom",
@@ -317,14 +317,14 @@ def _check_motion(motion: str, template: str, motion_file: object) -> None:
         )
 
 
-def _render(clip: Clip, output: Path, deadline: Deadline) -> None:
-    """Write the clip, and to the log what it is."""
-    if clip.likeness is not None:
-        print(f"Likeness: {clip.likeness.describe()}.")
-    width, height = clip.size
-    print(f"Rendering {len(clip)} frames of {width}×{height}, {clip.fps} per second.")
-    report = progress_lines("Rendered", "frames", len(clip))
-    clip.save(output, on_frame=deadline.watch("rendering", report), on_scaled=print)
+def _render(video: Video, output: Path, deadline: Deadline) -> None:
+    """Write the video, and to the log what it is."""
+    if video.likeness is not None:
+        print(f"Likeness: {video.likeness.describe()}.")
+    width, height = video.size
+    print(f"Rendering {len(video)} frames of {width}×{height}, {video.fps} per second.")
+    report = progress_lines("Rendered", "frames", len(video))
+    video.save(output, on_frame=deadline.watch("rendering", report), on_scaled=print)
 
 
 def _remove_finished(finished: "queue.SimpleQueue[tuple[Path, float]]") -> None:

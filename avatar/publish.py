@@ -154,26 +154,26 @@ def publish_figures(weights: Path = WEIGHTS) -> None:
 
 @torch.inference_mode()
 def distilled(generator: Generator, heads: dataset.Heads) -> float:
-    """PSNR in dB of the generator's pictures of codes against renders it never saw."""
-    codes = (generator.mapping(z)[:, None].expand(-1, generator.num_styles, -1) for z in heads.z.split(32))
-    return _psnr(generator, codes, heads)
+    """PSNR in dB of the generator's pictures of latents against renders it never saw."""
+    latents = (generator.mapping(z)[:, None].expand(-1, generator.num_styles, -1) for z in heads.z.split(32))
+    return _psnr(generator, latents, heads)
 
 
 @torch.inference_mode()
 def reconstructed(generator: Generator, inverter: Inverter, heads: dataset.Heads) -> float:
     """PSNR in dB of inversion and synthesis against renders that neither network saw."""
-    codes = (inverter.invert(images.float() / 127.5 - 1) for images in heads.images.split(32))
-    return _psnr(generator, codes, heads)
+    latents = (inverter.invert(images.float() / 127.5 - 1) for images in heads.images.split(32))
+    return _psnr(generator, latents, heads)
 
 
-def _psnr(generator: Generator, codes: Iterable[Tensor], heads: dataset.Heads) -> float:
+def _psnr(generator: Generator, latents: Iterable[Tensor], heads: dataset.Heads) -> float:
     """Mean over heads, of 8-bit pixels at the generator's size."""
     found = [
         batch_psnr(
-            quantise(generator.synthesize(code, noise=None)).movedim(-1, 1),
+            quantise(generator.synthesize(latent, noise=None)).movedim(-1, 1),
             resized(true, generator.resolution),
         )
-        for code, true in zip(codes, heads.images.split(32), strict=True)
+        for latent, true in zip(latents, heads.images.split(32), strict=True)
     ]
     return round(float(torch.cat(found).mean()), 2)
 

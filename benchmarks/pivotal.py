@@ -1,11 +1,11 @@
-"""What `--lock-identity` buys: likeness before and after tuning, with and without refining the code first.
+"""What `--lock-identity` buys: likeness before and after tuning, with and without refining the latent first.
 
     python benchmarks/pivotal.py                               # the avatar on docs/faces
     python benchmarks/pivotal.py --model ffhq --photos me/     # a folder of photographs
 
 PSNR and person (the cosine of the identity net's features, where the model has one) compare the crop with
 the still face. Then comes each motion at strength 1: how much of the change that the model itself makes at
-this code is kept, as a correlation (1 is all of it, 0 is another motion), and the size of the change in
+this latent is kept, as a correlation (1 is all of it, 0 is another motion), and the size of the change in
 units of the model's. Seconds are of refining and tuning.
 """
 
@@ -76,22 +76,22 @@ def try_out(
     """One face with so many steps of refining and of tuning; last the still face and it in each motion."""
     bundle, identity = animator.bundle, animator.identity
     small = crop.resize((INVERTER_SIZE, INVERTER_SIZE), Image.Resampling.LANCZOS)
-    code = animator.encode(small, aligned=True)
+    latent = animator.encode(small, aligned=True)
     picture = torch.tensor(np.asarray(crop)).permute(2, 0, 1)[None] / 127.5 - 1
     begun = time.perf_counter()
     if refined:
-        code = animator.encode(small, aligned=True, refine=refined)
-    after = tune(bundle.generator, code, picture, steps=steps, identity=identity)
+        latent = animator.encode(small, aligned=True, refine=refined)
+    after = tune(bundle.generator, latent, picture, steps=steps, identity=identity)
     seconds = time.perf_counter() - begun
-    figures = likeness(bundle.generator, after, code, picture, identity=identity, motions=motions)
-    return figures, seconds, play(after, code, motions)
+    figures = likeness(bundle.generator, after, latent, picture, identity=identity, motions=motions)
+    return figures, seconds, play(after, latent, motions)
 
 
 @torch.inference_mode()
-def play(generator: Generator, code: Tensor, motions: dict[str, Motion]) -> list[Image.Image]:
+def play(generator: Generator, latent: Tensor, motions: dict[str, Motion]) -> list[Image.Image]:
     """The still face, and at strength 1 of each motion."""
-    codes = [code, *(code + motion.offset(1.0).to(code.device) for motion in motions.values())]
-    return [Image.fromarray(quantise(generator.synthesize(each)[0]).cpu().numpy()) for each in codes]
+    latents = [latent, *(latent + motion.offset(1.0).to(latent.device) for motion in motions.values())]
+    return [Image.fromarray(quantise(generator.synthesize(each)[0]).cpu().numpy()) for each in latents]
 
 
 def report(

@@ -5,9 +5,9 @@
 
 PSNR and loss compare the crop with the still face, the loss being
 `micromotion.inversion.refinement.picture_loss`; person is the cosine of the identity net's features, where
-the model has one; moved is the distance from the inverter's code in units of w's spread (two strangers are √2
-apart). Then comes how far each motion at strength 1 moves its own factor, as the avatar's regressor reads it:
-1 is the full motion. Seconds are of refinement alone.
+the model has one; moved is the distance from the inverter's latent in units of w's spread (two strangers are
+√2 apart). Then comes how far each motion at strength 1 moves its own factor, as the avatar's regressor reads
+it: 1 is the full motion. Seconds are of refinement alone.
 """
 
 import argparse
@@ -113,11 +113,11 @@ def improve(
     bundle, start = animator.bundle, animator.encode(face, aligned=True)
     picture = (torch.tensor(np.asarray(face)).permute(2, 0, 1)[None] / 127.5 - 1).to(bundle.device)
     begun = time.perf_counter()
-    code = refine(bundle.generator, start, picture, steps, identity=animator.identity)
+    latent = refine(bundle.generator, start, picture, steps, identity=animator.identity)
     seconds = time.perf_counter() - begun
     with torch.inference_mode():
         size = min(bundle.generator.resolution, 256)
-        shown = shrink(bundle.generator.synthesize(code).float(), size)
+        shown = shrink(bundle.generator.synthesize(latent).float(), size)
         wanted = shrink(picture, size)
         net = animator.identity
         person = math.nan if net is None else 1 - net.loss(shown, wanted).item()
@@ -125,12 +125,12 @@ def improve(
             psnr(shown, wanted),
             picture_loss(shown, wanted).item(),
             person,
-            distance(code - start, spread_axes(bundle.generator).to(code.device)),
-            movements(animator, regressor, code),
+            distance(latent - start, spread_axes(bundle.generator).to(latent.device)),
+            movements(animator, regressor, latent),
             seconds,
         )
     name = "smile" if "smile" in animator.motions else animator.motions[0]
-    return result, [Image.fromarray(frame) for frame in animator.animate(code, name, frames=2)]
+    return result, [Image.fromarray(frame) for frame in animator.animate(latent, name, frames=2)]
 
 
 def distance(moved: Tensor, axes: Tensor) -> float:
@@ -141,7 +141,7 @@ def distance(moved: Tensor, axes: Tensor) -> float:
     return along.square().mean().sqrt().item()
 
 
-def movements(animator: Animator, regressor: Regressor | None, code: Tensor) -> tuple[float, ...]:
+def movements(animator: Animator, regressor: Regressor | None, latent: Tensor) -> tuple[float, ...]:
     """How far each motion at strength 1 moves its own factor."""
     moved = []
     for column, motion in enumerate(MOTIONS):
@@ -149,7 +149,7 @@ def movements(animator: Animator, regressor: Regressor | None, code: Tensor) -> 
         if regressor is None or name not in animator.motions:
             moved.append(math.nan)
             continue
-        first, last = read(regressor, list(animator.animate(code, name, frames=2)))[:, column]
+        first, last = read(regressor, list(animator.animate(latent, name, frames=2)))[:, column]
         moved.append(float(last - first))
     return tuple(moved)
 

@@ -1,4 +1,4 @@
-"""From a face picture to its latent code in the W+ space of a StyleGAN2 generator: pSp, e4e and ReStyle.
+"""From a face picture to its latent in the W+ space of a StyleGAN2 generator: pSp, e4e and ReStyle.
 
 Also the identity network, which says whether two pictures show the same person.
 """

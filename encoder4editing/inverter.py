@@ -12,7 +12,7 @@ from encoder4editing.encoder import Encoder, EncoderConfig, HeadLinear
 
 
 class Inverter(nn.Module):
-    """Finds the latent code of a face picture in one pass (pSp, e4e); `ReStyle` refines it in several.
+    """Finds the latent of a face picture in one pass (pSp, e4e); `ReStyle` refines it in several.
 
     A fresh inverter has random weights and a zero average latent: before training, copy the generator's
     average into `latent_avg`.
@@ -60,7 +60,7 @@ class Inverter(nn.Module):
         return self.config.input_size
 
     def invert(self, images: Tensor) -> Tensor:
-        """Latent codes of pictures, differentiably.
+        """Latents of pictures, differentiably.
 
         Args:
             images: [B, 3, S, S], floating point, in [-1, 1], FFHQ-aligned; S is at least `input_size`,

@@ -16,7 +16,7 @@ MAX_ITERATIONS = 10
 
 
 class ReStyle(Inverter):
-    """Finds the latent code of a face picture by iterative refinement.
+    """Finds the latent of a face picture by iterative refinement.
 
     The generator belongs to whoever made it: its tensors are neither parameters nor in the state dict of the
     inverter, so they are not saved, counted or trained with it. But the two must lie on one device:
@@ -25,14 +25,14 @@ class ReStyle(Inverter):
 
     Args:
         config: the encoder's architecture, of 6 input channels: the picture, then the generator's attempt.
-        generator: draws the attempts, with its fixed noise; it must take the encoder's codes.
+        generator: draws the attempts, with its fixed noise; it must take the encoder's latents.
         iterations: encoder passes, 1 to 10; the public models were trained for 5.
         rng: what the weights are drawn from, on the CPU; torch's global generator if none is given.
 
     Attributes:
         generator: as given; not a submodule.
         encoder: images [B, 6, input_size, input_size] to corrections [B, num_styles, style_dim].
-        latent_avg: buffer [num_styles, style_dim], the code that refinement starts from.
+        latent_avg: buffer [num_styles, style_dim], the latent that refinement starts from.
 
     Raises:
         ValueError: encoder and generator do not fit together, or there are too few or many iterations.
@@ -72,19 +72,20 @@ class ReStyle(Inverter):
         self._iterations = value
 
     def invert(self, images: Tensor) -> Tensor:
-        """Latent codes of pictures after all iterations; see `Inverter.invert`, and `refine` for the steps.
+        """Latents of pictures after all iterations; see `Inverter.invert`, and `refine` for the steps.
 
         Raises:
             ValueError: the images have another shape or dtype, or the generator lies on another device.
         """
-        *_, codes = self.refine(images)
-        return codes
+        *_, latents = self.refine(images)
+        return latents
 
     def refine(self, images: Tensor) -> Iterator[Tensor]:
-        """The codes [B, num_styles, style_dim] after each iteration; what it takes and raises is as `invert`.
+        """The latents [B, num_styles, style_dim] after each iteration; what it takes and raises is as
+        `invert`.
 
         The first pass compares the picture with the average one, each later pass with what the generator
-        drew last; every answer is added to the code so far.
+        drew last; every answer is added to the latent so far.
         """
         images = self._prepared(images)
         if self.generator.latent_avg.device != self.latent_avg.device:
@@ -92,13 +93,13 @@ class ReStyle(Inverter):
                 f"the inverter is on {self.latent_avg.device}, its generator on "
                 f"{self.generator.latent_avg.device}: move the inverter, which takes the generator along"
             )
-        codes = self.latent_avg.expand(len(images), -1, -1)
+        latents = self.latent_avg.expand(len(images), -1, -1)
         attempt = self.average_image().expand(len(images), -1, -1, -1)
         for iteration in range(self.iterations):
             if iteration > 0:
-                attempt = self._draw(codes)
-            codes = codes + self.encoder(torch.cat([images, attempt], dim=1))
-            yield codes
+                attempt = self._draw(latents)
+            latents = latents + self.encoder(torch.cat([images, attempt], dim=1))
+            yield latents
 
     def average_image(self) -> Tensor:
         """The generator's picture of `latent_avg`, [1, 3, input_size, input_size], drawn on the first call.
@@ -120,9 +121,9 @@ class ReStyle(Inverter):
         self.forget_average_image()
         return super().use_half()
 
-    def _draw(self, codes: Tensor) -> Tensor:
-        """The generator's pictures of codes at the encoder's size, in the codes' dtype."""
-        return fit_area(self.generator.synthesize(codes).to(codes.dtype), self.input_size)
+    def _draw(self, latents: Tensor) -> Tensor:
+        """The generator's pictures of latents at the encoder's size, in the latents' dtype."""
+        return fit_area(self.generator.synthesize(latents).to(latents.dtype), self.input_size)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ReStyle":
         # What .to(), .cuda(), .double() … go through: the generator comes along.

@@ -3,11 +3,12 @@
 What needs torch loads on first use, so that importing the package, and `micromotion --help`, stay fast.
 """
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from micromotion.animation import Clip
+    from micromotion.animation import Video
     from micromotion.animator import Animator
     from micromotion.face.alignment import align
     from micromotion.face.crop import AlignedFace
@@ -20,8 +21,8 @@ __all__ = [
     "AlignedFace",
     "AnimateOptions",
     "Animator",
-    "Clip",
     "Timeline",
+    "Video",
     "align",
     "parse_timeline",
     "robust_pca",
@@ -32,15 +33,22 @@ _LAZY = {
     "align": "micromotion.face.alignment",
     "Animator": "micromotion.animator",
     "AnimateOptions": "micromotion.options",
-    "Clip": "micromotion.animation",
     "Timeline": "micromotion.motion.timeline",
+    "Video": "micromotion.animation",
     "parse_timeline": "micromotion.motion.timeline",
     "robust_pca": "micromotion.motion.robust_pca",
 }
 
 
+_RENAMED = {"Clip": "Video"}
+"""Deprecated names."""
+
+
 def __getattr__(name: str) -> Any:
     """Import a public name from its module on first use (PEP 562)."""
+    if name in _RENAMED:
+        warnings.warn(f"micromotion.{name} is now {_RENAMED[name]}", DeprecationWarning, stacklevel=2)
+        name = _RENAMED[name]
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_LAZY[name]), name)

@@ -1,4 +1,4 @@
-"""A clip: micromotions on one face, whose frames render when they are asked for."""
+"""A video: micromotions on one face, rendered frame by frame on demand."""
 
 from __future__ import annotations
 
@@ -34,41 +34,42 @@ if TYPE_CHECKING:
 
 
 class Finish(Protocol):
-    """What becomes of each rendered frame: it is put beside others, or back into its photo."""
+    """Processes each rendered frame: puts it beside other pictures, or back into its photo."""
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of what is made of a frame, in pixels."""
+        """Width and height of a finished frame in pixels."""
 
     def poses(self, strengths: Strengths) -> Strengths:
-        """The strengths [n, motions] at which it wants to see the face before a film of these plays."""
+        """The strengths [n, motions] at which it needs the face rendered in advance."""
 
     def begin(self, still: Frame, poses: Sequence[Pose]) -> Callable[[Frame, Row], Frame]:
-        """What is to be done with each frame and its strengths, given first what the model makes of the
-        photo, at rest, and the poses that it wanted.
+        """The function that finishes a frame, given its strengths.
+
+        still: the model's frame at strength 0. poses: the rendered frames that `poses` asked for.
         """
 
 
-class Clip:
-    """Micromotions on one face, as a sequence of uint8 RGB frames [H, W, 3] that render when asked for.
+class Video:
+    """Micromotions on one face, as a sequence of uint8 RGB frames [H, W, 3] rendered on demand.
 
-    Nothing is kept: iterating again renders again, and memory does not grow with the number of frames. On a
-    GPU the next frame renders while the caller is busy with this one; on a CPU nothing renders ahead.
+    Frames are not stored: each iteration renders them again, and memory does not grow with their number. On a
+    GPU the next frame renders while the caller uses this one; on a CPU nothing renders ahead.
 
-    `timings` holds the seconds per stage: motion, align, invert, refine if asked for; render and encode are
-    the latest pass's. render is how long the caller waited for frames: on a GPU, what rendered while the
-    caller was encoding is not counted, so that the stages add up to the whole.
+    `timings`: seconds per stage, motion, align, invert, and refine if asked for; render and encode are those
+    of the last iteration. render is the time that the caller waited for frames, so that the stages add up to
+    the total even if a GPU renders while the caller encodes.
 
-    `likeness` says what locking the identity bought; None where it was not asked for.
+    `likeness`: the effect of locking the identity; None without.
 
-    Where a GPU's memory does not suffice, the inverter makes room in main memory and the frame renders once
-    more; DeviceMemoryError, while iterating, says that this did not help.
+    If a GPU runs out of memory, the inverter is offloaded to the CPU and the frame is rendered again; if that
+    does not help, iterating raises DeviceMemoryError.
     """
 
     def __init__(
         self,
         generator: Generator,
-        code: Tensor,
+        latent: Tensor,
         motions: Sequence[Motion],
         strengths: Strengths,
         *,
@@ -80,20 +81,27 @@ class Clip:
         face: AlignedFace | None = None,
         likeness: Likeness | None = None,
     ) -> None:
-        """code is the still face [1, num_styles, style_dim], on the device that renders; strengths is float64
-        [frames, motions]; memory is that device's; finish is done to each frame that was rendered; face is
-        where the face lies in its photo, None for a code; the rest as in `Animator.animate`.
+        """Create a video; nothing is rendered yet.
+
+        Args:
+            latent: of the still frame, [1, num_styles, style_dim], on the device that renders.
+            strengths: float64 [frames, motions].
+            memory: of that device.
+            finish: applied to each rendered frame.
+            face: the face in its photo; None for a latent.
+
+        For the others see `Animator.animate`.
         """
         self.fps = fps
         self.timings = timings if timings is not None else {}
         self.likeness = likeness
         self.face = face
         self._generator = generator
-        self._code = code
+        self._latent = latent
         self._motions = motions
         self._strengths = strengths
         self._seed = seed
-        self._memory = memory or DeviceMemory(code.device, generator)
+        self._memory = memory or DeviceMemory(latent.device, generator)
         self._finish = finish
 
     def __len__(self) -> int:
@@ -107,13 +115,13 @@ class Clip:
         return self._generator.resolution, self._generator.resolution
 
     def latents(self) -> Iterator[Tensor]:
-        """The frames' W+ codes [1, num_styles, style_dim]."""
-        return self._codes(self._strengths)
+        """The frames' W+ latents [1, num_styles, style_dim]."""
+        return self._latents_at(self._strengths)
 
-    def _codes(self, strengths: Strengths) -> Iterator[Tensor]:
-        styles, dim = self._code.shape[1:]
-        moved = offsets(self._motions, strengths, (styles, dim)).to(self._code.device)
-        return (self._code + offset for offset in moved)
+    def _latents_at(self, strengths: Strengths) -> Iterator[Tensor]:
+        styles, dim = self._latent.shape[1:]
+        moved = offsets(self._motions, strengths, (styles, dim)).to(self._latent.device)
+        return (self._latent + offset for offset in moved)
 
     def __iter__(self) -> Iterator[Frame]:
         self.timings["render"] = 0.0
@@ -135,13 +143,13 @@ class Clip:
         full_size: bool = False,
         on_scaled: Callable[[str], None] | None = None,
     ) -> None:
-        """Write the clip as MP4, GIF, WebP or a folder of PNGs, by its suffix; files appear when complete.
+        """Write the video as MP4, GIF, WebP or a folder of PNGs, by its suffix; files appear when complete.
 
-        sheet: also write a contact sheet of count of the very same frames there, each rendered once.
-        on_frame is called with the number of frames written so far. An MP4 of more pixels than phones play is
-        scaled down to what they do, and on_scaled told so (without it, by a ScaledWarning), unless full_size;
-        a size that the format does not take is refused before anything renders (see `video.fit_size`).
-        Raises OptionError, OutputError.
+        sheet: path of a contact sheet of `count` of these frames; no frame is rendered twice. on_frame:
+        called with the number of frames written. An MP4 with more pixels than phones can play is scaled down
+        unless full_size is set; on_scaled is then called with a sentence (if None, a ScaledWarning is
+        issued). A size that the format does not support is refused before rendering (see
+        `video.writer.fit_size`). Raises OptionError, OutputError.
         """
         fit_size(path, self.size, self.fps, full_size=full_size, on_scaled=on_scaled)
         wanted = self._spread(count) if sheet is not None else []
@@ -151,22 +159,22 @@ class Clip:
         self.timings["encode"] = 0.0
         with timed(self.timings, "encode"):
             write_frames(
-                _keeping(self, wanted, kept),
+                _collecting(self, wanted, kept),
                 path,
                 self.fps,
                 total=len(self),
                 on_frame=on_frame,
                 full_size=full_size,
-                on_scaled=lambda _: None,  # it is told already
+                on_scaled=lambda _: None,  # reported above
             )
         self.timings["encode"] -= self.timings["render"]
         if sheet is not None:
             write_picture(self._lay_out(kept, wanted), sheet)
 
     def sheet(self, count: int = 8) -> Image.Image:
-        """A contact sheet of count frames, evenly spread, with their strengths; only these render.
+        """A contact sheet of `count` evenly spaced frames, with their strengths; only these are rendered.
 
-        Raises OptionError unless count is in 1…600; a clip of fewer frames shows them all.
+        Raises OptionError unless count is in 1…600; a video of fewer frames shows them all.
         """
         wanted = self._spread(count)
         return self._lay_out(list(self._frames_of(self._strengths[wanted])), wanted)
@@ -179,7 +187,7 @@ class Clip:
         return contact_sheet(frames, labels=[self._label(index) for index in indices])
 
     def _label(self, index: int) -> str:
-        """How strong the motions are in a frame; a name is needed only where there are several."""
+        """The motions' strengths in a frame, with names if there are several motions."""
         percent = [round(100 * strength) for strength in self._strengths[index]]
         if len(percent) == 1:
             return f"{percent[0]}%"
@@ -189,42 +197,42 @@ class Clip:
     def _frames_of(self, strengths: Strengths) -> Iterator[Frame]:
         """The finished frames at these strengths."""
         if self._finish is None:
-            return self._rendered(self._codes(strengths))
+            return self._rendered(self._latents_at(strengths))
         return self._finished(strengths, self._finish)
 
     def _finished(self, strengths: Strengths, finish: Finish) -> Iterator[Frame]:
         poses = finish.poses(self._strengths)
-        codes = self._codes(np.concatenate([poses, strengths]))
-        frames = self._rendered(chain([self._code], codes))
+        latents = self._latents_at(np.concatenate([poses, strengths]))
+        frames = self._rendered(chain([self._latent], latents))
         draw = finish.begin(next(frames), list(zip(poses, islice(frames, len(poses)), strict=True)))
         yield from map(draw, frames, strengths)
 
     def _rendered(self, latents: Iterable[Tensor]) -> Iterator[Frame]:
-        """The frames of these codes; the one place where rendering waits for a device."""
-        device, side = self._code.device, self._generator.resolution
+        """The frames of these latents; the only place where rendering waits for the device."""
+        device, side = self._latent.device, self._generator.resolution
         with translate_oom(f"rendering {side}×{side} pixels", device):
             noise = self._memory.retry(self._draw_noise)
             pictures = (self._memory.retry(partial(self._render, each, noise)) for each in latents)
             yield from fetch_frames(pictures, ahead=1 if device.type == "cuda" else 0)
 
     def _draw_noise(self) -> Noise:
-        """The noise of all frames."""
+        """The noise that all frames share."""
         if self._seed is None:
             return "fixed"
         return self._generator.draw_noise(torch.Generator().manual_seed(self._seed))
 
     def _render(self, latent: Tensor, noise: Noise) -> Rendered:
-        """One frame, and whether it is finite, on the device; a GPU has only been told to render it."""
+        """One frame, and whether it is finite, on the device; on a GPU both are still pending."""
         with torch.inference_mode(), deterministic():
             picture = self._generator.synthesize(latent, noise=noise)[0]
             return quantise(picture), all_finite(picture)
 
 
 def offsets(motions: Sequence[Motion], strengths: Strengths, shape: tuple[int, int]) -> Tensor:
-    """What to add to a face's code in each frame, float32 [frames, styles, dim], in main memory.
+    """The offsets to a face's latent in each frame, float32 [frames, styles, dim], on the CPU.
 
-    strengths is float64 [frames, motions]; shape is (styles, dim). Motions along straight lines are one
-    product, [frames, lines] times [lines, styles · dim]; those along curves are read off one by one.
+    strengths: float64 [frames, motions]; shape: (styles, dim). Straight motions are one matrix product,
+    [frames, lines] times [lines, styles · dim]; curved ones are evaluated frame by frame.
     """
     directions = torch.zeros(len(motions), *shape)
     for direction, motion in zip(directions, motions, strict=True):
@@ -238,8 +246,8 @@ def offsets(motions: Sequence[Motion], strengths: Strengths, shape: tuple[int, i
     return moved
 
 
-def _keeping(frames: Iterable[Frame], wanted: Container[int], kept: list[Frame]) -> Iterator[Frame]:
-    """Pass frames on as they come, and keep the few whose index is wanted."""
+def _collecting(frames: Iterable[Frame], wanted: Container[int], kept: list[Frame]) -> Iterator[Frame]:
+    """Pass frames on, and append those with a wanted index to `kept`."""
     for index, frame in enumerate(frames):
         if index in wanted:
             kept.append(frame)

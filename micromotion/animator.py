@@ -1,4 +1,4 @@
-"""From a photo to a clip: align, invert into W+, add a micromotion, synthesize frame by frame."""
+"""The pipeline from a photo to a video: align, invert into W+, add a micromotion, synthesise each frame."""
 
 from __future__ import annotations
 
@@ -13,19 +13,25 @@ import numpy as np
 import torch
 from PIL import Image
 
-from micromotion.animation import Clip, Finish, timed
+from micromotion.animation import Finish, Video, timed
 from micromotion.errors import OptionError
 from micromotion.face.alignment import align, as_aligned
 from micromotion.face.crop import AlignedFace, crop_quad
 from micromotion.face.images import ImageSource, load_image
 from micromotion.inversion.pivotal_tuning import Likeness, likeness, tuned
 from micromotion.inversion.refinement import OnStep
-from micromotion.inversion.refinement import refine as refine_code
-from micromotion.inversion.shapes import check_code
+from micromotion.inversion.refinement import refine as refine_latent
+from micromotion.inversion.shapes import check_latent
 from micromotion.motion.library import find_motion, load_fitting, playable_motions
 from micromotion.motion.micromotion import Motion
 from micromotion.motion.schedule import MotionName, Motions, schedule, schedule_strip
-from micromotion.options import AnimateKeywords, AnimateOptions, check_film, options_from, seed_that_draws
+from micromotion.options import (
+    AnimateKeywords,
+    AnimateOptions,
+    check_total_pixels,
+    options_from,
+    seed_that_draws,
+)
 from micromotion.photo.paste import Paste
 from micromotion.photo.response import poses
 from micromotion.runtime.device_memory import DeviceMemory, deterministic, translate_oom
@@ -38,40 +44,40 @@ if TYPE_CHECKING:
     from encoder4editing.identity import IdentityNet
     from stylegan2 import Generator
 
-__all__ = ["Animator", "Clip"]
+__all__ = ["Animator", "Video"]
 
 INVERTER_SIZE = 256  # e4e's input, in pixels
 
 
 @dataclass(frozen=True, eq=False)
 class _Face:
-    """A face's code [1, num_styles, style_dim], and what it was read from: the photo, RGB, and the place."""
+    """A face's latent [1, num_styles, style_dim], with its RGB photo and crop if it was read from one."""
 
     photo: Image.Image | None
     crop: AlignedFace | None
-    code: torch.Tensor
+    latent: torch.Tensor
 
     def at(self, size: int) -> Frame:
-        """The crop of the photo, uint8 [size, size, 3]; raises OptionError if there is only the code."""
+        """The crop of the photo, uint8 [size, size, 3]; raises OptionError if there is only the latent."""
         if self.photo is None or self.crop is None:
             raise OptionError(
-                "Only a photo can be compared or its identity locked, not a code: give animate() the photo."
+                "Only a photo can be compared or its identity locked, not a latent: give animate() the photo."
             )
-        if self.crop.landmarks is None:  # it was taken as it is, without a border to be filled
+        if self.crop.landmarks is None:  # an aligned picture, whose border needs no filling
             return np.asarray(as_aligned(self.photo, size).image)
         return np.asarray(crop_quad(self.photo, self.crop.quad, size))
 
     def whole_photo(self, frames: int) -> _InPhoto:
-        """The way back into the photo, for so many frames; raises OptionError if there is only the code."""
+        """Puts `frames` frames back into the photo; raises OptionError if there is only the latent."""
         if self.photo is None or self.crop is None:
-            raise OptionError("A face can only be put back into its photo, which a code does not have.")
-        check_film(self.photo.size, frames)
+            raise OptionError("A face can only be put back into its photo, which a latent does not have.")
+        check_total_pixels(self.photo.size, frames)
         return _InPhoto(self.photo, self.crop)
 
 
 @dataclass(frozen=True, eq=False)
 class _InPhoto:
-    """Puts frames back into the photo; a `Finish` of a clip."""
+    """Puts frames back into the photo; a `Finish` of a video."""
 
     photo: Image.Image
     crop: AlignedFace
@@ -90,7 +96,7 @@ class _InPhoto:
 
 
 class Animator:
-    """Plays a bundle's micromotions on faces; keeps no state between calls but the loaded nets."""
+    """Plays a bundle's micromotions on faces; its only state are the loaded networks."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
@@ -103,12 +109,12 @@ class Animator:
 
     @property
     def motions(self) -> list[str]:
-        """The names of the micromotions that it can play, sorted: the model's own, and those learned."""
+        """The names of the playable micromotions, sorted: the model's own, and those learned."""
         return list(playable_motions(self.bundle))
 
     @property
     def identity(self) -> IdentityNet | None:
-        """The bundle's identity net; None where it has none, as it can be played without."""
+        """The bundle's identity network; None if it has none, as it is optional."""
         files = self.bundle.files
         return self.bundle.identity if files and files[0].with_name(IDENTITY).is_file() else None
 
@@ -121,17 +127,22 @@ class Animator:
         refine: int = 0,
         on_refine: OnStep | None = None,
     ) -> torch.Tensor:
-        """Invert the face of a photo: its W+ code [1, num_styles, style_dim], float32, on the model's device.
+        """Invert the face of a photo into its W+ latent [1, num_styles, style_dim], float32, on the device.
 
-        photo is a path, the bytes of an image file, an open file or a PIL image. face counts the faces found,
-        the best-scoring first; aligned=True takes the picture as an FFHQ-like crop already. refine improves
-        the code by so many steps, 0…200 (see `micromotion.inversion.refinement`); on_refine is told the steps
-        done and the loss. Give the code to `animate` in place of the photo to play many motions for one
-        inversion. Raises OptionError, ImageError, NoFaceError; DeviceMemoryError where a GPU is too small
-        (see `Clip`).
+        Pass the latent to `animate` instead of the photo, to invert once and play many motions.
+
+        Args:
+            photo: a path, the bytes of an image file, an open file or a PIL image.
+            face: which face; 0 has the best detection score.
+            aligned: the picture is already an FFHQ-like crop.
+            refine: number of refinement steps, 0…200 (see `micromotion.inversion.refinement`).
+            on_refine: called with the number of steps done, and the loss.
+
+        Raises OptionError, ImageError, NoFaceError; DeviceMemoryError if the GPU has too little memory (see
+        `Video`).
         """
         options = AnimateOptions(face=face, aligned=aligned, refine=refine)
-        return self._read(photo, options, on_refine, {}).code
+        return self._read(photo, options, on_refine, {}).latent
 
     def animate(
         self,
@@ -142,29 +153,38 @@ class Animator:
         on_refine: OnStep | None = None,
         on_lock: OnStep | None = None,
         **keywords: Unpack[AnimateKeywords],
-    ) -> Clip:
-        """Play micromotions on the face of a photo, or on a code from `encode`; frames render when iterated.
+    ) -> Video:
+        """Play micromotions on the face of a photo, or on a latent from `encode`.
 
-        motion is one of `motions`, or the file of one, as a Path or a name that ends in .safetensors; or
-        several of these, in a sequence or mapped to how strong each is; or a `Timeline`, whose length is its
-        own and which frames says nothing about. strength 1 is a motion's calibrated full degree, reached in
-        the last frame along a straight line from the still face, or along the curve that was learned;
-        negative plays the opposite; it multiplies the strengths of several motions and of a timeline.
+        Frames render when the video is iterated. Options are checked before the photo is opened.
 
-        All else is an option, see `AnimateOptions`: given together as `options`, or each by its name (these
-        win over `options`). loop "pingpong" plays all of it backwards as well, "hold" stays at the end for as
-        long again: n frames become 2n − 1. view "photo" puts the face back into the photo, see `Paste`;
-        compare=True puts the photo's crop, and the still face that the model makes of it, beside each frame:
-        of the two only one, and neither for a code. seed=None takes the generator's fixed noise, a whole
-        number draws other noise, the same for all frames so that texture does not boil. A model may have no
-        noise, and "avatar" has none: there a seed changes nothing, and a UserWarning says so. refine and
-        on_refine are as in `encode`; a code is not refined any more. lock_identity tunes a copy of the
-        generator around the photo's code, once for each photo, in minutes on a CPU (see
-        `micromotion.inversion.pivotal_tuning.tuned`); on_lock is told the steps done and the loss, and the
-        clip's `likeness` says what it bought.
+        Args:
+            photo: as in `encode`, or a latent from `encode`, which cannot be refined, compared or put back
+                into its photo.
+            motion: one of `motions`; or a file, as a Path or a name that ends in .safetensors; or several of
+                these, as a sequence or a mapping to strengths; or a `Timeline`, which has its own length and
+                ignores `frames`.
+            options: see `AnimateOptions`.
+            on_refine, on_lock: called with the number of refinement or tuning steps done, and the loss.
+            keywords: single options by name; they override `options`.
 
-        Options are checked before the photo is opened. Raises OptionError, MotionError, ImageError,
-        NoFaceError, DeviceMemoryError.
+        Details of some options:
+            strength: 1 is a motion's calibrated full degree, reached in the last frame on a straight line
+                from the still face, or on the learned curve; negative plays the opposite. It multiplies the
+                strengths of several motions and of a timeline.
+            loop: "pingpong" appends the frames in reverse, "hold" repeats the last one: n become 2n − 1
+            frames.
+            view: "photo" puts the face back into the photo, see `Paste`.
+            compare: puts the photo's crop and its still reconstruction beside each frame; not with view
+            "photo".
+            seed: None uses the generator's fixed noise; a number draws noise, the same for all frames so that
+                texture does not flicker. In a model without noise, such as "avatar", it changes nothing, and
+                a UserWarning says so.
+            lock_identity: tunes a copy of the generator around the photo's latent, once per photo, in minutes
+                on a CPU (see `micromotion.inversion.pivotal_tuning.tuned`); the video's `likeness` has the
+                result.
+
+        Raises OptionError, MotionError, ImageError, NoFaceError, DeviceMemoryError.
         """
         options = options_from(keywords, options)
         names, strengths = schedule(motion, options)
@@ -180,9 +200,9 @@ class Animator:
         elif options.view == "photo":
             finish = read.whole_photo(len(strengths))
         seed = seed_that_draws(options.seed, self.bundle.generator, partial(warnings.warn, stacklevel=3))
-        return Clip(
+        return Video(
             generator,
-            read.code,
+            read.latent,
             learned,
             strengths,
             fps=options.fps,
@@ -206,31 +226,30 @@ class Animator:
     ) -> Image.Image:
         """One picture of the face at 1 to 24 strengths of a motion, or of several at once, side by side.
 
-        Of the options, those that say how the photo is read and drawn count: face, aligned, seed, refine.
-        Raises and warns as `animate`.
+        Uses only the options face, aligned, seed and refine. Raises and warns as `animate`.
         """
         options = options_from(keywords, options)
         names, rows = schedule_strip(motion, strengths)
         learned = self._load(names, {})
         read = self._read(photo, options, on_refine, {})
         seed = seed_that_draws(options.seed, self.bundle.generator, partial(warnings.warn, stacklevel=3))
-        return strength_strip(list(self._drawn(read.code, learned, rows, seed)), strengths)
+        return strength_strip(list(self._drawn(read.latent, learned, rows, seed)), strengths)
 
-    def still(self, code: torch.Tensor, motions: Sequence[Motion], strengths: Sequence[float]) -> Frame:
-        """One frame of a code from `encode`, uint8 [R, R, 3], with these motions at these strengths."""
-        return next(iter(self._drawn(code, motions, np.array([strengths], np.float64))))
+    def still(self, latent: torch.Tensor, motions: Sequence[Motion], strengths: Sequence[float]) -> Frame:
+        """One frame of a latent from `encode`, uint8 [R, R, 3], with these motions at these strengths."""
+        return next(iter(self._drawn(latent, motions, np.array([strengths], np.float64))))
 
     def _drawn(
         self,
-        code: torch.Tensor,
+        latent: torch.Tensor,
         motions: Sequence[Motion],
         strengths: Strengths,
         seed: int | None = None,
-    ) -> Clip:
-        """What the model draws of a code, as it is."""
+    ) -> Video:
+        """The model's own frames of a latent."""
         generator = self.bundle.generator
         memory = self._memory(generator)
-        return Clip(generator, code, motions, strengths, fps=1, seed=seed, memory=memory)
+        return Video(generator, latent, motions, strengths, fps=1, seed=seed, memory=memory)
 
     def _load(self, names: Sequence[MotionName], timings: dict[str, float]) -> list[Motion]:
         paths = [find_motion(name, self.bundle) for name in names]
@@ -240,18 +259,18 @@ class Animator:
     def _lock(
         self, read: _Face, motions: Sequence[Motion], on_lock: OnStep | None, timings: dict[str, float]
     ) -> tuple[Generator, Likeness]:
-        """The generator tuned around a face, and what that has done to its likeness and to the motions."""
+        """The generator tuned around a face, and the effect on its likeness and the motions."""
         ours, device, task = self.bundle.generator, self.bundle.device, "tuning the generator"
         image = _from_uint8(read.at(ours.resolution)).to(device)
         named = {motion.name: motion for motion in motions}
-        tune = partial(tuned, ours, read.code, image, identity=self.identity, on_step=on_lock)
+        tune = partial(tuned, ours, read.latent, image, identity=self.identity, on_step=on_lock)
         with timed(timings, "lock"), translate_oom(task, device):
             generator = self._memory(ours).retry(tune)
-            found = likeness(ours, generator, read.code, image, identity=self.identity, motions=named)
+            found = likeness(ours, generator, read.latent, image, identity=self.identity, motions=named)
         return generator, found
 
     def _memory(self, generator: Generator) -> DeviceMemory:
-        """The device while a generator is at work on it: ours, or one tuned to a face."""
+        """The device's memory while this generator, the bundle's or a tuned one, works on it."""
         return DeviceMemory(self.bundle.device, generator, spare=self.bundle.inverter)
 
     def _read(
@@ -261,11 +280,11 @@ class Animator:
         on_refine: OnStep | None,
         timings: dict[str, float],
     ) -> _Face:
-        """The face of a photo, inverted and refined; a code is taken as it is."""
+        """The face of a photo, inverted and refined; or a latent, unchanged."""
         if isinstance(photo, torch.Tensor):
             if options.refine:
-                raise OptionError("Only a photo can be refined, not its code: give refine to encode().")
-            check_code(self.bundle.generator, photo)
+                raise OptionError("Only a photo can be refined, not its latent: give refine to encode().")
+            check_latent(self.bundle.generator, photo)
             return _Face(None, None, photo.to(self.bundle.device))
         with timed(timings, "align"):
             image = load_image(photo)
@@ -275,14 +294,14 @@ class Animator:
                 crop = align(image, INVERTER_SIZE, face=options.face)
         pixels = _from_uint8(np.asarray(crop.image))
         with timed(timings, "invert"):
-            code = self._invert(pixels)
+            latent = self._invert(pixels)
         if options.refine:
             with timed(timings, "refine"):
-                code = self._refine(code, pixels, options.refine, on_refine)
-        return _Face(image, crop, code)
+                latent = self._refine(latent, pixels, options.refine, on_refine)
+        return _Face(image, crop, latent)
 
     def _invert(self, image: torch.Tensor) -> torch.Tensor:
-        """The code of a crop [1, 3, H, W] in [-1, 1]."""
+        """The latent of a crop [1, 3, H, W] in [-1, 1]."""
         device, inverter = self.bundle.device, self.bundle.inverter
 
         def invert() -> torch.Tensor:
@@ -290,17 +309,17 @@ class Animator:
                 return inverter.invert(image.to(device)).float()
 
         memory = DeviceMemory(device, inverter, spare=self.bundle.generator)
-        code = memory.run("finding the face's code", invert)
-        if code.is_cuda:
-            torch.cuda.synchronize(device)  # so that the seconds count here, not for the first frame
-        return code
+        latent = memory.run("inverting the face", invert)
+        if latent.is_cuda:
+            torch.cuda.synchronize(device)  # so that this time is not counted as the first frame's
+        return latent
 
     def _refine(
-        self, code: torch.Tensor, image: torch.Tensor, steps: int, report: OnStep | None
+        self, latent: torch.Tensor, image: torch.Tensor, steps: int, report: OnStep | None
     ) -> torch.Tensor:
         generator = self.bundle.generator
-        work = partial(refine_code, generator, code, image, steps, identity=self.identity, on_step=report)
-        return self._memory(generator).run("refining the face's code", work)
+        work = partial(refine_latent, generator, latent, image, steps, identity=self.identity, on_step=report)
+        return self._memory(generator).run("refining the face's latent", work)
 
 
 def _from_uint8(pixels: Frame) -> torch.Tensor:

@@ -125,9 +125,9 @@ def _played(motion: Motion) -> str:
 
 
 def _calibration(motion: Motion, anchors: Anchors | None) -> str:
-    """What strength 1 is, and how far it moves a code."""
+    """What strength 1 is, and how far it moves a latent."""
     size = float(motion.offset(1.0).norm())
-    moved = f"moves a face's code by {size:.3g}; positive is more"
+    moved = f"moves a face's latent by {size:.3g}; positive is more"
     if anchors is None:
         return f"strength 1 is the direction itself, {moved}"
     last = float(anchors.degrees[-1])
@@ -191,19 +191,19 @@ def picture(inspection: Inspection, bundle: Bundle) -> Image.Image:
 
     Raises DeviceMemoryError where a GPU is too small.
     """
-    codes: list[Tensor] = []
+    latents: list[Tensor] = []
     labels: list[str] = []
     columns = COLUMNS
     if inspection.anchors is not None and inspection.found is not None:
         rows, words = _anchor_rows(inspection.anchors, inspection.found)
         columns = len(words) // 2
-        codes, labels = [*rows], words
+        latents, labels = [*rows], words
     strengths = STRENGTHS if columns == COLUMNS else [STRENGTHS[i] for i in _around(columns)]
     for seed in _faces(inspection.motion):
         face = sample_identity(bundle.generator, seed).cpu()
-        codes += [face + inspection.motion.offset(strength) for strength in strengths]
+        latents += [face + inspection.motion.offset(strength) for strength in strengths]
         labels += [f"face {seed}, {_signed(strength)}" for strength in strengths]
-    return contact_sheet(render(codes, bundle), labels=labels, columns=len(strengths), tile=192)
+    return contact_sheet(render(latents, bundle), labels=labels, columns=len(strengths), tile=192)
 
 
 def anchor_sheet(anchors: Anchors, bundle: Bundle) -> Image.Image:
@@ -212,11 +212,11 @@ def anchor_sheet(anchors: Anchors, bundle: Bundle) -> Image.Image:
     return contact_sheet(render(anchors.w_plus, bundle), labels=labels)
 
 
-def render(codes: Iterable[Tensor], bundle: Bundle) -> list[Frame]:
-    """The pictures of codes [styles, dim], one by one, uint8 [R, R, 3]."""
+def render(latents: Iterable[Tensor], bundle: Bundle) -> list[Frame]:
+    """The pictures of latents [styles, dim], one by one, uint8 [R, R, 3]."""
     generator, device = bundle.generator.to(bundle.device), bundle.device
     with torch.inference_mode(), deterministic(), translate_oom("rendering the anchors", device):
-        return [to_uint8(generator.synthesize(code[None].float().to(device)))[0] for code in codes]
+        return [to_uint8(generator.synthesize(latent[None].float().to(device)))[0] for latent in latents]
 
 
 def _anchor_rows(anchors: Anchors, found: Analysis) -> tuple[list[Tensor], list[str]]:

@@ -1,7 +1,7 @@
-"""What a person may ask for: each option's name, default, limits and sentence, checked when it is made.
+"""The options of an animation: name, default, limits and help text of each, validated on construction.
 
-The command line, Python and the page are made of `AnimateOptions`; the service's literals, which Cog reads
-without running them, are held to it by a test. Importing this module does not import torch.
+The command line, Python and the page use `AnimateOptions`; a test compares it with the service's literals,
+which Cog reads without running them. Importing this module does not import torch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_FRAMES = 600
 MAX_FPS = 60
 MAX_SEED = 2**32 - 1
 MAX_REFINE = 200
-MAX_FILM_PIXELS = 4_000_000_000  # of all frames together: 80 of the largest photo
+MAX_VIDEO_PIXELS = 4_000_000_000  # of all frames together; 80 frames of the largest photo
 
 Loop = Literal["once", "pingpong", "hold"]
 Easing = Literal["linear", "smooth"]
@@ -46,26 +46,28 @@ def _choice(choices: object, sentence: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class AnimateOptions:
-    """How micromotions are played on the face of a photo.
+    """The options of an animation.
 
-    Raises OptionError when it is made, in one sentence that names the option and its limits.
+    Its constructor raises OptionError, with the option and its limits.
     """
 
     strength: float = field(
         default=1.0,
         metadata={
-            "help": f"How far to go, up to ±{MAX_STRENGTH:g}; negative plays the opposite. It multiplies the "
-            "strengths of several motions and of a timeline."
+            "help": f"Strength of the motion, up to ±{MAX_STRENGTH:g}; negative plays the opposite. It "
+            "multiplies the strengths of several motions and of a timeline."
         },
     )
     frames: int = field(
         default=90,
-        metadata=_whole(1, MAX_FRAMES, f"How many frames, 1 to {MAX_FRAMES}; a timeline has its own length."),
+        metadata=_whole(
+            1, MAX_FRAMES, f"Number of frames, 1 to {MAX_FRAMES}; a timeline has its own length."
+        ),
     )
     fps: int = field(default=30, metadata=_whole(1, MAX_FPS, f"Frames per second, 1 to {MAX_FPS}."))
     loop: Loop = field(
         default="once",
-        metadata=_choice(Loop, "once; pingpong: backwards as well; hold: stay at the end for as long again."),
+        metadata=_choice(Loop, "once; pingpong: forwards, then backwards; hold: then hold the end as long."),
     )
     easing: Easing = field(default="linear", metadata=_choice(Easing, "smooth starts and ends gently."))
     view: View = field(
@@ -78,9 +80,9 @@ class AnimateOptions:
         default=False,
         metadata={"help": "Show the photo, its inversion and the animation side by side."},
     )
-    face: int = field(default=0, metadata=_whole(0, 99, "Which of several faces: 0 is the clearest one."))
+    face: int = field(default=0, metadata=_whole(0, 99, "Which of several faces; 0 is the clearest."))
     aligned: bool = field(
-        default=False, metadata={"help": "Take the picture as it is, already cropped to the face."}
+        default=False, metadata={"help": "The picture is already cropped to the face: use it unchanged."}
     )
     seed: int | None = field(
         default=None,
@@ -88,8 +90,8 @@ class AnimateOptions:
             **_whole(
                 0,
                 MAX_SEED,
-                "A number that draws other noise for fine texture (skin, hair), the same each time, in a "
-                "model that has noise; the avatar has none.",
+                "Seed of the noise for fine texture (skin, hair), in a model that has noise; the avatar has "
+                "none.",
             ),
             "default": "the model's own",
         },
@@ -99,12 +101,12 @@ class AnimateOptions:
         metadata=_whole(
             0,
             MAX_REFINE,
-            f"Improve the likeness by so many steps, 0 to {MAX_REFINE}; 30 is a good number.",
+            f"Improve the likeness by this many steps, 0 to {MAX_REFINE}; 30 is a good number.",
         ),
     )
     lock_identity: bool = field(
         default=False,
-        metadata={"help": "Tune the model to this very person first: minutes on a CPU, once for each photo."},
+        metadata={"help": "Tune the model to this person first: minutes on a CPU, once per photo."},
     )
 
     def __post_init__(self) -> None:
@@ -140,14 +142,14 @@ class AnimateKeywords(TypedDict, total=False):
 
 
 OPTIONS: Mapping[str, Field[Any]] = {each.name: each for each in fields(AnimateOptions)}
-"""Each option's default and metadata by its name: `limits` (lowest, highest), `choices`, `help`."""
+"""Each option's dataclass field by name; its metadata has `limits` (lowest, highest), `choices`, `help`."""
 
 
 def options_from(keywords: Mapping[str, Any], options: AnimateOptions | None = None) -> AnimateOptions:
-    """The options, with what keywords name in their place; `frame` is the old name of `view`.
+    """The options, overridden by keywords; `frame` is the old name of `view`.
 
-    Raises OptionError for a value, and for both names at once; TypeError for an unknown name, with the
-    nearest that there is.
+    Raises OptionError for a wrong value, or if both names are given; TypeError for an unknown name, with the
+    nearest known one.
     """
     named = dict(keywords)
     frame = named.pop("frame", None)
@@ -165,21 +167,21 @@ def options_from(keywords: Mapping[str, Any], options: AnimateOptions | None = N
 
 
 def view_of_frame(frame: str) -> View:
-    """The view that the deprecated option `frame` means; OptionError unless it is one of its values."""
+    """The view for a value of the deprecated option `frame`; raises OptionError for other values."""
     check_choice("frame", frame, VIEWS)
     return VIEWS[frame]
 
 
 def seed_that_draws(seed: int | None, generator: Generator, warn: Callable[[str], object]) -> int | None:
-    """The seed; None where the generator has no noise that it could draw, which is said by `warn`."""
+    """The seed; None, with a call of `warn`, if the generator has no noise."""
     if seed is None or generator.has_noise:
         return seed
-    warn("This model has no noise: a seed draws no other texture.")
+    warn("This model has no noise: the seed has no effect.")
     return None
 
 
 def check_refine(steps: int) -> None:
-    """Raise OptionError unless a code can be refined by so many steps: a whole number in 0…200."""
+    """Raise OptionError unless steps is a whole number in 0…200."""
     check_whole("refine", steps, 0, MAX_REFINE)
 
 
@@ -212,13 +214,13 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
         raise OptionError(f"{name} must be {', '.join(known[:-1])} or {known[-1]}, not {value!r:.80}.")
 
 
-def check_film(size: tuple[int, int], frames: int) -> None:
-    """Raise OptionError unless so many frames of this width and height can be written in bearable time."""
-    if size[0] * size[1] * frames > MAX_FILM_PIXELS:
-        most = MAX_FILM_PIXELS // (size[0] * size[1])
+def check_total_pixels(size: tuple[int, int], frames: int) -> None:
+    """Raise OptionError if this many frames of this width and height exceed MAX_VIDEO_PIXELS."""
+    if size[0] * size[1] * frames > MAX_VIDEO_PIXELS:
+        most = MAX_VIDEO_PIXELS // (size[0] * size[1])
         raise OptionError(
-            f"{frames} frames of a photo of {size[0]}×{size[1]} pixels are too many, {most} are possible: "
-            "take fewer, a smaller photo, or the view 'model'."
+            f"{frames} frames of a photo of {size[0]}×{size[1]} pixels are too many: at most {most} are "
+            "possible; use fewer frames, a smaller photo, or the view 'model'."
         )
 
 
@@ -229,7 +231,7 @@ def check_motion(name: str, known: Iterable[str]) -> None:
         return
     if not known:
         raise MotionError(
-            f"There is no micromotion {name!r}: this model comes without any; "
+            f"There is no micromotion {name!r}: this model has none; "
             "add some with `micromotion weights add FILE --name MODEL`."
         )
     by_lower_case = {each.lower(): each for each in known}

@@ -152,7 +152,7 @@ class Generator(nn.Module):
         return self.latent_avg + psi * (w - self.latent_avg)
 
     def draw_noise(self, rng: torch.Generator, batch: int = 1) -> list[Tensor]:
-        """Noise for `synthesize`, drawn once for a whole clip: [batch, 1, R, R] per convolution.
+        """Noise for `synthesize`, drawn once for a whole video: [batch, 1, R, R] per convolution.
 
         It ends on the model's device, wherever `rng` draws it: one of the CPU draws the same for all devices.
         """

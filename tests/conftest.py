@@ -88,7 +88,7 @@ def random_code(generator: Generator) -> Tensor:
 
 
 def zero_code(generator: Generator) -> Tensor:
-    """A code of the right shape, [1, styles, dim]."""
+    """A latent of the right shape, [1, styles, dim]."""
     return torch.zeros(1, generator.num_styles, generator.style_dim)
 
 
@@ -205,13 +205,13 @@ def identity() -> IdentityNet:
 
 
 @pytest.fixture(scope="module")
-def code(generator: Generator) -> Tensor:
+def latent(generator: Generator) -> Tensor:
     return random_code(generator)
 
 
 @pytest.fixture(scope="module")
 def image() -> Tensor:
-    """A smooth picture, [1, 3, R, R], that the generator has no code for."""
+    """A smooth picture, [1, 3, R, R], that the generator has no latent for."""
     coarse = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(2)) * 2 - 1
     return torch.nn.functional.interpolate(coarse, RESOLUTION, mode="bicubic").clamp(-1, 1)
 

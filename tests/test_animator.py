@@ -1,4 +1,4 @@
-"""What a clip must be: still at strength 0, straight in W+, the same each time; photos, and wrong options."""
+"""Videos are still at strength 0, straight in W+, and reproducible; photos, and wrong options."""
 
 import math
 from io import BytesIO
@@ -22,47 +22,47 @@ from micromotion.motion.timeline import parse_timeline
 
 
 @pytest.fixture(scope="module")
-def code(animator: Animator, astronaut: Image.Image) -> torch.Tensor:
+def latent(animator: Animator, astronaut: Image.Image) -> torch.Tensor:
     return animator.encode(astronaut)
 
 
 # The golden behaviour.
 
 
-def test_the_first_frame_is_the_inverted_face(animator: Animator, code: torch.Tensor) -> None:
+def test_the_first_frame_is_the_inverted_face(animator: Animator, latent: torch.Tensor) -> None:
     with torch.inference_mode():
-        image = animator.bundle.generator.synthesize(code)[0].double().numpy()
+        image = animator.bundle.generator.synthesize(latent)[0].double().numpy()
     expected = np.clip(np.rint((image + 1) * 127.5), 0, 255).transpose(1, 2, 0)
-    first = next(iter(animator.animate(code, frames=5)))
+    first = next(iter(animator.animate(latent, frames=5)))
     assert first.dtype == np.uint8
     assert first.shape == (RESOLUTION, RESOLUTION, 3)
     assert np.abs(first - expected).max() <= 1  # a tie may round either way in float32
     assert np.mean(first == expected) > 0.999
 
 
-def test_strength_0_is_a_still_picture(animator: Animator, code: torch.Tensor) -> None:
-    frames = list(animator.animate(code, strength=0, frames=5))
+def test_strength_0_is_a_still_picture(animator: Animator, latent: torch.Tensor) -> None:
+    frames = list(animator.animate(latent, strength=0, frames=5))
     assert all(np.array_equal(frame, frames[0]) for frame in frames)
     assert np.ptp(frames[0]) > 50
 
 
 def test_the_last_frame_is_the_full_motion(
-    animator: Animator, code: torch.Tensor, random_bundle: Path
+    animator: Animator, latent: torch.Tensor, random_bundle: Path
 ) -> None:
     direction = load_motion(random_bundle / "anchors" / "smile.safetensors").direction
-    first, *_, last = animator.animate(code, "smile", strength=1.5, frames=7).latents()
-    assert torch.equal(first, code)
-    assert torch.allclose(last, code + 1.5 * direction, atol=1e-6)
-    assert torch.equal(next(animator.animate(code, strength=1.5, frames=1).latents()), last)
+    first, *_, last = animator.animate(latent, "smile", strength=1.5, frames=7).latents()
+    assert torch.equal(first, latent)
+    assert torch.allclose(last, latent + 1.5 * direction, atol=1e-6)
+    assert torch.equal(next(animator.animate(latent, strength=1.5, frames=1).latents()), last)
 
 
 @pytest.mark.parametrize("strength", [-2.0, -1.0, 0.5, 3.0])
 def test_strength_is_linear_in_the_latent_and_negative_plays_the_opposite(
-    animator: Animator, code: torch.Tensor, strength: float
+    animator: Animator, latent: torch.Tensor, strength: float
 ) -> None:
-    unit = torch.cat(list(animator.animate(code, "headsTurn", frames=9).latents())) - code
+    unit = torch.cat(list(animator.animate(latent, "headsTurn", frames=9).latents())) - latent
     change = (
-        torch.cat(list(animator.animate(code, "headsTurn", strength=strength, frames=9).latents())) - code
+        torch.cat(list(animator.animate(latent, "headsTurn", strength=strength, frames=9).latents())) - latent
     )
     assert torch.allclose(change, strength * unit, atol=1e-5)
     assert torch.allclose(change, torch.linspace(0, 1, 9)[:, None, None] * change[-1:], atol=1e-5)
@@ -77,9 +77,9 @@ def test_the_same_call_gives_the_same_bytes(animator: Animator, astronaut_file: 
     assert (tmp_path / "a.mp4.png").read_bytes() == (tmp_path / "b.mp4.png").read_bytes()
 
 
-def test_a_seed_changes_the_noise_but_does_not_let_it_boil(animator: Animator, code: torch.Tensor) -> None:
+def test_a_seed_changes_the_noise_but_does_not_let_it_boil(animator: Animator, latent: torch.Tensor) -> None:
     def still(seed: int | None) -> list[np.ndarray]:
-        return list(animator.animate(code, strength=0, frames=3, seed=seed))
+        return list(animator.animate(latent, strength=0, frames=3, seed=seed))
 
     one, two, fixed = still(1), still(2), still(None)
     assert all(np.array_equal(frame, one[0]) for frame in one)
@@ -88,22 +88,24 @@ def test_a_seed_changes_the_noise_but_does_not_let_it_boil(animator: Animator, c
     assert np.array_equal(one[0], still(1)[0])
 
 
-def test_the_global_random_state_is_neither_read_nor_changed(animator: Animator, code: torch.Tensor) -> None:
+def test_the_global_random_state_is_neither_read_nor_changed(
+    animator: Animator, latent: torch.Tensor
+) -> None:
     state = torch.random.get_rng_state()
-    first = animator.animate(code, seed=5).sheet(2)
+    first = animator.animate(latent, seed=5).sheet(2)
     assert torch.equal(torch.random.get_rng_state(), state)
     with torch.random.fork_rng():
         torch.manual_seed(99)
-        assert animator.animate(code, seed=5).sheet(2) == first
+        assert animator.animate(latent, seed=5).sheet(2) == first
 
 
 # Several motions, timelines, loops.
 
 
-def test_one_motion_is_the_same_however_it_is_asked_for(animator: Animator, code: torch.Tensor) -> None:
+def test_one_motion_is_the_same_however_it_is_asked_for(animator: Animator, latent: torch.Tensor) -> None:
     """Bit by bit also what the straight line gave before there were timelines."""
     direction = load_motion(animator.bundle.motions["smile"]).direction
-    expected = [code + 1.3 * (i / 6) * direction for i in range(7)]
+    expected = [latent + 1.3 * (i / 6) * direction for i in range(7)]
     ways = [
         "smile",
         ["smile"],
@@ -112,29 +114,29 @@ def test_one_motion_is_the_same_however_it_is_asked_for(animator: Animator, code
         str(animator.bundle.motions["smile"]),
     ]
     for motion in ways:
-        latents = animator.animate(code, motion, strength=1.3, frames=7).latents()
+        latents = animator.animate(latent, motion, strength=1.3, frames=7).latents()
         assert all(torch.equal(a, b) for a, b in zip(latents, expected, strict=True)), motion
 
 
-def test_motions_add_up(animator: Animator, code: torch.Tensor) -> None:
+def test_motions_add_up(animator: Animator, latent: torch.Tensor) -> None:
     smile, turn = (
         load_motion(animator.bundle.motions[name]).direction.double() for name in ("smile", "headsTurn")
     )
-    clip = animator.animate(code, {"headsTurn": -0.5, "smile": 2}, strength=1.5, frames=11)
-    for i, latent in enumerate(clip.latents()):
-        expected = code.double() + 1.5 * i / 10 * (2 * smile - 0.5 * turn)
-        assert torch.allclose(latent.double(), expected, atol=1e-5)
-        assert latent.dtype == torch.float32
+    video = animator.animate(latent, {"headsTurn": -0.5, "smile": 2}, strength=1.5, frames=11)
+    for i, moved in enumerate(video.latents()):
+        expected = latent.double() + 1.5 * i / 10 * (2 * smile - 0.5 * turn)
+        assert torch.allclose(moved.double(), expected, atol=1e-5)
+        assert moved.dtype == torch.float32
 
 
-def test_a_timeline_moves_the_code_as_it_says(animator: Animator, code: torch.Tensor) -> None:
+def test_a_timeline_moves_the_code_as_it_says(animator: Animator, latent: torch.Tensor) -> None:
     smile, turn = (
         load_motion(animator.bundle.motions[name]).direction.double() for name in ("smile", "headsTurn")
     )
     timeline = parse_timeline("0s headsTurn=1, 1s smile=2 headsTurn=0 smooth, 2s hold, 3s smile=0")
-    clip = animator.animate(code, timeline, fps=4, strength=-1)
-    assert (len(clip), clip.fps) == (13, 4)
-    latents = list(clip.latents())
+    video = animator.animate(latent, timeline, fps=4, strength=-1)
+    assert (len(video), video.fps) == (13, 4)
+    latents = list(video.latents())
     for i, (s, t) in {
         0: (0, 1),
         1: (2 * 0.15625, 1 - 0.15625),
@@ -143,12 +145,12 @@ def test_a_timeline_moves_the_code_as_it_says(animator: Animator, code: torch.Te
         10: (1, 0),
         12: (0, 0),
     }.items():
-        assert torch.allclose(latents[i].double(), code.double() - s * smile - t * turn, atol=1e-5), i
-    assert torch.equal(latents[12], code)
-    assert len(list(animator.animate(code, parse_timeline("1s hold"), fps=2))) == 3
+        assert torch.allclose(latents[i].double(), latent.double() - s * smile - t * turn, atol=1e-5), i
+    assert torch.equal(latents[12], latent)
+    assert len(list(animator.animate(latent, parse_timeline("1s hold"), fps=2))) == 3
 
 
-def test_motions_along_curves_keep_to_them(animator: Animator, code: torch.Tensor, tmp_path: Path) -> None:
+def test_motions_along_curves_keep_to_them(animator: Animator, latent: torch.Tensor, tmp_path: Path) -> None:
     anchors = random_anchors(3)
     drawn = torch.randn(STYLES, STYLE_DIM, generator=torch.Generator().manual_seed(4))
     bent = anchors.w_plus + anchors.degrees.square()[:, None, None] * drawn
@@ -156,31 +158,31 @@ def test_motions_along_curves_keep_to_them(animator: Animator, code: torch.Tenso
     type(anchors)(bent, anchors.degrees, {"path": "curve"}).save(path)
     curved, line = load_motion(path), load_motion(animator.bundle.motions["smile"])
     assert curved.curve is not None
-    latents = list(animator.animate(code, {path: 1.0, "smile": 0.5}, strength=2, frames=5).latents())
-    for i, latent in enumerate(latents):
-        expected = code + curved.offset(2 * i / 4) + line.offset(i / 4)
-        assert torch.allclose(latent, expected, atol=1e-5)
+    latents = list(animator.animate(latent, {path: 1.0, "smile": 0.5}, strength=2, frames=5).latents())
+    for i, moved in enumerate(latents):
+        expected = latent + curved.offset(2 * i / 4) + line.offset(i / 4)
+        assert torch.allclose(moved, expected, atol=1e-5)
     straight = (latents[0] + latents[4]) / 2
     assert not torch.allclose(latents[2], straight, atol=0.1), "the middle of the way is no chord"
 
 
-def test_a_clip_goes_back_the_way_it_came(animator: Animator, code: torch.Tensor) -> None:
-    clip = animator.animate(code, frames=4, loop="pingpong", easing="smooth")
-    frames = list(clip)
-    assert len(frames) == len(clip) == 7
+def test_a_clip_goes_back_the_way_it_came(animator: Animator, latent: torch.Tensor) -> None:
+    video = animator.animate(latent, frames=4, loop="pingpong", easing="smooth")
+    frames = list(video)
+    assert len(frames) == len(video) == 7
     assert all(np.array_equal(a, b) for a, b in zip(frames, frames[::-1], strict=True))
-    held = list(animator.animate(code, frames=4, loop="hold", easing="smooth"))
+    held = list(animator.animate(latent, frames=4, loop="hold", easing="smooth"))
     assert all(np.array_equal(a, b) for a, b in zip(held, frames[:4] + frames[3:4] * 3, strict=True))
     assert not np.array_equal(frames[0], frames[3])
 
 
 def test_a_sheet_says_how_strong_each_motion_is(
-    animator: Animator, code: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+    animator: Animator, latent: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[list[str]] = []
     monkeypatch.setattr("micromotion.animation.contact_sheet", lambda frames, labels: said.append(labels))
-    animator.animate(code, strength=-2, frames=3).sheet()
-    animator.animate(code, parse_timeline("1s smile=0.5, 2s headsTurn=-1, 3s smile=0"), fps=1).sheet()
+    animator.animate(latent, strength=-2, frames=3).sheet()
+    animator.animate(latent, parse_timeline("1s smile=0.5, 2s headsTurn=-1, 3s smile=0"), fps=1).sheet()
     assert said == [
         ["0%", "-100%", "-200%"],
         ["0%", "smile 50%", "smile 50%, headsTurn -100%", "headsTurn -100%"],
@@ -194,12 +196,12 @@ def test_half_precision_nets_play_the_same_clip(random_bundle: Path, astronaut: 
     animator, half = (Animator.load(random_bundle, "cpu") for _ in range(2))
     half.bundle.generator.use_half()
     half.bundle.inverter.use_half()
-    code = half.encode(astronaut)
-    assert code.dtype == torch.float32
-    assert torch.allclose(code, animator.encode(astronaut), atol=0.02)
+    latent = half.encode(astronaut)
+    assert latent.dtype == torch.float32
+    assert torch.allclose(latent, animator.encode(astronaut), atol=0.02)
     for seed in (None, 1):
-        clips = [each.animate(code, frames=3, seed=seed) for each in (animator, half)]
-        for exact, rough in zip(*clips, strict=True):
+        videos = [each.animate(latent, frames=3, seed=seed) for each in (animator, half)]
+        for exact, rough in zip(*videos, strict=True):
             assert rough.dtype == np.uint8
             assert np.abs(exact.astype(int) - rough).max() <= 4
             assert np.mean(exact != rough) < 0.2
@@ -209,12 +211,12 @@ def test_half_precision_nets_play_the_same_clip(random_bundle: Path, astronaut: 
 
 
 def test_a_photo_may_come_in_any_form(
-    animator: Animator, code: torch.Tensor, astronaut: Image.Image, tmp_path: Path
+    animator: Animator, latent: torch.Tensor, astronaut: Image.Image, tmp_path: Path
 ) -> None:
     path = tmp_path / "photo.png"
     astronaut.save(path)
     for photo in (path, str(path), path.read_bytes(), BytesIO(path.read_bytes())):
-        assert torch.equal(animator.encode(photo), code)
+        assert torch.equal(animator.encode(photo), latent)
 
 
 def test_aligned_takes_the_picture_as_it_is(animator: Animator, astronaut: Image.Image) -> None:
@@ -228,7 +230,7 @@ def test_aligned_takes_the_picture_as_it_is(animator: Animator, astronaut: Image
         animator.encode(grey)
 
 
-def test_face_takes_another_one(animator: Animator, astronaut: Image.Image, code: torch.Tensor) -> None:
+def test_face_takes_another_one(animator: Animator, astronaut: Image.Image, latent: torch.Tensor) -> None:
     two = Image.new("RGB", (1024, 512))
     two.paste(astronaut, (0, 0))
     two.paste(astronaut.transpose(Image.Transpose.FLIP_LEFT_RIGHT), (512, 0))
@@ -279,7 +281,7 @@ def test_an_unknown_motion_is_told_with_the_known_ones(animator: Animator) -> No
             animator.animate("missing.jpg", several)
 
 
-def test_a_motion_of_another_model_is_told(animator: Animator, code: torch.Tensor, tmp_path: Path) -> None:
+def test_a_motion_of_another_model_is_told(animator: Animator, latent: torch.Tensor, tmp_path: Path) -> None:
     anchors = random_anchors(0)
     path = tmp_path / "smile.safetensors"
     type(anchors)(anchors.w_plus[:, :-2].contiguous(), anchors.degrees, anchors.provenance).save(path)
@@ -287,7 +289,7 @@ def test_a_motion_of_another_model_is_told(animator: Animator, code: torch.Tenso
         type(animator.bundle)(**{**vars(animator.bundle), "motions": {"smile": path}})  # the same nets
     )
     with pytest.raises(MotionError, match="another model"):
-        other.animate(code)
+        other.animate(latent)
 
 
 def test_a_bad_photo_is_told(animator: Animator) -> None:
@@ -297,7 +299,7 @@ def test_a_bad_photo_is_told(animator: Animator) -> None:
 
 @pytest.mark.parametrize("shape", [(STYLES, STYLE_DIM), (2, STYLES, STYLE_DIM), (1, STYLES + 1, STYLE_DIM)])
 def test_a_code_of_another_model_is_told(animator: Animator, shape: tuple[int, ...]) -> None:
-    with pytest.raises(OptionError, match="code"):
+    with pytest.raises(OptionError, match="latent"):
         animator.animate(torch.zeros(shape))
 
 
@@ -310,10 +312,17 @@ def avatar() -> Animator:
 
 
 def test_the_avatar_plays_every_motion_on_a_real_photo(avatar: Animator, astronaut: Image.Image) -> None:
-    code = avatar.encode(astronaut)
+    latent = avatar.encode(astronaut)
     for motion in avatar.motions:
-        clip = avatar.animate(code, motion, frames=3)
-        first, _, last = (frame.astype(float) for frame in clip)
+        video = avatar.animate(latent, motion, frames=3)
+        first, _, last = (frame.astype(float) for frame in video)
         assert first.std() > 20, "a picture, not a flat colour"
         assert np.abs(last - first).max() > 40, f"{motion} is not seen"
         assert np.abs(last - first).mean() < 40, f"{motion} leaves another picture"
+
+
+def test_the_old_name_of_video_is_deprecated() -> None:
+    import micromotion
+
+    with pytest.warns(DeprecationWarning, match="micromotion.Clip is now Video"):
+        assert micromotion.Clip is micromotion.Video

@@ -1,4 +1,4 @@
-"""A clip renders when asked for, and no more than asked for, also where a GPU has too little memory."""
+"""A video renders when asked for, and no more than asked for, also where a GPU has too little memory."""
 
 import math
 from collections.abc import Callable
@@ -24,22 +24,22 @@ from stylegan2 import Generator
 
 
 @pytest.fixture(scope="module")
-def code(animator: Animator, astronaut: Image.Image) -> torch.Tensor:
+def latent(animator: Animator, astronaut: Image.Image) -> torch.Tensor:
     return animator.encode(astronaut)
 
 
 @pytest.fixture
 def rendered(animator: Animator, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
-    """The W+ codes that the generator was asked for, as they come."""
-    codes: list[torch.Tensor] = []
+    """The W+ latents that the generator was asked for, as they come."""
+    latents: list[torch.Tensor] = []
     synthesize = Generator.synthesize
 
     def listening(self: Generator, w_plus: torch.Tensor, **options: object) -> torch.Tensor:
-        codes.append(w_plus)
+        latents.append(w_plus)
         return synthesize(self, w_plus, **options)
 
     monkeypatch.setattr(Generator, "synthesize", listening)
-    return codes
+    return latents
 
 
 def frames_of(path: Path) -> list[np.ndarray]:
@@ -47,44 +47,44 @@ def frames_of(path: Path) -> list[np.ndarray]:
         return [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
 
 
-# A clip renders when asked for, and no more than asked for.
+# A video renders when asked for, and no more than asked for.
 
 
 def test_frames_render_one_by_one(
-    animator: Animator, code: torch.Tensor, rendered: list[torch.Tensor]
+    animator: Animator, latent: torch.Tensor, rendered: list[torch.Tensor]
 ) -> None:
-    clip = animator.animate(code, frames=600, fps=24)
-    assert (len(clip), clip.fps, clip.size) == (600, 24, (RESOLUTION, RESOLUTION))
+    video = animator.animate(latent, frames=600, fps=24)
+    assert (len(video), video.fps, video.size) == (600, 24, (RESOLUTION, RESOLUTION))
     assert not rendered
-    frames = iter(clip)
+    frames = iter(video)
     for count in range(1, 4):
         next(frames)
         assert len(rendered) == count
     assert all(w_plus.shape == (1, STYLES, STYLE_DIM) for w_plus in rendered)
 
 
-def test_a_clip_can_be_iterated_again(animator: Animator, code: torch.Tensor) -> None:
-    clip = animator.animate(code, frames=4)
-    once, twice = list(clip), list(clip)
+def test_a_video_can_be_iterated_again(animator: Animator, latent: torch.Tensor) -> None:
+    video = animator.animate(latent, frames=4)
+    once, twice = list(video), list(video)
     assert all(np.array_equal(a, b) for a, b in zip(once, twice, strict=True))
 
 
 def test_the_sheet_is_made_of_the_frames_of_the_video(
-    animator: Animator, code: torch.Tensor, rendered: list[torch.Tensor], tmp_path: Path
+    animator: Animator, latent: torch.Tensor, rendered: list[torch.Tensor], tmp_path: Path
 ) -> None:
-    clip = animator.animate(code, strength=3, frames=20)
-    clip.save(tmp_path / "clip.mp4", sheet=tmp_path / "sheet.png", count=5)
+    video = animator.animate(latent, strength=3, frames=20)
+    video.save(tmp_path / "video.mp4", sheet=tmp_path / "sheet.png", count=5)
     assert len(rendered) == 20
     with Image.open(tmp_path / "sheet.png") as saved:
-        assert np.array_equal(np.asarray(saved), np.asarray(clip.sheet(5)))
-    assert len(rendered) == 25  # clip.sheet alone renders only what it shows
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "sheet.png"]
+        assert np.array_equal(np.asarray(saved), np.asarray(video.sheet(5)))
+    assert len(rendered) == 25  # video.sheet alone renders only what it shows
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sheet.png", "video.mp4"]
 
 
 def test_a_code_is_inverted_once_and_played_often(
-    animator: Animator, astronaut: Image.Image, code: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+    animator: Animator, astronaut: Image.Image, latent: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert code.shape == (1, STYLES, STYLE_DIM)
+    assert latent.shape == (1, STYLES, STYLE_DIM)
     direct = animator.animate(astronaut, "headsTurn", frames=3)
     assert {"align", "invert"} <= direct.timings.keys()
 
@@ -93,85 +93,85 @@ def test_a_code_is_inverted_once_and_played_often(
 
     monkeypatch.setattr(animator.bundle.inverter, "invert", refuse)
     for motion in animator.motions:
-        assert len(list(animator.animate(code, motion, frames=2))) == 2
-    again = animator.animate(code, "headsTurn", frames=3)
+        assert len(list(animator.animate(latent, motion, frames=2))) == 2
+    again = animator.animate(latent, "headsTurn", frames=3)
     assert all(np.array_equal(a, b) for a, b in zip(again, direct, strict=True))
 
 
-def test_no_gradient_is_kept(code: torch.Tensor) -> None:
-    assert not code.requires_grad
-    assert code.dtype == torch.float32
+def test_no_gradient_is_kept(latent: torch.Tensor) -> None:
+    assert not latent.requires_grad
+    assert latent.dtype == torch.float32
 
 
 def test_timings_of_each_stage(animator: Animator, astronaut: Image.Image, tmp_path: Path) -> None:
-    clip = animator.animate(astronaut, frames=3)
+    video = animator.animate(astronaut, frames=3)
     for name in ("a.mp4", "b.mp4"):
-        clip.save(tmp_path / name)
-        assert set(clip.timings) == {"motion", "align", "invert", "render", "encode"}
-        assert all(math.isfinite(seconds) and seconds >= 0 for seconds in clip.timings.values())
+        video.save(tmp_path / name)
+        assert set(video.timings) == {"motion", "align", "invert", "render", "encode"}
+        assert all(math.isfinite(seconds) and seconds >= 0 for seconds in video.timings.values())
 
 
-def test_progress_counts_the_frames(animator: Animator, code: torch.Tensor, tmp_path: Path) -> None:
+def test_progress_counts_the_frames(animator: Animator, latent: torch.Tensor, tmp_path: Path) -> None:
     seen: list[int] = []
-    animator.animate(code, frames=5, fps=10).save(tmp_path / "clip.mp4", on_frame=seen.append)
+    animator.animate(latent, frames=5, fps=10).save(tmp_path / "video.mp4", on_frame=seen.append)
     assert seen == [1, 2, 3, 4, 5]
-    assert len(frames_of(tmp_path / "clip.mp4")) == 5
+    assert len(frames_of(tmp_path / "video.mp4")) == 5
 
 
-def test_an_interrupted_save_leaves_nothing(animator: Animator, code: torch.Tensor, tmp_path: Path) -> None:
+def test_an_interrupted_save_leaves_nothing(animator: Animator, latent: torch.Tensor, tmp_path: Path) -> None:
     def interrupt(done: int) -> None:
         if done == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        animator.animate(code, frames=9).save(
-            tmp_path / "clip.mp4", sheet=tmp_path / "sheet.png", on_frame=interrupt
+        animator.animate(latent, frames=9).save(
+            tmp_path / "video.mp4", sheet=tmp_path / "sheet.png", on_frame=interrupt
         )
     assert not list(tmp_path.iterdir())
 
 
-def test_a_sheet_of_a_short_clip_shows_every_frame(animator: Animator, code: torch.Tensor) -> None:
+def test_a_sheet_of_a_short_clip_shows_every_frame(animator: Animator, latent: torch.Tensor) -> None:
     for frames in (1, 2):
-        clip = animator.animate(code, frames=frames)
-        assert clip.sheet(600).size == clip.sheet(frames).size
+        video = animator.animate(latent, frames=frames)
+        assert video.sheet(600).size == video.sheet(frames).size
     for count in (0, 601, 2.5):
         with pytest.raises(OptionError, match=r"^count"):
-            clip.sheet(count)
+            video.sheet(count)
 
 
 @pytest.mark.parametrize("sheet", ["sheet.xyz", "missing/sheet.png", ""])
 def test_a_sheet_that_cannot_be_written_is_told_before_rendering(
-    animator: Animator, code: torch.Tensor, rendered: list[torch.Tensor], tmp_path: Path, sheet: str
+    animator: Animator, latent: torch.Tensor, rendered: list[torch.Tensor], tmp_path: Path, sheet: str
 ) -> None:
     with pytest.raises(OutputError):
-        animator.animate(code, frames=3).save(tmp_path / "clip.mp4", sheet=tmp_path / sheet)
+        animator.animate(latent, frames=3).save(tmp_path / "video.mp4", sheet=tmp_path / sheet)
     assert not rendered
     assert not list(tmp_path.iterdir())
 
 
 def test_frames_under_way_are_neither_lost_nor_doubled(
-    animator: Animator, code: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+    animator: Animator, latent: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a GPU, where the next picture is asked for before a frame is handed out."""
-    one_by_one = list(animator.animate(code, frames=5, seed=1))
+    one_by_one = list(animator.animate(latent, frames=5, seed=1))
     monkeypatch.setattr(
         "micromotion.animation.fetch_frames", lambda pictures, ahead: fetch_frames(pictures, ahead=1)
     )
-    ahead = animator.animate(code, frames=5, seed=1)
+    ahead = animator.animate(latent, frames=5, seed=1)
     assert all(np.array_equal(a, b) for a, b in zip(ahead, one_by_one, strict=True))
 
 
 def test_noise_is_drawn_once_for_a_clip(
-    animator: Animator, code: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+    animator: Animator, latent: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[int] = []
     draw = Generator.draw_noise
     monkeypatch.setattr(Generator, "draw_noise", lambda *given: drawn.append(1) or draw(*given))
-    frames = list(animator.animate(code, strength=0, frames=4, seed=7))
+    frames = list(animator.animate(latent, strength=0, frames=4, seed=7))
     assert len(drawn) == 1
     with torch.inference_mode():
         noise = torch.Generator().manual_seed(7)
-        expected = to_uint8(animator.bundle.generator.synthesize(code, noise=noise)[0])
+        expected = to_uint8(animator.bundle.generator.synthesize(latent, noise=noise)[0])
     assert all(np.array_equal(frame, expected) for frame in frames)
 
 
@@ -213,15 +213,15 @@ def moved(animator: Animator, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize("ahead", [0, 1])
 def test_a_frame_renders_again_where_memory_was_full(
     animator: Animator,
-    code: torch.Tensor,
+    latent: torch.Tensor,
     moved: list[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     full: tuple[int, ...],
     ahead: int,
 ) -> None:
-    clip = animator.animate(code, frames=5)
-    expected = list(clip)
+    video = animator.animate(latent, frames=5)
+    expected = list(video)
     monkeypatch.setattr(
         "micromotion.animation.fetch_frames", lambda pictures, **_: fetch_frames(pictures, ahead=ahead)
     )
@@ -229,20 +229,20 @@ def test_a_frame_renders_again_where_memory_was_full(
     synthesize = Full(generator.synthesize, *full)
     monkeypatch.setattr(generator, "synthesize", synthesize)
     frames: list[np.ndarray] = []
-    clip.save(tmp_path / "clip.mp4", on_frame=lambda done: frames.append(np.array(done)))
-    assert len(frames) == len(frames_of(tmp_path / "clip.mp4")) == 5
+    video.save(tmp_path / "video.mp4", on_frame=lambda done: frames.append(np.array(done)))
+    assert len(frames) == len(frames_of(tmp_path / "video.mp4")) == 5
     hits = sum(call <= synthesize.count for call in full)
     assert moved == ["inverter"] * hits
     assert synthesize.count + 1 == 5 + hits
     synthesize.count = -1
-    assert all(np.array_equal(a, b) for a, b in zip(clip, expected, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(video, expected, strict=True))
 
 
 @pytest.mark.parametrize("first", [0, 3])
 @pytest.mark.parametrize("ahead", [0, 1])
 def test_a_gpu_that_stays_full_is_told_and_nothing_is_left(
     animator: Animator,
-    code: torch.Tensor,
+    latent: torch.Tensor,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     first: int,
@@ -253,25 +253,25 @@ def test_a_gpu_that_stays_full_is_told_and_nothing_is_left(
     )
     synthesize = Full(animator.bundle.generator.synthesize, *range(first, 99))
     monkeypatch.setattr(animator.bundle.generator, "synthesize", synthesize)
-    clip = animator.animate(code, frames=5)
+    video = animator.animate(latent, frames=5)
     with pytest.raises(DeviceMemoryError, match=r"too little memory for rendering 32×32 .*--device cpu"):
-        clip.save(tmp_path / "clip.mp4", sheet=tmp_path / "sheet.png")
+        video.save(tmp_path / "video.mp4", sheet=tmp_path / "sheet.png")
     assert synthesize.count == first + 1, "one retry, no more"
     assert not list(tmp_path.iterdir())
     with pytest.raises(DeviceMemoryError):
-        clip.sheet()
+        video.sheet()
 
 
 def test_noise_and_the_way_back_to_the_device_are_tried_again_too(
-    animator: Animator, code: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+    animator: Animator, latent: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator = animator.bundle.generator
-    expected = list(animator.animate(code, frames=2, seed=1))
+    expected = list(animator.animate(latent, frames=2, seed=1))
     monkeypatch.setattr(generator, "draw_noise", Full(generator.draw_noise, 0))
     monkeypatch.setattr(generator, "to", Full(lambda *_: generator, 0))
     with pytest.raises(DeviceMemoryError):  # first the way back fails, then the noise
-        list(animator.animate(code, frames=2, seed=1))
-    again = animator.animate(code, frames=2, seed=1)
+        list(animator.animate(latent, frames=2, seed=1))
+    again = animator.animate(latent, frames=2, seed=1)
     assert all(np.array_equal(a, b) for a, b in zip(again, expected, strict=True))
 
 
@@ -300,17 +300,17 @@ def test_a_net_that_went_along_with_the_other_comes_back() -> None:
 def test_the_inversion_is_tried_again_with_the_generator_out_of_the_way(
     animator: Animator,
     astronaut: Image.Image,
-    code: torch.Tensor,
+    latent: torch.Tensor,
     moved: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     inverter = animator.bundle.inverter
     invert = inverter.invert
     monkeypatch.setattr(inverter, "invert", Full(invert, 0))
-    assert torch.equal(animator.encode(astronaut), code)
+    assert torch.equal(animator.encode(astronaut), latent)
     assert moved == ["generator"]
     monkeypatch.setattr(inverter, "invert", Full(invert, 0, 1))
-    with pytest.raises(DeviceMemoryError, match=r"the face's code"):
+    with pytest.raises(DeviceMemoryError, match=r"inverting the face"):
         animator.animate(astronaut)
     assert len(list(animator.animate(astronaut, frames=2))) == 2, "the next request is served"
 

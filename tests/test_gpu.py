@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from encoder4editing import EncoderConfig, Inverter
-from micromotion.animator import Animator, Clip
+from micromotion.animator import Animator, Video
 from micromotion.motion.micromotion import Motion
 from micromotion.motion.schedule import schedule
 from micromotion.options import AnimateOptions
@@ -46,13 +46,13 @@ def drawn(resolution: int, *, half: bool) -> Generator:
     return (generator.use_half() if half else generator).cuda().eval()
 
 
-def clip(generator: Generator, frames: int, seed: int | None = None) -> Clip:
+def video(generator: Generator, frames: int, seed: int | None = None) -> Video:
     rng = torch.Generator().manual_seed(1)
-    code, direction = torch.randn(2, generator.num_styles, generator.style_dim, generator=rng)
+    latent, direction = torch.randn(2, generator.num_styles, generator.style_dim, generator=rng)
     motion = Motion("random", 0.3 * direction)
-    return Clip(
+    return Video(
         generator,
-        code[None].cuda(),
+        latent[None].cuda(),
         [motion],
         schedule("random", AnimateOptions(frames=frames))[1],
         fps=30,
@@ -63,7 +63,7 @@ def clip(generator: Generator, frames: int, seed: int | None = None) -> Clip:
 @pytest.mark.parametrize("resolution", [256, 1024])
 @pytest.mark.parametrize("seed", [None, 3])
 def test_half_precision_draws_the_pictures_of_float32(resolution: int, seed: int | None) -> None:
-    exact, half = (list(clip(drawn(resolution, half=half), 3, seed)) for half in (False, True))
+    exact, half = (list(video(drawn(resolution, half=half), 3, seed)) for half in (False, True))
     error = np.mean([(a.astype(float) - b) ** 2 for a, b in zip(exact, half, strict=True)])
     assert np.std(exact) > 10
     assert 10 * math.log10(255**2 / max(error, 1e-9)) > 45
@@ -98,7 +98,7 @@ def test_extreme_styles_overflow_nowhere() -> None:
 @pytest.mark.parametrize("seed", [None, 3])
 def test_the_same_clip_gives_the_same_frames(seed: int | None) -> None:
     generator = drawn(1024, half=True)
-    first, second = (list(clip(generator, 4, seed)) for _ in range(2))
+    first, second = (list(video(generator, 4, seed)) for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     assert not np.array_equal(first[0], first[3])
 
@@ -106,7 +106,7 @@ def test_the_same_clip_gives_the_same_frames(seed: int | None) -> None:
 def test_the_frames_are_those_rendered_one_by_one() -> None:
     """Nothing is handed out before it has arrived, nor written over while the caller looks at it."""
     generator = drawn(256, half=True)
-    played = clip(generator, 12)
+    played = video(generator, 12)
     frames = list(played)
     for latent, frame in zip(played.latents(), frames, strict=True):
         with torch.inference_mode():
@@ -117,7 +117,7 @@ def test_the_frames_are_those_rendered_one_by_one() -> None:
 
 @pytest.mark.parametrize("seed", [None, 3])
 def test_the_frame_loop_waits_for_events_only(seed: int | None) -> None:
-    frames = iter(clip(drawn(256, half=True), 10, seed))
+    frames = iter(video(drawn(256, half=True), 10, seed))
     next(frames)
     torch.cuda.set_sync_debug_mode("error")
     assert len(list(frames)) == 9
@@ -136,11 +136,11 @@ def test_a_whole_prediction_stays_below_6_gb() -> None:
     )
     from PIL import Image
 
-    code = Animator(bundle).encode(Image.fromarray(picture.numpy()), aligned=True)
-    assert code.shape == (1, 18, 512)
-    assert code.dtype == torch.float32
-    assert code.isfinite().all()
-    assert sum(1 for _ in clip(bundle.generator, 90)) == 90
+    latent = Animator(bundle).encode(Image.fromarray(picture.numpy()), aligned=True)
+    assert latent.shape == (1, 18, 512)
+    assert latent.dtype == torch.float32
+    assert latent.isfinite().all()
+    assert sum(1 for _ in video(bundle.generator, 90)) == 90
     assert torch.cuda.max_memory_reserved() < 6e9
 
 
@@ -150,7 +150,7 @@ def test_memory_does_not_grow_with_the_frames() -> None:
     for frames in (5, 40):
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        for _ in clip(generator, frames):
+        for _ in video(generator, frames):
             pass
         peaks.append(torch.cuda.max_memory_allocated())
     assert peaks[1] <= peaks[0] + (8 << 20)
@@ -166,4 +166,4 @@ def test_a_full_gpu_is_told_with_its_figures(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(generator, "synthesize", hungry)
     with pytest.raises(DeviceMemoryError, match=r"\d GB are free"):
-        list(clip(generator, 2))
+        list(video(generator, 2))

@@ -52,14 +52,14 @@ def test_the_command_has_every_option_with_its_default_and_its_sentence() -> Non
         assert option.opts == [f"--{each.name.replace('_', '-')}"]  # type: ignore[attr-defined]
 
 
-def test_keywords_win_over_options(animator: Animator, code: torch.Tensor) -> None:
-    clip = animator.animate(code, "smile", AnimateOptions(frames=3, fps=7), fps=12)
-    assert (len(clip), clip.fps) == (3, 12)
+def test_keywords_win_over_options(animator: Animator, latent: torch.Tensor) -> None:
+    video = animator.animate(latent, "smile", AnimateOptions(frames=3, fps=7), fps=12)
+    assert (len(video), video.fps) == (3, 12)
 
 
-def test_a_name_that_is_none_is_told_with_the_nearest(animator: Animator, code: torch.Tensor) -> None:
+def test_a_name_that_is_none_is_told_with_the_nearest(animator: Animator, latent: torch.Tensor) -> None:
     with pytest.raises(TypeError, match="no option 'strenght': did you mean 'strength'"):
-        animator.animate(code, strenght=2)  # type: ignore[call-arg]
+        animator.animate(latent, strenght=2)  # type: ignore[call-arg]
 
 
 def test_frame_is_the_old_name_of_view() -> None:

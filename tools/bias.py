@@ -4,7 +4,7 @@
 
 Two worlds are looked at. Of the faces in docs/faces: are they found, also in the dark and small, and what
 becomes of their skin's lightness (L* of CIELAB on both cheeks) in the inversion? Of faces that the model
-draws itself, whose traits the latent code tells: are they found, and does every motion move them as far?
+draws itself, whose traits the latent tells: are they found, and does every motion move them as far?
 """
 
 import argparse
@@ -72,8 +72,8 @@ def real_faces(subject: Subject) -> Iterator[str]:
         with Image.open(path) as file:
             photo = file.convert("RGB")
         face = align(photo, 256)
-        code = subject.animator.encode(photo)[0].cpu()
-        picture = resized(render([code], subject.animator.bundle)[0], 256)
+        latent = subject.animator.encode(photo)[0].cpu()
+        picture = resized(render([latent], subject.animator.bundle)[0], 256)
         assert face.landmarks is not None
         marks = face.to_aligned(face.landmarks) / 256
         crops.append(np.asarray(face.image))
@@ -135,14 +135,14 @@ def drawn_faces(subject: Subject) -> Iterator[str]:
     age = z[:, INDEX["age"]].clone()
     z[:, : INDEX["gaze_y"] + 1] = 0  # at rest, looking straight ahead
     z[:, INDEX["age"]] = age
-    codes = subject.sample(z, 0.8).cpu()
-    still = read(subject, codes)
-    faces = np.array([bool(detect(as_image(picture))) for picture in subject.show(codes)])
+    latents = subject.sample(z, 0.8).cpu()
+    still = read(subject, latents)
+    faces = np.array([bool(detect(as_image(picture))) for picture in subject.show(latents)])
     moved = {}
     for factor in MOTIONS:
         offset = subject.motions[PUBLISHED_NAMES[factor]].offset(1.0)
         own = MOTIONS.index(factor)
-        moved[PUBLISHED_NAMES[factor]] = read(subject, codes + offset)[:, own] - still[:, own]
+        moved[PUBLISHED_NAMES[factor]] = read(subject, latents + offset)[:, own] - still[:, own]
     yield f"| people | of {PEOPLE} | found | " + " | ".join(moved) + " |"
     yield "|---|---|---|" + "---|" * len(moved)
     for name, who in groups(factors_from_z(z)).items():
@@ -166,10 +166,10 @@ def groups(factors: Factors) -> dict[str, np.ndarray]:
     }
 
 
-def read(subject: Subject, codes: Tensor) -> np.ndarray:
-    """What the regressor reads of the codes' pictures, [N, factors]."""
+def read(subject: Subject, latents: Tensor) -> np.ndarray:
+    """What the regressor reads of the latents' pictures, [N, factors]."""
     device = subject.animator.bundle.device
-    parts = [subject.generator.synthesize(part.to(device), noise=None) for part in codes.split(BATCH)]
+    parts = [subject.generator.synthesize(part.to(device), noise=None) for part in latents.split(BATCH)]
     return torch.cat([subject.regressor(part) for part in parts]).cpu().numpy()
 
 

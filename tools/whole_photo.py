@@ -18,7 +18,7 @@ QUALITY = 88
 
 def main() -> None:
     animator = Animator.load("avatar", "cpu")
-    clip = animator.animate(
+    video = animator.animate(
         PHOTO,
         MOTION,
         strength=STRENGTH,
@@ -29,7 +29,7 @@ def main() -> None:
         easing="smooth",
         view="photo",
     )
-    first, *rest = [Image.fromarray(frame) for frame in clip]
+    first, *rest = [Image.fromarray(frame) for frame in video]
     first.save(
         DOCS / "whole-photo.webp",
         save_all=True,

@@ -47,9 +47,9 @@ def main(bundle: str, threads: str) -> None:
     torch.set_num_threads(int(threads))
     load, animator = timed(lambda: Animator.load(bundle, "cpu"))
     face = Image.new("RGB", (256, 256), (150, 110, 90))
-    code = animator.encode(face, aligned=True)
-    clip = animator.animate(code, animator.motions[0], frames=ROUNDS)
-    frames = iter(clip)
+    latent = animator.encode(face, aligned=True)
+    video = animator.animate(latent, animator.motions[0], frames=ROUNDS)
+    frames = iter(video)
     next(frames)
     measured = AnimationCost(
         int(threads),

@@ -27,8 +27,8 @@ def draw(docs: Path) -> None:
     draw_stranger(docs / "face.jpg")
     subject = load_subject()
     subject.animator.animate(docs / "face.jpg", "smile").sheet(6).save(docs / "smile.png", optimize=True)
-    code = subject.animator.encode(docs / "face.jpg")
-    pictures.strips(subject, list(PUBLISHED_NAMES.values()), code, docs / "motions.jpg")
+    latent = subject.animator.encode(docs / "face.jpg")
+    pictures.strips(subject, list(PUBLISHED_NAMES.values()), latent, docs / "motions.jpg")
     pictures.samples(subject, docs / "samples.jpg")
     draw_faces(subject, sorted((docs / "faces").glob("*.jpg")), docs / "faces.jpg")
 

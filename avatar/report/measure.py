@@ -82,8 +82,8 @@ def measure(
     own = MOTIONS.index(motion)
     steadiness, change = [], []
     for face in faces:
-        clip = animator.animate(face, PUBLISHED_NAMES[motion], frames=frames, aligned=True)
-        degrees = read(regressor, list(clip))
+        video = animator.animate(face, PUBLISHED_NAMES[motion], frames=frames, aligned=True)
+        degrees = read(regressor, list(video))
         steadiness.append(spearman(degrees[:, own]))
         change.append(degrees[-1] - degrees[0])
     moved = np.stack(change)

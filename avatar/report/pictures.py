@@ -29,12 +29,12 @@ def samples(subject: Subject, path: Path) -> None:
     sheet(path, list(subject.show(subject.sample(z, TRUNCATION)).split(SAMPLES // 3)), (), tile=184)
 
 
-def strips(subject: Subject, motions: Sequence[str], code: Tensor, path: Path) -> None:
-    """Draw each motion as a row, on the face of one code [1, styles, dim]."""
+def strips(subject: Subject, motions: Sequence[str], latent: Tensor, path: Path) -> None:
+    """Draw each motion as a row, on the face of one latent [1, styles, dim]."""
     rows, labels = [], []
     for name in motions:
         offsets = torch.stack([subject.motions[name].offset(strength) for strength in STRIP])
-        rows.append(subject.show(code + offsets.to(code.device)))
+        rows.append(subject.show(latent + offsets.to(latent.device)))
         labels += [f"{name} {strength:.0%}" for strength in STRIP]
     sheet(path, rows, labels, tile=184)
 

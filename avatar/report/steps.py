@@ -44,11 +44,11 @@ def draw_samples(context: ReportContext) -> Figures:
 def play_motions(context: ReportContext) -> Figures:
     """The five motions on unseen heads, and as strips on two of them."""
     subject, z = context.subject, heads.neutral(context.heads)
-    codes = subject.encode(context.rendered(z))
+    latents = subject.encode(context.rendered(z))
     names = list(PUBLISHED_NAMES.values())
-    pictures.strips(subject, names, codes[:1], context.pictures / "motions-1.jpg")
-    pictures.strips(subject, names, codes[1:2], context.pictures / "motions-2.jpg")
-    found = {name: movement(subject, name, factor, codes) for factor, name in PUBLISHED_NAMES.items()}
+    pictures.strips(subject, names, latents[:1], context.pictures / "motions-1.jpg")
+    pictures.strips(subject, names, latents[1:2], context.pictures / "motions-2.jpg")
+    found = {name: movement(subject, name, factor, latents) for factor, name in PUBLISHED_NAMES.items()}
     shaven = heads.shaven(z).numpy()
     figures = {name: movement_figures(each) for name, each in found.items()}
     figures["aging"]["moved_shaven"] = float(found["aging"].slopes[shaven, found["aging"].own].mean())
@@ -118,7 +118,7 @@ def find_faces(context: ReportContext) -> Figures:
     turned, straight = heads.turned(context.heads), heads.neutral(context.heads)
     renders, where = context.rendered(turned), expected(turned)
     figures: Figures = {"renders": asdict(look(renders, where)[0])}
-    codes, failures = subject.encode(renders), []
+    latents, failures = subject.encode(renders), []
     for name in PUBLISHED_NAMES.values():
         if name == "headsTurn":
             start = subject.encode(context.rendered(straight))
@@ -130,7 +130,7 @@ def find_faces(context: ReportContext) -> Figures:
                 TURNS,
             )
         else:
-            found, failed = detection(subject, name, codes, lambda _: where, STRENGTHS)
+            found, failed = detection(subject, name, latents, lambda _: where, STRENGTHS)
         figures[name] = {strength: asdict(each) for strength, each in found.items()}
         failures.append(failed[:: max(1, len(failed) // 2)][:2])
     shown = torch.cat(failures)

@@ -48,18 +48,18 @@ class Subject:
 
     @torch.inference_mode()
     def encode(self, pictures: Tensor) -> Tensor:
-        """Crops uint8 [N, 3, S, S] → codes [N, styles, dim], as the application finds them."""
+        """Crops uint8 [N, 3, S, S] → latents [N, styles, dim], as the application finds them."""
         return torch.cat([self.animator.encode(as_image(picture), aligned=True) for picture in pictures])
 
     @torch.inference_mode()
-    def show(self, codes: Tensor) -> Tensor:
-        """Codes [N, styles, dim] → the application's pictures, uint8 [N, 3, S, S], on the CPU."""
-        parts = [quantise(self.generator.synthesize(part)).movedim(-1, 1) for part in codes.split(BATCH)]
+    def show(self, latents: Tensor) -> Tensor:
+        """Latents [N, styles, dim] → the application's pictures, uint8 [N, 3, S, S], on the CPU."""
+        parts = [quantise(self.generator.synthesize(part)).movedim(-1, 1) for part in latents.split(BATCH)]
         return torch.cat([part.cpu() for part in parts])
 
     @torch.inference_mode()
     def sample(self, z: Tensor, truncation: float = 1.0) -> Tensor:
-        """Codes z [N, Z_DIM] → codes [N, styles, dim]."""
+        """Codes z [N, Z_DIM] → latents [N, styles, dim]."""
         w = self.generator.mapping(z.to(self.animator.bundle.device))
         w = self.generator.truncate(w, truncation)
         return w[:, None].expand(-1, self.generator.num_styles, -1)

@@ -47,28 +47,28 @@ def collect(inverter: Inverter, motion: str, size: int) -> Anchors:
     """Anchors of one motion at even degrees from 0 to 1, from pictures of ``size`` pixels a side."""
     degrees = torch.linspace(0, 1, DEGREES)
     with torch.inference_mode():
-        codes = inverter.invert(clip(model_person(), motion, degrees, size))
+        latents = inverter.invert(clip(model_person(), motion, degrees, size))
     provenance: dict[str, str | int | float] = {
         "source": "frames of the avatar renderer's own clip, inverted by the bundle's e4e",
         "motion": motion,
         "identity": f"avatar.training.collect.model_person, seed {IDENTITY_SEED}",
     }
-    return Anchors(codes, degrees, provenance)
+    return Anchors(latents, degrees, provenance)
 
 
 def calibrate(anchors: Anchors, generator: Generator, regressor: Regressor, motion: str) -> Anchors:
     """Label anchors so that strength 1 is the full motion as the generator itself shows it.
 
     A small generator plays a motion more faintly than the renderer, and at some strength stops growing. Both
-    are read off its own pictures of the first code and the direction: strength 1 is put where the motion
+    are read off its own pictures of the first latent and the direction: strength 1 is put where the motion
     reads as 1, or else where it has come to nine tenths of the most that it ever reads. A motion that hardly
     shows is left as it is, for the report to tell.
     """
     offset = Motion.from_anchors(anchors, motion).offset
     strengths = torch.linspace(0, MAX_STRETCH, 20 * MAX_STRETCH + 1)
-    codes = anchors.w_plus[:1] + torch.stack([offset(float(strength)) for strength in strengths])
+    latents = anchors.w_plus[:1] + torch.stack([offset(float(strength)) for strength in strengths])
     with torch.inference_mode():
-        shown = regressor(generator.synthesize(codes, noise=None))[:, MOTIONS.index(motion)]
+        shown = regressor(generator.synthesize(latents, noise=None))[:, MOTIONS.index(motion)]
     rise = float(shown.max() - shown[0])
     if rise < FAINT:
         return anchors

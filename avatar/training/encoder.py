@@ -1,12 +1,12 @@
-"""Train the avatar's e4e: from a picture to the W+ code whose synthesis shows it.
+"""Train the avatar's e4e: from a picture to the W+ latent whose synthesis shows it.
 
-Pictures are renders, whose codes are known exactly, and the generator's own pictures of fresh codes; most are
-disturbed first (``avatar.data.augment``) while their codes stay what they are, so that a photograph or a
-painting gets the code of the head beneath its light, grain and backdrop. First the codes are learned, by
-their distance to the true w in units of w's own spread, and what a pair differs in by itself, as a smile is a
-small part of a code. Then the synthesis of the code must show the picture, and the person where there is an
-identity net. As in e4e (Tov et al. 2021, arXiv 2102.02766, section 4.2) the styles part from the first one by
-one, when pictures count.
+Pictures are renders, whose latents are known exactly, and the generator's own pictures of fresh codes; most
+are disturbed first (``avatar.data.augment``) while their latents stay what they are, so that a photograph or
+a painting gets the latent of the head beneath its light, grain and backdrop. First the latents are learned,
+by their distance to the true w in units of w's own spread, and what a pair differs in by itself, as a smile
+is a small part of a latent. Then the synthesis of the latent must show the picture, and the person where
+there is an identity net. As in e4e (Tov et al. 2021, arXiv 2102.02766, section 4.2) the styles part from the
+first one by one, when pictures count.
 
 The regressor takes no part: it measures the result, and would measure how well it was fooled.
 """
@@ -39,15 +39,15 @@ DISTURBED, KEPT = (0.15, 0.5), 0.4
 PICTURE_FROM, PICTURE_WEIGHT, IDENTITY_WEIGHT, PICTURES = 0.3, 3.0, 0.9, 12
 """When the picture's losses set in (a share of the run), their weights, and their pictures per 16 heads.
 
-With a third of these weights, half of the pictures and 340,000 images, what codes showed came to an MS-SSIM
-of .86 with the pictures of the true codes.
+With a third of these weights, half of the pictures and 340,000 images, what latents showed came to an MS-SSIM
+of .86 with the pictures of the true latents.
 """
 STYLES_PART = (0.35, 0.5)
 """When the second style leaves the first, and when the last one does."""
 
 
 def config_for(generator: Generator) -> EncoderConfig:
-    """A small encoder that gives the codes of this generator."""
+    """A small encoder that gives the latents of this generator."""
     return EncoderConfig(
         input_size=SIZE,
         num_styles=generator.num_styles,
@@ -90,13 +90,13 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
         with torch.no_grad():
             w = generator.mapping(z)[:, None]
         with half(device):
-            code = model.invert(augment(images, rng, keep=untouched(progress.done))).float()
-        code = bound(code, parted(progress.done, generator.num_styles))
-        loss = code_loss((code - w) / spread) + FACTOR_WEIGHT * factor_loss((code - w) @ reader)
-        loss = loss + CHANGE_WEIGHT * change_loss(code / spread, w / spread)
+            latent = model.invert(augment(images, rng, keep=untouched(progress.done))).float()
+        latent = bound(latent, parted(progress.done, generator.num_styles))
+        loss = latent_loss((latent - w) / spread) + FACTOR_WEIGHT * factor_loss((latent - w) @ reader)
+        loss = loss + CHANGE_WEIGHT * change_loss(latent / spread, w / spread)
         if progress.done >= PICTURE_FROM:
             some = slice(0, batch * PICTURES // BATCH)  # renders: their pictures are the truth
-            loss = loss + shown_loss(generator, identity, code[some], images[some], z[some])
+            loss = loss + shown_loss(generator, identity, latent[some], images[some], z[some])
         return loss, batch
 
     trainer.fit(learn)
@@ -105,16 +105,16 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
         print(f"wrote {run / 'inverter.safetensors'}", flush=True)
 
 
-def code_loss(error: Tensor) -> Tensor:
-    """Mean squared error of codes [B, styles, dim], in units of w's spread: a scalar."""
+def latent_loss(error: Tensor) -> Tensor:
+    """Mean squared error of latents [B, styles, dim], in units of w's spread: a scalar."""
     return error.square().mean()
 
 
 def factor_loss(error: Tensor) -> Tensor:
-    """Mean squared error of the factors [B, styles, FACTORS] that codes carry, movements first: a scalar.
+    """Mean squared error of the factors [B, styles, FACTORS] that latents carry, movements first: a scalar.
 
-    A distance between codes is mostly one of traits that are hard to see, such as what clothes are worn below
-    the picture; for long an encoder learns nothing of a smile from it.
+    A distance between latents is mostly one of traits that are hard to see, such as what clothes are worn
+    below the picture; for long an encoder learns nothing of a smile from it.
     """
     weights = torch.ones(error.shape[-1], device=error.device)
     weights[: len(MOVED)] = MOVEMENT
@@ -136,33 +136,35 @@ def untouched(done: float) -> float:
     return max(KEPT, 1 - (1 - KEPT) * max(0.0, done - begin) / (end - begin))
 
 
-def change_loss(code: Tensor, w: Tensor) -> Tensor:
+def change_loss(latent: Tensor, w: Tensor) -> Tensor:
     """How far what a pair differs in is from the truth, relative to it: a scalar.
 
-    code is [2P, styles, dim], w [2P, 1, dim], both in units of w's spread; 2i and 2i + 1 are a pair. A pair
+    latent is [2P, styles, dim], w [2P, 1, dim], both in units of w's spread; 2i and 2i + 1 are a pair. A pair
     that differs in one expression counts as much as two strangers do.
     """
-    change, true = code[1::2] - code[::2], w[1::2] - w[::2]
+    change, true = latent[1::2] - latent[::2], w[1::2] - w[::2]
     wrong, there = (each.square().mean(dim=(1, 2)) for each in (change - true, true))
     return (wrong / (there + 0.01)).clamp(max=4.0).mean()
 
 
 def shown_loss(
-    generator: Generator, identity: IdentityNet | None, code: Tensor, images: Tensor, z: Tensor
+    generator: Generator, identity: IdentityNet | None, latent: Tensor, images: Tensor, z: Tensor
 ) -> Tensor:
-    """How far codes' pictures are from the undisturbed renders [B, 3, SIZE, SIZE], faces first: a scalar."""
-    shown = shown_at_size(generator, code)
+    """The loss of latents' pictures against the undisturbed renders [B, 3, SIZE, SIZE], faces first: a
+    scalar.
+    """
+    shown = shown_at_size(generator, latent)
     loss = PICTURE_WEIGHT * GeneratorLoss()(shown, images, attention(z, images.shape[-1]))
     return loss if identity is None else loss + IDENTITY_WEIGHT * identity.loss(shown, images)
 
 
-def shown_at_size(generator: Generator, code: Tensor) -> Tensor:
-    """Pictures [B, 3, SIZE, SIZE] of W+ codes: the sum of the RGB layers up to SIZE², where there are more.
+def shown_at_size(generator: Generator, latent: Tensor) -> Tensor:
+    """Pictures [B, 3, SIZE, SIZE] of W+ latents: the sum of the RGB layers up to SIZE², where there are more.
 
     A generator that has grown draws there what its full size shows (38 dB apart), for half the time.
     """
-    with half(code.device):
-        shown = generator.synthesize(code, noise=None, resolution=min(SIZE, generator.resolution)).float()
+    with half(latent.device):
+        shown = generator.synthesize(latent, noise=None, resolution=min(SIZE, generator.resolution)).float()
     return F.interpolate(shown, size=(SIZE, SIZE), mode="area")
 
 
@@ -174,9 +176,9 @@ def parted(done: float, styles: int) -> int:
     return min(styles - 1, 1 + int((styles - 1) * (done - begin) / (end - begin)))
 
 
-def bound(code: Tensor, free: int) -> Tensor:
-    """Codes [B, styles, dim] in which all styles after the first ``free + 1`` are the first one."""
-    return torch.cat([code[:, : free + 1], code[:, :1].expand(-1, code.shape[1] - free - 1, -1)], dim=1)
+def bound(latent: Tensor, free: int) -> Tensor:
+    """Latents [B, styles, dim] in which all styles after the first ``free + 1`` are the first one."""
+    return torch.cat([latent[:, : free + 1], latent[:, :1].expand(-1, latent.shape[1] - free - 1, -1)], dim=1)
 
 
 def find_identity(run: Path, device: torch.device) -> IdentityNet | None:

@@ -1,4 +1,4 @@
-"""Four ways from anchors to a direction, each the change of the code per unit of degree, [styles, dim]."""
+"""Four ways from anchors to a direction, each the change of the latent per unit of degree, [styles, dim]."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -63,7 +63,7 @@ Corrupt = Callable[[Anchors, torch.Generator], Anchors]
 def corrupt_entries(anchors: Anchors, rng: torch.Generator, *, others: Tensor, share: float) -> Anchors:
     """Every entry is, with the probability `share`, that of somebody else.
 
-    others: codes [m, styles, dim] of other people; each entry draws its own.
+    others: latents [m, styles, dim] of other people; each entry draws its own.
     """
     hit = torch.rand(anchors.w_plus.shape, generator=rng) < share
     who = torch.randint(len(others), anchors.w_plus.shape, generator=rng)
@@ -71,7 +71,7 @@ def corrupt_entries(anchors: Anchors, rng: torch.Generator, *, others: Tensor, s
 
 
 def corrupt_anchors(anchors: Anchors, rng: torch.Generator, *, others: Tensor, count: int) -> Anchors:
-    """`count` anchors, drawn without regard to their degrees, are other people's codes."""
+    """`count` anchors, drawn without regard to their degrees, are other people's latents."""
     w_plus = anchors.w_plus.clone()
     where = torch.randperm(len(w_plus), generator=rng)[:count]
     w_plus[where] = others[torch.randperm(len(others), generator=rng)[:count]]

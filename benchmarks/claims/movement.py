@@ -22,11 +22,11 @@ def readings(subject: Subject, pictures: Tensor) -> NDArray[np.float64]:
 
 
 class ShownPeople:
-    """Some people's codes [N, styles, dim], and what they look like at rest, which is looked at once."""
+    """Some people's latents [N, styles, dim], and what they look like at rest, which is looked at once."""
 
-    def __init__(self, subject: Subject, codes: Tensor) -> None:
-        self.subject, self.codes = subject, codes
-        self.pictures = subject.show(codes)
+    def __init__(self, subject: Subject, latents: Tensor) -> None:
+        self.subject, self.latents = subject, latents
+        self.pictures = subject.show(latents)
         self.rest = readings(subject, self.pictures)
         self.who = features(subject, self.pictures)
 
@@ -34,7 +34,7 @@ class ShownPeople:
         """The figures of `summary` for a direction [styles, dim] played on these people."""
         read, alike = [self.rest], None
         for strength in strengths[1:]:
-            pictures = self.subject.show(self.codes + strength * direction.to(self.codes.device))
+            pictures = self.subject.show(self.latents + strength * direction.to(self.latents.device))
             read.append(readings(self.subject, pictures))
         now = features(self.subject, pictures)  # the last strength is the full motion
         if now is not None and self.who is not None:

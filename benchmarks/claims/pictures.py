@@ -32,10 +32,12 @@ def draw(context: ClaimsContext, figures: Mapping[str, Figures], folder: Path) -
 
 def strips(context: ClaimsContext, source: str, path: Path) -> None:
     """Each motion from a source as a row, on one of the unseen people."""
-    code = context.people.codes[PERSON]
+    latent = context.people.latents[PERSON]
     rows, labels = [], []
     for motion, direction in directions(context, source).items():
-        rows.append(context.subject.show(torch.stack([code + s * direction.to(code.device) for s in STRIP])))
+        rows.append(
+            context.subject.show(torch.stack([latent + s * direction.to(latent.device) for s in STRIP]))
+        )
         labels += [f"{PUBLISHED_NAMES[motion]} {strength:.0%}" for strength in STRIP]
     sheet(path, rows, labels, tile=TILE)
 
@@ -43,11 +45,11 @@ def strips(context: ClaimsContext, source: str, path: Path) -> None:
 def wrong(context: ClaimsContext, source: str, path: Path) -> None:
     """One motion at full strength, as each method (a row) learns it from anchors with errors (columns)."""
     motion = next(iter(directions(context, source)))
-    code = context.people.codes[PERSON]
+    latent = context.people.latents[PERSON]
     rows, labels = [], []
     for method, direction in METHODS.items():
         learned = [direction(spoilt(context, source, motion, name, 0)) for name in conditions(context.others)]
-        rows.append(context.subject.show(torch.stack([code + each.to(code.device) for each in learned])))
+        rows.append(context.subject.show(torch.stack([latent + each.to(latent.device) for each in learned])))
         labels += [f"{method}, {name}" for name in conditions(context.others)]
     sheet(path, rows, labels, tile=TILE)
 
@@ -59,9 +61,11 @@ def domains(context: ClaimsContext, path: Path) -> None:
     rows, labels = [], []
     for domain in DOMAINS:
         work = repaint(context.renders_at_rest[: PERSON + 1], domain)[PERSON:]
-        code = context.subject.encode(work)
-        offsets = torch.stack([torch.zeros_like(code[0]), *(each.to(code.device) for each in moves.values())])
-        rows.append(torch.cat([work, context.subject.show(code + offsets)]))
+        latent = context.subject.encode(work)
+        offsets = torch.stack(
+            [torch.zeros_like(latent[0]), *(each.to(latent.device) for each in moves.values())]
+        )
+        rows.append(torch.cat([work, context.subject.show(latent + offsets)]))
         labels += [domain, "inverted", *(PUBLISHED_NAMES[motion] for motion in moves)]
     sheet(path, rows, labels, tile=TILE)
 

@@ -37,8 +37,8 @@ def from_factors(subject: Subject, motion: str, count: int) -> Anchors:
     """The upper bound: one person's renders at even degrees, inverted by the bundle's inverter."""
     degrees = torch.linspace(0, 1, count)
     with torch.inference_mode():
-        codes = subject.animator.bundle.inverter.invert(clip(model_person(), motion, degrees, subject.size))
-    return Anchors(codes, degrees, {"source": "the renderer's factors", "motion": motion})
+        latents = subject.animator.bundle.inverter.invert(clip(model_person(), motion, degrees, subject.size))
+    return Anchors(latents, degrees, {"source": "the renderer's factors", "motion": motion})
 
 
 def from_film(subject: Subject, film: Path, count: int) -> Anchors:

@@ -26,7 +26,7 @@ from micromotion.motion.micromotion import analyse
 from micromotion.weights.bundle import IDENTITY
 
 OTHERS = 64
-"""People whose codes corrupt anchors."""
+"""People whose latents corrupt anchors."""
 
 
 class Form(NamedTuple):
@@ -72,11 +72,11 @@ class ClaimsContext:
 
     @cached_property
     def judges(self) -> ShownPeople:
-        return ShownPeople(self.subject, self.people.codes[: self.form.judges])
+        return ShownPeople(self.subject, self.people.latents[: self.form.judges])
 
     @cached_property
     def others(self) -> Tensor:
-        """Codes [OTHERS, styles, dim] of people in any mood, on the CPU."""
+        """Latents [OTHERS, styles, dim] of people in any mood, on the CPU."""
         return self.subject.sample(heads.as_met(OTHERS)).cpu().clone()
 
     def rendered(self, z: Tensor) -> Tensor:

@@ -81,15 +81,15 @@ def frame(size: str, *, kernels: bool = True) -> ArithmeticCost:
 
     def prepare(traffic: Traffic) -> Callable[[], object]:
         net = Generator(nets.generator_config(size)).use_half().requires_grad_(False)
-        code = torch.zeros(1, net.num_styles, net.style_dim)
+        latent = torch.zeros(1, net.num_styles, net.style_dim)
         noises = net.synthesis.noises("fixed", 1, net.num_styles - 1)
         counting = {(name, lanes): partial(traffic.kernel, name) for name in NAMES for lanes in LANES}
 
         def draw() -> tuple[Tensor, Tensor]:
             if kernels:
-                picture = fast_gpu.draw(net.synthesis, code, noises, counting)[0]
+                picture = fast_gpu.draw(net.synthesis, latent, noises, counting)[0]
             else:
-                picture = net.synthesize(code, fast=False)[0]
+                picture = net.synthesize(latent, fast=False)[0]
             return quantise(picture), all_finite(picture)
 
         return draw

@@ -14,7 +14,7 @@ import torch
 from benchmarks.stages import arithmetic, nets, ours, peers
 from benchmarks.stages.race import Contender, Spent, Work, peak_memory
 from benchmarks.stages.table import Stage
-from micromotion.animator import Animator, Clip
+from micromotion.animator import Animator, Video
 from micromotion.motion.micromotion import Motion
 from micromotion.motion.schedule import schedule
 from micromotion.options import AnimateOptions
@@ -123,12 +123,14 @@ def prediction(size: str, frames: int, device: str) -> Work:
 
     def predict() -> Spent:
         start = time.perf_counter()
-        code = animator.encode(ours.PHOTO)
+        latent = animator.encode(ours.PHOTO)
         encoded = time.perf_counter() - start
-        clip = Clip(generator, code, [motion], schedule("random", AnimateOptions(frames=frames))[1], fps=30)
-        clip.save(Path(folder.name) / "clip.mp4")
+        video = Video(
+            generator, latent, [motion], schedule("random", AnimateOptions(frames=frames))[1], fps=30
+        )
+        video.save(Path(folder.name) / "video.mp4")
         seconds = time.perf_counter() - start
-        return Spent(seconds, memory(device), {"find and invert": encoded} | clip.timings)
+        return Spent(seconds, memory(device), {"find and invert": encoded} | video.timings)
 
     return predict
 

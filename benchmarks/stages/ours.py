@@ -30,11 +30,11 @@ def synthesis(
     net = nets.generator(size, resolution)
     if dtype != "float32":
         net.use_half(getattr(torch, dtype))
-    net, code = net.to(device), torch.randn(1, net.num_styles, net.style_dim).to(device)
+    net, latent = net.to(device), torch.randn(1, net.num_styles, net.style_dim).to(device)
 
     def draw() -> Tensor:
         with torch.inference_mode(), deterministic():
-            return net.synthesize(code, fast=fast)
+            return net.synthesize(latent, fast=fast)
 
     return draw
 
@@ -64,7 +64,7 @@ def inversion_floor(size: str, half: bool = False, device: str = "cpu") -> Work:
 
 
 def anchors() -> Tensor:
-    """18 layers of 11 codes of 512: a line, in noise, as collected anchors are."""
+    """18 layers of 11 latents of 512: a line, in noise, as collected anchors are."""
     rng = torch.Generator().manual_seed(0)
     still, way = torch.randn(2, 18, 1, 512, generator=rng)
     return (
@@ -135,7 +135,7 @@ def cold_start(size: str) -> Work:
 
 
 def process_of(code: str, folder: Path = ROOT) -> Spent:
-    """Run Python code in a process of its own, which does not tidy up at its end."""
+    """Run Python code in a new process that exits without cleaning up."""
     end = f"import os\nif os.path.exists({STATUS!r}): print(*open({STATUS!r}), flush=True)\nos._exit(0)"
     command = [sys.executable, "-W", "ignore", "-c", f"{code}\n{end}"]
     environment = os.environ | {"PYTHONPATH": str(folder)}
@@ -149,29 +149,29 @@ def process_of(code: str, folder: Path = ROOT) -> Spent:
 def prediction(frames: int, *, model: str = "avatar", photo: Path = PHOTO) -> Work:
     """Photo to MP4 on disk with the embedded model, loaded before; says the seconds of each part."""
     from micromotion import Animator
-    from micromotion.animation import Clip
+    from micromotion.animation import Video
 
     animator = Animator.load(model, "cpu")
     folder = tempfile.TemporaryDirectory()
 
     def predict() -> dict[str, float]:
-        clip = animator.animate(photo, "smile", frames=min(frames, 600))
+        video = animator.animate(photo, "smile", frames=min(frames, 600))
         if frames > 600:  # more than the service allows, to see what memory does
-            motions, code = clip._motions, clip._code
-            clip = Clip(clip._generator, code, motions, np.linspace(0, 1, frames)[:, None], fps=30)
-        clip.save(Path(folder.name) / "clip.mp4")
-        return clip.timings
+            motions, latent = video._motions, video._latent
+            video = Video(video._generator, latent, motions, np.linspace(0, 1, frames)[:, None], fps=30)
+        video.save(Path(folder.name) / "video.mp4")
+        return video.timings
 
     return predict
 
 
 def rendering(frames: int, *, model: str = "avatar") -> Work:
-    """The frames of such a film, not encoded."""
+    """The frames of such a video, not encoded."""
     from micromotion import Animator
 
     animator = Animator.load(model, "cpu")
-    code = animator.encode(PHOTO)
-    return lambda: sum(1 for _ in animator.animate(code, "smile", frames=frames))
+    latent = animator.encode(PHOTO)
+    return lambda: sum(1 for _ in animator.animate(latent, "smile", frames=frames))
 
 
 def encoding(frames: int, *, model: str = "avatar") -> Work:
@@ -182,4 +182,4 @@ def encoding(frames: int, *, model: str = "avatar") -> Work:
     animator = Animator.load(model, "cpu")
     pictures = list(animator.animate(PHOTO, "smile", frames=frames))
     folder = tempfile.TemporaryDirectory()
-    return lambda: write_frames(pictures, Path(folder.name) / "clip.mp4", 30)
+    return lambda: write_frames(pictures, Path(folder.name) / "video.mp4", 30)

@@ -135,9 +135,9 @@ def _write_video(
             tell(description=f"Tuning, loss {loss:.3f}", total=STEPS, completed=done)
 
         options = _with_seed(options, animator)
-        clip = animator.animate(image, played, options, on_refine=on_refine, on_lock=on_lock)
-        tell(description="Rendering", total=len(clip), completed=0)
-        clip.save(
+        video = animator.animate(image, played, options, on_refine=on_refine, on_lock=on_lock)
+        tell(description="Rendering", total=len(video), completed=0)
+        video.save(
             output,
             sheet=sheet,
             on_frame=lambda done: tell(completed=done),
@@ -147,8 +147,8 @@ def _write_video(
     typer.echo(f"Video: {output}")
     if sheet is not None:
         typer.echo(f"Sheet: {sheet}")
-    if clip.likeness is not None:
-        typer.echo(f"Likeness: {clip.likeness.describe()}")
+    if video.likeness is not None:
+        typer.echo(f"Likeness: {video.likeness.describe()}")
 
 
 @contextmanager

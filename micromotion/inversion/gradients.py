@@ -1,4 +1,4 @@
-"""What descents on codes have in common: the networks they look through stay as they are."""
+"""What descents on latents have in common: the networks they look through stay as they are."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

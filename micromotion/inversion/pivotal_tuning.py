@@ -1,10 +1,11 @@
-"""Pivotal tuning: bend a copy of the generator until it shows this very person at the code that it was given.
+"""Pivotal tuning: bend a copy of the generator until it shows this very person at the latent that it was
+given.
 
-No code shows everybody. Roich et al. 2021, "Pivotal Tuning for Latent-based Editing of Real Images" (arXiv
-2106.05744) leave the code where it is, the pivot, and tune the generator around it. Motions must go on as
-before, so elsewhere it is held to what it was: a code on the way from the pivot to a random one must look the
-same (their locality regularisation, equation 5), here anywhere on that way, and the less the nearer it is.
-What a code means to a layer, its modulation, and how much noise it takes, are not tuned at all.
+No latent shows everybody. Roich et al. 2021, "Pivotal Tuning for Latent-based Editing of Real Images" (arXiv
+2106.05744) leave the latent where it is, the pivot, and tune the generator around it. Motions must go on as
+before, so elsewhere it is held to what it was: a latent on the way from the pivot to a random one must look
+the same (their locality regularisation, equation 5), here anywhere on that way, and the less the nearer it
+is. What a latent means to a layer, its modulation, and how much noise it takes, are not tuned at all.
 
 `tuned` keeps the weights in the cache folder's `tuned/`, under a name drawn from all that they depend on but
 for rounding; the oldest go when there are too many. Files appear there whole or not at all, and two that tune
@@ -30,7 +31,7 @@ from torch import Tensor
 
 from micromotion.errors import OptionError, OutputError
 from micromotion.inversion.refinement import OnStep, picture_loss, shrink
-from micromotion.inversion.shapes import check_code, common_size, is_half
+from micromotion.inversion.shapes import check_latent, common_size, is_half
 from micromotion.options import check_whole
 from micromotion.runtime.cache import prune
 from micromotion.runtime.device_memory import deterministic
@@ -55,25 +56,25 @@ FIXED = ("modulation", "noise_strength")
 CHANGE_SIZE = 64
 """Motions are compared at so many pixels a side: what is shifted by a pixel or two still counts."""
 KIND = "tuned"
-MAX_KEPT, MAX_KEPT_BYTES = 50, 1 << 30
+MAX_CACHED, MAX_CACHED_BYTES = 50, 1 << 30
 """At FFHQ a photo's weights have 100 MB, 50 on a GPU."""
 
 
 def tune(
     generator: Generator,
-    code: Tensor,
+    latent: Tensor,
     image: Tensor,
     *,
     steps: int = STEPS,
     identity: IdentityNet | None = None,
     on_step: OnStep | None = None,
 ) -> Generator:
-    """A copy of a generator that shows a picture's person at this code; the same call gives the same one,
+    """A copy of a generator that shows a picture's person at this latent; the same call gives the same one,
     to the bit with the same machine, PyTorch and number of threads.
 
     Args:
-        generator: in float32, or after `use_half`, on the code's device; it stays as it is.
-        code: the pivot [1, num_styles, style_dim], from the inverter. Ten steps of `refine` before are well
+        generator: in float32, or after `use_half`, on the latent's device; it stays as it is.
+        latent: the pivot [1, num_styles, style_dim], from the inverter. Ten steps of `refine` before are well
             spent: where eyes and mouth lie in other places than in the picture, motions play beside them.
         image: [1, 3, S, S] in [-1, 1], FFHQ-aligned; S as in `micromotion.inversion.refinement.refine`. Best
             at the generator's resolution.
@@ -82,7 +83,7 @@ def tune(
         on_step: called with the number of steps done, from 0 on, and the loss of picture and person there.
 
     Returns:
-        A new generator in eval mode, in the first one's precision and on the code's device. It is an
+        A new generator in eval mode, in the first one's precision and on the latent's device. It is an
         unchanged copy where tuning did not bring the picture nearer. Memory for a second generator and its
         gradients is needed, about six times its weights, and for one backward pass.
 
@@ -90,9 +91,9 @@ def tune(
         OptionError: steps is out of bounds, or a shape does not fit.
     """
     check_whole("steps", steps, 0, MAX_STEPS)
-    likeness_loss = _LikenessLoss(generator, code, image, identity)
+    likeness_loss = _LikenessLoss(generator, latent, image, identity)
     with torch.inference_mode(False), torch.enable_grad(), deterministic():
-        pivot = code.detach().float().clone()
+        pivot = latent.detach().float().clone()
         learner = copy.deepcopy(generator).to(pivot.device).float().requires_grad_(False)
         if not _descend(learner, generator, pivot, likeness_loss, steps, on_step):
             learner = copy.deepcopy(generator).to(pivot.device)
@@ -104,11 +105,11 @@ class _LikenessLoss:
     """How far a picture [1, 3, R, R] is from the one that is wanted: a scalar."""
 
     def __init__(
-        self, generator: Generator, code: Tensor, image: Tensor, identity: IdentityNet | None
+        self, generator: Generator, latent: Tensor, image: Tensor, identity: IdentityNet | None
     ) -> None:
-        check_shapes(generator, code, image)
+        check_shapes(generator, latent, image)
         with torch.inference_mode(False), torch.no_grad():
-            self.wanted = wanted(generator, code, image)
+            self.wanted = wanted(generator, latent, image)
             self.identity = identity
             self.person = identity.features(self.wanted) if identity is not None else None
 
@@ -167,36 +168,36 @@ def _pace(done: int, steps: int) -> float:
 
 
 def _locality(learner: Generator, original: Generator, pivot: Tensor, rng: torch.Generator) -> Tensor:
-    """How much a picture somewhere between the pivot and a random code has changed: a scalar."""
+    """How much a picture somewhere between the pivot and a random latent has changed: a scalar."""
     far = torch.rand((), generator=rng).item()
     z = torch.randn(1, original.config.z_dim, generator=rng).to(pivot.device)
     with torch.no_grad():
-        code = torch.lerp(pivot, original.mapping(z)[:, None].float(), far)
-        kept = original.synthesize(code)
-    return LOCALITY_WEIGHT * far * picture_loss(learner.synthesize(code), kept)
+        latent = torch.lerp(pivot, original.mapping(z)[:, None].float(), far)
+        kept = original.synthesize(latent)
+    return LOCALITY_WEIGHT * far * picture_loss(learner.synthesize(latent), kept)
 
 
 def tuned(
     generator: Generator,
-    code: Tensor,
+    latent: Tensor,
     image: Tensor,
     *,
     steps: int = STEPS,
     identity: IdentityNet | None = None,
     on_step: OnStep | None = None,
 ) -> Generator:
-    """As `tune`, and kept: the same picture, code, generator, identity net and steps are tuned once.
+    """As `tune`, and kept: the same picture, latent, generator, identity net and steps are tuned once.
 
     on_step is not called where it was kept. What is damaged there is tuned again. Where the cache folder
     cannot be written to, or the disk is full, nothing more is kept, and all else is the same. Raises as
     `tune` does.
     """
     check_whole("steps", steps, 0, MAX_STEPS)
-    check_shapes(generator, code, image)
+    check_shapes(generator, latent, image)
     path: Path | None = None
     with suppress(OutputError):
-        path = cache_folder() / "tuned" / f"{_key(generator, code, image, steps, identity)}.safetensors"
-    kept = _read(path, generator, code.device) if path else None
+        path = cache_folder() / "tuned" / f"{_key(generator, latent, image, steps, identity)}.safetensors"
+    kept = _read(path, generator, latent.device) if path else None
     if kept is not None:
         return kept
     if path:
@@ -204,19 +205,21 @@ def tuned(
             make_folder(path.parent)
         except OutputError:
             path = None
-    result = tune(generator, code, image, steps=steps, identity=identity, on_step=on_step)
+    result = tune(generator, latent, image, steps=steps, identity=identity, on_step=on_step)
     if path:
         _keep(path, result)
     return result
 
 
-def _key(generator: Generator, code: Tensor, image: Tensor, steps: int, identity: IdentityNet | None) -> str:
+def _key(
+    generator: Generator, latent: Tensor, image: Tensor, steps: int, identity: IdentityNet | None
+) -> str:
     """A name for all that the tuned weights depend on: numbers, networks, pivot and picture."""
     from micromotion import __version__
 
     numbers = [steps, LEARNING_RATE, WARM_UP, IDENTITY_WEIGHT, LOCALITY_WEIGHT, ENOUGH]
     nets = [digest(net.state_dict()) if net is not None else "" for net in (generator, identity)]
-    about = [__version__, FIXED, numbers, nets, digest({"code": code, "image": image})]
+    about = [__version__, FIXED, numbers, nets, digest({"code": latent, "image": image})]
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
 
 
@@ -252,7 +255,7 @@ def _read(path: Path, generator: Generator, device: torch.device) -> Generator |
 
 def _keep(path: Path, generator: Generator) -> None:
     """Write what was tuned, in the place of what is too old; a full disk is no error."""
-    prune(path.parent, MAX_KEPT - 1, MAX_KEPT_BYTES)
+    prune(path.parent, MAX_CACHED - 1, MAX_CACHED_BYTES)
     state = {name: parameter.detach() for name, parameter in _learning(generator).items()}
     with suppress(OSError):
         write_safetensors(path, KIND, {"weights": digest(state)}, state)
@@ -283,7 +286,7 @@ class Likeness:
 def likeness(
     generator: Generator,
     after: Generator,
-    code: Tensor,
+    latent: Tensor,
     image: Tensor,
     *,
     identity: IdentityNet | None = None,
@@ -293,10 +296,10 @@ def likeness(
 
     motions: those to play on both, by name. Raises OptionError where a shape does not fit.
     """
-    check_shapes(generator, code, image)
+    check_shapes(generator, latent, image)
     with torch.inference_mode(), deterministic():
-        target = wanted(generator, code, image)
-        still = [each.synthesize(code) for each in (generator, after)]
+        target = wanted(generator, latent, image)
+        still = [each.synthesize(latent) for each in (generator, after)]
         shown = [shrink(picture, target.shape[-1]) for picture in still]
         before, now = (psnr(picture, target) for picture in shown)
         person = None
@@ -304,7 +307,7 @@ def likeness(
             person = (1 - identity.loss(shown[0], target).item(), 1 - identity.loss(shown[1], target).item())
         kept = {}
         for name, motion in (motions or {}).items():
-            moved = code + motion.offset(1.0).to(code.device)
+            moved = latent + motion.offset(1.0).to(latent.device)
             kept[name] = _kept(generator.synthesize(moved) - still[0], after.synthesize(moved) - still[1])
     return Likeness((before, now), person, kept)
 
@@ -325,16 +328,16 @@ def _kept(before: Tensor, after: Tensor) -> tuple[float, float]:
     return (was @ now).item() / lengths, (now.norm() / was.norm()).item()
 
 
-def check_shapes(generator: Generator, code: Tensor, image: Tensor) -> None:
-    """Raise OptionError unless this is a code of the generator, and a picture that its own compare with."""
-    check_code(generator, code)
+def check_shapes(generator: Generator, latent: Tensor, image: Tensor) -> None:
+    """Raise OptionError unless this is a latent of the generator, and a picture that its own compare with."""
+    check_latent(generator, latent)
     side = image.shape[-1] if image.ndim == 4 else 0
     if list(image.shape) != [1, 3, side, side] or side == 0 or not image.is_floating_point():
         raise OptionError(f"A picture must be floating point [1, 3, S, S], not {list(image.shape)}.")
     common_size(generator, image)
 
 
-def wanted(generator: Generator, code: Tensor, image: Tensor) -> Tensor:
-    """The picture as the generator's is compared with it: float32, no larger, on the code's device."""
-    pixels = image.detach().to(code.device, torch.float32, copy=True)
+def wanted(generator: Generator, latent: Tensor, image: Tensor) -> Tensor:
+    """The picture as the generator's is compared with it: float32, no larger, on the latent's device."""
+    pixels = image.detach().to(latent.device, torch.float32, copy=True)
     return shrink(pixels, common_size(generator, image))

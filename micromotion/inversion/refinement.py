@@ -1,9 +1,9 @@
-"""Refinement: a few steps of gradient descent from the inverter's code towards the picture itself.
+"""Refinement: a few steps of gradient descent from the inverter's latent towards the picture itself.
 
-An inverter answers at once, and a little off: colours drift, a likeness is lost. Here its code is where an
+An inverter answers at once, and a little off: colours drift, a likeness is lost. Here its latent is where an
 optimisation in W+ begins (Abdal et al. 2019, "Image2StyleGAN", arXiv 1904.03189), of what the picture and the
-person lose. Far from the codes that mapping gives, motions no longer work (Tov et al. 2021, arXiv
-2102.02766), so the code moves along the principal axes of w, each in units of its own spread (the P_N space
+person lose. Far from the latents that mapping gives, motions no longer work (Tov et al. 2021, arXiv
+2102.02766), so the latent moves along the principal axes of w, each in units of its own spread (the P_N space
 of Zhu et al. 2020, arXiv 2012.09036), and a pull holds it near its start.
 """
 
@@ -39,28 +39,28 @@ OnStep = Callable[[int, float], None]
 
 def refine(
     generator: Generator,
-    code: Tensor,
+    latent: Tensor,
     picture: Tensor,
     steps: int,
     *,
     identity: IdentityNet | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """Improve the latent code of a face picture; the same call gives the same code, to the bit with the same
+    """Improve the latent of a face picture; the same call gives the same latent, to the bit with the same
     machine, PyTorch and number of threads.
 
     Args:
         generator: in float32, or after `use_half`; all that is optimised stays float32.
-        code: the inverter's answer [1, num_styles, style_dim].
+        latent: the inverter's answer [1, num_styles, style_dim].
         picture: [1, 3, S, S] in [-1, 1], FFHQ-aligned; S a power of two times the generator's resolution, or
             the other way round. They are compared at the smaller of the two sizes.
-        steps: how many steps of Adam, 0 … 200; 0 gives the code back.
+        steps: how many steps of Adam, 0 … 200; 0 gives the latent back.
         identity: also keeps the person, where given.
         on_step: called with the number of steps done, from 0 on, and the loss there.
 
     Returns:
-        The best of all codes on the way, the first included, by picture, person and pull together;
-        [1, num_styles, style_dim], float32, on the code's device.
+        The best of all latents on the way, the first included, by picture, person and pull together;
+        [1, num_styles, style_dim], float32, on the latent's device.
 
     Raises:
         OptionError: steps is out of bounds, or the sizes do not fit.
@@ -68,21 +68,21 @@ def refine(
     check_refine(steps)
     # An inverter's answer may be of inference mode, and so may the call: gradients need a copy outside it.
     with torch.inference_mode(False), torch.enable_grad(), deterministic(), frozen(generator):
-        code = code.detach().float().clone()
+        latent = latent.detach().float().clone()
         if steps == 0:
-            return code
-        loss_of = Loss(generator, picture.detach().to(code.device, copy=True), identity)
-        return _descend(loss_of, code, spread_axes(generator).to(code.device), steps, on_step)
+            return latent
+        loss_of = Loss(generator, picture.detach().to(latent.device, copy=True), identity)
+        return _descend(loss_of, latent, spread_axes(generator).to(latent.device), steps, on_step)
 
 
-def _descend(loss_of: Loss, code: Tensor, axes: Tensor, steps: int, on_step: OnStep | None) -> Tensor:
+def _descend(loss_of: Loss, latent: Tensor, axes: Tensor, steps: int, on_step: OnStep | None) -> Tensor:
     """Adam on how far to move along each of the axes, in their own lengths."""
-    moved = torch.zeros_like(code, requires_grad=True)
+    moved = torch.zeros_like(latent, requires_grad=True)
     optimiser = torch.optim.Adam([moved], LEARNING_RATE, betas=(0.9, 0.99))
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    best, least = code, torch.inf
+    best, least = latent, torch.inf
     for done in range(steps + 1):
-        w_plus = code + moved @ axes
+        w_plus = latent + moved @ axes
         loss = loss_of(w_plus) + pull(moved)
         value = loss.item()
         if value < least:
@@ -98,7 +98,7 @@ def _descend(loss_of: Loss, code: Tensor, axes: Tensor, steps: int, on_step: OnS
 
 
 class Loss:
-    """How far a code's picture is from the one that is wanted, and the person from the one shown there."""
+    """How far a latent's picture is from the one that is wanted, and the person from the one shown there."""
 
     def __init__(self, generator: Generator, picture: Tensor, identity: IdentityNet | None) -> None:
         """picture is [1, 3, S, S] in [-1, 1]. Raises OptionError where its size does not fit."""
@@ -109,7 +109,7 @@ class Loss:
             self.person = identity.features(self.wanted) if identity is not None else None
 
     def __call__(self, w_plus: Tensor) -> Tensor:
-        """The loss of a code [1, num_styles, style_dim]: a scalar."""
+        """The loss of a latent [1, num_styles, style_dim]: a scalar."""
         shown = shrink(self.generator.synthesize(w_plus), self.size)
         loss = picture_loss(shown, self.wanted)
         if self.identity is not None and self.person is not None:
@@ -144,8 +144,8 @@ def picture_loss(shown: Tensor, wanted: Tensor) -> Tensor:
 def pull(moved: Tensor) -> Tensor:
     """The price of moving [B, styles, dim] units of w's spread: a scalar.
 
-    What all styles share stays among the w that mapping gives; where they differ, the code leaves for W+, and
-    pays twice.
+    What all styles share stays among the w that mapping gives; where they differ, the latent leaves for W+,
+    and pays twice.
     """
     apart = moved - moved.mean(dim=1, keepdim=True)
     return PULL_WEIGHT * moved.square().mean() + LAYER_PULL_WEIGHT * apart.square().mean()

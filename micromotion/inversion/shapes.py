@@ -1,4 +1,4 @@
-"""What fits a generator: the shape of its codes, and the sizes of pictures that its own compare with."""
+"""What fits a generator: the shape of its latents, and the sizes of pictures that its own compare with."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from stylegan2 import Generator
 
 
-def check_code(generator: Generator, code: Tensor) -> None:
-    """Raise OptionError unless this is one face's code of the generator, [1, num_styles, style_dim]."""
+def check_latent(generator: Generator, latent: Tensor) -> None:
+    """Raise OptionError unless this is one face's latent of the generator, [1, num_styles, style_dim]."""
     shape = [1, generator.num_styles, generator.style_dim]
-    if list(code.shape) != shape:
-        raise OptionError(f"A face's code has the shape {shape} in this model, not {list(code.shape)}.")
+    if list(latent.shape) != shape:
+        raise OptionError(f"A face's latent has the shape {shape} in this model, not {list(latent.shape)}.")
 
 
 def common_size(generator: Generator, picture: Tensor) -> int:

@@ -1,4 +1,4 @@
-"""Learning a micromotion: from words, from a video, or from pictures; and where what was learned is kept.
+"""Learning a micromotion from text, from a video, or from pictures.
 
 Importing this package imports nothing else, so that `micromotion --help` stays fast.
 """

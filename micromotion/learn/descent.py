@@ -1,11 +1,11 @@
-"""Adam with the rates of StyleGAN's projector, for many codes side by side, and its state in a file.
+"""Adam with the learning-rate schedule of StyleGAN's projector, for many latents side by side, resumable.
 
-What an interrupted run has reached lies in one safetensors file, written anew after every step, whole or not
-at all. It also says what it is the state of, and is refused for anything else.
+The state is one safetensors file, replaced atomically after every step. It holds the recipe of its
+collection, and is refused for any other.
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,14 @@ from stylegan2.checkpoints.storage import DTYPES, CheckpointError, read_safetens
 KIND = "text-progress"
 NAME = "progress.safetensors"
 BETAS, EPSILON = (0.9, 0.999), 1e-8
-"""PyTorch's defaults, which the original leaves as they are."""
+"""PyTorch's defaults, as in the original."""
 
 
 def rate(step: int, steps: int, highest: float, *, ramp_up: float = 0.05, ramp_down: float = 0.25) -> float:
-    """Adam's rate at a step from 0: it rises in a straight line and falls along a cosine.
+    """Adam's learning rate at a step, counted from 0: a linear ramp up, and a cosine ramp down.
 
-    ramp_up and ramp_down are the parts of the steps in which it does, 0 for not at all (Karras et al. 2020,
-    arXiv 1912.04958, appendix D, as in StyleCLIP). The very first is 0 where it rises.
+    ramp_up, ramp_down: the fraction of the steps that each takes; 0 for no ramp (Karras et al. 2020, arXiv
+    1912.04958, appendix D, as in StyleCLIP). With a ramp up, the first rate is 0.
     """
     done = step / steps
     fall = min(1.0, (1 - done) / ramp_down) if ramp_down else 1.0
@@ -36,17 +36,17 @@ def rate(step: int, steps: int, highest: float, *, ramp_up: float = 0.05, ramp_d
 
 @dataclass
 class Descent:
-    """Codes on their way, and what Adam remembers (Kingma, Ba 2015, arXiv 1412.6980).
+    """Latents being optimised, and the state of Adam (Kingma, Ba 2015, arXiv 1412.6980).
 
     Attributes:
-        codes: [n, styles, dim], after `done` steps. Each of their numbers has a memory of its own, so that n
-            codes side by side go where each would go alone.
-        mean, square: running means of the gradient and of its square, shaped as the codes.
+        latents: [n, styles, dim], after `done` steps. Adam works elementwise, so n latents side by side go
+            where each would go alone.
+        mean, square: running means of the gradient and of its square, shaped as the latents.
         losses: float32 [3, n], of the last step: CLIP, squared distance and identity, before their weights.
-        done: the steps taken.
+        done: number of steps taken.
     """
 
-    codes: Tensor
+    latents: Tensor
     mean: Tensor
     square: Tensor
     losses: Tensor
@@ -54,9 +54,9 @@ class Descent:
 
     @classmethod
     def begin(cls, start: Tensor, count: int) -> "Descent":
-        """`count` copies of one code [styles, dim], and nothing remembered."""
-        codes = start.detach().expand(count, -1, -1).contiguous()
-        return cls(codes, torch.zeros_like(codes), torch.zeros_like(codes), torch.zeros(3, count))
+        """`count` copies of one latent [styles, dim], with an empty state."""
+        latents = start.detach().expand(count, -1, -1).contiguous()
+        return cls(latents, torch.zeros_like(latents), torch.zeros_like(latents), torch.zeros(3, count))
 
     def step(self, gradient: Tensor, rate: float) -> None:
         """Take one step of Adam, in place."""
@@ -65,36 +65,36 @@ class Descent:
         self.square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
         even = [1 - beta**self.done for beta in BETAS]  # both means begin at 0
         size = (self.square.sqrt() / math.sqrt(even[1])).add_(EPSILON)
-        self.codes.addcdiv_(self.mean, size, value=-rate / even[0])
+        self.latents.addcdiv_(self.mean, size, value=-rate / even[0])
 
 
 def save(descent: Descent, folder: Path, recipe: dict[str, Any]) -> None:
-    """Write the state into a folder, which is made where missing. Raises OutputError if it cannot be."""
-    tensors = {name: getattr(descent, name) for name in _TENSORS}
+    """Write the state into a folder, creating it if missing. Raises OutputError."""
+    tensors = {name: getattr(descent, attribute) for attribute, name in _TENSORS.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_safetensors(folder / NAME, KIND, {"recipe": recipe, "done": descent.done}, tensors)
     except OSError as error:
         raise OutputError(
-            f"The progress cannot be kept in {folder}: {error.strerror or error}. "
-            "Make room there or name another folder."
+            f"The progress cannot be saved in {folder}: {error.strerror or error}. "
+            "Free some space there or name another folder."
         ) from error
 
 
 def resume(begun: Descent, folder: Path, recipe: dict[str, Any], steps: int) -> Descent:
-    """The state that `save` left in a folder, or `begun` if there is none.
+    """The state that `save` wrote into a folder, or `begun` if there is none.
 
-    Nothing in the file is executed, and of its tensors only those of the names, shapes and dtypes of `begun`
-    are read. Raises MotionError, in one sentence, if it is damaged or of another collection.
+    Nothing in the file is executed; only tensors with the names, shapes and dtypes of `begun` are read.
+    Raises MotionError if the file is damaged or of another collection.
     """
     path = folder / NAME
     if not path.is_file():
         if path.exists() or (folder.exists() and not folder.is_dir()):
-            raise MotionError(f"Progress is kept in a folder, and {folder} cannot be one: name another.")
+            raise MotionError(f"{folder} is not a folder, which progress is saved in: name another.")
         return begun
     try:
         _require_fitting(path, begun)
-        config, tensors = read_safetensors(path, KIND, begun.codes.device)
+        config, tensors = read_safetensors(path, KIND, begun.latents.device)
     except (CheckpointError, SafetensorError, OSError) as error:
         raise MotionError(f"The progress in {path} cannot be read: delete the file to begin anew.") from error
     if config.get("recipe") != recipe:
@@ -108,12 +108,14 @@ def resume(begun: Descent, folder: Path, recipe: dict[str, Any], steps: int) -> 
     if not whole or not finite or bool((tensors["square"] < 0).any()):
         raise MotionError(f"The progress in {path} is damaged: delete the file to begin anew.")
     assert isinstance(done, int)
-    own = {name: tensor.clone() for name, tensor in tensors.items()}  # apart from the file, which is replaced
+    # Copies, since the file that the tensors are mapped from will be replaced.
+    own = {attribute: tensors[name].clone() for attribute, name in _TENSORS.items()}
     own["losses"] = own["losses"].cpu()
     return Descent(**own, done=done)
 
 
-_TENSORS = [field.name for field in fields(Descent) if field.name != "done"]
+_TENSORS = {"latents": "codes", "mean": "mean", "square": "square", "losses": "losses"}
+"""Attributes of `Descent`, and their tensors' names in the file."""
 
 
 def _require_fitting(path: Path, begun: Descent) -> None:
@@ -121,13 +123,13 @@ def _require_fitting(path: Path, begun: Descent) -> None:
     with safe_open(path, framework="pt") as file:
         found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is not a mapping)
         shapes = {name: (part.get_dtype(), list(part.get_shape())) for name, part in found.items()}
-    wanted = {name: getattr(begun, name) for name in _TENSORS}
+    wanted = {name: getattr(begun, attribute) for attribute, name in _TENSORS.items()}
     if shapes != {name: (DTYPES[part.dtype], list(part.shape)) for name, part in wanted.items()}:
         raise CheckpointError(f"{path} holds other tensors")
 
 
 def _difference(theirs: object, ours: dict[str, Any]) -> str:
-    """What sets two recipes apart, as far as a person can tell."""
+    """The names of the entries in which two recipes differ, for an error message."""
     if not isinstance(theirs, dict):
         return ""
     names = [name for name in ours if theirs.get(name) != ours[name]]

@@ -1,10 +1,10 @@
-"""The frames of a clip that a stranger sent, streamed as players show them: upright, square, at true times.
+"""Stream the frames of an untrusted driving video as a player shows them: upright, square pixels, true times.
 
-What the container's edit list trims away is not there; its display matrix, mirrored or not, is applied.
+The container's edit list and display matrix are applied.
 
-The file is untrusted. It is opened by us and handed over as bytes, never by its name; only containers that
-refer to no other file are let in; bytes, pixels, seconds and the number of frames are bounded. Of a long clip
-every n-th frame is looked at. Memory holds the frames the decoder needs, and the one that is looked at.
+The file is untrusted. The decoder gets it as bytes, never by name; only containers that cannot refer to other
+files are allowed; bytes, pixels, seconds and the number of frames are limited. Of a long video only every
+n-th frame is used. Memory holds the current frame, and those that the decoder needs.
 """
 
 import math
@@ -33,19 +33,21 @@ MAX_PIXELS = 16_000_000
 """Largest width × height of a frame, in pixels: 4K in any shape."""
 
 MAX_SECONDS = 120
-"""Longest clip: a micromotion takes seconds, and all frames have to be decoded."""
+"""Longest video: a micromotion takes seconds, and all frames have to be decoded."""
 
 MAX_FILE_FRAMES = MAX_SECONDS * 240
-"""Most frames in a file, of which every n-th is looked at."""
+"""Most frames in a file, of which every n-th is used."""
 
 MAX_HIDDEN = MAX_FILE_FRAMES
-"""Most frames that are trimmed away, beside those that are shown: they are decoded too."""
+"""Most frames hidden by an edit list, beside those that are shown: they are decoded too."""
 
 MAX_EDITS = 100
-"""Most entries of an edit list. For each the decoder makes a list of frames, so few bytes could take much."""
+"""Most entries of an edit list. The decoder builds a list of frames for each, so a small file could use much
+memory.
+"""
 
 MAX_FRAMES = 240
-"""Most frames that are looked at, spread evenly over the clip."""
+"""Most frames that are used, spread evenly over the video."""
 
 # Left out on purpose: playlists and lists of files (hls, dash, concat, sdp), which open what they name, and
 # numbered pictures (image2).
@@ -62,12 +64,12 @@ _THREADS = 4
 
 
 class FootageError(MicromotionError):
-    """The clip or the pictures cannot be read, or no motion can be learned from them."""
+    """The video or the pictures cannot be read, or no motion can be learned from them."""
 
 
 @dataclass(frozen=True)
 class Still:
-    """One frame of a clip: its number in the file, from 0; seconds since the first frame; RGB, upright."""
+    """One frame of a video: its number in the file, from 0; seconds since the first frame; RGB, upright."""
 
     number: int
     seconds: float
@@ -76,10 +78,9 @@ class Still:
 
 @dataclass(frozen=True)
 class Footage:
-    """A clip that was found to be readable; iterating streams its frames, again and again.
+    """A readable video; each iteration streams its frames anew.
 
-    path: the file. frames: how many it shows. step: every step-th of them is looked at; `len` says how many
-    that are.
+    path: the file. frames: how many it shows. step: every step-th of them is used; `len` is their number.
     """
 
     path: Path
@@ -90,10 +91,9 @@ class Footage:
         return -(-self.frames // self.step)
 
     def __iter__(self) -> Iterator[Still]:
-        """The frames that are looked at, one by one, by growing time.
+        """The used frames, one by one, by increasing time.
 
-        Raises FootageError, in one sentence, where the file is damaged, or a frame or the clip turns out to
-        be larger or longer than its header says.
+        Raises FootageError if the file is damaged, or is larger or longer than its header says.
         """
         with _opened(self.path) as (container, stream):
             clock = _Clock(1 / (stream.average_rate or Fraction(25)))
@@ -108,16 +108,13 @@ class Footage:
 
 
 def open_footage(path: str | Path, limit: int = MAX_FRAMES) -> Footage:
-    """Look through a clip without decoding it, and choose how many of its frames to look at: limit at most.
+    """Scan a video without decoding it, and choose which frames to use, at most `limit`.
 
     Reads MP4, MOV, WebM, MKV, AVI, GIF, APNG, MPEG, FLV, WMV and Ogg. A file that ends early is read as far
-    as it goes, unless it breaks off within a frame.
+    as it goes, unless it ends within a frame. Frames hidden by an edit list count only towards MAX_HIDDEN.
 
-    What the container's edit list trims away counts for nothing but MAX_HIDDEN.
-
-    Raises FootageError, in one sentence: there is no such file, it is no video, holds only sound or no
-    frames, is damaged or cut short, or is above MAX_BYTES, MAX_PIXELS, MAX_SECONDS, MAX_FILE_FRAMES,
-    MAX_HIDDEN or MAX_EDITS.
+    Raises FootageError: there is no such file, it is not a video, has only sound or no frames, is damaged or
+    cut short, or exceeds MAX_BYTES, MAX_PIXELS, MAX_SECONDS, MAX_FILE_FRAMES, MAX_HIDDEN or MAX_EDITS.
     """
     path = Path(path)
     _check_file(path)
@@ -145,12 +142,12 @@ def open_footage(path: str | Path, limit: int = MAX_FRAMES) -> Footage:
     if count == 0 and hidden:
         raise _trimmed(path, "nothing but trimmed frames")
     if count == 0:
-        raise FootageError(f"{_shown(path)} holds no frames: record or save it again.")
+        raise FootageError(f"{_shown(path)} has no frames: record or save it again.")
     return Footage(path, count, -(-count // limit))
 
 
 class _Clock:
-    """Seconds since the first frame, always growing, whatever the file says."""
+    """Seconds since the first frame, strictly increasing, whatever the file says."""
 
     def __init__(self, usual: Fraction) -> None:
         self.usual = float(usual)
@@ -160,20 +157,20 @@ class _Clock:
     def read(self, frame: av.VideoFrame) -> float:
         if frame.time is not None and self.first is None:
             self.first = frame.time - (self.last + self.usual)
-        told = None if frame.time is None or self.first is None else frame.time - self.first
-        self.last = told if told is not None and told > self.last else self.last + self.usual
+        read = None if frame.time is None or self.first is None else frame.time - self.first
+        self.last = read if read is not None and read > self.last else self.last + self.usual
         return self.last
 
 
 def _before(container: Any, time: Fraction | float | None) -> bool:
-    """Whether a time is before the first that the file shows: a fragmented MP4's edit list ends at 0."""
+    """Whether a time is before the first shown frame: a fragmented MP4's edit list starts at 0."""
     return time is not None and time < 0 and container.format.name.startswith("mov,")
 
 
 def _check_edits(path: Path, file: BinaryIO) -> None:
-    """Raise FootageError for an edit list above MAX_EDITS, or one that may lie in a compressed header.
+    """Raise FootageError for an edit list above MAX_EDITS, or a compressed header that may contain one.
 
-    The decoder's own reader finds such a list wherever it lies, so it is looked for in the whole file.
+    Searches the whole file, since the decoder finds such a list anywhere.
     """
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for found in _EDITS.finditer(data):
@@ -193,16 +190,16 @@ def _check_file(path: Path) -> None:
     except (OSError, ValueError) as error:  # name too long, a zero byte in it, a failing disk
         raise FootageError(f"{name} cannot be opened ({_reason(error)}): check its name.") from error
     if not stat.S_ISREG(about.st_mode):  # before opening: a pipe would block, a device may act
-        raise FootageError(f"{name} is no ordinary file but a folder or a device: name a clip.")
+        raise FootageError(f"{name} is a folder or a device, not a file: name a video.")
     if about.st_size == 0:
-        raise FootageError(f"{name} is empty: choose another clip.")
+        raise FootageError(f"{name} is empty: choose another video.")
     if about.st_size > MAX_BYTES:
-        raise FootageError(f"{name} is larger than {MAX_BYTES >> 20} MB: cut the clip to the motion first.")
+        raise FootageError(f"{name} is larger than {MAX_BYTES >> 20} MB: cut the video to the motion first.")
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    """The file's container and its picture stream; what goes wrong inside becomes our own error."""
+    """The file's container and its video stream; the decoder's errors become FootageError."""
     try:
         with path.open("rb") as file:
             _check_edits(path, file)
@@ -224,18 +221,18 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
 
 
 def _stream(container: Any, path: Path) -> Any:
-    """The first stream of moving pictures, its decoder bounded."""
+    """The first video stream, with a limited decoder."""
     streams = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
     if not streams and not container.streams.audio:
         raise _damaged(path)
     if not streams:
-        raise FootageError(f"{_shown(path)} holds no moving pictures, only sound: choose another clip.")
+        raise FootageError(f"{_shown(path)} has only sound, no moving pictures: choose another video.")
     codec = streams[0].codec_context
     if codec is None or codec.name not in _CODECS.split(","):
-        told = "an unknown codec" if codec is None else f"the codec {codec.name}"
-        raise FootageError(f"{_shown(path)} uses {told}, which is not read here: save it as MP4 with H.264.")
+        named = "an unknown codec" if codec is None else f"the codec {codec.name}"
+        raise FootageError(f"{_shown(path)} uses {named}, which is not supported: save it as MP4 with H.264.")
     _check_size(codec.width, codec.height, path)
-    codec.options = {"max_pixels": str(2 * MAX_PIXELS)}  # a decoder pads; what it gives is checked again
+    codec.options = {"max_pixels": str(2 * MAX_PIXELS)}  # decoders pad; the frame's size is checked too
     codec.thread_type, codec.thread_count = "AUTO", _THREADS
     return streams[0]
 
@@ -243,12 +240,12 @@ def _stream(container: Any, path: Path) -> Any:
 def _check_size(width: int, height: int, path: Path) -> None:
     if width * height > MAX_PIXELS:
         raise FootageError(
-            f"{_shown(path)} has frames of {width}×{height}, more than {_MEGAPIXELS}: make it smaller first."
+            f"{_shown(path)} has frames of {width}×{height}, more than {_MEGAPIXELS}: scale it down first."
         )
 
 
 def _picture(frame: av.VideoFrame, aspect: Fraction | None) -> Image.Image:
-    """RGB, uint8, upright, with square pixels; what is transparent lies over white, as in `load_image`."""
+    """RGB, uint8, upright, with square pixels, transparency over white as in `load_image`."""
     seen = any(part.is_alpha for part in frame.format.components)
     width = frame.width
     if aspect and Fraction(1, 4) <= aspect <= 4 and width * frame.height * aspect <= MAX_PIXELS:
@@ -265,10 +262,10 @@ def _picture(frame: av.VideoFrame, aspect: Fraction | None) -> Image.Image:
 
 
 def _orientation(frame: av.VideoFrame) -> Iterator[Image.Transpose]:
-    """What brings the stored pixels to where they are shown: mirrored or not, then a turn by quarters.
+    """The transpositions from stored to shown pixels: perhaps a mirror, then a rotation by quarter turns.
 
-    The display matrix is [a b u; c d v; x y w], with (x, y) shown at (a·x + c·y, b·x + d·y). PyAV's own
-    reading of it is an angle, which knows nothing of mirrors.
+    The display matrix is [a b u; c d v; x y w], with (x, y) shown at (a·x + c·y, b·x + d·y). PyAV reads only
+    an angle from it, and ignores mirroring.
     """
     about: Any = frame.side_data
     matrix = about.get(SideData.DISPLAYMATRIX)
@@ -286,12 +283,12 @@ def _orientation(frame: av.VideoFrame) -> Iterator[Image.Transpose]:
 def _too_long(path: Path, seconds: float) -> FootageError:
     return FootageError(
         f"{_shown(path)} is longer than {MAX_SECONDS} s or {MAX_FILE_FRAMES} frames"
-        f" ({seconds:.0f} s were seen): cut the clip to the motion first."
+        f" ({seconds:.0f} s were read): cut the video to the motion first."
     )
 
 
 def _trimmed(path: Path, what: str) -> FootageError:
-    return FootageError(f"{_shown(path)} has {what}: save the part to learn from as an MP4 of its own.")
+    return FootageError(f"{_shown(path)} has {what}: save the part to learn from as a new MP4.")
 
 
 def _damaged(path: Path) -> FootageError:

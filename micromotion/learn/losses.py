@@ -1,8 +1,8 @@
-"""What pictures are scored by while anchors are collected: CLIP's opinion on a sentence, and likeness.
+"""The losses of collecting anchors from text: CLIP's match with a sentence, and identity.
 
-The losses of StyleCLIP's latent optimisation (Patashnik et al. 2021, arXiv 2103.17249) with what
-wuqiuche/micromotion-styleGAN made of them. Pictures go into CLIP as they are, in [-1, 1], without CLIP's own
-normalisation, as there. Every size is read from the networks.
+The losses of StyleCLIP's latent optimisation (Patashnik et al. 2021, arXiv 2103.17249) as modified in
+wuqiuche/micromotion-styleGAN. As there, CLIP gets pictures in [-1, 1], without its own normalisation. All
+sizes are read from the networks.
 """
 
 import warnings
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Scores(NamedTuple):
-    """Losses of pictures, each [B], and the pictures as CLIP saw them, [B, 3, S, S] in [-1, 1]."""
+    """Losses of pictures, each [B], and the pictures as given to CLIP, [B, 3, S, S] in [-1, 1]."""
 
     clip: Tensor
     identity: Tensor
@@ -32,16 +32,16 @@ class Scores(NamedTuple):
 
 
 class TextLoss:
-    """Scores pictures, the i-th of them against the i-th sentence and all against one person.
+    """Scores pictures: the i-th against the i-th sentence, and all against one person.
 
     Args:
-        clip: in eval mode; says how well a picture fits a sentence.
-        identity: in eval mode; says whether it is still the same person.
-        sentences: one for each picture to come.
+        clip: in eval mode; scores how well a picture matches a sentence.
+        identity: in eval mode; scores whether it is still the same person.
+        sentences: one per picture.
         person: the picture of the person, [1, 3, R, R] in [-1, 1].
 
     Raises:
-        OptionError: the sentences are too long for CLIP, or it does not know a word of them.
+        OptionError: a sentence is too long for CLIP, or has a word that it does not know.
     """
 
     def __init__(self, clip: "CLIP", identity: IdentityNet, sentences: Sequence[str], person: Tensor) -> None:
@@ -62,7 +62,7 @@ class TextLoss:
         return Scores(1 - self.clip.logit_scale.exp() * fit / 100, 1 - alike, seen)
 
     def _likeness(self, images: Tensor) -> Tensor:
-        """The identity features; large pictures are brought to the net's 256² here, where it costs less."""
+        """The identity features; large pictures are first pooled to the network's 256², which is cheaper."""
         if images.shape[-1] > ALIGNED_SIZE:
             images = area_pool(images, ALIGNED_SIZE)
         return self.identity.features(images)
@@ -75,10 +75,9 @@ def text_features(clip: "CLIP", sentences: Sequence[str]) -> Tensor:
 
 
 def tokenize(sentences: Sequence[str], clip: "CLIP") -> Tensor:
-    """The ids of the sentences' tokens, int64 [N, context length of the model].
+    """The sentences' token ids, int64 [N, context length of the model].
 
-    Raises OptionError, in one sentence, for a sentence that is too long for the model, or that has a word
-    which a model of few words does not know.
+    Raises OptionError for a sentence that is too long for the model, or has a word outside its vocabulary.
     """
     with warnings.catch_warnings():  # clip needs the pkg_resources of the setuptools that we pin
         warnings.filterwarnings("ignore", "pkg_resources is deprecated")
@@ -90,7 +89,7 @@ def tokenize(sentences: Sequence[str], clip: "CLIP") -> Tensor:
         except RuntimeError as error:
             raise OptionError(
                 f"The sentence {sentence!r:.120} is too long for this model's CLIP, which reads "
-                f"{clip.context_length - 2} tokens, each a short word or a part of one: say less, "
+                f"{clip.context_length - 2} tokens, each a short word or a part of one: shorten it, "
                 f'as in "{EXAMPLE}".'
             ) from error
     ids = torch.cat(rows)
@@ -107,6 +106,6 @@ def _require_known(ids: Tensor, known: Tensor) -> None:
         tokenizer = SimpleTokenizer()
         words = ", ".join(repr(tokenizer.decode([token]).strip()) for token in unknown.tolist()[:5])
         raise OptionError(
-            f"This model's CLIP knows few words, and not {words}: say it in others, "
-            f'as in "{EXAMPLE}", or take a model with the large CLIP.'
+            f"This model's CLIP has a small vocabulary without {words}: use other words, "
+            f'as in "{EXAMPLE}", or a model with the large CLIP.'
         )

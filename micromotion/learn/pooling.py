@@ -1,9 +1,9 @@
-"""Pictures brought to another size by exact averages of area, as two small matrix products.
+"""Resize pictures by exact area averages, as two small matrix products.
 
-An output pixel is the mean of the square that it covers, source pixels cut by its edge counting in part. The
-original enlarges 1024² pixels seven times, repeating each, and averages them by 32 (StyleCLIP's CLIPLoss):
-that is this same mean, for a thousand times the memory. PyTorch's `adaptive_avg_pool2d` and
-`interpolate(mode="area")` are not: they round a square's edges to whole pixels.
+An output pixel is the mean of the square that it covers; source pixels cut by its edge count in part. The
+original (StyleCLIP's CLIPLoss) upsamples 1024² pixels seven times by repetition and averages blocks of 32:
+the same mean, with a thousand times the memory. PyTorch's `adaptive_avg_pool2d` and
+`interpolate(mode="area")` differ: they round a square's edges to whole pixels.
 """
 
 import math
@@ -13,13 +13,14 @@ from torch import Tensor
 
 
 def area_block(source: int, target: int) -> Tensor:
-    """How an axis of `source` pixels becomes `target`: float64 [target, source], the rows of which sum to 1.
+    """The matrix that resizes an axis of `source` pixels to `target`: float64 [target, source], rows sum to
+    1.
 
     Raises ValueError unless both are at least 1.
     """
     if source < 1 or target < 1:
         raise ValueError(f"sizes must be at least 1, not {source} and {target}")
-    # Counted in steps of 1/target of a source pixel, in which all edges are whole numbers.
+    # In units of 1/target of a source pixel, in which all edges are integers.
     ends = torch.arange(1, target + 1)[:, None] * source
     pixels = torch.arange(1, source + 1) * target
     overlap = torch.minimum(ends, pixels) - torch.maximum(ends - source, pixels - target)
@@ -27,9 +28,9 @@ def area_block(source: int, target: int) -> Tensor:
 
 
 def area_pool(images: Tensor, size: int) -> Tensor:
-    """Pictures [B, C, H, W], floating point, as [B, C, size, size] in the same dtype, differentiably.
+    """Resize pictures [B, C, H, W], floating point, to [B, C, size, size] in the same dtype, differentiably.
 
-    Sizes with a common divisor, such as 1024 and 224 with 32, are pooled in as many equal blocks.
+    Sizes with a common divisor, such as 32 for 1024 and 224, are pooled in that many equal blocks.
     """
     height, width = images.shape[-2:]
     if height == width == size:

@@ -1,7 +1,6 @@
-"""The sentences that anchors are collected with: a template, and the degrees that take its place one by one.
+"""Sentences for collecting anchors: a template, whose `{degree}` is replaced by each degree in turn.
 
-Both are data: `{degree}` is replaced as it stands, and nothing is evaluated. Importing this module does not
-import torch.
+Both are plain data; nothing is evaluated. Importing this module does not import torch.
 """
 
 import math
@@ -16,14 +15,14 @@ EXAMPLE = f"a person with {PLACE} smile"
 MAX_WORDS = 60  # characters of one degree's words
 
 DEFAULT_DEGREES: Degrees = (("no", 0.0), *((f"{tenth}0%", tenth / 10) for tenth in range(1, 11)))
-"""no, 10% … 100% (main.py of wuqiuche/micromotion-styleGAN), and the numbers that they stand for."""
+"""no, 10% … 100% (main.py of wuqiuche/micromotion-styleGAN), and their numeric values."""
 
 
 def fill(template: str, degrees: Degrees) -> list[str]:
     """The sentence of each degree, in order.
 
-    Raises OptionError, one sentence that shows the right form, unless the template is a line of at most 300
-    characters with `{degree}` in it once and no other brace.
+    Raises OptionError unless the template is one line of at most 300 characters that contains `{degree}`
+    once, and no other brace.
     """
     form = f'write {PLACE} where the degree goes, as in "{EXAMPLE}"'
     if not isinstance(template, str) or not template.strip():
@@ -31,31 +30,31 @@ def fill(template: str, degrees: Degrees) -> list[str]:
     if len(template) > MAX_TEXT:
         raise OptionError(f"The template is longer than {MAX_TEXT} characters: {form}.")
     if not template.isprintable():
-        raise OptionError(f"The template holds characters that do not print, such as a line's end: {form}.")
+        raise OptionError(f"The template has unprintable characters, such as a line break: {form}.")
     if PLACE not in template:
         foreign = re.search(r"\{[^{}]*\}", template)
-        wrong = f"holds {foreign[0]!r}, which nothing is known for" if foreign else f"lacks {PLACE}"
+        wrong = f"has an unknown placeholder {foreign[0]!r}" if foreign else f"lacks {PLACE}"
         raise OptionError(f"The template {template!r} {wrong}: {form}.")
     rest = template.replace(PLACE, "", 1)
     if PLACE in rest:
-        raise OptionError(f"The template {template!r} holds {PLACE} more than once: {form}.")
+        raise OptionError(f"The template {template!r} contains {PLACE} more than once: {form}.")
     if "{" in rest or "}" in rest:
-        raise OptionError(f"The template {template!r} holds a brace besides {PLACE}: {form}.")
+        raise OptionError(f"The template {template!r} contains a brace besides {PLACE}: {form}.")
     return [template.strip().replace(PLACE, words) for words, _ in degrees]
 
 
 def number_degrees(degrees: Iterable[str | tuple[str, float]]) -> Degrees:
-    """Degrees with their numbers: those of a recipe as they are, or words alone, which get theirs here.
+    """Degrees with their numbers: pairs unchanged, or numbers for words alone.
 
-    "no" stands for 0 and "30%" for 0.3; where any other word is among them, all are spread evenly from 0 to
-    1 as they come. Raises OptionError, in one sentence, unless they are 2 to 100, of different printable
-    words without braces, and the numbers are finite and increase.
+    "no" is 0 and "30%" is 0.3; with any other word among them, all are spaced evenly from 0 to 1. Raises
+    OptionError unless there are 2 to 100 different printable words without braces, with finite, increasing
+    numbers.
     """
     given = [degrees] if isinstance(degrees, str) else list(degrees)
     if not 2 <= len(given) <= MAX_DEGREES:
         raise OptionError(
             f"A micromotion is collected at 2 to {MAX_DEGREES} degrees, not {len(given)}: "
-            "name them from none to full, as in no,25%,50%,75%,100%."
+            "list them from none to full, as in no,25%,50%,75%,100%."
         )
     words = [each if isinstance(each, str) else each[0] for each in given]
     _check_words(words)
@@ -65,8 +64,8 @@ def number_degrees(degrees: Iterable[str | tuple[str, float]]) -> Degrees:
         numbers = [float(each[1]) for each in given]
     if not all(math.isfinite(number) for number in numbers) or any(b <= a for a, b in pairwise(numbers)):
         raise OptionError(
-            f"The degrees must increase from each to the next, and {', '.join(words)} do not: "
-            "name them from none to full, as in no,25%,50%,75%,100%."
+            f"The degrees must increase, but {', '.join(words)} do not: "
+            "list them from none to full, as in no,25%,50%,75%,100%."
         )
     return tuple(zip(words, numbers, strict=True))
 
@@ -81,11 +80,11 @@ def _check_words(words: list[str]) -> None:
             raise OptionError(f"A degree is plain words without braces, such as 10%, not {word!r}.")
     repeated = next((word for i, word in enumerate(words) if word in words[:i]), None)
     if repeated is not None:
-        raise OptionError(f"The degree {repeated!r} is named twice: each of them gets one anchor.")
+        raise OptionError(f"The degree {repeated!r} is listed twice: each degree gets one anchor.")
 
 
 def _numbers(words: list[str]) -> list[float]:
-    """What the words stand for; even steps from 0 to 1 where any of them is no number."""
+    """The words' numeric values; evenly spaced from 0 to 1 if any of them has none."""
     read = [_number(word.strip()) for word in words]
     known = [number for number in read if number is not None]
     return known if len(known) == len(words) else [i / (len(words) - 1) for i in range(len(words))]

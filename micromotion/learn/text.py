@@ -1,9 +1,9 @@
-"""Anchors out of a sentence: one sampled identity, moved in W+ until CLIP sees each degree of the motion.
+"""Collect anchors from text: optimise the W+ latent of one sampled identity until CLIP sees each degree.
 
-The optimisation is that of wuqiuche/micromotion-styleGAN (StyleCLIP/optimization/text.py), which follows
-StyleCLIP (Patashnik et al. 2021, arXiv 2103.17249), with its constants. Every degree starts from the same
-code and is independent of the others, so all of them are moved at once; pictures go through the networks a
-few at a time, so that memory does not grow with the number of degrees.
+The optimisation, with its constants, is that of wuqiuche/micromotion-styleGAN
+(StyleCLIP/optimization/text.py), which follows StyleCLIP (Patashnik et al. 2021, arXiv 2103.17249). All
+degrees start from the same latent and are independent, so they are optimised together; pictures go through
+the networks in small batches, so that memory does not grow with the number of degrees.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ MAX_STEPS = 10_000
 TRUNCATION, LEARNING_RATE, L2, IDENTITY = 0.7, 0.1, 0.008, 0.005
 """main.py of the original."""
 FFHQ_SPREAD = 0.45
-"""Of w at FFHQ, roughly: the root mean square of a number's distance from its mean."""
+"""Approximate standard deviation of w in FFHQ's generator."""
 MEAN_SAMPLES = 4096
 PIXELS_AT_ONCE, PICTURES_AT_ONCE = 1 << 20, 4
-"""Of the pictures that go through the networks together: one of 1024², four of 256² or less.
+"""Largest batch through the networks: one picture of 1024², or four of 256² or less.
 
-More at once save little time, and what the networks remember of each for the gradient takes memory.
+Larger batches save little time, and the activations saved for the gradient take memory.
 """
 
 
 @dataclass(frozen=True)
 class Step:
-    """What a step found, before it moved the codes.
+    """The losses and pictures of a step, before it updates the latents.
 
     Attributes:
         done, total: steps.
-        degrees: the words of each degree, n of them.
-        clip, l2, identity: float32 [n] on the CPU, each degree's losses before their weights; l2 in units².
-        loss: float32 [n], their weighted sum, which is made small.
-        images: float32 [n, 3, S, S] on the CPU, nominally in [-1, 1]: each degree's picture as CLIP saw it.
+        degrees: the words of the n degrees.
+        clip, l2, identity: float32 [n] on the CPU, each degree's losses before weighting; l2 in units².
+        loss: float32 [n], their weighted sum, which is minimised.
+        images: float32 [n, 3, S, S] on the CPU, nominally in [-1, 1]: each degree's picture as given to CLIP.
     """
 
     done: int
@@ -85,27 +85,29 @@ def collect_from_text(
     l2: float = L2,
     identity: float = IDENTITY,
 ) -> Anchors:
-    """Collect a micromotion's anchors out of a sentence, the same ones every time on the same machine
-    with the same PyTorch and number of threads.
+    """Collect a micromotion's anchors from a sentence.
+
+    Deterministic on the same machine with the same PyTorch and number of threads.
 
     Args:
         template: a sentence with {degree} where the degree goes; nothing in it is evaluated.
-        bundle: the model, with a CLIP and an identity net.
+        bundle: the model, with CLIP and an identity network.
         degrees: words such as "no", "10%", or pairs of words and a number (see `number_degrees`).
-        seed: draws the identity.
+        seed: of the sampled identity.
         steps: of Adam, 1 to 10,000.
-        compatible: as the original, defects included. Its first anchor is the face as it was sampled, which
-            pushes every other one degree up: "no" is labelled 10%, and "100%" lies beyond the full motion.
-            The mean face is that of 4,096 samples rather than the model's own. What the original draws
-            itself depends on its GPU and cannot be drawn again; from the same start, all else is the same.
-        resume: a folder that keeps the progress; what lies there is gone on with, to the same bits
-            with as many threads.
-        on_step: called after every step. What it raises ends the collection, whose progress is kept.
-        time_limit: seconds for all of it; None for no limit.
+        compatible: reproduce the original, including its defects. Its first anchor is the sampled face
+            itself, which shifts all others by one degree: "no" is labelled 10%, and "100%" lies beyond the
+            full motion. The mean face is that of 4,096 samples rather than the model's own. The original's
+            random samples depend on its GPU and cannot be reproduced; from the same start, the result is the
+            same.
+        resume: a folder for the progress; resumes bit-exactly from a checkpoint there, with the same number
+            of threads.
+        on_step: called after every step. An exception from it ends the collection and keeps the progress.
+        time_limit: seconds in total; None for no limit.
         truncation: of the identity towards the mean face, 0 (the mean face) to 1.
-        learning_rate: of Adam at its highest.
-        l2: weight of the squared distance from the start. Like the rate it is meant for a W as wide as that
-            of FFHQ, and lengths in a wider one are measured in its own `unit_of` (not if `compatible`).
+        learning_rate: the maximum of Adam's learning rate.
+        l2: weight of the squared distance from the start. Like the learning rate, it assumes the spread of
+            FFHQ's W; for a wider W, lengths are divided by `unit_of` (not if `compatible`).
         identity: weight of the identity loss.
 
     Returns:
@@ -113,10 +115,11 @@ def collect_from_text(
 
     Raises:
         OptionError: a bad template, degrees, seed or steps; a sentence that this model's CLIP cannot read.
-        BundleError: the bundle has no CLIP or no identity net.
-        MotionError: the progress in `resume` is damaged or another's; the optimisation left finite numbers.
-        TimeLimitError: the time is over. OutputError: the progress cannot be written.
-        DeviceMemoryError: the GPU is too small.
+        BundleError: the bundle has no CLIP or no identity network.
+        MotionError: the progress in `resume` is damaged or of another collection; the latents became
+        non-finite.
+        TimeLimitError: the time limit has passed. OutputError: the progress cannot be written.
+        DeviceMemoryError: the GPU has too little memory.
     """
     deadline = None if time_limit is None else time.monotonic() + time_limit
     pairs = number_degrees(degrees)
@@ -178,12 +181,11 @@ def optimise(
     on_step: Callable[[Step], object] | None = None,
     deadline: float | None = None,
 ) -> descent.Descent:
-    """Move a copy of `start` [styles, dim] for each of the judge's sentences; see `collect_from_text`.
+    """Optimise a copy of `start` [styles, dim] for each of the judge's sentences; see `collect_from_text`.
 
-    unit is the length in W that learning_rate and l2 are about, and that distances are reported in.
-    at_once is how many pictures go through the networks together, by default as many as make up one of
-    1024², and four at most. It changes time and memory, and the result by no more than rounding. deadline is
-    in the seconds of `time.monotonic`.
+    unit: the length in W to which learning_rate and l2 refer, and in which distances are reported. at_once:
+    the batch size; by default as many pictures as have the pixels of one of 1024², four at most. It affects
+    time and memory, and the result only by rounding. deadline: in seconds of `time.monotonic`.
     """
     at_once = at_once or max(1, min(PICTURES_AT_ONCE, PIXELS_AT_ONCE // generator.resolution**2))
     state = descent.Descent.begin(start, len(words))
@@ -192,13 +194,13 @@ def optimise(
     weights = torch.tensor([1.0, l2, identity])
     with frozen(generator, judge.clip, judge.identity):
         while state.done < steps:
-            gradient = torch.empty_like(state.codes)
+            gradient = torch.empty_like(state.latents)
             images = []
             for first in range(0, len(words), at_once):
                 _check_time(deadline, state.done, steps, folder)
                 part = slice(first, first + at_once)
                 losses, gradient[part], seen = loss_and_gradient(
-                    generator, judge, state.codes[part], start, part, l2=l2 / unit**2, identity=identity
+                    generator, judge, state.latents[part], start, part, l2=l2 / unit**2, identity=identity
                 )
                 losses[1] /= unit**2
                 state.losses[:, part] = losses
@@ -215,26 +217,26 @@ def optimise(
 def loss_and_gradient(
     generator: Generator,
     judge: TextLoss,
-    codes: Tensor,
+    latents: Tensor,
     start: Tensor,
     which: slice = slice(None),
     *,
     l2: float = L2,
     identity: float = IDENTITY,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The losses of codes [b, styles, dim] against the sentences of `which`, and their gradient.
+    """The losses of latents [b, styles, dim] against the sentences of `which`, and their gradient.
 
     Returns:
-        (CLIP, squared distance from `start` and identity loss before their weights, float32 [3, b] on the
-        CPU; gradient of CLIP + l2·distance + identity·identity, shaped as the codes; the pictures that CLIP
-        saw, float32 [b, 3, S, S] on the CPU).
+        (CLIP loss, squared distance from `start` and identity loss before weighting, float32 [3, b] on the
+        CPU; gradient of CLIP + l2·distance + identity·identity, shaped as the latents; the pictures as given
+        to CLIP, float32 [b, 3, S, S] on the CPU).
     """
-    codes = codes.detach().requires_grad_()
+    latents = latents.detach().requires_grad_()
     with torch.enable_grad():
-        scores = judge(generator.synthesize(codes), which)
-        distance = (codes - start).square().sum(dim=(1, 2))
+        scores = judge(generator.synthesize(latents), which)
+        distance = (latents - start).square().sum(dim=(1, 2))
         total = scores.clip + l2 * distance + identity * scores.identity
-        (gradient,) = torch.autograd.grad(total.sum(), codes)
+        (gradient,) = torch.autograd.grad(total.sum(), latents)
     losses = torch.stack([scores.clip, distance, scores.identity]).detach()
     return losses.float().cpu(), gradient, scores.seen.detach().float().cpu()
 
@@ -243,10 +245,11 @@ def loss_and_gradient(
 def sample_identity(
     generator: Generator, seed: int, truncation: float = TRUNCATION, *, compatible: bool = False
 ) -> Tensor:
-    """The W+ code [styles, dim] of an identity, the same for a seed on every device but for rounding.
+    """The W+ latent [styles, dim] of a sampled identity; a seed gives the same on all devices, up to
+    rounding.
 
-    It is pulled towards the model's mean face or, if that is not known or with `compatible`, towards the mean
-    of 4,096 samples, which are drawn first then, as in the original.
+    Truncated towards the model's mean face; if that is unknown, or with `compatible`, towards the mean of
+    4,096 samples, drawn first as in the original.
     """
     centre = generator.latent_avg
     rng = torch.Generator().manual_seed(seed)
@@ -263,32 +266,32 @@ def sample_identity(
 
 @torch.no_grad()
 def latent_spread(generator: Generator) -> float:
-    """The root mean square of a number's distance from its mean, over the latents of a generator."""
+    """The standard deviation of w, over all dimensions, of a generator."""
     z = torch.randn(MEAN_SAMPLES, generator.config.z_dim, generator=torch.Generator().manual_seed(0))
     w = generator.mapping(z.to(generator.latent_avg))
     return float((w - w.mean(dim=0)).square().mean().sqrt())
 
 
 def unit_of(generator: Generator) -> float:
-    """How many times wider a generator's W is than that of FFHQ, to the nearest power of two.
+    """How many times wider a generator's W is than FFHQ's, rounded to a power of two.
 
-    Networks trained alike differ by less, and so have the unit 1; a W of another normalisation has not.
+    It is 1 for networks trained like FFHQ's, and differs only for a W of another normalisation.
     """
     spread = latent_spread(generator)
     return 2.0 ** round(math.log2(spread / FFHQ_SPREAD)) if spread > 0 else 1.0
 
 
 def in_full_precision(generator: Generator) -> Generator:
-    """The generator, or a float32 copy if it is in half precision, where gradients would vanish."""
+    """The generator, or a float32 copy of one in half precision, whose gradients would vanish."""
     half = any(parameter.dtype == torch.float16 for parameter in generator.parameters())
     return copy.deepcopy(generator).float() if half else generator
 
 
-def network_fingerprint(*nets: nn.Module) -> str:
-    """A short name for networks: of the same shapes and first numbers, which no other training would give."""
+def network_fingerprint(*networks: nn.Module) -> str:
+    """A short hash of networks' shapes and first weights, which identify a training run."""
     digest = hashlib.sha256()
-    for net in nets:
-        for name, tensor in net.state_dict().items():
+    for network in networks:
+        for name, tensor in network.state_dict().items():
             first = tensor.detach().flatten()[:64].double().cpu()
             digest.update(f"{name} {list(tensor.shape)} ".encode() + first.numpy().tobytes())
     return digest.hexdigest()[:16]
@@ -301,17 +304,17 @@ def _step(state: descent.Descent, steps: int, words: Sequence[str], loss: Tensor
 
 def _check_time(deadline: float | None, done: int, steps: int, folder: Path | None) -> None:
     if deadline is not None and time.monotonic() > deadline:
-        kept = "nothing of it was kept" if folder is None else f"what was done is kept in {folder}"
+        saved = "nothing was saved" if folder is None else f"the progress is saved in {folder}"
         raise TimeLimitError(
-            f"The time for collecting anchors was over after {done} of {steps} steps, and {kept}: "
+            f"The time limit for collecting anchors was reached after {done} of {steps} steps; {saved}: "
             "allow more time, or ask for fewer degrees or steps."
         )
 
 
 def _require_finite(state: descent.Descent) -> None:
-    if not bool(torch.isfinite(state.codes).all()):
+    if not bool(torch.isfinite(state.latents).all()):
         raise MotionError(
-            f"The collection left all bounds at step {state.done}: the numbers are no longer finite. "
+            f"The collection diverged at step {state.done}: the latents are no longer finite. "
             "Try another seed or a smaller learning rate."
         )
 
@@ -324,12 +327,12 @@ def _label(
     model: str,
     compatible: bool,
 ) -> Anchors:
-    """Anchors with their degrees and where they come from."""
-    codes = state.codes
-    if compatible:  # the original's list begins with the start, and its labels do not know
-        codes = torch.cat([start[None], codes])
+    """Anchors with their degrees and provenance."""
+    latents = state.latents
+    if compatible:  # the original's list begins with the start, but its labels do not
+        latents = torch.cat([start[None], latents])
         numbers = [*numbers, 2 * numbers[-1] - numbers[-2]]
     about: Provenance = {"source": "a sentence", "model": model, **recipe}
     for name, losses in zip(("CLIP", "distance", "identity"), state.losses, strict=True):
         about[f"final {name} loss, mean"] = round(float(losses.mean()), 6)
-    return Anchors(codes, torch.tensor(numbers), about)
+    return Anchors(latents, torch.tensor(numbers), about)

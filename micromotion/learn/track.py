@@ -1,9 +1,9 @@
-"""Following faces through a clip: who is where in each frame, and landmarks that do not tremble.
+"""Track faces through a driving video, with landmarks that do not tremble.
 
-Every face that is found is linked to the one nearest in place, size and look in the frames before; what
-cannot be linked begins a track of its own. So a second face that passes is another track, and so is whoever
-is seen after a cut: the tracker never guesses that two tracks are the same person (`micromotion.learn.video`
-compares their codes).
+Every detected face is linked to the most similar one of the frames before, by position, size and appearance;
+a face that cannot be linked starts a new track. A second face is therefore another track, and so is any face
+after a cut: the tracker never guesses that two tracks show the same person
+(`micromotion.learn.crop_selection` compares their latents).
 """
 
 from collections.abc import Callable, Sequence
@@ -18,26 +18,26 @@ from micromotion.face.tiles import Box
 from micromotion.learn.footage import Footage, Still
 
 SEARCH_SIDE = 800
-"""Faces are looked for at this long side at most, in pixels: one of a twentieth of it is still found."""
+"""Long side of the frame for detection, in pixels; a face of a twentieth of it is still found."""
 
 MAX_FACES = 4
-"""Most faces that are followed in a frame, the best first."""
+"""Most faces tracked per frame, the best first."""
 
 FIRST_FRAMES = 8
-"""The person is the clearest face of the first so many frames that show a face at all."""
+"""The person is the clearest face in the first FIRST_FRAMES frames that show a face."""
 
 MIN_SEEN = 3
-"""Fewest frames that show a face besides the one that is followed; less may be a pattern like a face."""
+"""Fewest frames of any other face; fewer may be a false detection."""
 
 MAX_GAP = 0.5  # seconds that a face may be hidden and still be linked
 MAX_MOVE = 0.5  # furthest move between two frames, in widths of the face
 MAX_GROWTH = 0.35  # largest change of size, as a logarithm
 MAX_CHANGE = 16.0  # largest mean change of the face's thumbnail, in gray levels
 _THUMB = 6
-_SMOOTHING = 0.08  # seconds
+_SMOOTHING = 0.08  # seconds, sigma
 
-# Landmarks from shifted and grown boxes differ, and their mean is steadier. What `find_landmarks` does for
-# one photo takes five times as long; here the frames before and after hold the crop still.
+# Landmarks from shifted and enlarged boxes differ, and their mean is steadier. The method of `find_landmarks`
+# for a single photo takes five times as long; here the neighbouring frames steady the crop.
 _SHIFTS = ((0, 0, 0), (0.03, 0, 0), (-0.03, 0, 0), (0, 0.03, 0), (0, -0.03, 0), (0, 0, 0.04), (0, 0, -0.04))
 
 
@@ -45,10 +45,10 @@ _SHIFTS = ((0, 0, 0), (0.03, 0, 0), (-0.03, 0, 0), (0, 0.03, 0), (0, -0.03, 0), 
 class Sighting:
     """A face in one frame.
 
-    frame: index among the frames that were looked at; seconds: of that frame. box: the detector's, in the
-    frame's pixels; rank: see `Detection.rank`, box widths in pixels of a frame of SEARCH_SIDE or less.
-    landmarks: [68, 2] float64. thumb: [6, 6, 3] float32 in 0…255, what lies within the landmarks. picture:
-    width and height of the frame, in pixels.
+    frame: index among the used frames; seconds: its time. box: the detector's, in the frame's pixels; rank:
+    see `Detection.rank`, with box widths in pixels of a frame of SEARCH_SIDE or less. landmarks: [68, 2]
+    float64. thumb: [6, 6, 3] float32 in 0…255, the area of the landmarks. picture: width and height of the
+    frame in pixels.
     """
 
     frame: int
@@ -66,10 +66,10 @@ Track = list[Sighting]
 def find_tracks(
     footage: Footage, on_frame: Callable[[Still], None] | None = None
 ) -> tuple[list[tuple[int, float]], list[Track]]:
-    """Number and seconds of all frames that were looked at, and the tracks of the faces seen in them.
+    """Number and seconds of all used frames, and the tracks of the faces in them.
 
-    A track's sightings are in order of time, one a frame; it has holes where the face was not found for up to
-    half a second. Frames are streamed. Raises what iterating `footage` raises.
+    A track has its sightings in order of time, at most one per frame, with gaps of up to half a second.
+    Frames are streamed. Raises what iterating `footage` raises.
     """
     frames: list[tuple[int, float]] = []
     tracks: list[Track] = []
@@ -87,11 +87,11 @@ def find_tracks(
 
 
 def find_people(tracks: Sequence[Track]) -> list[list[Track]]:
-    """The faces of a clip, best first, each as the tracks that are taken for one face's, its best first.
+    """The people in a video, each as a list of tracks; both lists are sorted, the best first.
 
-    Best is the clearest in the first FIRST_FRAMES frames that show a face, then likewise;
-    faces that only come later are last. A track that begins where another ended, whenever that was, is the
-    same face's if it looks the same. Faces seen in fewer than MIN_SEEN frames, but for the first, are none.
+    Sorted by how clear the face is in the first FIRST_FRAMES frames that show a face; faces
+    that appear later come last. Two tracks are one person's if one begins where the other ended, however much
+    later, and looks the same. A person other than the first needs at least MIN_SEEN frames.
     """
     people: list[list[Track]] = []
     for track in _ranked(tracks) if tracks else []:
@@ -104,7 +104,7 @@ def find_people(tracks: Sequence[Track]) -> list[list[Track]]:
 
 
 def _ranked(tracks: Sequence[Track]) -> list[Track]:
-    """Those in the first FIRST_FRAMES frames that show a face by their best rank there; then the others."""
+    """Tracks by their best rank in the first FIRST_FRAMES frames that show a face; then all others."""
     last = sorted({sighting.frame for track in tracks for sighting in track})[:FIRST_FRAMES][-1]
 
     def clearest(track: Track) -> tuple[bool, float]:
@@ -115,20 +115,19 @@ def _ranked(tracks: Sequence[Track]) -> list[Track]:
 
 
 def _follow(one: Track, other: Track) -> bool:
-    """Whether one of two tracks begins where the other ended, and looks the same."""
+    """Whether one track begins where the other ended, and looks the same."""
     early, late = sorted((one, other), key=lambda track: track[0].frame)
-    return early[-1].frame < late[0].frame and _unlikeness(early[-1], late[0]) is not None
+    return early[-1].frame < late[0].frame and _dissimilarity(early[-1], late[0]) is not None
 
 
 def steady_landmarks(track: Track) -> np.ndarray:
     """The landmarks of a track, smoothed over time: [n, 68, 2] float64.
 
-    dlib places each landmark anew in each frame, about a pixel off; a crop laid by them trembles, and the
-    inverter takes trembling for motion. What is smoothed is the face's shape, the landmarks about their
-    mean; their mean itself, which errs far less and follows a shaking camera, stays as it was found.
-    Smoothing is by a straight line fitted to the neighbours in time with Gaussian weights of 0.08 s, by true
-    times, so that it neither lags nor flattens at the ends, and frames further apart than that stay as they
-    are (Cleveland 1979).
+    dlib finds each landmark independently per frame, with an error of about a pixel; crops from such
+    landmarks tremble, and the inverter takes trembling for motion. Only the face's shape, the landmarks
+    relative to their mean, is smoothed; the mean is far more precise and follows a shaking camera. Local
+    linear regression with Gaussian weights of 0.08 s, by true times, neither lags nor flattens at the ends,
+    and leaves frames further apart than that unchanged (Cleveland 1979).
     """
     times = np.array([sighting.seconds for sighting in track])
     points = np.stack([sighting.landmarks for sighting in track])
@@ -139,9 +138,9 @@ def steady_landmarks(track: Track) -> np.ndarray:
 
 
 def line_weights(at: np.ndarray, known: np.ndarray, widths: np.ndarray) -> np.ndarray:
-    """Weights [m, n] that smooth values known at [n] places: a local line with Gaussian weights, read at [m].
+    """Weights [m, n] that smooth values at `known` [n]: local linear regression, evaluated at `at` [m].
 
-    widths: [m], the Gaussian's sigma for each place to be read. Rows sum to 1; straight lines come back
+    widths: [m], the Gaussian's sigma for each evaluated position. Rows sum to 1; straight lines stay
     unchanged.
     """
     away = known[None] - at[:, None]
@@ -155,7 +154,7 @@ def line_weights(at: np.ndarray, known: np.ndarray, widths: np.ndarray) -> np.nd
 
 
 def _search(image: Image.Image) -> tuple[float, list[Detection]]:
-    """Faces in a copy of at most SEARCH_SIDE, best first, and what their boxes must be multiplied by."""
+    """The scale of a copy of at most SEARCH_SIDE, and the faces in it, best first, in the copy's pixels."""
     small = image.copy()
     small.thumbnail((SEARCH_SIDE, SEARCH_SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
     return image.width / small.width, detect(small)[:MAX_FACES]
@@ -195,16 +194,16 @@ def _clipped(box: Box, size: tuple[int, int]) -> Box:
 
 
 def _link(tracks: list[Track], seen: list[Sighting], before: float) -> None:
-    """Append each sighting to the track it continues, the surest pairs first, or begin a new one.
+    """Append each sighting to the track it continues, the most similar pairs first, or start a new track.
 
-    before: when the previous frame was; a face seen in it may be linked however long ago that is.
+    before: time of the previous frame; its faces may be linked however long ago that is.
     """
     pairs = sorted(
         (cost, which, one)
         for which, track in enumerate(tracks)
         for one, sighting in enumerate(seen)
         if track[-1].seconds >= min(before, sighting.seconds - MAX_GAP)
-        and (cost := _unlikeness(track[-1], sighting)) is not None
+        and (cost := _dissimilarity(track[-1], sighting)) is not None
     )
     continued: set[int] = set()
     linked: set[int] = set()
@@ -216,8 +215,8 @@ def _link(tracks: list[Track], seen: list[Sighting], before: float) -> None:
     tracks.extend([sighting] for one, sighting in enumerate(seen) if one not in linked)
 
 
-def _unlikeness(last: Sighting, now: Sighting) -> float | None:
-    """How unlikely it is that two sightings are of one face, 0…3; None where it is out of the question."""
+def _dissimilarity(last: Sighting, now: Sighting) -> float | None:
+    """How different two sightings are, 0…3; None if they cannot show the same face."""
     (x, y, side), (new_x, new_y, new_side) = _place(last.box), _place(now.box)
     move = float(np.hypot(new_x - x, new_y - y)) / side
     growth = abs(float(np.log(new_side / side)))

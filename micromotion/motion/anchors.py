@@ -1,4 +1,4 @@
-"""Anchors: latent codes of one identity at growing degrees of one micromotion, and their files."""
+"""Anchors: latents of one identity at growing degrees of one micromotion, and their files."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ MAX_ANCHORS = 128  # a few seconds of robust PCA at 18 × 512
 
 @dataclass(frozen=True, eq=False)
 class Anchors:
-    """Latent codes of one identity at growing degrees of one micromotion.
+    """Latents of one identity at growing degrees of one micromotion.
 
     Attributes:
         w_plus: [n, styles, dim], 2 ≤ n ≤ 128; kept as float32 on the CPU.

@@ -30,9 +30,9 @@ MAX_PUBLISHED_BYTES = 1 << 20  # the published ones have 37,611 or 37,624
 def full_motion(direction: Tensor, scale: float = PUBLISHED_SCALE) -> Tensor:
     """The offset of the original's last frame, 99/100 · scale · d, of the shape of d, float32.
 
-    That, and not scale · d, is strength 1. A clip of ours goes from 0 to its strength in equal steps and
+    That, and not scale · d, is strength 1. A video of ours goes from 0 to its strength in equal steps and
     shows both ends, i/(n−1) · D; the original counts i/100 up to 99 and so never shows scale · d. With
-    D = 0.99 · scale · d (4.95 · d at the original's scale) 100 frames at strength 1 are the original's clip,
+    D = 0.99 · scale · d (4.95 · d at the original's scale) 100 frames at strength 1 are the original's video,
     frame by frame.
 
     Raises MotionError if that is no finite float32.

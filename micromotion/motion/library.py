@@ -1,7 +1,7 @@
 """Where learned micromotions are kept, how they are found by name, and which model each belongs to.
 
 A learned micromotion is one safetensors file of anchors (`Anchors.save`) whose provenance is its recipe: the
-sentence or the clip, the path that it is played along, and the model, with the SHA-256 of its generator. It
+sentence or the video, the path that it is played along, and the model, with the SHA-256 of its generator. It
 lies in the folder of user data, `motions/MODEL/NAME.safetensors`, and can be sent to others: played as a file
 it is checked against the model at hand, and loading it executes nothing.
 
@@ -62,7 +62,7 @@ def load_fitting(path: Path, bundle: LoadedModel, kind: PathKind | None = None) 
     """Read a micromotion for a model; kind as in `load_motion`.
 
     Raises MotionError, in one sentence, as `load_motion` does, or if it was learned for another model: its
-    codes have another shape, or, where it is not one of the model's own, its file names another generator.
+    latents have another shape, or, where it is not one of the model's own, its file names another generator.
     """
     from micromotion.motion.micromotion import load_motion
 
@@ -117,11 +117,11 @@ def _require_model(name: str, provenance: Provenance, bundle: MotionOwner) -> No
     if model == bundle.name:
         raise MotionError(
             f"The micromotion {name!r} was learned for another version of the model {bundle.name!r}, "
-            "whose codes mean something else: learn it again."
+            "whose latents mean something else: learn it again."
         )
     other = f"{str(model)!r:.80}"
     raise MotionError(
         f"The micromotion {name!r} was learned for the model {other}, not for {bundle.name!r}: play it with "
-        "that model, or, where both share their codes, add it to this one with "
+        "that model, or, where both share their latents, add it to this one with "
         f"`micromotion weights add FILE --name {bundle.name}`."
     )

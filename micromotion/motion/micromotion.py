@@ -138,7 +138,7 @@ class Curve:
 
     @classmethod
     def through(cls, degrees: Tensor, subspace: Subspace, shape: tuple[int, int]) -> "Curve":
-        """The path through anchors of these degrees [n], whose codes are [styles, dim]."""
+        """The path through anchors of these degrees [n], whose latents are [styles, dim]."""
         return cls(smoothing_spline(degrees, subspace.coordinates), subspace.basis.unflatten(1, shape))
 
     def offset(self, degree: float) -> Tensor:
@@ -152,7 +152,7 @@ class Motion:
 
     Attributes:
         name: what people call it.
-        direction: float32 [styles, dim]; added to a face's code, the recipe's full motion (degree 0 → 1).
+        direction: float32 [styles, dim]; added to a face's latent, the recipe's full motion (degree 0 → 1).
         rank: per style, the rank of what robust PCA kept of the anchors.
         noise: per style, ‖S‖_F/‖D‖_F: how much of the anchors' change robust PCA took for sparse noise.
         curve: the path to play instead of the straight line; None for the line.
@@ -182,7 +182,7 @@ class Motion:
         return cls(name, found.direction, found.rank, found.noise, curve, anchors.provenance)
 
     def offset(self, strength: float) -> Tensor:
-        """What to add to a face's W+ code, float32 [styles, dim], on the device of `direction`.
+        """What to add to a face's W+ latent, float32 [styles, dim], on the device of `direction`.
 
         1 is full, 0 nothing, negative the opposite. Along a curve the strength is the degree, and what lies
         beyond the anchors goes on straight.
@@ -192,7 +192,7 @@ class Motion:
         return self.curve.offset(strength).to(self.direction.device)
 
     def path(self, strength: float = 1.0, frames: int = 90) -> Iterator[Tensor]:
-        """The offsets [styles, dim] of a clip's frames, one by one: from 0 to `strength` in equal steps.
+        """The offsets [styles, dim] of a video's frames, one by one: from 0 to `strength` in equal steps.
 
         A single frame shows the full strength. Raises OptionError at once where either is outside its limits.
         """
@@ -220,7 +220,7 @@ def load_motion(
 
     Anchors (`Anchors.save`) are learned from, and played along the line or curve that `kind`, or else their
     file, asks for; a direction (`save_direction`) is taken as it is; of the
-    original's `d_latent` files strength 1 is the last frame of the original's clip, 4.95 · d (see
+    original's `d_latent` files strength 1 is the last frame of the original's video, 4.95 · d (see
     `full_motion`). Nothing in a file is executed.
 
     `shape` is (styles, dim) of the model that is to play it. What has another is refused before anything is

@@ -51,7 +51,7 @@ class Recipe:
         learning_rate: of Adam at its highest (main.py).
         ramp_up: the part of the steps over which the rate rises in a straight line (main.py, lr_rampup).
         ramp_down: the part over which it falls along a cosine (StyleCLIP/optimization/text.py, get_lr).
-        l2: weight of the squared distance from the face's code (main.py, l2_lambda).
+        l2: weight of the squared distance from the face's latent (main.py, l2_lambda).
         identity: weight of the identity loss (main.py, id_lambda).
         published: the name of the published direction among the files of weights/manifest.toml; or None.
         scale: what the published direction is multiplied by (main.py, --scale).

@@ -1,4 +1,4 @@
-"""What a clip plays: which micromotions, and how strong each of them is in each frame.
+"""What a video plays: which micromotions, and how strong each of them is in each frame.
 
 Importing this module does not import torch.
 """

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from micromotion.animation import Clip
+from micromotion.animation import Video
 from micromotion.animator import Animator
 from micromotion.errors import MicromotionError, OptionError
 from micromotion.face.crop import AlignedFace
@@ -113,28 +113,28 @@ class Studio:
             raise OptionError("Nothing would move: push a slider away from 0, or write a timeline.")
         whole = options.view == "photo"
         with self._model_lock:
-            clip = self._animator.animate(
+            video = self._animator.animate(
                 chosen.photo if whole else chosen.latent,
                 played if isinstance(played, Timeline) else _moving(played),
                 replace(options, face=chosen.index if whole else 0),
             )
 
         def report(done: int) -> None:
-            on_frame(done, len(clip))
+            on_frame(done, len(video))
 
-        fit_size(path, clip.size, clip.fps, on_scaled=on_scaled)
+        fit_size(path, video.size, video.fps, on_scaled=on_scaled)
         write_frames(
-            self._interruptible(clip, stop),
+            self._interruptible(video, stop),
             path,
-            clip.fps,
-            total=len(clip),
+            video.fps,
+            total=len(video),
             on_frame=report,
             on_scaled=lambda _: None,  # reported above
         )
 
-    def _interruptible(self, clip: Clip, stop: threading.Event) -> Iterator[Frame]:
+    def _interruptible(self, video: Video, stop: threading.Event) -> Iterator[Frame]:
         """The video's frames; releases the model between them. Raises Stopped."""
-        frames = iter(clip)
+        frames = iter(video)
         while True:
             if stop.is_set():
                 raise Stopped("Stopped; no video was saved.")

@@ -62,7 +62,7 @@ _STRIP = 64  # rows of the photo that are worked on together
 class Paste:
     """Plays frames of an animated face in the photo it came from: call it with a frame, it gives the photo.
 
-    `size` is the photo's width and height. What depends on the clip alone is worked out once. A frame costs
+    `size` is the photo's width and height. What depends on the video alone is worked out once. A frame costs
     what the face's own box costs, and the copy of the photo; each is worked out by itself, in any order.
     """
 

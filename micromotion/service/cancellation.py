@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
 DELAY = 0.01  # seconds; in the hook itself the exception would be ignored again
 
-LATE = ("av", "dlib", "numpy.ma", "platformdirs", "micromotion.learn.once", "micromotion.motion.library")
+LATE = (
+    "av",
+    "dlib",
+    "numpy.ma",
+    "platformdirs",
+    "micromotion.learn.text_cache",
+    "micromotion.motion.library",
+)
 """Modules that are imported where they are used."""
 LATE_FOR_LEARNING = ("clip", "micromotion.weights.clip_model", "numpy.ctypeslib")
 
@@ -69,11 +76,11 @@ def import_ahead(bundle: "Bundle") -> None:
         warnings.filterwarnings("ignore", "pkg_resources is deprecated")  # in clip
         for name in LATE + LATE_FOR_LEARNING * learns:
             importlib.import_module(name)
-    _write_a_film()
+    _write_a_video()
     _step()
 
 
-def _write_a_film() -> None:
+def _write_a_video() -> None:
     import numpy as np
     from PIL import Image
 

@@ -69,12 +69,12 @@ class Health:
             self._rendering.release()
 
     def _renders(self) -> bool:
-        code = self._bundle.inverter.latent_avg.to(self._bundle.device)
+        latent = self._bundle.inverter.latent_avg.to(self._bundle.device)
         generator = self._bundle.generator.to(self._bundle.device)
         shape = (1, generator.num_styles, generator.style_dim)
         try:
             with torch.inference_mode(), deterministic():
-                picture = generator.synthesize(code.float().expand(shape))
+                picture = generator.synthesize(latent.float().expand(shape))
         except (RuntimeError, MicromotionError):  # such as a full or lost GPU
             return False
         return bool(all_finite(picture)) and float(picture.amax()) > float(picture.amin())

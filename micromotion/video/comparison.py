@@ -16,7 +16,7 @@ _SMALLEST, _LARGEST = 256, 512  # pixels; smaller frames are scaled up, larger o
 class Comparison:
     """The photo's crop, the still face that the model makes of it, and the animation, side by side.
 
-    A `Finish` of a clip. photo: uint8 [H, W, 3], of the size of the clip's frames.
+    A `Finish` of a video. photo: uint8 [H, W, 3], of the size of the video's frames.
     """
 
     def __init__(self, photo: Frame) -> None:

@@ -1,4 +1,4 @@
-"""A contact sheet: some frames of a film side by side in one picture."""
+"""A contact sheet: some frames of a video side by side in one picture."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class Mp4(_Muxed):
     def __init__(self, path: Path, width: int, height: int, rate: Fraction):
         x264 = f"cpu-independent=1{_lookahead(width * height)}"
         options = {"preset": "medium", "crf": str(_crf(width * height)), "x264-params": x264}
-        # The film's length is told in ticks of this clock; in the usual milliseconds it would be rounded.
+        # The video's length is told in ticks of this clock; in the usual milliseconds it would be rounded.
         clock = rate.numerator * math.ceil(1000 / rate.numerator)
         muxer = {"movflags": "+faststart", "movie_timescale": str(clock)}
         super().__init__(path, "mp4", "libx264", options, muxer)
@@ -171,7 +171,7 @@ class Gif:
         self.count = 0
         self.starts: list[int] = []  # of the frames that are kept, in 1/100 s
         self.spool = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115
-        self.film: _Muxed | None = None
+        self.video: _Muxed | None = None
         graph = self.graph = Graph()  # kept, for its filters do not keep it alive
         self.colours = _source(graph, width, height, "rgb24")
         self.palette = graph.add("buffersink")
@@ -202,22 +202,22 @@ class Gif:
         palette.push(self.palette.pull())
         palette.push(None)
 
-        film = self._open()
+        video = self._open()
         for frame, start in zip(self._spooled(), self.starts, strict=True):
             source.push(_picture(frame, start))
             for picture in _ready(sink):
-                film.encode(picture)
+                video.encode(picture)
         source.push(None)
         for picture in _ready(sink):
-            film.encode(picture)
-        film.finish()
+            video.encode(picture)
+        video.finish()
 
     def _open(self) -> _Muxed:
         last = round(self.count * 100 / self.rate) - self.starts[-1]
         options = {"loop": "0", "final_delay": str(max(last, self.shortest))}
-        film = self.film = _Muxed(self.path, "gif", "gif", {}, options)
-        film.shape(self.width, self.height, "pal8", _HUNDREDTH)
-        return film
+        video = self.video = _Muxed(self.path, "gif", "gif", {}, options)
+        video.shape(self.width, self.height, "pal8", _HUNDREDTH)
+        return video
 
     def _spooled(self) -> Iterator[Frame]:
         self.spool.seek(0)
@@ -228,8 +228,8 @@ class Gif:
     def close(self) -> None:
         with suppress(OSError):
             self.spool.close()
-        if self.film is not None:
-            self.film.close()
+        if self.video is not None:
+            self.video.close()
 
 
 def _source(graph: Graph, width: int, height: int, pixels: str) -> Any:

@@ -55,7 +55,7 @@ def check_folder_name(text: str) -> None:
     new one would take its place, and whoever stands in it would stand in none.
     """
     if text == "-":
-        raise OutputError("Nothing is written to standard output: name a file such as film.mp4, not '-'.")
+        raise OutputError("Nothing is written to standard output: name a file such as video.mp4, not '-'.")
     if text.startswith("-"):
         raise OutputError(f"{text!r} looks like an option; for a folder of that name write ./{text}.")
     if Path(text).is_dir() and Path(text).samefile(os.curdir):

@@ -1,7 +1,7 @@
 """Frames into a file, one by one: H.264 MP4, GIF, WebP, or a folder of PNGs, chosen by the name's suffix.
 
 Memory does not grow with the number of frames. What is being written has a temporary name in the same folder
-and takes its own name only when it is complete: a reader never sees half a film, whatever happens midway.
+and takes its own name only when it is complete: a reader never sees half a video, whatever happens midway.
 """
 
 import math
@@ -27,7 +27,7 @@ from micromotion.video.encoders import Gif, Mp4, Pngs, VideoEncoder, WebP
 from micromotion.video.format_limits import PHONES, Size, check_side, playable_size
 from micromotion.video.output_names import check_folder_name
 
-_FILMS: dict[str, type[VideoEncoder]] = {".mp4": Mp4, ".gif": Gif, ".webp": WebP}
+_VIDEO_FORMATS: dict[str, type[VideoEncoder]] = {".mp4": Mp4, ".gif": Gif, ".webp": WebP}
 
 
 def write_frames(
@@ -40,7 +40,7 @@ def write_frames(
     full_size: bool = False,
     on_scaled: Callable[[str], None] | None = None,
 ) -> Path:
-    """Write frames as they come and return the path of the finished film.
+    """Write frames as they come and return the path of the finished video.
 
     Args:
         frames: uint8 [H, W, 3] RGB arrays, all of one size; taken one at a time.
@@ -77,15 +77,15 @@ def check_output(path: str | os.PathLike[str]) -> Path:
 
     Raises:
         OutputError: one sentence on what is wrong with the path: an unknown suffix, a missing or unwritable
-            folder, a folder with a film's name, a file where a folder is needed, a folder that is not empty.
+            folder, a folder with a video's name, a file where a folder is needed, a folder that is not empty.
     """
     text = os.fspath(path)
     target = Path(text)
-    if not text or "\0" in text or target.name.lower() in _FILMS:
-        raise OutputError(f"{text!r} is no name for the output; take one such as film.mp4.")
+    if not text or "\0" in text or target.name.lower() in _VIDEO_FORMATS:
+        raise OutputError(f"{text!r} is no name for the output; take one such as video.mp4.")
     try:
-        if target.suffix.lower() in _FILMS:
-            _check_film(target, text)
+        if target.suffix.lower() in _VIDEO_FORMATS:
+            _check_video(target, text)
         else:
             _check_folder(target, text)
         _check_parent(target)
@@ -143,9 +143,9 @@ def frame_rate(fps: float | Fraction) -> Fraction:
     return Fraction(fps).limit_denominator(1001)
 
 
-def _check_film(target: Path, text: str) -> None:
+def _check_video(target: Path, text: str) -> None:
     if target.is_dir() or text.endswith(os.sep):
-        raise OutputError(f"{text} is a folder's name but ends in {target.suffix}; name the film otherwise.")
+        raise OutputError(f"{text} is a folder's name but ends in {target.suffix}; name the video otherwise.")
     if target.exists() and not target.is_file():
         raise OutputError(f"{text} exists and is not a regular file; choose another name.")
 
@@ -160,7 +160,7 @@ def _check_folder(target: Path, text: str) -> None:
     elif os.path.lexists(target):
         raise OutputError(f"{text} is a file; end the name in .mp4, .gif or .webp, or name a new folder.")
     elif target.suffix and not text.endswith(os.sep):
-        known = ", ".join(_FILMS)
+        known = ", ".join(_VIDEO_FORMATS)
         raise OutputError(
             f"{text}: {target.suffix} is unknown; use {known}, or no suffix for a folder of PNGs."
         )
@@ -233,7 +233,7 @@ def _encode(
     on_frame: Callable[[int], None] | None,
 ) -> int:
     """Send the frames through the encoder that the suffix asks for; returns how many there were."""
-    make = _FILMS.get(target.suffix.lower(), Pngs)
+    make = _VIDEO_FORMATS.get(target.suffix.lower(), Pngs)
     first = next(frames, None)
     if first is None:
         raise OutputError(f"{target} was not written: there are no frames.")

@@ -278,7 +278,7 @@ def _generator_hash(folder: Path) -> str:
 
 
 def check_fit(name: str, generator: Generator, inverter: Inverter) -> None:
-    """Raise BundleError unless the inverter's codes are of the generator's shape."""
+    """Raise BundleError unless the inverter's latents are of the generator's shape."""
     theirs, ours = (inverter.num_styles, inverter.style_dim), (generator.num_styles, generator.style_dim)
     if theirs != ours:
         raise BundleError(

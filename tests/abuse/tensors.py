@@ -185,7 +185,7 @@ def _animate(model: Path, photo: Path, spoil: Any, folder: Path) -> Sequence[str
     copied = folder / "model"
     shutil.copytree(model, copied)
     spoil(copied)
-    return ["animate", str(photo), "--model", str(copied), "--frames", "1", "-o", str(folder / "film.gif")]
+    return ["animate", str(photo), "--model", str(copied), "--frames", "1", "-o", str(folder / "video.gif")]
 
 
 def _overwrite(name: str, content: bytes, folder: Path) -> None:

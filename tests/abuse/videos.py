@@ -1,4 +1,4 @@
-"""Clips for `learn video`: cut, flipped, trimmed, turned, without frames, endless, huge, foreign, or none."""
+"""Videos for `learn video`: cut, flipped, trimmed, turned, empty, endless, huge, foreign, or none."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from clips import oriented, trimmed, write_clip, write_sound
 from PIL import Image
+from videos import oriented, trimmed, write_sound, write_video
 
 from abuse.items import FAILED, REFUSED, Command, Item, expected
 
@@ -40,7 +40,7 @@ _MATRICES: dict[str, Sequence[int]] = {
 
 
 def videos(model: Path, photo: Image.Image) -> Iterator[Item]:
-    """Each as one call of `micromotion learn video`; photo is a face, shown in clips that can be decoded."""
+    """Each as one call of `micromotion learn video`; photo is a face, shown in videos that can be decoded."""
     for name, (file, make) in _clips(photo).items():
         arguments = partial(_learn, model, file, make)
         yield Command("videos", f"video: {name}", arguments, expected(FAILED, REFUSED))
@@ -52,22 +52,22 @@ def _learn(model: Path, file: str, make: Maker, folder: Path) -> Sequence[str]:
     return ["learn", "video", str(path), "--name", "taken", "--model", str(model)]
 
 
-def _film(photo: Image.Image, path: Path, count: int = 12) -> bytes:
-    """A short clip of the same face; as it does not move, no motion can be learned from it."""
+def _video(photo: Image.Image, path: Path, count: int = 12) -> bytes:
+    """A short video of the same face; as it does not move, no motion can be learned from it."""
     pixels = np.asarray(photo.resize((160, 160)))
     options = {"codec": "mpeg4"} if path.suffix == ".avi" else {}
-    write_clip(path, [pixels] * count, **options)  # type: ignore[arg-type]
+    write_video(path, [pixels] * count, **options)  # type: ignore[arg-type]
     return path.read_bytes()
 
 
 def _cut(photo: Image.Image, share: float, path: Path) -> None:
-    data = _film(photo, path)
+    data = _video(photo, path)
     path.write_bytes(data[: max(1, round(share * len(data)))])
 
 
 def _flipped(photo: Image.Image, seed: int, path: Path) -> None:
     rng = np.random.default_rng(seed)
-    bits = np.frombuffer(_film(photo, path), np.uint8).copy()
+    bits = np.frombuffer(_video(photo, path), np.uint8).copy()
     places = rng.integers(0, len(bits), 40)
     bits[places] ^= np.uint8(1) << rng.integers(0, 8, 40).astype(np.uint8)
     path.write_bytes(bits.tobytes())
@@ -78,7 +78,7 @@ def _write(content: bytes, path: Path) -> None:
 
 
 def _blank(width: int, height: int, path: Path) -> None:
-    write_clip(path, [np.zeros((height, width, 3), np.uint8)] * 3)
+    write_video(path, [np.zeros((height, width, 3), np.uint8)] * 3)
 
 
 def _tone(path: Path) -> None:
@@ -95,17 +95,17 @@ def _picture(kind: str, path: Path) -> None:
 
 def _times(photo: Image.Image, path: Path) -> None:
     pixels = np.asarray(photo.resize((64, 64)))
-    write_clip(path, [pixels] * 4, times=[0, 1, 2, 100_000])
+    write_video(path, [pixels] * 4, times=[0, 1, 2, 100_000])
 
 
 def _edited(photo: Image.Image, edits: Sequence[tuple[float, float]], path: Path) -> None:
     pixels = np.asarray(photo.resize((160, 160)))
-    trimmed(write_clip(path, [pixels] * 24, g="24"), *edits)
+    trimmed(write_video(path, [pixels] * 24, g="24"), *edits)
 
 
 def _matrix(photo: Image.Image, numbers: Sequence[int], path: Path) -> None:
     """A display matrix of any numbers, [a b u; c d v; x y w]."""
-    _film(photo, path)
+    _video(photo, path)
     data = bytearray(oriented(path, -1, 0, 0, 1).read_bytes())
     struct.pack_into(">9i", data, data.index(struct.pack(">i", -1 << 16), data.index(b"tkhd")), *numbers)
     path.write_bytes(data)
@@ -113,7 +113,7 @@ def _matrix(photo: Image.Image, numbers: Sequence[int], path: Path) -> None:
 
 def _edit_count(photo: Image.Image, count: int, path: Path) -> None:
     """An edit list that says it has so many entries, but has one."""
-    data = bytearray(_film(photo, path))
+    data = bytearray(_video(photo, path))
     struct.pack_into(">I", data, data.index(b"elst") + 8, count)
     path.write_bytes(data)
 
@@ -124,7 +124,7 @@ def _crowd(photo: Image.Image, path: Path) -> None:
     page = Image.new("RGB", (400, 400), "gray")
     for place in range(9):
         page.paste(face, (place % 3 * 130, place // 3 * 130))
-    write_clip(path, [np.asarray(page)] * 6)
+    write_video(path, [np.asarray(page)] * 6)
 
 
 def _leaving(photo: Image.Image, path: Path) -> None:
@@ -133,7 +133,7 @@ def _leaving(photo: Image.Image, path: Path) -> None:
         page = Image.new("RGB", (240, 200), "gray")
         page.paste(photo.resize((160, 160)), (40 + 12 * step, 20))
         frames.append(np.asarray(page))
-    write_clip(path, frames)
+    write_video(path, frames)
 
 
 def _many(path: Path) -> None:
@@ -150,61 +150,61 @@ def _box(kind: bytes, data: bytes = b"") -> bytes:
 
 def _clips(photo: Image.Image) -> dict[str, tuple[str, Maker]]:
     head = _box(b"ftyp", b"isom\0\0\2\0isomavc1")
-    clips: dict[str, tuple[str, Maker]] = {
-        "nothing": ("clip.mp4", partial(_write, b"")),
-        "zeros": ("clip.mp4", partial(_write, bytes(5000))),
-        "noise": ("clip.mp4", partial(_write, np.random.default_rng(1).bytes(50_000))),
-        "text": ("clip.mp4", partial(_write, b"This is no clip.\n" * 50)),
-        "HTML": ("clip.mp4", partial(_write, b"<!doctype html><video src=x>")),
-        "a shell script": ("clip.mp4", partial(_write, b"#!/bin/sh\ntouch sprung\n")),
-        "a playlist of files": ("clip.m3u8", partial(_write, b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n")),
-        "a playlist under a film's name": (
-            "clip.mp4",
+    videos: dict[str, tuple[str, Maker]] = {
+        "nothing": ("video.mp4", partial(_write, b"")),
+        "zeros": ("video.mp4", partial(_write, bytes(5000))),
+        "noise": ("video.mp4", partial(_write, np.random.default_rng(1).bytes(50_000))),
+        "text": ("video.mp4", partial(_write, b"This is no video.\n" * 50)),
+        "HTML": ("video.mp4", partial(_write, b"<!doctype html><video src=x>")),
+        "a shell script": ("video.mp4", partial(_write, b"#!/bin/sh\ntouch sprung\n")),
+        "a playlist of files": ("video.m3u8", partial(_write, b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n")),
+        "a playlist under a video's name": (
+            "video.mp4",
             partial(_write, b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n"),
         ),
-        "a list for concat": ("clip.mp4", partial(_write, b"ffconcat version 1.0\nfile /etc/passwd\n")),
+        "a list for concat": ("video.mp4", partial(_write, b"ffconcat version 1.0\nfile /etc/passwd\n")),
         "a DASH manifest": (
-            "clip.mpd",
+            "video.mpd",
             partial(_write, b'<?xml version="1.0"?><MPD><BaseURL>/etc/</BaseURL></MPD>'),
         ),
-        "an SDP": ("clip.sdp", partial(_write, b"v=0\nc=IN IP4 127.0.0.1\nm=video 1 RTP/AVP 96\n")),
-        "only sound": ("clip.mp4", write_sound),
-        "a WAV": ("clip.wav", _tone),
-        "a still PNG": ("clip.png", partial(_picture, "PNG")),
-        "a still JPEG under a film's name": ("clip.mp4", partial(_picture, "JPEG")),
-        "an MP4's head alone": ("clip.mp4", partial(_write, head)),
+        "an SDP": ("video.sdp", partial(_write, b"v=0\nc=IN IP4 127.0.0.1\nm=video 1 RTP/AVP 96\n")),
+        "only sound": ("video.mp4", write_sound),
+        "a WAV": ("video.wav", _tone),
+        "a still PNG": ("video.png", partial(_picture, "PNG")),
+        "a still JPEG under a video's name": ("video.mp4", partial(_picture, "JPEG")),
+        "an MP4's head alone": ("video.mp4", partial(_write, head)),
         "an MP4 without tracks": (
-            "clip.mp4",
+            "video.mp4",
             partial(_write, head + _box(b"moov", _box(b"mvhd", bytes(100)))),
         ),
-        "boxes in boxes": ("clip.mp4", partial(_write, head + _nested(2000))),
-        "a box of 2⁶³": ("clip.mp4", partial(_write, head + struct.pack(">I4sQ", 1, b"moov", 2**63))),
-        "frames of 6,000 × 4,000": ("clip.mp4", partial(_blank, 6000, 4000)),
-        "frames of 16 × 16": ("clip.mp4", partial(_blank, 16, 16)),
-        "a day between two frames": ("clip.mkv", partial(_times, photo)),
-        "30,000 frames of GIF": ("clip.gif", _many),
-        "no face": ("clip.mp4", partial(_blank, 200, 200)),
-        "a face that does not move": ("clip.mp4", partial(_film, photo)),
-        "one frame": ("clip.mp4", partial(_film, photo, count=1)),
-        "a name that begins with a dash": ("-clip.mp4", partial(_write, b"x")),
+        "boxes in boxes": ("video.mp4", partial(_write, head + _nested(2000))),
+        "a box of 2⁶³": ("video.mp4", partial(_write, head + struct.pack(">I4sQ", 1, b"moov", 2**63))),
+        "frames of 6,000 × 4,000": ("video.mp4", partial(_blank, 6000, 4000)),
+        "frames of 16 × 16": ("video.mp4", partial(_blank, 16, 16)),
+        "a day between two frames": ("video.mkv", partial(_times, photo)),
+        "30,000 frames of GIF": ("video.gif", _many),
+        "no face": ("video.mp4", partial(_blank, 200, 200)),
+        "a face that does not move": ("video.mp4", partial(_video, photo)),
+        "one frame": ("video.mp4", partial(_video, photo, count=1)),
+        "a name that begins with a dash": ("-video.mp4", partial(_write, b"x")),
     }
     for name, edits in _EDITS.items():
-        clips[f"an edit list, {name}"] = ("clip.mp4", partial(_edited, photo, edits))
+        videos[f"an edit list, {name}"] = ("video.mp4", partial(_edited, photo, edits))
     for name, numbers in _MATRICES.items():
-        clips[f"a display matrix, {name}"] = ("clip.mp4", partial(_matrix, photo, numbers))
+        videos[f"a display matrix, {name}"] = ("video.mp4", partial(_matrix, photo, numbers))
     for count in (0, 2, 10**6, 2**32 - 1):
-        clips[f"an edit list that says {count}"] = ("clip.mp4", partial(_edit_count, photo, count))
-    clips["a crowd"] = ("clip.mp4", partial(_crowd, photo))
-    clips["a face that leaves"] = ("clip.mp4", partial(_leaving, photo))
+        videos[f"an edit list that says {count}"] = ("video.mp4", partial(_edit_count, photo, count))
+    videos["a crowd"] = ("video.mp4", partial(_crowd, photo))
+    videos["a face that leaves"] = ("video.mp4", partial(_leaving, photo))
     for suffix in ("mp4", "mkv", "avi"):
         for share in (0.02, 0.3, 0.9):
-            clips[f"{suffix} cut at {100 * share:.0f}%"] = (f"clip.{suffix}", partial(_cut, photo, share))
+            videos[f"{suffix} cut at {100 * share:.0f}%"] = (f"video.{suffix}", partial(_cut, photo, share))
         for seed in range(2):
-            clips[f"{suffix} with 40 bits flipped, {seed}"] = (
-                f"clip.{suffix}",
+            videos[f"{suffix} with 40 bits flipped, {seed}"] = (
+                f"video.{suffix}",
                 partial(_flipped, photo, seed),
             )
-    return clips
+    return videos
 
 
 def _nested(depth: int) -> bytes:

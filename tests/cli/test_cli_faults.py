@@ -208,8 +208,8 @@ class Full:
 
 
 STAGES = [
-    (Inverter, "invert", {}, "finding the face's code"),
-    (animator, "refine_code", {"refine": 2}, "refining the face's code"),
+    (Inverter, "invert", {}, "inverting the face"),
+    (animator, "refine_latent", {"refine": 2}, "refining the face's latent"),
     (animator, "tuned", {"lock_identity": True}, "tuning the generator"),
     (Generator, "synthesize", {}, "rendering 32×32 pixels"),
     (Generator, "synthesize", {"view": "photo"}, "rendering 32×32 pixels"),

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from micromotion import inspection
 from micromotion.cli.main import app
-from micromotion.learn.keeping import with_recipe
+from micromotion.learn.provenance import with_provenance
 from micromotion.learn.text import sample_identity
 from micromotion.motion.anchors import Anchors
 from micromotion.motion.directions import save_direction
@@ -49,7 +49,7 @@ def said(path: Path, bundle: Bundle) -> str:
 
 def test_it_says_what_was_found(bundle: Bundle) -> None:
     path = place_for("grin", bundle)
-    with_recipe(spoilt_anchors(), "grin", bundle, "curve").save(path)
+    with_provenance(spoilt_anchors(), "grin", bundle, "curve").save(path)
     text, found = said(path, bundle), analyse(spoilt_anchors())
     assert f"rank             {found.subspace.coordinates.shape[1]}, out of 10" in text
     first, *_ = found.subspace.singular_values.tolist()
@@ -108,8 +108,8 @@ def tiles(sheet: Image.Image, columns: int) -> list[np.ndarray]:
     ]
 
 
-def shown(code: torch.Tensor, bundle: Bundle) -> np.ndarray:
-    frame = inspection.render([code], bundle)[0]
+def shown(latent: torch.Tensor, bundle: Bundle) -> np.ndarray:
+    frame = inspection.render([latent], bundle)[0]
     return np.asarray(Image.fromarray(frame).resize((192, 192), Image.Resampling.LANCZOS))
 
 

@@ -149,7 +149,7 @@ def test_pictures_become_a_micromotion(smiling: Path) -> None:
     code, output, errors = command("learn", "images", *pictures, "-n", "grin", "--device", "cpu")
     assert code == 0, errors
     assert output.startswith("Learned: grin, 5 anchors, in ")
-    assert errors == "Taken: 5 pictures.\n"
+    assert errors == "Used: 5 pictures.\n"
     assert likeness("grin") > 0.6
     assert "grin (learned)" in command("motions")[1].splitlines()
     assert command("learn", "images", *reversed(pictures), "-n", "frown", "--device", "cpu")[0] == 0
@@ -162,7 +162,7 @@ def test_a_video_becomes_a_micromotion(smiling: Path) -> None:
     )
     assert code == 0, errors
     assert output.startswith("Learned: grin, 7 anchors, in ")
-    assert re.match(r"Taken: \d+ frames\.\n", errors)
+    assert re.match(r"Used: \d+ frames\.\n", errors)
     assert likeness("grin") > 0.6
     assert Anchors.load(learned_folder("avatar") / "grin.safetensors").provenance["file"] == "smile.mp4"
 
@@ -200,7 +200,7 @@ def test_an_interrupted_run_goes_on_where_it_was(model: Path, number: int, code:
         process.send_signal(number)
         output, errors = process.communicate(timeout=300)
     assert (process.returncode, output) == (code, ""), errors
-    assert "micromotion: interrupted; the same command goes on where it was." in errors.splitlines()
+    assert "micromotion: interrupted; give the same command again to resume." in errors.splitlines()
     assert "Traceback" not in errors
     assert [each.name[:6] for each in folder.iterdir()] == [".grin-"]
 
@@ -254,12 +254,12 @@ def test_help_comes_without_torch() -> None:
     ("arguments", "words"),
     [
         (["a smile", "-n", "grin"], r"lacks \{degree\}"),
-        (["a {__import__('os')} smile", "-n", "grin"], "which nothing is known for"),
+        (["a {__import__('os')} smile", "-n", "grin"], "has an unknown placeholder"),
         ([SENTENCE, "-n", "../grin"], "name has letters"),
         ([SENTENCE, "-n", "smile"], "of its own"),
         ([SENTENCE, "-n", "grin", "--degrees", "no"], "2 to 100 degrees"),
         ([SENTENCE, "-n", "grin", "--degrees", "50%,no"], "must increase"),
-        ([SENTENCE, "-n", "grin", "--degrees=-50%,no"], "must lie above 0%"),
+        ([SENTENCE, "-n", "grin", "--degrees=-50%,no"], "must be above 0%"),
         ([SENTENCE, "-n", "grin", "--seed", "-1"], "seed must be"),
         ([SENTENCE, "-n", "grin", "--steps", "0"], "steps must be"),
         ([SENTENCE, "-n", "grin", "--preview", "grin.mp4"], "not the name of a picture"),
@@ -285,7 +285,7 @@ def test_words_that_the_model_does_not_know_are_told(model: Path) -> None:
 def test_damaged_progress_is_told(model: Path) -> None:
     assert learn(SENTENCE, "-n", "grin", "--model", model, *SHORT)[0] == 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("micromotion.cli.learn._keep", _interrupt)
+        patch.setattr("micromotion.cli.learn._save", _interrupt)
         assert learn(SENTENCE, "-n", "other", "--model", model, *SHORT)[0] != 0
     (kept,) = learned_folder("random").glob(".other-*/*.safetensors")
     kept.write_bytes(kept.read_bytes()[:-5])
@@ -306,7 +306,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(model: Path) -> Non
     done = subprocess.run(
         [*COMMAND, *arguments], capture_output=True, text=True, preexec_fn=no_more_than(kilobytes=1)
     )
-    assert_told(done.returncode, done.stdout, done.stderr, "cannot be (kept|written)")
+    assert_told(done.returncode, done.stdout, done.stderr, "cannot be (saved|written)")
     folder = learned_folder("random")
     assert not list(folder.rglob("*.safetensors"))
     assert command(*arguments)[0] == 0
@@ -320,6 +320,6 @@ def test_what_shows_no_motion_is_not_learned(model: Path) -> None:
     """The rate of the very first step is 0, so one step moves nothing."""
     short = [*SHORT[:2], "--steps", "1", *SHORT[4:]]
     told = command("learn", "text", SENTENCE, "--name", "grin", "--model", model, *short)
-    assert_told(*told, "Nothing was learned for 'grin': its 3 anchors .* nothing to play; take more steps")
+    assert_told(*told, "No motion was learned for 'grin': its 3 anchors all show the same face; use more")
     assert list(learned_folder("random").iterdir()) == []
     assert not list(Path.cwd().iterdir())

@@ -71,7 +71,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         ),
         "picture": f"{images.MAX_PIXELS // 1_000_000} million pixels, sides of {images.MIN_SIDE} and more",
         "a prediction": f"{deadline.SECONDS:.0f} s in all",
-        "whole photo": f"{options.MAX_FILM_PIXELS // 1_000_000:,} million pixels",
+        "whole photo": f"{options.MAX_VIDEO_PIXELS // 1_000_000:,} million pixels",
     }.items():
         assert words in said[what], f"{what}: {said[what]}, but the code says {words}"
 

@@ -33,20 +33,20 @@ def test_the_clip_is_nearer_to_the_photo_and_the_model_stays_as_it_is(
     before = {name: value.clone() for name, value in animator.bundle.generator.state_dict().items()}
     plain = animator.animate(astronaut, frames=2)
     said: list[int] = []
-    clip = animator.animate(
+    video = animator.animate(
         astronaut, frames=2, lock_identity=True, on_lock=lambda done, loss: said.append(done), compare=True
     )
     assert said == [0, 1, 2, 3, 4]
     assert plain.likeness is None
-    assert clip.likeness is not None
-    was, now = clip.likeness.psnr
+    assert video.likeness is not None
+    was, now = video.likeness.psnr
     assert now > was
-    assert clip.likeness.motions.keys() == {"smile"}
-    assert "lock" in clip.timings
+    assert video.likeness.motions.keys() == {"smile"}
+    assert "lock" in video.timings
     after = animator.bundle.generator.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     unlocked = animator.animate(astronaut, frames=2, compare=True)
-    assert not np.array_equal(next(iter(clip)), next(iter(unlocked)))
+    assert not np.array_equal(next(iter(video)), next(iter(unlocked)))
     assert all(
         np.array_equal(a, b) for a, b in zip(plain, animator.animate(astronaut, frames=2), strict=True)
     )

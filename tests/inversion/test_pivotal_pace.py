@@ -16,19 +16,19 @@ from stylegan2 import Generator
 
 @pytest.mark.parametrize("away", [0.05, 0.1])
 def test_the_first_steps_do_not_lead_away(
-    generator: Generator, code: Tensor, image: Tensor, away: float
+    generator: Generator, latent: Tensor, image: Tensor, away: float
 ) -> None:
     """Of a picture that is nearly right already: at its full rate Adam's first step would double the loss."""
     with torch.no_grad():
-        nearly = torch.lerp(generator.synthesize(code, fast=False), image, away)
+        nearly = torch.lerp(generator.synthesize(latent, fast=False), image, away)
     told: list[float] = []
-    tune(generator, code, nearly, steps=4, on_step=lambda _, loss: told.append(loss))
+    tune(generator, latent, nearly, steps=4, on_step=lambda _, loss: told.append(loss))
     assert len(told) > 3
     assert told == sorted(told, reverse=True)
 
 
 def test_the_nearer_to_the_pivot_the_freer_a_picture_changes(
-    code: Tensor, monkeypatch: pytest.MonkeyPatch
+    latent: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One and the same change of all pictures costs next to nothing at the pivot, and most far from it.
 
@@ -41,15 +41,17 @@ def test_the_nearer_to_the_pivot_the_freer_a_picture_changes(
     asked: list[Tensor] = []
     plain = lighter.synthesize
 
-    def remember(codes: Tensor) -> Tensor:
-        asked.append(codes)
-        return plain(codes)
+    def remember(latents: Tensor) -> Tensor:
+        asked.append(latents)
+        return plain(latents)
 
     monkeypatch.setattr(lighter, "synthesize", remember)
     draw = rng(3)
     with torch.no_grad():
-        prices = np.array([float(pivotal_tuning._locality(lighter, original, code, draw)) for _ in range(40)])
-    away = np.array([float((each - code).norm()) for each in asked])
+        prices = np.array(
+            [float(pivotal_tuning._locality(lighter, original, latent, draw)) for _ in range(40)]
+        )
+    away = np.array([float((each - latent).norm()) for each in asked])
     near, far = away < 0.15 * away.max(), away > 0.7 * away.max()
     assert near.any()
     assert far.any()

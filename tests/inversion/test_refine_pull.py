@@ -1,4 +1,4 @@
-"""What holds a refined code near the inverter's answer."""
+"""What holds a refined latent near the inverter's answer."""
 
 import pytest
 import torch
@@ -12,14 +12,14 @@ from stylegan2 import Generator
 
 
 def test_towards_what_no_code_shows_the_pull_holds_it_back(
-    generator: Generator, code: Tensor, monkeypatch: pytest.MonkeyPatch
+    generator: Generator, latent: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it the code would go further for a picture of noise, and leave what motions are made for."""
+    """Without it the latent would go further for a picture of noise, and leave what motions are made for."""
     noise = torch.rand(1, 3, RESOLUTION, RESOLUTION, generator=rng()) * 2 - 1
     axes = spread_axes(generator).T.double()
 
     def moved() -> float:
-        away = (refine(generator, code, noise, 40) - code)[0].T.double()
+        away = (refine(generator, latent, noise, 40) - latent)[0].T.double()
         return float(torch.linalg.solve(axes, away).square().mean().sqrt())
 
     held = moved()
@@ -29,25 +29,25 @@ def test_towards_what_no_code_shows_the_pull_holds_it_back(
 
 
 def test_the_last_steps_are_small(
-    generator: Generator, code: Tensor, image: Tensor, monkeypatch: pytest.MonkeyPatch
+    generator: Generator, latent: Tensor, image: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that it comes to rest, and does not end wherever it happens to swing."""
     seen: list[Tensor] = []
     plain = generator.synthesize
 
-    def remember(codes: Tensor) -> Tensor:
-        seen.append(codes.detach())
-        return plain(codes)
+    def remember(latents: Tensor) -> Tensor:
+        seen.append(latents.detach())
+        return plain(latents)
 
     monkeypatch.setattr(generator, "synthesize", remember)
-    refine(generator, code, image, 12)
+    refine(generator, latent, image, 12)
     steps = torch.stack(seen).diff(dim=0).flatten(1).norm(dim=1)
     assert len(steps) == 12
     assert steps[-1] < 0.15 * steps.max()
 
 
 def test_one_gradient_without_numbers_is_passed_over(
-    generator: Generator, code: Tensor, image: Tensor, monkeypatch: pytest.MonkeyPatch
+    generator: Generator, latent: Tensor, image: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As an overflow in float16 gives: Adam would remember it for ever, and no step would follow."""
     told: list[float] = []
@@ -57,5 +57,5 @@ def test_one_gradient_without_numbers_is_passed_over(
         return plain(moved) + (0 * moved.sum()).sqrt() if not told else plain(moved)
 
     monkeypatch.setattr(refinement, "pull", once_broken)
-    refine(generator, code, image, 10, on_step=lambda _, loss: told.append(loss))
+    refine(generator, latent, image, 10, on_step=lambda _, loss: told.append(loss))
     assert told[-1] < 0.95 * told[0]

@@ -43,7 +43,7 @@ def start(generator: Generator) -> Tensor:
 
 @pytest.fixture(scope="module")
 def picture(generator: Generator, start: Tensor) -> Tensor:
-    """A face of this generator whose code is not far from the start."""
+    """A face of this generator whose latent is not far from the start."""
     with torch.no_grad():
         other = generator.mapping(torch.randn(1, STYLE_DIM, generator=rng(2)))[:, None]
         return generator.synthesize(torch.lerp(start, other, 0.4)).clamp(-1, 1)
@@ -136,8 +136,8 @@ def test_more_steps_are_nearer_and_the_start_is_never_left_for_worse(
     assert losses[2] < 0.7 * losses[0]
 
 
-def test_the_right_code_is_kept(generator: Generator, start: Tensor) -> None:
-    """The first step is a tenth of w's spread, however near the start is: a worse code is not given back."""
+def test_a_latent_that_fits_is_unchanged(generator: Generator, start: Tensor) -> None:
+    """The first step is a tenth of w's spread, however near the start; a worse latent is never returned."""
     near = start + 1e-4 * torch.randn(start.shape, generator=rng(6))
     with torch.no_grad():
         perfect = generator.synthesize(near)
@@ -146,11 +146,11 @@ def test_the_right_code_is_kept(generator: Generator, start: Tensor) -> None:
     assert told[-1] > told[0]
 
 
-def test_the_code_is_held_near_its_start(generator: Generator, start: Tensor) -> None:
-    """Even towards a picture that no code shows, no style moves by more than w's own spread on the whole."""
+def test_the_latent_stays_near_its_start(generator: Generator, start: Tensor) -> None:
+    """Even towards a picture that no latent shows, no style moves by more than the spread of w."""
     noise = torch.rand(1, 3, RESOLUTION, RESOLUTION, generator=rng()) * 2 - 1
-    code = refine(generator, start, noise, 60)
-    moved = torch.linalg.solve(spread_axes(generator).T.double(), (code - start)[0].T.double()).T
+    latent = refine(generator, start, noise, 60)
+    moved = torch.linalg.solve(spread_axes(generator).T.double(), (latent - start)[0].T.double()).T
     assert 0.05 < moved.square().mean().sqrt() < 1
 
 
@@ -206,8 +206,8 @@ def test_gradients_survive_float16(generator: Generator, start: Tensor, picture:
     """They pass through it scaled: a pixel's share of the loss is below what it can hold."""
     gradients = []
     for each in (generator, random_generator().use_half()):
-        loss_of, code = Loss(each, picture, None), start.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(loss_of.gradient_scale * loss_of(code), code)
+        loss_of, latent = Loss(each, picture, None), start.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(loss_of.gradient_scale * loss_of(latent), latent)
         gradients.append(gradient / loss_of.gradient_scale)
     exact, narrow = gradients
     assert (narrow - exact).norm() < 0.02 * exact.norm()
@@ -228,13 +228,13 @@ def test_half_precision_finds_much_the_same(generator: Generator, start: Tensor,
 def test_a_photo_is_refined_before_it_moves(animator: Animator, astronaut: Image.Image) -> None:
     told: list[int] = []
     plain, better = animator.encode(astronaut), animator.encode(astronaut, refine=8)
-    clip = animator.animate(astronaut, frames=3, refine=8, on_refine=lambda done, loss: told.append(done))
+    video = animator.animate(astronaut, frames=3, refine=8, on_refine=lambda done, loss: told.append(done))
     assert not torch.equal(plain, better)
-    assert torch.equal(next(iter(clip.latents())), better)
+    assert torch.equal(next(iter(video.latents())), better)
     assert told == list(range(9))
-    assert clip.timings["refine"] > 0
+    assert video.timings["refine"] > 0
     assert "refine" not in animator.animate(astronaut, frames=3).timings
-    frames = list(clip)
+    frames = list(video)
     assert np.abs(frames[2].astype(int) - frames[0]).max() > 8, "nothing moves"
 
 
@@ -243,9 +243,9 @@ def test_nothing_is_refined_by_default(animator: Animator, astronaut: Image.Imag
 
 
 def test_a_code_cannot_be_refined(animator: Animator, astronaut: Image.Image) -> None:
-    code = animator.encode(astronaut)
+    latent = animator.encode(astronaut)
     with pytest.raises(OptionError, match="encode"):
-        animator.animate(code, refine=3)
+        animator.animate(latent, refine=3)
 
 
 def test_wrong_steps_are_told_before_the_photo_is_opened(animator: Animator) -> None:

@@ -25,12 +25,12 @@ def kept_files(cache: Path) -> list[Path]:
 
 
 def test_it_is_tuned_once(
-    generator: Generator, identity: IdentityNet, code: Tensor, image: Tensor, cache: Path
+    generator: Generator, identity: IdentityNet, latent: Tensor, image: Tensor, cache: Path
 ) -> None:
     told: list[int] = []
 
     def ask(**other: object) -> Generator:
-        given = {"generator": generator, "code": code, "image": image, "steps": 3} | other
+        given = {"generator": generator, "latent": latent, "image": image, "steps": 3} | other
         told.clear()
         return tuned(**given, on_step=lambda done, _: told.append(done))  # type: ignore[arg-type]
 
@@ -47,7 +47,7 @@ def test_it_is_tuned_once(
         next(changed.synthesis.parameters())[..., -1] += 1e-3
     for other in (
         {"image": image * 0.999},
-        {"code": code * 1.001},
+        {"latent": latent * 1.001},
         {"steps": 2},
         {"identity": identity},
         {"generator": changed},
@@ -83,50 +83,50 @@ def pickle_bomb(path: Path) -> None:
 
 @pytest.mark.parametrize("spoil", [flip, cut, exchange, pickle_bomb])
 def test_what_is_damaged_is_tuned_again(
-    generator: Generator, code: Tensor, image: Tensor, cache: Path, spoil: Callable[[Path], None]
+    generator: Generator, latent: Tensor, image: Tensor, cache: Path, spoil: Callable[[Path], None]
 ) -> None:
-    first = tuned(generator, code, image, steps=2)
+    first = tuned(generator, latent, image, steps=2)
     (path,) = kept_files(cache)
     whole = path.read_bytes()
     spoil(path)
     told: list[int] = []
-    again = tuned(generator, code, image, steps=2, on_step=lambda done, _: told.append(done))
+    again = tuned(generator, latent, image, steps=2, on_step=lambda done, _: told.append(done))
     assert told
     assert same(first, again)
     assert path.read_bytes() == whole
 
 
 def test_a_full_disk_only_loses_the_copy(
-    generator: Generator, code: Tensor, image: Tensor, cache: Path, monkeypatch: pytest.MonkeyPatch
+    generator: Generator, latent: Tensor, image: Tensor, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    expected = tune(generator, code, image, steps=2)
+    expected = tune(generator, latent, image, steps=2)
     monkeypatch.setattr(os, "fsync", full)
-    assert same(tuned(generator, code, image, steps=2), expected)
+    assert same(tuned(generator, latent, image, steps=2), expected)
     assert kept_files(cache) == []
 
 
 def test_no_cache_folder_is_no_error(
-    generator: Generator, code: Tensor, image: Tensor, cache: Path, monkeypatch: pytest.MonkeyPatch
+    generator: Generator, latent: Tensor, image: Tensor, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (cache / "tuned").write_text("in the way")
-    expected = tune(generator, code, image, steps=2)
-    assert same(tuned(generator, code, image, steps=2), expected)
+    expected = tune(generator, latent, image, steps=2)
+    assert same(tuned(generator, latent, image, steps=2), expected)
     monkeypatch.setenv("MICROMOTION_CACHE", "~nobody-of-that-name/cache")
-    assert same(tuned(generator, code, image, steps=2), expected)
+    assert same(tuned(generator, latent, image, steps=2), expected)
 
 
 def test_the_oldest_go(
-    generator: Generator, code: Tensor, image: Tensor, cache: Path, monkeypatch: pytest.MonkeyPatch
+    generator: Generator, latent: Tensor, image: Tensor, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ask(steps: int) -> bool:
         told: list[int] = []
-        tuned(generator, code, image, steps=steps, on_step=lambda done, _: told.append(done))
+        tuned(generator, latent, image, steps=steps, on_step=lambda done, _: told.append(done))
         return bool(told)
 
-    monkeypatch.setattr(pivotal_tuning, "MAX_KEPT", 2)
+    monkeypatch.setattr(pivotal_tuning, "MAX_CACHED", 2)
     assert ask(1)
     os.utime(kept_files(cache)[0], (1, 1))
     assert ask(2)
@@ -141,7 +141,7 @@ def test_the_oldest_go(
     assert sorted(path.name for path in kept_files(cache) if path.name[0] == ".") == [".busy.abc"]
     assert not ask(1)
     assert ask(2)
-    monkeypatch.setattr(pivotal_tuning, "MAX_KEPT_BYTES", 10)
+    monkeypatch.setattr(pivotal_tuning, "MAX_CACHED_BYTES", 10)
     assert ask(4)
     assert not ask(4), "the newest stays"
     assert len([path for path in kept_files(cache) if path.name[0] != "."]) == 1
@@ -168,17 +168,17 @@ def test_two_processes_at_once(cache: Path) -> None:
 
 
 def test_what_is_kept_is_found_where_nothing_can_be_written(
-    generator: Generator, code: Tensor, image: Tensor, cache: Path, monkeypatch: pytest.MonkeyPatch
+    generator: Generator, latent: Tensor, image: Tensor, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = tuned(generator, code, image, steps=3)
+    first = tuned(generator, latent, image, steps=3)
 
     def refuse(folder: Path) -> Path:
         raise OutputError(f"{folder} cannot be used.")
 
     told: list[int] = []
     monkeypatch.setattr(pivotal_tuning, "make_folder", refuse)
-    assert same(tuned(generator, code, image, steps=3, on_step=lambda done, _: told.append(done)), first)
+    assert same(tuned(generator, latent, image, steps=3, on_step=lambda done, _: told.append(done)), first)
     assert told == []
-    tuned(generator, code, image, steps=2, on_step=lambda done, _: told.append(done))
+    tuned(generator, latent, image, steps=2, on_step=lambda done, _: told.append(done))
     assert told == [0, 1, 2]
     assert len(kept_files(cache)) == 1

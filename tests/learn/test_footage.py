@@ -1,4 +1,4 @@
-"""Whatever clip comes in: upright frames at true times, one at a time, or one sentence."""
+"""Whatever video comes in: upright frames at true times, one at a time, or one sentence."""
 
 import os
 import struct
@@ -9,9 +9,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import oriented, trimmed, turned, write_clip, write_sound
-from films import moving, tile_error, tiles
 from PIL import Image
+from video_formats import moving, tile_error, tiles
+from videos import oriented, trimmed, turned, write_sound, write_video
 
 from micromotion.learn import footage
 from micromotion.learn.footage import FootageError, open_footage
@@ -50,7 +50,7 @@ def refused(path: Path, words: str) -> None:
 @pytest.mark.parametrize(("name", "codec", "pixels"), KINDS, ids=[f"{n}-{c}" for n, c, _ in KINDS])
 def test_frames_come_back_from_every_kind_of_file(tmp_path: Path, name: str, codec: str, pixels: str) -> None:
     frames = list(moving(12))
-    read = open_footage(write_clip(tmp_path / name, frames, codec, pixels))
+    read = open_footage(write_video(tmp_path / name, frames, codec, pixels))
     stills = list(read)
     assert (len(read), read.frames, len(stills)) == (12, 12, 12)
     assert [still.number for still in stills] == list(range(12))
@@ -70,7 +70,7 @@ def test_colours_are_those_that_were_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("clockwise", [90, 180, 270])
 def test_the_rotation_flag_sets_frames_upright(tmp_path: Path, clockwise: int) -> None:
     frames = list(moving(3))
-    path = turned(write_clip(tmp_path / "a.mp4", frames), clockwise)
+    path = turned(write_video(tmp_path / "a.mp4", frames), clockwise)
     for picture, frame in zip(pictures(path), frames, strict=True):
         upright = np.rot90(frame, -clockwise // 90)
         assert picture.shape == upright.shape
@@ -107,9 +107,9 @@ def test_all_eight_display_matrices_are_applied(
 ) -> None:
     frames = list(moving(3))
     if name == "a.mp4":
-        path = oriented(write_clip(tmp_path / name, frames), *matrix)
+        path = oriented(write_video(tmp_path / name, frames), *matrix)
     else:
-        path = write_clip(
+        path = write_video(
             tmp_path / name, frames, "libvpx-vp9" if name == "a.webm" else "libx264", matrix=matrix
         )
     for picture, frame in zip(pictures(path), frames, strict=True):
@@ -119,12 +119,12 @@ def test_all_eight_display_matrices_are_applied(
 
 
 def test_pixels_are_made_square_before_the_picture_is_turned(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "a.mp4", moving(2), aspect=Fraction(2))
+    path = write_video(tmp_path / "a.mp4", moving(2), aspect=Fraction(2))
     assert [picture.shape for picture in pictures(oriented(path, 0, 1, 1, 0))] == [(128, 48, 3)] * 2
 
 
 def picture_numbers(path: Path, frames: list[np.ndarray]) -> list[int]:
-    """Which of the frames each picture of the clip is."""
+    """Which of the frames each picture of the video is."""
     return [
         int(np.argmin([np.abs(picture.astype(float) - frame).mean() for frame in frames]))
         for picture in pictures(path)
@@ -149,7 +149,7 @@ def test_what_is_trimmed_away_is_neither_shown_nor_counted(
     monkeypatch.setattr(footage, "MAX_FILE_FRAMES", len(numbers))
     monkeypatch.setattr(footage, "MAX_SECONDS", len(numbers) / 25)
     frames = list(moving(50))
-    path = trimmed(write_clip(tmp_path / "a.mp4", frames, g="50", crf="4"), *edits)
+    path = trimmed(write_video(tmp_path / "a.mp4", frames, g="50", crf="4"), *edits)
     read = open_footage(path, len(numbers))
     assert (read.frames, read.step, len(read)) == (len(numbers), 1, len(numbers))
     stills = list(read)
@@ -162,7 +162,7 @@ def test_what_is_trimmed_away_is_neither_shown_nor_counted(
 
 def test_a_fragmented_clip_begins_where_its_edit_list_says(tmp_path: Path) -> None:
     frames = list(moving(50))
-    path = write_clip(tmp_path / "a.mp4", frames, g="10", crf="4", movflags="frag_keyframe+delay_moov")
+    path = write_video(tmp_path / "a.mp4", frames, g="10", crf="4", movflags="frag_keyframe+delay_moov")
     data = bytearray(path.read_bytes())
     start = data.index(b"elst") + 16
     (delay,) = struct.unpack_from(">i", data, start)
@@ -176,24 +176,24 @@ def test_a_fragmented_clip_begins_where_its_edit_list_says(tmp_path: Path) -> No
 
 def test_times_are_true_where_the_rate_varies(tmp_path: Path) -> None:
     times = [0.0, 0.04, 0.08, 0.5, 0.9, 0.91, 1.5]
-    path = write_clip(tmp_path / "a.mkv", moving(7), times=times)
+    path = write_video(tmp_path / "a.mkv", moving(7), times=times)
     assert [still.seconds for still in open_footage(path)] == pytest.approx(times, abs=2e-3)
 
 
 def test_time_begins_with_the_first_frame(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "a.mkv", moving(3), times=[7.0, 7.1, 7.4])
+    path = write_video(tmp_path / "a.mkv", moving(3), times=[7.0, 7.1, 7.4])
     assert [still.seconds for still in open_footage(path)] == pytest.approx([0, 0.1, 0.4], abs=2e-3)
 
 
 @pytest.mark.parametrize("shape", [(47, 63), (33, 64), (48, 35)])
 def test_odd_sizes(tmp_path: Path, shape: tuple[int, int]) -> None:
     frames = list(moving(3, *shape))
-    path = write_clip(tmp_path / "a.mkv", frames, "ffv1", "bgr0")
+    path = write_video(tmp_path / "a.mkv", frames, "ffv1", "bgr0")
     np.testing.assert_array_equal(pictures(path), frames)
 
 
 def test_pixels_that_are_not_square_are_made_square(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "a.mp4", moving(2), aspect=Fraction(2))
+    path = write_video(tmp_path / "a.mp4", moving(2), aspect=Fraction(2))
     assert [picture.shape for picture in pictures(path)] == [(48, 128, 3)] * 2
 
 
@@ -204,14 +204,14 @@ def test_what_is_transparent_lies_over_white(tmp_path: Path) -> None:
 
 
 def test_one_frame(tmp_path: Path) -> None:
-    assert [s.seconds for s in open_footage(write_clip(tmp_path / "a.mp4", moving(1)))] == [0]
+    assert [s.seconds for s in open_footage(write_video(tmp_path / "a.mp4", moving(1)))] == [0]
 
 
 @pytest.mark.parametrize(
     ("limit", "numbers"), [(50, range(50)), (49, range(0, 50, 2)), (10, range(0, 50, 5))]
 )
 def test_a_long_clip_is_looked_at_evenly(tmp_path: Path, limit: int, numbers: range) -> None:
-    read = open_footage(write_clip(tmp_path / "a.mp4", moving(50)), limit)
+    read = open_footage(write_video(tmp_path / "a.mp4", moving(50)), limit)
     assert [still.number for still in read] == list(numbers)
     assert len(read) == len(numbers) <= limit
     assert [still.seconds for still in read] == pytest.approx([n / 25 for n in numbers])
@@ -220,7 +220,7 @@ def test_a_long_clip_is_looked_at_evenly(tmp_path: Path, limit: int, numbers: ra
 def test_frames_are_streamed(tmp_path: Path) -> None:
     """None is held but the one that is looked at."""
     alive: list[weakref.ref[Image.Image]] = []
-    for still in open_footage(write_clip(tmp_path / "a.mp4", moving(30))):
+    for still in open_footage(write_video(tmp_path / "a.mp4", moving(30))):
         alive = [each for each in alive if each() is not None]
         assert len(alive) <= 1
         alive.append(weakref.ref(still.image))
@@ -240,9 +240,9 @@ def test_a_file_that_is_not_there_empty_or_no_file(tmp_path: Path) -> None:
     (tmp_path / "b.mp4").touch()
     refused(tmp_path / "b.mp4", "is empty")
     (tmp_path / "c.mp4").mkdir()
-    refused(tmp_path / "c.mp4", "no ordinary file")
+    refused(tmp_path / "c.mp4", "a folder or a device, not a file")
     os.mkfifo(tmp_path / "d.mp4")
-    refused(tmp_path / "d.mp4", "no ordinary file")
+    refused(tmp_path / "d.mp4", "a folder or a device, not a file")
     with pytest.raises(FootageError, match="cannot be opened"):
         open_footage("a\0.mp4")
 
@@ -256,7 +256,7 @@ def test_no_frames(tmp_path: Path) -> None:
         stream = container.add_stream("mpeg4", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         container.start_encoding()
-    refused(tmp_path / "a.avi", "holds no frames|cannot be read as a video")
+    refused(tmp_path / "a.avi", "has no frames|cannot be read as a video")
 
 
 @pytest.mark.parametrize("part", [0.05, 0.3, 0.6, 0.95])
@@ -266,13 +266,13 @@ def test_a_file_that_is_cut_short(tmp_path: Path, part: float, index_first: bool
     if index_first:
         write_frames(moving(40), path, 25)
     else:
-        write_clip(path, moving(40))
+        write_video(path, moving(40))
     path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
     refused(path, "damaged or cut short|cannot be read as a video")
 
 
 def test_damage_in_the_middle_is_told_or_decoded_but_never_a_crash(tmp_path: Path) -> None:
-    whole = write_clip(tmp_path / "whole.avi", moving(20), "mjpeg", "yuvj420p").read_bytes()
+    whole = write_video(tmp_path / "whole.avi", moving(20), "mjpeg", "yuvj420p").read_bytes()
     rng = np.random.default_rng(0)
     for _ in range(30):
         broken = bytearray(whole)
@@ -287,8 +287,8 @@ def test_damage_in_the_middle_is_told_or_decoded_but_never_a_crash(tmp_path: Pat
 
 
 def test_lists_of_other_files_are_not_followed(tmp_path: Path) -> None:
-    write_clip(tmp_path / "secret.ts", moving(20))
-    write_clip(tmp_path / "secret.mp4", moving(20))
+    write_video(tmp_path / "secret.ts", moving(20))
+    write_video(tmp_path / "secret.mp4", moving(20))
     playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.ts\n#EXT-X-ENDLIST\n"
     (tmp_path / "a.mp4").write_text(playlist)
     (tmp_path / "a.m3u8").write_text(playlist)
@@ -300,12 +300,12 @@ def test_lists_of_other_files_are_not_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("edits", [[(0.4, 30.0)], [(0.0, 0.4)]])
-def test_a_clip_that_is_trimmed_to_nothing_is_told(tmp_path: Path, edits: list[tuple[float, float]]) -> None:
-    refused(trimmed(write_clip(tmp_path / "a.mp4", moving(20)), *edits), "nothing but trimmed frames")
+def test_a_video_that_is_trimmed_to_nothing_is_told(tmp_path: Path, edits: list[tuple[float, float]]) -> None:
+    refused(trimmed(write_video(tmp_path / "a.mp4", moving(20)), *edits), "nothing but trimmed frames")
 
 
 def test_what_is_trimmed_away_is_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = trimmed(write_clip(tmp_path / "a.mp4", moving(50), g="50"), (0.4, 0.8))
+    path = trimmed(write_video(tmp_path / "a.mp4", moving(50), g="50"), (0.4, 0.8))
     assert len(pictures(path)) == 10
     monkeypatch.setattr(footage, "MAX_HIDDEN", 39)
     refused(path, "more than 39 trimmed frames")
@@ -315,7 +315,7 @@ def test_an_edit_list_that_would_take_memory_is_not_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each entry makes the decoder list all frames from the last key frame on: 16 bytes for 50 frames."""
-    path = write_clip(tmp_path / "a.mp4", moving(50), g="50")
+    path = write_video(tmp_path / "a.mp4", moving(50), g="50")
     trimmed(path, *[(0.04, 1.9)] * 101)
     monkeypatch.setattr(av, "open", lambda *_, **__: pytest.fail("it was opened"))
     refused(path, "an edit list of 101 entries, more than 100")
@@ -324,7 +324,7 @@ def test_an_edit_list_that_would_take_memory_is_not_opened(
 
 
 def test_the_longest_edit_list_is_read(tmp_path: Path) -> None:
-    path = trimmed(write_clip(tmp_path / "a.mp4", moving(20), g="1"), *[(0.04, 0.4)] * footage.MAX_EDITS)
+    path = trimmed(write_video(tmp_path / "a.mp4", moving(20), g="1"), *[(0.04, 0.4)] * footage.MAX_EDITS)
     assert len(pictures(path)) == footage.MAX_EDITS
 
 
@@ -340,11 +340,11 @@ def test_the_longest_edit_list_is_read(tmp_path: Path) -> None:
 def test_sizes_are_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, value: float, words: str
 ) -> None:
-    path = write_clip(tmp_path / "a.mp4", moving(20))
+    path = write_video(tmp_path / "a.mp4", moving(20))
     assert len(pictures(path)) == 20
     monkeypatch.setattr(footage, bound, value)
     refused(path, words)
 
 
 def test_a_codec_that_is_not_needed_is_not_run(tmp_path: Path) -> None:
-    refused(write_clip(tmp_path / "a.avi", moving(3), "ffvhuff"), "uses the codec ffvhuff")
+    refused(write_video(tmp_path / "a.avi", moving(3), "ffvhuff"), "uses the codec ffvhuff")

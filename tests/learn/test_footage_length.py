@@ -1,9 +1,9 @@
-"""A clip says beforehand how many of its frames will be looked at."""
+"""A video says beforehand how many of its frames will be looked at."""
 
 from pathlib import Path
 
 import pytest
-from films import moving
+from video_formats import moving
 
 from micromotion.learn.footage import open_footage
 from micromotion.video.writer import write_frames

@@ -146,20 +146,20 @@ def test_damaged_progress_is_refused(bundle: Bundle, kept: Path, damage: Callabl
 
 def test_places_that_cannot_keep_progress(bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(MotionError, match="is kept in a folder"):
+    with pytest.raises(MotionError, match="is not a folder, which progress is saved in"):
         collect(bundle, resume=tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
-    with pytest.raises(OutputError, match=r"cannot be kept in .*name another folder"):
+    with pytest.raises(OutputError, match=r"cannot be saved in .*name another folder"):
         collect(bundle, resume=tmp_path / "file" / "below")
     (tmp_path / "taken" / descent.NAME).mkdir(parents=True)
-    with pytest.raises(MotionError, match="is kept in a folder"):
+    with pytest.raises(MotionError, match="is not a folder, which progress is saved in"):
         collect(bundle, resume=tmp_path / "taken")
 
 
 def test_a_time_limit_ends_it_and_what_was_done_is_kept(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(TimeLimitError, match=r"over after 0 of 5 steps, and nothing of it was kept: allow"):
+    with pytest.raises(TimeLimitError, match=r"reached after 0 of 5 steps; nothing was saved: allow"):
         collect(bundle, time_limit=0)
     clock = [0.0]
     monkeypatch.setattr(text.time, "monotonic", lambda: clock[0])
@@ -168,6 +168,6 @@ def test_a_time_limit_ends_it_and_what_was_done_is_kept(
         clock[0] += 10
 
     limited = partial(collect, bundle, resume=tmp_path, on_step=pass_time, time_limit=25)
-    with pytest.raises(TimeLimitError, match=rf"over after 3 of 5 steps, and .* kept in {tmp_path}"):
+    with pytest.raises(TimeLimitError, match=rf"reached after 3 of 5 steps; .* saved in {tmp_path}"):
         limited()
     assert torch.equal(limited().w_plus, collect(bundle).w_plus)

@@ -40,7 +40,7 @@ class Nets:
         self.judge = TextLoss(self.clip, self.identity, SENTENCES, self.person)
 
     def near(self, count: int = len(DEGREES)) -> Tensor:
-        """Codes a little off the start, so that no loss is at its least."""
+        """Latents a little off the start, so that no loss is at its least."""
         rng = torch.Generator().manual_seed(5)
         return self.start + 0.2 * torch.randn(count, *self.start.shape, generator=rng).to(self.start)
 
@@ -60,7 +60,7 @@ def exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nets:
 
 
 class Reference:
-    """The three losses of one code, in NumPy, from the state dicts alone."""
+    """The three losses of one latent, in NumPy, from the state dicts alone."""
 
     def __init__(self, nets: Nets) -> None:
         self.network = stylegan2_reference.from_ours(nets.generator.state_dict())
@@ -68,24 +68,24 @@ class Reference:
         self.start = nets.start.double().numpy()
         self.person = self.features(self.picture(self.start))
 
-    def picture(self, code: np.ndarray) -> np.ndarray:
-        return stylegan2_reference.synthesize(self.network, code, RESOLUTION)
+    def picture(self, latent: np.ndarray) -> np.ndarray:
+        return stylegan2_reference.synthesize(self.network, latent, RESOLUTION)
 
     def features(self, image: np.ndarray) -> np.ndarray:
         return identity_reference.features(identity_reference.published_state(), image)
 
-    def losses(self, code: np.ndarray, ids: list[int]) -> list[float]:
-        image = self.picture(code)
+    def losses(self, latent: np.ndarray, ids: list[int]) -> list[float]:
+        image = self.picture(latent)
         # 32 pixels to 24 as the original does 1024 to 224: each repeated, then averaged
         small = image.repeat(3, 1).repeat(3, 2).reshape(3, 24, 4, 24, 4).mean((2, 4))
         seen = clip_reference.image_features(self.clip, small)
         said = clip_reference.text_features(self.clip, ids)
         cosine = seen @ said / np.linalg.norm(seen) / np.linalg.norm(said)
         logit = np.exp(self.clip["logit_scale"]) * cosine
-        return [1 - logit / 100, ((code - self.start) ** 2).sum(), 1 - self.features(image) @ self.person]
+        return [1 - logit / 100, ((latent - self.start) ** 2).sum(), 1 - self.features(image) @ self.person]
 
-    def total(self, code: np.ndarray, ids: list[int]) -> float:
-        clip, distance, identity = self.losses(code, ids)
+    def total(self, latent: np.ndarray, ids: list[int]) -> float:
+        clip, distance, identity = self.losses(latent, ids)
         return clip + 0.008 * distance + 0.005 * identity
 
 
@@ -98,40 +98,40 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def test_losses_and_gradient_are_those_of_an_independent_implementation(exact: Nets) -> None:
-    reference, codes = Reference(exact), exact.near()
-    losses, gradient, _ = loss_and_gradient(exact.generator, exact.judge, codes, exact.start)
+    reference, latents = Reference(exact), exact.near()
+    losses, gradient, _ = loss_and_gradient(exact.generator, exact.judge, latents, exact.start)
     rng = np.random.default_rng(0)
     for i, ids in enumerate(tokenize(SENTENCES, exact.clip).tolist()):
-        code = codes[i].numpy()
-        expected = reference.losses(code, ids)
+        latent = latents[i].numpy()
+        expected = reference.losses(latent, ids)
         assert losses[:, i].tolist() == pytest.approx(expected, rel=1e-6)
-        ahead = rng.standard_normal(code.shape)
+        ahead = rng.standard_normal(latent.shape)
         step = 1e-6 / np.linalg.norm(ahead)
-        rise = reference.total(code + step * ahead, ids) - reference.total(code - step * ahead, ids)
+        rise = reference.total(latent + step * ahead, ids) - reference.total(latent - step * ahead, ids)
         slope = float((gradient[i] * torch.from_numpy(ahead)).sum())
         assert slope == pytest.approx(rise / (2 * step), rel=1e-5)
 
 
 def test_all_losses_count(exact: Nets) -> None:
     """Each on its own changes the gradient, and by as much as its weight says."""
-    codes = exact.near()
+    latents = exact.near()
 
     def gradient(l2: float, identity: float) -> Tensor:
-        return loss_and_gradient(exact.generator, exact.judge, codes, exact.start, l2=l2, identity=identity)[
-            1
-        ]
+        return loss_and_gradient(
+            exact.generator, exact.judge, latents, exact.start, l2=l2, identity=identity
+        )[1]
 
     plain = gradient(0, 0)
-    assert torch.allclose(gradient(0.5, 0) - plain, codes - exact.start)
+    assert torch.allclose(gradient(0.5, 0) - plain, latents - exact.start)
     one, two = gradient(0, 1) - plain, gradient(0, 2) - plain
     assert one.norm() > 0.01
     assert torch.allclose(two, 2 * one, atol=1e-9)
 
 
 def test_float32_is_as_good(nets: Nets, exact: Nets) -> None:
-    codes = exact.near()
-    ours = loss_and_gradient(nets.generator, nets.judge, codes.float(), nets.start)
-    theirs = loss_and_gradient(exact.generator, exact.judge, codes, exact.start)
+    latents = exact.near()
+    ours = loss_and_gradient(nets.generator, nets.judge, latents.float(), nets.start)
+    theirs = loss_and_gradient(exact.generator, exact.judge, latents, exact.start)
     assert torch.allclose(ours[0], theirs[0], rtol=1e-4, atol=1e-6)
     assert (ours[1] - theirs[1]).norm() <= 1e-4 * theirs[1].norm()
     assert ours[2].shape == (4, 3, 24, 24)
@@ -167,7 +167,7 @@ def test_a_sentence_too_long_for_clip_is_refused(nets: Nets) -> None:
 
 
 def test_words_that_a_small_clip_does_not_know_are_named(nets: Nets) -> None:
-    with pytest.raises(OptionError, match=r"not 'grin': .*smile"):
+    with pytest.raises(OptionError, match=r"vocabulary without 'grin': .*smile"):
         tokenize(["a person with 10% grin"], nets.clip)
 
 
@@ -175,19 +175,19 @@ def sequential(nets: Nets, steps: int) -> Tensor:
     """As the original: one sentence after the other, with PyTorch's Adam and the rates written out."""
     found = []
     for i in range(len(SENTENCES)):
-        code = nets.start.clone().requires_grad_()
-        adam = torch.optim.Adam([code], lr=0.1)
+        latent = nets.start.clone().requires_grad_()
+        adam = torch.optim.Adam([latent], lr=0.1)
         for step in range(steps):
             t = step / steps
             ramp = 0.5 - 0.5 * math.cos(min(1, (1 - t) / 0.25) * math.pi)
             adam.param_groups[0]["lr"] = 0.1 * ramp * min(1, t / 0.05)
-            scores = nets.judge(nets.generator.synthesize(code[None]), slice(i, i + 1))
-            distance = (code - nets.start).square().sum()
+            scores = nets.judge(nets.generator.synthesize(latent[None]), slice(i, i + 1))
+            distance = (latent - nets.start).square().sum()
             loss = scores.clip[0] + 0.008 * distance + 0.005 * scores.identity[0]
             adam.zero_grad()
             loss.backward()
             adam.step()
-        found.append(code.detach())
+        found.append(latent.detach())
     return torch.stack(found)
 
 
@@ -202,7 +202,7 @@ def test_side_by_side_each_degree_goes_where_it_goes_alone(exact: Nets) -> None:
     for at_once in (3, None):
         state = optimise(exact.generator, exact.judge, exact.start, DEGREES, steps=20, at_once=at_once)
         assert state.done == 20
-        assert (state.codes - expected).abs().max() <= 1e-9
+        assert (state.latents - expected).abs().max() <= 1e-9
 
 
 @pytest.mark.parametrize(
@@ -233,8 +233,8 @@ def test_a_wider_w_is_gone_through_in_longer_steps(nets: Nets) -> None:
     widen(nets, 8)
     assert text.unit_of(nets.generator) == 8 * unit
     wide = run(start=nets.start, unit=4)
-    assert (narrow.codes - nets.start / 8).abs().max() > 0.01
-    assert torch.equal(wide.codes, 8 * narrow.codes)
+    assert (narrow.latents - nets.start / 8).abs().max() > 0.01
+    assert torch.equal(wide.latents, 8 * narrow.latents)
     assert torch.equal(wide.losses, narrow.losses)
 
 
@@ -244,7 +244,7 @@ def test_what_steps_report(bundle: Bundle) -> None:
     assert [step.done for step in steps] == list(range(1, 21))
     assert {(step.total, step.degrees) for step in steps} == {(20, DEGREES)}
     first, last = steps[0], steps[-1]
-    assert torch.equal(first.l2, torch.zeros(4))  # found before the codes move
+    assert torch.equal(first.l2, torch.zeros(4))  # found before the latents move
     assert torch.allclose(last.loss, last.clip + 0.008 * last.l2 + 0.005 * last.identity)
     assert (last.loss < first.loss).all()
     assert last.images.shape == (4, 3, 24, 24)
@@ -281,8 +281,8 @@ def test_as_the_original_the_labels_lag_by_one(bundle: Bundle) -> None:
     with torch.no_grad():
         shown = bundle.generator.synthesize(start[None])
     loss = TextLoss(bundle.clip, bundle.identity, SENTENCES, shown)
-    codes = optimise(bundle.generator, loss, start, DEGREES, steps=5).codes
-    assert torch.equal(anchors.w_plus[1:], codes)
+    latents = optimise(bundle.generator, loss, start, DEGREES, steps=5).latents
+    assert torch.equal(anchors.w_plus[1:], latents)
 
 
 def test_the_identity_is_truncated_towards_the_mean(nets: Nets) -> None:

@@ -1,4 +1,4 @@
-"""How a face is followed through a clip, and its frames put in order: the parts, without a model."""
+"""How a face is followed through a video, and its frames put in order: the parts, without a model."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from micromotion.learn import ordering
-from micromotion.learn.ordering import from_rest, lay_path, one_way, steadiness, strangeness
+from micromotion.learn.ordering import fit_path, one_axis_share, orient_path, outlier_distance, steadiness
 from micromotion.learn.track import Sighting, Track, _link, _ranked, line_weights, steady_landmarks
 
 
@@ -84,7 +84,7 @@ def test_line_weights_are_those_of_a_weighted_fit() -> None:
 
 
 def bent(turns: np.ndarray, noise: float, seed: int = 0) -> np.ndarray:
-    """Codes [n, 40] on an arc of a circle of radius 10, by its angle."""
+    """Latents [n, 40] on an arc of a circle of radius 10, by its angle."""
     rng = np.random.default_rng(seed)
     frame = np.linalg.qr(rng.normal(size=(40, 40)))[0][:2]
     arc = 10 * np.stack([np.cos(turns), np.sin(turns)], axis=1)
@@ -93,7 +93,7 @@ def bent(turns: np.ndarray, noise: float, seed: int = 0) -> np.ndarray:
 
 def test_a_path_follows_the_bend() -> None:
     turns = np.random.default_rng(1).permutation(np.linspace(0, 2.6, 80))
-    path = lay_path(bent(turns, 0.1))
+    path = fit_path(bent(turns, 0.1))
     assert path.length == pytest.approx(26, rel=0.08)
     assert abs(float(np.corrcoef(path.places, turns)[0, 1])) > 0.998
     read = path.at(np.linspace(0, path.length, 9))
@@ -102,11 +102,11 @@ def test_a_path_follows_the_bend() -> None:
 
 
 def test_strangers_stand_out_though_they_are_many() -> None:
-    codes = bent(np.linspace(0, 1, 60), 0.1)
+    latents = bent(np.linspace(0, 1, 60), 0.1)
     rng = np.random.default_rng(3)
     strange = rng.choice(60, 8, replace=False)
-    codes[strange] += 20 * rng.normal(size=(8, 40)) / np.sqrt(40)
-    far, _ = strangeness(codes, np.ones(60, bool))
+    latents[strange] += 20 * rng.normal(size=(8, 40)) / np.sqrt(40)
+    far, _ = outlier_distance(latents, np.ones(60, bool))
     assert set(np.argsort(far)[-8:]) == set(strange)
     assert far[strange].min() > 3 * np.delete(far, strange).max()
 
@@ -124,7 +124,7 @@ def test_strangers_stand_out_though_they_are_many() -> None:
     ],
 )
 def test_rest_is_where_the_clip_begins(turns: np.ndarray, rest: float, forward: bool) -> None:
-    path, place = from_rest(lay_path(bent(turns, 0.02)))
+    path, place = orient_path(fit_path(bent(turns, 0.02)))
     assert place / path.length == pytest.approx(rest, abs=0.06)
     assert (np.corrcoef(path.places, turns)[0, 1] > 0) is np.bool_(forward)
     if rest == 0:
@@ -136,11 +136,11 @@ def test_a_motion_goes_one_way_and_slow_trembling_does_not() -> None:
     trembling = np.cumsum(rng.normal(size=(40, 30)), axis=0)
     trembling = trembling[4:] - trembling[:-4]  # smoothed over time
     moving = np.linspace(0, 1, 36)[:, None] * 4 * rng.normal(size=30)
-    assert one_way(trembling) < 0.5
-    assert one_way(moving + 0.2 * trembling) > 0.85
+    assert one_axis_share(trembling) < 0.5
+    assert one_axis_share(moving + 0.2 * trembling) > 0.85
     values = np.linalg.eigvalsh(np.cov(trembling.T))
-    assert one_way(trembling) == pytest.approx(values[-1] / values.sum())
-    assert one_way(np.ones((5, 3))) == 0
+    assert one_axis_share(trembling) == pytest.approx(values[-1] / values.sum())
+    assert one_axis_share(np.ones((5, 3))) == 0
 
 
 def test_trembling_is_no_motion() -> None:
@@ -153,9 +153,9 @@ def test_trembling_is_no_motion() -> None:
 
 
 def test_few_codes_make_a_path_too() -> None:
-    path = lay_path(bent(np.array([0.0, 0.3, 0.4, 0.9, 1.0]), 0.0))
+    path = fit_path(bent(np.array([0.0, 0.3, 0.4, 0.9, 1.0]), 0.0))
     assert np.isfinite(path.at(np.linspace(0, path.length, 11))).all()
-    still = lay_path(np.ones((6, 40)))
+    still = fit_path(np.ones((6, 40)))
     assert still.length == pytest.approx(0, abs=1e-6)
     assert np.isfinite(still.at(np.zeros(3))).all()
-    assert ordering._FOLDS <= 5  # FEWEST codes leave some for every fold
+    assert ordering._FOLDS <= 5  # FEWEST latents leave some for every fold

@@ -1,6 +1,6 @@
-"""One person's motion out of a clip: followed, cropped steadily, ordered; and nobody else's.
+"""One person's motion out of a video: followed, cropped steadily, ordered; and nobody else's.
 
-The clips are of the embedded model's own people, so that how far each frame has gone is known.
+The videos are of the embedded model's own people, so that how far each frame has gone is known.
 """
 
 import hashlib
@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from clips import turned, write_clip
-from films import moving
 from PIL import Image, ImageFilter
+from video_formats import moving
+from videos import turned, write_video
 
 from micromotion.errors import NoFaceError, OptionError
 from micromotion.learn.footage import FootageError
@@ -67,7 +67,7 @@ def performance(degrees: Degrees, motion: str = "smile", shake: float = 0.0) -> 
 
 
 def collect(path: Path, frames: Sequence[np.ndarray], count: int = 7, **kind: str) -> Collected:
-    return collect_from_video(write_clip(path, frames, **(kind or {"crf": "14"})), model(), count=count)
+    return collect_from_video(write_video(path, frames, **(kind or {"crf": "14"})), model(), count=count)
 
 
 def agreement(collected: Collected, degrees: Degrees) -> float:
@@ -91,12 +91,12 @@ SMILE = [round(float(d), 3) for d in np.clip((np.arange(24) - 2) / 19, 0, 1)]
 TURN = [round(float(d), 3) for d in 0.9 * np.sin(2 * np.pi * np.arange(24) / 24)]
 
 
-# --- clips ---
+# --- videos ---
 
 
 def test_a_smile_is_learned_from_a_clip(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    path = write_clip(tmp_path / "grin.mp4", performance(SMILE), crf="14")
+    path = write_video(tmp_path / "grin.mp4", performance(SMILE), crf="14")
     collected = collect_from_video(path, model(), count=7, on_progress=lambda *each: told.append(each))
     anchors = collected.anchors
     assert anchors.w_plus.shape == (7, model().generator.num_styles, model().generator.style_dim)
@@ -119,7 +119,7 @@ def test_a_smile_is_learned_from_a_clip(tmp_path: Path) -> None:
 
 
 def test_anchors_are_even_steps_of_the_code(tmp_path: Path) -> None:
-    """However fast the face moved: here most of the clip is spent at the two ends."""
+    """However fast the face moved: here most of the video is spent at the two ends."""
     degrees = [0.0] * 8 + [round(n / 9, 3) for n in range(10)] + [1.0] * 8
     collected = collect(tmp_path / "a.mp4", performance(degrees))
     steps = collected.anchors.w_plus.flatten(1).diff(dim=0).norm(dim=1)
@@ -176,7 +176,7 @@ def test_a_cut_to_someone_else_in_the_same_place(tmp_path: Path) -> None:
     collected = collect(tmp_path / "a.mp4", frames)
     assert not set(range(9, 16)) & set(numbers(collected.kept))
     assert {f.reason for f in collected.left_out if 9 <= f.number < 16} == {
-        "the face was lost, and the one seen here may be another's"
+        "the face was lost, and this one may be another person's"
     }
     assert set(range(17, 24)) & set(numbers(collected.kept))  # the person is known again
     assert agreement(collected, SMILE) > 0.95
@@ -219,9 +219,9 @@ def test_frames_without_the_face_are_left_out(tmp_path: Path) -> None:
     assert max(numbers(collected.kept)) > 20
 
 
-def test_a_clip_held_upright_by_a_flag(tmp_path: Path) -> None:
+def test_a_video_held_upright_by_a_flag(tmp_path: Path) -> None:
     lying = [np.rot90(frame) for frame in performance(SMILE)]
-    path = turned(write_clip(tmp_path / "a.mp4", lying, crf="14"), clockwise=90)
+    path = turned(write_video(tmp_path / "a.mp4", lying, crf="14"), clockwise=90)
     assert agreement(collect_from_video(path, model(), count=7), SMILE) > 0.95
 
 
@@ -233,30 +233,30 @@ def refused(path: Path, words: str, error: type[Exception] = FootageError, count
     assert "\n" not in str(caught.value)
 
 
-# --- clips that cannot be learned from ---
+# --- videos that cannot be learned from ---
 
 
 def test_no_motion(tmp_path: Path) -> None:
-    refused(write_clip(tmp_path / "a.mp4", performance([0.0] * 16)), "No motion was found")
+    refused(write_video(tmp_path / "a.mp4", performance([0.0] * 16)), "No motion was found")
     rng = np.random.default_rng(0)
     noisy = [
         np.clip(f + rng.normal(0, 6, f.shape), 0, 255).astype(np.uint8)
         for f in performance([0.0] * 16, shake=1.5)
     ]
-    refused(write_clip(tmp_path / "b.mp4", noisy, crf="14"), "No motion was found")
+    refused(write_video(tmp_path / "b.mp4", noisy, crf="14"), "No motion was found")
 
 
 def test_no_face(tmp_path: Path) -> None:
-    refused(write_clip(tmp_path / "a.mp4", moving(6, 96, 128)), "No face was found", NoFaceError)
+    refused(write_video(tmp_path / "a.mp4", moving(6, 96, 128)), "No face was found", NoFaceError)
 
 
 def test_too_few_frames(tmp_path: Path) -> None:
-    refused(write_clip(tmp_path / "a.mp4", performance([0.0])), "has 1 usable frame of the 1 looked at")
-    path = write_clip(tmp_path / "b.mp4", performance(SMILE[::4]))
-    refused(path, "6 usable frames of the 6 looked at, but 7 are needed")
+    refused(write_video(tmp_path / "a.mp4", performance([0.0])), "has 1 usable frame of the 1 examined")
+    path = write_video(tmp_path / "b.mp4", performance(SMILE[::4]))
+    refused(path, "6 usable frames of the 6 examined, but 7 are needed")
     frames = performance(SMILE[:8])
     frames[3] = scene()
-    refused(write_clip(tmp_path / "c.mp4", frames), "1: the face was not found", count=9)
+    refused(write_video(tmp_path / "c.mp4", frames), "1: the face was not found", count=9)
 
 
 @pytest.mark.parametrize("count", [1, 129, 2.5])
@@ -310,14 +310,14 @@ def test_pictures_that_cannot_be_learned_from(picture: Callable[[str, np.ndarray
 
 
 def assert_of_the_person(collected: Collected) -> None:
-    """Every anchor is nearer to the person's codes than to the other's."""
+    """Every anchor is nearer to the person's latents than to the other's."""
 
-    def code(pixels: np.ndarray) -> torch.Tensor:
+    def latent(pixels: np.ndarray) -> torch.Tensor:
         image = torch.tensor(np.asarray(Image.fromarray(pixels).resize((256, 256)))).permute(2, 0, 1)
         with torch.inference_mode():
             return model().inverter.invert(image[None] / 127.5 - 1)
 
-    ours = torch.cat([code(head(PERSON, "smile", degree)) for degree in (0.0, 0.5, 1.0)]).flatten(1)
-    theirs = code(head(OTHER)).flatten(1)
+    ours = torch.cat([latent(head(PERSON, "smile", degree)) for degree in (0.0, 0.5, 1.0)]).flatten(1)
+    theirs = latent(head(OTHER)).flatten(1)
     anchors = collected.anchors.w_plus.flatten(1)
     assert (torch.cdist(anchors, ours).min(dim=1).values < torch.cdist(anchors, theirs)[:, 0]).all()

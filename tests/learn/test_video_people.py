@@ -1,21 +1,21 @@
-"""Clips with several people, or whose person leaves the picture: who was followed, and what was left out."""
+"""Videos with several people, or whose person leaves the picture: who was followed, and what was left out."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import oriented, trimmed, write_clip
-from films import moving
 from test_track import sighting
 from test_video import OTHER, PERSON, SMILE, agreement, collect, head, likeness, model, numbers, scene
 from typer.testing import CliRunner
+from video_formats import moving
+from videos import oriented, trimmed, write_video
 
 from micromotion.cli.main import app
 from micromotion.errors import NoFaceError, OptionError
-from micromotion.learn.choosing import _inside
+from micromotion.learn.crop_selection import _inside
 from micromotion.learn.footage import FootageError, open_footage
 from micromotion.learn.track import find_people, find_tracks
-from micromotion.learn.video import SeenFace, collect_from_video, tell_faces
+from micromotion.learn.video import SeenFace, collect_from_video, describe_faces
 
 
 def pair(still_left: bool = True) -> list[np.ndarray]:
@@ -29,7 +29,7 @@ def pair(still_left: bool = True) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clip(tmp_path_factory.mktemp("two") / "two.mp4", pair(), crf="14")
+    return write_video(tmp_path_factory.mktemp("two") / "two.mp4", pair(), crf="14")
 
 
 def test_each_of_two_people_can_be_followed_and_the_other_is_told(two: Path) -> None:
@@ -73,13 +73,13 @@ def test_the_command_says_whom_it_followed(
 
 
 def test_someone_alone_is_not_talked_about(tmp_path: Path) -> None:
-    path = write_clip(
+    path = write_video(
         tmp_path / "a.mp4", [scene((head(PERSON, "smile", d), 16, 24)) for d in SMILE], crf="14"
     )
     collected = collect_from_video(path, model(), count=7)
     assert collected.others == ()
     assert collected.followed is not None
-    assert tell_faces(collected.followed, ()) == ""
+    assert describe_faces(collected.followed, ()) == ""
     with pytest.raises(NoFaceError, match=r"Only 1 face was found in .*a\.mp4"):
         collect_from_video(path, model(), face=1)
 
@@ -113,7 +113,7 @@ def test_people_are_ordered_by_the_first_frames_and_the_fleeting_are_none() -> N
 
 def test_many_faces_are_told_in_few_words() -> None:
     faces = [SeenFace(n, 0.5, 0.5, 0.0, 1.0, 9) for n in range(12)]
-    told = tell_faces(faces[0], faces[1:])
+    told = describe_faces(faces[0], faces[1:])
     assert "face 2 (" in told
     assert "face 3 (" not in told
     assert " and 9 more" in told
@@ -161,13 +161,13 @@ def test_how_much_of_a_crop_is_inside() -> None:
 
 @pytest.mark.parametrize("matrix", [(-1, 0, 0, 1), (0, 1, 1, 0), (0, -1, -1, 0), (1, 0, 0, -1)])
 def test_a_mirrored_clip_is_learned_mirrored(tmp_path: Path, matrix: tuple[int, int, int, int]) -> None:
-    """It is stored so that its matrix gives the clip as it was: then the same motion is learned."""
+    """It is stored so that its matrix gives the video as it was: then the same motion is learned."""
     a, b, c, d = matrix
     frames = [scene((head(PERSON, "headsTurn", degree), 16, 24)) for degree in SMILE]
     plain = collect(tmp_path / "a.mp4", frames)
     stored = [frame.transpose(1, 0, 2) if b else frame for frame in frames]
     stored = [frame[:: (c if b else d), :: (b if b else a)] for frame in stored]
-    path = oriented(write_clip(tmp_path / "b.mp4", stored, crf="14"), *matrix)
+    path = oriented(write_video(tmp_path / "b.mp4", stored, crf="14"), *matrix)
     collected = collect_from_video(path, model(), count=7)
     change, wanted = (
         (each.anchors.w_plus[-1] - each.anchors.w_plus[0]).flatten() for each in (collected, plain)
@@ -175,11 +175,11 @@ def test_a_mirrored_clip_is_learned_mirrored(tmp_path: Path, matrix: tuple[int, 
     assert float(np.corrcoef(change, wanted)[0, 1]) > 0.95
 
 
-def test_a_clip_is_learned_from_the_part_that_is_shown(tmp_path: Path) -> None:
+def test_a_video_is_learned_from_the_part_that_is_shown(tmp_path: Path) -> None:
     """Ten frames for each second of a long one, of which 24 are shown: all 24 are looked at."""
     hidden = [*moving(300, 176, 240)]
     shown = [scene((head(PERSON, "smile", degree), 16, 24)) for degree in SMILE]
-    path = write_clip(tmp_path / "a.mp4", hidden + shown, g="400", crf="14", bf="0")
+    path = write_video(tmp_path / "a.mp4", hidden + shown, g="400", crf="14", bf="0")
     collected = collect_from_video(trimmed(path, (0.96, 12.0)), model(), count=7)
     about = collected.anchors.provenance
     assert (about["frames"], about["frames_looked_at"]) == (24, 24)

@@ -12,7 +12,7 @@ from conftest import STYLE_DIM, STYLES, random_anchors, random_generator, random
 
 from micromotion.animator import Animator
 from micromotion.errors import MicromotionError, MotionError, OptionError, OutputError
-from micromotion.learn.keeping import with_recipe
+from micromotion.learn.provenance import with_provenance
 from micromotion.motion.anchors import Anchors
 from micromotion.motion.library import (
     find_motion,
@@ -34,7 +34,7 @@ def bundle(random_bundle: Path) -> Bundle:
 def learn(name: str, bundle: Bundle, seed: int = 5, force: bool = False) -> Path:
     """Keep random anchors as a learned micromotion."""
     path = place_for(name, bundle, force=force)
-    with_recipe(random_anchors(seed), name, bundle, "line").save(path)
+    with_provenance(random_anchors(seed), name, bundle, "line").save(path)
     return path
 
 
@@ -149,7 +149,7 @@ def test_the_file_holds_its_recipe(bundle: Bundle) -> None:
     anchors = random_anchors(5)
     halved = Anchors(anchors.w_plus, anchors.degrees / 2, {"template": "a {degree} grin", "seed": 3})
     path = place_for("grin", bundle)
-    with_recipe(halved, "grin", bundle, "curve").save(path)
+    with_provenance(halved, "grin", bundle, "curve").save(path)
     kept = Anchors.load(path)
     assert float(kept.degrees[-1]) == 1.0, "strength 1 is the last anchor"
     torch.testing.assert_close(kept.degrees, anchors.degrees)
@@ -165,7 +165,7 @@ def test_the_file_holds_its_recipe(bundle: Bundle) -> None:
 def test_anchors_that_end_at_nothing_cannot_be_calibrated(degrees: list[float], bundle: Bundle) -> None:
     anchors = Anchors(torch.randn(3, STYLES, STYLE_DIM), torch.tensor(degrees))
     with pytest.raises(MotionError, match="must lie above 0"):
-        with_recipe(anchors, "grin", bundle, "line")
+        with_provenance(anchors, "grin", bundle, "line")
 
 
 @pytest.mark.parametrize(
@@ -187,13 +187,13 @@ def test_anchors_without_a_motion_are_no_micromotion(
     with pytest.raises(
         MotionError, match=rf"learned for 'grin': its 6 anchors .*nothing to play; .*{advice}"
     ):
-        with_recipe(anchors, "grin", bundle, "line")
+        with_provenance(anchors, "grin", bundle, "line")
 
 
 def test_one_style_that_moves_a_little_is_a_motion(bundle: Bundle) -> None:
     codes = torch.zeros(3, STYLES, STYLE_DIM)
     codes[1:, 2] = torch.tensor([[0.05], [0.1]])
-    with_recipe(Anchors(codes, torch.linspace(0, 1, 3)), "blink", bundle, "line")
+    with_provenance(Anchors(codes, torch.linspace(0, 1, 3)), "blink", bundle, "line")
 
 
 def test_the_generators_hash_is_that_of_its_file(bundle: Bundle, random_bundle: Path) -> None:

@@ -19,7 +19,7 @@ from micromotion.options import seed_that_draws
 from micromotion.weights.bundle import save_bundle
 from stylegan2 import Generator
 
-SAID = "This model has no noise: a seed draws no other texture."
+SAID = "This model has no noise: the seed has no effect."
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -44,10 +44,10 @@ def test_a_generator_knows_whether_it_has_noise() -> None:
     with_noise, without = random_generator(), without_noise()
     assert with_noise.has_noise
     assert not without.has_noise
-    code = torch.zeros(1, without.num_styles, without.style_dim)
+    latent = torch.zeros(1, without.num_styles, without.style_dim)
     for generator, alike in ((without, True), (with_noise, False)):
         pictures = [
-            generator.synthesize(code, noise=noise)
+            generator.synthesize(latent, noise=noise)
             for noise in ("fixed", None, torch.Generator().manual_seed(1))
         ]
         assert torch.equal(pictures[0], pictures[1]) == torch.equal(pictures[0], pictures[2]) == alike
@@ -71,19 +71,21 @@ def test_the_embedded_model_is_as_the_documents_say() -> None:
     assert "the avatar has none" in schema["properties"]["seed"]["description"]
 
 
-def test_python_warns_and_shows_the_same(plain_bundle: Path, animator: Animator, code: torch.Tensor) -> None:
+def test_python_warns_and_shows_the_same(
+    plain_bundle: Path, animator: Animator, latent: torch.Tensor
+) -> None:
     plain = Animator.load(plain_bundle, "cpu")
     with pytest.warns(UserWarning, match=SAID) as caught:
-        seeded = plain.animate(code, frames=2, seed=3)
+        seeded = plain.animate(latent, frames=2, seed=3)
     assert [warning.filename for warning in caught] == [__file__], "it is told to who gave the seed"
     with pytest.warns(UserWarning, match=SAID) as caught:
-        strip = plain.at_strengths(code, seed=3)
+        strip = plain.at_strengths(latent, seed=3)
     assert [warning.filename for warning in caught] == [__file__]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert np.array_equal(list(seeded), list(plain.animate(code, frames=2)))
-        assert strip == plain.at_strengths(code)
-        animator.animate(code, frames=2, seed=3)  # has noise
+        assert np.array_equal(list(seeded), list(plain.animate(latent, frames=2)))
+        assert strip == plain.at_strengths(latent)
+        animator.animate(latent, frames=2, seed=3)  # has noise
 
 
 def test_the_command_says_it_in_a_line(

@@ -301,7 +301,7 @@ def test_timelines_that_are_made_otherwise_are_checked_too(keyframes: tuple, rep
         Timeline(keyframes, repeat)
 
 
-# What a clip makes of it.
+# What a video makes of it.
 
 
 def test_one_motion_goes_in_equal_steps_as_it_always_did() -> None:

@@ -45,9 +45,9 @@ def animator() -> Animator:
 def scene(animator: Animator) -> tuple[Image.Image, AlignedFace, dict[str, list[np.ndarray]]]:
     """A photo, its alignment, and of each motion two frames: the still face, and nearly the full motion."""
     photo = open_face("grace-hopper")
-    code = animator.encode(photo)
-    films = {name: list(animator.animate(code, name, strength=0.8, frames=2)) for name in MOTIONS}
-    return photo, align(photo), films
+    latent = animator.encode(photo)
+    videos = {name: list(animator.animate(latent, name, strength=0.8, frames=2)) for name in MOTIONS}
+    return photo, align(photo), videos
 
 
 @pytest.fixture(scope="module")

@@ -27,8 +27,8 @@ def animator() -> Animator:
 
 
 def test_poses_are_even_steps_of_each_motion_on_both_sides_of_rest() -> None:
-    film = np.array([[0, 0.2, 0], [1, -0.4, 0], [0.5, 0, 0]])
-    rows = poses(film)
+    video = np.array([[0, 0.2, 0], [1, -0.4, 0], [0.5, 0, 0]])
+    rows = poses(video)
     steps = np.array([0.2, 0.4, 0.6, 0.8, 1])
     np.testing.assert_allclose(rows[:5], steps[:, None] * [1, 0, 0])
     np.testing.assert_allclose(rows[5:10], -0.4 * steps[:, None] * [0, 1, 0])
@@ -63,16 +63,17 @@ def test_a_family_evens_out_what_measuring_errs() -> None:
 def test_the_movement_does_not_tremble(animator: Animator) -> None:
     """From frame to frame it changes evenly: landmarks of each frame alone leap to and fro."""
     photo = open_face("grace-hopper")
-    code = animator.encode(photo)
-    film = np.linspace(0, 0.6, 12)[:, None]
-    rows = poses(film)
+    latent = animator.encode(photo)
+    video = np.linspace(0, 0.6, 12)[:, None]
+    rows = poses(video)
     still, *seen = (
-        next(iter(animator.animate(code, "headsTurn", frames=1, strength=float(s)))) for s in (0, *rows[:, 0])
+        next(iter(animator.animate(latent, "headsTurn", frames=1, strength=float(s))))
+        for s in (0, *rows[:, 0])
     )
     paste = Paste(photo, align(photo), still)
     paste.learn(list(zip(rows, seen, strict=True)))
     rest = torch.zeros(1, 3, 8, 8)
-    fields = torch.cat([paste._moves(rest, strengths)[1] for strengths in film])
+    fields = torch.cat([paste._moves(rest, strengths)[1] for strengths in video])
     once, twice = (fields.diff(n=order, dim=0).norm(dim=1).mean() for order in (1, 2))
     assert once > 5e-4
     assert twice < 0.5 * once

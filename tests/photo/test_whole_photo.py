@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from micromotion import Animator, align
 from micromotion.cli.main import app
 from micromotion.errors import OptionError
-from micromotion.options import MAX_FILM_PIXELS, check_film
+from micromotion.options import MAX_VIDEO_PIXELS, check_total_pixels
 from micromotion.photo.paste import Paste
 from micromotion.photo.response import poses
 
@@ -23,10 +23,10 @@ def avatar() -> Animator:
 
 
 def test_the_clip_is_the_photo_with_the_face_moving(avatar: Animator, astronaut: Image.Image) -> None:
-    clip = avatar.animate(astronaut, "smile", strength=0.5, frames=2, view="photo")
-    first, last = clip
+    video = avatar.animate(astronaut, "smile", strength=0.5, frames=2, view="photo")
+    first, last = video
     photo = np.asarray(astronaut)
-    assert clip.size == astronaut.size
+    assert video.size == astronaut.size
     assert first.shape == last.shape == photo.shape
     crop = align(astronaut)
     left, top = np.floor(crop.quad.min(axis=0)).astype(int)
@@ -40,11 +40,11 @@ def test_the_clip_is_the_photo_with_the_face_moving(avatar: Animator, astronaut:
 
 
 def test_each_frame_is_put_back_beside_the_still_face(avatar: Animator, astronaut: Image.Image) -> None:
-    """Also where a clip of one frame begins with the full motion."""
-    code = avatar.encode(astronaut)
+    """Also where a video of one frame begins with the full motion."""
+    latent = avatar.encode(astronaut)
     wanted = poses(np.array([[0.5]]))
     still, full, *steps = (
-        next(iter(avatar.animate(code, frames=1, strength=float(s)))) for s in (0, 0.5, *wanted[:, 0])
+        next(iter(avatar.animate(latent, frames=1, strength=float(s)))) for s in (0, 0.5, *wanted[:, 0])
     )
     (pasted,) = avatar.animate(astronaut, strength=0.5, frames=1, view="photo")
     paste = Paste(astronaut, align(astronaut), still)
@@ -62,7 +62,7 @@ def test_the_command_writes_the_whole_photo(astronaut_file: Path, tmp_path: Path
 
 
 def test_what_has_no_whole_photo_is_told(avatar: Animator) -> None:
-    with pytest.raises(OptionError, match="its photo, which a code does not have"):
+    with pytest.raises(OptionError, match="its photo, which a latent does not have"):
         avatar.animate(zero_code(avatar.bundle.generator), view="photo")
     with pytest.raises(OptionError, match="leave out compare"):
         avatar.animate("missing.jpg", view="photo", compare=True)
@@ -73,18 +73,18 @@ def test_what_has_no_whole_photo_is_told(avatar: Animator) -> None:
     assert "leave out" in result.stderr
 
 
-def test_the_film_of_a_large_photo_is_bounded() -> None:
-    check_film((512, 512), 600)
-    check_film((8000, 6000), 80)
+def test_the_video_of_a_large_photo_is_bounded() -> None:
+    check_total_pixels((512, 512), 600)
+    check_total_pixels((8000, 6000), 80)
     with pytest.raises(OptionError, match=r"600 frames of a photo of 8000×6000 pixels are too many, 83 are"):
-        check_film((8000, 6000), 600)
-    assert MAX_FILM_PIXELS >= 83 * 8000 * 6000
+        check_total_pixels((8000, 6000), 600)
+    assert MAX_VIDEO_PIXELS >= 83 * 8000 * 6000
 
 
 def test_a_photo_that_is_too_large_for_so_many_frames_is_told(
     avatar: Animator, astronaut: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("micromotion.options.MAX_FILM_PIXELS", 512 * 512 * 3)
+    monkeypatch.setattr("micromotion.options.MAX_VIDEO_PIXELS", 512 * 512 * 3)
     avatar.animate(astronaut, frames=3, view="photo")
     with pytest.raises(OptionError, match="4 frames of a photo of 512×512"):
         avatar.animate(astronaut, frames=4, view="photo")

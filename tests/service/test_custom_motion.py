@@ -30,7 +30,7 @@ from service_answers import check_sentence, content, sentence
 from service_worker import load
 
 from micromotion.errors import BundleError, MotionError, NoFaceError, OptionError, TimeLimitError
-from micromotion.learn.keeping import with_recipe
+from micromotion.learn.provenance import with_provenance
 from micromotion.motion.anchors import Anchors
 from micromotion.motion.directions import save_direction
 from micromotion.motion.timeline import parse_timeline
@@ -69,7 +69,7 @@ def photo(astronaut_file: Path) -> str:
 def upload(model: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The file of a motion that was learned for the model."""
     path = tmp_path_factory.mktemp("motion") / "grin.safetensors"
-    with_recipe(random_anchors(3), "grin", load_bundle(model, "cpu"), "curve").save(path)
+    with_provenance(random_anchors(3), "grin", load_bundle(model, "cpu"), "curve").save(path)
     return path.read_bytes()
 
 
@@ -139,9 +139,9 @@ def test_a_cancelled_collection_goes_on_when_it_is_asked_for_again(world: World,
 def test_what_the_motion_depends_on_is_learned_anew(
     predictor: Any, cache: Path, astronaut_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import micromotion.learn.once as once
+    import micromotion.learn.text_cache as text_cache
 
-    monkeypatch.setattr(once, "collect_from_text", quick)
+    monkeypatch.setattr(text_cache, "collect_from_text", quick)
     asked = [
         {"template": SENTENCE},
         {"template": SENTENCE, "seed": 1},
@@ -158,7 +158,7 @@ def test_what_the_motion_depends_on_is_learned_anew(
 def test_the_time_is_bounded_and_goes_on(
     predictor: Any, cache: Path, astronaut_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import micromotion.learn.once as once
+    import micromotion.learn.text_cache as text_cache
 
     module = sys.modules[type(predictor).__module__]
     monkeypatch.setattr(module, "COLLECTING_LIMIT", 0.0)
@@ -176,8 +176,10 @@ def test_the_time_is_bounded_and_goes_on(
 
     bundle = predictor.animator.bundle
     with pytest.raises(KeyboardInterrupt):
-        once.collect_once(SENTENCE, bundle, "custom", steps=5, on_step=stop_at_three)
-    once.collect_once(SENTENCE, bundle, "custom", steps=5, on_step=lambda step: steps.append(step.done))
+        text_cache.collect_cached(SENTENCE, bundle, "custom", steps=5, on_step=stop_at_three)
+    text_cache.collect_cached(
+        SENTENCE, bundle, "custom", steps=5, on_step=lambda step: steps.append(step.done)
+    )
     assert steps == [1, 2, 3, 4, 5]
 
 

@@ -177,7 +177,7 @@ def test_output_formats_are_written_by_the_library() -> None:
     from micromotion.video.writer import check_output
 
     for each in inputs()["output_format"][1]["choices"]:
-        check_output(f"clip.{each}")
+        check_output(f"video.{each}")
 
 
 def test_cog_yaml_points_at_the_predictor_and_pins_cog() -> None:

@@ -64,15 +64,15 @@ def test_the_labels_are_the_strengths(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_clip_compares_with_the_photos_own_crop(animator: Animator, astronaut: Image.Image) -> None:
-    clip = animator.animate(astronaut, frames=3, strength=2, compare=True, seed=1)
+    video = animator.animate(astronaut, frames=3, strength=2, compare=True, seed=1)
     crop = np.asarray(align(astronaut, RESOLUTION).image)
-    code = animator.encode(astronaut)
-    frames = list(animator.animate(code, frames=3, strength=2, seed=1))
-    pictures = list(clip)
+    latent = animator.encode(astronaut)
+    frames = list(animator.animate(latent, frames=3, strength=2, seed=1))
+    pictures = list(video)
     begun = Comparison(crop).begin(frames[0], [])
     assert all(np.array_equal(a, begun(b, np.zeros(1))) for a, b in zip(pictures, frames, strict=True))
-    assert clip.size == pictures[0].shape[1::-1]
-    assert len(clip) == 3
+    assert video.size == pictures[0].shape[1::-1]
+    assert len(video) == 3
 
 
 def test_the_inversion_is_the_still_face_whatever_comes_first(
@@ -86,10 +86,10 @@ def test_the_inversion_is_the_still_face_whatever_comes_first(
 
 
 def test_a_sheet_of_a_comparison_shows_it(animator: Animator, astronaut: Image.Image, tmp_path: Path) -> None:
-    clip = animator.animate(astronaut, frames=3, compare=True)
-    clip.save(tmp_path / "clip.gif", sheet=tmp_path / "sheet.png")
+    video = animator.animate(astronaut, frames=3, compare=True)
+    video.save(tmp_path / "video.gif", sheet=tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
-        assert np.array_equal(np.asarray(sheet), np.asarray(clip.sheet()))
+        assert np.array_equal(np.asarray(sheet), np.asarray(video.sheet()))
 
 
 def test_a_picture_that_is_cropped_already_is_compared_too(
@@ -102,18 +102,18 @@ def test_a_picture_that_is_cropped_already_is_compared_too(
 
 
 def test_a_strip_shows_what_a_clip_of_one_frame_does(animator: Animator, astronaut: Image.Image) -> None:
-    code = animator.encode(astronaut)
+    latent = animator.encode(astronaut)
     motion = {"smile": 1, "headsTurn": -0.5}
     strengths = (-1, 0, 0.5, 2)
-    frames = [next(iter(animator.animate(code, motion, strength=s, frames=1, seed=3))) for s in strengths]
+    frames = [next(iter(animator.animate(latent, motion, strength=s, frames=1, seed=3))) for s in strengths]
     assert animator.at_strengths(astronaut, motion, strengths, seed=3) == strength_strip(frames, strengths)
-    assert animator.at_strengths(code, "smile") == animator.at_strengths(code)
+    assert animator.at_strengths(latent, "smile") == animator.at_strengths(latent)
 
 
 def test_what_cannot_be_compared_is_told(animator: Animator, astronaut: Image.Image) -> None:
-    code = zero_code(animator.bundle.generator)
+    latent = zero_code(animator.bundle.generator)
     with pytest.raises(OptionError, match="photo"):
-        animator.animate(code, compare=True)
+        animator.animate(latent, compare=True)
     with pytest.raises(MotionError, match="xyz"):
         animator.at_strengths("missing.jpg", "xyz")
     for strengths in ((), [1] * 25, ["x"], [6]):

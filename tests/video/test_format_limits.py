@@ -8,11 +8,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from films import everything, moving
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
+from video_formats import everything, moving
 
 from micromotion import Animator
 from micromotion.cli.main import app
@@ -35,8 +35,8 @@ def stream_level(path: Path) -> tuple[int, int]:
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    with av.open(str(path)) as film:
-        return film.streams.video[0].width, film.streams.video[0].height
+    with av.open(str(path)) as video:
+        return video.streams.video[0].width, video.streams.video[0].height
 
 
 def flat(width: int, height: int, count: int = 1) -> Iterator[np.ndarray]:
@@ -111,8 +111,8 @@ def test_what_is_scaled_looks_as_it_did(tmp_path: Path) -> None:
     stripes = np.zeros((64, 16_000, 3), np.uint8)
     stripes[:, ::2] = 255
     path = write_frames([stripes], tmp_path / "a.mp4", 30, on_scaled=lambda _: None)
-    with av.open(str(path)) as film:
-        shown = next(film.decode(video=0)).to_ndarray(format="gray").astype(float)
+    with av.open(str(path)) as video:
+        shown = next(video.decode(video=0)).to_ndarray(format="gray").astype(float)
     assert np.std(shown[:, 64:-64].mean(axis=0)) < 12
 
 
@@ -239,22 +239,22 @@ def test_the_command_scales_and_says_so_unless_told_otherwise(tmp_path: Path, as
 def test_a_clip_refuses_before_it_renders(
     animator: Animator, astronaut: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clip = animator.animate(astronaut, frames=2)
-    monkeypatch.setattr(type(clip), "__iter__", lambda _: pytest.fail("it rendered"))
-    monkeypatch.setattr(type(clip), "size", property(lambda _: (17_000, 1000)))
+    video = animator.animate(astronaut, frames=2)
+    monkeypatch.setattr(type(video), "__iter__", lambda _: pytest.fail("it rendered"))
+    monkeypatch.setattr(type(video), "size", property(lambda _: (17_000, 1000)))
     for name in ("a.mp4", "a.webp"):
         with pytest.raises(OutputError, match="17000×1000"):
-            clip.save(tmp_path / name)
+            video.save(tmp_path / name)
     assert everything(tmp_path) == {}
 
 
 def test_a_sheet_that_is_too_tall_is_refused_before_rendering(
     animator: Animator, astronaut: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clip = animator.animate(astronaut, frames=600)
-    monkeypatch.setattr(type(clip), "__iter__", lambda _: pytest.fail("it rendered"))
+    video = animator.animate(astronaut, frames=600)
+    monkeypatch.setattr(type(video), "__iter__", lambda _: pytest.fail("it rendered"))
     with pytest.raises(OutputError, match="WebP takes at most 16383 a side"):
-        clip.save(tmp_path / "a.gif", sheet=tmp_path / "sheet.webp", count=600)
+        video.save(tmp_path / "a.gif", sheet=tmp_path / "sheet.webp", count=600)
     assert everything(tmp_path) == {}
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from films import ALL, FILMS, decoded, everything, moving, tile_error, tiles
 from PIL import Image
+from video_formats import ALL, VIDEO_NAMES, decoded, everything, moving, tile_error, tiles
 
 from micromotion.video.writer import write_frames
 
 
-@pytest.mark.parametrize("name", FILMS)
-def test_one_frame_is_a_film(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", VIDEO_NAMES)
+def test_one_frame_is_a_video(tmp_path: Path, name: str) -> None:
     path = write_frames([tiles()], tmp_path / name, 30)
     if name == "a.mp4":
         (frame,) = decoded(path)
@@ -51,7 +51,7 @@ WRITE_AGAIN = """
 import os, sys
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 sys.path.insert(0, sys.argv[1])
-from films import moving
+from video_formats import moving
 from micromotion.video.writer import write_frames
 for name in sys.argv[3:]:
     write_frames(moving(50, 160, 208), sys.argv[2] + name, 30)
@@ -65,7 +65,7 @@ def test_the_same_frames_give_the_same_bytes_on_one_core_and_on_many(tmp_path: P
     again.mkdir()
     run = [sys.executable, "-c", WRITE_AGAIN, str(Path(__file__).parents[1] / "support"), f"{again}/", *ALL]
     subprocess.run(run, check=True, cwd=Path(__file__).parents[2], env={**os.environ, "PYTHONPATH": "."})
-    for name in FILMS:
+    for name in VIDEO_NAMES:
         assert (tmp_path / name).read_bytes() == (again / name).read_bytes()
     assert everything(tmp_path / "a") == everything(again / "a")
 

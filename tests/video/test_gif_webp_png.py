@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from films import animation, moving, tile_error, tiles
 from PIL import Image
+from video_formats import animation, moving, tile_error, tiles
 
 from micromotion.video.writer import write_frames
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from films import boxes, decoded, moving, tile_error, tiles
+from video_formats import boxes, decoded, moving, tile_error, tiles
 
 from micromotion.video.writer import write_frames
 
@@ -24,19 +24,19 @@ from micromotion.video.writer import write_frames
     ],
 )
 def test_mp4_has_all_frames_at_the_exact_rate(tmp_path: Path, fps: float, exact: Fraction) -> None:
-    with av.open(str(write_frames(moving(31), tmp_path / "a.mp4", fps))) as film:
-        stream = film.streams.video[0]
+    with av.open(str(write_frames(moving(31), tmp_path / "a.mp4", fps))) as video:
+        stream = video.streams.video[0]
         assert stream.codec_context.name == "h264"
         assert stream.average_rate == exact
         assert stream.duration * stream.time_base == 31 / exact
-        times = [frame.pts * frame.time_base for frame in film.decode(stream)]
+        times = [frame.pts * frame.time_base for frame in video.decode(stream)]
     assert times == [i / exact for i in range(31)]
 
 
 def test_mp4_plays_in_browsers(tmp_path: Path) -> None:
     path = write_frames(moving(10), tmp_path / "a.mp4", 30)
-    with av.open(str(path)) as film:
-        stream = film.streams.video[0]
+    with av.open(str(path)) as video:
+        stream = video.streams.video[0]
         assert stream.codec_context.pix_fmt == "yuv420p"
         assert stream.codec_context.profile == "High"
         assert stream.sample_aspect_ratio == 1
@@ -47,9 +47,9 @@ def test_mp4_plays_in_browsers(tmp_path: Path) -> None:
 
 def test_mp4_is_tagged_bt709_limited_in_the_stream_and_in_the_container(tmp_path: Path) -> None:
     path = write_frames(moving(3), tmp_path / "a.mp4", 30)
-    with av.open(str(path)) as film:
-        frame = next(film.decode(video=0))
-        codec = film.streams.video[0].codec_context
+    with av.open(str(path)) as video:
+        frame = next(video.decode(video=0))
+        codec = video.streams.video[0].codec_context
         assert (codec.color_primaries, codec.color_trc, codec.colorspace, codec.color_range) == (1, 1, 1, 1)
         assert (frame.colorspace, frame.color_range) == (1, 1)
     assert b"colrnclx" + struct.pack(">HHHB", 1, 1, 1, 0) in path.read_bytes()

@@ -5,7 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from films import everything, moving
+from video_formats import everything, moving
 
 from micromotion.errors import OptionError, OutputError
 from micromotion.video.writer import check_output, frame_rate, write_frames
@@ -26,7 +26,7 @@ def test_check_output_says_yes_and_leaves_no_trace(tmp_path: Path) -> None:
         "new",
         "new/",
         "link",
-        "film.v2.mp4",
+        "video.v2.mp4",
     ):
         assert check_output(f"{tmp_path}/{name}") == tmp_path / name
     assert everything(tmp_path) == before

@@ -73,7 +73,7 @@ def test_learning_and_inspecting_replace_nothing(
         said = assert_fails(table, *pictures, "--preview", preview)
         assert f"{preview} is one of the pictures themselves" in said
     said = assert_fails(table, "learn", "video", "folder/soft.webp", *common, "--preview", "photo.webp")
-    assert "the clip itself" in said
+    assert "the video itself" in said
     said = assert_fails(table, "learn", "text", "a {degree} smile", *common, "--preview", "model.webp")
     assert "a file of the model" in said
     home = cache.with_name(f"{cache.name}-data") / "motions" / "random"

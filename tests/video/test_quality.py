@@ -1,28 +1,30 @@
-"""How well films keep the picture where it is small or fine, and how near each frame is to its time."""
+"""How well videos keep the picture where it is small or fine, and how near each frame is to its time."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from films import animation, decoded, moving
+from video_formats import animation, decoded, moving
 
 from micromotion.video.writer import write_frames
 
 
 def quality(side: int, path: Path) -> float:
-    """The PSNR in dB of a film of this side, of which every part has much the same detail."""
+    """The PSNR in dB of a video of this side, of which every part has much the same detail."""
     rng = np.random.default_rng(0)
     coarse = rng.normal(0, 40, (side, side, 1)).repeat(3, axis=2)
     frames = [(128 + np.roll(coarse, 3 * i, axis=1)).clip(0, 255).astype(np.uint8) for i in range(3)]
     errors = [
-        np.mean((film - source) ** 2)
-        for film, source in zip(decoded(write_frames(frames, path, 30)), frames, strict=True)
+        np.mean((video - source) ** 2)
+        for video, source in zip(decoded(write_frames(frames, path, 30)), frames, strict=True)
     ]
     return 10 * float(np.log10(255**2 / np.mean(errors)))
 
 
 @pytest.mark.parametrize("side", [256, 512])
-def test_the_largest_small_film_is_better_than_one_that_is_a_little_larger(tmp_path: Path, side: int) -> None:
+def test_the_largest_small_video_is_better_than_one_that_is_a_little_larger(
+    tmp_path: Path, side: int
+) -> None:
     """Small pictures are looked at enlarged, and cost little."""
     assert quality(side, tmp_path / "just.mp4") > quality(side + 4, tmp_path / "larger.mp4") + 2
 

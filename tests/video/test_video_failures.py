@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from films import ALL, FILMS, everything, moving
+from video_formats import ALL, VIDEO_NAMES, everything, moving
 
 from micromotion.errors import OutputError
 from micromotion.video import encoders
@@ -47,7 +47,7 @@ def test_control_c_leaves_what_was_there_before(tmp_path: Path, name: str) -> No
     if name == "a":
         (tmp_path / name).mkdir()
     else:
-        (tmp_path / name).write_bytes(b"the old film")
+        (tmp_path / name).write_bytes(b"the old video")
     before = everything(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         write_frames(
@@ -76,13 +76,13 @@ def test_an_exception_at_the_very_end_leaves_nothing(
     assert everything(tmp_path) == {}
 
 
-@pytest.mark.parametrize("name", FILMS)
-def test_an_existing_film_is_whole_until_the_new_one_takes_its_place(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", VIDEO_NAMES)
+def test_an_existing_video_is_whole_until_the_new_one_takes_its_place(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    path.write_bytes(b"the old film")
+    path.write_bytes(b"the old video")
     seen = set()
     write_frames(moving(60), path, 30, on_frame=lambda _: seen.add(path.read_bytes()))
-    assert seen == {b"the old film"}
+    assert seen == {b"the old video"}
     assert list(everything(tmp_path)) == [name]
     assert len(path.read_bytes()) > 1000
     mask = os.umask(0)
@@ -103,7 +103,7 @@ def test_an_existing_film_is_whole_until_the_new_one_takes_its_place(tmp_path: P
         (list(moving(3)), 2, "3 frames came where 2 were expected"),
     ],
 )
-def test_frames_that_make_no_film_are_refused(
+def test_frames_that_make_no_video_are_refused(
     tmp_path: Path, name: str, frames: list[np.ndarray], total: int | None, reason: str
 ) -> None:
     with pytest.raises(OutputError, match=reason):
@@ -130,8 +130,8 @@ def files_of_at_most(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.parametrize("name", FILMS)
-def test_where_the_disk_ends_the_film_is_whole_or_absent(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", VIDEO_NAMES)
+def test_where_the_disk_ends_the_video_is_whole_or_absent(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     whole = write_frames(moving(6, 8, 8), path, 30).read_bytes()
     path.unlink()

@@ -137,10 +137,10 @@ def timeline(animator: Animator) -> Image.Image:
     names, rows = schedule(known, AnimateOptions(fps=fps))
     seconds = np.arange(len(rows)) / fps
     chart = _over_time(EXAMPLE, [str(name) for name in names], seconds, rows, 1000, 230)
-    clip = animator.animate(FACE, known, fps=fps)
+    video = animator.animate(FACE, known, fps=fps)
     wanted = [0, 15, 30, 48, 54, 60, 75, 90]
     frames = render(
-        [code[0] for index, code in enumerate(clip.latents()) if index in wanted], animator.bundle
+        [latent[0] for index, latent in enumerate(video.latents()) if index in wanted], animator.bundle
     )
     strip = contact_sheet(frames, labels=[f"{index / fps:g} s" for index in wanted], columns=8, tile=117)
     page = Image.new("RGB", (1000, chart.height + strip.height), PAPER)

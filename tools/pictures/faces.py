@@ -61,7 +61,7 @@ def _marked(photo: Image.Image, quad: np.ndarray, box: Sequence[int], marks: np.
 
 
 def invert(animator: Animator) -> Image.Image:
-    """Crops above, what the generator makes of their codes below."""
+    """Crops above, what the generator makes of their latents below."""
     names = (
         "eileen-collins",
         "grace-hopper",
@@ -71,9 +71,9 @@ def invert(animator: Animator) -> Image.Image:
         "jakob-fugger",
     )
     crops = [_crop(name, animator) for name in names]
-    codes = [animator.encode(FACES / f"{name}.jpg")[0] for name in names]
+    latents = [animator.encode(FACES / f"{name}.jpg")[0] for name in names]
     labels = [name.replace("-", " ") for name in names] + ["its inversion"] * len(names)
-    frames = [*crops, *render(codes, animator.bundle)]
+    frames = [*crops, *render(latents, animator.bundle)]
     return contact_sheet(frames, labels=labels, columns=len(names), tile=TILE)
 
 
@@ -82,13 +82,13 @@ def styles(animator: Animator) -> Image.Image:
     first, second = (sample_identity(animator.bundle.generator, seed, 0.9).cpu() for seed in (2, 9))
     count = len(first)
     parts = {"coarse": range(4), "middle": range(4, 8), "fine": range(8, count)}
-    codes, labels = [first], ["face A"]
+    latents, labels = [first], ["face A"]
     for name, layers in parts.items():
         mixed = first.clone()
         mixed[list(layers)] = second[list(layers)]
-        codes.append(mixed)
+        latents.append(mixed)
         labels.append(f"{name} ({layers.start} to {layers.stop - 1}) of B")
-    frames = render([*codes, second], animator.bundle)
+    frames = render([*latents, second], animator.bundle)
     return contact_sheet(frames, labels=[*labels, "face B"], columns=len(frames), tile=TILE)
 
 
@@ -106,11 +106,11 @@ def anchors(animator: Animator) -> Image.Image:
 def strengths(animator: Animator) -> Image.Image:
     """One face at strengths from −1 to 2 of two motions."""
     shown = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
-    code = animator.encode(FACES.parent / "face.jpg")
+    latent = animator.encode(FACES.parent / "face.jpg")
     frames, labels = [], []
     for motion in ("smile", "headsTurn"):
         direction = _offsets(animator, motion, shown)
-        frames += render([code[0].cpu() + offset for offset in direction], animator.bundle)
+        frames += render([latent[0].cpu() + offset for offset in direction], animator.bundle)
         labels += [f"{motion} {strength:g}" for strength in shown]
     return contact_sheet(frames, labels=labels, columns=len(shown), tile=TILE)
 
@@ -118,11 +118,11 @@ def strengths(animator: Animator) -> Image.Image:
 def synthesis(animator: Animator) -> Image.Image:
     """The running sum of RGB images after each resolution."""
     generator = animator.bundle.generator
-    code = animator.encode(FACES.parent / "face.jpg")
+    latent = animator.encode(FACES.parent / "face.jpg")
     frames, labels = [], []
     with torch.inference_mode():
         for resolution in generator.config.resolutions:
-            picture = to_uint8(generator.synthesize(code, resolution=resolution))[0]
+            picture = to_uint8(generator.synthesize(latent, resolution=resolution))[0]
             frames.append(np.asarray(Image.fromarray(picture).resize((256, 256), Image.Resampling.NEAREST)))
             labels.append(f"{resolution} by {resolution}")
     return contact_sheet(frames, labels=labels, columns=len(frames), tile=TILE)
@@ -136,13 +136,13 @@ def likeness(animator: Animator) -> Image.Image:
         crop = _crop(name, animator)
         picture = torch.tensor(crop).permute(2, 0, 1)[None] / 127.5 - 1
         with torch.inference_mode():
-            code = animator.encode(FACES / f"{name}.jpg")
-        refined = refine(generator, code, picture, 30, identity=animator.identity)
-        locked = tuned(generator, code, picture, identity=animator.identity)
-        smile = _offsets(animator, "smile", (1.0,))[0].to(code.device)
+            latent = animator.encode(FACES / f"{name}.jpg")
+        refined = refine(generator, latent, picture, 30, identity=animator.identity)
+        locked = tuned(generator, latent, picture, identity=animator.identity)
+        smile = _offsets(animator, "smile", (1.0,))[0].to(latent.device)
         frames.append(crop)
         with torch.inference_mode():
-            for where, net in ((code, generator), (refined, generator), (code, locked)):
+            for where, net in ((latent, generator), (refined, generator), (latent, locked)):
                 frames += [to_uint8(net.synthesize(where + move))[0] for move in (0 * smile, smile)]
         labels += ["photo", "inversion", "smile", "refine 30", "smile", "lock identity", "smile"]
     return contact_sheet(frames, labels=labels, columns=7, tile=TILE)
@@ -152,9 +152,9 @@ def whole_photo(animator: Animator) -> Image.Image:
     """The way of a frame back into its photo, of which a square around the face is shown."""
     with Image.open(FACES / "mona-lisa.jpg") as file:
         photo = file.convert("RGB")
-    face, code = align_face(photo, 256), animator.encode(photo)
+    face, latent = align_face(photo, 256), animator.encode(photo)
     moves = _offsets(animator, "smile", (0.0, 1.0))
-    still, frame = render([code[0].cpu() + move for move in moves], animator.bundle)
+    still, frame = render([latent[0].cpu() + move for move in moves], animator.bundle)
     paste = Paste(photo, face, still)
     before, result = np.asarray(photo, np.float32), paste(frame)
     mask = 0.5 * paste.mask.astype(np.float32)[..., None] / 255
@@ -190,7 +190,7 @@ def _crop(name: str, animator: Animator) -> Frame:
 
 
 def _offsets(animator: Animator, motion: str, strengths: Sequence[float]) -> list[Tensor]:
-    """What a motion adds to a code at these strengths, each [styles, dim]."""
+    """What a motion adds to a latent at these strengths, each [styles, dim]."""
     from micromotion.motion.micromotion import load_motion
 
     learned = load_motion(animator.bundle.motions[motion])

@@ -1,4 +1,4 @@
-"""What a learned micromotion's file says of itself, and that it moves anything at all.
+"""The provenance of a learned micromotion, and a check that its anchors differ.
 
 Importing this module does not import torch.
 """
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from micromotion.motion.files import Provenance
     from micromotion.motion.micromotion import Anchors, PathKind
 
-LEAST_MOVEMENT = 1e-3
-"""Of a number of W+, in the spread of the model's latents: below it no pixel of 8 bits changes by one."""
+LEAST_MOTION = 1e-3
+"""Least root mean square change of W+, in units of the spread of w: below it no 8-bit pixel changes."""
 
 
-def with_recipe(anchors: Anchors, name: str, bundle: Bundle | BundleFiles, path: PathKind) -> Anchors:
-    """Anchors calibrated so that strength 1 is the last one, and all that a learned file says of itself.
+def with_provenance(anchors: Anchors, name: str, bundle: Bundle | BundleFiles, path: PathKind) -> Anchors:
+    """Anchors calibrated so that strength 1 is the last one, with the provenance of a learned file.
 
-    Raises MotionError where all of them show the same, so that there is nothing to play.
+    Raises MotionError if all anchors show the same face without a motion.
     """
     from micromotion.motion.micromotion import PATH, Anchors
 
     if isinstance(bundle, Bundle):
-        _require_movement(anchors, name, bundle)
+        _require_motion(anchors, name, bundle)
     calibrated = anchors.calibrated()
     about: Provenance = {
         "motion": name,
@@ -41,20 +41,20 @@ def with_recipe(anchors: Anchors, name: str, bundle: Bundle | BundleFiles, path:
     return Anchors(calibrated.w_plus, calibrated.degrees, calibrated.provenance | about)
 
 
-def _require_movement(anchors: Anchors, name: str, bundle: Bundle) -> None:
-    """Raise MotionError unless some anchor differs from the first by what a picture of 8 bits can show."""
+def _require_motion(anchors: Anchors, name: str, bundle: Bundle) -> None:
+    """Raise MotionError unless some anchor differs visibly from the first."""
     from micromotion.learn.text import latent_spread
 
     moved = (anchors.w_plus - anchors.w_plus[0]).double().square().mean(dim=(1, 2)).sqrt().max()
-    if float(moved) > LEAST_MOVEMENT * latent_spread(bundle.generator):
+    if float(moved) > LEAST_MOTION * latent_spread(bundle.generator):
         return
     source = str(anchors.provenance.get("source", ""))
     advice = {
-        "a sentence": "take more steps, or other words",
-        "video": "film a larger motion",
-        "images": "give pictures in which the face moves more",
+        "a sentence": "use more steps, or other words",
+        "video": "record a larger motion",
+        "images": "use pictures in which the face moves more",
     }
     raise MotionError(
-        f"Nothing was learned for {name!r}: its {len(anchors.degrees)} anchors show the same face without a "
-        f"motion, so there is nothing to play; {advice.get(source, 'collect others')}."
+        f"No motion was learned for {name!r}: its {len(anchors.degrees)} anchors all show the same face; "
+        f"{advice.get(source, 'collect others')}."
     )

@@ -1,4 +1,4 @@
-"""Clips for the tests of learning from video, written through PyAV."""
+"""Videos for the tests of learning from video, written through PyAV."""
 
 import struct
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 TICK = Fraction(1, 1000)
 
 
-def write_clip(
+def write_video(
     path: Path,
     frames: Iterable[np.ndarray],
     codec: str = "libx264",
@@ -64,7 +64,7 @@ def oriented(path: Path, a: int, b: int, c: int, d: int) -> Path:
 def trimmed(path: Path, *edits: tuple[float, float]) -> Path:
     """The MP4 with an edit list of these: how long, and from when in the media, in seconds; -1 for nothing.
 
-    The file must come from `write_clip`, whose media times begin with the delay of its B-frames.
+    The file must come from `write_video`, whose media times begin with the delay of its B-frames.
     """
     data = path.read_bytes()
     movie, media = (struct.unpack_from(">I", data, data.index(box) + 16)[0] for box in (b"mvhd", b"mdhd"))

@@ -14,7 +14,7 @@ from conftest import random_anchors
 from learn_nets import SENTENCE, quick, save_learning_bundle
 
 from micromotion.errors import OutputError
-from micromotion.learn import once
+from micromotion.learn import text_cache
 from micromotion.motion.anchors import Anchors
 from micromotion.weights.bundle import load_bundle
 
@@ -27,20 +27,20 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_other_networks_learn_anew(
     model: Path, tmp_path: Path, astronaut_file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(once, "collect_from_text", quick)
+    monkeypatch.setattr(text_cache, "collect_from_text", quick)
     bundle = load_bundle(model, "cpu")
-    first = once.collect_once(SENTENCE, bundle, "custom")
+    first = text_cache.collect_cached(SENTENCE, bundle, "custom")
     with torch.no_grad():
         next(iter(bundle.clip.parameters())).flatten()[0] += 0.5
-    second = once.collect_once(SENTENCE, bundle, "custom")
+    second = text_cache.collect_cached(SENTENCE, bundle, "custom")
     assert not torch.equal(first.w_plus, second.w_plus)
     assert len(list((cache / "collected").iterdir())) == 2
 
 
 def test_damage_is_learned_over(model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(once, "collect_from_text", quick)
+    monkeypatch.setattr(text_cache, "collect_from_text", quick)
     bundle = load_bundle(model, "cpu")
-    first = once.collect_once(SENTENCE, bundle, "custom")
+    first = text_cache.collect_cached(SENTENCE, bundle, "custom")
     (kept,) = (cache / "collected").iterdir()
     whole = kept.read_bytes()
     kept.write_bytes(whole[: len(whole) // 2])
@@ -52,7 +52,7 @@ def test_damage_is_learned_over(model: Path, cache: Path, monkeypatch: pytest.Mo
             kept.unlink()
             progress.mkdir()
             (progress / "progress.safetensors").write_bytes(b"cut short")
-        assert torch.equal(once.collect_once(SENTENCE, bundle, "custom").w_plus, first.w_plus)
+        assert torch.equal(text_cache.collect_cached(SENTENCE, bundle, "custom").w_plus, first.w_plus)
         assert kept.read_bytes() == whole
         assert list((cache / "collected").iterdir()) == [kept]
 
@@ -65,9 +65,9 @@ def test_two_at_once_end_alike(model: Path, cache: Path, monkeypatch: pytest.Mon
     def meanwhile(_: Any) -> None:
         if not inner:
             inner.append(random_anchors(0))  # so that it happens once
-            inner.append(once.collect_once(SENTENCE, bundle, "custom", steps=4))
+            inner.append(text_cache.collect_cached(SENTENCE, bundle, "custom", steps=4))
 
-    outer = once.collect_once(SENTENCE, bundle, "custom", steps=4, on_step=meanwhile)
+    outer = text_cache.collect_cached(SENTENCE, bundle, "custom", steps=4, on_step=meanwhile)
     (kept,) = (cache / "collected").iterdir()
     assert torch.equal(outer.w_plus, inner[1].w_plus)
     assert torch.equal(Anchors.load(kept).w_plus, outer.w_plus)
@@ -75,7 +75,7 @@ def test_two_at_once_end_alike(model: Path, cache: Path, monkeypatch: pytest.Mon
 
 def test_another_that_is_done_first_takes_the_progress_away(model: Path, cache: Path) -> None:
     bundle = load_bundle(model, "cpu")
-    first = once.collect_once(SENTENCE, bundle, "custom", steps=4)
+    first = text_cache.collect_cached(SENTENCE, bundle, "custom", steps=4)
     (kept,) = (cache / "collected").iterdir()
     whole = kept.read_bytes()
     kept.unlink()
@@ -86,27 +86,27 @@ def test_another_that_is_done_first_takes_the_progress_away(model: Path, cache: 
         kept.with_suffix("").write_bytes(b"")  # as if it vanished while a step is written to it
 
     assert torch.equal(
-        once.collect_once(SENTENCE, bundle, "custom", steps=4, on_step=meanwhile).w_plus, first.w_plus
+        text_cache.collect_cached(SENTENCE, bundle, "custom", steps=4, on_step=meanwhile).w_plus, first.w_plus
     )
 
 
 def test_what_is_kept_is_bounded(model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(once, "collect_from_text", quick)
-    monkeypatch.setattr(once, "MAX_KEPT", 3)
+    monkeypatch.setattr(text_cache, "collect_from_text", quick)
+    monkeypatch.setattr(text_cache, "MAX_CACHED", 3)
     bundle = load_bundle(model, "cpu")
     folder = cache / "collected"
     folder.mkdir(parents=True)
     (folder / "stopped").mkdir()
     (folder / "stopped/progress.safetensors").write_bytes(b"")
     for seed in range(5):
-        once.collect_once(SENTENCE, bundle, "custom", seed=seed)
+        text_cache.collect_cached(SENTENCE, bundle, "custom", seed=seed)
         assert len(list(folder.iterdir())) <= 3
     assert not (folder / "stopped").exists()
     steps: list[Any] = []
-    once.collect_once(SENTENCE, bundle, "custom", seed=4, on_step=steps.append)
+    text_cache.collect_cached(SENTENCE, bundle, "custom", seed=4, on_step=steps.append)
     assert steps == [], "the newest stays"
-    monkeypatch.setattr(once, "MAX_KEPT_BYTES", 100)
-    once.collect_once(SENTENCE, bundle, "custom", seed=9)
+    monkeypatch.setattr(text_cache, "MAX_CACHED_BYTES", 100)
+    text_cache.collect_cached(SENTENCE, bundle, "custom", seed=9)
     assert len(list(folder.iterdir())) == 1
 
 
@@ -114,12 +114,12 @@ def test_what_is_kept_is_bounded(model: Path, cache: Path, monkeypatch: pytest.M
 def test_without_a_cache_folder_it_works_all_the_same(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(once, "collect_from_text", quick)
+    monkeypatch.setattr(text_cache, "collect_from_text", quick)
     bundle = load_bundle(model, "cpu")
-    first = once.collect_once(SENTENCE, bundle, "custom")
+    first = text_cache.collect_cached(SENTENCE, bundle, "custom")
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("MICROMOTION_CACHE", str(tmp_path / "file/cache"))
-    assert torch.equal(once.collect_once(SENTENCE, bundle, "custom").w_plus, first.w_plus)
+    assert torch.equal(text_cache.collect_cached(SENTENCE, bundle, "custom").w_plus, first.w_plus)
 
 
 def test_what_is_kept_is_found_where_nothing_can_be_written(
@@ -127,8 +127,8 @@ def test_what_is_kept_is_found_where_nothing_can_be_written(
 ) -> None:
     bundle = load_bundle(model, "cpu")
     with monkeypatch.context() as context:
-        context.setattr(once, "collect_from_text", quick)
-        first = once.collect_once(SENTENCE, bundle, "custom")
+        context.setattr(text_cache, "collect_from_text", quick)
+        first = text_cache.collect_cached(SENTENCE, bundle, "custom")
 
     def refuse(folder: Path) -> Path:
         raise OutputError(f"{folder} cannot be used.")
@@ -136,13 +136,13 @@ def test_what_is_kept_is_found_where_nothing_can_be_written(
     def collect(*_: object, **__: object) -> Anchors:
         raise AssertionError("it is collected again")
 
-    monkeypatch.setattr(once, "make_folder", refuse)
-    monkeypatch.setattr(once, "collect_from_text", collect)
+    monkeypatch.setattr(text_cache, "make_folder", refuse)
+    monkeypatch.setattr(text_cache, "collect_from_text", collect)
     monkeypatch.setattr("os.utime", _read_only)
-    assert torch.equal(once.collect_once(SENTENCE, bundle, "custom").w_plus, first.w_plus)
-    monkeypatch.setattr(once, "collect_from_text", quick)
+    assert torch.equal(text_cache.collect_cached(SENTENCE, bundle, "custom").w_plus, first.w_plus)
+    monkeypatch.setattr(text_cache, "collect_from_text", quick)
     before = {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()}
-    once.collect_once(SENTENCE, bundle, "custom", seed=1)
+    text_cache.collect_cached(SENTENCE, bundle, "custom", seed=1)
     assert {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()} == before
 
 

@@ -1,6 +1,7 @@
-"""Which faces of a clip are the person's, and which of their codes belong to the motion.
+"""Select the crops of a driving video that show the person and belong to the motion.
 
-Every face that might be is inverted (`candidates`); then the codes tell who it is, and which are out of line.
+`candidates` lists the crops to invert; `choose` then compares their latents to find the person's crops, and
+to discard outliers.
 """
 
 from dataclasses import dataclass
@@ -9,26 +10,25 @@ import numpy as np
 
 from micromotion.face.crop import ffhq_quad
 from micromotion.face.tiles import Box
-from micromotion.learn.ordering import strangeness
+from micromotion.learn.ordering import outlier_distance
 from micromotion.learn.track import Track, steady_landmarks
 
 MIN_SHARPNESS = 0.4  # of the median frame's
-MAX_TURN = 0.6  # sine of the angle between a code's movement and the plane of the motion
-SAME_PERSON = 0.1  # in distances between two people: tracks this near to each other are one person's
-MIN_STRANGE = 0.06  # likewise: a code this near to the motion's plane always belongs
-HALF = 0.5  # of a crop: less within the picture is always too little
-MIN_INSIDE = 0.85  # of what nearly all of the person's crops have within the picture
-_PROBES = 32  # points along a crop's side that are asked whether they lie within the picture
-FEWEST = 5  # frames that a plane of motion can be laid through
+MAX_TURN = 0.6  # sine of the angle between a latent's offset and the plane of the motion
+SAME_PERSON = 0.1  # tracks closer than this are of one person; unit: the distance between two people
+MIN_OUTLIER_DISTANCE = 0.06  # in the same unit; latents nearer to the motion's plane are never outliers
+HALF = 0.5  # smallest part of any crop that must lie within the picture
+MIN_INSIDE = 0.85  # the same, relative to the 90th percentile of the person's crops
+_PROBES = 32  # sample points per side of a crop
+FEWEST = 5  # fewest frames to which a plane of motion can be fitted
 
 
 @dataclass(frozen=True, eq=False)
 class Crop:
     """A face that may be the person's.
 
-    frame: where it was seen. landmarks: what it is cropped by. track: which one, counted from 1, the
-    person's own is 0. free: no other face is in the way. inside: how much of the crop lies within the
-    picture, 0…1.
+    frame: its frame's index. landmarks: those that define the crop. track: number of its track, from 1; 0 for
+    the person's own. free: no other face overlaps it. inside: the part of the crop within the picture, 0…1.
     """
 
     frame: int
@@ -39,7 +39,7 @@ class Crop:
 
 
 def candidates(tracks: list[Track], main: Track) -> list[Crop]:
-    """The faces to invert, by frame: those of the person's track, and any in frames where that is not."""
+    """The faces to invert, by frame: the main track's, and those of tracks that share no frame with it."""
     taken = {sighting.frame for sighting in main}
     boxes: dict[int, list[Box]] = {}
     for sighting in (one for track in tracks for one in track):
@@ -60,15 +60,15 @@ def candidates(tracks: list[Track], main: Track) -> list[Crop]:
 
 
 def _inside(quad: np.ndarray, picture: tuple[int, int]) -> float:
-    """How much of a crop, by its corners [4, 2], lies within a picture of this width and height: 0…1."""
-    places = (np.arange(_PROBES) + 0.5) / _PROBES
-    right, down = places[:, None, None] * (quad[3] - quad[0]), places[:, None] * (quad[1] - quad[0])
+    """The part, 0…1, of a crop with corners [4, 2] that lies within a picture of this width and height."""
+    steps = (np.arange(_PROBES) + 0.5) / _PROBES
+    right, down = steps[:, None, None] * (quad[3] - quad[0]), steps[:, None] * (quad[1] - quad[0])
     points = quad[0] + right + down + 0.5
     return float(((points >= 0) & (points <= picture)).all(axis=-1).mean())
 
 
 def _free(box: Box, all_boxes: list[Box]) -> bool:
-    """Whether no other face's box comes nearer to a face's than a quarter of its width: heads are wider."""
+    """Whether no other box is within a quarter of this box's width; a head is wider than its box."""
     reach = (box[2] - box[0]) // 4
     return not any(
         other != box
@@ -81,25 +81,25 @@ def _free(box: Box, all_boxes: list[Box]) -> bool:
 
 
 def choose(
-    crops: list[Crop], codes: np.ndarray, sharpness: np.ndarray, variety: float
+    crops: list[Crop], latents: np.ndarray, sharpness: np.ndarray, variety: float
 ) -> tuple[list[int], dict[int, str]]:
-    """Which crops to keep, at most one a frame, by growing time; and why other frames are left out.
+    """The indices of the crops to use, at most one per frame, by time; and per rejected frame the reason.
 
-    codes are [n, D]; variety is the distance of two people's.
+    latents: [n, D]. variety: the typical distance between two people's latents.
     """
     tracks = np.array([crop.track for crop in crops])
     sharp = sharpness >= MIN_SHARPNESS * np.median(sharpness[tracks == 0])
     free = np.array([crop.free for crop in crops])
     inside = np.array([crop.inside for crop in crops])
     whole = inside >= max(HALF, MIN_INSIDE * np.quantile(inside[tracks == 0], 0.9))
-    main = _same_person(tracks, codes, sharp & free & whole, SAME_PERSON * variety)
+    main = _same_person(tracks, latents, sharp & free & whole, SAME_PERSON * variety)
     trusted = main & sharp & free & whole
     belongs, far = trusted, np.where(main, 0.0, 1.0)
-    if trusted.sum() >= FEWEST:  # else there is too little to compare others with
-        far, moved = strangeness(codes, trusted)
-        # A bent motion leaves its plane: far out, what moves mostly along with the others still belongs.
+    if trusted.sum() >= FEWEST:  # too few latents have no outliers
+        far, moved = outlier_distance(latents, trusted)
+        # A curved motion leaves its plane, so a distant latent belongs if it moves mostly within the plane.
         belongs = trusted & (
-            (far <= max(MIN_STRANGE * variety, _limit(far[trusted]))) | (far <= MAX_TURN * moved)
+            (far <= max(MIN_OUTLIER_DISTANCE * variety, _limit(far[trusted]))) | (far <= MAX_TURN * moved)
         )
     kept: dict[int, int] = {}
     reasons: dict[int, str] = {}
@@ -114,17 +114,17 @@ def choose(
         elif not free[i]:
             reasons.setdefault(at, "another face is in the way")
         elif main[i]:
-            reasons.setdefault(at, "its code is far from the rest")
+            reasons.setdefault(at, "its latent is an outlier")
         else:
-            reasons.setdefault(at, "the face was lost, and the one seen here may be another's")
+            reasons.setdefault(at, "the face was lost, and this one may be another person's")
     return [kept[at] for at in sorted(kept)], {at: why for at, why in reasons.items() if at not in kept}
 
 
-def _same_person(tracks: np.ndarray, codes: np.ndarray, clear: np.ndarray, reach: float) -> np.ndarray:
-    """Which crops are of the person's tracks: 0 and those that come as near as `reach` to them, a mask [n].
+def _same_person(tracks: np.ndarray, latents: np.ndarray, clear: np.ndarray, reach: float) -> np.ndarray:
+    """A mask [n] of the crops that show the person: track 0, and all tracks within `reach` of it.
 
-    tracks: [n]; codes: [n, D]. A track is one face's throughout, so it is asked where it comes nearest: a
-    quarter of its clear crops must be near to one of the person's, before or after a cut.
+    tracks: [n]; latents: [n, D]. A track shows one face throughout, so only its nearest crops count: a
+    quarter of its clear crops must lie within `reach` of one of the person's, for example across a cut.
     """
     ours = tracks == 0
     grown = True
@@ -133,8 +133,8 @@ def _same_person(tracks: np.ndarray, codes: np.ndarray, clear: np.ndarray, reach
         for track in np.unique(tracks[clear & ~ours]):
             theirs = clear & (tracks == track)
             near = [
-                np.linalg.norm(codes[ours & clear] - code, axis=1).min(initial=np.inf)
-                for code in codes[theirs]
+                np.linalg.norm(latents[ours & clear] - latent, axis=1).min(initial=np.inf)
+                for latent in latents[theirs]
             ]
             if np.quantile(near, 0.25) <= reach:
                 ours |= tracks == track
@@ -143,6 +143,8 @@ def _same_person(tracks: np.ndarray, codes: np.ndarray, clear: np.ndarray, reach
 
 
 def _limit(far: np.ndarray) -> float:
-    """The largest strangeness that still belongs: six robust deviations above the median, or 2.5 times it."""
+    """The largest outlier_distance that still belongs: six robust deviations above the median, or 2.5 times
+    it.
+    """
     median = float(np.median(far))
     return max(median + 6 * 1.4826 * float(np.median(np.abs(far - median))), 2.5 * median)

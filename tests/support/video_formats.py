@@ -1,4 +1,4 @@
-"""Films for the tests of video: frames that move, colours hard to keep, and ways to read them back."""
+"""Videos for the tests of video: frames that move, colours hard to keep, and ways to read them back."""
 
 import struct
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ import av
 import numpy as np
 from PIL import Image
 
-FILMS = ["a.mp4", "a.gif", "a.webp"]
-ALL = [*FILMS, "a"]
+VIDEO_NAMES = ["a.mp4", "a.gif", "a.webp"]
+ALL = [*VIDEO_NAMES, "a"]
 SATURATED = [
     (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255), (255, 0, 255),
     (255, 255, 255), (0, 0, 0), (128, 128, 128), (255, 128, 0), (0, 96, 255), (224, 172, 140),

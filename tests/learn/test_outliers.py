@@ -1,14 +1,14 @@
-"""Which codes of a clip are out of line, when they are few or wild; and a blink outlasts the steadying."""
+"""Which latents of a video are out of line, when they are few or wild; and a blink outlasts the steadying."""
 
 import numpy as np
 import pytest
 
-from micromotion.learn.ordering import strangeness
+from micromotion.learn.ordering import outlier_distance
 from micromotion.learn.track import Sighting, steady_landmarks
 
 
 def arc(count: int) -> np.ndarray:
-    """Codes [count, 40] of a motion, in order, along a slight bend, with a little noise."""
+    """Latents [count, 40] of a motion, in order, along a slight bend, with a little noise."""
     rng = np.random.default_rng(4)
     frame = np.linalg.qr(rng.normal(size=(40, 40)))[0][:2]
     turns = np.linspace(0, 1, count)
@@ -18,20 +18,20 @@ def arc(count: int) -> np.ndarray:
 
 @pytest.mark.parametrize("size", [10.0, 1000.0])
 def test_among_few_a_stranger_does_not_lay_the_plane_it_is_measured_by(size: float) -> None:
-    codes = arc(11)
+    latents = arc(11)
     away = np.random.default_rng(5).normal(size=40)
-    codes[7] += size * away / np.linalg.norm(away)
-    far, _ = strangeness(codes, np.ones(11, bool))
+    latents[7] += size * away / np.linalg.norm(away)
+    far, _ = outlier_distance(latents, np.ones(11, bool))
     assert far[7] > 0.5 * size
 
 
 def test_a_wild_code_does_not_turn_the_plane_of_the_others() -> None:
     """It counts by its direction alone, however far it is."""
-    codes = arc(60)
-    before, _ = strangeness(codes, np.ones(60, bool))
+    latents = arc(60)
+    before, _ = outlier_distance(latents, np.ones(60, bool))
     away = np.random.default_rng(5).normal(size=(2, 40))
-    codes[[20, 41]] += 1e4 * away / np.linalg.norm(away, axis=1, keepdims=True)
-    after, _ = strangeness(codes, np.ones(60, bool))
+    latents[[20, 41]] += 1e4 * away / np.linalg.norm(away, axis=1, keepdims=True)
+    after, _ = outlier_distance(latents, np.ones(60, bool))
     others = np.delete(np.arange(60), [20, 41])
     assert after[others].max() < 2 * before.max()
 

@@ -1,9 +1,9 @@
-"""Anchors out of a sentence, collected once: whoever asks for the same again gets what was kept.
+"""A disk cache of anchors collected from text.
 
-In the cache folder's `collected/` lie, each under a name that is drawn from all that it depends on, the
-anchors that were collected and the progress of collections that were stopped; the oldest go when there are
-too many. Files appear there whole or not at all, and two that collect the same at once write the same bytes
-if they have as many threads.
+The cache folder's `collected/` holds the collected anchors and the progress of interrupted collections, each
+under a hash of everything that it depends on. The oldest are evicted when there are too many. Files are
+written atomically; two processes that collect the same anchors with the same number of threads write the same
+bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from micromotion.errors import MotionError, OutputError, TimeLimitError
-from micromotion.learn.keeping import with_recipe
+from micromotion.learn.provenance import with_provenance
 from micromotion.learn.template import DEFAULT_DEGREES, fill
 from micromotion.learn.text import (
     IDENTITY,
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from micromotion.weights.bundle import Bundle
 
 FOLDER = "collected"  # in the cache folder
-MAX_KEPT, MAX_KEPT_BYTES = 100, 64 << 20
-"""At FFHQ a collection's anchors have 0.4 MB, and its progress 1.2 MB."""
+MAX_CACHED, MAX_CACHED_BYTES = 100, 64 << 20
+"""With ffhq, the anchors of a collection take 0.4 MB, and its progress 1.2 MB."""
 
 
-def collect_once(
+def collect_cached(
     template: str,
     bundle: Bundle,
     name: str,
@@ -53,12 +53,11 @@ def collect_once(
     on_step: Callable[[Step], object] | None = None,
     time_limit: float | None = None,
 ) -> Anchors:
-    """The anchors of a sentence at the default degrees, strength 1 at the last: kept, or collected now.
+    """The anchors of a sentence at the default degrees, strength 1 at the last: from the cache, or collected.
 
-    template, seed, steps, on_step and time_limit are as in `collect_from_text`; on_step is not called where
-    the anchors were kept. name is what the recipe in their provenance calls them. What is stopped, by the
-    time limit or by an exception from outside, goes on from there when it is asked for again. Where the cache
-    folder cannot be written to nothing more is kept, and all else is the same.
+    template, seed, steps, on_step and time_limit: see `collect_from_text`; on_step is not called if the
+    anchors are cached. name: the motion's name in their provenance. A collection stopped by the time limit or
+    an exception resumes at the next call. Without a writable cache folder nothing is cached.
 
     Raises OptionError, BundleError, MotionError, TimeLimitError, OutputError and DeviceMemoryError as
     `collect_from_text` does.
@@ -67,13 +66,13 @@ def collect_once(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "pkg_resources is deprecated")  # in clip
         key = _key(template, bundle, name, seed, steps)
-        kept = _kept(key)
-        if kept is not None:
-            return kept
+        cached = _cached(key)
+        if cached is not None:
+            return cached
         folder = _usable_folder()
         path = folder / f"{key}.safetensors" if folder else None
         progress = folder / key if folder else None
-        bundle.generator.to(bundle.device)  # it may have given way to the inverter
+        bundle.generator.to(bundle.device)  # it may have been offloaded to make room for the inverter
 
         def collect() -> Anchors:
             return collect_from_text(
@@ -94,44 +93,44 @@ def collect_once(
             done = _read(path) if path else None
             if done is None:
                 raise
-            return done  # by another at the same time, who then removed the progress
-    anchors = with_recipe(anchors, name, bundle, "line")
+            return done  # another process has finished meanwhile, and deleted the progress
+    anchors = with_provenance(anchors, name, bundle, "line")
     if path and progress:
-        with suppress(OutputError):  # a full disk: then it is collected again next time
+        with suppress(OutputError):  # on a full disk it is collected again next time
             anchors.save(path)
             shutil.rmtree(progress, ignore_errors=True)
     return anchors
 
 
 def _key(template: str, bundle: Bundle, name: str, seed: int, steps: int) -> str:
-    """A name for all that the anchors and their recipe depend on: the words, the numbers, the networks."""
+    """A hash of everything that the anchors and their provenance depend on."""
     from micromotion import __version__
 
-    nets = network_fingerprint(bundle.generator, bundle.clip, bundle.identity)
+    networks = network_fingerprint(bundle.generator, bundle.clip, bundle.identity)
     numbers = [seed, steps, TRUNCATION, LEARNING_RATE, L2, IDENTITY]
     words = [__version__, name, template.strip(), DEFAULT_DEGREES]
-    about = [words, numbers, bundle.name, bundle.generator_hash(), nets]
+    about = [words, numbers, bundle.name, bundle.generator_hash(), networks]
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
 
 
-def _kept(key: str) -> Anchors | None:
-    """The anchors of that name, also from a folder that may only be read; None as in `_read`."""
+def _cached(key: str) -> Anchors | None:
+    """The cached anchors of this key, also from a read-only folder; None as in `_read`."""
     with suppress(OutputError):
         return _read(cache_folder() / FOLDER / f"{key}.safetensors")
     return None
 
 
 def _usable_folder() -> Path | None:
-    """The folder of what was collected, with room for one more; None where nothing can be written."""
+    """The cache folder, pruned to have room for one more; None if it is not writable."""
     with suppress(OutputError):
         folder = make_folder(cache_folder() / FOLDER)
-        prune(folder, MAX_KEPT - 1, MAX_KEPT_BYTES)
+        prune(folder, MAX_CACHED - 1, MAX_CACHED_BYTES)
         return folder
     return None
 
 
 def _read(path: Path) -> Anchors | None:
-    """Kept anchors, which count as new again; None if there are none, or they are damaged."""
+    """Cached anchors, marked as recently used; None if there are none, or they are damaged."""
     with suppress(MotionError):
         anchors = Anchors.load(path)
         with suppress(OSError):
@@ -141,12 +140,12 @@ def _read(path: Path) -> Anchors | None:
 
 
 def _collect_unless_damaged(collect: Callable[[], Anchors], progress: Path | None) -> Anchors:
-    """collect(), and if the kept progress cannot be gone on with, once more without it."""
+    """Call collect(); if the saved progress is damaged, delete it and call again."""
     before = _state(progress)
     try:
         return collect()
     except MotionError:
-        if before is None or _state(progress) != before:  # it was gone on with, so something else is wrong
+        if before is None or _state(progress) != before:  # it was resumed, so something else is wrong
             raise
     assert progress is not None
     if progress.is_dir():
@@ -157,7 +156,7 @@ def _collect_unless_damaged(collect: Callable[[], Anchors], progress: Path | Non
 
 
 def _state(progress: Path | None) -> list[tuple[str, int, int]] | None:
-    """What lies in a folder of progress, to see whether it was written to; None if there is none."""
+    """The files of a progress folder, to detect whether it was written to; None if there is none."""
     if progress is None or not progress.exists():
         return None
     files = sorted(progress.rglob("*"))
