@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from draws import normal, rng
-from films import moving
+from video_formats import moving
 from learn_nets import random_clip, random_identity
 from PIL import Image
 from safetensors.torch import save_file
