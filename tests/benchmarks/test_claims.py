@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from draws import normal, rng
-from video_formats import moving
 from learn_nets import random_clip, random_identity
 from PIL import Image
 from safetensors.torch import save_file
 from scipy.stats import linregress, spearmanr
 from tiny_avatar import ENCODER, GENERATOR
 from torch import Tensor
+from video_formats import moving
 
 from avatar.renderer.factors import MOTIONS
 from avatar.report.subject import load_subject

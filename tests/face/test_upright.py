@@ -155,10 +155,10 @@ def test_the_page(animator: Animator, photo: Image.Image, orientation: int, tmp_
     for path in (turned, right):
         (tmp_path / "upload").mkdir()
         upload = path.rename(tmp_path / "upload" / path.name)
-        sitter = studio.seat(io.BytesIO(take_upload(upload, tmp_path)))
-        still = studio.still(sitter, {"smile": 1.0}, replace(STANDARD, frames=2, loop="once"))
-        whole = next(iter(animator.animate(sitter.photo, frames=1, **STILL)))
-        shown.append((sitter.photo, sitter.faces[0].image, sitter.code, still, whole))
+        chosen = studio.open_photo(io.BytesIO(take_upload(upload, tmp_path)))
+        still = studio.still(chosen, {"smile": 1.0}, replace(STANDARD, frames=2, loop="once"))
+        whole = next(iter(animator.animate(chosen.photo, frames=1, **STILL)))
+        shown.append((chosen.photo, chosen.faces[0].image, chosen.latent, still, whole))
     for one, other in zip(*shown, strict=True):
         assert equal(one, other)
 
