@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch.nn import functional as F
 
 from micromotion.photo.head import HeadFit, face_mask
@@ -26,26 +27,29 @@ from micromotion.types import Floats
 class TurnConfig:
     """What was tuned.
 
-    pivot_yaw, pivot_nod: height y and depth z of the points about which the head turns, and about which it
-    nods and leans, in the model's units; lower moves the chin less and the hair more.
+    pivot: height y and depth z of the point about which the head turns, nods and leans, in the model's units;
+    lower moves the chin less and the hair more.
     last_yaw, last_pitch, last_roll: degrees at which the head stands still, however far it is asked to turn;
     more shows what the photo has not. least_yaw: degrees that a head may always turn on.
     firm: how suddenly it comes to a stand (an exponent).
-    cells: of the side of the square in which the map is made; more sharpens outlines and takes longer.
+    cells: of the side of the square in which the map is made; more steadies outlines and takes longer.
     steps: of Newton's method. stretch: least part of an area that a step believes in, against folds.
+    wide: pixels between where two neighbours come from, beyond which what lies between is averaged, at so
+    many by so many points, taps: less blurs, more leaves outlines ragged.
     relight: how much of the light's change is shown; darkest: its bound, in log luminance.
     """
 
-    pivot_yaw: tuple[float, float] = (0.0, -0.15)
-    pivot_nod: tuple[float, float] = (-0.45, -0.15)
+    pivot: tuple[float, float] = (-0.45, -0.15)
     last_yaw: float = 35.0
     last_pitch: float = 20.0
     last_roll: float = 30.0
     least_yaw: float = 3.0
     firm: float = 6.0
-    cells: int = 384
+    cells: int = 320
     steps: int = 3
     stretch: float = 0.3
+    wide: float = 1.0
+    taps: int = 4
     relight: float = 0.6
     darkest: float = 0.7
 
@@ -64,20 +68,26 @@ def reachable(asked: float, own: float, config: TurnConfig | None = None) -> flo
 class Turn:
     """How one photo's head turns. Made by `Turn.of`, once for a photo.
 
-    side: of the picture, in pixels. shade: [G, G], how far the light on each cell changes as the head turns.
+    picture: the photo's square [N, N, 3]. box: rows and columns of the map's cells in which anything moves.
+    shade: [G, G], how far the light on each cell changes as the head turns.
     """
 
-    side: int
+    picture: Picture
     head: HeadFit
     config: TurnConfig
+    box: tuple[slice, slice]
     shade: Picture
 
     @classmethod
     def of(cls, registration: Registration, head: HeadFit, config: TurnConfig | None = None) -> Turn:
         """Get a photo's head ready to turn."""
-        landmarks = (registration.landmarks + 0.5) / registration.side
-        face = blur(face_mask(landmarks).astype(np.float32), 6.0)
-        return cls(registration.side, head, config or TurnConfig(), face * head.cover * head.weight)
+        config = config or TurnConfig()
+        side = registration.side
+        face = blur(face_mask((registration.landmarks + 0.5) / side).astype(np.float32), 6.0)
+        moving = _resized(head.weight[..., None], config.cells)[..., 0] > 0
+        rows, columns = np.flatnonzero(moving.any(axis=1)), np.flatnonzero(moving.any(axis=0))
+        box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        return cls(registration.picture, head, config, box, face * head.cover * head.weight)
 
     def stroke(self, yaw: float, pitch: float = 0.0, roll: float = 0.0) -> Stroke:
         """Turn the head further, by degrees of any size; nothing at 0, 0, 0.
@@ -85,36 +95,66 @@ class Turn:
         yaw: above 0 towards the picture's right. pitch: above 0 downwards. roll: above 0, the top of the head
         leans to the picture's left.
         """
-        config = self.config
-        yaw = reachable(yaw, self.head.yaw, config)
+        config, head = self.config, self.head
+        yaw = reachable(yaw, head.yaw, config)
         pitch = _saturated(pitch, config.last_pitch, config.firm)
         roll = _saturated(roll, config.last_roll, config.firm)
         if yaw == pitch == roll == 0:
             return Stroke(0, 0)
         rotation = _rotation(yaw, pitch, roll)
-        moved = self._moved(rotation)
-        shift = self.head.projected(moved) - self.head.projected(self.head.position)
-        shift *= self.head.weight[..., None]
-        source = _inverted(shift.astype(np.float32), moved[..., 2], config)
-        return self._drawn(source, rotation)
+        pivot = np.array([0, *config.pivot])
+        moved = ((head.position - pivot) @ rotation.T + pivot).astype(np.float32)
+        shift = (head.projected(moved) - head.projected(head.position)) * head.weight[..., None]
+        source = _inverted(shift.astype(np.float32), moved[..., 2], self.box, config)
+        return self._drawn(source, self._gain(rotation))
 
-    def _moved(self, rotation: Floats) -> Picture:
-        """The head's cells after a rotation, [G, G, 3]."""
-        height, depth = self.config.pivot_nod
-        pivot = np.array([0, height, depth])
-        return ((self.head.position - pivot) @ rotation.T + pivot).astype(np.float32)
-
-    def _drawn(self, source: Picture, rotation: Floats) -> Stroke:
-        """The stroke of a source map [C, C, 2], in parts of the square."""
+    def _gain(self, rotation: Floats) -> Picture:
+        """How much brighter each cell becomes as it turns in the light, [G, G]."""
         normal, bound = self.head.normal, self.config.darkest
-        turned = np.clip((normal @ rotation.T - normal) @ self.head.light[1:], -bound, bound)
-        gain = np.exp(self.config.relight * turned * self.shade).astype(np.float32)
-        cells = len(gain)
-        light = sample(gain, source[..., 0] * cells - 0.5, source[..., 1] * cells - 0.5)
-        shift = source - _centres(len(source))
+        brighter = np.clip((normal @ rotation.T - normal) @ self.head.light[1:], -bound, bound)
+        return np.exp(self.config.relight * brighter * self.shade).astype(np.float32)
+
+    def _drawn(self, source: Picture, gain: Picture) -> Stroke:
+        """The stroke of a source map [h, w, 2], in parts of the square."""
+        side, cells = len(self.picture), self.config.cells
+        shift = source - _centres(cells)[self.box]
         shift[np.abs(shift).max(axis=-1) < 1e-6] = 0  # what rounding leaves would resample a still background
-        full = _resized(np.dstack([shift * self.side, light]), self.side)
-        return Stroke(0, 0, np.ascontiguousarray(full[..., :2]), np.ascontiguousarray(full[..., 2:]))
+        light = sample(gain, source[..., 0] * len(gain) - 0.5, source[..., 1] * len(gain) - 0.5)
+        planes = np.dstack([shift * side, light])
+        rows, columns = (_pixels(part, cells, side) for part in self.box)
+        x, y = (
+            (np.arange(pixels.start, pixels.stop, dtype=np.float32) + 0.5) * (cells / side) - 0.5 - part.start
+            for pixels, part in ((columns, self.box[1]), (rows, self.box[0]))
+        )
+        full = sample(planes, *np.meshgrid(x, y))
+        shift, light = np.ascontiguousarray(full[..., :2]), np.ascontiguousarray(full[..., 2:])
+        added = self._averaged(shift, light, rows.start, columns.start)
+        return Stroke(columns.start, rows.start, shift, light, added)
+
+    def _averaged(self, shift: Picture, light: Picture, top: int, left: int) -> Picture | None:
+        """What makes pixels that come from more than one of the photo the mean of these, [h, w, 3].
+
+        They lie along outlines, where the map leaps from what is near to what it hides; read at one point
+        each, they were ragged.
+        """
+        across, down = np.zeros_like(shift), np.zeros_like(shift)
+        across[:, 1:-1] = (shift[:, 2:] - shift[:, :-2]) / 2
+        down[1:-1] = (shift[2:] - shift[:-2]) / 2
+        wide = (np.abs(across).max(axis=-1) > self.config.wide) | (
+            np.abs(down).max(axis=-1) > self.config.wide
+        )
+        if not wide.any():
+            return None
+        row, column = np.nonzero(wide)
+        point = np.stack([column + left, row + top], axis=-1) + shift[row, column]
+        right, below = across[row, column] + (1, 0), down[row, column] + (0, 1)
+        taps = (np.arange(self.config.taps) + 0.5) / self.config.taps - 0.5
+        points = point + taps[:, None, None, None] * right + taps[:, None, None] * below
+        colours = sample(self.picture, *np.moveaxis(points.reshape(-1, *point.shape), -1, 0))
+        here = sample(self.picture, *point.T[:, None], bicubic=True)[0]
+        added = np.zeros((*shift.shape[:2], 3), np.float32)
+        added[row, column] = (colours.mean(axis=0) - here) * light[row, column]
+        return added
 
 
 def _saturated(asked: float, room: float, firm: float) -> float:
@@ -132,6 +172,11 @@ def _rotation(yaw: float, pitch: float, roll: float) -> Floats:
     return rotation
 
 
+def _pixels(cells: slice, count: int, side: int) -> slice:
+    """The pixels of a picture that lie in a span of so many cells in all."""
+    return slice(-(-cells.start * side // count), cells.stop * side // count)
+
+
 def _resized(planes: Picture, side: int) -> Picture:
     """[N, N, C] -> [side, side, C], linearly."""
     tensor = torch.from_numpy(planes.astype(np.float32)).movedim(-1, 0)[None]
@@ -145,36 +190,46 @@ def _centres(cells: int) -> Picture:
     return np.stack(np.meshgrid(at, at), axis=-1)
 
 
-def _inverted(shift: Picture, depth: Picture, config: TurnConfig) -> Picture:
-    """Where each cell of the result comes from, [C, C, 2], in parts of the square.
+def _inverted(shift: Picture, depth: Picture, box: tuple[slice, slice], config: TurnConfig) -> Picture:
+    """Where each cell of a box of the result comes from, [h, w, 2], in parts of the square.
 
     shift: [G, G, 2], where each cell of the source goes. depth: [G, G], its z there.
     """
-    source, hole = _nearest(shift, depth, config.cells)
-    source = _filled(source, hole)
-    return _refined(source, shift, config)
+    source, hole = _nearest(shift, depth, box, config.cells)
+    source, exact = _refined(_filled(source, hole), shift, box, config)
+    if not exact.all():  # on the very edge of what is near: as beside it
+        index = ndimage.distance_transform_edt(~exact, return_distances=False, return_indices=True)
+        wanted = _centres(config.cells)[box]
+        source = wanted + (source - wanted)[index[0], index[1]]
+    return source
 
 
-def _nearest(shift: Picture, depth: Picture, cells: int) -> tuple[Picture, NDArray[np.bool_]]:
-    """Of all points that land on a cell the nearest, [C, C, 2], and where none does (a depth buffer)."""
+def _nearest(
+    shift: Picture, depth: Picture, box: tuple[slice, slice], cells: int
+) -> tuple[Picture, NDArray[np.bool_]]:
+    """Of all points that land on a cell the nearest, [h, w, 2], and where none does: a depth buffer."""
     dense = 2 * cells
-    planes = torch.from_numpy(_resized(np.dstack([shift, depth]), dense))
-    at = (torch.arange(dense) + 0.5) / dense
-    column = ((at + planes[..., 0]) * cells).floor().long()
-    row = ((at[:, None] + planes[..., 1]) * cells).floor().long()
-    inside = (column >= 0) & (column < cells) & (row >= 0) & (row < cells)
-    index = torch.arange(dense * dense).view(dense, dense)
-    rank = (((planes[..., 2] + 4) * 4096).clamp(0, 32767).long() << 32) | index
-    buffer = torch.full((cells * cells,), -1, dtype=torch.long)
-    buffer.scatter_reduce_(0, (row * cells + column)[inside], rank[inside], "amax")
+    rows, columns = (slice(2 * part.start, 2 * part.stop) for part in box)
+    planes = torch.from_numpy(_resized(np.dstack([shift * cells, depth * 4096]), dense)[rows, columns])
+    height, width = len(planes), planes.shape[1]
+    column = (planes[..., 0] + (torch.arange(width) + 0.5) / 2).floor_().int()
+    row = (planes[..., 1] + (torch.arange(height)[:, None] + 0.5) / 2).floor_().int()
+    inside = (column >= 0) & (column < width // 2) & (row >= 0) & (row < height // 2)
+    index = torch.arange(height * width).view(height, width)
+    rank = ((planes[..., 2] + 4 * 4096).clamp_(0, 32767).long() << 32) | index
+    buffer = torch.full((height * width // 4 + 1,), -1, dtype=torch.long)
+    target = torch.where(inside, row * (width // 2) + column, height * width // 4).long()
+    buffer.scatter_reduce_(0, target.view(-1), rank.view(-1), "amax")
+    buffer = buffer[:-1]
     chosen = (buffer & 0xFFFFFFFF).numpy()
-    source = np.stack([(chosen % dense + 0.5) / dense, (chosen // dense + 0.5) / dense], axis=-1)
-    return source.reshape(cells, cells, 2).astype(np.float32), (buffer < 0).view(cells, cells).numpy()
+    x, y = (chosen % width + columns.start + 0.5) / dense, (chosen // width + rows.start + 0.5) / dense
+    shape = height // 2, width // 2
+    return np.stack([x, y], axis=-1).reshape(*shape, 2).astype(np.float32), (buffer < 0).view(shape).numpy()
 
 
 def _filled(source: Picture, hole: NDArray[np.bool_]) -> Picture:
     """The map without holes: along rows, linear between what is known on both sides."""
-    index = np.arange(len(source))
+    index = np.arange(source.shape[1])
     for row in np.flatnonzero(hole.any(axis=1)):
         known = ~hole[row]
         if known.any():
@@ -183,9 +238,11 @@ def _filled(source: Picture, hole: NDArray[np.bool_]) -> Picture:
     return source
 
 
-def _refined(source: Picture, shift: Picture, config: TurnConfig) -> Picture:
-    """The map made exact: source + shift(source) = the cell itself, by Newton's method."""
-    cells, wanted = len(shift), _centres(config.cells)
+def _refined(
+    source: Picture, shift: Picture, box: tuple[slice, slice], config: TurnConfig
+) -> tuple[Picture, NDArray[np.bool_]]:
+    """The map made exact, source + shift(source) = the cell itself, by Newton's method; and where it is."""
+    cells, wanted = len(shift), _centres(config.cells)[box]
     across, down = (np.gradient(shift, axis=axis) * cells for axis in (1, 0))
     planes = np.dstack([shift, across, down])
     for _ in range(config.steps):
@@ -197,4 +254,4 @@ def _refined(source: Picture, shift: Picture, config: TurnConfig) -> Picture:
         down_by = (xx * error[..., 1] - yx * error[..., 0]) / area
         step = np.stack([across_by, down_by], axis=-1)
         source = source + np.clip(step, -1 / config.cells, 1 / config.cells)
-    return source
+    return source, np.abs(error).max(axis=-1) < 0.5 / config.cells
