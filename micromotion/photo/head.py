@@ -61,8 +61,10 @@ class HeadConfig:
     cheeks. beyond: depth (model's units) far from the head. beyond_pull: how fast it is reached. spread: blur
     with which the rim's depth goes on beyond the outline. smooth: blur of the depth, against curls of hair
     that the photo has not.
-    follow: (start, end) from the outline outwards, over which what surrounds the head stops to follow it:
-    earlier shears hair and hats, later bends lines behind.
+    reach: how far outside of the mean head hair and hats may lie. sure: what lies so far within it is the
+    head's, whatever its colour. rare: colours that are so much rarer than the mean prove nothing.
+    follow: (start, end) from the head, its hair and hat outwards, over which what surrounds them stops to
+    follow: earlier shears their edges, later bends lines behind.
     neck: how far below the chin the neck follows the head no more, in the model's units: less shears it, more
     takes the shoulders along.
     border: (sides, top and bottom) parts of the drawn square over which all comes to rest at its border.
@@ -78,7 +80,10 @@ class HeadConfig:
     beyond_pull: float = 0.05
     spread: float = 0.05
     smooth: float = 0.012
-    follow: tuple[float, float] = (0.03, 0.22)
+    reach: float = 0.2
+    sure: float = 0.06
+    rare: float = 0.1
+    follow: tuple[float, float] = (0.01, 0.11)
     neck: float = 0.32
     border: tuple[float, float] = (0.07, 0.04)
     light_spread: float = 0.2
@@ -121,21 +126,23 @@ def fit_head(registration: Registration, config: HeadConfig | None = None) -> He
     warp = landmark_field(landmarks, _of_crop(view.landmarks) - landmarks, CELLS)[0].movedim(0, -1).numpy()
     at = _cell_centres()
     there = ((at + warp) * len(view.depth) - 0.5).astype(np.float32)
-    maps = np.dstack([_depth_everywhere(view, config), _following(view, config), view.cover])
-    depth, weight, cover = np.moveaxis(sample(maps, there[..., 0], there[..., 1]), -1, 0)
+    maps = np.dstack([_depth_everywhere(view, config), _outside(view, config), view.cover])
+    depth, outside, cover = np.moveaxis(sample(maps, there[..., 0], there[..., 1]), -1, 0)
     position = _unprojected(at, depth, view.frame)
     inner = sample(_depth_within(view, config), there[..., 0], there[..., 1])
     normal = _normals(_unprojected(at, inner, view.frame), cover)
     column, row = np.clip(landmarks[8] * CELLS, 0, CELLS - 1).astype(int)
-    chin = position[row, column, 1]
-    weight = weight * smoothstep(chin - config.neck, chin, position[..., 1]) * _rest_at_border(at, config)
+    height = position[..., 1] - position[row, column, 1]
+    pixels = _cells_of(registration.picture)
+    weight = _following(pixels, outside, height > 0, config)
+    weight *= smoothstep(-config.neck, 0, height) * _rest_at_border(at, config)
     return HeadFit(
         yaw,
         position,
         normal,
         cover,
         weight.astype(np.float32),
-        _light(registration, landmarks, normal, config),
+        _light(pixels[face_mask(landmarks)], normal[face_mask(landmarks)], config),
         view.frame,
     )
 
@@ -242,10 +249,39 @@ def _depth_everywhere(view: _View, config: HeadConfig) -> Picture:
     return blur(depth.astype(np.float32), config.smooth * view.crop)
 
 
-def _following(view: _View, config: HeadConfig) -> Picture:
-    """How far what lies around moves with the head, [S, S]: 1 within, 0 far outside."""
-    outside = ndimage.distance_transform_edt(~_core(view, config)).astype(np.float32) / view.crop
-    return 1 - smoothstep(*config.follow, blur(outside, 0.02 * view.crop))
+def _outside(view: _View, config: HeadConfig) -> Picture:
+    """How far each cell lies outside of the mean head, in parts of the crop, below 0 within; [S, S]."""
+    core = _core(view, config)
+    far = ndimage.distance_transform_edt(~core) - ndimage.distance_transform_edt(core)
+    return (far / view.crop).astype(np.float32)
+
+
+def _following(pixels: Picture, outside: Picture, above: NDArray[np.bool_], config: HeadConfig) -> Picture:
+    """How far each cell moves with the head, [G, G]: 1 on it, its hair and its hat, 0 in the background.
+
+    pixels: the photo's [G, G, 3]. outside: how far each lies outside of the mean head. above: what is higher
+    than the chin: below it the shoulders are, neither head nor background. What looks as the head does and
+    not as the background is taken for the head's, the more readily the nearer it is.
+    """
+    likely = 3 * (1 - 2 * outside / config.reach)
+    head, background = above & (outside < 0), above & (outside > 1.1 * config.reach)
+    if background.mean() > 0.01:
+        bins = (pixels * 15.99).astype(int)
+        index = tuple(np.moveaxis(bins, -1, 0))
+        ours, theirs = (_histogram(bins[where])[index] for where in (head, background))
+        likely = likely + np.clip(np.log((ours + config.rare) / (theirs + config.rare)), -4, 4)
+    likely = blur(np.where(outside < -config.sure, 6, likely).astype(np.float32), 0.01 * CELLS)
+    parts, _ = ndimage.label((likely > 0) & (outside < config.reach))
+    taken = np.isin(parts, np.unique(parts[outside < -config.sure])) & (parts > 0)
+    distance = ndimage.distance_transform_edt(~ndimage.binary_fill_holes(taken)) * (LARGER / CELLS)
+    return 1 - smoothstep(*config.follow, blur(distance.astype(np.float32), 0.01 * CELLS))
+
+
+def _histogram(bins: NDArray) -> Floats:
+    """How often each colour is among [n, 3] of 16³ colours, smoothed; its mean is 1."""
+    counts = np.bincount(np.ravel_multi_index(tuple(bins.T), (16, 16, 16)), minlength=16**3)
+    smooth: Floats = ndimage.gaussian_filter(counts.reshape(16, 16, 16).astype(float), 1.0, mode="nearest")
+    return smooth * (smooth.size / max(smooth.sum(), 1e-9))
 
 
 def _rest_at_border(at: NDArray, config: HeadConfig) -> NDArray:
@@ -275,18 +311,20 @@ def _normals(position: Picture, cover: Picture) -> Picture:
     return normal.astype(np.float32)
 
 
-def _light(registration: Registration, landmarks: Floats, normal: Picture, config: HeadConfig) -> Floats:
-    """Log luminance as a linear function of the normal, on the face, robustly: [4].
+def _cells_of(picture: Picture) -> Picture:
+    """A picture [N, N, 3] on the cells, [G, G, 3]."""
+    whole = Image.fromarray((np.clip(picture, 0, 1) * 255).round().astype(np.uint8))
+    small = whole.resize((CELLS, CELLS), Image.Resampling.BOX)
+    return np.asarray(small).astype(np.float32) / np.float32(255)
+
+
+def _light(pixels: Picture, normal: Picture, config: HeadConfig) -> Floats:
+    """Log luminance of colours [n, 3] as a linear function of their normals [n, 3], robustly: [4].
 
     Reweighted least squares with Cauchy's weights.
     """
-    face = face_mask(landmarks)
-    small = Image.fromarray((registration.picture * 255).round().astype(np.uint8))
-    pixels = np.asarray(small.resize((CELLS, CELLS), Image.Resampling.BOX)).astype(np.float32) / np.float32(
-        255
-    )
-    brightness = np.log(np.maximum(luminance(pixels)[face], 0.04)).astype(np.float64)
-    columns = np.column_stack([np.ones(len(brightness)), normal[face]])
+    brightness = np.log(np.maximum(luminance(pixels), 0.04)).astype(np.float64)
+    columns = np.column_stack([np.ones(len(brightness)), normal])
     prior = np.diag([0.0, 1, 1, 1]) * config.light_prior * len(brightness)
     weight, light = np.ones(len(brightness)), np.zeros(4)
     for _ in range(8):

@@ -118,7 +118,7 @@ class Turn:
         """The stroke of a source map [h, w, 2], in parts of the square."""
         side, cells = len(self.picture), self.config.cells
         shift = source - _centres(cells)[self.box]
-        shift[np.abs(shift).max(axis=-1) < 1e-6] = 0  # what rounding leaves would resample a still background
+        shift[~_beyond(shift, 1e-6)] = 0  # what rounding leaves would resample a still background
         light = sample(gain, source[..., 0] * len(gain) - 0.5, source[..., 1] * len(gain) - 0.5)
         planes = np.dstack([shift * side, light])
         rows, columns = (_pixels(part, cells, side) for part in self.box)
@@ -153,7 +153,8 @@ class Turn:
         colours = sample(self.picture, *np.moveaxis(points.reshape(-1, *point.shape), -1, 0))
         here = sample(self.picture, *point.T[:, None], bicubic=True)[0]
         added = np.zeros((*shift.shape[:2], 3), np.float32)
-        added[row, column] = (colours.mean(axis=0) - here) * light[row, column]
+        mean = np.moveaxis(colours, -1, 0).mean(axis=1).T  # as it lies in memory: ten times as fast
+        added[row, column] = (mean - here) * light[row, column]
         return added
 
 
@@ -175,6 +176,11 @@ def _rotation(yaw: float, pitch: float, roll: float) -> Floats:
 def _pixels(cells: slice, count: int, side: int) -> slice:
     """The pixels of a picture that lie in a span of so many cells in all."""
     return slice(-(-cells.start * side // count), cells.stop * side // count)
+
+
+def _beyond(vectors: Picture, most: float) -> NDArray[np.bool_]:
+    """Which of the vectors [..., 2] have a component of more than `most`."""
+    return (np.abs(vectors[..., 0]) > most) | (np.abs(vectors[..., 1]) > most)
 
 
 def _resized(planes: Picture, side: int) -> Picture:
@@ -254,4 +260,4 @@ def _refined(
         down_by = (xx * error[..., 1] - yx * error[..., 0]) / area
         step = np.stack([across_by, down_by], axis=-1)
         source = source + np.clip(step, -1 / config.cells, 1 / config.cells)
-    return source, np.abs(error).max(axis=-1) < 0.5 / config.cells
+    return source, ~_beyond(error, 0.5 / config.cells)
