@@ -67,6 +67,7 @@ class HeadConfig:
     follow: earlier shears their edges, later bends lines behind.
     neck: how far below the chin the neck follows the head no more, in the model's units: less shears it, more
     takes the shoulders along.
+    neck_width: how far from the head's axis what is lower than the chin belongs to the shoulders, which stay.
     border: (sides, top and bottom) parts of the drawn square over which all comes to rest at its border.
     light_spread: of log luminance, beyond which a pixel (a brow, a beard) is no witness of the light.
     light_prior: how firmly the light is held at none, against faces that are painted flat.
@@ -85,6 +86,7 @@ class HeadConfig:
     rare: float = 0.1
     follow: tuple[float, float] = (0.01, 0.11)
     neck: float = 0.32
+    neck_width: float = 0.4
     border: tuple[float, float] = (0.07, 0.04)
     light_spread: float = 0.2
     light_prior: float = 8 / 400
@@ -134,7 +136,8 @@ def fit_head(registration: Registration, config: HeadConfig | None = None) -> He
     column, row = np.clip(landmarks[8] * CELLS, 0, CELLS - 1).astype(int)
     height = position[..., 1] - position[row, column, 1]
     pixels = _cells_of(registration.picture)
-    weight = _following(pixels, outside, height > 0, config)
+    beside = (height < 0) & (np.abs(position[..., 0]) > config.neck_width)
+    weight = _following(pixels, np.where(beside, config.reach, outside), height > 0, config)
     weight *= smoothstep(-config.neck, 0, height) * _rest_at_border(at, config)
     return HeadFit(
         yaw,

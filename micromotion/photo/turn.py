@@ -39,7 +39,7 @@ class TurnConfig:
     relight: how much of the light's change is shown; darkest: its bound, in log luminance.
     """
 
-    pivot: tuple[float, float] = (-0.45, -0.15)
+    pivot: tuple[float, float] = (-0.7, -0.15)
     last_yaw: float = 35.0
     last_pitch: float = 20.0
     last_roll: float = 30.0
@@ -140,9 +140,7 @@ class Turn:
         across, down = np.zeros_like(shift), np.zeros_like(shift)
         across[:, 1:-1] = (shift[:, 2:] - shift[:, :-2]) / 2
         down[1:-1] = (shift[2:] - shift[:-2]) / 2
-        wide = (np.abs(across).max(axis=-1) > self.config.wide) | (
-            np.abs(down).max(axis=-1) > self.config.wide
-        )
+        wide = _beyond(across, self.config.wide) | _beyond(down, self.config.wide)
         if not wide.any():
             return None
         row, column = np.nonzero(wide)

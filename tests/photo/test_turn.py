@@ -181,7 +181,7 @@ def test_grey_stays_grey_and_light_follows_the_surface() -> None:
     assert np.ptp(result, axis=-1).max() < 1e-6
     nose = np.round(goes_to(stroke, lit.landmarks[29])).astype(int)
     assert stroke.kept is not None
-    assert stroke.kept[nose[1], nose[0], 0] > 1.04  # it turns towards the light
+    assert stroke.kept[nose[1] - stroke.top, nose[0] - stroke.left, 0] > 1.04  # it turns towards the light
 
 
 def test_a_turn_ends_smoothly() -> None:
