@@ -41,22 +41,19 @@ class EyeConfig:
     appears: tuple[float, float] = (0.0, 0.3)
     """Degrees between which the painted skin appears."""
 
-    cleans: tuple[float, float] = (0.5, 1.0)
-    """Degrees between which what is left of the eye beneath the lashes is covered."""
-
     lash_appears: float = 0.05
     """Way that the lid comes down until its painted lashes are all there."""
 
     convex: float = 0.06
     """Light on the lid's middle over that at its ends: more is a more bulging eyeball."""
 
-    margin_shade: float = 0.16
+    margin_shade: float = 0.2
     """How much darker the skin is at the lashes."""
 
     margin_reach: float = 0.05
     """Where that shade has fallen to a third."""
 
-    crease: float = 0.11
+    crease: float = 0.16
     """How much darker the fold is above a shut lid."""
 
     crease_appears: tuple[float, float] = (0.25, 0.7)
@@ -71,7 +68,7 @@ class EyeConfig:
     shadow_reach: float = 0.06
     """Where that shadow has fallen to a third."""
 
-    lash_most: float = 0.82
+    lash_most: float = 0.9
     """How much of the lash line's colour covers at most: more looks drawn."""
 
     fringe: float = 0.5
@@ -142,18 +139,17 @@ class Eye:
     def _paint(self, margins: Margins, degree: float) -> tuple[Picture, Picture]:
         """What is kept of the moved pixels [h, w, 1], and what is added to them [h, w, 3]."""
         above = self._y - margins.upper
-        cover = self._painted * self._covering(margins, above, degree)
+        cover = self._painted * self._covering(above, degree)
         lash = self._lash(margins, above, degree)
         kept = (1 - self._shadow(margins, above, degree)) * (1 - cover) * (1 - lash)
         skin = self._skin * self._light(margins, above, degree)[..., None]
         added = skin * (cover * (1 - lash))[..., None] + self._lash_colour * lash[..., None]
         return kept[..., None].astype(np.float32), added.astype(np.float32)
 
-    def _covering(self, margins: Margins, above: Floats, degree: float) -> Floats:
-        """How much of the painted skin is there: all on the lid, and at last beneath the lashes."""
-        lid = np.clip(above / (2 * self._sharpness) + 0.5, 0, 1) * smoothstep(*self._config.appears, degree)
-        beneath = np.clip((margins.lower - self._y) / (2 * self._sharpness) + 0.5, 0, 1)
-        return np.maximum(lid, beneath * smoothstep(*self._config.cleans, degree))
+    def _covering(self, above: Floats, degree: float) -> Floats:
+        """How much of the painted skin the lid shows."""
+        edge = np.clip(above / (2 * self._sharpness) + 0.5, 0, 1)
+        return edge * float(smoothstep(*self._config.appears, degree))
 
     def _light(self, margins: Margins, above: Floats, degree: float) -> Floats:
         """The light on the lid's painted skin, about 1: it is convex, and folded at its top."""

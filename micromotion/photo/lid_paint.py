@@ -20,19 +20,22 @@ from micromotion.types import Floats
 class PaintConfig:
     """How a lid's skin and lashes are made. Lengths are in eye widths, brightness in 0…1."""
 
-    hidden_above: float = 0.09
+    hidden_above: float = 0.08
     """Above the upper lid the picture is lashes, so far, and not taken for skin."""
+
+    hidden_most: float = 0.5
+    """No more than this share of the way to the brow is taken for lashes."""
 
     hidden_below: float = 0.05
     """The same beneath the lower lid."""
 
-    hidden_aside: float = 0.08
+    hidden_aside: float = 0.11
     """The same beyond the corners."""
 
-    hidden_blur: float = 1.5
+    hidden_blur: float = 0.6
     """Edges' widths (sigma) by which these grow: in a blurred photo lashes reach further."""
 
-    blend: float = 0.09
+    blend: float = 0.13
     """Beyond what is hidden the painted skin fades over so much: less shows a seam, more hides the fold."""
 
     brow_near: float = 0.75
@@ -42,14 +45,18 @@ class PaintConfig:
     """Brightness over the brighter skin's below which the picture counts little as skin, and above which it
     counts fully: less takes glasses' frames for skin, more makes lids pale where eyes lie in the shade."""
 
-    dark_weight: float = 0.12
-    """What the dark counts nevertheless."""
-
     bright_share: float = 0.7
     """Quantile of the brightness around the eye that is the brighter skin's."""
 
-    scales: tuple[float, ...] = (0.5, 0.25, 0.12, 0.06, 0.03)
-    """Sigmas by which skin's colours are carried on under the lid, coarse to fine."""
+    scales: tuple[tuple[float, float], ...] = (
+        (0.5, 0.1),
+        (0.25, 0.1),
+        (0.12, 0.15),
+        (0.06, 0.4),
+        (0.03, 1.0),
+    )
+    """Sigmas by which colours are carried on under the lid, coarse to fine; and what the dark counts in each:
+    little afar, so that lids are not stained by frames and brows, all at the seam, so that there is none."""
 
     trust: float = 0.15
     """Share of skin in a neighbourhood at which it counts as much as the next coarser one."""
@@ -81,7 +88,7 @@ class PaintConfig:
     detail: float = 0.05
     """Sigma that parts the cheek's detail, which the lid is given, from its colour; at least two pixels."""
 
-    detail_most: float = 3.0
+    detail_most: float = 2.0
     """Detail's standard deviations beyond which it is an edge, not grain, and is held back."""
 
     detail_from: float = 0.45
@@ -152,11 +159,11 @@ def skin_chart(around: Surroundings, lids: Lids, config: PaintConfig = CONFIG) -
     light = luminance(colours)
     bright = float(np.quantile(light[skin], config.bright_share)) + 1e-3 if skin.any() else 1.0
     low, high = config.dark
-    weight = skin * (config.dark_weight + (1 - config.dark_weight) * smoothstep(low, high, light / bright))
+    lit = smoothstep(low, high, light / bright)
     filled = np.broadcast_to(colours[skin].mean(axis=0) if skin.any() else 0.5, colours.shape)
-    weighted = np.concatenate([colours * weight[..., None], weight[..., None]], axis=-1)
-    for scale in config.scales:
-        known = _blurred(weighted, scale * _SKIN_CELLS)
+    for scale, dark in config.scales:
+        weight = (skin * (dark + (1 - dark) * lit))[..., None]
+        known = _blurred(np.concatenate([colours * weight, weight], axis=-1), scale * _SKIN_CELLS)
         share = known[..., 3:]
         here = known[..., :3] / np.maximum(share, 1e-6)
         filled = filled + (here - filled) * (share / (share + config.trust))
@@ -220,11 +227,10 @@ def _distance(x: Floats, y: Floats, lids: Lids, config: PaintConfig, more: float
     aside = config.hidden_aside + more
     inner = np.clip((x + aside) / (1 + 2 * aside), 0, 1)
     top, bottom = lids.upper(inner), lids.lower(inner)
+    room = np.maximum(config.hidden_most * (lids.brow_at(inner) - top), 0.03)
     tapered = np.clip(4 * inner * (1 - inner), 0, 1) ** 0.5
-    top, bottom = (
-        top + (config.hidden_above + more) * tapered,
-        bottom - (config.hidden_below + more) * tapered,
-    )
+    top = top + np.minimum(config.hidden_above + more, room) * tapered
+    bottom = bottom - (config.hidden_below + more) * tapered
     hidden = (x > -aside) & (x < 1 + aside) & (y < top) & (y > bottom)
     if not hidden.any():
         return np.full(x.shape, 1.0)
