@@ -17,6 +17,8 @@ import pytest
 from PIL import Image
 from running_server import ROOT, STOP, data_url, start, stop, wait_until
 
+pytestmark = pytest.mark.slow
+
 PLACES = ("micromotion", "stylegan2", "encoder4editing", "avatar", "benchmarks", ".ci")
 SOURCES = [ROOT / "predict.py", *(path for place in PLACES for path in sorted((ROOT / place).rglob("*.py")))]
 

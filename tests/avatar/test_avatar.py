@@ -27,6 +27,8 @@ from micromotion import Animator
 from micromotion.weights.bundle import find_bundle
 from stylegan2 import Generator
 
+pytestmark = pytest.mark.slow
+
 # --- data and training
 
 

@@ -11,6 +11,8 @@ from avatar.data.captions import READINGS, Caption, caption, captions, ends, mis
 from avatar.data.wordings import DEGREES, OTHER, SAYINGS
 from avatar.renderer.factors import FACTORS, INDEX, MOTIONS, factors_from_z, sample_training_z, sample_z
 
+pytestmark = pytest.mark.slow
+
 Head = dict[str, float]
 Claim = Callable[[Head], bool]
 

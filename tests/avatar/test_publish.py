@@ -22,6 +22,8 @@ from micromotion.weights.bundle import load_bundle
 from micromotion.weights.bundle_record import damage, read_about
 from stylegan2 import Generator, load_generator, save_generator
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:

@@ -29,6 +29,8 @@ from micromotion.motion.micromotion import Anchors
 from micromotion.weights.bundle import save_bundle
 from stylegan2 import Generator
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def regressor() -> Regressor:

@@ -19,6 +19,8 @@ from avatar.training.clip import Pupil, contrast, follows, image_features, new_c
 from micromotion.weights.clip_model import load_clip, save_clip
 from stylegan2 import CheckpointError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def small_clip(monkeypatch: pytest.MonkeyPatch) -> None:

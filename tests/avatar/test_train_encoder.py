@@ -29,6 +29,8 @@ from encoder4editing import Inverter, load_inverter
 from encoder4editing.identity import IdentityConfig, IdentityNet, save_identity
 from stylegan2 import Generator, GeneratorConfig, save_generator
 
+pytestmark = pytest.mark.slow
+
 
 def generator(resolution: int) -> Generator:
     channels = {4 << i: 4 for i in range(resolution.bit_length() - 2)}

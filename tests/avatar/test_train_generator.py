@@ -23,6 +23,8 @@ from avatar.training.generator import (
 from avatar.training.runs import RunProgress
 from stylegan2 import Generator, GeneratorConfig, load_generator
 
+pytestmark = pytest.mark.slow
+
 SMALL = GeneratorConfig(
     resolution=16,
     style_dim=96,

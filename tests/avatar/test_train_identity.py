@@ -17,6 +17,8 @@ from avatar.training import identity as train_identity
 from avatar.training.identity import Album, arcface, settle, verification
 from encoder4editing.identity import IdentityConfig, IdentityNet, load_identity, save_identity
 
+pytestmark = pytest.mark.slow
+
 TINY = IdentityConfig(input_size=32, feature_dim=16, widths=(8, 12), depths=(1, 1), se_reduction=4)
 
 

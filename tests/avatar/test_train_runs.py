@@ -14,6 +14,8 @@ from avatar.training import clip as train_clip
 from avatar.training import identity as train_identity
 from avatar.training import runs as training
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def small_clip(monkeypatch: pytest.MonkeyPatch) -> None:

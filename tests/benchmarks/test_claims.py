@@ -36,6 +36,8 @@ from micromotion.video.writer import write_frames
 from micromotion.weights.bundle import save_bundle
 from stylegan2 import Generator
 
+pytestmark = pytest.mark.slow
+
 # --- methods and errors
 
 

@@ -11,6 +11,8 @@ from benchmarks.stages.ours import process_of
 from benchmarks.stages.race import Contender, Result, Spent, Work, peak_memory, race
 from benchmarks.stages.table import Stage, StageRow, measure, stages
 
+pytestmark = pytest.mark.slow
+
 
 def writing(log: Path, letter: str) -> Work:
     """A contender that leaves a trace of each round."""

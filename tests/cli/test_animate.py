@@ -199,6 +199,7 @@ def test_help_and_version_without_torch(desk: Path) -> None:
 # The embedded avatar, as the README shows it.
 
 
+@pytest.mark.slow
 def test_the_avatar_is_the_default(desk: Path, astronaut_file: Path) -> None:
     told = run("motions").stdout.split()
     assert told == sorted({*inputs()["motion"][1]["choices"]} - {"custom"})

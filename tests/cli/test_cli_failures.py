@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 
 from micromotion.cli.main import app
 
+pytestmark = pytest.mark.slow
+
 
 def _gif(path: Path) -> None:
     first, *rest = [Image.new("RGB", (64, 64), colour) for colour in ("red", "green", "blue")]

@@ -27,6 +27,8 @@ from micromotion.errors import DeviceMemoryError, RenderError
 from micromotion.learn import text
 from stylegan2 import Generator
 
+pytestmark = pytest.mark.slow
+
 QUICK = """
 import sys
 import micromotion.animator, micromotion.inversion.pivotal_tuning

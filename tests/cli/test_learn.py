@@ -24,6 +24,8 @@ from micromotion.motion.micromotion import load_motion
 from micromotion.runtime.folders import learned_folder
 from micromotion.weights.bundle import find_bundle
 
+pytestmark = pytest.mark.slow
+
 FACE = str(Path(__file__).parents[2] / "docs/face.jpg")
 SHORT = ["--degrees", "no,50%,100%", "--steps", "4", "--device", "cpu"]
 

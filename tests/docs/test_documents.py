@@ -34,6 +34,8 @@ from running_server import start, stop
 
 from tools.pictures.__main__ import PICTURES
 
+pytestmark = pytest.mark.slow
+
 EVERYTHING = os.environ.get("DOCS") == "all"
 MARKS = {"run", "server", "elsewhere", "setup"}
 SHELLS = ("sh", "console")

@@ -7,6 +7,8 @@ from PIL import Image
 
 from micromotion import align
 
+pytestmark = pytest.mark.slow
+
 FACES = Path(__file__).resolve().parents[2] / "docs" / "faces"
 PICTURES = sorted(FACES.glob("*.jpg"))
 

@@ -25,6 +25,8 @@ from encoder4editing_reference import (
 from encoder4editing import EncoderConfig, Inverter, ReStyle, load_inverter, save_inverter
 from stylegan2 import CheckpointError
 
+pytestmark = pytest.mark.slow
+
 Checkpoint = dict[str, Any]
 Change = Callable[[Checkpoint], object]
 

@@ -13,6 +13,8 @@ from micromotion.face.alignment import align
 from micromotion.face.detection import SECOND_LOOK, detect, smallest_face
 from micromotion.page.faces import find_faces
 
+pytestmark = pytest.mark.slow
+
 FACES = Path(__file__).resolve().parents[2] / "docs" / "faces"
 
 

@@ -13,6 +13,8 @@ from micromotion.face.crop import crop_quad, ffhq_quad
 from micromotion.face.detection import detect
 from micromotion.face.landmarks import find_landmarks
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PICTURES = [DOCS / "face.jpg", *(DOCS / "faces" / f"{name}.jpg" for name in (
     "elizabeth-i", "grace-hopper", "mona-lisa", "peter-stuyvesant", "red-jacket"))]  # fmt: skip

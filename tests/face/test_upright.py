@@ -25,6 +25,8 @@ from micromotion.page.sessions import take_upload
 from micromotion.page.studio import STANDARD, Studio
 from micromotion.photo.paste import Paste
 
+pytestmark = pytest.mark.slow
+
 STILL = {"view": "photo", "strength": 0.0}  # a model with random weights moves no face that one could follow
 ALL = pytest.mark.parametrize("orientation", UPRIGHT)
 

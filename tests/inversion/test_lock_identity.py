@@ -13,6 +13,8 @@ from micromotion import Animator
 from micromotion.cli.main import app
 from micromotion.errors import DeviceMemoryError, OptionError
 
+pytestmark = pytest.mark.slow
+
 STEPS = 4
 
 

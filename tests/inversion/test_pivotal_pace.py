@@ -13,6 +13,8 @@ from micromotion.inversion import pivotal_tuning
 from micromotion.inversion.pivotal_tuning import tune
 from stylegan2 import Generator
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("away", [0.05, 0.1])
 def test_the_first_steps_do_not_lead_away(

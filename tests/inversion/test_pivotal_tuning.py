@@ -23,6 +23,8 @@ from micromotion.motion.library import load_fitting
 from micromotion.motion.micromotion import Motion
 from stylegan2 import Generator
 
+pytestmark = pytest.mark.slow
+
 FACES = Path(__file__).resolve().parents[2] / "docs/faces"
 
 

@@ -19,6 +19,8 @@ from micromotion.inversion import pivotal_tuning
 from micromotion.inversion.pivotal_tuning import tune, tuned
 from stylegan2 import Generator
 
+pytestmark = pytest.mark.slow
+
 
 def kept_files(cache: Path) -> list[Path]:
     return sorted((cache / "tuned").iterdir())

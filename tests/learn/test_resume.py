@@ -18,7 +18,7 @@ from micromotion.learn import descent, text
 from micromotion.learn.text import Step
 from micromotion.weights.bundle import Bundle, load_bundle
 
-pytestmark = pytest.mark.filterwarnings("ignore:pkg_resources")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:pkg_resources")]
 
 
 @pytest.fixture(scope="module")

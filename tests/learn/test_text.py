@@ -23,7 +23,7 @@ from micromotion.motion.anchors import Anchors
 from micromotion.motion.micromotion import Motion
 from micromotion.weights.bundle import Bundle, load_bundle
 
-pytestmark = pytest.mark.filterwarnings("ignore:pkg_resources")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:pkg_resources")]
 SENTENCES = [SENTENCE.replace("{degree}", word) for word in DEGREES]
 
 

@@ -18,6 +18,8 @@ from micromotion.learn import text_cache
 from micromotion.motion.anchors import Anchors
 from micromotion.weights.bundle import load_bundle
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:

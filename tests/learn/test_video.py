@@ -21,6 +21,8 @@ from micromotion.learn.video import Collected, collect_from_images, collect_from
 from micromotion.motion.micromotion import load_motion
 from micromotion.weights.bundle import Bundle, load_bundle
 
+pytestmark = pytest.mark.slow
+
 HEIGHT, WIDTH, SIDE = 176, 240, 128
 PERSON, OTHER = 3, 8
 Degrees = Sequence[float]

@@ -17,6 +17,8 @@ from micromotion.learn.footage import FootageError, open_footage
 from micromotion.learn.track import find_people, find_tracks
 from micromotion.learn.video import SeenFace, collect_from_video, describe_faces
 
+pytestmark = pytest.mark.slow
+
 
 def pair(still_left: bool = True) -> list[np.ndarray]:
     """Two people side by side, of whom one smiles and the other does not move."""

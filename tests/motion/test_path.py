@@ -163,6 +163,7 @@ def slow_curve(anchors: Anchors, degree: float) -> np.ndarray:
     return total.reshape(anchors.w_plus.shape[1:])
 
 
+@pytest.mark.slow
 def test_agrees_with_the_slow_way() -> None:
     anchors = Anchors(bent(DEGREES, 1.5, noise=0.1), DEGREES)
     motion = Motion.from_anchors(anchors, "smile", "curve")

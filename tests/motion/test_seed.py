@@ -19,6 +19,8 @@ from micromotion.options import seed_that_draws
 from micromotion.weights.bundle import save_bundle
 from stylegan2 import Generator
 
+pytestmark = pytest.mark.slow
+
 SAID = "This model has no noise: the seed has no effect."
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,6 +8,8 @@ from page_browser import ROOT, Served
 
 pytest.importorskip("gradio", reason="the extra `page` is not installed")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     "path",

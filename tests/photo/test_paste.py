@@ -15,6 +15,8 @@ from micromotion.face.crop import AlignedFace, crop_quad
 from micromotion.photo.displacement import SIDE, grid, landmark_field, moved, refined, rigid_field, unfolded
 from micromotion.photo.paste import Paste
 
+pytestmark = pytest.mark.slow
+
 FACES = Path(__file__).resolve().parents[2] / "docs" / "faces"
 MOTIONS = ("smile", "angry", "aging", "eyesClose", "headsTurn")
 

@@ -14,6 +14,8 @@ from micromotion.photo.paste import Paste
 from micromotion.photo.response import Family, poses
 from micromotion.photo.seam import around
 
+pytestmark = pytest.mark.slow
+
 FACES = Path(__file__).resolve().parents[2] / "docs" / "faces"
 
 

@@ -11,6 +11,8 @@ from micromotion.face.alignment import align, as_aligned
 from micromotion.face.crop import AlignedFace
 from micromotion.photo.paste import Paste
 
+pytestmark = pytest.mark.slow
+
 FACES = Path(__file__).resolve().parents[2] / "docs" / "faces"
 SIDE = 256
 

@@ -16,6 +16,8 @@ from micromotion.options import MAX_VIDEO_PIXELS, check_total_pixels
 from micromotion.photo.paste import Paste
 from micromotion.photo.response import poses
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def avatar() -> Animator:

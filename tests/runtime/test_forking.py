@@ -6,10 +6,13 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
 import torch
 
 from micromotion import align
 from micromotion.runtime.forking import hold_for_forks
+
+pytestmark = pytest.mark.slow
 
 CODE = """
 import os, sys, torch

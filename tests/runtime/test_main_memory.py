@@ -17,6 +17,8 @@ from micromotion.errors import ImageError, MainMemoryError
 from micromotion.runtime.device_memory import translate_oom
 from micromotion.runtime.main_memory import is_out_of_memory
 
+pytestmark = pytest.mark.slow
+
 SENTENCE = "micromotion: There is too little memory for "
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from commands import COMMAND, read_all, run
 
+pytestmark = pytest.mark.slow
+
 NARROW = ("ascii", "cp1252", "cp437", "ascii:strict", "utf-8:strict")
 
 

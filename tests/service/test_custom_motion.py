@@ -36,6 +36,8 @@ from micromotion.motion.directions import save_direction
 from micromotion.motion.timeline import parse_timeline
 from micromotion.weights.bundle import load_bundle
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class World:

@@ -19,6 +19,8 @@ from service_worker import load, play, unprepared
 from encoder4editing import Inverter
 from micromotion.errors import OptionError, OutputError, TimeLimitError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -13,6 +13,8 @@ from micromotion.animator import Animator
 from micromotion.errors import BundleError, RenderError
 from micromotion.weights.bundle import Bundle, load_bundle, save_bundle
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def predictor(random_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Any:

@@ -26,6 +26,8 @@ from running_server import (
 from service_answers import content, frames_of, sentence
 from webhooks import Webhook, listening
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:

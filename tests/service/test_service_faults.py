@@ -33,6 +33,8 @@ from service_answers import content, sentence
 
 from micromotion.service.server import LOST
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -14,6 +14,8 @@ from PIL import Image
 from running_server import CHOSEN, ROOT, STOP, Server, data_url, serving, wait_until
 from service_answers import sentence
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:

@@ -24,6 +24,8 @@ from stylegan2.kernels import LANES, NAMES, KernelError, Kernels, compile_for
 from stylegan2.ops import binomial_taps
 from stylegan2.synthesis import Noise, StyledConv
 
+pytestmark = pytest.mark.slow
+
 SUPPORT = Path(__file__).parents[1] / "support"
 AVATAR = Path(__file__).parents[2] / "weights" / "avatar" / "generator.safetensors"
 CPU = torch.device("cpu")

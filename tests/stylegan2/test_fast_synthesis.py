@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from micromotion.video.pixels import quantise
 from stylegan2 import Generator, GeneratorConfig, load_generator
 
+pytestmark = pytest.mark.slow
+
 AVATAR = Path(__file__).parents[2] / "weights" / "avatar" / "generator.safetensors"
 CONFIGS = {
     "uneven": GeneratorConfig(32, 12, 7, 3, channels={4: 9, 8: 16, 16: 5, 32: 1}),

@@ -37,6 +37,8 @@ from micromotion.weights.convert import kind_of
 from stylegan2 import load_generator
 from stylegan2.checkpoints.layout import Sought, find, holds
 
+pytestmark = pytest.mark.slow
+
 Contents = dict[str, Any]
 OPTIONS = {"start_from_latent_avg": True, "stylegan_size": 64, "output_size": 64}
 

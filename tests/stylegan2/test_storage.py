@@ -273,6 +273,7 @@ def test_a_state_that_does_not_fit_leaves_the_module_alone(path: Path) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
+@pytest.mark.slow
 def test_laying_out_a_model_is_quick_and_draws_nothing() -> None:
     """Torch imports its compiler for most arithmetic on the meta device: seconds, at every start."""
     code = (

@@ -21,7 +21,7 @@ from stylegan2 import CheckpointError, load_generator
 from stylegan2.checkpoints.storage import file_kind, read_torch
 from stylegan2.checkpoints.unpickling import Inert, read_pickle
 
-pytestmark = QUIET
+pytestmark = [pytest.mark.slow, *QUIET]
 LOADERS = {
     "generator": load_generator,
     "inverter": load_inverter,

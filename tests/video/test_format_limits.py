@@ -216,6 +216,7 @@ def test_the_command_refuses_before_the_model_is_loaded(
     assert not output.exists()
 
 
+@pytest.mark.slow
 def test_the_command_scales_and_says_so_unless_told_otherwise(tmp_path: Path, astronaut: Image.Image) -> None:
     page = Image.new("RGB", (3600, 2800), "gray")
     page.paste(astronaut.resize((1024, 1024)), (1200, 700))

@@ -13,6 +13,8 @@ from video_formats import ALL, VIDEO_NAMES, decoded, everything, moving, tile_er
 
 from micromotion.video.writer import write_frames
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", VIDEO_NAMES)
 def test_one_frame_is_a_video(tmp_path: Path, name: str) -> None:

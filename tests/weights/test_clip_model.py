@@ -18,9 +18,10 @@ from torch import Tensor
 from micromotion.weights.clip_model import load_clip, save_clip
 from micromotion.weights.convert import kind_of
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning"),
+]
 
 SIZES: dict[str, Any] = {
     "embed_dim": 24,

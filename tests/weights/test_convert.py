@@ -32,6 +32,8 @@ from micromotion.weights.clip_model import load_clip
 from micromotion.weights.convert import Given, convert, kind_of, motion_name
 from stylegan2 import load_generator
 
+pytestmark = pytest.mark.slow
+
 NETS = [f"{net}{half}.safetensors" for net in ("generator", "inverter") for half in ("", ".half")]
 
 

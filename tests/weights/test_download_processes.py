@@ -18,6 +18,8 @@ from misbehaving_server import File, InTurn, MisbehavingServer, Status, wait_unt
 from micromotion.weights.download import Url, download
 from micromotion.weights.partfile import _try_lock, hidden
 
+pytestmark = pytest.mark.slow
+
 # ── two at once ────────────────────────────────────────────────────────────────────────────────────────────
 
 FETCH = """

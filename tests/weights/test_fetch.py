@@ -24,6 +24,8 @@ from micromotion.face.landmarks import landmark_model
 from micromotion.weights import install
 from micromotion.weights.bundle import find_bundle, load_bundle
 
+pytestmark = pytest.mark.slow
+
 
 def recorded(folder: Path) -> set[str]:
     return set(json.loads((folder / "bundle.json").read_text())["files"])

@@ -23,6 +23,8 @@ from published_e4e import SIZE, STYLES, write_published_e4e
 
 import micromotion
 
+pytestmark = pytest.mark.slow
+
 GIGABYTES_NEEDED = 8  # of disk: the checkpoint, its copy, the bundle in both precisions
 MEMORY = 8 << 30
 

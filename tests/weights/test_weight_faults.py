@@ -19,6 +19,8 @@ from micromotion.errors import OutputError
 from micromotion.weights import install
 from micromotion.weights.manifest import load_manifest
 
+pytestmark = pytest.mark.slow
+
 # Fetches, and is killed as soon as a function has returned for the n-th time: no moment depends on the clock.
 KILLED_AFTER = """
 import importlib, os, signal, sys
