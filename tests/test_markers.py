@@ -1,0 +1,34 @@
+"""`make test-quick` leaves out what is marked: what drives a browser is, and no room goes without a test."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+LEFT_OUT = ("slow", "browser", "gpu")
+MODULES = sorted(TESTS.rglob("test_*.py"))
+
+
+def marks_of_all(module: Path) -> set[str]:
+    """The marks that all tests of a module have."""
+    found = re.search(r"^pytestmark = (\[.*?\]|.*?)$", module.read_text(encoding="utf-8"), re.S | re.M)
+    return set(re.findall(r"pytest\.mark\.(\w+)", found[1])) if found else set()
+
+
+@pytest.mark.parametrize("room", sorted({module.parent for module in MODULES}), ids=lambda room: room.name)
+def test_every_room_has_quick_tests(room: Path) -> None:
+    modules = [module for module in MODULES if module.parent == room]
+    assert any(marks_of_all(module).isdisjoint(LEFT_OUT) for module in modules)
+
+
+def test_what_drives_a_browser_is_marked() -> None:
+    driving = re.compile(r"\b(chrome|visiting|sync_playwright)\b")
+    for module in MODULES:
+        if driving.search(module.read_text(encoding="utf-8")) and module != Path(__file__):
+            assert "browser" in marks_of_all(module), module
+
+
+def test_the_quick_tests_are_those_without_a_mark() -> None:
+    rule = (TESTS.parent / "Makefile").read_text(encoding="utf-8").split("\ntest-quick:")[1].split("\n\n")[0]
+    assert '-m "' + " and ".join(f"not {mark}" for mark in LEFT_OUT) + '"' in rule
