@@ -1,0 +1,293 @@
+"""Where a photo surely shows the head's hair. Rather none than a hat, a scarf or a dark wall."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from micromotion.photo.head import HeadFit
+from micromotion.photo.registration import Registration
+from micromotion.photo.sampling import Picture, blur, luminance, sample, smoothstep
+from micromotion.photo.skin import Skin, enlarged, filled, reduced, roughness, tone
+from micromotion.types import Floats
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class HairConfig:
+    """Lengths are in eye distances."""
+
+    grid: int = 34
+    """Cells per eye distance on which hair is looked for: more takes longer."""
+
+    bins: tuple[int, int, int] = (20, 24, 24)
+    """Of the histograms: log luminance, red and blue chroma. Fewer mix hair and hats, more need more hair."""
+
+    bin_blur: tuple[float, float, float] = (1.5, 0.8, 0.8)
+    """Sigmas of the histograms' blur, in bins."""
+
+    shine: tuple[tuple[float, float, float], ...] = ((0.75, 0.2, 0.15), (0.6, 0.4, 0.10), (0.45, 0.55, 0.05))
+    """Tones of hair that shines, as (part of its colour, part of the light's white, weight beside the seen
+    tones). More finds fair locks, and takes pale walls for hair."""
+
+    rough: tuple[float, float] = (0.8, 1.6)
+    """How many times rougher than the cheeks a place above the brows is that may be skin, and is none."""
+
+    unknown: float = 0.6
+    """Density of what is neither hair, skin nor background (hats), of that of evenly spread colours. More
+    finds less hair."""
+
+    rounds: int = 4
+    """Times that hair's colours are learned anew from what they found."""
+
+    beside: tuple[float, float] = (-0.1, 0.45)
+    """Heights beside the face, from the eyes downwards, where hair is looked for first: hats end above."""
+
+    ring: tuple[float, float] = (0.04, 0.45)
+    """How far outside of the face hair is looked for first."""
+
+    reach: tuple[float, float] = (0.25, 1.0)
+    """How far outside the mean head hair is as likely as within it, and no longer possible."""
+
+    behind: float = 0.6
+    """How far outside the mean head nothing but background is."""
+
+    lowest: float = 2.0
+    """Height below the eyes at which hair ends: farther down it could be a collar's fur."""
+
+    sure: tuple[float, float] = (0.55, 0.85)
+    """Probabilities that are no hair, and all hair. Lower values gray the background."""
+
+    enough: tuple[float, float] = (0.28, 0.40)
+    """Part of the ring's cells beside the face that must be hair for there to be any, and to be sure."""
+
+    strands: tuple[float, float] = (0.10, 0.16)
+    """Standard deviation of log luminance within 0.1 eye distances: what is as smooth as that is no hair
+    but a hat, a veil, a wall, and what is as rough as that may be hair."""
+
+    outlined: tuple[float, float] = (0.35, 0.60)
+    """Part of its outline along which hair must differ from what is behind it: too little, and enough."""
+
+    step: float = 0.30
+    """What differs: log luminance, or chroma, from 0.15 eye distances within the outline to as far beyond
+    it."""
+
+    along: float = 0.30
+    """Sigma along which the outline is judged: hair fades where its outline is not seen. Less gives
+    patches."""
+
+    holes: float = 0.20
+    """Size of the holes that are closed."""
+
+    strips: float = 0.17
+    """Width of the strips that are no hair: outlines of bald heads, rims of hats."""
+
+    soft: float = 0.06
+    """Radius of the guided filter that lays the map along strands."""
+
+
+@dataclass(frozen=True, eq=False)
+class Hair:
+    """sure: float32 [N, N], 0…1, how sure it is that a pixel shows the head's hair; zeros where none is sure.
+    maybe: the same, 0…1, of what is no skin: hair, or a hat, or what is behind."""
+
+    sure: Picture
+    maybe: Picture
+
+
+def find_hair(
+    registration: Registration, head: HeadFit, skin: Skin, config: HairConfig = HairConfig()
+) -> Hair:
+    """Look for hair around the face.
+
+    Histograms of hair, skin and background, from where each is for certain, tell them apart (naive Bayes);
+    what was found teaches hair's colours anew. Only what hangs together with hair beside the face counts.
+    """
+    small, landmarks = reduced(registration, config.grid)
+    unit = registration.eye_distance * len(small) / registration.side
+    places = _Places(registration, head, skin, small, landmarks, unit, config)
+    colours = _bins(small, config)
+    against = _histogram(colours, places.background, config)[colours]
+    face = _histogram(colours, places.skin, config)[colours]
+    first = places.first * (
+        face < 0.6 * np.quantile(face[places.skin > 0.5], 0.3) if places.skin.any() else 1
+    )
+    weight = first / (1 + (against / (_typical(against, first) + 1e-9)) ** 2) if first.any() else first
+    probability = np.zeros(small.shape[:2], np.float32)
+    unknown = config.unknown / float(np.prod(config.bins))
+    shining = sum(
+        part
+        * _histogram(_bins(own * small + white * np.float32(1.1 * skin.light), config), weight, config)[
+            colours
+        ]
+        for own, white, part in config.shine
+    )
+    for _ in range(config.rounds):
+        own = _histogram(colours, weight, config)[colours] + shining
+        prior = places.prior
+        rest = (1 - 0.9 * prior) * against + places.skin_prior * face + unknown
+        probability = prior * own / (prior * own + rest)
+        weight = probability * (probability > 0.5) * (places.prior > 0.3)
+    sure = smoothstep(*config.sure, blur(probability.astype(np.float32), 0.02 * unit))
+    enough = _enough(sure > 0.5, places, config) * _stranded(
+        small, sure > 0.5, unit, config
+    )  # before its holes are closed: that lets hats in
+    sure = ndimage.grey_opening(sure, footprint=_disc(config.strips * unit / 2))
+    sure = ndimage.grey_closing(sure, footprint=_disc(config.holes * unit / 2))
+    maybe = np.where(places.face_only, 0, _together(sure, places.beside)).astype(np.float32)
+    sure = maybe * _seen(small, maybe > 0.5, places.face, unit, config)
+    sure *= smoothstep(config.lowest, config.lowest - 0.8, places.height)
+    fine = guided(
+        luminance(small), (sure * enough).astype(np.float32), max(1, round(config.soft * unit)), 1e-3
+    )
+    fine = smoothstep(0.35, 1.0, fine).astype(np.float32)
+    return Hair(enlarged(fine, registration.side), enlarged(maybe, registration.side))
+
+
+class _Places:
+    """Where hair, skin and background may be and where they are for certain, on the grid."""
+
+    def __init__(
+        self,
+        registration: Registration,
+        head: HeadFit,
+        skin: Skin,
+        small: Picture,
+        landmarks: Floats,
+        unit: float,
+        config: HairConfig,
+    ) -> None:
+        side = len(small)
+        y, x = np.mgrid[:side, :side]
+        middle = landmarks[36:48].mean(axis=0)
+        height = ((np.stack([x, y], axis=-1) - middle) @ registration.axes[1]) / unit
+        up = -registration.axes[1] * unit
+        brows = landmarks[26:16:-1]
+        face = filled([np.concatenate([landmarks[:17], brows + 0.15 * up])], small.shape)
+        forehead = filled([np.concatenate([brows[::-1], brows + 1.0 * up])], small.shape) & ~face
+        beyond = ndimage.distance_transform_edt(~(face | forehead)) / unit
+        cover = _at(head.cover, side) > 0.5
+        cover &= height < config.lowest
+        off = ndimage.distance_transform_edt(~cover) / unit
+        self.prior = 0.9 * smoothstep(config.reach[1], config.reach[0], off)
+        self.prior *= np.where(face, 0, np.where(forehead, 0.5, 1)) * smoothstep(
+            0, 0.05, beyond + 0.05 * forehead
+        )
+        self.prior *= smoothstep(config.lowest, config.lowest - 0.5, height)
+        low, high = config.beside
+        ring = (beyond > config.ring[0]) & (beyond < config.ring[1]) & (height > low) & (height < high)
+        self.face, self.face_only, self.height = face | forehead, face, height
+        self.beside = ring & (off < config.reach[0])
+        self.first = (ring & ~face & ~forehead & (off <= 0)).astype(np.float32)
+        self.background = ((off > config.behind) & (height < 1.3)).astype(np.float32)
+        cheeks = _at(skin.cheeks.astype(np.float32), side)
+        self.skin = cheeks + ((_at(skin.cover, side) > 0.8) & (height > 0))
+        smooth = smoothstep(
+            config.rough[1], config.rough[0], roughness(tone(small)[0], cheeks > 0.5, 0.1 * unit)
+        )
+        self.skin_prior = np.where(face, 1.0, np.where(forehead, 0.8 * smooth, 0.35))
+        self.skin_prior *= np.where(height < -1.2, smooth, 1)
+
+
+def guided(guide: Picture, plane: Picture, radius: int, eps: float) -> Picture:
+    """The plane, its edges laid along the guide's, both [h, w] (guided filter, He, Sun and Tang 2013).
+
+    radius: in pixels. eps: of the guide's squared contrast, what is no edge.
+    """
+
+    def mean(values: Picture) -> Picture:
+        return ndimage.uniform_filter(values, 2 * radius + 1, mode="nearest")
+
+    guide_mean, plane_mean = mean(guide), mean(plane)
+    slope = (mean(guide * plane) - guide_mean * plane_mean) / (mean(guide * guide) - guide_mean**2 + eps)
+    return mean(slope) * guide + mean(plane_mean - slope * guide_mean)
+
+
+def _disc(radius: float) -> Mask:
+    at = np.arange(-int(radius), int(radius) + 1)
+    return at**2 + at[:, None] ** 2 <= radius**2
+
+
+def _at(plane: Picture, side: int) -> Picture:
+    return enlarged(plane.astype(np.float32), side)
+
+
+def _bins(picture: Picture, config: HairConfig) -> tuple[NDArray, ...]:
+    """Each cell's bin in a colour histogram, three arrays [h, w]."""
+    light, chroma = tone(picture)
+    scaled = ((light + 2.9) / 3.0, (chroma[..., 0] + 0.6) / 1.8, (chroma[..., 1] + 1.0) / 2.0)
+    return tuple(
+        (np.clip(value, 0, 0.999) * count).astype(int)
+        for value, count in zip(scaled, config.bins, strict=True)
+    )
+
+
+def _histogram(colours: tuple[NDArray, ...], weight: Picture, config: HairConfig) -> Picture:
+    """The density of the colours where weight is, float64 `config.bins`, its sum 1 (or 0)."""
+    flat = np.ravel_multi_index(colours, config.bins)
+    density = np.bincount(flat.ravel(), np.asarray(weight, float).ravel(), int(np.prod(config.bins)))
+    density = ndimage.gaussian_filter(density.reshape(config.bins), config.bin_blur, mode="nearest")
+    return density / (density.sum() + 1e-9)
+
+
+def _typical(values: Picture, weight: Picture) -> float:
+    return float((values * weight).sum() / (weight.sum() + 1e-9))
+
+
+def _together(sure: Picture, seeds: Mask) -> Picture:
+    """What hangs together with the seeds."""
+    parts, _ = ndimage.label(sure > 0.3)
+    known = np.unique(parts[seeds & (parts > 0)])
+    return sure * np.isin(parts, known[known > 0])
+
+
+def _enough(hair: Mask, places: _Places, config: HairConfig) -> float:
+    """0…1: whether enough of what is beside the face is hair."""
+    ring = places.first > 0
+    return float(smoothstep(*config.enough, float(hair[ring].mean()))) if ring.any() else 0.0
+
+
+def _stranded(small: Picture, hair: Mask, unit: float, config: HairConfig) -> float:
+    """0…1: whether what was taken for hair has strands."""
+    inner = ndimage.binary_erosion(hair, iterations=max(1, round(0.1 * unit)))
+    if not inner.any():
+        return 0.0
+    light = tone(small)[0]
+    return float(smoothstep(*config.strands, float(np.std((light - blur(light, 0.1 * unit))[inner]))))
+
+
+def _seen(small: Picture, hair: Mask, face: Mask, unit: float, config: HairConfig) -> Picture:
+    """0…1, [h, w]: whether hair differs from what is behind it, nearby and everywhere."""
+    edge, seen = _outline(small, hair, face, unit, config)
+    if not edge.any():
+        return np.zeros(hair.shape, np.float32)
+    everywhere = float(smoothstep(*config.outlined, float(seen[edge].mean())))
+    sigma = config.along * unit
+    near = blur(seen * edge, sigma) / (blur(edge.astype(np.float32), sigma) + 1e-4)
+    return (everywhere * smoothstep(0.3, 0.7, near)).astype(np.float32)
+
+
+def _outline(small: Picture, hair: Mask, face: Mask, unit: float, config: HairConfig) -> tuple[Mask, Picture]:
+    """Hair's outer outline, and 1 where the picture changes across it, both [h, w]."""
+    light, chroma = tone(small)
+    tones = blur(np.dstack([light, chroma]).astype(np.float32), 0.05 * unit)
+    away = ndimage.distance_transform_edt(~hair) - ndimage.distance_transform_edt(hair)
+    away = blur(away.astype(np.float32), 0.08 * unit)
+    slope = np.stack([np.gradient(away, axis=0), np.gradient(away, axis=1)], axis=-1)
+    slope /= np.linalg.norm(slope, axis=-1, keepdims=True) + 1e-6
+    edge = (ndimage.binary_dilation(hair) & ~hair) & ~ndimage.binary_dilation(
+        face, iterations=max(1, round(0.25 * unit))
+    )
+    edge[[0, -1]] = edge[:, [0, -1]] = False
+    rows, columns = np.nonzero(edge)
+    seen = np.zeros(hair.shape, np.float32)
+    if len(rows):
+        reach = 0.15 * unit * slope[rows, columns]
+        inner = sample(tones, (columns - reach[:, 1])[None], (rows - reach[:, 0])[None])[0]
+        outer = sample(tones, (columns + reach[:, 1])[None], (rows + reach[:, 0])[None])[0]
+        seen[rows, columns] = np.abs(outer - inner).max(axis=-1) > config.step
+    return edge, seen
