@@ -44,6 +44,8 @@ class MouthConfig:
     """Squared parts of the square: how far landmarks of the jaw may be missed; dlib slides along it."""
     stiff: float = 2e-5
     """The same of all others; more is smoother, and moves less than asked."""
+    crown: float = 0.62
+    """How far above the brows the head keeps its shape, in units of the head; less creases the forehead."""
     cells: int = 64
     """Of the side on which the smooth field is computed: it is smooth; more costs time."""
     fine: int = 26
@@ -63,8 +65,12 @@ class MouthConfig:
     round: float = 0.74
     """How wide the lips part halfway from a corner to the next landmark, of what they part there: .58 is a
     parabola, .76 an ellipse."""
+    apart: tuple[float, float] = (0.01, 0.05)
+    """Lips that part by more than the first are held to that distance less, by the second not at all."""
+    line: float = 0.014
+    """How much of a lip's edge goes where lips part: the dark line between them would rim the teeth."""
     seen: float = 0.02
-    """A gap narrower than this shows nothing: the lips' own dark line does."""
+    """A gap narrower than this shows less and less of the mouth: the lips' own dark line does."""
 
 
 MOUTH = MouthConfig()
@@ -140,6 +146,15 @@ class Mouth:
         return moved
 
     @cached_property
+    def _crown(self) -> Floats:
+        """Points of forehead and temples [5, 2] that brows do not draw along, nor a hat's brim with them."""
+        landmarks, (right, down) = self.registration.landmarks, self.registration.axes
+        unit, brows = self.interior.unit, landmarks[17:27].mean(axis=0)
+        across = np.linspace(-1, 1, 5)[:, None]
+        crown: Floats = brows + unit * (across * right - self.config.crown * (1 - 0.3 * across**2) * down)
+        return crown
+
+    @cached_property
     def _edges(self) -> tuple[Floats, Floats]:
         """Points on the edges of the upper and the lower lip, [7, 2] each, in pixels: at the inner landmarks,
         and between these and the corners."""
@@ -178,8 +193,7 @@ class Mouth:
         """The field without a tear, [N, N, 2] in pixels."""
         side, cells = self.registration.side, self.config.cells
         marks = [*_REST, *UPPER_OUTER, *LOWER_OUTER]
-        nothing = np.zeros((0, 2))
-        spline = self._spline(landmarks, marks, nothing, nothing)
+        spline = self._spline(landmarks, marks, np.zeros((0, 2)), np.zeros((0, 2)))
         at = (np.arange(cells) + 0.5) / cells * side - 0.5
         coarse = spline(np.stack(np.meshgrid(at, at), axis=-1) / side) * side
         field = torch.from_numpy(coarse.astype(np.float32)).movedim(-1, 0)[None]
@@ -217,8 +231,11 @@ class Mouth:
         return _Box(int(left), int(top), int(right), int(bottom))
 
     def _spline(self, landmarks: Floats, marks: list[int], points: Floats, moves: Floats) -> ThinPlate:
-        """The field by which to read the photo, in parts of the side: through the jaw, these landmarks, and
-        more points [n, 2] that move by `moves` [n, 2]."""
+        """The field by which to read the photo, in parts of the side: through the jaw, these landmarks, the
+        crown of the head, which the skull moves, and more points [n, 2] that move by `moves` [n, 2]."""
+        crown = self._crown
+        points = np.concatenate([crown, points])
+        moves = np.concatenate([np.broadcast_to(self._skull(landmarks), crown.shape), moves])
         side, marks, edge = self.registration.side, [*_JAW, *marks], square_border()
         before = np.concatenate([self.registration.landmarks[marks], points]) / side
         after = np.concatenate([landmarks[marks], points + moves]) / side
@@ -260,11 +277,13 @@ class _Tear:
         above, below = lips.frame.inside(points + upper), lips.frame.inside(points + lower)
         over = lips.upper_edge(above[..., 0]) - above[..., 1]
         under = below[..., 1] - lips.lower_edge(below[..., 0])
-        # Between the points through which the fields go, and where lips are pressed, these would part a
-        # little, or both claim a pixel: what is too much is given up by halves.
         across = np.clip((above[..., 0] + below[..., 0]) / 2, 0, 1)
-        own = lips.lower_edge(across) - lips.upper_edge(across)
-        pressed = (over + under + np.maximum(own + mouth._parting(landmarks)(across), 0)) / 2
+        # Between the points through which the fields go, and where lips are pressed, these would part a
+        # little, or both claim a pixel: what is too much is given up by halves. Not where lips part: the
+        # fields are bent there, so that over and under do not tell how far.
+        own, parting = lips.lower_edge(across) - lips.upper_edge(across), mouth._parting(landmarks)(across)
+        pressed = (over + under + np.maximum(own + parting, 0)) / 2
+        pressed = np.maximum(pressed * (1 - smoothstep(*mouth.config.apart, parting)), (over + under) / 2)
         push = pressed[..., None] * lips.frame.width * lips.frame.axes[1]
         share = _share(mouth, lips.frame.inside(points + smooth))
         return cls(
@@ -290,7 +309,7 @@ class _Tear:
         width, config = self.mouth.lips.frame.width, self.mouth.config
         soft = max(edge, 0.5) / width
         gap = -(self.over + self.under)
-        inside = np.minimum(-self.over, -self.under)
+        inside = np.minimum(-self.over, -self.under) + config.line * smoothstep(0, 4 * config.seen, gap)
         if self.mouth.lips.parted:
             own, whole, gap = self._own()
             inside = np.minimum(own - whole - soft, -self.under)

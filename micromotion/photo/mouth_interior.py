@@ -30,18 +30,20 @@ class InteriorConfig:
     """How far the lower ones reach above the lower lip of a mouth that is wide open."""
     arc: float = 0.40
     """How the teeth's ends rise outwards, per unit squared: with the lower lip, when one smiles."""
-    between: tuple[float, float] = (0.0040, 0.34)
+    between: tuple[float, float] = (0.0040, 0.26)
     """Width of the gaps between teeth, and how dark they are."""
-    corridor: tuple[float, float, float] = (0.20, 0.46, 0.60)
+    corridor: tuple[float, float, float] = (0.22, 0.48, 0.55)
     """From where to where teeth fall into shade outwards, and by how much."""
-    lip_shade: tuple[float, float] = (0.030, 0.34)
+    lip_shade: tuple[float, float] = (0.028, 0.28)
     """How far down the upper lip's shadow reaches on the teeth, and how dark it is."""
     lift: float = 0.16
     """What part of the way to white the teeth of a dark skin are above it: enamel is as bright on all skins,
     and a dark mouth has no teeth."""
     brightness: float = 1.14
-    """Of teeth over the upper quartile of the skin's luminance."""
-    chroma: float = 0.6
+    """Of teeth over the luminance of the skin where it is lit."""
+    shadow: float = 0.6
+    """Exponent of the light along the mouth: teeth are wet, and shine in a shadow that dulls the skin."""
+    chroma: float = 0.66
     """How much of the skin's colour cast teeth have; with less they look blue."""
     brightest: float = 0.95
     uneven: float = 0.02
@@ -90,7 +92,7 @@ class Interior:
         picture, frame = registration.picture, lips.frame
         skin = _skin(registration)
         bright = luminance(skin)
-        level = float(np.quantile(bright, 0.75))
+        level = float(np.quantile(bright, [0.75, 0.9]).mean())
         upper = skin[bright >= np.median(bright)].mean(axis=0).astype(np.float64)
         cast = upper / max(float(luminance(upper)), 1e-3)
         white = config.brightness * level + config.lift * (1 - level)
@@ -108,7 +110,7 @@ class Interior:
             _lip_colour(picture, lips),
             cast,
             float(smoothstep(*config.grey, _spread_of_hue(picture[::4, ::4].reshape(-1, 3)))),
-            _light_along(picture, lips, unit),
+            _light_along(picture, lips, unit) ** config.shadow,
             min(edge_width(patch), 0.03 * unit),
             _grain(patch),
             config,
