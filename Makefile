@@ -11,7 +11,7 @@ demo: install  ## animate a face and say where the video is
 	@mkdir -p demo
 	$(BIN)/micromotion animate docs/face.jpg --motion smile -o demo/smile.mp4 --sheet demo/smile.png
 
-page: .venv/paged  ## open the page: a face, sliders, a film (in the browser, on this machine alone)
+page: .venv/paged  ## open the web page: a face, sliders, a video (reachable from this machine only)
 	$(BIN)/micromotion page
 
 page-pictures: develop  ## photograph the page: docs/page.jpg and docs/page-phone.jpg (a minute)

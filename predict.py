@@ -1,7 +1,7 @@
-"""The Cog service: what a caller may ask for, and one call into `micromotion`.
+"""The Cog service: its inputs, and one call into `micromotion`.
 
-Cog reads the inputs from this text without running it. So each description is one plain string, limits and
-choices are literals, and `openapi.json` beside this file says the same (`python -m tools.openapi` writes it).
+Cog parses the inputs from this file without running it. Therefore each description is one plain string, limits
+and choices are literals, and `openapi.json` is generated from them (`python -m tools.openapi`).
 """
 
 # ruff: noqa: B008, E501 (Cog's way of declaring inputs; a description in two pieces is read wrongly)
@@ -48,7 +48,7 @@ COLLECTED_AFTER = 5.0  # seconds; Cog reads the result right after run() has ret
 
 class Predictor(BaseRunner):
     def setup(self) -> None:
-        """Load the model once, before the first prediction; fetch it before if that is asked for."""
+        """Load the model once, before the first prediction; download it first if MICROMOTION_FETCH is 1."""
         settle()
         self.seconds = seconds_allowed()
         uploads.install()
@@ -62,7 +62,7 @@ class Predictor(BaseRunner):
         keep_cancellations(lambda: self.health.predicting)
         if not self.health.check():
             raise BundleError(
-                f"The model {model!r} renders no picture: its files are damaged, fetch or add it again."
+                f"The model {model!r} renders no valid picture: its files are damaged; fetch or add it again."
             )
         self.results = tempfile.TemporaryDirectory(prefix="micromotion-")
         self.finished: queue.SimpleQueue[tuple[Path, float]] = queue.SimpleQueue()
@@ -80,27 +80,27 @@ class Predictor(BaseRunner):
             accept="image/*",
         ),
         motion: str = Input(
-            description="The micromotion to play. 'custom' means the one that template describes.",
+            description="The micromotion to play; 'custom' is the one that template describes.",
             default="smile",
             choices=["smile", "angry", "aging", "eyesClose", "headsTurn", "custom"],
         ),
         template: str = Input(
-            description="Only for the motion 'custom', which needs it: a sentence that describes the motion, with {degree} where the degree goes, as in 'a person with {degree} smile'. The motion is learned from it first, for at most 10 minutes; the same request later finds it learned, or goes on where the time was over.",
+            description="Only for the motion 'custom', which needs it: a sentence that describes the motion, with {degree} where the degree goes, as in 'a person with {degree} smile'. The motion is learned from it first, for at most 10 minutes, and cached; if the time runs out, the same request resumes.",
             default="",
             max_length=200,
         ),
         motion_file: Path | None = Input(
-            description="A motion to play in place of the one that motion names: a safetensors file that `micromotion learn` wrote for this model, at most 32 MB.",
+            description="A motion to play instead of motion: a safetensors file that `micromotion learn` wrote for this model, at most 32 MB.",
             default=None,
             accept=".safetensors",
         ),
         timeline: str = Input(
-            description="Motions that combine and follow each other, in place of motion and frames: when, which motion, how strong, linear or smooth, as in '1s smile=1 smooth, 1.5s hold, 2s smile=0 eyesClose=1, 2.2s eyesClose=0, repeat 2'. At most 600 frames. It can also name 'custom' where motion does, and 'motion_file' where one is sent.",
+            description="A sequence of motions, instead of motion and frames: keyframes with time, motion=strength, linear or smooth, as in '1s smile=1 smooth, 1.5s hold, 2s smile=0 eyesClose=1, 2.2s eyesClose=0, repeat 2'. At most 600 frames. It can also use 'custom' if motion is 'custom', and 'motion_file' if one is sent.",
             default="",
             max_length=2000,
         ),
         strength: float = Input(
-            description="How far the motion goes: 1 is its full degree, 0 is a still face, a negative number plays the opposite. It multiplies all of a timeline.",
+            description="The strength of the motion: 1 is the full motion, 0 a still face, a negative number plays the opposite. It multiplies all strengths of a timeline.",
             default=1.0,
             ge=-5.0,
             le=5.0,
@@ -113,53 +113,53 @@ class Predictor(BaseRunner):
         ),
         fps: int = Input(description="Frames per second.", default=30, ge=1, le=60),
         loop: str = Input(
-            description="What follows: nothing (once), the way back to the first frame (pingpong), or the last frame for as long again (hold). At most 600 frames in all.",
+            description="What follows the motion: nothing (once), the same frames in reverse (pingpong), or the last frame for as long again (hold). At most 600 frames in all.",
             default="once",
             choices=["once", "pingpong", "hold"],
         ),
         easing: str = Input(
-            description="The pace: even, or with a gentle start and end (smooth). In a timeline it is for the keyframes that do not say.",
+            description="The pace: even (linear), or with a gentle start and end (smooth). In a timeline it applies to keyframes without one.",
             default="linear",
             choices=["linear", "smooth"],
         ),
         seed: int = Input(
-            description="Draws other noise for the fine texture (skin, hair), the same for the same number, where the model has noise: the avatar has none, and the logs say so. -1 takes the model's own. It also draws the face that the motion 'custom' is learned on. Either way the same request gives the same video on the same server.",
+            description="The seed of the noise for fine texture (skin, hair), in a model that has noise; the avatar has none, and the logs say so. -1 uses the model's own. It is also the seed of the face on which the motion 'custom' is learned. The same request always gives the same video on the same server.",
             default=-1,
             ge=-1,
             le=4294967295,
         ),
         face: int = Input(
-            description="Which face, if there are several: 0 is the clearest one, 1 the next.",
+            description="Which face, if there are several: 0 is the clearest, 1 the next.",
             default=0,
             ge=0,
             le=99,
         ),
         refine: int = Input(
-            description="Improves the likeness by this many steps before the motion is played: 0 is off, 30 is a good number, more takes longer.",
+            description="The number of steps that improve the likeness before the motion is played: 0 is off, 30 is a good number, more takes longer.",
             default=0,
             ge=0,
             le=200,
         ),
         lock_identity: bool = Input(
-            description="Tunes the model to this very person before the motion is played, which takes minutes without a GPU, and is kept for the next time. The logs say what it bought.",
+            description="Tune the model to this person before the motion is played; takes minutes without a GPU, and is cached for the next time. The logs show its effect.",
             default=False,
         ),
         view: str = Input(
-            description="What is shown: the face as the model draws it (model), or the whole photo with the face moving in it (photo). A face that turns far can only be shown by the model.",
+            description="What the video shows: the face as the model draws it (model), or the whole photo with the face moving in it (photo). Large turns of the head need the view 'model'.",
             default="model",
             choices=["model", "photo"],
         ),
         compare: bool = Input(
-            description="Only with the view 'model': shows the photo, the still face that the model makes of it, and the animation side by side.",
+            description="Only with the view 'model': show the photo, its inversion, and the animation side by side.",
             default=False,
         ),
         output_format: str = Input(
-            description="The kind of file: mp4 is a video, gif and webp are animated pictures.",
+            description="The file format: mp4 is a video, gif and webp are animated pictures.",
             default="mp4",
             choices=["mp4", "gif", "webp"],
         ),
         frame: str = Input(
-            description="The old name of view, whose 'model' was 'crop'. Where it is given, it says what is shown.",
+            description="The old name of view; 'crop' is now 'model'. If given, it overrides view.",
             default="",
             choices=["", "crop", "photo"],
             deprecated=True,
@@ -183,15 +183,15 @@ class Predictor(BaseRunner):
                     files["motion_file"] = self._uploaded(motion_file, folder)
                 photo: BinaryIO | Image = photo_file
                 if motion == "custom":
-                    photo = load_image(photo_file)  # once, for this and for the video
-                    align(photo, face=int(face))  # without a face nothing need be learned
+                    photo = load_image(photo_file)  # decoded once, for this and for the video
+                    align(photo, face=int(face))  # raises if there is no face, before anything is learned
                     with timed(timings, "collect"):
                         files["custom"] = self._collected(template, max(0, int(seed)), folder, deadline)
                 video = self.animator.animate(
                     photo,
                     keyframes.with_files(files) if keyframes else files.get(name, name),
                     strength=strength,
-                    frames=int(frames),  # JSON's 90.0 is valid where an integer is asked for
+                    frames=int(frames),  # in JSON, 90.0 is a valid integer
                     fps=int(fps),
                     loop=loop,
                     easing=easing,
@@ -223,7 +223,7 @@ class Predictor(BaseRunner):
         return output
 
     def _new_folder(self) -> Path:
-        """An empty folder for a result; what cancellations left of earlier ones will be removed."""
+        """An empty folder for a result; schedules leftovers of cancelled predictions for removal."""
         results = Path(self.results.name)
         try:
             results.mkdir(mode=0o700, exist_ok=True)  # some systems empty their temporary folder
@@ -232,16 +232,16 @@ class Predictor(BaseRunner):
             return Path(tempfile.mkdtemp(dir=results))
         except OSError as error:
             raise OutputError(
-                f"The server has no place for the result: {error.strerror}. Try again later."
+                f"The server cannot store the result: {error.strerror}. Try again later."
             ) from error
 
     def _keyframes(self, text: str, motion: str, motion_file: Path | None) -> Timeline:
-        """The timeline in the text, which names what this prediction can play and no files of the server."""
+        """Parse the timeline, which may name motions that this prediction can play, but no server files."""
         sent = ["custom"] * (motion == "custom") + ["motion_file"] * (motion_file is not None)
         return parse_timeline(text, lambda name: check_motion(name, [*self.animator.motions, *sent]))
 
     def _uploaded(self, motion_file: Path, folder: Path) -> Path:
-        """The file that the caller sent, under the name that its caller knows it by, after a first look."""
+        """The file that the caller sent, linked under the name of its input, after a first check."""
         from micromotion.motion.library import require_safetensors
 
         link = folder / MOTION_FILE
@@ -250,7 +250,7 @@ class Predictor(BaseRunner):
         return link
 
     def _collected(self, template: str, seed: int, folder: Path, deadline: Deadline) -> Path:
-        """A file of the motion that the template describes; seed draws the face that it is learned on."""
+        """A file with the motion that the template describes; seed: of the face on which it is learned."""
         from micromotion.learn.text_cache import collect_cached
 
         began: list[int] = []
@@ -270,14 +270,14 @@ class Predictor(BaseRunner):
             time_limit=min(COLLECTING_LIMIT, deadline.left()),
         )
         if not began:
-            print("The motion was learned from this template before.")
+            print("The motion of this template is cached.")
         path = folder / "custom.safetensors"
         anchors.save(path)
         return path
 
     @contextmanager
     def _redact_paths(self, folder: Path) -> Iterator[None]:
-        """Within the block, errors for people call the server's files by words that its caller knows."""
+        """Within the block, replace paths of the server in error messages by words that the caller knows."""
         files = self.animator.bundle.files
         words = {str(folder / MOTION_FILE): "motion_file", str(folder): "the server's folder"}
         if files:
@@ -287,14 +287,14 @@ class Predictor(BaseRunner):
         try:
             yield
         except MicromotionError as error:
-            told = str(error)
+            message = str(error)
             for path, word in words.items():
-                told = told.replace(path, word)
-            raise type(error)(told) from None
+                message = message.replace(path, word)
+            raise type(error)(message) from None
 
 
 def _files(image: object, motion_file: object) -> tuple[Path, Path | None]:
-    """The files that were sent; raises ImageError or MotionError for what is no URL: one of our files?"""
+    """The files that were sent; raises ImageError or MotionError if an input is not a URL."""
     image, motion_file = uploads.as_sent(image), uploads.as_sent(motion_file)
     if not isinstance(image, Path):
         raise ImageError("The image must be sent as an http, https or data URL.")
@@ -318,7 +318,7 @@ def _check_motion(motion: str, template: str, motion_file: object) -> None:
 
 
 def _render(video: Video, output: Path, deadline: Deadline) -> None:
-    """Write the video, and to the log what it is."""
+    """Write the video, and log what it contains."""
     if video.likeness is not None:
         print(f"Likeness: {video.likeness.describe()}.")
     width, height = video.size
@@ -328,10 +328,10 @@ def _render(video: Video, output: Path, deadline: Deadline) -> None:
 
 
 def _remove_finished(finished: "queue.SimpleQueue[tuple[Path, float]]") -> None:
-    """Remove the folders of results, in turn, each when its time has come; never returns.
+    """Delete the folders of results, each at its due time; never returns.
 
-    One thread for all, started in setup(): a second cancellation can strike a thread that is just starting,
-    and whoever starts it would then wait for ever.
+    Runs in one thread started in setup(): a second cancellation may hit a thread while it starts, and the
+    thread that starts it would wait for ever.
     """
     while True:
         folder, due = finished.get()

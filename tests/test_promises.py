@@ -135,12 +135,12 @@ def test_the_search_for_a_network_works() -> None:
 def test_a_photo_is_animated_without_a_network(
     random_bundle: Path, astronaut_file: Path, tmp_path: Path
 ) -> None:
-    film = tmp_path / "film.mp4"
+    video = tmp_path / "video.mp4"
     done = offline(
-        "animate", astronaut_file, "--model", random_bundle, "--refine", 1, "--frames", 2, "-o", film
+        "animate", astronaut_file, "--model", random_bundle, "--refine", 1, "--frames", 2, "-o", video
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert film.read_bytes()[4:8] == b"ftyp"
+    assert video.read_bytes()[4:8] == b"ftyp"
 
 
 # --- the log ------------------------------------------------------------------------------------------------

@@ -123,7 +123,7 @@ def anchors(figures: Table, form: Form, available: tuple[str, ...]) -> str:
     )
     return f"""## Anchors
 
-One person performs all motions. {text}*From video*: `micromotion learn video` on films of {form.frames}
+One person performs all motions. {text}*From video*: `micromotion learn video` on videos of {form.frames}
 frames (MP4, {form.side}² pixels) of a rendered head that goes from rest to the full motion; the face is found
 by dlib and cropped as any. *From the renderer's factors*, the upper bound: renders of the same head at even
 degrees, cropped as the model was taught; {form.anchors} of them, as from video. In the table: the

@@ -1,4 +1,4 @@
-"""Anchors of the five motions from words, from films, and from the renderer's own factors."""
+"""Anchors of the five motions from words, from videos, and from the renderer's own factors."""
 
 import math
 from collections.abc import Iterator
@@ -22,8 +22,8 @@ from micromotion.weights.bundle import CLIP, IDENTITY
 FACTORS, VIDEO, TEXT = "factors", "video", "text"
 SOURCES = (TEXT, VIDEO, FACTORS)
 
-ZOOM, FPS = 0.7, 25  # a film shows more than the face
-REST = 3  # frames of rest at a film's beginning, and of the full motion at its end
+ZOOM, FPS = 0.7, 25  # a video shows more than the face
+REST = 3  # frames of rest at a video's beginning, and of the full motion at its end
 TEXT_SEED = 0
 
 
@@ -41,20 +41,20 @@ def from_factors(subject: Subject, motion: str, count: int) -> Anchors:
     return Anchors(latents, degrees, {"source": "the renderer's factors", "motion": motion})
 
 
-def from_film(subject: Subject, film: Path, count: int) -> Anchors:
-    """As `micromotion learn video` collects them from the file of a film."""
-    return collect_from_video(film, subject.animator.bundle, count=count).anchors
+def from_video(subject: Subject, video: Path, count: int) -> Anchors:
+    """As `micromotion learn video` collects them from the file of a video."""
+    return collect_from_video(video, subject.animator.bundle, count=count).anchors
 
 
-def shoot(motion: str, film: Path, frames: int, side: int) -> None:
-    """Write a film (MP4) of the person whom `from_factors` shows, from rest to the full motion."""
+def shoot(motion: str, video: Path, frames: int, side: int) -> None:
+    """Write a video (MP4) of the person whom `from_factors` shows, from rest to the full motion."""
 
     def shown() -> Iterator[NDArray[np.uint8]]:
         for degree in schedule(frames):
             head = model_person() | {motion: torch.full((1, 1), degree)}
             yield to_uint8(render(head, side, zoom=ZOOM)[0])
 
-    write_frames(shown(), film, FPS)
+    write_frames(shown(), video, FPS)
 
 
 def schedule(frames: int) -> list[float]:

@@ -33,7 +33,7 @@ class Form(NamedTuple):
     """How much is measured.
 
     people: unseen ones. judges: the first of them, on whom corrupted anchors are played. draws: of what is
-    corrupted. anchors: of a motion. frames, side: of a film, its pixels. steps: of learning from text.
+    corrupted. anchors: of a motion. frames, side: of a video, its pixels. steps: of learning from text.
     """
 
     people: int = 50
@@ -52,7 +52,7 @@ QUICK = Form(people=4, judges=2, draws=1, anchors=7, frames=9, side=192, steps=2
 class ClaimsContext:
     """What the steps share: the model, how much is measured and of which motions, and where work is kept.
 
-    renders: heads and films, which only the renderer changes; cache: anchors of this model and form.
+    renders: heads and videos, which only the renderer changes; cache: anchors of this model and form.
     """
 
     subject: Subject
@@ -89,8 +89,8 @@ class ClaimsContext:
     def path(self, source: str, motion: str) -> Path:
         return self.cache / f"{source}-{motion}.safetensors"
 
-    def film(self, motion: str) -> Path:
-        """Where a motion's film is or will be, in a folder named after all that it shows."""
+    def video_path(self, motion: str) -> Path:
+        """Where a motion's video is or will be, in a folder named after all that it shows."""
         shown = torch.cat([*model_person().values(), torch.full((1, 1), float(self.form.frames))])
         return self.renders / heads.part_key(shown, self.form.side) / f"{motion}.mp4"
 
@@ -128,21 +128,21 @@ def recognise(context: ClaimsContext, motion: str) -> Figures:
 
 def collect(context: ClaimsContext, source: str, motion: str) -> Figures:
     """Collect a motion's anchors, and say what they are like; or why that could not be done."""
-    subject, form, film = context.subject, context.form, context.film(motion)
+    subject, form, video = context.subject, context.form, context.video_path(motion)
     context.cache.mkdir(parents=True, exist_ok=True)
-    if source == sources.VIDEO and not film.is_file():
-        film.parent.mkdir(parents=True, exist_ok=True)
-        sources.shoot(motion, film, form.frames, form.side)
+    if source == sources.VIDEO and not video.is_file():
+        video.parent.mkdir(parents=True, exist_ok=True)
+        sources.shoot(motion, video, form.frames, form.side)
     try:
         if source == sources.FACTORS:
             anchors = sources.from_factors(subject, motion, form.anchors)
         elif source == sources.TEXT:
             anchors = sources.from_words(subject, motion, form.steps, context.cache / f"text-{motion}")
         else:
-            anchors = sources.from_film(subject, film, form.anchors)
+            anchors = sources.from_video(subject, video, form.anchors)
         found = analyse(anchors, motion)
     except (FootageError, MotionError, NoFaceError, OptionError) as error:
-        return {"failed": str(error).replace(f"{film.parent}/", "")}
+        return {"failed": str(error).replace(f"{video.parent}/", "")}
     anchors.save(context.path(source, motion))
     values = found.subspace.singular_values
     return {

@@ -1,7 +1,7 @@
 """What a prediction would take on a GPU that is not here: counts over published peaks, times assumed shares.
 
 An estimate and no measurement. Counted are a frame's and a face's operations and bytes (`arithmetic`);
-measured, on the machine at hand, is what the CPU does: finding the face and encoding the film.
+measured, on the machine at hand, is what the CPU does: finding the face and encoding the video.
 """
 
 import tempfile
@@ -87,8 +87,8 @@ class Costs:
     def whole(self, gpu: Gpu, share: float = 1.0) -> float:
         """Seconds from photo to MP4; a frame is encoded while the next one is drawn."""
         drawing = self.drawing(gpu, share)
-        film = drawing + (FRAMES - 1) * max(drawing, self.encoding) + self.encoding
-        return self.finding + _taken(self.face, gpu, share) + film
+        video = drawing + (FRAMES - 1) * max(drawing, self.encoding) + self.encoding
+        return self.finding + _taken(self.face, gpu, share) + video
 
 
 def _taken(cost: arithmetic.ArithmeticCost, gpu: Gpu, share: float) -> float:
@@ -169,15 +169,15 @@ def align_seconds() -> float:
 
 
 def encode_seconds(side: int, frames: int = FRAMES) -> float:
-    """For one frame of a film in which a photograph, with grain as a camera's, comes nearer."""
-    pictures = list(film(side, frames))
+    """For one frame of a video in which a photograph, with grain as a camera's, comes nearer."""
+    pictures = list(zooming_photo(side, frames))
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        write_frames(pictures, Path(folder) / "film.mp4", 30)
+        write_frames(pictures, Path(folder) / "video.mp4", 30)
         return (time.perf_counter() - start) / frames
 
 
-def film(side: int, frames: int) -> Iterator[Frame]:
+def zooming_photo(side: int, frames: int) -> Iterator[Frame]:
     """A photograph that comes a tenth nearer, uint8 [side, side, 3]; its grain stands still, as our noise."""
     photo = Image.open(PHOTO).convert("RGB")
     grain = np.random.default_rng(0).normal(0, 2, (side, side, 1))

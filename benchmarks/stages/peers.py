@@ -136,7 +136,7 @@ def original_pca(folder: Path, anchors: Tensor) -> Callable[[], object]:
 
 
 def original_chain(folder: Path, resolution: int, frames: int, device: str = "cpu") -> Callable[[], object]:
-    """Its whole way from an aligned picture to a film, as its main.py goes it, with nets that are loaded.
+    """Its whole way from an aligned picture to a video, as its main.py goes it, with nets that are loaded.
 
     For a GPU: its inverter has no path for a CPU.
     """
@@ -160,12 +160,12 @@ def original_chain(folder: Path, resolution: int, frames: int, device: str = "cp
     def predict() -> None:
         with torch.no_grad():
             code = run_batch_latent(picture, inverter, options, picture[0])[0][4][None]
-            film = []
+            video = []
             for index in range(frames):
                 drawn = generator([code + 0.001 * index], input_is_latent=True, randomize_noise=False)[0]
                 drawn = (drawn - drawn.min()) / (drawn.max() - drawn.min())
-                film.append(img_as_ubyte(drawn.squeeze(0).cpu().numpy()).transpose(1, 2, 0))
-        imageio.mimsave(Path(temporary.name) / "film.mp4", film, fps=30, codec="libx264")  # its default
+                video.append(img_as_ubyte(drawn.squeeze(0).cpu().numpy()).transpose(1, 2, 0))
+        imageio.mimsave(Path(temporary.name) / "video.mp4", video, fps=30, codec="libx264")  # its default
 
     return predict
 

@@ -109,7 +109,7 @@ def _write_video(
     device: str,
     options: AnimateOptions,
 ) -> None:
-    """The video, and a contact sheet of it if one is asked for; all checked before the model is loaded.
+    """Write the video, and optionally a contact sheet; checks everything before the model is loaded.
 
     The first of inputs is the photo.
     """
@@ -155,7 +155,7 @@ def _write_video(
 def _loaded(
     model: str, device: str, refine: int
 ) -> Iterator[tuple[Animator, Callable[..., None], Callable[[int, float], None]]]:
-    """The model, and while it is at work a progress bar: what moves it on, and what refining tells it."""
+    """The loaded model, with a progress bar: the function that updates it, and the callback for refining."""
     with frame_progress() as progress:
         task = progress.add_task("Loading the model", total=None)
         import_torch()
@@ -172,7 +172,7 @@ def _loaded(
 
 
 def _with_seed(options: AnimateOptions, animator: Animator) -> AnimateOptions:
-    """The options, without a seed where the model has no noise, which a line on stderr says."""
+    """The options, without the seed if the model has no noise, with a line on stderr."""
     generator = animator.bundle.generator
     seed = seed_that_draws(options.seed, generator, lambda said: typer.echo(f"micromotion: {said}", err=True))
     return replace(options, seed=seed)
@@ -181,7 +181,7 @@ def _with_seed(options: AnimateOptions, animator: Animator) -> AnimateOptions:
 def _asked_for(
     motion: list[str] | None, timeline: str | None, bundle: BundleFiles
 ) -> tuple[MotionChoice, str]:
-    """What is to be played, each motion found to be there, and what the video is called by default."""
+    """The motions to play, checked to exist, and the title for the default output name."""
     if timeline is None:
         wanted = _motions(motion or ["smile"], playable_motions(bundle))
         return wanted, "-".join(find_motion(name, bundle).stem for name in wanted)
@@ -198,12 +198,12 @@ def _motions(asked: Sequence[str], known: dict[str, Path]) -> dict[str, float]:
         if not equals or text in known or text.endswith(SUFFIX):  # a file's name may have an equals sign
             name, strength = text, "1"
         if name in wanted:
-            raise OptionError(f"--motion {name} is there twice; give each motion once, with its strength.")
+            raise OptionError(f"--motion {name} is given twice; give each motion once, with its strength.")
         try:
             wanted[name] = float(strength)
         except ValueError:
             raise OptionError(
-                f"--motion {text}: behind the equals sign stands a strength such as 0.5."
+                f"--motion {text}: the equals sign must be followed by a strength such as 0.5."
             ) from None
     return wanted
 
@@ -216,7 +216,7 @@ def _numbers(text: str) -> list[float]:
 
 
 def _timeline(given: str, bundle: BundleFiles) -> Timeline:
-    """Read the text, or the file behind an @; where it is wrong is shown on stderr."""
+    """Parse the text, or the file after an @; prints the position of an error on stderr."""
     text = read_timeline_file(typed(given[1:])) if given.startswith("@") else given
     try:
         return parse_timeline(text, lambda name: find_motion(name, bundle))
@@ -227,7 +227,7 @@ def _timeline(given: str, bundle: BundleFiles) -> Timeline:
 
 
 def _inputs(photo: Path, played: MotionChoice, timeline: str | None, bundle: BundleFiles) -> list[Named]:
-    """All files that will be read, the photo first."""
+    """All files that will be read; the photo is first."""
     names = played.motions if isinstance(played, Timeline) else played
     read: list[Named] = [(photo, "the photo itself")]
     if timeline is not None and timeline.startswith("@"):

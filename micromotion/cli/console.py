@@ -1,4 +1,4 @@
-"""What all commands share: some options, and how errors are told."""
+"""Shared by all commands: common options, and error output."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Debug = Annotated[
 
 @contextmanager
 def cli_errors(debug: bool) -> Iterator[None]:
-    """Tell any error as one sentence on stderr and exit with 1; with debug, let it show its traceback."""
+    """Print any error as one sentence on stderr and exit with 1; with debug, show the traceback."""
     try:
         yield
     except (typer.Exit, typer.Abort, BrokenPipeError):
@@ -43,22 +43,22 @@ def cli_errors(debug: bool) -> Iterator[None]:
 
 
 def _sentence(error: Exception) -> str:
-    """What an error says to people, in one line that a terminal may show."""
+    """The error message as one line that is safe to print on a terminal."""
     said = _shown(" ".join(str(error).split()))
     if isinstance(error, DeviceMemoryError | MainMemoryError):
         return said
-    if is_out_of_memory(error):  # also where it was taken for damage
+    if is_out_of_memory(error):  # also if it was reported as damage
         return too_little_memory("this command")
     if isinstance(error, MicromotionError):
         return said
     if isinstance(error, ImportError) or (isinstance(error, OSError) and ".so" in said and not error.errno):
         return (
-            f"A library that is needed cannot be loaded ({said}): install micromotion again, with what it "
-            "requires, in an environment of its own."
+            f"A required library cannot be loaded ({said}): reinstall micromotion with its dependencies in a "
+            "separate environment."
         )
     return f"unexpected {type(error).__name__}: {said} (--debug shows where)"
 
 
 def _shown(text: str) -> str:
-    """The text with what would command a terminal escaped (for its encoding see `streams`)."""
+    """The text with terminal control characters escaped (for its encoding see `streams`)."""
     return "".join(ascii(each)[1:-1] if unicodedata.category(each) in ("Cc", "Cs") else each for each in text)

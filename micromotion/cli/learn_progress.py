@@ -1,4 +1,4 @@
-"""What a collection shows: losses and time left at a terminal, elsewhere a line now and then."""
+"""The progress of a collection: losses and time left on a terminal, otherwise occasional lines."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def step_progress() -> Iterator[Callable[[Step], None]]:
 
 @contextmanager
 def frame_counter() -> Iterator[Callable[[int, int], None]]:
-    """A callback for the frames done and the frames in all: a bar, silent where stderr is no terminal."""
+    """A callback (done, total) that draws a progress bar; silent if stderr is not a terminal."""
     with frame_progress() as bar:
         task = bar.add_task("Reading the model", total=None)
         yield lambda done, total: bar.update(task, description="Collecting", completed=done, total=total)
@@ -58,7 +58,7 @@ def losses_table(step: Step) -> Table:
 
 
 def _reporting_lines(console: Console) -> Callable[[Step], None]:
-    """A line for the first step and the last, and one every `QUIET` seconds between."""
+    """A callback that prints a line for the first and the last step, and every `QUIET` seconds."""
     began = said = time.monotonic()
     first: int | None = None
 

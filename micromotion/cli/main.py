@@ -35,14 +35,14 @@ app.command()(page)
 app.add_typer(learn_app)
 app.add_typer(weights_app)
 
-WIDE = 130  # columns of a table that goes into a file or a pipe
+WIDE = 130  # width of a table written to a file or a pipe
 
 
 def main() -> None:
-    """Run the command; exits with 0 done, 1 an error, told in one sentence, 2 wrong usage, 130 Ctrl-C."""
+    """Run the command. Exit codes: 0 success, 1 error (one sentence on stderr), 2 wrong usage, 130 Ctrl-C."""
     make_printing_safe()
     settle()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that nothing is left behind
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     app(prog_name="micromotion")
 
 
@@ -59,13 +59,13 @@ def micromotion(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    """Bring a still face to life: a photo goes in, a short video comes out in which the face smiles, gets
-    angry, ages, closes its eyes or turns its head."""
+    """Bring a still face to life: turn a photo into a short video in which the face smiles, gets angry, ages,
+    closes its eyes or turns its head."""
 
 
 @app.command()
 def motions(model: Model = "avatar", debug: Debug = False) -> None:
-    """List the micromotions that a model can play, one per line; those that were learned are marked."""
+    """List a model's micromotions, one per line; learned ones are marked."""
     with cli_errors(debug):
         found = find_bundle(model)
         for name in playable_motions(found):
@@ -85,17 +85,17 @@ def inspect(
             "-o",
             parser=typed_path,
             metavar="PATH",
-            help="Also draw a picture: the anchors, and the motion on other faces.",
+            help="Also write a picture of the anchors, and of the motion on other faces.",
         ),
     ] = None,
     path: Annotated[
         Literal["line", "curve"] | None,
-        typer.Option("--path", help="Look at it along this path.", show_default="as it was learned"),
+        typer.Option("--path", help="Show the motion along this path.", show_default="as learned"),
     ] = None,
     device: Device = "auto",
     debug: Debug = False,
 ) -> None:
-    """Show what a micromotion is made of: rank, noise, straightness, calibration, and where it comes from.
+    """Show a micromotion's rank, noise, straightness, calibration and origin.
 
     \b
     Examples:
@@ -131,13 +131,13 @@ def inspect(
 def serve(
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 5000,
     host: Annotated[
-        str, typer.Option(help="The address to listen on; with 0.0.0.0, others in the network get in too.")
+        str, typer.Option(help="The address to listen on; 0.0.0.0 opens the service to the whole network.")
     ] = "127.0.0.1",
     debug: Debug = False,
 ) -> None:
-    """Run the HTTP prediction service, the one of the container, without Docker.
+    """Run the container's HTTP prediction service without Docker.
 
-    The environment variable MICROMOTION_MODEL names another model than avatar.
+    The environment variable MICROMOTION_MODEL selects a model other than avatar.
 
     \b
     Examples:

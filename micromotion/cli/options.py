@@ -1,4 +1,4 @@
-"""The arguments and options of `micromotion animate`: its own, and those that `AnimateOptions` holds."""
+"""The arguments and options of `micromotion animate`: its own, and those of `AnimateOptions`."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ MotionNames = Annotated[
         "--motion",
         "-m",
         metavar="NAME[=STRENGTH]",
-        help="What to play: a name, `micromotion motions` lists them; or FILE.safetensors. May be given "
-        "several times: they play together.",
+        help="The motion to play: a name from `micromotion motions`, or FILE.safetensors. Repeat the option "
+        "to play several motions together.",
         show_default="smile",
     ),
 ]
@@ -38,8 +38,8 @@ TimelineText = Annotated[
         "--timeline",
         "-t",
         metavar="TEXT|@FILE",
-        help="Motions that follow each other: when, which, how strong, linear or smooth; hold; "
-        "'repeat 3' at the end. Or @ and a file of such a text.",
+        help="Keyframes, separated by commas: time, motion=strength, linear or smooth; or hold; "
+        "'repeat 3' at the end. Or @FILE with such a text.",
     ),
 ]
 Output = Annotated[
@@ -49,8 +49,8 @@ Output = Annotated[
         "-o",
         parser=typed,
         metavar="PATH",
-        help="Where to write: .mp4, .gif, .webp, or a folder for PNGs. Default: PHOTO-MOTION.mp4 here. "
-        "With --strengths: .png, .jpg, .webp.",
+        help="The output: .mp4, .gif, .webp, or a folder for PNGs. Default: PHOTO-MOTION.mp4 in the current "
+        "folder. With --strengths: .png, .jpg, .webp.",
     ),
 ]
 Sheet = Annotated[
@@ -63,23 +63,22 @@ FullSize = Annotated[
     bool,
     typer.Option(
         "--full-size",
-        help="Keep all pixels of a large photo in an MP4, although phones may not play it (H.264 above 5.2).",
+        help="Keep a large photo's full size in an MP4, although phones may not play it (H.264 above 5.2).",
     ),
 ]
 StrengthList = Annotated[
     str | None,
     typer.Option(
         metavar="LIST",
-        help="Write no video, but one picture of the face at these strengths, such as -1,0,1,2.",
+        help="Write a picture of the face at these strengths, such as -1,0,1,2, instead of a video.",
     ),
 ]
 
 
 def takes_animate_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each field of `AnimateOptions`, in the place of its parameter `options`.
+    """Replace a command's parameter `options` by an option for each field of `AnimateOptions`.
 
-    What is wrong with one is told as `cli_errors` tells any error. `--frame`, the old name of `--view`, is
-    understood and not shown.
+    Errors in them are printed as by `cli_errors`. `--frame`, the old name of `--view`, works but is hidden.
     """
     signature = inspect.signature(command, eval_str=True)
     parameters: list[Parameter] = []
@@ -107,9 +106,9 @@ def _animate_options() -> list[Parameter]:
 
 
 def _parameter(name: str, kind: Any) -> Parameter:
-    """An option of the command line with the name, default and sentence of one of `AnimateOptions`."""
+    """A command-line option with the name, default and help text of a field of `AnimateOptions`."""
     option = OPTIONS[name]
-    flag = [f"--{name.replace('_', '-')}"] if kind is bool else []  # no --no-… beside it
+    flag = [f"--{name.replace('_', '-')}"] if kind is bool else []  # without a --no-… counterpart
     shown = typer.Option(
         *flag, help=option.metadata["help"], show_default=option.metadata.get("default", True)
     )

@@ -22,8 +22,8 @@ from micromotion.weights.bundle_record import recorded_files, recorded_sources
 from micromotion.weights.manifest import VARIABLE, Manifest, PublicFile, load_manifest
 from micromotion.weights.partfile import is_right
 
-WIDE = 130  # columns of a terminal that has room for all of a table
-LANDMARKS = "landmarks"  # what `fetch`, `verify` and `path` call dlib's model
+WIDE = 130  # columns of a terminal that fits the whole table
+LANDMARKS = "landmarks"  # the name of dlib's model in `fetch`, `verify` and `path`
 
 app = typer.Typer(
     name="weights",
@@ -39,7 +39,7 @@ ManifestFile = Annotated[
         parser=typed_path,
         metavar="FILE",
         envvar=VARIABLE,
-        help="Take another list of public files.",
+        help="Use another list of public files.",
     ),
 ]
 
@@ -59,15 +59,15 @@ def fetch(
             parser=typed_path, metavar="FOLDER", help="Where to put the model. Default: the cache folder."
         ),
     ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the files that were downloaded.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Accept the licences, do not ask.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the downloaded files.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Accept the licences without asking.")] = False,
     manifest: ManifestFile = None,
     debug: Debug = False,
 ) -> None:
-    """Download public files, verify them, and make them a model, once.
+    """Download public files, verify them, and convert them to a model.
 
-    Shows sizes and licences first. Goes on where it was interrupted, tries the next source where one fails,
-    and does nothing where all is there already.
+    Shows sizes and licences first. Resumes an interrupted download, tries the next source if one fails, and
+    does nothing if the model is complete.
 
     \b
     Examples:
@@ -101,18 +101,20 @@ def add(
     files: Annotated[
         list[Path],
         typer.Argument(
-            parser=typed_path, metavar="FILE…", help="Checkpoints; what each is shows in its contents."
+            parser=typed_path,
+            metavar="FILE…",
+            help="Checkpoints; their kind is detected from the contents.",
         ),
     ],
-    name: Annotated[str, typer.Option("--name", "-n", help="What to call the model.")],
+    name: Annotated[str, typer.Option("--name", "-n", help="The name of the model.")],
     debug: Debug = False,
 ) -> None:
-    """Make a model of your own checkpoints, or add them to one.
+    """Make a model from your own checkpoints, or add them to one.
 
-    An e4e, pSp or ReStyle checkpoint gives the inverter, and its decoder the generator; a StyleGAN2 generator
-    replaces that one. An ArcFace IR-SE net, CLIP, and micromotions (d_latent files, or anchors) can be added.
-    What a checkpoint lacks, such as its average latent, is made up and told. The files themselves stay where
-    they are.
+    An e4e, pSp or ReStyle checkpoint gives the inverter, and its decoder the generator, unless a StyleGAN2
+    generator is given. An ArcFace IR-SE network, CLIP, and micromotions (d_latent files, or anchors) can be
+    added. If a checkpoint lacks something, such as its average latent, it is computed, and reported. The
+    files themselves are not changed.
 
     \b
     Examples:
@@ -137,7 +139,7 @@ def verify(
     manifest: ManifestFile = None,
     debug: Debug = False,
 ) -> None:
-    """Compare the files that are here with their recorded sizes and SHA-256; exits with 1 if one differs.
+    """Compare installed files with their recorded sizes and SHA-256; exits with 1 if one differs.
 
     \b
     Examples:
@@ -165,7 +167,7 @@ def verify(
 
 @app.command(name="list")
 def list_all(manifest: ManifestFile = None, debug: Debug = False) -> None:
-    """Show what can be fetched and what is here: size, licence, where.
+    """Show what can be downloaded and what is installed: size, licence, location.
 
     \b
     Examples:
@@ -205,7 +207,7 @@ def path(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Print where a model lies, or the cache folder.
+    """Print a model's folder, or the cache folder.
 
     \b
     Examples:
@@ -247,7 +249,7 @@ def _verify_landmarks(manifest: Manifest, *, asked: bool) -> list[str]:
 
 
 def _landmarks_place() -> str:
-    """Where alignment takes dlib's model from, in a word; empty where it has none."""
+    """A short text on where dlib's model is found; empty if it is missing."""
     if landmarks_file().is_file():
         return "yes"
     from importlib.util import find_spec
@@ -256,7 +258,7 @@ def _landmarks_place() -> str:
 
 
 def _tell(wrong: Iterable[str]) -> None:
-    """Say what is wrong, a sentence each, and exit with 1 if anything is."""
+    """Print each problem as a sentence; exit with 1 if there is any."""
     for sentence in (wrong := list(wrong)):
         typer.echo(f"micromotion: {sentence}", err=True)
     if wrong:
@@ -264,7 +266,7 @@ def _tell(wrong: Iterable[str]) -> None:
 
 
 def _ask(files: Iterable[PublicFile], yes: bool) -> None:
-    """Show what would be downloaded under which licences, and go on only with consent."""
+    """Show the files to download and their licences; continue only with consent."""
     files = list(files)
     _show("To download", ("Purpose",), [(file, (file.purpose,)) for file in files])
     known = [file.bytes for file in files if file.bytes is not None]
@@ -276,7 +278,7 @@ def _ask(files: Iterable[PublicFile], yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise OptionError("Nobody can be asked here: give --yes to accept these licences and download.")
+        raise OptionError("There is no terminal to ask for consent: use --yes to accept these licences.")
     if not typer.confirm("Download under these licences?", default=False):
         typer.echo("Nothing was downloaded.")
         raise typer.Exit(1)
@@ -291,7 +293,7 @@ def _size(bundle: BundleFiles) -> int:
 
 
 def _show(title: str, more: Sequence[str], rows: Iterable[tuple[PublicFile, Sequence[str]]]) -> None:
-    """Print a table of public files, with columns of the caller's; hashes and terms where there is room."""
+    """Print a table of public files, with the caller's columns; hashes and terms if there is room."""
     console = _console()
     wide = console.width >= WIDE
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
@@ -308,6 +310,6 @@ def _show(title: str, more: Sequence[str], rows: Iterable[tuple[PublicFile, Sequ
 
 
 def _console() -> Console:
-    """For tables: as wide as the terminal, and wide enough for a line a row where there is none."""
+    """A console for tables: as wide as the terminal; without one, wide enough for one line per row."""
     console = Console(highlight=False, markup=False)
     return console if console.is_terminal else Console(highlight=False, markup=False, width=200)

@@ -1,1 +1,1 @@
-"""Micromotions: anchors, robust PCA, directions and paths in W+, and when they are played."""
+"""Micromotions: anchors, robust PCA, directions and paths in W+, timelines and schedules."""

@@ -18,12 +18,12 @@ class Anchors:
     """Latents of one identity at growing degrees of one micromotion.
 
     Attributes:
-        w_plus: [n, styles, dim], 2 ≤ n ≤ 128; kept as float32 on the CPU.
-        degrees: [n], strictly increasing, in units of the motion (0 neutral … 1 full); kept likewise.
-        provenance: where the anchors come from, for people and reports; names to strings or finite numbers.
+        w_plus: [n, styles, dim], 2 ≤ n ≤ 128; stored as float32 on the CPU.
+        degrees: [n], strictly increasing, in units of the motion (0 neutral … 1 full); stored likewise.
+        provenance: the anchors' origin, for reports; maps names to strings or finite numbers.
 
     Raises:
-        MotionError: any of this does not hold, or a number is NaN or infinite.
+        MotionError: a wrong shape, degrees that do not increase, or NaN or infinity.
     """
 
     w_plus: Tensor
@@ -35,28 +35,28 @@ class Anchors:
         for name in ("w_plus", "degrees"):
             values = getattr(self, name).detach().to("cpu", torch.float32).contiguous()
             if not bool(torch.isfinite(values).all()):
-                raise MotionError(f"Anchors must be finite numbers, but {name} holds NaN or infinity.")
+                raise MotionError(f"Anchors must be finite, but {name} contains NaN or infinity.")
             object.__setattr__(self, name, values)
         if not bool((self.degrees.diff() > 0).all()):
             raise MotionError("The degrees of the anchors must increase from each anchor to the next.")
         object.__setattr__(self, "provenance", plain_provenance(self.provenance))
 
     def calibrated(self) -> "Anchors":
-        """The same anchors with their degrees divided by the last one, so that strength 1 is the last anchor.
+        """The same anchors with degrees divided by the last one, so that strength 1 is the last anchor.
 
-        Raises MotionError if the last degree is not above 0, which leaves open what strength 1 should be.
+        Raises MotionError if the last degree is not above 0.
         """
         last = float(self.degrees[-1])
         if last <= 0:
             raise MotionError(
-                f"The last anchor, which strength 1 is to show, has the degree {last:g}; it must lie above 0."
+                f"The degree of the last anchor, which becomes strength 1, must be above 0, but is {last:g}."
             )
         return Anchors(self.w_plus, self.degrees / last, self.provenance)
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file that `load` reads, complete or not at all; equal anchors give equal bytes.
+        """Write a safetensors file for `load`, atomically; equal anchors give equal bytes.
 
-        Raises OutputError where the file cannot be written.
+        Raises OutputError if the file cannot be written.
         """
         write_motion_file(path, KIND, {"w_plus": self.w_plus, "degrees": self.degrees}, self.provenance)
 
@@ -64,7 +64,7 @@ class Anchors:
     def load(cls, path: str | Path) -> "Anchors":
         """Read a file of `save`. Nothing in it is executed, and its size is checked before it is read.
 
-        Raises MotionError, in one sentence, for whatever is wrong with the file.
+        Raises MotionError if the file is missing, damaged or of another kind.
         """
         tensors, provenance = read_motion_file(path, KIND, {"w_plus", "degrees"})
         try:

@@ -1,8 +1,8 @@
-"""Ready directions in W+: our files of them, and those that the authors of the method published.
+"""Files of directions in W+: our own format, and the directions that the method's authors published.
 
-The original (wuqiuche/micromotion-styleGAN, main.py) keeps a direction d [1, 18, 512] per motion in
-`pregen_latents/MOTION/d_latent`, and plays w0 + i/100 · scale · d for i = 0 … 99 at 30 frames a second, with
-scale 5 where the user gives none.
+The original (wuqiuche/micromotion-styleGAN, main.py) stores a direction d [1, 18, 512] per motion in
+`pregen_latents/MOTION/d_latent`, and plays w0 + i/100 · scale · d for i = 0 … 99 at 30 frames per second; the
+default scale is 5.
 """
 
 from pathlib import Path
@@ -28,14 +28,13 @@ MAX_PUBLISHED_BYTES = 1 << 20  # the published ones have 37,611 or 37,624
 
 
 def full_motion(direction: Tensor, scale: float = PUBLISHED_SCALE) -> Tensor:
-    """The offset of the original's last frame, 99/100 · scale · d, of the shape of d, float32.
+    """The offset of the original's last frame, 99/100 · scale · d, float32, shaped as d.
 
-    That, and not scale · d, is strength 1. A video of ours goes from 0 to its strength in equal steps and
-    shows both ends, i/(n−1) · D; the original counts i/100 up to 99 and so never shows scale · d. With
-    D = 0.99 · scale · d (4.95 · d at the original's scale) 100 frames at strength 1 are the original's video,
-    frame by frame.
+    This is strength 1, rather than scale · d: our videos go from 0 to the strength inclusive, i/(n−1) · D,
+    but the original counts i/100 up to 99 and never shows scale · d. With D = 0.99 · scale · d (4.95 · d at
+    the default scale), 100 frames at strength 1 are exactly the original's video.
 
-    Raises MotionError if that is no finite float32.
+    Raises MotionError if it is not finite in float32.
     """
     full = (direction.detach().double() * (PUBLISHED_LAST * scale)).float()
     if not bool(torch.isfinite(full).all()):
@@ -44,11 +43,11 @@ def full_motion(direction: Tensor, scale: float = PUBLISHED_SCALE) -> Tensor:
 
 
 def save_direction(direction: Tensor, path: str | Path, provenance: Provenance) -> None:
-    """Write a direction [styles, dim], itself the strength 1, as safetensors: complete or not at all.
+    """Write a direction [styles, dim], the offset at strength 1, as a safetensors file, atomically.
 
-    It is kept as float32; provenance maps names to strings or finite numbers. Equal contents give equal
-    bytes. Raises MotionError if the direction is of another shape or not finite, OutputError where the file
-    cannot be written.
+    Stored as float32; provenance maps names to strings or finite numbers. Equal contents give equal bytes.
+    Raises MotionError if the direction has a wrong shape or is not finite, OutputError if the file cannot be
+    written.
     """
     direction = _checked(direction.detach().to("cpu", torch.float32))
     write_motion_file(path, KIND, {"direction": direction}, plain_provenance(provenance))
@@ -57,7 +56,7 @@ def save_direction(direction: Tensor, path: str | Path, provenance: Provenance) 
 def read_direction(path: str | Path) -> tuple[Tensor, Provenance]:
     """The direction, float32 [styles, dim], and the provenance in a file of `save_direction`.
 
-    Raises MotionError, in one sentence, for whatever is wrong with the file.
+    Raises MotionError if the file is missing, damaged or of another kind.
     """
     tensors, provenance = read_motion_file(path, KIND, {"direction"})
     try:
@@ -67,7 +66,7 @@ def read_direction(path: str | Path) -> tuple[Tensor, Provenance]:
 
 
 def is_published(path: str | Path) -> bool:
-    """Whether a file begins as PyTorch's do, old or new. Raises MotionError if there is no such file."""
+    """Whether a file starts like a PyTorch file, old or new. Raises MotionError if there is no such file."""
     path = Path(path)
     require_plausible_file(path)
     try:
@@ -81,9 +80,9 @@ def is_published(path: str | Path) -> bool:
 def read_published(path: str | Path) -> Tensor:
     """The direction d, float32 [styles, dim], of a `d_latent` file: a PyTorch file of one tensor, unscaled.
 
-    The tensor is [1, styles, dim] or [styles, dim], and may have been saved on a GPU and with requires_grad;
-    the result has neither. Nothing in the file runs (see `stylegan2.checkpoints.unpickling`), and its size is
-    bounded. Raises MotionError, in one sentence, for whatever is wrong with the file.
+    The tensor is [1, styles, dim] or [styles, dim], and may have been saved on a GPU or with requires_grad.
+    Nothing in the file is executed (see `stylegan2.checkpoints.unpickling`), and its size is limited. Raises
+    MotionError if the file is missing, damaged or of another kind.
     """
     path = Path(path)
     require_plausible_file(path, MAX_PUBLISHED_BYTES)
@@ -94,7 +93,7 @@ def read_published(path: str | Path) -> Tensor:
     if not is_plain(contents) or contents.dtype != torch.float32:
         raise MotionError(f"{path} does not hold one float32 tensor, as a published direction does.")
     if contents.nbytes > path.stat().st_size:  # an expanded view can claim any size
-        raise MotionError(f"{path} is damaged: its tensor claims more numbers than the file holds.")
+        raise MotionError(f"{path} is damaged: its tensor claims more data than the file contains.")
     try:
         return _checked(contents.detach().squeeze(0) if contents.ndim == 3 else contents.detach())
     except MotionError as error:
@@ -106,5 +105,5 @@ def _checked(direction: Tensor) -> Tensor:
     if direction.ndim != 2 or 0 in direction.shape:
         raise MotionError(f"A direction must be [styles, dim], not {list(direction.shape)}.")
     if not bool(torch.isfinite(direction).all()):
-        raise MotionError("A direction must be finite numbers, but this one holds NaN or infinity.")
+        raise MotionError("A direction must be finite, but this one contains NaN or infinity.")
     return direction.clone(memory_format=torch.contiguous_format)

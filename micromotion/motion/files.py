@@ -1,4 +1,4 @@
-"""The safetensors files of micromotions, read with suspicion: float32 tensors, and where they come from."""
+"""Safetensors files of micromotions, treated as untrusted: float32 tensors and their provenance."""
 
 import json
 import math
@@ -19,9 +19,9 @@ Provenance = dict[str, str | int | float]
 def write_motion_file(
     path: str | Path, kind: str, tensors: dict[str, Tensor], provenance: Provenance
 ) -> None:
-    """Write float32 tensors and their provenance, complete or not at all; equal contents give equal bytes.
+    """Write float32 tensors and their provenance, atomically; equal contents give equal bytes.
 
-    Raises OutputError where the file cannot be written.
+    Raises OutputError if the file cannot be written.
     """
     metadata = {"format": FORMAT, "kind": kind, "provenance": json.dumps(provenance, sort_keys=True)}
     try:
@@ -31,10 +31,11 @@ def write_motion_file(
 
 
 def read_motion_file(path: str | Path, kind: str, names: set[str]) -> tuple[dict[str, Tensor], Provenance]:
-    """What `write_motion_file` wrote: exactly these tensors, as float32 copies, and the provenance.
+    """The contents of a file of `write_motion_file`: exactly these tensors, as float32 copies, and
+    provenance.
 
-    Nothing in the file is executed, and its size is bounded before it is read (safetensors' reader checks
-    shapes against it). Raises MotionError, in one sentence, for whatever is wrong with the file.
+    Nothing in the file is executed, and its size is checked before reading (safetensors checks shapes against
+    it). Raises MotionError if the file is missing, damaged or of another kind.
     """
     path = Path(path)
     require_plausible_file(path)
@@ -44,7 +45,7 @@ def read_motion_file(path: str | Path, kind: str, names: set[str]) -> tuple[dict
             if metadata.get("format") != FORMAT or metadata.get("kind") != kind:
                 raise MotionError(f'it does not say that it is "{FORMAT}" of the kind "{kind}".')
             if set(file.keys()) != names:
-                raise MotionError(f"it must hold {_listed(names)}, and nothing else.")
+                raise MotionError(f"it must contain {_listed(names)}, and nothing else.")
             if any(file.get_slice(name).get_dtype() != "F32" for name in names):
                 raise MotionError(f"{_listed(names)} must be float32.")
             tensors = {name: file.get_tensor(name).clone() for name in sorted(names)}
@@ -56,7 +57,7 @@ def read_motion_file(path: str | Path, kind: str, names: set[str]) -> tuple[dict
 
 
 def motion_file_kind(path: str | Path) -> str:
-    """What kind of micromotion a safetensors file says it is; "" if it does not say. Raises MotionError."""
+    """The kind of micromotion recorded in a safetensors file; "" if there is none. Raises MotionError."""
     path = Path(path)
     require_plausible_file(path)
     try:
@@ -70,15 +71,15 @@ def require_plausible_file(path: Path, limit: int = MAX_BYTES) -> None:
     try:
         about = path.stat()
     except (OSError, ValueError) as error:
-        raise MotionError(f"There is no file of a micromotion {path}, or it is out of reach.") from error
+        raise MotionError(f"The micromotion file {path} does not exist, or is not accessible.") from error
     if not stat.S_ISREG(about.st_mode):
-        raise MotionError(f"{path} is not a file of a micromotion but a folder or a device.")
+        raise MotionError(f"{path} is a folder or a device, not a micromotion file.")
     if about.st_size > limit:
-        raise MotionError(f"{path} is larger than {limit >> 20} MB, which no such file of a micromotion is.")
+        raise MotionError(f"{path} is larger than {limit >> 20} MB, the limit for such a micromotion file.")
 
 
 def plain_provenance(provenance: object) -> Provenance:
-    """A copy of what maps names to strings or finite numbers; MotionError for anything else."""
+    """A copy of a mapping from names to strings or finite numbers; raises MotionError for anything else."""
     plain = isinstance(provenance, dict) and all(
         isinstance(key, str)
         and (isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)))
@@ -93,12 +94,12 @@ def _read_provenance(text: str) -> Provenance:
     try:
         return plain_provenance(json.loads(text))
     except (ValueError, RecursionError) as error:
-        raise MotionError("its provenance is not readable JSON.") from error
+        raise MotionError("its provenance is not valid JSON.") from error
 
 
 def _unreadable(path: Path) -> MotionError:
     return MotionError(
-        f"{path} cannot be read as a micromotion; it is damaged, cut short, or something else."
+        f"{path} cannot be read as a micromotion; it is damaged, cut short, or another kind of file."
     )
 
 

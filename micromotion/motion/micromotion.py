@@ -1,4 +1,4 @@
-"""Micromotions: the direction or the path in W+ that plays one on any face, from anchors or ready-made."""
+"""Micromotions: the direction or curve in W+ that plays one on any face, from anchors or ready-made."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -21,33 +21,33 @@ __all__ = ["Analysis", "Anchors", "Curve", "Motion", "PathKind", "analyse", "loa
 
 PathKind = Literal["line", "curve"]
 PATH = "path"
-"""Where a file's provenance says which path its anchors are to be played along; without it, the line."""
+"""Key in a file's provenance: the path along which its anchors are played; by default the line."""
 
 FEWEST_FOR_STRAYS = 7
-"""Among fewer anchors none can be told to be wrong as a whole."""
+"""Fewest anchors among which a stray can be detected."""
 
 _MAX_PAIRS = 512
 _RANK_TOLERANCE = 1e-6
-_GROSS = 5.0  # standard deviations
-_STRAY = 1.25  # how far off a stray is: see `_strays`
+_GROSS = 5.0  # standard deviations of the small noise, beyond which an error is gross
+_STRAY = 1.25  # how far off the path a stray is, see `_strays`
 _NORMAL_MEDIAN = 0.6745  # median |x| of the standard normal distribution
 
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """What is found in the anchors of a micromotion.
+    """The analysis of a micromotion's anchors.
 
     Attributes:
         direction: float32 [styles, dim], the change per unit of degree: the paper's straight line.
-        cleaned: float64 [n, styles, dim], the anchors without gross errors, less the identity (each entry's
-            median over the anchors); its small noise is left in, for the subspace and the path to average.
-        rank: per style, the rank of what robust PCA kept.
-        noise: per style, ‖S‖_F/‖D‖_F: how much of the anchors' change robust PCA took for sparse noise.
-        gross: per style, ‖E‖_F/‖D‖_F: how much of it was gross errors, and is gone from `cleaned`.
-        strays: the numbers, from 0, of anchors that were left out as a whole; in `cleaned` they are bridged.
-        subspace: of all styles together, [styles · dim]: the movement's rank, singular values and basis.
-        straightness: 0…1, the share of the movement in that subspace (its variance over the anchors) that
-            the least-squares line through the degrees explains; 1 where nothing moves.
+        cleaned: float64 [n, styles, dim], the anchors without gross errors, minus the identity (each entry's
+            median over the anchors); small noise remains, to be averaged by the subspace and the path.
+        rank: per style, the rank of robust PCA's low-rank part.
+        noise: per style, ‖S‖_F/‖D‖_F: the share of the anchors' variation that is sparse noise.
+        gross: per style, ‖E‖_F/‖D‖_F: the share that is gross errors, removed from `cleaned`.
+        strays: the indices of anchors left out as a whole; in `cleaned` they are interpolated.
+        subspace: of all styles together, [styles · dim]: the motion's rank, singular values and basis.
+        straightness: 0…1, the share of the motion's variance in that subspace that the least-squares line
+            through the degrees explains; 1 if nothing moves.
     """
 
     direction: Tensor
@@ -61,33 +61,32 @@ class Analysis:
 
 
 def analyse(anchors: Anchors, name: str = "it") -> Analysis:
-    """Take anchors apart: robust PCA per style, then the line and the subspace of what is left.
+    """Decompose anchors: robust PCA per style, then a line and a subspace through the low-rank part.
 
-    *Centred.* Robust PCA looks at what changes from anchor to anchor. Uncentred, the identity is far
-    larger than the motion, and a weak motion is absorbed. The centre is each entry's median over the
-    anchors, not the mean: one gross error moves the mean, and so reaches every anchor.
+    *Centring.* Uncentred, the identity is far larger than the motion, and a weak motion is absorbed. The
+    centre is each entry's median over the anchors: a gross error would shift the mean, and thereby every
+    anchor.
 
-    *Strays.* The pursuit is made for errors in single entries. An anchor that is wrong as a whole (another
-    face, a failed optimisation) is a direction of its own, and low-rank: it is left out, see `_strays`.
+    *Strays.* The pursuit removes errors in single entries. An anchor that is wrong as a whole (another face,
+    a failed optimisation) is a direction of its own, and low-rank; it is left out, see `_strays`.
 
-    *A fitted line.* The original takes the last anchor less the first. Here every low-rank anchor counts:
-    the least-squares slope over the degrees has a third less noise for eleven anchors, needs no anchor to
-    lie at exactly 0 or 1, and is the change per unit of degree, so strength 1 is the full motion.
+    *A fitted line.* The original takes the last anchor minus the first. The least-squares slope over the
+    degrees uses all low-rank anchors: it has a third less noise for eleven anchors, needs no anchor at
+    exactly 0 or 1, and is the change per unit of degree, so that strength 1 is the full motion.
 
     *Steady change is not noise.* With few anchors, principal component pursuit caps the entries of the
-    direction at about 0.9·√n (2.9 for eleven anchors) times their root mean square and puts the rest into
-    S, where it grows with the degree. That part is given back as the median of S's slopes between pairs
-    of anchors (Theil 1950, Sen 1968), which is blind to errors in single anchors. A clean straight line
-    comes back to within 0.1% at even degrees. At uneven ones, in twenty draws, it came back to within 1.3%
-    from eleven anchors at uniformly random degrees (21% at their cubes, which lie in a heap); from five to
-    within 0.5% in half of the draws, but 30% off in the worst (37% at the cubes).
+    direction at about 0.9·√n (2.9 for eleven anchors) times their root mean square and moves the rest into S,
+    where it grows with the degree. That part is restored as the median of S's slopes between pairs of anchors
+    (Theil 1950, Sen 1968), which is robust against errors in single anchors. A clean straight line is
+    recovered to within 0.1% at even degrees. At uneven degrees, in twenty draws, it was recovered to within
+    1.3% from eleven anchors at uniformly random degrees (21% at their cubes, which cluster); from five
+    anchors to within 0.5% in half of the draws, but with 30% error in the worst (37% at the cubes).
 
-    *Small noise is not gross.* S holds gross errors and, spread over all entries, much of the small noise.
-    What of S is beyond five standard deviations of the small noise is taken out of the anchors for the
-    subspace; the rest stays, so that it is white, as the rule for the rank asks (`principal_subspace`).
+    *Small noise is not gross.* S contains gross errors and much of the small noise, spread over all entries.
+    Only what exceeds five standard deviations of the small noise is removed from the anchors for the
+    subspace; the remaining noise is white, as the rule for the rank requires (`principal_subspace`).
 
-    Raises MotionError, with the motion's name, if the anchors are so far apart that the direction is no
-    finite float32.
+    Raises MotionError, with the motion's name, if the direction is not finite in float32.
     """
     everything = anchors.w_plus.double().transpose(0, 1)  # [styles, n, dim]
     strays = _strays(everything)
@@ -122,11 +121,11 @@ def analyse(anchors: Anchors, name: str = "it") -> Analysis:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """A smooth path through the degrees in the anchors' principal subspace, for motions that bend.
+    """A smooth curve through the anchors in their principal subspace, for motions that bend.
 
-    Each coordinate follows a natural cubic smoothing spline over the degrees, as smooth as generalised
-    cross-validation takes it (see `smoothing_spline`): where the anchors lie on a line it is that line, and
-    beyond the first and the last anchor it goes on straight with the slope of the end.
+    Each coordinate is a natural cubic smoothing spline over the degrees, its smoothness chosen by generalised
+    cross-validation (see `smoothing_spline`). Anchors on a line give that line; beyond the first and the last
+    anchor the curve continues straight, with the slope of the end.
 
     Attributes:
         spline: of the coordinates over the degrees.
@@ -142,7 +141,7 @@ class Curve:
         return cls(smoothing_spline(degrees, subspace.coordinates), subspace.basis.unflatten(1, shape))
 
     def offset(self, degree: float) -> Tensor:
-        """What changes from degree 0 to this one, float32 [styles, dim]; exactly zero at 0."""
+        """The offset from degree 0 to this degree, float32 [styles, dim]; exactly zero at 0."""
         return torch.einsum("r,rsd->sd", self.spline(degree) - self.spline(0.0), self.basis).float()
 
 
@@ -151,12 +150,12 @@ class Motion:
     """A line or a path in W+ that plays a micromotion on any face of the same generator.
 
     Attributes:
-        name: what people call it.
+        name: for users.
         direction: float32 [styles, dim]; added to a face's latent, the recipe's full motion (degree 0 → 1).
-        rank: per style, the rank of what robust PCA kept of the anchors.
-        noise: per style, ‖S‖_F/‖D‖_F: how much of the anchors' change robust PCA took for sparse noise.
-        curve: the path to play instead of the straight line; None for the line.
-        provenance: where it comes from, as its file says.
+        rank: per style, the rank of the anchors' low-rank part.
+        noise: per style, ‖S‖_F/‖D‖_F: the share of the anchors' variation that is sparse noise.
+        curve: played instead of the straight line; None for the line.
+        provenance: its origin, from its file.
     """
 
     name: str
@@ -168,9 +167,9 @@ class Motion:
 
     @classmethod
     def from_anchors(cls, anchors: Anchors, name: str, path: PathKind | None = None) -> "Motion":
-        """Learn a motion from anchors, see `analyse` and `Curve`; path None is what their file asks for.
+        """Learn a motion from anchors, see `analyse` and `Curve`; path None uses the one in their provenance.
 
-        Raises MotionError if path is neither "line" nor "curve", or the anchors are too far apart.
+        Raises MotionError if path is neither "line" nor "curve", or the direction is not finite.
         """
         path = path_kind(anchors) if path is None else path_kind(anchors, path)
         found = analyse(anchors, name)
@@ -182,10 +181,10 @@ class Motion:
         return cls(name, found.direction, found.rank, found.noise, curve, anchors.provenance)
 
     def offset(self, strength: float) -> Tensor:
-        """What to add to a face's W+ latent, float32 [styles, dim], on the device of `direction`.
+        """The offset to a face's W+ latent, float32 [styles, dim], on the device of `direction`.
 
-        1 is full, 0 nothing, negative the opposite. Along a curve the strength is the degree, and what lies
-        beyond the anchors goes on straight.
+        Strength 1 is the full motion, 0 none, negative the opposite. On a curve the strength is the degree;
+        the curve continues straight beyond the anchors.
         """
         if self.curve is None:
             return strength * self.direction
@@ -194,7 +193,7 @@ class Motion:
     def path(self, strength: float = 1.0, frames: int = 90) -> Iterator[Tensor]:
         """The offsets [styles, dim] of a video's frames, one by one: from 0 to `strength` in equal steps.
 
-        A single frame shows the full strength. Raises OptionError at once where either is outside its limits.
+        A single frame shows the full strength. Raises OptionError if either is out of range.
         """
         AnimateOptions(strength=strength, frames=frames)  # checks both
         last = frames - 1
@@ -202,9 +201,9 @@ class Motion:
 
 
 def path_kind(anchors: Anchors, wanted: str | None = None) -> PathKind:
-    """The path that is wanted, or that the anchors' file asks for; the line if it does not say.
+    """`wanted`, or the path in the anchors' provenance; by default the line.
 
-    Raises MotionError if that is neither "line" nor "curve".
+    Raises MotionError if it is neither "line" nor "curve".
     """
     kind = anchors.provenance.get(PATH, "line") if wanted is None else wanted
     for known in get_args(PathKind):
@@ -216,15 +215,15 @@ def path_kind(anchors: Anchors, wanted: str | None = None) -> PathKind:
 def load_motion(
     path: str | Path, kind: PathKind | None = None, *, shape: tuple[int, int] | None = None
 ) -> Motion:
-    """Read a micromotion, whose name is the file's; what the file holds decides, not what it is called.
+    """Read a micromotion, named after its file; the file's type is detected from its contents.
 
-    Anchors (`Anchors.save`) are learned from, and played along the line or curve that `kind`, or else their
-    file, asks for; a direction (`save_direction`) is taken as it is; of the
-    original's `d_latent` files strength 1 is the last frame of the original's video, 4.95 · d (see
-    `full_motion`). Nothing in a file is executed.
+    Anchors (`Anchors.save`) are analysed, and played along the line or curve given by `kind` or by their
+    provenance; a direction (`save_direction`) is used unchanged; for the original's `d_latent` files,
+    strength 1 is the last frame of the original's video, 4.95 · d (see `full_motion`). Nothing in a file is
+    executed.
 
-    `shape` is (styles, dim) of the model that is to play it. What has another is refused before anything is
-    learned from it, which can take half a minute on the largest files. Raises MotionError, in one sentence.
+    shape: (styles, dim) of the model that will play it; another shape is refused before the analysis, which
+    can take half a minute for the largest files. Raises MotionError.
     """
     path = Path(path)
     if directions.is_published(path):
@@ -246,20 +245,20 @@ def load_motion(
 def _require_shape(name: str, found: Sequence[int], wanted: tuple[int, int] | None) -> None:
     if wanted is not None and tuple(found) != wanted:
         raise MotionError(
-            f"The micromotion {name!r} was learned for another model: it moves {list(found)} numbers, "
-            f"this model has {list(wanted)}."
+            f"The micromotion {name!r} was learned for another model: its latents have the shape "
+            f"{list(found)}, those of this model {list(wanted)}."
         )
 
 
 def _strays(anchors: Tensor) -> tuple[int, ...]:
-    """The numbers of the anchors [styles, n, dim], at growing degrees, that are wrong as a whole; a third at
-    the most, and none among fewer than seven.
+    """The indices of strays among anchors [styles, n, dim] at increasing degrees; at most a third of them,
+    and none among fewer than seven.
 
-    Anchors lie along a way through W+. Off it lies what is off by a quarter more than all others are apart,
-    the two ends aside: by the detour that it makes between its neighbours or, an end, by the step to its
-    neighbour. That asks for no straight line and no even steps, and noise, which adds as much to the one as
-    to the other, does not hide it. (But a motion that is one sudden step, before the last anchor alone, is
-    taken for an error.) Distances are medians over the entries, blind to errors in fewer than half of them.
+    Anchors lie along a path through W+. A stray is off it by more than 1.25 times the largest distance
+    between any two other anchors, not counting the two ends: measured by the detour between its neighbours
+    or, for an end, by the step to its neighbour. This assumes neither a straight line nor even steps, and
+    noise adds equally to both sides. (But a motion that is one sudden step before the last anchor is taken
+    for an error.) Distances are medians over the entries, robust against errors in fewer than half of them.
     """
     points = anchors.transpose(0, 1).flatten(1)
     if len(points) < FEWEST_FOR_STRAYS:
@@ -284,10 +283,10 @@ def _strays(anchors: Tensor) -> tuple[int, ...]:
 
 
 def _bridged(values: Tensor, known: Tensor, direction: Tensor, degrees: Tensor) -> Tensor:
-    """Values [styles, m, dim] at `known` degrees [m], at all degrees [n], among which the known are.
+    """Interpolate values [styles, m, dim] at `known` degrees [m] to all degrees [n], a superset of these.
 
-    Where values are missing they lie on the line between their neighbours or, beyond all, go on along the
-    direction [styles, dim].
+    Missing values are interpolated linearly; beyond the known ones, extrapolated along `direction` [styles,
+    dim].
     """
     after = torch.searchsorted(known, degrees).clamp(max=len(known) - 1)
     before = torch.where(known[after] > degrees, after - 1, after).clamp(min=0)
@@ -299,11 +298,11 @@ def _bridged(values: Tensor, known: Tensor, direction: Tensor, degrees: Tensor) 
 
 
 def _gross_errors(centred: Tensor, erratic: Tensor, degrees: Tensor) -> Tensor:
-    """What of the erratic part of the sparse noise is gross, and zero elsewhere, all [styles, n, dim].
+    """The gross errors in the erratic part of the sparse noise, zero elsewhere; all [styles, n, dim].
 
-    The small noise of a style has the standard deviation that the differences between each anchor and the
-    line through its two neighbours tell: their median size over 0.6745, blind to fewer gross errors than
-    reach half of them. Of two anchors nothing is gross.
+    The standard deviation of a style's small noise is estimated from the differences between each anchor and
+    the line through its two neighbours: their median magnitude over 0.6745, robust if fewer than half are
+    affected by gross errors. Two anchors have no gross errors.
     """
     if len(degrees) < 3:
         return torch.zeros_like(erratic)
@@ -329,7 +328,7 @@ def _straightness(coordinates: Tensor, degrees: Tensor) -> float:
 
 
 def _median(values: Tensor, dim: int) -> Tensor:
-    """The median; of an even count the mean of the middle two, so negating the data negates it exactly."""
+    """The median; for an even count the mean of the middle two, so that negated data negate it."""
     return (values.median(dim).values - (-values).median(dim).values) / 2
 
 

@@ -1,8 +1,8 @@
-"""Recipes: how a micromotion is collected, from words or from a video, as files that a person can read.
+"""Recipes: readable files that say how a micromotion is collected, from text or from a video.
 
-A recipe is a TOML file, one per motion, in `anchors/MODEL/MOTION.toml`. It says all that the anchors depend
-on, so that they can be collected again, and names the direction that the authors of the method published for
-the same motion. Numbers left out are the original's (wuqiuche/micromotion-styleGAN, which follows StyleCLIP).
+A recipe is a TOML file, one per motion, in `anchors/MODEL/MOTION.toml`. It has everything that the anchors
+depend on, so that they can be collected again, and names the direction that the method's authors published
+for the same motion. Defaults are the original's (wuqiuche/micromotion-styleGAN, which follows StyleCLIP).
 
 Importing this module does not import torch.
 """
@@ -26,9 +26,9 @@ MAX_TEXT = 300
 MAX_DEGREES = 100
 
 PUBLISHED_SCALE = 5.0
-"""main.py, `--scale`: what a published direction is multiplied by."""
+"""main.py, `--scale`: the factor of a published direction."""
 PUBLISHED_LAST = 0.99
-"""main.py: the last of the clip's 100 frames is i = 99 of i/100."""
+"""main.py: the last of the video's 100 frames is i = 99 of i/100."""
 
 Degrees = tuple[tuple[str, float], ...]
 
@@ -37,24 +37,23 @@ Degrees = tuple[tuple[str, float], ...]
 class Recipe:
     """How the anchors of one micromotion are collected.
 
-    In a file, exactly one of template and clip says what from, and only a template has degrees.
+    A file has exactly one of template and clip, and degrees only with a template.
 
     Attributes:
-        name: what people call the motion.
+        name: of the motion.
         template: a sentence for CLIP with {degree} where the degree's words go; None for a video.
-        degrees: words, and the number that they stand for in units of the motion (0 neutral … 1 full);
-            the numbers increase.
-        clip: what a video must show for the motion to be collected from it, in words; None for a text.
-        seed: draws the one face that performs (main.py, --seed). Not known for the published directions.
+        degrees: words, and their increasing numbers in units of the motion (0 neutral … 1 full).
+        clip: a description of the video from which the motion is collected; None for a text.
+        seed: of the sampled face (main.py, --seed). Unknown for the published directions.
         truncation: of that face towards the mean face (main.py).
         steps: of Adam for each degree (main.py).
-        learning_rate: of Adam at its highest (main.py).
-        ramp_up: the part of the steps over which the rate rises in a straight line (main.py, lr_rampup).
-        ramp_down: the part over which it falls along a cosine (StyleCLIP/optimization/text.py, get_lr).
+        learning_rate: Adam's maximum learning rate (main.py).
+        ramp_up: the fraction of the steps with a linear ramp up (main.py, lr_rampup).
+        ramp_down: the fraction with a cosine ramp down (StyleCLIP/optimization/text.py, get_lr).
         l2: weight of the squared distance from the face's latent (main.py, l2_lambda).
         identity: weight of the identity loss (main.py, id_lambda).
-        published: the name of the published direction among the files of weights/manifest.toml; or None.
-        scale: what the published direction is multiplied by (main.py, --scale).
+        published: the name of the published direction in weights/manifest.toml; or None.
+        scale: the factor of the published direction (main.py, --scale).
     """
 
     name: str
@@ -73,16 +72,16 @@ class Recipe:
     scale: float = PUBLISHED_SCALE
 
     def sentences(self) -> list[tuple[str, float]]:
-        """Each degree's sentence and number, in order; none for a motion from a video. Words stay words."""
+        """Each degree's sentence and number, in order; empty for a motion from a video."""
         if self.template is None:
             return []
         return [(self.template.replace(PLACE, words), number) for words, number in self.degrees]
 
     def provenance(self, source: str, licence: str) -> dict[str, str | int | float]:
-        """What to write into the file of the published direction, fetched from `source`, for its users.
+        """The provenance of the published direction, downloaded from `source`.
 
         The template is the one that the authors give for the motion. The seed and the video of the published
-        direction are not known, and so not claimed.
+        direction are unknown, and therefore left out.
         """
         about: dict[str, str | int | float] = {
             "motion": self.name,
@@ -100,9 +99,9 @@ class Recipe:
 
 
 def find_recipes(model: str) -> dict[str, Recipe]:
-    """The recipes that come with a model's name, by the motion's name, sorted; none for a model without any.
+    """The recipes of a model, by the motion's name, sorted; empty if there are none.
 
-    Looked for in `anchors/MODEL` of the installed package or the checkout. Raises as `load_recipe` does.
+    Read from `anchors/MODEL` in the installed package or the checkout. Raises as `load_recipe` does.
     """
     if model in ("", "..") or Path(model).name != model:  # a name, and no path
         return {}
@@ -114,10 +113,9 @@ def find_recipes(model: str) -> dict[str, Recipe]:
 
 
 def load_recipe(path: str | Path) -> Recipe:
-    """Read a recipe, whose name is the file's.
+    """Read a recipe, named after its file.
 
-    Strict: an unknown key, a wrong type or a value outside its limits is refused. Raises MotionError, one
-    sentence that names the file and the key.
+    Raises MotionError, with the file and the key, for an unknown key, a wrong type or a value out of range.
     """
     path = Path(path)
     try:
@@ -135,14 +133,14 @@ def _read_text(path: Path) -> str:
     try:
         about = path.stat()
         if not stat.S_ISREG(about.st_mode):
-            raise MotionError(f"{path} is not a recipe but a folder or a device.")
+            raise MotionError(f"{path} is a folder or a device, not a recipe.")
         if about.st_size > MAX_BYTES:
-            raise MotionError(f"{path} is larger than {MAX_BYTES >> 10} kB, which no recipe is.")
+            raise MotionError(f"{path} is larger than {MAX_BYTES >> 10} kB, the limit for a recipe.")
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise MotionError(f"The recipe {path} is not text in UTF-8.") from error
     except (OSError, ValueError) as error:
-        raise MotionError(f"There is no recipe {path}, or it is out of reach.") from error
+        raise MotionError(f"The recipe {path} does not exist, or is not accessible.") from error
 
 
 def _recipe(name: str, table: dict[str, Any]) -> Recipe:
@@ -155,7 +153,7 @@ def _recipe(name: str, table: dict[str, Any]) -> Recipe:
     if (recipe.template is None) != (not recipe.degrees):
         raise MotionError("degrees belong to a template, and a template needs degrees.")
     if recipe.ramp_up + recipe.ramp_down > 1:
-        raise MotionError("ramp_up and ramp_down are parts of the steps, and come to more than 1 together.")
+        raise MotionError("ramp_up and ramp_down are fractions of the steps; their sum must not exceed 1.")
     return recipe
 
 
@@ -176,7 +174,7 @@ def _template(key: str, value: object) -> str:
 def _published(key: str, value: object) -> str:
     text = _text(key, value)
     if "/" in text or "\\" in text or text.startswith("."):
-        raise MotionError(f"{key} must be a file's name such as smile.d_latent, and no path, not {text!r}.")
+        raise MotionError(f"{key} must be a file name such as smile.d_latent, not a path: {text!r}.")
     return text
 
 
@@ -186,7 +184,7 @@ def _degrees(key: str, value: object) -> Degrees:
     pairs = []
     for pair in value:
         if not isinstance(pair, list) or len(pair) != 2:
-            raise MotionError(f'{key} must be a list of pairs such as ["10%", 0.1], and each of them a pair.')
+            raise MotionError(f'{key} must be a list of pairs such as ["10%", 0.1].')
         pairs.append((_text(f"the words of {key}", pair[0]), _number(-10, 10)(key, pair[1])))
     if any(later <= earlier for (_, earlier), (_, later) in pairwise(pairs)):
         raise MotionError(f"the numbers of {key} must increase from each pair to the next.")
@@ -227,4 +225,4 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "published": _published,
     "scale": _number(0.001, 1000),
 }
-"""How each key of the file is checked; the same names as the fields of `Recipe`, but for its name."""
+"""The check of each key in the file; the keys are the fields of `Recipe` except `name`."""

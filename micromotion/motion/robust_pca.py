@@ -1,11 +1,11 @@
-"""Robust PCA: a matrix taken apart into a low-rank and a sparse part, many matrices at once.
+"""Robust PCA: decompose matrices into a low-rank and a sparse part, in batches.
 
-Principal component pursuit (Candès, Li, Ma, Wright 2011, "Robust principal component analysis?") asks for
+Principal component pursuit (Candès, Li, Ma, Wright 2011, "Robust principal component analysis?"):
 
     minimise ‖L‖_* + λ·‖S‖₁   subject to   D = L + S,   λ = 1/√max(n, d)
 
-and `robust_pca` solves it by the method of multipliers: shrink the singular values for L, shrink the entries
-for S, then let the multiplier take up what is left over.
+`robust_pca` solves it by the method of multipliers: shrink the singular values for L, shrink the entries for
+S, then update the multiplier with the residual.
 """
 
 from dataclasses import dataclass
@@ -17,42 +17,42 @@ from micromotion.runtime.forking import survive_forks
 
 _GROWTH = 1.5
 _MAX_ROUNDS = 1000
-_EXCESS = 1e-5  # of the objective over the least, as a share: what `exact` asks for
-_RELAXATION = 1.6  # takes half of the rounds that 1 does
-_LOOKED_AT = 10  # rounds from one proof to the next
+_EXCESS = 1e-5  # relative gap between the objective and its minimum that `exact` guarantees
+_RELAXATION = 1.6  # halves the number of rounds, compared to 1
+_PROOF_INTERVAL = 10  # rounds between two checks of the gap
 _MAX_EXACT_ROUNDS = 20_000
-_ROUNDING = 1e-6  # of the largest singular value: float32 anchors know no better
+_ROUNDING = 1e-6  # of the largest singular value: the precision of float32 anchors
 
 
 def robust_pca(matrices: Tensor, *, tolerance: float = 1e-7, exact: bool = False) -> tuple[Tensor, Tensor]:
-    """Take each matrix apart into a low-rank and a sparse part by the inexact ALM.
+    """Decompose each matrix into a low-rank and a sparse part by the inexact ALM.
 
     Algorithm 5 of Lin, Chen, Ma 2010 ("The augmented Lagrange multiplier method for exact recovery of
-    corrupted low-rank matrices", arXiv 1009.5055) with its constants: Y₀ = D/max(‖D‖₂, ‖D‖_∞/λ),
-    μ₀ = 1.25/‖D‖₂, μ grows by 1.5 a round. It takes about 35 rounds. Where D is low-rank and sparse without
-    noise, and the pursuit tells them apart, that is found to the tolerance, but for a few matrices that are
-    missed by up to 1%. On noisy data so fast a growth ends above the least objective, as measured beside ADMM
-    with a proof by the dual: on the anchors of the embedded model by 0.10 to 0.33% (with an L that is off by
-    a tenth, but of L and S together their directions are off by 0.5 to 0.74%, in one style by 1.07%); on
-    noise alone by 3.7% at 11 × 512, and by up to 11% at the smallest sizes. `exact` goes to the end.
+    corrupted low-rank matrices", arXiv 1009.5055) with its constants: Y₀ = D/max(‖D‖₂, ‖D‖_∞/λ), μ₀ =
+    1.25/‖D‖₂, μ grows by a factor of 1.5 per round. It takes about 35 rounds. If D is a noiseless sum that
+    the pursuit can separate, the parts are found to the tolerance, except for a few matrices with errors up
+    to 1%. On noisy data such a fast growth stops above the minimum, as measured against ADMM with a dual
+    bound: on the anchors of the embedded model by 0.10 to 0.33% (L is off by a tenth, but the directions from
+    L and S together only by 0.5 to 0.74%, in one style by 1.07%); on pure noise by 3.7% at 11 × 512, and by
+    up to 11% at the smallest sizes. `exact` reaches the minimum.
 
     Args:
-        matrices: floating point [..., n, d]; every leading index is a matrix of its own, with its own step
-            size and its own end. Of the company it is in the answer depends by rounding alone: by 1e-10 of
-            the largest entry at the most, as measured; by the tolerance, where the end is a close call.
-        tolerance: stop at ‖D − L − S‖_F ≤ tolerance·‖D‖_F; above 0, below 1.
-        exact: begin where the dual proves the objective to be within 1e-5 of the least (as a share), and end
-            there. It takes some hundred rounds more, ten to fifty times as long; for degenerate matrices
-            some thousand, and after 20,000 it goes on with what it has.
+        matrices: floating point [..., n, d]; each leading index is a separate matrix with its own step size
+            and stopping round. Its result depends on the rest of the batch only by rounding: measured at most
+            1e-10 of the largest entry; the tolerance, if it nearly stopped one round earlier.
+        tolerance: stop at ‖D − L − S‖_F ≤ tolerance·‖D‖_F; between 0 and 1, exclusive.
+        exact: start from a point that the dual proves to be within a relative 1e-5 of the minimum, and end
+            there. It takes some hundred more rounds, ten to fifty times as long; for degenerate matrices some
+            thousand; after 20,000 it continues with the best point so far.
 
     Returns:
-        (low_rank, sparse), both of the shape, dtype and device of `matrices`; computed in float64 on D/‖D‖₂,
-        which makes the scale of the data of no account. A matrix of zeros gives zeros.
+        (low_rank, sparse), with the shape, dtype and device of `matrices`; computed in float64 on D/‖D‖₂, so
+        that the scale of the data does not matter. A zero matrix gives zeros.
 
     Raises:
-        ValueError: the input is not floating point [..., n, d], is empty in n or d, or holds NaN or infinity;
-            the tolerance is out of bounds; or an entry of a part is beyond the range of the dtype, which
-            happens only where those of the matrices come near its end.
+        ValueError: the input is not floating point [..., n, d], is empty in n or d, or has NaN or infinity;
+            the tolerance is out of range; or an entry of a part overflows the dtype, which is possible only
+            for matrices with entries near its limit.
     """
     survive_forks()
     if not 0 < tolerance < 1:
@@ -68,14 +68,14 @@ def robust_pca(matrices: Tensor, *, tolerance: float = 1e-7, exact: bool = False
 
 @dataclass(frozen=True, eq=False)
 class Subspace:
-    """The principal subspace of some points, and how its rank was chosen.
+    """The principal subspace of points, and how its rank was chosen.
 
     Attributes:
         centre: float64 [d], the mean of the points.
-        coordinates: float64 [n, r], the points less the centre, in the basis.
+        coordinates: float64 [n, r], the centred points in the basis.
         basis: float64 [r, d], orthonormal rows, most important first; r may be 0.
-        singular_values: float64, all min(n − 1, d) of the centred points, falling.
-        threshold: the singular values above it are the motion's, those below are noise.
+        singular_values: float64, all min(n − 1, d) of the centred points, descending.
+        threshold: singular values above it are signal, those below are noise.
     """
 
     centre: Tensor
@@ -86,13 +86,13 @@ class Subspace:
 
 
 def principal_subspace(points: Tensor) -> Subspace:
-    """Find the affine subspace that points [n, d] lie in but for noise, its rank chosen from the data.
+    """The affine subspace of noisy points [n, d], with a rank chosen from the data.
 
-    Kept are the singular values above ω(β)·(their median), ω(β) ≈ 0.56β³ − 0.95β² + 1.82β + 1.43, β the
-    matrix's shape n/d ≤ 1: the hard threshold for noise of unknown size that Gavish and Donoho derive (2014,
-    "The optimal hard threshold for singular values is 4/√3", section 5), here of the n − 1 values that
-    centring leaves. Where there is any movement at least one is kept, and none below 1e-6 of the largest.
-    Of three points or four no more than one can be kept: so few do not tell a bend from noise.
+    Keeps the singular values above ω(β)·(their median), ω(β) ≈ 0.56β³ − 0.95β² + 1.82β + 1.43, where β ≤ 1 is
+    the matrix's aspect ratio n/d: the hard threshold for noise of unknown size of Gavish and Donoho (2014,
+    "The optimal hard threshold for singular values is 4/√3", section 5), applied to the n − 1 values that
+    remain after centring. If there is any variation, at least one is kept, and none below 1e-6 of the
+    largest. Three or four points give a rank of at most one: they cannot distinguish a bend from noise.
 
     Args:
         points: finite, floating point [n, d], n ≥ 2, d ≥ 1.
@@ -110,7 +110,7 @@ def principal_subspace(points: Tensor) -> Subspace:
 
 
 def _smallest(points: Tensor) -> float:
-    """The size of a singular value that is rounding alone: points that stand still have it, not zero."""
+    """The largest singular value due to rounding alone, for points that are all the same."""
     return 1e-12 * float(torch.linalg.matrix_norm(points))
 
 
@@ -122,7 +122,7 @@ def checked_matrices(matrices: Tensor) -> Tensor:
             f"but was given {matrices.dtype} of shape {tuple(matrices.shape)}."
         )
     if not bool(torch.isfinite(matrices).all()):
-        raise ValueError("Robust PCA needs finite numbers, but the matrices hold NaN or infinity.")
+        raise ValueError("Robust PCA needs finite numbers, but the matrices contain NaN or infinity.")
     batch = matrices[None] if matrices.ndim == 2 else matrices.flatten(0, -3)
     return batch.detach().to(torch.float64)
 
@@ -144,8 +144,10 @@ def _sparsity_weight(data: Tensor) -> float:
 
 
 def _scaled(data: Tensor) -> tuple[Tensor, Tensor]:
-    """[b, n, d] with the largest magnitude of each brought to 1 … 2, and the powers of two, [b, 1, 1], that
-    they were divided by, which rounds nothing. Squares of very large or small numbers have no float64.
+    """Matrices [b, n, d] scaled to a largest magnitude of 1 … 2, and the scales [b, 1, 1], powers of two.
+
+    Powers of two avoid rounding; without scaling, squares of very large or small numbers leave float64's
+    range.
     """
     largest = data.abs().amax((-2, -1), keepdim=True)
     scale = torch.where(largest > 0, largest / (2 * torch.frexp(largest).mantissa), 1.0)
@@ -153,7 +155,7 @@ def _scaled(data: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _start(data: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-    """D/unit, for which Lin et al.'s μ₀ is 1, the unit [b, 1, 1], their Y₀, and no S₀."""
+    """D/unit, where the unit [b, 1, 1] makes Lin et al.'s μ₀ equal to 1; the unit; their Y₀; and no S₀."""
     largest = _singular_values(_wide(data))[:, -1:, None]
     unit = torch.where(largest > 0, largest, 1.0) / 1.25
     data = data / unit
@@ -162,10 +164,10 @@ def _start(data: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
 
 
 def _proven_start(data: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """D/unit, the unit [b, 1, 1], and a Y and an S whose objective is within `_EXCESS` of the least.
+    """D/unit, the unit [b, 1, 1], and a Y and an S whose objective is within `_EXCESS` of the minimum.
 
-    They are found by ADMM at Candès et al.'s μ = n·d/(4·‖D‖₁), which the unit makes 1, over-relaxed (Boyd
-    et al. 2011, section 3.4.3). Each matrix ends by itself, when `_excess` proves it.
+    Over-relaxed ADMM (Boyd et al. 2011, section 3.4.3) with Candès et al.'s μ = n·d/(4·‖D‖₁), which the unit
+    makes 1. Each matrix stops separately, as soon as `_excess` proves it.
     """
     mean = data.abs().mean((-2, -1), keepdim=True)
     unit = 4 * torch.where(mean > 0, mean, 1.0)
@@ -183,7 +185,7 @@ def _proven_start(data: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         target = torch.lerp(sparse, part - low_rank, _RELAXATION) + multiplier
         multiplier = target.clamp(-weight, weight)
         sparse = target - multiplier
-        if round_ % _LOOKED_AT == 0:
+        if round_ % _PROOF_INTERVAL == 0:
             going = _excess(part, wanted, low_rank, multiplier) > _EXCESS
             if round_ == _MAX_EXACT_ROUNDS or not bool(going.all()):
                 multiplier_out[active], sparse_out[active] = multiplier, sparse
@@ -196,10 +198,10 @@ def _proven_start(data: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _excess(data: Tensor, wanted: Tensor, low_rank: Tensor, multiplier: Tensor) -> Tensor:
-    """How far L and D − L are above the least objective at the most, as a share of their own, [b].
+    """An upper bound of the relative gap between the objective of (L, D − L) and the minimum, [b].
 
-    All are [b, n, d] with n ≤ d; L is `wanted` with its singular values moved by 1 towards zero. ⟨Y, D⟩ is no
-    more than the least where ‖Y‖₂ ≤ 1 and ‖Y‖_∞ ≤ λ; the latter holds already.
+    All are [b, n, d] with n ≤ d; L is `wanted` with its singular values shrunk by 1. ⟨Y, D⟩ is a lower bound
+    of the minimum if ‖Y‖₂ ≤ 1 and ‖Y‖_∞ ≤ λ; the latter always holds here.
     """
     nuclear = (_singular_values(wanted) - 1).clamp(min=0).sum(1)
     objective = nuclear + _sparsity_weight(data) * (data - low_rank).abs().sum((1, 2))
@@ -208,7 +210,7 @@ def _excess(data: Tensor, wanted: Tensor, low_rank: Tensor, multiplier: Tensor) 
 
 
 def _singular_values(matrices: Tensor) -> Tensor:
-    """[b, n, d] with n ≤ d -> [b, n], rising. Those below 1e-8 of the largest are rounding."""
+    """[b, n, d] with n ≤ d -> [b, n], ascending. Values below 1e-8 of the largest are rounding errors."""
     return torch.linalg.eigvalsh(matrices @ matrices.mT).clamp(min=0).sqrt()
 
 
@@ -220,19 +222,19 @@ def _wide(matrices: Tensor) -> Tensor:
 def alternate(
     data: Tensor, *, multiplier: Tensor, growth: float, residual: Tensor, sparse: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Run the method of multipliers on [b, n, d] until ‖D − L − S‖_F ≤ residual, each by itself.
+    """Run the method of multipliers on each of [b, n, d] until ‖D − L − S‖_F ≤ residual.
 
-    It begins at S = 0 where none is given. The first step μ is 1 for all, `residual` is [b, 1, 1]. A matrix
-    that has ended leaves the batch and takes no further round. With Y/μ in place of Y a round is short: what
-    is within ±λ/μ of D + Y/μ − L is left for the next Y/μ, what is beyond it is S.
+    residual: [b, 1, 1]. sparse: the initial S, by default 0. The first step size μ is 1. A matrix that has
+    converged leaves the batch. With Y/μ instead of Y a round is short: the part of D + Y/μ − L within ±λ/μ is
+    the next Y/μ, the excess is S.
     """
     weight = _sparsity_weight(data)
     low_rank_out, sparse_out = torch.zeros_like(data), torch.zeros_like(data)
-    active = data.flatten(1).any(1).nonzero().flatten()  # zeros are their own answer, and have no step size
+    active = data.flatten(1).any(1).nonzero().flatten()  # zero matrices need no rounds, and have no step size
     data, rest, residual = _wide(data[active]), _wide(multiplier[active]), residual[active, 0, 0]
     target, step = data + rest, 1.0
     sparse = torch.zeros_like(data) if sparse is None else _wide(sparse[active])
-    wanted, within = torch.empty_like(data), torch.empty_like(data)  # fresh memory at every pass costs more
+    wanted, within = torch.empty_like(data), torch.empty_like(data)  # allocating in every round is slower
     for round_ in range(1, _MAX_ROUNDS + 1):
         if not len(active):
             break
@@ -256,12 +258,12 @@ def alternate(
 
 
 def _shrinking(matrices: Tensor, threshold: float) -> Tensor:
-    """The matrices [b, n, n] that, applied from the left, move all singular values of [b, n, d] towards zero.
+    """Matrices [b, n, n] that, multiplied from the left, shrink all singular values of [b, n, d].
 
-    With the left singular vectors U and the singular values σ that is U·max(1 − threshold/σ, 0)·Uᵀ. Both are
-    read off the n × n Gram matrix, in a third of the time of a QR decomposition and an SVD of its triangle.
-    That squares the condition number: relative to the largest singular value, what is left of one near the
-    threshold errs by about 1e-16 over the threshold, 1e-9 in the last rounds; a hundredth of the tolerance.
+    With left singular vectors U and singular values σ this is U·max(1 − threshold/σ, 0)·Uᵀ. Both come from
+    the n × n Gram matrix, in a third of the time of a QR decomposition and an SVD of its triangle. This
+    squares the condition number: relative to the largest singular value, a value near the threshold has an
+    error of about 1e-16 over the threshold, 1e-9 in the last rounds, a hundredth of the tolerance.
     """
     energy, left = torch.linalg.eigh(matrices @ matrices.mT)
     kept = 1 - threshold * energy.clamp_(min=torch.finfo(energy.dtype).tiny).rsqrt_()

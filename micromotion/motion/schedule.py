@@ -1,4 +1,4 @@
-"""What a video plays: which micromotions, and how strong each of them is in each frame.
+"""The schedule of a video: its micromotions, and their strengths in each frame.
 
 Importing this module does not import torch.
 """
@@ -18,23 +18,22 @@ from micromotion.types import Strengths
 MAX_STRENGTHS = 24
 
 MotionName = str | Path
-"""A micromotion: its name, or the file of one (see `micromotion.motion.library.find_motion`)."""
+"""A micromotion's name, or its file (see `micromotion.motion.library.find_motion`)."""
 Motions = MotionName | Mapping[str, float] | Mapping[MotionName, float] | Sequence[MotionName] | Timeline
-"""What is played: one motion, several at once (a mapping says how strong each of them is), or a timeline."""
+"""One motion, several at once (a mapping gives their strengths), or a timeline."""
 MotionChoice = Mapping[str, float] | Timeline
-"""What of `Motions` the command line and the page ask for: each motion's name and strength, or a timeline."""
+"""The `Motions` of the command line and the page: strengths by name, or a timeline."""
 
 
 def schedule(
     motion: Motions, options: AnimateOptions | None = None
 ) -> tuple[tuple[MotionName, ...], Strengths]:
-    """Which micromotions are played, and how strong each is in each frame, float64 [frames, motions].
+    """The micromotions, and their strengths in each frame, float64 [frames, motions].
 
-    One motion, or several at once, go from 0 to their strength in `frames` frames, in equal steps or
-    smoothly; a mapping says how strong each is. A timeline has its own length and eases where it does not
-    say how. `strength` multiplies all of it. Then `loop`: "once" is all, "pingpong" plays it back to the
-    first frame as well, "hold" stays at the last one for as long again.
-    Raises OptionError for no motion, too many, one that is there twice, or strengths beyond their limits.
+    One motion, or several at once, go from 0 to their strength in `frames` frames with the given easing; a
+    mapping gives their strengths. A timeline has its own length; the easing applies to keyframes without one.
+    `strength` multiplies all strengths. loop: see `looped`.
+    Raises OptionError for no motion, too many, a repeated one, or strengths out of range.
     """
     options = options or AnimateOptions()
     if isinstance(motion, Timeline):
@@ -50,20 +49,20 @@ def schedule(
         check_strength(float(each))
     if options.loop != "once" and 2 * len(strengths) - 1 > MAX_FRAMES:
         raise OptionError(
-            f"The loop {options.loop!r} makes {2 * len(strengths) - 1} frames of {len(strengths)}, but at "
-            f"most {MAX_FRAMES} are played: ask for fewer."
+            f"The loop {options.loop!r} makes {2 * len(strengths) - 1} frames of {len(strengths)}, but the "
+            f"limit is {MAX_FRAMES}: use fewer frames."
         )
     return names, looped(strengths, options.loop)
 
 
 def schedule_strip(motion: Motions, strengths: Sequence[float]) -> tuple[tuple[MotionName, ...], Strengths]:
-    """Which micromotions the frames of a strip show, and how strong, float64 [strengths, motions].
+    """The micromotions of a strip, and their strengths in each frame, float64 [strengths, motions].
 
     Each strength multiplies those of several motions. Raises OptionError as `schedule` does, for a timeline,
     and unless there are 1 to 24 strengths.
     """
     if isinstance(motion, Timeline):
-        raise OptionError("A strip of strengths shows motions, but no timeline.")
+        raise OptionError("A strip of strengths shows motions, not a timeline.")
     check_whole("the number of strengths", len(strengths), 1, MAX_STRENGTHS)
     rows = []
     for strength in strengths:
@@ -73,7 +72,7 @@ def schedule_strip(motion: Motions, strengths: Sequence[float]) -> tuple[tuple[M
 
 
 def looped(strengths: Strengths, loop: Loop) -> Strengths:
-    """The n rows; or 2n − 1: then back to the first ("pingpong"), or the last again and again ("hold")."""
+    """The n rows ("once"), or 2n − 1: then in reverse ("pingpong"), or the last one repeated ("hold")."""
     if loop == "pingpong":
         return np.concatenate([strengths, strengths[-2::-1]])
     if loop == "hold":
@@ -84,14 +83,14 @@ def looped(strengths: Strengths, loop: Loop) -> Strengths:
 def _wanted(
     motion: MotionName | Mapping[str, float] | Mapping[MotionName, float] | Sequence[MotionName],
 ) -> dict[MotionName, float]:
-    """How strong each motion is to be, by name; raises OptionError."""
+    """The motions' strengths by name; raises OptionError."""
     if isinstance(motion, Mapping):
         wanted: dict[MotionName, float] = dict(motion.items())
     else:
         names = [motion] if isinstance(motion, str) or not isinstance(motion, Sequence) else list(motion)
         wanted = dict.fromkeys(names, 1.0)
         if len(wanted) < len(names):
-            raise OptionError(f"A motion is played once at a time, but {_twice(names)!s:.80} is there twice.")
+            raise OptionError(f"The motion {_twice(names)!s:.80} is listed twice; list each motion once.")
     check_whole("the number of motions", len(wanted), 1, MAX_MOTIONS)
     for strength in wanted.values():
         check_strength(strength)

@@ -1,8 +1,8 @@
-"""Natural cubic smoothing splines: a smooth path through noisy points, and how much to smooth it.
+"""Natural cubic smoothing splines through noisy points, with an automatic choice of smoothing.
 
-Of all functions g, the one that minimises Σ(y_i − g(t_i))² + λ·∫g″² is a cubic between the points and a
-straight line beyond the first and the last (Green and Silverman 1994, "Nonparametric Regression and
-Generalized Linear Models", chapter 2). λ = 0 runs through all points; λ = ∞ is the least-squares line.
+The function g that minimises Σ(y_i − g(t_i))² + λ·∫g″² is cubic between the points and straight beyond the
+first and the last (Green and Silverman 1994, "Nonparametric Regression and Generalized Linear Models",
+chapter 2). λ = 0 interpolates all points; λ = ∞ is the least-squares line.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from torch import Tensor
 
 _ROUGHEST, _SMOOTHEST, _CHOICES = -6.0, 4.0, 81
 _CAUTION = 1.4
-_ROUNDING = 1e-20  # of the points' spread, squared: below it a residual says nothing
+_ROUNDING = 1e-20  # of the points' squared spread: smaller residuals are rounding errors
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Spline:
     bends: Tensor
 
     def __call__(self, t: float) -> Tensor:
-        """The splines at t, float64 [k]; beyond the knots they go on straight, with the slope of the end."""
+        """The splines at t, float64 [k]; beyond the knots they continue straight with the end's slope."""
         if t < float(self.knots[0]):
             return self.values[0] + (t - self.knots[0]) * self._slope(0, 0)
         if t > float(self.knots[-1]):
@@ -55,12 +55,11 @@ class Spline:
 def smoothing_spline(knots: Tensor, points: Tensor, smoothing: float | None = None) -> Spline:
     """The smoothing spline through each column of points.
 
-    Without a smoothing λ, each column has its own, which generalised cross-validation takes (Craven and Wahba
-    1979): the least n·RSS/(n − 1.4·df)², df being the trace of the map from the points to the fit, over 81 λ
-    from far below to far above what matters, and the straight line. The factor 1.4 is Kim and Gu's (2004,
-    "Smoothing spline Gaussian regression"); without it few points are now and then followed into their
-    noise, and the ends of the curve point anywhere. Where several are equally good, to rounding, the
-    smoothest is taken: points on a line give that line.
+    If no smoothing λ is given, generalised cross-validation chooses one per column (Craven and Wahba 1979):
+    the minimum of n·RSS/(n − 1.4·df)², where df is the trace of the map from points to fit, over 81 values of
+    λ in a wide range, and the straight line. The factor 1.4 is Kim and Gu's (2004, "Smoothing spline Gaussian
+    regression"); without it the curve sometimes overfits few points, and its ends point anywhere. Of equally
+    good values, up to rounding, the smoothest is chosen, so that points on a line give that line.
 
     Args:
         knots: [n], strictly increasing, n ≥ 2; any floating dtype.
@@ -102,7 +101,9 @@ def _penalty(steps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _chosen_damping(stiff: Tensor, parts: Tensor, rounding: Tensor) -> Tensor:
-    """What is left of each mode in each column, [n, k], at the λ of the least GCV score, to rounding [k]."""
+    """The damping of each mode in each column, [n, k], at the λ with the lowest GCV score, up to rounding
+    [k].
+    """
     n = len(stiff)
     if n == 2:
         return torch.ones_like(parts)

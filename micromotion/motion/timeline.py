@@ -1,12 +1,12 @@
-"""A timeline: which micromotion, when and how strong, as a text that a person writes and reads.
+"""Timelines: a readable text that says which micromotions play when, and how strong.
 
     1s smile smooth, 1.5s hold, 2s smile=0 eyesClose=1, 2.2s eyesClose=0, repeat 2
 
-Keyframes are separated by commas, semicolons or ends of lines; `#` begins a comment. Each one begins with its
-time since the start, in seconds, and says how strong motions are at that time: NAME=STRENGTH, or NAME for 1.
-`linear` or `smooth` says how they get there from the keyframe before. What a keyframe does not name stays as
-it was, so `hold` names nothing. The film begins at 0s with a still face, if no keyframe says otherwise.
-`repeat N`, at the end, plays all of it N times.
+Keyframes are separated by commas, semicolons or line breaks; `#` starts a comment. A keyframe starts with its
+time in seconds, followed by the motions' strengths at that time: NAME=STRENGTH, or NAME for 1. `linear` or
+`smooth` is the easing from the previous keyframe. A motion that is not named keeps its strength, so `hold`
+names none. The video starts at 0s with a still face unless a keyframe says otherwise. `repeat N`, at the end,
+plays everything N times.
 
 Importing this module does not import torch.
 """
@@ -44,17 +44,17 @@ _WORD = re.compile(
 
 
 class TimelineError(OptionError):
-    """A timeline's text cannot be read; its note (PEP 678) shows the line, with a caret below the place."""
+    """A timeline's text is invalid; its note (PEP 678) shows the line with a caret at the error."""
 
 
 @dataclass(frozen=True)
 class Keyframe:
-    """How strong motions are at a time.
+    """The motions' strengths at a time.
 
     Attributes:
         time: seconds since the start, 0…600.
-        strengths: by a motion's name, each finite and at most 5 either way. What is not here stays as it was.
-        easing: how they get there from the keyframe before; None takes the one that the caller asks for.
+        strengths: by motion name, each within ±5. Other motions keep their strength.
+        easing: from the previous keyframe; None for the caller's default.
     """
 
     time: float
@@ -66,9 +66,9 @@ class Keyframe:
 class Timeline:
     """Keyframes in the order of their times, played `repeat` times.
 
-    A repetition begins where the first one does: end as you began, or there is a jump.
-    Raises OptionError if there are no keyframes or more than 100, more than 16 motions, times that do not
-    grow, a strength or an easing that cannot be played, or a repeat that is not in 1…100.
+    Each repetition starts like the first one; unless the last keyframe equals that start, there is a jump.
+    Raises OptionError for no keyframes or more than 100, more than 16 motions, times that do not increase, an
+    invalid strength or easing, or a repeat outside 1…100.
     """
 
     keyframes: tuple[Keyframe, ...]
@@ -89,11 +89,11 @@ class Timeline:
 
     @property
     def motions(self) -> tuple[str, ...]:
-        """The names of its motions, in the order in which they come."""
+        """The names of its motions, in order of appearance."""
         return tuple(dict.fromkeys(name for each in self.keyframes for name in each.strengths))
 
     def with_files(self, files: Mapping[str, Path]) -> Timeline:
-        """The same with the motions of these names taken from files, which end in .safetensors."""
+        """The same timeline with the motions of these names replaced by files, which end in .safetensors."""
         return replace(
             self,
             keyframes=tuple(
@@ -103,20 +103,20 @@ class Timeline:
         )
 
     def count(self, fps: int) -> int:
-        """The number of its frames: one at 0s, one at least at the end of each repetition."""
+        """The number of frames: one at 0s, and at least one more per repetition."""
         return 1 + self.repeat * math.ceil(self.keyframes[-1].time * fps - 1e-9)
 
     def strengths(self, fps: int, easing: Easing = "linear") -> Strengths:
-        """How strong each of `motions` is in each frame, float64 [count(fps), motions].
+        """The strengths of `motions` in each frame, float64 [count(fps), motions].
 
-        Frame i shows the time i/fps, the last frame of a repetition its last keyframe. easing is that of the
-        keyframes which have none of their own. Raises OptionError if there would be more than 600 frames.
+        Frame i shows the time i/fps; the last frame of a repetition shows its last keyframe. easing: for
+        keyframes without one. Raises OptionError if there would be more than 600 frames.
         """
         check_choice("easing", easing, get_args(Easing))
         if (count := self.count(fps)) > MAX_FRAMES:
             raise OptionError(
-                f"The timeline has {count} frames at {fps} per second, but at most {MAX_FRAMES} are "
-                "played: make it shorter, repeat it less often, or lower fps."
+                f"The timeline has {count} frames at {fps} per second, but the limit is {MAX_FRAMES}: "
+                "make it shorter, repeat it less often, or lower fps."
             )
         times, states, smooth = self._states(easing)
         steps = (count - 1) // self.repeat
@@ -130,9 +130,9 @@ class Timeline:
         return np.concatenate([once, *[once[1:]] * (self.repeat - 1)])
 
     def _states(self, easing: Easing) -> tuple[NDArray[np.float64], Strengths, NDArray[np.bool_]]:
-        """The times, from 0 on, how strong each motion is then, and whether it gets there smoothly.
+        """The keyframes' times from 0, strengths, and whether each is eased smoothly: [n], [n, motions], [n].
 
-        [n], [n, motions] and [n]; n is 1 where nothing comes after 0.
+        n is 1 if there is no keyframe after 0.
         """
         names = self.motions
         times, states, smooth = [0.0], [np.zeros(len(names))], [False]
@@ -150,7 +150,7 @@ class Timeline:
 
 
 def eased(way: NDArray[np.float64], easing: Easing) -> NDArray[np.float64]:
-    """The way from 0 to 1 at an even pace, or, smoothly, along 3x² − 2x³, which starts and ends at rest."""
+    """Ease values from 0 to 1: unchanged ("linear"), or 3x² − 2x³ ("smooth"), with slope 0 at both ends."""
     check_choice("easing", easing, get_args(Easing))
     return way * way * (3 - 2 * way) if easing == "smooth" else way
 
@@ -160,7 +160,7 @@ def eased(way: NDArray[np.float64], easing: Easing) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class _Word:
-    """A word of the text, where it begins, and, where an equals sign follows it, what comes behind that."""
+    """A word of the text and its position; if an equals sign follows, also the value after it."""
 
     text: str
     at: int
@@ -169,10 +169,10 @@ class _Word:
 
 
 def parse_timeline(text: str, check: Callable[[str], object] | None = None) -> Timeline:
-    """Read a timeline; the language is described above.
+    """Parse a timeline; the module's docstring describes the language.
 
-    check is called with the name of each motion, and raises MotionError for one that cannot be played.
-    Raises TimelineError, which says at which line and column the text is wrong, and why.
+    check: called with each motion's name; raises MotionError for an unknown one. Raises TimelineError, with
+    the line and column of the error, and the reason.
     """
     if len(text) > MAX_TEXT:
         raise TimelineError(f"A timeline has at most {MAX_TEXT} characters, not {len(text)}.")
@@ -193,21 +193,19 @@ def parse_timeline(text: str, check: Callable[[str], object] | None = None) -> T
         with _told_where(text, words[0].at):
             check_whole("the number of motions", len(names), 0, MAX_MOTIONS)
     if not keyframes:
-        raise TimelineError(
-            "The timeline is empty: write when and which motion, such as '1s smile, 2s hold'."
-        )
+        raise TimelineError("The timeline is empty: write times and motions, such as '1s smile, 2s hold'.")
     return Timeline(tuple(keyframes), repeat or 1)
 
 
 def _parts(text: str) -> Iterator[list[_Word]]:
-    """The words of each part between separators; empty parts and comments are left out."""
+    """The words of each part between separators, without empty parts and comments."""
     part: list[_Word] = []
     for found in _WORD.finditer(text):
         name, at = found["name"], found.start()
         if name is not None:
             part.append(_Word(name, at, found["value"], found.start("value")))
         elif found[0] == "=":
-            raise _wrong(text, at, "an equals sign stands between a motion and its strength: smile=1")
+            raise _wrong(text, at, "an equals sign goes between a motion and its strength: smile=1")
         elif found[0] in ",;\n":
             if part:
                 yield part
@@ -240,7 +238,7 @@ def _read_keyframe(
         with _told_where(text, word.at):
             if word.text == "hold" and word.value is None:
                 if len(rest) > 1:
-                    raise OptionError("hold stands alone after its time: everything stays as it was")
+                    raise OptionError("hold must be alone after its time: it keeps everything unchanged")
             elif (found := _easing(word)) is not None:
                 if easing is not None:
                     raise OptionError("a keyframe has one easing, linear or smooth")
@@ -268,14 +266,14 @@ def _read_time(text: str, word: _Word) -> float:
             return float(number)
         if meant := _with_decimal_point(text, word):
             raise OptionError(f"a comma ends a keyframe, so decimals have a point: write {meant}")
-        raise OptionError(f"a time has its unit, seconds: write {number}s")
+        raise OptionError(f"a time needs its unit, seconds: write {number}s")
     raise OptionError(
-        f"a part begins with a time such as 1.5s, or is 'repeat 3' at the end, but here is {word.text!r:.40}"
+        f"a keyframe starts with a time such as 1.5s, or is 'repeat 3' at the end, not {word.text!r:.40}"
     )
 
 
 def _with_decimal_point(text: str, word: _Word) -> str | None:
-    """What a bare number was meant to be if it is one half of 0,1s or =0,5; None if it is not."""
+    """The number with a decimal point, if this word is one half of 0,1s or =0,5; else None."""
     before, behind = text[: word.at], text[word.at + len(word.text) :]
     if (decimals := re.match(r",([0-9]+)s?(?![^\s,;#])", behind)) and word.text.isdecimal():
         return f"{word.text}.{decimals[1]}s"
@@ -295,7 +293,7 @@ def _read_strength(word: _Word) -> float:
 
 
 def _check_name(word: _Word, check: Callable[[str], object] | None) -> None:
-    """Raise MotionError unless the motion can be played; a word alone may be meant as one of ours."""
+    """Raise MotionError unless the motion can be played; suggests a keyword for a misspelt one."""
     if len(word.text) > MAX_NAME:
         raise MotionError(f"no motion has a name of {len(word.text)} characters")
     if check is None:
@@ -310,7 +308,7 @@ def _check_name(word: _Word, check: Callable[[str], object] | None) -> None:
         )
         if near:
             raise MotionError(
-                f"{word.text!r} is neither a word nor a motion; did you mean {near[0]!r}?"
+                f"{word.text!r} is neither a keyword nor a motion; did you mean {near[0]!r}?"
             ) from None
         raise
 
@@ -319,12 +317,12 @@ def _check_time(time: float, before: float | None) -> None:
     if not (isinstance(time, (int, float)) and 0 <= time <= MAX_SECONDS):
         raise OptionError(f"a time must be from 0s to {MAX_SECONDS}s")
     if before is not None and time <= before:
-        raise OptionError(f"times must grow, but {time:g}s comes after {before:g}s")
+        raise OptionError(f"times must increase, but {time:g}s comes after {before:g}s")
 
 
 @contextmanager
 def _told_where(text: str, at: int) -> Iterator[None]:
-    """Within the block, say of each error where in the text it is."""
+    """Within the block, add the position in the text to each error."""
     try:
         yield
     except TimelineError:
@@ -345,7 +343,7 @@ def _wrong(text: str, at: int, reason: str) -> TimelineError:
 
 
 def _excerpt(line: str, at: int) -> str:
-    """The line, or what of it is near, and a caret below the place."""
+    """The line, or an excerpt of it, and a caret below the position."""
     left = max(0, min(at - _EXCERPT // 2, len(line) - _EXCERPT))
     shown = "".join(each if each.isprintable() else " " for each in line[left : left + _EXCERPT])
     before, behind = "…" if left else "", "…" if left + _EXCERPT < len(line) else ""

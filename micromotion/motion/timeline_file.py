@@ -1,4 +1,4 @@
-"""The file of a timeline, as editors and shells write it: UTF-8, UTF-16 with its mark, Windows-1252."""
+"""Read a timeline file in any common encoding: UTF-8, UTF-16 with a byte order mark, Windows-1252."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from unicodedata import category
 from micromotion.errors import OptionError
 from micromotion.motion.timeline import MAX_TEXT
 
-_MARKS = (  # UTF-32's mark begins as that of UTF-16
+_MARKS = (  # UTF-32 first: its mark starts with that of UTF-16
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_MOST_BYTES = 4 * (MAX_TEXT + 2)  # no letter has more than four in any of these
+_MOST_BYTES = 4 * (MAX_TEXT + 2)  # at most four bytes per character in all of these
 
 
 def read_timeline_file(name: str) -> str:
-    """The text in a file, or for the name `-` on standard input, at most a little longer than MAX_TEXT.
+    """The text of a file, or of standard input for the name `-`; truncated slightly above MAX_TEXT.
 
-    Ends of lines become newlines. Raises OptionError, in one sentence, if it cannot be read or is no text.
+    Line breaks become newlines. Raises OptionError if it cannot be read or is not text.
     """
     try:
         with ExitStack() as stack:
@@ -32,12 +32,12 @@ def read_timeline_file(name: str) -> str:
             content = file.read(_MOST_BYTES)
         return _decoded(content, whole=len(content) < _MOST_BYTES)[: MAX_TEXT + 1]
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
-        raise OptionError(f"The timeline's file {name!r} cannot be read: {reason}.") from error
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise OptionError(f"The timeline file {name!r} cannot be read: {reason}.") from error
 
 
 def _decoded(content: bytes, *, whole: bool) -> str:
-    """The text in bytes whose last letter may be cut if they are not the whole. Raises ValueError."""
+    """Decode bytes, whose last character may be incomplete unless `whole`. Raises ValueError."""
     marked = next((encoding for mark, encoding in _MARKS if content.startswith(mark)), None)
     for encoding in (marked,) if marked else ("utf-8", "cp1252"):
         try:

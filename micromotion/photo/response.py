@@ -18,9 +18,9 @@ _POWERS = 3  # of the polynomial through rest
 
 
 def poses(strengths: Strengths) -> Strengths:
-    """The strengths to be looked at before a film is played, each motion by itself.
+    """The strengths to be looked at before a video is played, each motion by itself.
 
-    strengths: [frames, motions], the film's. Returns [n, motions], even steps up to the strongest on either
+    strengths: [frames, motions], the video's. Returns [n, motions], even steps up to the strongest on either
     side of rest; n = 0 where nothing moves.
     """
     rows = []

@@ -88,7 +88,7 @@ def _write_a_video() -> None:
 
     Image.init()
     with tempfile.TemporaryDirectory() as folder:
-        write_frames([np.zeros((16, 16, 3), np.uint8)], f"{folder}/film.mp4", 30)
+        write_frames([np.zeros((16, 16, 3), np.uint8)], f"{folder}/video.mp4", 30)
 
 
 def _step() -> None:

@@ -329,7 +329,7 @@ class _Call(BaseHTTPRequestHandler):
             self.wfile.write(answer.body)
 
     def _begin_answer(self, status: int, kind: str, length: str | None) -> None:
-        self._hang_up_after(ANSWERING)  # else a film that nobody reads would keep one of MAX_CALLS for good
+        self._hang_up_after(ANSWERING)  # else a video that nobody reads would keep one of MAX_CALLS for good
         self.send_response(status)
         for name, value in (("content-type", kind), ("content-length", length)):
             if value:

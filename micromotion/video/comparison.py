@@ -1,4 +1,4 @@
-"""Pictures that compare: the photo beside what the model makes of it, and a motion at several strengths."""
+"""Comparison pictures: photo, inversion and animation side by side; a motion at several strengths."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from PIL import Image
 from micromotion.types import Frame, Strengths
 from micromotion.video.contact_sheet import contact_sheet
 
-_SMALLEST, _LARGEST = 256, 512  # pixels; smaller frames are scaled up, larger ones in a strip down
+_SMALLEST, _LARGEST = (
+    256,
+    512,
+)  # pixels; smaller frames are scaled up; in a strip, larger ones are scaled down
 
 
 class Comparison:
-    """The photo's crop, the still face that the model makes of it, and the animation, side by side.
+    """Puts the photo's crop, its still reconstruction, and the animation side by side.
 
     A `Finish` of a video. photo: uint8 [H, W, 3], of the size of the video's frames.
     """
@@ -24,16 +27,16 @@ class Comparison:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of a picture."""
+        """Width and height of a picture in pixels."""
         height, width = self._beside(self._photo, self._photo).shape[:2]
         return width, height
 
     def poses(self, strengths: Strengths) -> Strengths:
-        """None."""
+        """No strengths: no frame is needed in advance."""
         return strengths[:0]
 
     def begin(self, still: Frame, poses: Sequence[object]) -> Callable[[Frame, object], Frame]:
-        """What makes a picture of each frame, given the still face first; all uint8 [H, W, 3]."""
+        """A function from a frame to its picture; all uint8 [H, W, 3]."""
         return lambda frame, strengths: self._beside(still, frame)
 
     def _beside(self, still: Frame, frame: Frame) -> Frame:

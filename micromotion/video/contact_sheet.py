@@ -1,4 +1,4 @@
-"""A contact sheet: some frames of a video side by side in one picture."""
+"""Contact sheets: some frames of a video in one picture."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _INK = (70, 70, 72)
 
 
 def evenly_spaced(total: int, count: int) -> list[int]:
-    """Up to `count` different frame numbers of 0 … total − 1, evenly spread, first and last among them.
+    """Up to `count` different frame numbers from 0 … total − 1, evenly spaced, including first and last.
 
-    One alone is the last frame, where a motion is complete. Fewer than `count` come where total is smaller.
+    A single one is the last frame, where the motion is complete.
 
     Raises:
         ValueError: total or count is below 1.
@@ -35,7 +35,7 @@ def evenly_spaced(total: int, count: int) -> list[int]:
 
 
 class _Layout(NamedTuple):
-    """Where things are on a sheet, in pixels."""
+    """The layout of a sheet, in pixels."""
 
     frame: Size
     columns: int
@@ -60,7 +60,7 @@ class _Layout(NamedTuple):
 
 
 def sheet_size(frame: Size, count: int) -> Size:
-    """Width and height in pixels of a contact sheet of so many labelled frames of this width and height."""
+    """Width and height in pixels of a contact sheet of `count` labelled frames of this size."""
     return _Layout.of(frame, count, True, None, _TILE).size
 
 
@@ -71,20 +71,20 @@ def contact_sheet(
     columns: int | None = None,
     tile: int = _TILE,
 ) -> Image.Image:
-    """Lay all given frames out in rows, left to right, on light paper, each with its label below.
+    """Lay out frames in rows, left to right, on a light background, each with its label below.
 
     Args:
         frames: uint8 [H, W, 3] RGB arrays of one size, at least one.
-        labels: as many short texts as there are frames; None for no labels.
-        columns: frames in a row; None fills rows of up to six evenly.
-        tile: longer side of a frame on the sheet, in pixels; frames are scaled to it, up or down.
+        labels: a short text per frame; None for no labels.
+        columns: frames per row; None fills rows of up to six evenly.
+        tile: longer side of a frame on the sheet, in pixels; frames are scaled to it.
 
     Returns:
-        An RGB picture, a little over columns · tile wide.
+        An RGB picture, slightly wider than columns · tile.
 
     Raises:
-        ValueError: no frames, frames of different sizes or kinds, another number of labels, columns below 1,
-            tile below 1.
+        ValueError: no frames, frames of different sizes or types, a wrong number of labels, columns or tile
+            below 1.
     """
     _check(frames, labels, columns, tile)
     lay = _Layout.of(frames[0].shape[1::-1], len(frames), labels is not None, columns, tile)
@@ -119,12 +119,12 @@ def _check(
 
 
 def _columns(count: int) -> int:
-    """Rows of up to six, the last one as full as can be: 8 are 4 + 4, 10 are 5 + 5."""
+    """The number of columns for even rows of up to six: 8 are 4 + 4, 10 are 5 + 5."""
     return math.ceil(count / math.ceil(count / 6))
 
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """The text, cut short with an ellipsis where it is wider than the frame."""
+    """The text, truncated with an ellipsis if it is wider than the frame."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "…") > width:

@@ -1,8 +1,8 @@
-"""The encoders behind `micromotion.video.writer`: each takes frames one by one and forgets them.
+"""The streaming encoders behind `micromotion.video.writer`.
 
-All have the same face: made with (path, width, height, rate), `put` per frame (uint8 [H, W, 3], RGB),
-`finish` once all frames are in, `close` at the end whether or not all went well. The first three raise
-OSError or av.FFmpegError; `close` raises nothing.
+All have the same interface: the constructor takes (path, width, height, rate); `put` takes one frame (uint8
+[H, W, 3], RGB); `finish` completes the file; `close` must always be called at the end. The first three may
+raise OSError or av.FFmpegError; `close` raises nothing.
 """
 
 import math
@@ -21,12 +21,12 @@ from PIL import Image
 
 from micromotion.types import Frame
 
-_BT709 = 1  # the number that H.273 gives it, as primaries, as transfer and as matrix
-_LIMITED = 1  # FFmpeg's number for 16 … 235
+_BT709 = 1  # in H.273: of the primaries, the transfer function and the matrix
+_LIMITED = 1  # FFmpeg's number for the range 16 … 235
 _MILLISECOND = Fraction(1, 1000)
 _HUNDREDTH = Fraction(1, 100)
-_LOOKED_AHEAD = 40 * 2048**2  # pixels of all the frames that x264 keeps to look ahead
-_X264_THREADS = 4  # the bytes depend on it, so it must not follow the machine
+_LOOKAHEAD_PIXELS = 40 * 2048**2  # total pixels of the frames in x264's lookahead
+_X264_THREADS = 4  # fixed, since the bytes depend on it
 
 
 class VideoEncoder(Protocol):
@@ -37,7 +37,7 @@ class VideoEncoder(Protocol):
 
 
 class _Muxed:
-    """What the formats share that FFmpeg writes: one stream in one container."""
+    """A file with one stream, written by FFmpeg."""
 
     def __init__(
         self, path: Path, container: str, codec: str, options: dict[str, str], muxer: dict[str, str]
@@ -46,7 +46,7 @@ class _Muxed:
         self.stream: Any = self.container.add_stream(codec, options=options)
 
     def shape(self, width: int, height: int, pixels: str, tick: Fraction) -> None:
-        """Set what must be known before the first picture; tick is the unit of the pictures' times, in s."""
+        """Set the size, pixel format and time base (tick, in seconds) before the first picture."""
         self.stream.width, self.stream.height, self.stream.pix_fmt = width, height, pixels
         self.stream.codec_context.time_base = tick
 
@@ -63,16 +63,16 @@ class _Muxed:
 
 
 class Mp4(_Muxed):
-    """H.264, 4:2:0, BT.709 in limited range, index before the pictures: what every browser plays.
+    """H.264, 4:2:0, BT.709 in limited range, index first: plays in every browser.
 
-    4:2:0 needs even sizes: an odd width or height gets its last column or row twice. The same frames give the
-    same bytes, on any number of cores.
+    4:2:0 needs even sizes: an odd width or height repeats its last column or row. The same frames give the
+    same bytes on any number of cores.
     """
 
     def __init__(self, path: Path, width: int, height: int, rate: Fraction):
         x264 = f"cpu-independent=1{_lookahead(width * height)}"
         options = {"preset": "medium", "crf": str(_crf(width * height)), "x264-params": x264}
-        # The video's length is told in ticks of this clock; in the usual milliseconds it would be rounded.
+        # The time scale of the video's duration; the default, milliseconds, would round it.
         clock = rate.numerator * math.ceil(1000 / rate.numerator)
         muxer = {"movflags": "+faststart", "movie_timescale": str(clock)}
         super().__init__(path, "mp4", "libx264", options, muxer)
@@ -92,7 +92,7 @@ class Mp4(_Muxed):
         if np.any(self.padding):
             frame = np.pad(frame, self.padding, mode="edge")
         picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-        # FFmpeg would convert by BT.601, whatever the tags say. Averages of 2×2 for the chroma ring nowhere.
+        # FFmpeg would convert by BT.601, whatever the tags say. Chroma averages of 2×2 do not ring.
         picture = self.reformatter.reformat(
             picture,
             format="yuv420p",
@@ -107,19 +107,19 @@ class Mp4(_Muxed):
 
 
 def _crf(pixels: int) -> int:
-    """Small pictures are looked at enlarged, where artefacts show, and cost little: give them more."""
+    """The quality: better for small pictures, which are viewed enlarged and cost little."""
     return 10 if pixels <= 256**2 else 14 if pixels <= 512**2 else 18
 
 
 def _lookahead(pixels: int) -> str:
-    """x264 looks 40 frames ahead and keeps them, which of 12 million pixels each takes 2.5 GB: then fewer."""
-    return "" if pixels <= _LOOKED_AHEAD // 40 else f":rc-lookahead={max(4, _LOOKED_AHEAD // pixels)}"
+    """Limits x264's lookahead of 40 frames if they are large: 40 of 12 million pixels take 2.5 GB."""
+    return "" if pixels <= _LOOKAHEAD_PIXELS // 40 else f":rc-lookahead={max(4, _LOOKAHEAD_PIXELS // pixels)}"
 
 
 class WebP(_Muxed):
-    """Animated WebP, lossy, endless. Times are whole milliseconds whose rounding does not add up.
+    """Animated WebP, lossy, looping. Times are whole milliseconds; rounding errors do not accumulate.
 
-    Browsers slow pictures down that are shown for 10 ms or less: those of more than 90 a second are skipped.
+    Browsers slow down pictures of 10 ms or less, so frames beyond 90 per second are skipped.
     """
 
     shortest = 11
@@ -130,7 +130,7 @@ class WebP(_Muxed):
         self.rate = rate
         self.count = 0
         self.start = 0
-        self.waiting: av.VideoFrame | None = None  # for the next one, which tells its duration
+        self.waiting: av.VideoFrame | None = None  # until the next frame gives its duration
 
     def put(self, frame: Frame) -> None:
         start = round(self.count * 1000 / self.rate)
@@ -144,7 +144,7 @@ class WebP(_Muxed):
         if self.waiting is None:
             return
         self.waiting.pts, self.waiting.time_base = self.start, _MILLISECOND
-        for packet in self.stream.encode(self.waiting):  # at once: this encoder keeps nothing
+        for packet in self.stream.encode(self.waiting):  # this encoder buffers nothing
             packet.duration = end - self.start
             self.container.mux(packet)
 
@@ -154,14 +154,14 @@ class WebP(_Muxed):
 
 
 class Gif:
-    """GIF, endless, one palette for all frames.
+    """GIF, looping, with one palette for all frames.
 
-    A palette per frame flickers, and the first frames do not know the colours to come (teeth, in a smile).
-    So the frames go to an unnamed file on the disk while FFmpeg's palettegen counts their colours; `finish`
-    reads them back. Ordered dither stays where it is from frame to frame; error diffusion would crawl.
+    A palette per frame flickers, and the first frames lack colours that come later (teeth, in a smile). So
+    frames are written to an unnamed temporary file while FFmpeg's palettegen counts their colours; `finish`
+    reads them back. Ordered dithering is stable from frame to frame; error diffusion would crawl.
 
-    Times are hundredths of a second whose rounding does not add up. Browsers slow pictures down that are
-    shown for 1/100 s: of more than 50 frames a second some are skipped.
+    Times are hundredths of a second; rounding errors do not accumulate. Browsers slow down pictures of 1/100
+    s, so frames beyond 50 per second are skipped.
     """
 
     shortest = 2
@@ -169,10 +169,10 @@ class Gif:
     def __init__(self, path: Path, width: int, height: int, rate: Fraction):
         self.path, self.width, self.height, self.rate = path, width, height, rate
         self.count = 0
-        self.starts: list[int] = []  # of the frames that are kept, in 1/100 s
+        self.starts: list[int] = []  # of the frames not skipped, in 1/100 s
         self.spool = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115
         self.video: _Muxed | None = None
-        graph = self.graph = Graph()  # kept, for its filters do not keep it alive
+        graph = self.graph = Graph()  # its filters do not keep it alive
         self.colours = _source(graph, width, height, "rgb24")
         self.palette = graph.add("buffersink")
         graph.link_nodes(self.colours, graph.add("palettegen", "stats_mode=full"), self.palette).configure()
@@ -184,9 +184,9 @@ class Gif:
             return
         self.starts.append(start)
         self.spool.write(frame.data)
-        # Six bits of each channel, spread over 0 … 255: palettegen is slow with 100,000s of colours.
+        # Six bits per channel, spread over 0 … 255: palettegen is slow with hundreds of thousands of colours.
         self.colours.push(_picture(frame & np.uint8(0xFC) | frame >> np.uint8(6), start))
-        list(_ready(self.palette))  # nothing yet, but without being asked the filter lets the frames pile up
+        list(_ready(self.palette))  # empty, but unless polled, the filter queues all frames
 
     def finish(self) -> None:
         self.colours.push(None)
@@ -243,7 +243,7 @@ def _picture(frame: Frame, start: int) -> av.VideoFrame:
 
 
 def _ready(sink: Any) -> Iterator[av.VideoFrame]:
-    """What has come out of the filters so far."""
+    """The filter's output so far."""
     with suppress(av.BlockingIOError, av.EOFError):
         while True:
             yield sink.pull()

@@ -1,4 +1,4 @@
-"""How large a picture each file format takes, and how large a video phones play; known before any frame is.
+"""The largest picture of each file format, and the largest video that phones play.
 
 Importing this module does not import torch.
 """
@@ -21,14 +21,14 @@ MAX_SIDE = {
     ".jpg": ("JPEG", 65_500),  # libjpeg's own
     ".jpeg": ("JPEG", 65_500),
 }
-"""The format's name, and the most pixels that a side may have in it."""
+"""By suffix: the format's name, and its longest side in pixels."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """A level of H.264: its name, and what a decoder of that level must be able to do, in macroblocks of 16².
+    """A level of H.264: its name, and what its decoders must support, in macroblocks of 16² pixels.
 
-    frame: most in a picture. rate: most a second. A side may have √(8 · frame) of them (ITU-T H.264, A.3.1).
+    frame: most per picture. rate: most per second. A side has at most √(8 · frame) (ITU-T H.264, A.3.1).
     """
 
     name: str
@@ -45,23 +45,23 @@ class Level:
 
 
 PHONES = Level("5.2", 36_864, 2_073_600)
-"""The last level of Table A-1 that phones' and televisions' decoders are made for; 6 and more are for 8K."""
+"""The highest level of Table A-1 that decoders in phones and televisions support; 6 and above are for 8K."""
 
 
 def check_side(path: str | os.PathLike[str], size: Size) -> None:
-    """Raise OutputError, with the limit and what to do, where a side is longer than the format takes."""
+    """Raise OutputError, with the limit and a remedy, if a side is longer than the format allows."""
     name, most = MAX_SIDE.get(Path(path).suffix.lower(), ("", max(size)))
     if max(size) > most:
         raise OutputError(
-            f"{path} could not be written: it would have {size[0]}×{size[1]} pixels, but {name} takes "
-            f"at most {most} a side; crop the picture or make it smaller first, or choose another format."
+            f"{path} could not be written: it would have {size[0]}×{size[1]} pixels, but {name} allows "
+            f"at most {most} a side; crop or shrink the picture first, or choose another format."
         )
 
 
 def playable_size(size: Size, fps: Fraction) -> Size:
-    """The largest size of these proportions that phones play at this rate; the size itself if they play it.
+    """The largest size of these proportions that phones play at this rate, at most the size itself.
 
-    A size that is scaled is even in both directions, as 4:2:0 needs it.
+    A scaled size is even in both directions, as 4:2:0 requires.
     """
     if PHONES.takes(size, fps):
         return size

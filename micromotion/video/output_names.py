@@ -1,4 +1,4 @@
-"""What the outputs of a command may be called: a name that is meant as one, and no file that it reads."""
+"""Check the names of a command's outputs: plausible names, and none of its inputs."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from micromotion.errors import OutputError
 
 Place = str | os.PathLike[str]
 Named = tuple[Place, str]
-"""A file, and what it is to the command: (Path("me.jpg"), "the photo itself")."""
+"""A file, and its role in the command: (Path("me.jpg"), "the photo itself")."""
 
 LONGEST = 255
-"""Bytes of a file's name, on nearly all file systems."""
+"""Most bytes in a file name, on nearly all file systems."""
 
 
 def check_apart(outputs: Sequence[Named], inputs: Iterable[Named]) -> None:
-    """Raise OutputError if an output would replace an input or another output, or lies within one.
+    """Raise OutputError if an output would replace an input or another output, or lies within another output.
 
-    By whatever path: links of either kind, `..`, upper and lower case where these are one, /proc/self/fd.
+    Compares files, not names: sees through hard and symbolic links, `..`, case-insensitive file systems,
+    /proc/self/fd.
     """
     read = list(inputs)
     written: list[Named] = []
@@ -32,27 +33,27 @@ def check_apart(outputs: Sequence[Named], inputs: Iterable[Named]) -> None:
             for inner, outer in ((path, other), (other, path)):
                 if _is_within(inner, outer):
                     raise OutputError(
-                        f"{os.fspath(inner)} lies in {os.fspath(outer)}, which is an output of its own; "
+                        f"{os.fspath(inner)} lies in {os.fspath(outer)}, which is another output; "
                         "name a file in another folder."
                     )
         written.append((path, f"{what} already"))
 
 
 def is_same(one: Place, other: Place) -> bool:
-    """Whether two paths lead to one file or folder, or would, if it were there."""
+    """Whether two paths are the same file or folder, or would be if it existed."""
     try:
         if Path(one).samefile(other):
             return True
-    except OSError:  # one of them is not there, or out of reach
+    except OSError:  # one of them does not exist, or is not accessible
         pass
     return os.path.realpath(one) == os.path.realpath(other)
 
 
 def check_folder_name(text: str) -> None:
-    """Raise OutputError for what is hardly meant as the name of a new folder.
+    """Raise OutputError for names that are hardly meant as a new folder.
 
-    That is `-`, an option that has become the value of another, and the folder that the command runs in: a
-    new one would take its place, and whoever stands in it would stand in none.
+    These are `-`, an option mistaken for another option's value, and the current folder: replacing it would
+    leave the shell in a deleted one.
     """
     if text == "-":
         raise OutputError("Nothing is written to standard output: name a file such as video.mp4, not '-'.")
@@ -63,7 +64,7 @@ def check_folder_name(text: str) -> None:
 
 
 def default_name(photo: Path, ending: str) -> Path:
-    """The photo's name with this ending for its suffix, in the current folder, no longer than it may be."""
+    """The photo's name with its suffix replaced by `ending`, in the current folder, shortened to LONGEST."""
     stem = photo.stem
     while len(os.fsencode(stem + ending)) > LONGEST and stem:
         stem = stem[:-1]
@@ -71,15 +72,15 @@ def default_name(photo: Path, ending: str) -> Path:
 
 
 def typed_path(text: str) -> Path:
-    """A path as it was typed; `~` is the home folder also where no shell has seen to it (--sheet=~/x.png)."""
+    """A typed path; expands `~` also where the shell does not (--sheet=~/x.png)."""
     return Path(typed(text))
 
 
 def typed(text: str) -> str:
-    """As `typed_path`, for what may be something else than a path, or whose last slash matters."""
+    """Like `typed_path`, for a text that may not be a path, or whose trailing slash matters."""
     if not text.startswith("~") or os.path.lexists(text):
         return text
-    with suppress(RuntimeError):  # nobody's home
+    with suppress(RuntimeError):  # no home folder
         home = Path(text).expanduser()
         return f"{home}{os.sep}" if text.endswith(os.sep) else str(home)
     return text

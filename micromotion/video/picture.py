@@ -1,4 +1,4 @@
-"""One still picture into a file, complete or not at all."""
+"""Write a still picture atomically."""
 
 import secrets
 import tempfile
@@ -14,9 +14,9 @@ _KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
 def check_picture(path: str | Path) -> Path:
-    """Find out, before any work is done, whether `write_picture` can write there; leaves no trace.
+    """Check, before any work, that `write_picture` can write there; leaves no trace.
 
-    Raises OutputError, in one sentence: an unknown suffix, a folder, or a folder that cannot be written to.
+    Raises OutputError: an unknown suffix, the path is a folder, or its folder is not writable.
     """
     target = Path(path)
     if target.suffix.lower() not in _KINDS:
@@ -24,17 +24,17 @@ def check_picture(path: str | Path) -> Path:
     try:
         if target.is_dir():
             raise OutputError(f"{target} is a folder: choose another name for the picture.")
-        tempfile.TemporaryFile(dir=target.absolute().parent).close()  # permissions say nothing to root
+        tempfile.TemporaryFile(dir=target.absolute().parent).close()  # root ignores permissions, so try
     except (OSError, ValueError) as error:
         raise OutputError(_cannot(target, error)) from error
     return target
 
 
 def write_picture(image: Image, path: str | Path) -> None:
-    """Write a PIL image as PNG, JPEG or WebP, by the suffix, replacing what is there in one step.
+    """Write a PIL image as PNG, JPEG or WebP, by the suffix, replacing an existing file atomically.
 
-    Raises OutputError as `check_picture` does, where the picture is larger than the format takes, or the disk
-    fails; nothing half-written is left.
+    Raises OutputError as `check_picture` does, if the picture is larger than the format allows, or if writing
+    fails; no partial file remains.
     """
     target = check_picture(path)
     check_side(target, image.size)

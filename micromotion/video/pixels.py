@@ -1,4 +1,4 @@
-"""From the generator's numbers to pictures."""
+"""Convert the generator's output to 8-bit pixels."""
 
 import numpy as np
 import torch
@@ -7,16 +7,16 @@ from torch import Tensor
 
 
 def quantise(x: Tensor) -> Tensor:
-    """The one mapping from [-1, 1] to 8 bits: round((x + 1) · 127.5), what lies outside is clamped.
+    """Map [-1, 1] to 8 bits: round((x + 1) · 127.5), clamped.
 
-    It is the same for every frame on purpose. The original stretched each frame by its own minimum and
-    maximum, so one bright pixel (a tooth that shows) changed the brightness of the whole picture: flicker.
+    The mapping is the same for every frame. The original normalises each frame by its own minimum and
+    maximum, so that one bright pixel (a visible tooth) changes the brightness of the whole picture: flicker.
 
     Args:
         x: [3, H, W] or [B, 3, H, W], any float dtype, any device, RGB, nominally in [-1, 1].
 
     Returns:
-        uint8 [H, W, 3] or [B, H, W, 3], contiguous, on the same device; nothing waits for it there.
+        uint8 [H, W, 3] or [B, H, W, 3], contiguous, on the same device, without synchronising it.
 
     Raises:
         ValueError: x has another shape.
@@ -28,14 +28,14 @@ def quantise(x: Tensor) -> Tensor:
 
 
 def all_finite(x: Tensor) -> Tensor:
-    """Whether all numbers of x are finite: bool [], on its device; nothing waits for it there.
+    """Whether all entries of x are finite: bool [], on its device, without synchronising it.
 
-    Read off the least and the largest, which are NaN where any is: a twentieth of the time of asking each.
+    Checks minimum and maximum, which are NaN if any entry is: 20 times as fast as checking each entry.
     """
     return torch.stack(torch.aminmax(x)).isfinite().all()
 
 
 def to_uint8(x: Tensor) -> NDArray[np.uint8]:
-    """`quantise`, as an array in main memory."""
+    """`quantise`, as a NumPy array on the CPU."""
     frames: NDArray[np.uint8] = quantise(x).cpu().numpy()
     return frames

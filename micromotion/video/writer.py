@@ -1,7 +1,7 @@
-"""Frames into a file, one by one: H.264 MP4, GIF, WebP, or a folder of PNGs, chosen by the name's suffix.
+"""Write frames, one by one, as H.264 MP4, GIF, WebP, or a folder of PNGs, by the name's suffix.
 
-Memory does not grow with the number of frames. What is being written has a temporary name in the same folder
-and takes its own name only when it is complete: a reader never sees half a video, whatever happens midway.
+Memory does not grow with the number of frames. The output has a temporary name in the same folder until it is
+complete, so that no reader sees a partial video.
 """
 
 import math
@@ -40,25 +40,25 @@ def write_frames(
     full_size: bool = False,
     on_scaled: Callable[[str], None] | None = None,
 ) -> Path:
-    """Write frames as they come and return the path of the finished video.
+    """Write frames as they arrive, and return the path of the finished video.
 
     Args:
         frames: uint8 [H, W, 3] RGB arrays, all of one size; taken one at a time.
-        path: ends in .mp4, .gif or .webp; anything without a suffix is a folder for frame_0000.png and so on.
-            An existing file is replaced in one step; a folder must be new or empty.
-        fps: frames per second; 23.976, 29.97, 59.94 and their like mean the exact n·1000/1001.
-        total: how many frames will come; any other number is an error.
-        on_frame: called with 1, 2, … after each frame was handed to the encoder.
+        path: ends in .mp4, .gif or .webp; without a suffix it is a folder for frame_0000.png and so on. An
+            existing file is replaced atomically; a folder must be new or empty.
+        fps: frames per second; 23.976, 29.97, 59.94 and the like mean exactly n·1000/1001.
+        total: the expected number of frames; any other number is an error.
+        on_frame: called with 1, 2, … after each frame was passed to the encoder.
         full_size, on_scaled: see `fit_size`.
 
     Raises:
-        OutputError: the path cannot be written (see `check_output`), the disk is full, or there are
-            no frames, frames of different sizes, of another kind, larger than the format takes (see
-            `fit_size`), or not `total` of them.
+        OutputError: the path cannot be written (see `check_output`), the disk is full, or there are no
+            frames, frames of different sizes, of a wrong type, larger than the format allows (see
+            `fit_size`), or not `total` frames.
         OptionError: fps is not within 0.1 to 240.
 
-    On any exception, also one that `frames` or `on_frame` raises, and also KeyboardInterrupt, nothing is left
-    behind and an existing file is as it was.
+    On any exception, including KeyboardInterrupt and those of `frames` and `on_frame`, no partial output
+    remains and an existing file is unchanged.
     """
     target = check_output(path)
     rate = frame_rate(fps)
@@ -68,21 +68,21 @@ def write_frames(
     with _replacing(target.resolve() if target.is_dir() else target) as temporary:
         count = _encode(_checked(frames, target), temporary, target, rate, fit, on_frame)
         if total is not None and count != total:
-            raise OutputError(f"{target} was not written: {count} frames came where {total} were expected.")
+            raise OutputError(f"{target} was not written: got {count} frames, expected {total}.")
     return target
 
 
 def check_output(path: str | os.PathLike[str]) -> Path:
-    """Find out, before any work is done, whether `write_frames` can write there; leaves no trace.
+    """Check, before any work, that `write_frames` can write there; leaves no trace.
 
     Raises:
-        OutputError: one sentence on what is wrong with the path: an unknown suffix, a missing or unwritable
-            folder, a folder with a video's name, a file where a folder is needed, a folder that is not empty.
+        OutputError: an unknown suffix, a missing or unwritable folder, a folder with a video's name, a file
+            instead of a folder, or a folder that is not empty.
     """
     text = os.fspath(path)
     target = Path(text)
     if not text or "\0" in text or target.name.lower() in _VIDEO_FORMATS:
-        raise OutputError(f"{text!r} is no name for the output; take one such as video.mp4.")
+        raise OutputError(f"{text!r} is not a valid output name; use one such as video.mp4.")
     try:
         if target.suffix.lower() in _VIDEO_FORMATS:
             _check_video(target, text)
@@ -102,15 +102,14 @@ def fit_size(
     full_size: bool = False,
     on_scaled: Callable[[str], None] | None = None,
 ) -> Size:
-    """Width and height that a video of frames of this size will have at this path; before any is rendered.
+    """The width and height of a video of frames of this size at this path, before any frame is rendered.
 
-    An MP4 larger than phones play (H.264 above level 5.2) is scaled down to what they do, its proportions
-    kept, unless full_size is asked for. on_scaled is told so, in a sentence; without it that is a
-    ScaledWarning.
+    An MP4 too large for phones (H.264 above level 5.2) is scaled down, with its proportions, unless full_size
+    is set. on_scaled is then called with a sentence; if it is None, a ScaledWarning is issued.
 
     Raises:
-        OutputError: a side is longer than the format takes: 16,384 pixels in an MP4, 16,383 in a WebP, 65,535
-            in a GIF.
+        OutputError: a side is longer than the format allows: 16,384 pixels in MP4, 16,383 in WebP, 65,535 in
+            GIF.
         OptionError: fps is not within 0.1 to 240.
     """
     rate = frame_rate(fps)
@@ -120,7 +119,7 @@ def fit_size(
     fitted = playable_size(size, rate)
     if fitted != size:
         (on_scaled or _warn)(
-            f"{size[0]}×{size[1]} pixels at {float(rate):.4g} a second are more than phones play "
+            f"{size[0]}×{size[1]} pixels at {float(rate):.4g} frames per second are more than phones play "
             f"(H.264 level {PHONES.name}): the video is scaled to {fitted[0]}×{fitted[1]}."
         )
     return fitted
@@ -145,7 +144,7 @@ def frame_rate(fps: float | Fraction) -> Fraction:
 
 def _check_video(target: Path, text: str) -> None:
     if target.is_dir() or text.endswith(os.sep):
-        raise OutputError(f"{text} is a folder's name but ends in {target.suffix}; name the video otherwise.")
+        raise OutputError(f"{text} is a folder, but ends in {target.suffix}; choose another name.")
     if target.exists() and not target.is_file():
         raise OutputError(f"{text} exists and is not a regular file; choose another name.")
 
@@ -172,7 +171,7 @@ def _check_parent(target: Path) -> None:
         raise OutputError(f"{target} cannot be written: the folder {folder} does not exist; create it first.")
     if not folder.is_dir():
         raise OutputError(f"{target} cannot be written: {folder} is not a folder.")
-    try:  # asking for permissions says nothing to root, nor about read-only volumes: so try it
+    try:  # permissions mean nothing for root, nor on read-only volumes: so try it
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise OutputError(f"The folder {folder} cannot be written to: {_reason(error)}.") from error
@@ -180,7 +179,7 @@ def _check_parent(target: Path) -> None:
 
 @contextmanager
 def _replacing(target: Path) -> Iterator[Path]:
-    """A name beside `target`: what has it at the end takes target's place; on any exception it is removed."""
+    """A temporary path beside `target`, which replaces it at the end; on any exception it is deleted."""
     temporary = target.absolute().with_name(f".micromotion-{secrets.token_hex(4)}{target.suffix}")
     try:
         yield temporary
@@ -195,7 +194,7 @@ def _replacing(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def _readable(target: Path) -> Iterator[None]:
-    """Turn what the encoder or the disk says into our own error."""
+    """Convert errors of the encoder and the disk to OutputError."""
     try:
         yield
     except (OSError, av.FFmpegError) as error:
@@ -207,7 +206,7 @@ def _reason(error: Exception) -> str:
 
 
 def _checked(frames: Iterable[Frame], target: Path) -> Iterator[Frame]:
-    """The same frames, contiguous, each found to be an RGB picture of the first one's size."""
+    """The same frames, contiguous; raises OutputError unless all are RGB pictures of one size."""
     first: tuple[int, ...] | None = None
     for index, frame in enumerate(frames):
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
@@ -232,7 +231,7 @@ def _encode(
     fit: Callable[[Size], Size],
     on_frame: Callable[[int], None] | None,
 ) -> int:
-    """Send the frames through the encoder that the suffix asks for; returns how many there were."""
+    """Encode the frames in the format of the target's suffix; returns their number."""
     make = _VIDEO_FORMATS.get(target.suffix.lower(), Pngs)
     first = next(frames, None)
     if first is None:

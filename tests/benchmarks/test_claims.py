@@ -210,10 +210,10 @@ def test_a_strangers_face_does_not_transfer() -> None:
     assert not verdicts.transfers(moved(1.0, 0.1, 44, 0.9))
 
 
-# --- films, domains, charts
+# --- videos, domains, charts
 
 
-def test_a_film_begins_at_rest_and_ends_with_the_full_motion() -> None:
+def test_a_video_begins_at_rest_and_ends_with_the_full_motion() -> None:
     degrees = schedule(21)
     assert len(degrees) == 21
     assert degrees[:REST] == [0.0] * REST
@@ -290,7 +290,7 @@ def bundle(folder: Path, *, nets: bool) -> Path:
     inverter = Inverter(ENCODER, rng(2)).eval()
     with torch.no_grad():
         for name, parameter in inverter.named_parameters():
-            if name.endswith("linear.weight"):  # or a film's codes would hardly differ
+            if name.endswith("linear.weight"):  # or a video's codes would hardly differ
                 parameter.mul_(100)
     save_bundle(
         folder / "model",
@@ -352,8 +352,8 @@ def test_the_small_form_measures_everything(
 
 
 def test_what_cannot_be_collected_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A film without a face, and the rest goes on."""
-    monkeypatch.setattr(sources, "shoot", lambda motion, film, *_: write_frames(moving(8), film, 25))
+    """A video without a face, and the rest goes on."""
+    monkeypatch.setattr(sources, "shoot", lambda motion, video, *_: write_frames(moving(8), video, 25))
     subject = load_subject(bundle(tmp_path / "model", nets=False), "cpu")
     context = ClaimsContext(subject, tmp_path / "renders", tmp_path, QUICK._replace(people=2), ("smile",))
     work = {name: step for name, step in steps(context).items() if not name.startswith("domain")}

@@ -99,19 +99,19 @@ def test_a_strip_shows_the_strengths_asked_for(desk: Path, astronaut_file: Path,
 def test_a_motion_file_may_have_a_strength(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
     Path("a=b.safetensors").write_bytes((random_bundle / "anchors" / "smile.safetensors").read_bytes())
     common = [astronaut_file, "--model", random_bundle, "--frames", 2, "-o", "out.mp4"]
-    films = []
+    videos = []
     for motion in ("smile", "a=b.safetensors", "a=b.safetensors=1", "a=b.safetensors=-1"):
         play(*common, "-m", motion)
-        films.append(Path("out.mp4").read_bytes())
-    assert films[0] == films[1] == films[2] != films[3]
+        videos.append(Path("out.mp4").read_bytes())
+    assert videos[0] == videos[1] == videos[2] != videos[3]
 
 
 @pytest.mark.parametrize(
     ("options", "word"),
     [
         (["-m", "smile", "-m", "smlie=0.5"], "did you mean 'smile'"),
-        (["-m", "smile", "-m", "smile=0.5"], "smile is there twice"),
-        (["-m", "smile=much"], "behind the equals sign"),
+        (["-m", "smile", "-m", "smile=0.5"], "smile is given twice"),
+        (["-m", "smile=much"], "the equals sign must be followed by a strength"),
         (["-m", "smile=nan"], "strength"),
         (["-m", "smile=3", "--strength", "2"], "from -5 to 5, not 6"),
         (["-m", "smile", "-t", "1s smile"], "--motion or --timeline, not both"),
@@ -119,14 +119,14 @@ def test_a_motion_file_may_have_a_strength(desk: Path, astronaut_file: Path, ran
         (["-t", ""], "timeline is empty"),
         (["-t", "@missing.txt"], "'missing.txt' cannot be read: No such file"),
         (["-t", "@."], "directory"),
-        (["-t", "@photo.jpg"], "it is no text"),
+        (["-t", "@photo.jpg"], "it is not text"),
         (["--frames", "400", "--loop", "hold"], "799 frames of 400"),
         (["--strengths", "1,x"], "numbers such as -1,0,1,2, not '1,x'"),
         (["--strengths", ""], "numbers such as"),
         (["--strengths", "0,6"], "from -5 to 5, not 6"),
         (["--strengths", "nan"], "strength"),
         (["--strengths", ",".join("1" * 25)], "from 1 to 24, not 25"),
-        (["--strengths", "1", "-t", "1s smile"], "no timeline"),
+        (["--strengths", "1", "-t", "1s smile"], "not a timeline"),
         (["--strengths", "1", "--sheet", "s.png"], "leave out --sheet"),
         (["--strengths", "1", "--compare"], "leave out"),
         (["--strengths", "1", "--strength", "2"], "leave out"),
@@ -164,11 +164,11 @@ def test_the_suffix_chooses_the_format(
 
 
 def test_refining_changes_the_video(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
-    films = []
+    videos = []
     for steps in (0, 6):
         play(astronaut_file, "--model", random_bundle, "--refine", steps, "--frames", 2, "-o", "out.mp4")
-        films.append(Path("out.mp4").read_bytes())
-    assert films[0] != films[1]
+        videos.append(Path("out.mp4").read_bytes())
+    assert videos[0] != videos[1]
 
 
 def test_a_terminal_shows_progress(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:

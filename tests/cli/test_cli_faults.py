@@ -93,36 +93,36 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_killed_while_it_renders(model: Path, astronaut_file: Path, tmp_path: Path) -> None:
-    """An older film stays whole, and the next call writes a new one."""
-    film = tmp_path / "film.mp4"
-    film.write_bytes(b"the old film")
-    process = start(astronaut_file, "--model", model, "--frames", 600, "-o", film)
+    """An older video stays whole, and the next call writes a new one."""
+    video = tmp_path / "video.mp4"
+    video.write_bytes(b"the old video")
+    process = start(astronaut_file, "--model", model, "--frames", 600, "-o", video)
     wait_until(lambda: any(path.stat().st_size for path in tmp_path.glob(".*.mp4")), 120, "it to begin")
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    assert film.read_bytes() == b"the old film"
-    assert animate(astronaut_file, "--model", model, "--frames", 2, "-o", film) == (0, f"Video: {film}")
-    assert film.read_bytes()[4:8] == b"ftyp"
+    assert video.read_bytes() == b"the old video"
+    assert animate(astronaut_file, "--model", model, "--frames", 2, "-o", video) == (0, f"Video: {video}")
+    assert video.read_bytes()[4:8] == b"ftyp"
 
 
 def test_two_that_tune_at_once_share_a_cache(
     model: Path, astronaut_file: Path, tmp_path: Path, cache: Path
 ) -> None:
     options = ["--model", model, "--frames", 2, "--lock-identity"]
-    films = [tmp_path / f"{number}.gif" for number in range(3)]
-    pair = [start(astronaut_file, *options, "-o", film) for film in films[:2]]
+    videos = [tmp_path / f"{number}.gif" for number in range(3)]
+    pair = [start(astronaut_file, *options, "-o", video) for video in videos[:2]]
     told = [process.communicate()[0] for process in pair]
     assert [process.returncode for process in pair] == [0, 0], told
     (kept,) = (cache / "tuned").iterdir()
     assert kept.suffix == ".safetensors"
-    last = start(astronaut_file, *options, "-o", films[2])
+    last = start(astronaut_file, *options, "-o", videos[2])
     assert "Likeness" in last.communicate()[0]
-    assert films[0].read_bytes() == films[1].read_bytes() == films[2].read_bytes()
+    assert videos[0].read_bytes() == videos[1].read_bytes() == videos[2].read_bytes()
 
 
 def test_a_full_disk_is_told_and_nothing_is_left(model: Path, astronaut_file: Path, small_disk: Path) -> None:
     (small_disk / "filler").write_bytes(bytes((1 << 20) - 8192))
-    for name in ("film.mp4", "film.gif", "film.webp"):
+    for name in ("video.mp4", "video.gif", "video.webp"):
         status, said = animate(astronaut_file, "--model", model, "--frames", 60, "-o", small_disk / name)
         assert (status, said) == (
             1,
@@ -130,12 +130,12 @@ def test_a_full_disk_is_told_and_nothing_is_left(model: Path, astronaut_file: Pa
         )
     assert [path.name for path in small_disk.iterdir()] == ["filler"]
     (small_disk / "filler").unlink()
-    assert animate(astronaut_file, "--model", model, "--frames", 2, "-o", small_disk / "film.mp4")[0] == 0
+    assert animate(astronaut_file, "--model", model, "--frames", 2, "-o", small_disk / "video.mp4")[0] == 0
 
 
 def test_a_folder_that_may_only_be_read(model: Path, astronaut_file: Path, read_only: Path) -> None:
-    film = read_only / "film.mp4"
-    assert animate(astronaut_file, "--model", model, "-o", film) == (
+    video = read_only / "video.mp4"
+    assert animate(astronaut_file, "--model", model, "-o", video) == (
         1,
         f"micromotion: The folder {read_only} cannot be written to: Read-only file system.",
     )
@@ -175,9 +175,9 @@ def test_without_a_home_all_but_keeping_works(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     assert [play(predictor, astronaut_file, **inputs) for inputs in asked] == expected
-    film = tmp_path / "film.mp4"
-    assert animate(astronaut_file, "--model", model, "--frames", 2, "-o", film) == (0, f"Video: {film}")
-    status, said = animate(astronaut_file, "--model", "ffhq", "-o", film)
+    video = tmp_path / "video.mp4"
+    assert animate(astronaut_file, "--model", model, "--frames", 2, "-o", video) == (0, f"Video: {video}")
+    status, said = animate(astronaut_file, "--model", "ffhq", "-o", video)
     assert status == 1
     assert said.endswith(".")
     assert said.count("\n") == 0
@@ -251,7 +251,7 @@ def test_a_full_gpu_is_told_and_the_next_prediction_works(
 @pytest.mark.parametrize(
     "inputs", [{}, {"view": "photo"}, {"compare": True}, {"output_format": "webp"}, {"refine": 2}]
 )
-def test_a_code_that_is_no_number_is_an_error_and_no_film(
+def test_a_code_that_is_no_number_is_an_error_and_no_video(
     predictor: Any,
     astronaut_file: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -119,7 +119,7 @@ def test_a_name_is_replaced_only_by_force(model: Path) -> None:
     assert learn(*arguments)[0] == 0
     path = learned_folder("random") / "grin.safetensors"
     before = path.read_bytes()
-    assert_told(*learn(*arguments, "--seed", 2), "already, in .*--force")
+    assert_told(*learn(*arguments, "--seed", 2), "already exists in .*--force")
     assert path.read_bytes() == before
     assert learn(*arguments, "--seed", 2, "--force")[0] == 0
     assert path.read_bytes() != before
@@ -257,7 +257,7 @@ def test_help_comes_without_torch() -> None:
     [
         (["a smile", "-n", "grin"], r"lacks \{degree\}"),
         (["a {__import__('os')} smile", "-n", "grin"], "has an unknown placeholder"),
-        ([SENTENCE, "-n", "../grin"], "name has letters"),
+        ([SENTENCE, "-n", "../grin"], "name may have only letters"),
         ([SENTENCE, "-n", "smile"], "of its own"),
         ([SENTENCE, "-n", "grin", "--degrees", "no"], "2 to 100 degrees"),
         ([SENTENCE, "-n", "grin", "--degrees", "50%,no"], "must increase"),

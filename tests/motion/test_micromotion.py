@@ -269,9 +269,12 @@ def test_anchors_are_kept_as_float32(tmp_path: Path) -> None:
 BAD_TENSORS = {
     "not increasing": ({"degrees": DEGREES.flip(0)}, "must increase"),
     "a degree twice": ({"degrees": DEGREES.round()}, "must increase"),
-    "NaN degree": ({"degrees": DEGREES / 0}, "degrees holds NaN"),
-    "NaN code": ({"w_plus": torch.full((11, STYLES, DIM), torch.nan)}, "w_plus holds NaN"),
-    "infinite code": ({"w_plus": torch.full((11, STYLES, DIM), torch.inf)}, "w_plus holds NaN or infinity"),
+    "NaN degree": ({"degrees": DEGREES / 0}, "degrees contains NaN"),
+    "NaN code": ({"w_plus": torch.full((11, STYLES, DIM), torch.nan)}, "w_plus contains NaN"),
+    "infinite code": (
+        {"w_plus": torch.full((11, STYLES, DIM), torch.inf)},
+        "w_plus contains NaN or infinity",
+    ),
     "one anchor": ({"w_plus": torch.ones(1, STYLES, DIM), "degrees": torch.zeros(1)}, "2 to 128 anchors"),
     "no anchor": ({"w_plus": torch.ones(0, STYLES, DIM), "degrees": torch.zeros(0)}, "2 to 128 anchors"),
     "too many": ({"w_plus": torch.ones(500, 1, 1), "degrees": torch.arange(500.0)}, "these are 500"),
@@ -305,8 +308,8 @@ BAD_FILES = {
         good_metadata(),
         "must be float32",
     ),
-    "provenance no JSON": (good_tensors(), good_metadata(provenance="{"), "not readable JSON"),
-    "provenance too deep": (good_tensors(), good_metadata(provenance="[" * 10**5), "not readable JSON"),
+    "provenance no JSON": (good_tensors(), good_metadata(provenance="{"), "not valid JSON"),
+    "provenance too deep": (good_tensors(), good_metadata(provenance="[" * 10**5), "not valid JSON"),
     "provenance a list": (good_tensors(), good_metadata(provenance="[1]"), "must map names"),
     "provenance nested": (good_tensors(), good_metadata(provenance='{"a": {}}'), "must map names"),
     "provenance NaN": (good_tensors(), good_metadata(provenance='{"a": NaN}'), "must map names"),
@@ -332,7 +335,7 @@ def test_what_is_no_file_of_anchors_is_refused(tmp_path: Path) -> None:
             load_motion(path)
     with pytest.raises(MotionError, match="There is no file"):
         load_motion(tmp_path / "missing.safetensors")
-    with pytest.raises(MotionError, match="out of reach"):
+    with pytest.raises(MotionError, match="not accessible"):
         load_motion(tmp_path / ("long" * 999))
     with pytest.raises(MotionError, match="a folder or a device"):
         load_motion(tmp_path)

@@ -314,9 +314,9 @@ GOOD = {"format": FORMAT, "kind": "direction", "provenance": "{}"}
 BAD_FILES = {
     "no metadata": ({"direction": torch.ones(2, 3)}, None, "does not say"),
     "another kind": ({"direction": torch.ones(2, 3)}, GOOD | {"kind": "generator"}, "does not say"),
-    "anchors by name": ({"direction": torch.ones(2, 3)}, GOOD | {"kind": "anchors"}, "must hold degrees"),
+    "anchors by name": ({"direction": torch.ones(2, 3)}, GOOD | {"kind": "anchors"}, "must contain degrees"),
     "another format": ({"direction": torch.ones(2, 3)}, GOOD | {"format": "micromotion/2"}, "does not say"),
-    "another name": ({"d": torch.ones(2, 3)}, GOOD, "must hold direction"),
+    "another name": ({"d": torch.ones(2, 3)}, GOOD, "must contain direction"),
     "one more": ({"direction": torch.ones(2, 3), "d": torch.ones(1)}, GOOD, "nothing else"),
     "float64": ({"direction": torch.ones(2, 3).double()}, GOOD, "must be float32"),
     "one in front": ({"direction": torch.ones(1, 2, 3)}, GOOD, r"not \[1, 2, 3\]"),

@@ -185,7 +185,7 @@ BAD_RECIPES = {
     "one degree": (changed('degrees = [["no", 0.0]]'), "2 to 100 pairs"),
     "too many": (changed(f"degrees = {[[str(i), i / 100] for i in range(101)]}"), "2 to 100 pairs"),
     "degrees no list": (changed("degrees = 3"), "2 to 100 pairs"),
-    "no pairs": (changed('degrees = ["no", "100%"]'), "each of them a pair"),
+    "no pairs": (changed('degrees = ["no", "100%"]'), "must be a list of pairs"),
     "not increasing": (changed('degrees = [["a", 1], ["b", 0]]'), "must increase"),
     "equal": (changed('degrees = [["a", 1], ["b", 1.0]]'), "must increase"),
     "NaN degree": (changed('degrees = [["a", 0], ["b", nan]]'), "must be a number from -10 to 10"),
@@ -200,7 +200,7 @@ BAD_RECIPES = {
     "scale endless": (GOOD + f"scale = 0x{'f' * 40_000}", "scale must be a number"),
     "steps": (GOOD + "steps = 0", "steps must be"),
     "truncation": (GOOD + "truncation = 1.5", "truncation must be"),
-    "ramps": (GOOD + "ramp_up = 0.6\nramp_down = 0.6", "more than 1 together"),
+    "ramps": (GOOD + "ramp_up = 0.6\nramp_down = 0.6", "their sum must not exceed 1"),
     "a date": (GOOD + "l2 = 2024-01-01", "l2 must be a number"),
     "published above": (GOOD + 'published = "../d_latent"', "and no path"),
     "published absolute": (GOOD + 'published = "/etc/passwd"', "and no path"),
@@ -221,7 +221,7 @@ def test_bad_recipes_are_refused(text: str, words: str, tmp_path: Path) -> None:
 def test_what_is_no_recipe_is_refused(tmp_path: Path) -> None:
     refused(written(tmp_path, b"\xff\xfe\x00"), "not text in UTF-8")
     refused(written(tmp_path, b"#" * (MAX_BYTES + 1)), "larger than 64 kB")
-    refused(tmp_path / "missing.toml", "There is no recipe")
-    refused(tmp_path / ("long" * 999), "out of reach")
+    refused(tmp_path / "missing.toml", "missing.toml does not exist")
+    refused(tmp_path / ("long" * 999), "not accessible")
     refused(tmp_path, "a folder or a device")
     refused(Path("/dev/zero"), "a folder or a device")

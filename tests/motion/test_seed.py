@@ -93,13 +93,13 @@ def test_python_warns_and_shows_the_same(
 def test_the_command_says_it_in_a_line(
     plain_bundle: Path, random_bundle: Path, astronaut_file: Path, tmp_path: Path
 ) -> None:
-    film = [astronaut_file, "--frames", 2, "--seed", 7]
-    done = run("animate", *film, "--model", plain_bundle, "-o", tmp_path / "a.mp4")
+    video = [astronaut_file, "--frames", 2, "--seed", 7]
+    done = run("animate", *video, "--model", plain_bundle, "-o", tmp_path / "a.mp4")
     assert (done.returncode, done.stderr) == (0, f"micromotion: {SAID}\n")
     strip = [astronaut_file, "--strengths", "0,1", "--seed", 7]
     done = run("animate", *strip, "--model", plain_bundle, "-o", tmp_path / "a.png")
     assert (done.returncode, done.stderr) == (0, f"micromotion: {SAID}\n")
-    done = run("animate", *film, "--model", random_bundle, "-o", tmp_path / "b.mp4")
+    done = run("animate", *video, "--model", random_bundle, "-o", tmp_path / "b.mp4")
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -52,7 +52,7 @@ def test_latin_1_that_ends_as_a_letter_of_utf_8_begins(tmp_path: Path) -> None:
 def test_what_is_no_text_is_told(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "plan.txt"
     path.write_bytes(content)
-    with pytest.raises(OptionError, match="it is no text"):
+    with pytest.raises(OptionError, match="it is not text"):
         read_timeline_file(str(path))
 
 

@@ -110,7 +110,7 @@ def test_a_template_is_learned_once_and_played(world: World, photo: str) -> None
     again = world.server.predict(photo, **{**asked, "template": f" {SENTENCE} "})[1]
     assert content(again) == video
     assert learned_steps(again["logs"]) == []
-    assert "The motion was learned from this template before." in again["logs"]
+    assert "The motion of this template is cached." in again["logs"]
     assert len(world.kept()) == 1
 
 
@@ -209,10 +209,10 @@ def test_without_a_face_nothing_is_learned(predictor: Any, cache: Path, astronau
         ({"motion": "custom", "template": "  "}, "needs a template"),
         ({"template": SENTENCE}, "only for the motion 'custom'"),
         ({"motion": "custom", "template": "a smile"}, "lacks {degree}"),
-        ({"motion": "custom", "template": "a {smile}"}, "'{smile}', which nothing is known for"),
+        ({"motion": "custom", "template": "a {smile}"}, "has an unknown placeholder '{smile}'"),
         ({"motion": "custom", "template": "{degree} {degree}"}, "more than once"),
-        ({"motion": "custom", "template": "{degree.__class__}"}, "nothing is known for"),
-        ({"motion": "custom", "template": "{degree}\nsmile"}, "do not print"),
+        ({"motion": "custom", "template": "{degree.__class__}"}, "unknown placeholder"),
+        ({"motion": "custom", "template": "{degree}\nsmile"}, "unprintable characters"),
         ({"motion": "custom", "template": SENTENCE, "motion_file": "URL"}, "leave one of them out"),
         ({"template": SENTENCE, "motion_file": "URL"}, "only for the motion 'custom'"),
         ({"motion_file": "/etc/passwd"}, "data URL"),
@@ -323,7 +323,7 @@ BAD_FILES = [
     ("pickle", "motion_file cannot be read"),
     ("torch", "motion_file is a PyTorch file"),
     ("nets", "motion_file"),
-    ("shape", "'motion_file' was learned for another model: it moves [18, 512] numbers"),
+    ("shape", "'motion_file' was learned for another model: its latents have the shape [18, 512]"),
     ("direction shape", "'motion_file' was learned for another model"),
     ("model", "learned for the model 'ffhq', not for 'random'"),
     ("version", "another version of the model 'random'"),

@@ -222,7 +222,7 @@ def test_who_sends_too_slowly_is_hung_up_on(port: int, inner: Inner, monkeypatch
 def test_who_does_not_take_the_answer_is_hung_up_on(
     port: int, inner: Inner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a film that nobody reads would keep one of the callers' places for good."""
+    """Else a video that nobody reads would keep one of the callers' places for good."""
     monkeypatch.setattr(gateway, "ANSWERING", 0.5)
     inner.answer = bytes(50_000_000)  # more than the system's buffers hold
     with socket.create_connection(("127.0.0.1", port), 10) as caller:

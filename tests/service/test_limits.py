@@ -78,7 +78,7 @@ def test_a_folder_of_results_that_was_tidied_away_is_made_again(predictor: Any, 
     assert play(predictor, astronaut_file)
     shutil.rmtree(predictor.results.name)
     Path(predictor.results.name).write_bytes(b"")
-    with pytest.raises(OutputError, match="has no place for the result"):
+    with pytest.raises(OutputError, match="cannot store the result"):
         play(predictor, astronaut_file)
     Path(predictor.results.name).unlink()
 

@@ -86,14 +86,14 @@ def test_a_model_that_renders_nothing_fails_in_setup(
     save_bundle(tmp_path, name="lost", generator=bundle.generator, inverter=bundle.inverter, about={})
     monkeypatch.setenv("MICROMOTION_MODEL", str(tmp_path))
     predictor = load_predictor_from_ref(f"{ROOT}/predict.py:Predictor")
-    with pytest.raises(BundleError, match="renders no picture"):
+    with pytest.raises(BundleError, match="renders no valid picture"):
         predictor.setup()
 
 
-def test_no_film_of_what_is_not_finite(random_bundle: Path, astronaut_file: Path, tmp_path: Path) -> None:
+def test_no_video_of_what_is_not_finite(random_bundle: Path, astronaut_file: Path, tmp_path: Path) -> None:
     animator = Animator.load(random_bundle, "cpu")
     spoil(animator.bundle)
     with pytest.raises(RenderError) as raised:
-        animator.animate(astronaut_file, frames=2).save(tmp_path / "film.mp4")
+        animator.animate(astronaut_file, frames=2).save(tmp_path / "video.mp4")
     assert str(raised.value).endswith(".")
     assert list(tmp_path.iterdir()) == []

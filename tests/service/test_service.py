@@ -105,8 +105,8 @@ def test_refining_is_told_and_timed(server: Server, photo: str, first: dict[str,
 @pytest.mark.parametrize(("suffix", "kind"), [("gif", "image/gif"), ("webp", "image/webp")])
 def test_other_formats(server: Server, photo: str, suffix: str, kind: str) -> None:
     answer = server.predict(photo, output_format=suffix)[1]
-    with Image.open(io.BytesIO(content(answer, kind))) as film:
-        assert film.n_frames == 6
+    with Image.open(io.BytesIO(content(answer, kind))) as video:
+        assert video.n_frames == 6
 
 
 def test_defaults_are_enough(server: Server, photo: str) -> None:

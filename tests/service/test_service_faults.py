@@ -93,7 +93,7 @@ def test_a_killed_worker_starts_anew(server: Server, photo: str) -> None:
     inputs = {"image": photo, **CHOSEN, "frames": 600}
     caller = threading.Thread(target=lambda: answers.append(server.call("/predictions", {"input": inputs})))
     caller.start()
-    wait_until(lambda: any("/.micromotion-" in path for path in server.left()), ANSWER, "the film to begin")
+    wait_until(lambda: any("/.micromotion-" in path for path in server.left()), ANSWER, "the video to begin")
     os.kill(worker(server), signal.SIGKILL)
     caller.join(ANSWER)
     ((status, answer),) = answers
@@ -212,7 +212,7 @@ def test_a_full_disk_is_told_and_passes(
             except OSError:
                 size //= 2
         assert "disk is full" in sentence(server.predict(photo)[1])
-        filler.write_bytes(filler.read_bytes()[: -len(photo) - 10_000])  # now the photo has room, no film
+        filler.write_bytes(filler.read_bytes()[: -len(photo) - 10_000])  # now the photo has room, no video
         assert "No space left on device" in sentence(server.predict(photo, frames=600)[1])
         filler.unlink()
         assert content(server.predict(photo)[1]) == good

@@ -89,8 +89,8 @@ def test_a_large_video_is_scaled_and_its_stream_says_level_5_2(tmp_path: Path) -
     assert size_of(path) == (2656, 3542)
     assert stream_level(path) == (100, 52)
     assert told == [
-        "3024×4032 pixels at 30 a second are more than phones play (H.264 level 5.2): the video is scaled to "
-        "2656×3542."
+        "3024×4032 pixels at 30 frames per second are more than phones play (H.264 level 5.2): "
+        "the video is scaled to 2656×3542."
     ]
 
 

@@ -41,15 +41,15 @@ def test_check_output_says_yes_and_leaves_no_trace(tmp_path: Path) -> None:
         ("missing/a", "missing does not exist; create it first"),
         ("file/a.mp4", "file is not a folder"),
         ("file/a", "file is not a folder"),
-        ("folder.mp4", r"is a folder's name but ends in \.mp4"),
-        ("new.gif/", r"is a folder's name but ends in \.gif"),
+        ("folder.mp4", r"is a folder, but ends in \.mp4"),
+        ("new.gif/", r"is a folder, but ends in \.gif"),
         ("file", "is a file; end the name in"),
         ("dangling", "is a file; end the name in"),
         ("full", "is not empty; PNG frames need a new or an empty folder"),
         ("full/", "is not empty"),
         ("pipe.mp4", "is not a regular file"),
-        (".mp4", "is no name for the output"),
-        ("a\0b.mp4", "is no name for the output"),
+        (".mp4", "is not a valid output name"),
+        ("a\0b.mp4", "is not a valid output name"),
         ("a" * 300 + ".mp4", "cannot be written: File name too long"),
         ("a" * 300, "cannot be written: File name too long"),
     ],
@@ -74,7 +74,7 @@ def test_check_output_says_what_is_wrong(tmp_path: Path, name: str, reason: str)
 
 
 def test_check_output_refuses_no_name_at_all() -> None:
-    with pytest.raises(OutputError, match="'' is no name for the output"):
+    with pytest.raises(OutputError, match="'' is not a valid output name"):
         check_output("")
 
 

@@ -92,7 +92,7 @@ def test_learning_and_inspecting_replace_nothing(
         ("-", "Nothing is written to standard output"),
         ("--compare", "'--compare' looks like an option"),
         ("-m", "'-m' looks like an option"),
-        ("", "'' is no name"),
+        ("", "'' is not a valid output name"),
         (".", "the current folder"),
         ("here/../desk/", "the current folder"),
         ("new.mp4/", "a folder's name but ends in .mp4"),

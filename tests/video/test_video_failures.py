@@ -99,8 +99,8 @@ def test_an_existing_video_is_whole_until_the_new_one_takes_its_place(tmp_path: 
         ([frame.astype(np.float32) for frame in moving(1)], None, "frame 0 is float32"),
         ([frame[..., 0] for frame in moving(1)], None, r"\[48, 64\], not uint8 \[H, W, 3\]"),
         ([frame[:0] for frame in moving(1)], None, r"\[0, 64, 3\]"),
-        (list(moving(3)), 4, "3 frames came where 4 were expected"),
-        (list(moving(3)), 2, "3 frames came where 2 were expected"),
+        (list(moving(3)), 4, "got 3 frames, expected 4"),
+        (list(moving(3)), 2, "got 3 frames, expected 2"),
     ],
 )
 def test_frames_that_make_no_video_are_refused(

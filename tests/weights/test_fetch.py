@@ -177,7 +177,7 @@ def test_nobody_is_there_to_be_asked(offer: Offer, cache: Path) -> None:
     result = command("fetch", "tiny")
     assert result.exit_code == 1
     assert result.stderr == (
-        "micromotion: Nobody can be asked here: give --yes to accept these licences and download.\n"
+        "micromotion: There is no terminal to ask for consent: use --yes to accept these licences.\n"
     )
     assert offer.asked() == []
     assert contents(cache) == {}
