@@ -206,7 +206,7 @@ def test_the_command_on_the_avatar(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["smlie"], "did you mean 'smile'"),
-        (["gone.safetensors"], "There is no file"),
+        (["gone.safetensors"], "does not exist"),
         (["smile", "-o", "smile.mp4"], "not the name of a picture"),
         (["smile", "-o", "/nowhere/smile.png"], "cannot be written"),
         (["smile", "--model", "nonsense"], "There is no model"),

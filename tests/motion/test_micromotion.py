@@ -333,7 +333,7 @@ def test_what_is_no_file_of_anchors_is_refused(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(MotionError, match=r"smile\.safetensors cannot be read as a micromotion"):
             load_motion(path)
-    with pytest.raises(MotionError, match="There is no file"):
+    with pytest.raises(MotionError, match="does not exist"):
         load_motion(tmp_path / "missing.safetensors")
     with pytest.raises(MotionError, match="not accessible"):
         load_motion(tmp_path / ("long" * 999))

@@ -276,7 +276,7 @@ def test_any_text_is_read_or_told(text: str) -> None:
 def test_too_many_frames_are_told_before_memory_is_taken() -> None:
     assert len(parse_timeline("599s smile").strengths(1)) == 600
     for text, fps in (("600s smile", 1), ("600s smile, repeat 100", 60), ("20s smile", 30)):
-        with pytest.raises(OptionError, match=r"timeline has \d+ frames .*at most 600"):
+        with pytest.raises(OptionError, match=r"timeline has \d+ frames .*the limit is 600"):
             parse_timeline(text).strengths(fps)
 
 

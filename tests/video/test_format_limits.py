@@ -150,10 +150,10 @@ def test_x264_looks_less_far_ahead_in_large_videos(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "size", "words"),
     [
-        ("a.mp4", (16_385, 20), "MP4 takes at most 16384 a side"),
-        ("a.mp4", (20, 17_000), "MP4 takes at most 16384 a side"),
-        ("a.webp", (16_384, 20), "WebP takes at most 16383 a side"),
-        ("a.gif", (65_536, 2), "GIF takes at most 65535 a side"),
+        ("a.mp4", (16_385, 20), "MP4 allows at most 16384 a side"),
+        ("a.mp4", (20, 17_000), "MP4 allows at most 16384 a side"),
+        ("a.webp", (16_384, 20), "WebP allows at most 16383 a side"),
+        ("a.gif", (65_536, 2), "GIF allows at most 65535 a side"),
     ],
 )
 def test_a_side_that_is_too_long_is_refused_with_the_limit(
@@ -177,7 +177,7 @@ def test_the_longest_side_is_written(tmp_path: Path, name: str, side: int) -> No
 
 def test_a_picture_that_is_too_large_for_its_format_is_refused(tmp_path: Path) -> None:
     wide = Image.new("RGB", (16_384, 2))
-    with pytest.raises(OutputError, match=r"WebP takes at most 16383 a side"):
+    with pytest.raises(OutputError, match=r"WebP allows at most 16383 a side"):
         write_picture(wide, tmp_path / "a.webp")
     assert everything(tmp_path) == {}
     write_picture(wide, tmp_path / "a.png")
@@ -211,7 +211,7 @@ def test_the_command_refuses_before_the_model_is_loaded(
     result = CliRunner().invoke(app, given, catch_exceptions=False)
     assert result.exit_code == 1
     assert "16500×512 pixels" in result.stderr
-    assert "takes at most 1638" in result.stderr
+    assert "allows at most 1638" in result.stderr
     assert result.stderr.count("\n") == 1
     assert not output.exists()
 
@@ -254,7 +254,7 @@ def test_a_sheet_that_is_too_tall_is_refused_before_rendering(
 ) -> None:
     video = animator.animate(astronaut, frames=600)
     monkeypatch.setattr(type(video), "__iter__", lambda _: pytest.fail("it rendered"))
-    with pytest.raises(OutputError, match="WebP takes at most 16383 a side"):
+    with pytest.raises(OutputError, match="WebP allows at most 16383 a side"):
         video.save(tmp_path / "a.gif", sheet=tmp_path / "sheet.webp", count=600)
     assert everything(tmp_path) == {}
 

@@ -95,7 +95,7 @@ def test_learning_and_inspecting_replace_nothing(
         ("", "'' is not a valid output name"),
         (".", "the current folder"),
         ("here/../desk/", "the current folder"),
-        ("new.mp4/", "a folder's name but ends in .mp4"),
+        ("new.mp4/", "a folder, but ends in .mp4"),
         ("a" * 300, "File name too long"),
         ("~nobody-at-all/x.mp4", "create it first"),
     ],
