@@ -13,6 +13,7 @@ from benchmarks.stages.race import Spent
 from stylegan2 import Generator
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["tiny", "full"])
 def test_operations_are_those_that_the_network_does(size: str) -> None:
     """Counted from the shapes here, and by PyTorch from the operations that run."""
@@ -50,6 +51,7 @@ def test_traffic_is_what_operations_read_and_write() -> None:
     assert traffic.operations == 4
 
 
+@pytest.mark.slow
 def test_our_kernels_move_less_than_the_reference_and_more_than_the_least() -> None:
     least = sum(each.least for each in arithmetic.synthesis_layers(nets.generator_config("full")))
     ours, plain = arithmetic.frame("full"), arithmetic.frame("full", kernels=False)

@@ -32,6 +32,7 @@ def frames_of(path: Path) -> np.ndarray:
 # What it writes and says.
 
 
+@pytest.mark.slow
 def test_a_photo_becomes_a_video_and_a_sheet(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
     options = ["--frames", 7, "--fps", 12, "--strength", "-0.5", "--sheet", "sheet.png"]
     done = run("animate", astronaut_file, "--model", random_bundle, *options)
@@ -44,6 +45,7 @@ def test_a_photo_becomes_a_video_and_a_sheet(desk: Path, astronaut_file: Path, r
     Image.open("sheet.png").load()
 
 
+@pytest.mark.slow
 def test_the_options_reach_the_clip(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
     common = [astronaut_file, "--model", random_bundle, "--frames", 4]
     play(*common, "-o", "smile.mp4")
@@ -60,6 +62,7 @@ def test_the_options_reach_the_clip(desk: Path, astronaut_file: Path, random_bun
     assert Path("again.mp4").read_bytes() == Path("smile.mp4").read_bytes()
 
 
+@pytest.mark.slow
 def test_motions_play_together_or_follow_each_other(
     desk: Path, astronaut_file: Path, random_bundle: Path
 ) -> None:
@@ -96,6 +99,7 @@ def test_a_strip_shows_the_strengths_asked_for(desk: Path, astronaut_file: Path,
         assert strip.width < strip.height
 
 
+@pytest.mark.slow
 def test_a_motion_file_may_have_a_strength(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
     Path("a=b.safetensors").write_bytes((random_bundle / "anchors" / "smile.safetensors").read_bytes())
     common = [astronaut_file, "--model", random_bundle, "--frames", 2, "-o", "out.mp4"]
@@ -171,6 +175,7 @@ def test_refining_changes_the_video(desk: Path, astronaut_file: Path, random_bun
     assert videos[0] != videos[1]
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_progress(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
     code, output, shown = run_at_a_terminal(
         "animate", astronaut_file, "--model", random_bundle, "--frames", 5
@@ -185,6 +190,7 @@ def test_motions_lists_what_can_be_played(random_bundle: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "headsTurn\nsmile\n", "")
 
 
+@pytest.mark.slow
 def test_help_and_version_without_torch(desk: Path) -> None:
     assert run("--version").stdout == f"micromotion {micromotion.__version__}\n"
     top = run("--help").stdout

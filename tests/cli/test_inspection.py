@@ -191,6 +191,7 @@ def test_few_anchors_make_a_narrower_picture(bundle: Bundle, tmp_path: Path) -> 
 # --- the command --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command_on_the_avatar(tmp_path: Path) -> None:
     picture = tmp_path / "smile.png"
     done = CliRunner().invoke(app, ["inspect", "smile", "-o", str(picture)], catch_exceptions=False)

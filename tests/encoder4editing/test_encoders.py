@@ -142,6 +142,7 @@ def test_fresh_weights_come_from_the_generator_alone() -> None:
             assert not torch.equal(first[name], parameter), name
 
 
+@pytest.mark.slow
 def test_a_few_steps_of_training_fit_a_latent() -> None:
     rng = torch.Generator().manual_seed(0)
     inverter = Inverter(TINY, rng).train()
@@ -290,6 +291,7 @@ def test_a_half_precision_convolution_scales_every_sample_by_itself() -> None:
         assert relative_error(conv(x)[sample], expected[sample]) < 2e-3
 
 
+@pytest.mark.slow
 def test_half_precision_hardly_changes_an_avatar(astronaut: Image.Image) -> None:
     """The shipped model on a real photo: the pictures of both codes agree to a fraction of a grey level."""
     weights = Path(__file__).parents[2] / "weights" / "avatar"

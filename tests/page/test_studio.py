@@ -48,6 +48,7 @@ def face(animator: Animator, astronaut_file: Path) -> ChosenFace:
 # Faces and examples.
 
 
+@pytest.mark.slow
 def test_faces_are_cropped_as_align_does(astronaut: Image.Image) -> None:
     faces = find_faces(astronaut)
     assert len(faces) == 2
@@ -126,6 +127,7 @@ def test_a_video_is_written_frame_by_frame(studio: Studio, face: ChosenFace, tmp
         assert sum(1 for _ in video.decode(video=0)) == 7
 
 
+@pytest.mark.slow
 def test_the_whole_photo_has_its_own_size(animator: Animator, astronaut: Image.Image, tmp_path: Path) -> None:
     faces = find_faces(astronaut)
     face = ChosenFace(astronaut, faces, 0, animator.encode(faces[0].image, aligned=True))

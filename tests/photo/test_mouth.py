@@ -154,6 +154,7 @@ def test_any_resolution_has_the_same_look() -> None:
     assert np.abs(halved - before).mean() < 0.012
 
 
+@pytest.mark.slow
 def test_a_smile_grows_evenly() -> None:
     face = registered("grace-hopper")
     mouth = Mouth.found(face)

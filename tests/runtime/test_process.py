@@ -12,6 +12,7 @@ import torch
 from micromotion.runtime import process
 
 
+@pytest.mark.slow
 def test_importing_changes_nothing_for_the_host_program() -> None:
     code = (
         "import json, os, torch\n"

@@ -365,6 +365,7 @@ def test_files_cut_short_are_refused(tmp_path: Path) -> None:
         assert_refused(path, "")
 
 
+@pytest.mark.slow
 def test_flipped_bytes_are_refused_or_harmless(tmp_path: Path) -> None:
     path = write(tmp_path / "bad.pkl", their_generator())
     assert refusals.count_of_flipped(load_generator, path, [(0, path.stat().st_size)] * 60) > 5
