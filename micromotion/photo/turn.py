@@ -32,7 +32,8 @@ class TurnConfig:
     last_yaw, last_pitch, last_roll: degrees at which the head stands still, however far it is asked to turn;
     more shows what the photo has not. least_yaw: degrees that a head may always turn on.
     firm: how suddenly it comes to a stand (an exponent).
-    cells: of the side of the square in which the map is made; more steadies outlines and takes longer.
+    density: cells of the map for each pixel of the picture's side; more sharpens outlines and takes longer.
+    cells: least and most of them.
     steps: of Newton's method. stretch: least part of an area that a step believes in, against folds.
     wide: pixels between where two neighbours come from, beyond which what lies between is averaged, at so
     many by so many points, taps: less blurs, more leaves outlines ragged.
@@ -45,7 +46,8 @@ class TurnConfig:
     last_roll: float = 30.0
     least_yaw: float = 3.0
     firm: float = 6.0
-    cells: int = 320
+    density: float = 0.46
+    cells: tuple[int, int] = (288, 512)
     steps: int = 3
     stretch: float = 0.3
     wide: float = 1.0
@@ -68,13 +70,15 @@ def reachable(asked: float, own: float, config: TurnConfig | None = None) -> flo
 class Turn:
     """How one photo's head turns. Made by `Turn.of`, once for a photo.
 
-    picture: the photo's square [N, N, 3]. box: rows and columns of the map's cells in which anything moves.
+    picture: the photo's square [N, N, 3]. cells: of the map's side, C. box: rows and columns of the cells in
+    which anything moves.
     shade: [G, G], how far the light on each cell changes as the head turns.
     """
 
     picture: Picture
     head: HeadFit
     config: TurnConfig
+    cells: int
     box: tuple[slice, slice]
     shade: Picture
 
@@ -84,10 +88,11 @@ class Turn:
         config = config or TurnConfig()
         side = registration.side
         face = blur(face_mask((registration.landmarks + 0.5) / side).astype(np.float32), 6.0)
-        moving = _resized(head.weight[..., None], config.cells)[..., 0] > 0
+        cells = int(np.clip(round(config.density * side), *config.cells))
+        moving = _resized(head.weight[..., None], cells)[..., 0] > 0
         rows, columns = np.flatnonzero(moving.any(axis=1)), np.flatnonzero(moving.any(axis=0))
         box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-        return cls(registration.picture, head, config, box, face * head.cover * head.weight)
+        return cls(registration.picture, head, config, cells, box, face * head.cover * head.weight)
 
     def stroke(self, yaw: float, pitch: float = 0.0, roll: float = 0.0) -> Stroke:
         """Turn the head further, by degrees of any size; nothing at 0, 0, 0.
@@ -105,7 +110,7 @@ class Turn:
         pivot = np.array([0, *config.pivot])
         moved = ((head.position - pivot) @ rotation.T + pivot).astype(np.float32)
         shift = (head.projected(moved) - head.projected(head.position)) * head.weight[..., None]
-        source = _inverted(shift.astype(np.float32), moved[..., 2], self.box, config)
+        source = _inverted(shift.astype(np.float32), moved[..., 2], self.cells, self.box, config)
         return self._drawn(source, self._gain(rotation))
 
     def _gain(self, rotation: Floats) -> Picture:
@@ -116,7 +121,7 @@ class Turn:
 
     def _drawn(self, source: Picture, gain: Picture) -> Stroke:
         """The stroke of a source map [h, w, 2], in parts of the square."""
-        side, cells = len(self.picture), self.config.cells
+        side, cells = len(self.picture), self.cells
         shift = source - _centres(cells)[self.box]
         shift[~_beyond(shift, 1e-6)] = 0  # what rounding leaves would resample a still background
         light = sample(gain, source[..., 0] * len(gain) - 0.5, source[..., 1] * len(gain) - 0.5)
@@ -194,22 +199,24 @@ def _centres(cells: int) -> Picture:
     return np.stack(np.meshgrid(at, at), axis=-1)
 
 
-def _inverted(shift: Picture, depth: Picture, box: tuple[slice, slice], config: TurnConfig) -> Picture:
+def _inverted(
+    shift: Picture, depth: Picture, cells: int, box: tuple[slice, slice], config: TurnConfig
+) -> Picture:
     """Where each cell of a box of the result comes from, [h, w, 2], in parts of the square.
 
     shift: [G, G, 2], where each cell of the source goes. depth: [G, G], its z there.
     """
-    source, hole = _nearest(shift, depth, box, config.cells)
-    source, exact = _refined(_filled(source, hole), shift, box, config)
+    source, hole = _nearest(shift, depth, cells, box)
+    source, exact = _refined(_filled(source, hole), shift, cells, box, config)
     if not exact.all():  # on the very edge of what is near: as beside it
         index = ndimage.distance_transform_edt(~exact, return_distances=False, return_indices=True)
-        wanted = _centres(config.cells)[box]
+        wanted = _centres(cells)[box]
         source = wanted + (source - wanted)[index[0], index[1]]
     return source
 
 
 def _nearest(
-    shift: Picture, depth: Picture, box: tuple[slice, slice], cells: int
+    shift: Picture, depth: Picture, cells: int, box: tuple[slice, slice]
 ) -> tuple[Picture, NDArray[np.bool_]]:
     """Of all points that land on a cell the nearest, [h, w, 2], and where none does: a depth buffer."""
     dense = 2 * cells
@@ -243,19 +250,19 @@ def _filled(source: Picture, hole: NDArray[np.bool_]) -> Picture:
 
 
 def _refined(
-    source: Picture, shift: Picture, box: tuple[slice, slice], config: TurnConfig
+    source: Picture, shift: Picture, cells: int, box: tuple[slice, slice], config: TurnConfig
 ) -> tuple[Picture, NDArray[np.bool_]]:
     """The map made exact, source + shift(source) = the cell itself, by Newton's method; and where it is."""
-    cells, wanted = len(shift), _centres(config.cells)[box]
-    across, down = (np.gradient(shift, axis=axis) * cells for axis in (1, 0))
+    own, wanted = len(shift), _centres(cells)[box]
+    across, down = (np.gradient(shift, axis=axis) * own for axis in (1, 0))
     planes = np.dstack([shift, across, down])
     for _ in range(config.steps):
-        read = sample(planes, source[..., 0] * cells - 0.5, source[..., 1] * cells - 0.5)
+        read = sample(planes, source[..., 0] * own - 0.5, source[..., 1] * own - 0.5)
         error = wanted - source - read[..., :2]
         xx, yx, xy, yy = 1 + read[..., 2], read[..., 3], read[..., 4], 1 + read[..., 5]
         area = np.maximum(xx * yy - xy * yx, config.stretch)
         across_by = (yy * error[..., 0] - xy * error[..., 1]) / area
         down_by = (xx * error[..., 1] - yx * error[..., 0]) / area
         step = np.stack([across_by, down_by], axis=-1)
-        source = source + np.clip(step, -1 / config.cells, 1 / config.cells)
-    return source, ~_beyond(error, 0.5 / config.cells)
+        source = source + np.clip(step, -1 / cells, 1 / cells)
+    return source, ~_beyond(error, 0.5 / cells)
