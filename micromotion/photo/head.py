@@ -56,6 +56,7 @@ class HeadConfig:
     nose_depth: how far the nose's tip stands before the eyes, in distances of the eyes. jaw_depth: how far
     its root stands before the visible sides of the jaw, in widths of the jaw. Both of people, not of the
     renderer.
+    relief: how much deeper people's faces are than the renderer's.
     rim: the renderer's outline is not the photo's; so much of it is not believed. rim_blend: over so much of
     what is left its depth passes into that beyond the outline: less tears the outline, more flattens the
     cheeks. beyond: depth (model's units) far from the head. beyond_pull: how fast it is reached. spread: blur
@@ -75,6 +76,7 @@ class HeadConfig:
 
     nose_depth: float = 0.6
     jaw_depth: float = 0.5
+    relief: float = 1.05
     rim: float = 0.016
     rim_blend: float = 0.03
     beyond: float = -0.15
@@ -130,6 +132,7 @@ def fit_head(registration: Registration, config: HeadConfig | None = None) -> He
     there = ((at + warp) * len(view.depth) - 0.5).astype(np.float32)
     maps = np.dstack([_depth_everywhere(view, config), _outside(view, config), view.cover])
     depth, outside, cover = np.moveaxis(sample(maps, there[..., 0], there[..., 1]), -1, 0)
+    depth = config.beyond + config.relief * (depth - config.beyond)
     position = _unprojected(at, depth, view.frame)
     inner = sample(_depth_within(view, config), there[..., 0], there[..., 1])
     normal = _normals(_unprojected(at, inner, view.frame), cover)
