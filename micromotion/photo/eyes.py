@@ -38,7 +38,7 @@ class EyeConfig:
     widest: float = 0.3
     """The negative degree that is neared, never passed: an eye opened wider shows what no photo has."""
 
-    appears: tuple[float, float] = (0.0, 0.3)
+    appears: tuple[float, float] = (0.0, 0.5)
     """Degrees between which the painted skin appears."""
 
     lash_appears: float = 0.05
@@ -53,7 +53,7 @@ class EyeConfig:
     margin_reach: float = 0.05
     """Where that shade has fallen to a third."""
 
-    crease: float = 0.16
+    crease: float = 0.06
     """How much darker the fold is above a shut lid."""
 
     crease_appears: tuple[float, float] = (0.25, 0.7)
@@ -62,7 +62,7 @@ class EyeConfig:
     crease_width: float = 0.035
     """The fold's sigma."""
 
-    shadow: float = 0.45
+    shadow: float = 0.35
     """The lid's shadow on the eyeball, at the lid."""
 
     shadow_reach: float = 0.06

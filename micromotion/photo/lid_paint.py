@@ -20,10 +20,10 @@ from micromotion.types import Floats
 class PaintConfig:
     """How a lid's skin and lashes are made. Lengths are in eye widths, brightness in 0…1."""
 
-    hidden_above: float = 0.08
+    hidden_above: float = 0.15
     """Above the upper lid the picture is lashes, so far, and not taken for skin."""
 
-    hidden_most: float = 0.5
+    hidden_most: float = 0.65
     """No more than this share of the way to the brow is taken for lashes."""
 
     hidden_below: float = 0.05
@@ -32,7 +32,7 @@ class PaintConfig:
     hidden_aside: float = 0.11
     """The same beyond the corners."""
 
-    hidden_blur: float = 0.6
+    hidden_blur: float = 1.0
     """Edges' widths (sigma) by which these grow: in a blurred photo lashes reach further."""
 
     blend: float = 0.13

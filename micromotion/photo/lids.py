@@ -63,7 +63,7 @@ class LidConfig:
     shut_aspect: float = 0.12
     """An eye whose opening over its width is less is shut, and stays as it is."""
 
-    meeting: float = 0.03
+    meeting: float = 0.0
     """Where the lids meet, as a share of the way from the lower to the upper one."""
 
     overlap: float = 0.02
