@@ -5,11 +5,11 @@ export OMP_WAIT_POLICY ?= PASSIVE
 DATA ?= .runs/heads
 RUN ?= .runs/avatar
 
-.PHONY: demo page page-pictures test test-quick openapi install develop check avatar avatar-report claims bench bench-gpu bench-estimate docs-pictures test-docs test-abuse test-soak lock audit clean
+.PHONY: demo page page-pictures test test-quick openapi install develop check avatar avatar-report likeness claims bench bench-gpu bench-estimate docs-pictures test-docs test-abuse test-soak lock audit clean
 
-demo: install  ## animate a face and say where the video is
+demo: install  ## bring a face to life and say where the video is
 	@mkdir -p demo
-	$(BIN)/micromotion animate docs/face.jpg --motion smile -o demo/smile.mp4 --sheet demo/smile.png
+	$(BIN)/micromotion animate docs/faces/eileen-collins.jpg --timeline alive -o demo/alive.mp4 --sheet demo/alive.png
 
 page: .venv/paged  ## open the web page: a face, sliders, a video (reachable from this machine only)
 	$(BIN)/micromotion page
@@ -60,6 +60,9 @@ avatar: develop  ## make the embedded model again, from heads to figures (hours 
 
 avatar-report: develop  ## measure the embedded model: docs/avatar.md and its pictures (an hour on two cores; resumes)
 	$(BIN)/python -m avatar.report
+
+likeness: develop  ## measure how well a photo's own face moves: docs/likeness.md and its pictures (20 minutes on a core; resumes)
+	$(BIN)/python -m benchmarks.likeness
 
 claims: develop  ## measure what the method claims: docs/claims.md and its pictures (three quarters of an hour on a core; resumes)
 	$(BIN)/python -m benchmarks.claims

@@ -95,7 +95,7 @@ class Predictor(BaseRunner):
             accept=".safetensors",
         ),
         timeline: str = Input(
-            description="A sequence of motions, instead of motion and frames: keyframes with time, motion=strength, linear or smooth, as in '1s smile=1 smooth, 1.5s hold, 2s smile=0 eyesClose=1, 2.2s eyesClose=0, repeat 2'. At most 600 frames. It can also use 'custom' if motion is 'custom', and 'motion_file' if one is sent.",
+            description="A sequence of motions, instead of motion and frames: keyframes with time, motion=strength, linear or smooth, as in '1s smile=1 smooth, 1.5s hold, 2s smile=0 eyesClose=1, 2.2s eyesClose=0, repeat 2'; or 'alive', a loop of six seconds in which the face blinks, sways and begins to smile, drawn from seed. At most 600 frames. It can also use 'custom' if motion is 'custom', and 'motion_file' if one is sent.",
             default="",
             max_length=2000,
         ),
@@ -145,9 +145,15 @@ class Predictor(BaseRunner):
             default=False,
         ),
         view: str = Input(
-            description="What the video shows: the face as the model draws it (model), or the whole photo with the face moving in it (photo). Large turns of the head need the view 'model'.",
-            default="model",
-            choices=["model", "photo"],
+            description="What is shown: the whole photo, whose own face moves (photo); the square around that face (face); or the face as the model draws it (model). auto takes what suits the model, which is photo for the embedded one.",
+            default="auto",
+            choices=["auto", "photo", "face", "model"],
+        ),
+        size: int = Input(
+            description="Only with the views photo and face: the longest side of the video in pixels; nothing is enlarged, so the largest value keeps all pixels of the photo.",
+            default=1920,
+            ge=64,
+            le=16384,
         ),
         compare: bool = Input(
             description="Only with the view 'model': show the photo, its inversion, and the animation side by side.",
@@ -196,6 +202,7 @@ class Predictor(BaseRunner):
                     loop=loop,
                     easing=easing,
                     view=view_of_frame(frame) if frame else view,
+                    size=int(size),
                     compare=compare,
                     face=int(face),
                     seed=seed_that_draws(

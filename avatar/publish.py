@@ -53,6 +53,7 @@ def publish_networks(data: Path, run: Path, weights: Path = WEIGHTS) -> None:
     about = {
         "architecture": architecture(run),
         "training": training(data, run),
+        "view": "photo",  # its people live in a world of their own: a photo's own pixels move
         "licence": "MIT; made by this repository from nothing else",
         "figures": network_figures(data, run),
     }

@@ -111,11 +111,11 @@ def to_side(images: Tensor) -> Tensor:
     return images if images.shape[-1] == SIDE else F.adaptive_avg_pool2d(images, SIDE)
 
 
-def load_regressor(path: Path) -> Regressor:
-    """Read a regressor from its file; eval mode. Raises CheckpointError if it is none, or damaged."""
+def load_regressor(path: Path, device: str | torch.device = "cpu") -> Regressor:
+    """Read a regressor from its file onto a device; eval mode. Raises CheckpointError if it is none."""
     model = Regressor()
     try:
         model.load_state_dict(load_file(path))
     except (SafetensorError, OSError, RuntimeError) as error:
         raise CheckpointError(f"{path} is not a file of this regressor, or it is damaged.") from error
-    return model.eval().requires_grad_(False)
+    return model.eval().requires_grad_(False).to(device)

@@ -6,11 +6,9 @@ import time
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -33,21 +31,31 @@ if TYPE_CHECKING:
     from stylegan2.synthesis import Noise
 
 
+class Drawing(Protocol):
+    """Draws finished frames, each by itself."""
+
+    @property
+    def needs_frames(self) -> bool:
+        """Whether it wants what the model renders for each frame; else it is given None."""
+
+    def __call__(self, strengths: Row, frame: Frame | None) -> Frame:
+        """The finished frame, uint8 [H, W, 3], at these strengths of the motions."""
+
+
 class Finish(Protocol):
-    """Processes each rendered frame: puts it beside other pictures, or back into its photo."""
+    """What becomes of the frames: each is put beside others, or drawn in the photo."""
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of a finished frame in pixels."""
+        """Width and height of a finished frame, in pixels."""
 
-    def poses(self, strengths: Strengths) -> Strengths:
-        """The strengths [n, motions] at which it needs the face rendered in advance."""
-
-    def begin(self, still: Frame, poses: Sequence[Pose]) -> Callable[[Frame, Row], Frame]:
-        """The function that finishes a frame, given its strengths.
-
-        still: the model's frame at strength 0. poses: the rendered frames that `poses` asked for.
+    def looks_at(self, strengths: Strengths) -> Strengths:
+        """The strengths [n, motions] at which it wants to see what the model renders, before frames of these
+        are finished; a row of zeros is the still frame.
         """
+
+    def begin(self, seen: Sequence[Pose]) -> Drawing:
+        """What draws the frames, given what it wanted to see."""
 
 
 class Video:
@@ -201,11 +209,12 @@ class Video:
         return self._finished(strengths, self._finish)
 
     def _finished(self, strengths: Strengths, finish: Finish) -> Iterator[Frame]:
-        poses = finish.poses(self._strengths)
-        latents = self._latents_at(np.concatenate([poses, strengths]))
-        frames = self._rendered(chain([self._latent], latents))
-        draw = finish.begin(next(frames), list(zip(poses, islice(frames, len(poses)), strict=True)))
-        yield from map(draw, frames, strengths)
+        poses = finish.looks_at(self._strengths)
+        drawing = finish.begin(list(zip(poses, self._rendered(self._latents_at(poses)), strict=True)))
+        if not drawing.needs_frames:
+            yield from (drawing(row, None) for row in strengths)
+            return
+        yield from map(drawing, strengths, self._rendered(self._latents_at(strengths)))
 
     def _rendered(self, latents: Iterable[Tensor]) -> Iterator[Frame]:
         """The frames of these latents; the only place where rendering waits for the device."""

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from encoder4editing.regressor import READ
 from micromotion.animation import Finish, Video, timed
 from micromotion.errors import OptionError
 from micromotion.face.alignment import align, as_aligned
@@ -28,15 +29,17 @@ from micromotion.motion.schedule import MotionName, Motions, schedule, schedule_
 from micromotion.options import (
     AnimateKeywords,
     AnimateOptions,
+    View,
     check_total_pixels,
     options_from,
     seed_that_draws,
 )
-from micromotion.photo.paste import Paste
-from micromotion.photo.response import poses
+from micromotion.photo.landmark_reading import LandmarkReader
+from micromotion.photo.reading import Reader, RegressorReader
+from micromotion.photo.views import PhotoView, Scene, Stage, face_square, whole_photo
 from micromotion.runtime.device_memory import DeviceMemory, deterministic, translate_oom
 from micromotion.runtime.forking import survive_forks
-from micromotion.types import Frame, Pose, Strengths
+from micromotion.types import Frame, Strengths
 from micromotion.video.comparison import Comparison, strength_strip
 from micromotion.weights.bundle import IDENTITY, Bundle, load_bundle
 
@@ -67,32 +70,11 @@ class _Face:
             return np.asarray(as_aligned(self.photo, size).image)
         return np.asarray(crop_quad(self.photo, self.crop.quad, size))
 
-    def whole_photo(self, frames: int) -> _InPhoto:
-        """Puts `frames` frames back into the photo; raises OptionError if there is only the latent."""
+    def scene(self, view: View, longest: int | None) -> Scene:
+        """What a view of the photo shows; raises OptionError if there is only the latent."""
         if self.photo is None or self.crop is None:
-            raise OptionError("A face can only be put back into its photo, which a latent does not have.")
-        check_total_pixels(self.photo.size, frames)
-        return _InPhoto(self.photo, self.crop)
-
-
-@dataclass(frozen=True, eq=False)
-class _InPhoto:
-    """Puts frames back into the photo; a `Finish` of a video."""
-
-    photo: Image.Image
-    crop: AlignedFace
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.photo.size
-
-    def poses(self, strengths: Strengths) -> Strengths:
-        return poses(strengths)
-
-    def begin(self, still: Frame, poses: Sequence[Pose]) -> Paste:
-        paste = Paste(self.photo, self.crop, still)
-        paste.learn(poses)
-        return paste
+            raise OptionError("A face can only be moved in its photo, which a latent does not have.")
+        return (whole_photo if view == "photo" else face_square)(self.photo, self.crop, longest)
 
 
 class Animator:
@@ -197,8 +179,11 @@ class Animator:
         finish: Finish | None = None
         if options.compare:
             finish = Comparison(read.at(self.bundle.generator.resolution))
-        elif options.view == "photo":
-            finish = read.whole_photo(len(strengths))
+        elif (view := self._view(options, read)) != "model":
+            scene = read.scene(view, options.longest)
+            check_total_pixels(scene.size, len(strengths))
+            stranger = self.bundle.view == "photo" and not options.lock_identity
+            finish = self._photo_view(scene, learned, may_be_twin=not stranger)
         seed = seed_that_draws(options.seed, self.bundle.generator, partial(warnings.warn, stacklevel=3))
         return Video(
             generator,
@@ -226,18 +211,35 @@ class Animator:
     ) -> Image.Image:
         """One picture of the face at 1 to 24 strengths of a motion, or of several at once, side by side.
 
-        Uses only the options face, aligned, seed and refine. Raises and warns as `animate`.
+        Of the options, those that say how the photo is read and drawn count: view, size, face, aligned, seed,
+        refine. The view "auto" is the face's, where the model's own is the photo's.
+        Raises and warns as `animate`.
         """
         options = options_from(keywords, options)
         names, rows = schedule_strip(motion, strengths)
         learned = self._load(names, {})
         read = self._read(photo, options, on_refine, {})
         seed = seed_that_draws(options.seed, self.bundle.generator, partial(warnings.warn, stacklevel=3))
-        return strength_strip(list(self._drawn(read.latent, learned, rows, seed)), strengths)
+        finish = None
+        if (view := self._view(options, read)) != "model":
+            scene = read.scene("face" if options.view == "auto" else view, options.longest)
+            finish = self._photo_view(scene, learned, may_be_twin=self.bundle.view == "model")
+        drawn = self._drawn(read.latent, learned, rows, seed, finish)
+        return strength_strip(list(drawn), strengths)
 
-    def still(self, latent: torch.Tensor, motions: Sequence[Motion], strengths: Sequence[float]) -> Frame:
-        """One frame of a latent from `encode`, uint8 [R, R, 3], with these motions at these strengths."""
-        return next(iter(self._drawn(latent, motions, np.array([strengths], np.float64))))
+    def still(
+        self,
+        latent: torch.Tensor,
+        motions: Sequence[Motion],
+        strengths: Sequence[float],
+        stage: Stage | None = None,
+    ) -> Frame:
+        """One frame of a latent from `encode`, uint8 [H, W, 3], with these motions at these strengths.
+
+        stage: what the photo shows of the face that the latent is of; without it, what the model draws.
+        """
+        finish = None if stage is None else self._photo_view(stage.scene, motions, stage=stage)
+        return next(iter(self._drawn(latent, motions, np.array([strengths], np.float64), finish=finish)))
 
     def _drawn(
         self,
@@ -245,11 +247,33 @@ class Animator:
         motions: Sequence[Motion],
         strengths: Strengths,
         seed: int | None = None,
+        finish: Finish | None = None,
     ) -> Video:
-        """The model's own frames of a latent."""
+        """What the model draws of a latent, as it is, or finished."""
         generator = self.bundle.generator
         memory = self._memory(generator)
-        return Video(generator, latent, motions, strengths, fps=1, seed=seed, memory=memory)
+        return Video(generator, latent, motions, strengths, fps=1, seed=seed, memory=memory, finish=finish)
+
+    def _view(self, options: AnimateOptions, read: _Face) -> View:
+        """The view that is shown: "auto" is the model's own where there is no photo, or for a comparison."""
+        if options.view != "auto":
+            return options.view
+        return "model" if read.photo is None or options.compare else self.bundle.view
+
+    def _photo_view(
+        self,
+        scene: Scene,
+        motions: Sequence[Motion],
+        *,
+        may_be_twin: bool = False,
+        stage: Stage | None = None,
+    ) -> PhotoView:
+        """What finishes frames of a scene with these motions."""
+        reader: Reader = LandmarkReader()
+        if self.bundle.regressor is not None:
+            reader = RegressorReader(self.bundle.regressor, READ, self.bundle.device)
+        told = [each.provenance for each in motions]
+        return PhotoView(scene, told, reader, may_be_twin=may_be_twin, stage=stage)
 
     def _load(self, names: Sequence[MotionName], timings: dict[str, float]) -> list[Motion]:
         paths = [find_motion(name, self.bundle) for name in names]

@@ -24,11 +24,12 @@ MAX_FRAMES = 600
 MAX_FPS = 60
 MAX_SEED = 2**32 - 1
 MAX_REFINE = 200
+MAX_SIZE = 16384
 MAX_VIDEO_PIXELS = 4_000_000_000  # of all frames together; 80 frames of the largest photo
 
 Loop = Literal["once", "pingpong", "hold"]
 Easing = Literal["linear", "smooth"]
-View = Literal["model", "photo"]
+View = Literal["auto", "photo", "face", "model"]
 DeprecatedFrame = Literal["crop", "photo"]
 """The values of `frame`, the old name of view."""
 
@@ -71,10 +72,24 @@ class AnimateOptions:
     )
     easing: Easing = field(default="linear", metadata=_choice(Easing, "smooth starts and ends gently."))
     view: View = field(
-        default="model",
+        default="auto",
         metadata=_choice(
-            View, "What is shown: the face as the model draws it, or the whole photo with the face moving."
+            View,
+            "What is shown: the whole photo, whose own face moves; the square around that face; or the face "
+            "as the model draws it. auto takes what suits the model.",
         ),
+    )
+    size: int | Literal["full"] = field(
+        default=1920,
+        metadata={
+            "word": "full",
+            **_whole(
+                64,
+                MAX_SIZE,
+                "The longest side of the views photo and face, in pixels; nothing is enlarged, and 'full' "
+                "keeps the photo's own.",
+            ),
+        },
     )
     compare: bool = field(
         default=False,
@@ -114,13 +129,19 @@ class AnimateOptions:
         for each in fields(self):
             value = getattr(self, each.name)
             if "limits" in each.metadata and not (value is None and each.default is None):
-                check_whole(each.name, value, *each.metadata["limits"])
+                low, high = each.metadata["limits"]
+                check_whole(each.name, value, low, high, each.metadata.get("word"))
             if "choices" in each.metadata:
                 check_choice(each.name, value, each.metadata["choices"])
-        if self.compare and self.view == "photo":
+        if self.compare and self.view in ("photo", "face"):
             raise OptionError(
-                "A comparison shows the crop of the photo: leave out compare, or the view 'photo'."
+                f"A comparison shows what the model draws: leave out compare, or the view {self.view!r}."
             )
+
+    @property
+    def longest(self) -> int | None:
+        """Pixels of the longest side of what is written; None for as many as the photo has."""
+        return None if self.size == "full" else self.size
 
 
 class AnimateKeywords(TypedDict, total=False):
@@ -132,6 +153,7 @@ class AnimateKeywords(TypedDict, total=False):
     loop: Loop
     easing: Easing
     view: View
+    size: int | Literal["full"]
     compare: bool
     face: int
     aligned: bool
@@ -197,14 +219,17 @@ def check_strength(strength: float) -> None:
         )
 
 
-def check_whole(name: str, value: int, low: int, high: int) -> None:
-    """Raise OptionError unless value is an integer (Python's or NumPy's) in low…high."""
+def check_whole(name: str, value: object, low: int, high: int, word: str | None = None) -> None:
+    """Raise OptionError unless value is an integer (Python's or NumPy's) in low…high, or the word."""
+    if word is not None and value == word:
+        return
     try:
-        valid = low <= operator.index(value) <= high
+        valid = low <= operator.index(value) <= high  # type: ignore[arg-type]  # TypeError is the question
     except TypeError:
         valid = False
     if not valid:
-        raise OptionError(f"{name} must be a whole number from {low} to {high}, not {value!r}.")
+        other = f", or {word!r}" if word else ""
+        raise OptionError(f"{name} must be a whole number from {low} to {high}{other}, not {value!r:.80}.")
 
 
 def check_choice(name: str, value: str, choices: Iterable[str]) -> None:

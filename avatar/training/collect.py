@@ -5,6 +5,7 @@ from torch import Tensor
 
 from avatar.renderer.factors import FACTORS, INDEX, MOTIONS, Z_DIM, Factors, factors_from_z, sample_z
 from avatar.renderer.render import render
+from avatar.training.effects import stated
 from encoder4editing import Inverter
 from encoder4editing.regressor import Regressor
 from micromotion.motion.micromotion import Anchors, Motion
@@ -52,6 +53,7 @@ def collect(inverter: Inverter, motion: str, size: int) -> Anchors:
         "source": "frames of the avatar renderer's own clip, inverted by the bundle's e4e",
         "motion": motion,
         "identity": f"avatar.training.collect.model_person, seed {IDENTITY_SEED}",
+        **stated(motion),
     }
     return Anchors(latents, degrees, provenance)
 

@@ -23,6 +23,7 @@ from micromotion.motion.timeline_file import read_timeline_file
 from micromotion.options import AnimateOptions, seed_that_draws
 from micromotion.runtime.main_memory import import_torch
 from micromotion.runtime.progress import frame_progress
+from micromotion.video.format_limits import scaled_size
 from micromotion.video.output_names import Named, check_apart, default_name, typed
 from micromotion.video.picture import check_picture, write_picture
 from micromotion.video.writer import check_output, fit_size
@@ -64,14 +65,15 @@ def animate(
     bundle = find_bundle(model)
     played, title = _asked_for(motion, timeline, bundle)
     inputs = _inputs(photo, played, timeline, bundle)
+    if options.view == "auto" and not options.compare:
+        options = replace(options, view=bundle.view)
     if strengths is None:
         video = default_name(photo, f"-{title}.mp4") if output is None else output
         _write_video(inputs, played, video, sheet, full_size, model, device, options)
         return
-    if sheet or options.compare or options.lock_identity or options.view == "photo" or options.strength != 1:
+    if sheet or options.compare or options.lock_identity or options.strength != 1:
         raise OptionError(
-            "--strengths writes one picture: leave out --sheet, --compare, --view, --lock-identity and "
-            "--strength."
+            "--strengths writes one picture: leave out --sheet, --compare, --lock-identity and --strength."
         )
     picture = default_name(photo, f"-{title}-strengths.png") if output is None else output
     _write_strip(inputs, played, _numbers(strengths), picture, model, device, options)
@@ -127,7 +129,8 @@ def _write_video(
         told.add(sentence)
 
     if options.view == "photo":
-        fit_size(output, image.size, options.fps, full_size=full_size, on_scaled=on_scaled)
+        size = scaled_size(image.size, options.longest)
+        fit_size(output, size, options.fps, full_size=full_size, on_scaled=on_scaled)
     with _loaded(model, device, options.refine) as (animator, tell, on_refine):
         from micromotion.inversion.pivotal_tuning import STEPS
 

@@ -108,8 +108,24 @@ def _animate_options() -> list[Parameter]:
 def _parameter(name: str, kind: Any) -> Parameter:
     """A command-line option with the name, default and help text of a field of `AnimateOptions`."""
     option = OPTIONS[name]
+    if "word" in option.metadata:
+        return _size(name)
     flag = [f"--{name.replace('_', '-')}"] if kind is bool else []  # without a --no-… counterpart
     shown = typer.Option(
         *flag, help=option.metadata["help"], show_default=option.metadata.get("default", True)
     )
     return Parameter(name, Parameter.KEYWORD_ONLY, default=option.default, annotation=Annotated[kind, shown])
+
+
+def _size(name: str) -> Parameter:
+    """The same for a number of pixels that may also be a word."""
+    option = OPTIONS[name]
+
+    def parse(given: str | int) -> str | int:
+        return int(given) if str(given).isdecimal() else given  # the default is a number already
+
+    low, high = option.metadata["limits"]
+    shown = typer.Option(
+        parser=parse, metavar=f"{low}…{high}|{option.metadata['word']}", help=option.metadata["help"]
+    )
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=option.default, annotation=Annotated[Any, shown])

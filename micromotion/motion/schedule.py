@@ -38,7 +38,7 @@ def schedule(
     options = options or AnimateOptions()
     if isinstance(motion, Timeline):
         names: tuple[MotionName, ...] = motion.motions
-        strengths = options.strength * motion.strengths(options.fps, options.easing)
+        strengths = options.strength * motion.strengths(options.fps, options.easing, options.seed)
     else:
         wanted = _wanted(motion)
         names = tuple(wanted)

@@ -8,6 +8,11 @@ time in seconds, followed by the motions' strengths at that time: NAME=STRENGTH,
 names none. The video starts at 0s with a still face unless a keyframe says otherwise. `repeat N`, at the end,
 plays everything N times.
 
+    alive
+
+A timeline that has a name: a face that blinks, sways and begins to smile, in a loop (see
+`micromotion.motion.alive`). Its length may follow, `alive 8s`, and `repeat N`.
+
 Importing this module does not import torch.
 """
 
@@ -106,11 +111,12 @@ class Timeline:
         """The number of frames: one at 0s, and at least one more per repetition."""
         return 1 + self.repeat * math.ceil(self.keyframes[-1].time * fps - 1e-9)
 
-    def strengths(self, fps: int, easing: Easing = "linear") -> Strengths:
+    def strengths(self, fps: int, easing: Easing = "linear", seed: int | None = None) -> Strengths:
         """The strengths of `motions` in each frame, float64 [count(fps), motions].
 
         Frame i shows the time i/fps; the last frame of a repetition shows its last keyframe. easing: for
-        keyframes without one. Raises OptionError if there would be more than 600 frames.
+        keyframes without one. seed: for timelines that are drawn, such as "alive". Raises OptionError if there
+        would be more than 600 frames.
         """
         check_choice("easing", easing, get_args(Easing))
         if (count := self.count(fps)) > MAX_FRAMES:
@@ -179,7 +185,10 @@ def parse_timeline(text: str, check: Callable[[str], object] | None = None) -> T
     keyframes: list[Keyframe] = []
     names: set[str] = set()
     repeat: int | None = None
-    for words in _parts(text):
+    parts = list(_parts(text))
+    if parts and parts[0][0].text == "alive":
+        return _read_alive(text, parts, check)
+    for words in parts:
         with _told_where(text, words[0].at):
             if repeat is not None:
                 raise OptionError("nothing can follow repeat")
@@ -195,6 +204,27 @@ def parse_timeline(text: str, check: Callable[[str], object] | None = None) -> T
     if not keyframes:
         raise TimelineError("The timeline is empty: write times and motions, such as '1s smile, 2s hold'.")
     return Timeline(tuple(keyframes), repeat or 1)
+
+
+def _read_alive(text: str, parts: list[list[_Word]], check: Callable[[str], object] | None) -> Timeline:
+    """The named timeline "alive", with its length and a repeat if they follow."""
+    from micromotion.motion.alive import MOTIONS, SECONDS, Alive
+
+    (name, *length), *rest = parts
+    seconds, repeat = SECONDS, 1
+    with _told_where(text, length[0].at if length else name.at):
+        if name.value is not None or len(length) > 1:
+            raise OptionError("alive stands alone, or with its length: alive 8s")
+        if length:
+            seconds = _read_time(text, length[0])
+        if rest and (len(rest) > 1 or rest[0][0].text != "repeat"):
+            raise OptionError("nothing but repeat can follow alive")
+        if check is not None:
+            for motion in MOTIONS:
+                check(motion)
+        if rest:
+            repeat = _read_repeat(text, rest[0])
+        return Alive(repeat=repeat, seconds=seconds)
 
 
 def _parts(text: str) -> Iterator[list[_Word]]:

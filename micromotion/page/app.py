@@ -70,7 +70,7 @@ def build(studio: Studio, sessions: Sessions, *, local: bool) -> gr.Blocks:
             with gr.Column(min_width=300, elem_classes="mm-card"):
                 motion = motion_column(handlers)
             with gr.Column(min_width=300, elem_classes="mm-card"):
-                video = video_column()
+                video = video_column(handlers.studio.view_of(STANDARD))
         with motion.sliders:
 
             @gr.render()
@@ -119,7 +119,7 @@ def _sliders(
         except MicromotionError as error:
             return error
 
-    common = [motion.mode, motion.text, video.strength, video.frames, video.fps, video.easing]
+    common = [motion.mode, motion.text, video.strength, video.frames, video.fps, video.easing, video.view]
     _follow(handlers, played, common, moved, face_changed, motion)
     _render(handlers, played, common, moved, video)
 
@@ -144,9 +144,9 @@ def _follow(
 
     def follow(
         request: gr.Request, mode: str, text: str, strength: float, frames: int, fps: int, easing: Any,
-        moment: float, *strengths: float,
+        view: Any, moment: float, *strengths: float,
     ) -> tuple[Any, ...]:  # fmt: skip
-        options = _options(strength=strength, frames=frames, fps=fps, easing=easing)
+        options = _options(strength=strength, frames=frames, fps=fps, easing=easing, view=view)
         return handlers.follow(
             request, played(mode, text, strengths), options, 1.0 if mode == SLIDERS else moment
         )
@@ -170,7 +170,7 @@ def _render(
 
     def render(
         request: gr.Request, mode: str, text: str, strength: float, frames: int, fps: int, easing: Any,
-        loop: Any, view: Any, *strengths: float,
+        view: Any, loop: Any, *strengths: float,
     ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
         options = _options(strength=strength, frames=frames, fps=fps, loop=loop, easing=easing, view=view)
         yield from handlers.render(request, played(mode, text, strengths), options)
@@ -186,7 +186,7 @@ def _render(
         api_visibility="private",
     ).then(
         render,
-        [*common, video.loop, video.view, *moved],
+        [*common, video.loop, *moved],
         [video.status, video.video, video.download],
         concurrency_id="render",
         show_progress="minimal",

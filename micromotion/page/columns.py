@@ -13,7 +13,7 @@ from typing import Any
 
 import gradio as gr
 
-from micromotion.options import MAX_FPS, MAX_FRAMES
+from micromotion.options import MAX_FPS, MAX_FRAMES, View
 from micromotion.page import markup
 from micromotion.page.handlers import PageHandlers
 from micromotion.page.presets import playable
@@ -22,7 +22,7 @@ from micromotion.page.studio import STANDARD
 SLIDERS, TIMELINE = "Sliders", "Timeline"
 FACTOR = 2.5  # largest overall strength: times app.REACH, it stays within the limit of a strength
 
-_WHOLE = "The video will show the whole photo; its own pixels will move like this face."
+_WHOLE = "The video will show the whole photo."
 
 _CHOOSE = """
 const say = (index) => trigger('select', {index: Number(index)});
@@ -158,12 +158,12 @@ def motion_column(handlers: PageHandlers) -> MotionColumn:
     return MotionColumn(preview, mode, sliders, text, moment, message)
 
 
-def video_column() -> VideoColumn:
-    """The column with the render options, and the video."""
+def video_column(view: View) -> VideoColumn:
+    """The column with the render options, of which this view is chosen at first, and the video."""
     gr.HTML(markup.heading(3, "The video"))
-    view = gr.Radio(
-        [("The face", "model"), ("The whole photo", "photo")],
-        value=STANDARD.view,
+    views = gr.Radio(
+        [("The whole photo", "photo"), ("The face", "face"), ("As the model draws it", "model")],
+        value=view,
         label="Shows",
         interactive=True,
         elem_id="mm-view",
@@ -190,7 +190,7 @@ def video_column() -> VideoColumn:
         elem_id="mm-video",
     )
     download = gr.DownloadButton("Download the video", visible=False, elem_id="mm-download")
-    return VideoColumn(strength, frames, fps, easing, loop, view, render, cancel, status, video, download)
+    return VideoColumn(strength, frames, fps, easing, loop, views, render, cancel, status, video, download)
 
 
 def _more() -> tuple[gr.Slider, gr.Radio, gr.Slider, gr.Slider]:

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
@@ -25,10 +26,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from micromotion.face.crop import AlignedFace
+    from micromotion.photo.views import Stage
 
 MAX_SESSIONS = 32
 MAX_PIXELS = 200_000_000
 """Of all sessions' photos together, 600 MB; beyond, the least recently used session is evicted."""
+
+PREVIEW_SIDE = 512
+"""Pixels of the side of a preview in the photo's own pixels, at most."""
 
 VIDEO_FOLDER_PREFIX = "videos-"
 """Prefix of a session's folder of videos, below the folder of all uploads and videos."""
@@ -45,6 +50,13 @@ class ChosenFace:
     faces: Sequence[AlignedFace]
     index: int
     latent: Tensor
+
+    @cached_property
+    def stage(self) -> Stage:
+        """The face in the photo's own pixels, on which previews are drawn."""
+        from micromotion.photo.views import Stage, face_square
+
+        return Stage(face_square(self.photo, self.faces[self.index], PREVIEW_SIDE))
 
 
 @dataclass(eq=False)

@@ -23,7 +23,7 @@ from micromotion.motion.library import load_fitting, playable_motions
 from micromotion.motion.micromotion import Motion
 from micromotion.motion.schedule import MotionChoice, schedule
 from micromotion.motion.timeline import Timeline, parse_timeline
-from micromotion.options import AnimateOptions, check_motion
+from micromotion.options import AnimateOptions, View, check_motion
 from micromotion.page.faces import find_faces
 from micromotion.page.sessions import ChosenFace
 from micromotion.types import Frame, Strengths
@@ -81,15 +81,21 @@ class Studio:
     def still(
         self, chosen: ChosenFace, played: MotionChoice, options: AnimateOptions, moment: float = 1.0
     ) -> Frame:
-        """One frame of the video of the face's crop, uint8 [R, R, 3]. moment: 0 is its first, 1 its last.
+        """One frame of the video of the face, uint8 [H, W, 3]. moment: 0 is its first, 1 its last.
 
-        Ignores the loop. Raises OptionError, MotionError.
+        It shows the photo's own pixels unless the view is the model's. Ignores the loop. Raises OptionError,
+        MotionError.
         """
         names, strengths = self._schedule(played, replace(options, loop="once"))
         row = strengths[round(min(max(moment, 0.0), 1.0) * (len(strengths) - 1))]
         with self._model_lock:
             motions = [self._motion(name) for name in names]
-            return self._animator.still(chosen.latent, motions, row)
+            stage = None if self.view_of(options) == "model" else chosen.stage
+            return self._animator.still(chosen.latent, motions, row, stage)
+
+    def view_of(self, options: AnimateOptions) -> View:
+        """The view that these options ask for: "auto" is the one that suits the model."""
+        return self._animator.bundle.view if options.view == "auto" else options.view
 
     def render(
         self,
@@ -111,12 +117,12 @@ class Studio:
         _, strengths = self._schedule(played, options)
         if not strengths.any():
             raise OptionError("Nothing would move: push a slider away from 0, or write a timeline.")
-        whole = options.view == "photo"
+        own = self.view_of(options) != "model"
         with self._model_lock:
             video = self._animator.animate(
-                chosen.photo if whole else chosen.latent,
+                chosen.photo if own else chosen.latent,
                 played if isinstance(played, Timeline) else _moving(played),
-                replace(options, face=chosen.index if whole else 0),
+                replace(options, face=chosen.index if own else 0),
             )
 
         def report(done: int) -> None:

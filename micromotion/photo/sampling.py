@@ -79,30 +79,29 @@ class MonotoneCurve:
     """
 
     def __init__(self, x: Floats, y: Floats) -> None:
-        """x [n] grows; y [n]; n at least 2."""
+        """x [n] grows, n at least 2; y [n, ...]: each of its columns is a curve by itself."""
         self._x, self._y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-        step, slope = np.diff(self._x), np.diff(self._y) / np.diff(self._x)
-        inner = np.zeros(len(slope) - 1)
-        same = slope[:-1] * slope[1:] > 0
+        step = np.diff(self._x).reshape(-1, *(1,) * (self._y.ndim - 1))
+        slope = np.diff(self._y, axis=0) / step
         before, after = 2 * step[1:] + step[:-1], step[1:] + 2 * step[:-1]
-        whole = before + after
-        inner[same] = (
-            whole / (before / np.where(same, slope[:-1], 1) + after / np.where(same, slope[1:], 1))
-        )[same]
+        same = slope[:-1] * slope[1:] > 0
+        first, second = np.where(same, slope[:-1], 1), np.where(same, slope[1:], 1)
+        inner = np.where(same, (before + after) / (before / first + after / second), 0)
         self._slope = np.concatenate([slope[:1], inner, slope[-1:]])
 
     def __call__(self, x: NDArray | float) -> Floats:
+        """The curve at x, of any shape: [*x.shape, ...]."""
         x = np.asarray(x, np.float64)
         i = np.clip(np.searchsorted(self._x, x, side="right") - 1, 0, len(self._x) - 2)
-        step = self._x[i + 1] - self._x[i]
-        t = np.clip((x - self._x[i]) / step, 0, 1)
-        start, end = self._y[i], self._y[i + 1]
+        wide = x.shape + (1,) * (self._y.ndim - 1)
+        step = (self._x[i + 1] - self._x[i]).reshape(wide)
+        t = np.clip((x - self._x[i]).reshape(wide) / step, 0, 1)
         inside = (
-            (1 + 2 * t) * (1 - t) ** 2 * start
+            (1 + 2 * t) * (1 - t) ** 2 * self._y[i]
             + t * (1 - t) ** 2 * step * self._slope[i]
-            + t * t * (3 - 2 * t) * end
+            + t * t * (3 - 2 * t) * self._y[i + 1]
             + t * t * (t - 1) * step * self._slope[i + 1]
         )
         low, high = np.minimum(x - self._x[0], 0), np.maximum(x - self._x[-1], 0)
-        beyond: Floats = inside + low * self._slope[0] + high * self._slope[-1]
+        beyond: Floats = inside + low.reshape(wide) * self._slope[0] + high.reshape(wide) * self._slope[-1]
         return beyond

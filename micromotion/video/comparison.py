@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
-from micromotion.types import Frame, Strengths
+from micromotion.types import Frame, Pose, Row, Strengths
 from micromotion.video.contact_sheet import contact_sheet
 
 _SMALLEST, _LARGEST = (
@@ -19,29 +19,37 @@ _SMALLEST, _LARGEST = (
 class Comparison:
     """Puts the photo's crop, its still reconstruction, and the animation side by side.
 
-    A `Finish` of a video. photo: uint8 [H, W, 3], of the size of the video's frames.
+    A `Finish` of a video, and, once it has seen the still face, its `Drawing`.
     """
 
-    def __init__(self, photo: Frame) -> None:
-        self._photo = photo
+    needs_frames = True
+
+    def __init__(self, photo: Frame, still: Frame | None = None) -> None:
+        """photo: uint8 [H, W, 3], of the size of the model's frames."""
+        self._photo, self._still = photo, photo if still is None else still
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of a picture in pixels."""
-        height, width = self._beside(self._photo, self._photo).shape[:2]
+        """Width and height of a picture."""
+        height, width = self._beside(self._photo).shape[:2]
         return width, height
 
-    def poses(self, strengths: Strengths) -> Strengths:
-        """No strengths: no frame is needed in advance."""
-        return strengths[:0]
+    def looks_at(self, strengths: Strengths) -> Strengths:
+        """The still frame alone."""
+        return np.zeros((1, strengths.shape[1]))
 
-    def begin(self, still: Frame, poses: Sequence[object]) -> Callable[[Frame, object], Frame]:
-        """A function from a frame to its picture; all uint8 [H, W, 3]."""
-        return lambda frame, strengths: self._beside(still, frame)
+    def begin(self, seen: Sequence[Pose]) -> Comparison:
+        """What puts each frame beside the photo and the still frame, which was seen."""
+        return Comparison(self._photo, seen[0][1])
 
-    def _beside(self, still: Frame, frame: Frame) -> Frame:
+    def __call__(self, strengths: Row, frame: Frame | None) -> Frame:
+        """A frame beside the others, uint8 [H, W, 3]."""
+        assert frame is not None  # it asks for them
+        return self._beside(frame)
+
+    def _beside(self, frame: Frame) -> Frame:
         sheet = contact_sheet(
-            [self._photo, still, frame],
+            [self._photo, self._still, frame],
             labels=["photo", "inversion", "animation"],
             columns=3,
             tile=max(*self._photo.shape[:2], _SMALLEST),

@@ -77,3 +77,11 @@ def playable_size(size: Size, fps: Fraction) -> Size:
 
 def _even(length: float) -> int:
     return max(2, 2 * round(length / 2))
+
+
+def scaled_size(size: tuple[int, int], longest: int | None) -> tuple[int, int]:
+    """A size whose longest side is at most this, in the same proportion; nothing is enlarged."""
+    if longest is None or max(size) <= longest:
+        return size
+    ratio = longest / max(size)
+    return max(1, round(size[0] * ratio)), max(1, round(size[1] * ratio))

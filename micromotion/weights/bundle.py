@@ -7,6 +7,7 @@
     inverter.half.safetensors
     identity.safetensors          ArcFace identity net, to learn motions with; optional
     clip.safetensors              CLIP, likewise
+    regressor.safetensors         reads off a frame what the face does; optional
     anchors/*.safetensors         one file per micromotion, named after it
 
 Bundles are found by name in `weights/NAME` at the top of a checkout or inside the installed package (further
@@ -22,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from micromotion.errors import BundleError, MicromotionError, OutputError
 from micromotion.runtime.folders import ROOTS, is_plain_name, models_folder
@@ -37,12 +38,14 @@ if TYPE_CHECKING:
     from torch import nn
 
     from encoder4editing import IdentityNet, Inverter
+    from encoder4editing.regressor import Regressor
     from stylegan2 import Generator
 
 GENERATOR = "generator.safetensors"
 INVERTER = "inverter.safetensors"
 IDENTITY = "identity.safetensors"
 CLIP = "clip.safetensors"
+REGRESSOR = "regressor.safetensors"
 ANCHORS = "anchors"
 
 Net = TypeVar("Net", bound="nn.Module")
@@ -67,6 +70,11 @@ class BundleFiles:
         return path if path.is_file() else None
 
     @property
+    def view(self) -> Literal["photo", "model"]:
+        """The view that suits the model: "photo" where it cannot redraw a person well."""
+        return "photo" if self.about.get("view") == "photo" else "model"
+
+    @property
     def files(self) -> list[Path]:
         """All files that it is made of, whether or not they are here."""
         parts = (GENERATOR, INVERTER, IDENTITY, CLIP)
@@ -79,7 +87,8 @@ class Bundle:
     """A loaded bundle: its nets in eval mode on `device`; motions name their anchor files.
 
     files are what the nets were read from, seconds how long that took. `precision` is float32 or float16.
-    `identity` and `clip`, which motions are learned with, are read on first use, and always in float32.
+    view is the one that suits the model: "photo" where it cannot redraw a person well. `identity` and `clip`,
+    which motions are learned with, and `regressor` are read on first use, and always in float32.
     """
 
     name: str
@@ -90,6 +99,7 @@ class Bundle:
     precision: str = "float32"
     files: tuple[Path, ...] = ()
     seconds: float = 0.0
+    view: Literal["photo", "model"] = "model"
 
     @property
     def latent_shape(self) -> tuple[int, int]:
@@ -113,6 +123,18 @@ class Bundle:
         from micromotion.weights.clip_model import load_clip
 
         return self._read(CLIP, "CLIP", load_clip)
+
+    @cached_property
+    def regressor(self) -> Regressor | None:
+        """What reads off a frame of this model what its face does, on `device`; None where there is none.
+
+        Raises BundleError if it is damaged.
+        """
+        from encoder4editing.regressor import load_regressor
+
+        if not self.files or not self.files[0].with_name(REGRESSOR).is_file():
+            return None
+        return self._read(REGRESSOR, "regressor", load_regressor)
 
     def _read(self, part: str, what: str, load: Callable[..., Net]) -> Net:
         """Load an optional part from where the others lie; gradients go through it, whatever mode this is."""
@@ -226,6 +248,7 @@ def load_bundle(name: str | Path = "avatar", device: str | torch.device = "auto"
         "float16" if half else "float32",
         paths,
         time.perf_counter() - start,
+        files.view,
     )
 
 

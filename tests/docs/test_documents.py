@@ -39,7 +39,7 @@ pytestmark = pytest.mark.slow
 EVERYTHING = os.environ.get("DOCS") == "all"
 MARKS = {"run", "server", "elsewhere", "setup"}
 SHELLS = ("sh", "console")
-GENERATED = ("avatar.md", "claims.md")  # `make avatar-report` and `make claims` write them, pictures and all
+GENERATED = ("avatar.md", "claims.md", "likeness.md")  # their makers write them, pictures and all
 
 
 def named(value: object) -> str:

@@ -1,0 +1,225 @@
+"""docs/likeness.md: what was measured of all faces, beside the targets and the way of before."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from benchmarks.likeness.measures import Seen
+from benchmarks.likeness.trial import EXTREMES, MOTIONS, STRENGTHS, WAYS, Measured, Trial
+
+WIDTH = 140  # of a line
+OPEN = 0.2  # eye aspect ratio from which an eye is open in the photo
+FRONTAL = 12.0  # degrees
+
+Judged = Callable[[Seen, Seen], bool]
+"""The photo, and the face that moved -> whether it is as wanted."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Of one motion at strength 1, on at least this share of the faces. of: which photos count."""
+
+    motion: str
+    words: str
+    share: float
+    met: Judged
+    of: Callable[[Seen], bool] = lambda still: True
+
+
+TARGETS = (
+    Target(
+        "eyesClose",
+        "eyes shut: aspect ratio < 0.13",
+        0.85,
+        lambda still, moved: moved.eyes < 0.13,
+        of=lambda still: still.eyes > OPEN,
+    ),
+    Target(
+        "smile",
+        "corners up and mouth wider",
+        0.95,
+        lambda still, moved: moved.lift > still.lift and moved.width > still.width,
+    ),
+    Target(
+        "smile",
+        "lips parted (gap ≥ 0.05), teeth ≥ 0.15",
+        0.85,
+        lambda still, moved: moved.gap >= 0.05 and moved.teeth >= 0.15,
+    ),
+    Target("angry", "brows down by 0.015", 0.85, lambda still, moved: still.brows - moved.brows >= 0.015),
+    Target("angry", "brows not up", 1.0, lambda still, moved: moved.brows <= still.brows),
+    Target(
+        "headsTurn",
+        "turned by 18°, of frontal faces",
+        1.0,
+        lambda still, moved: moved.yaw - still.yaw >= 18,
+        of=lambda still: abs(still.yaw) < FRONTAL,
+    ),
+    Target(
+        "aging",
+        "fine detail of brow and cheeks × 1.25",
+        0.5,
+        lambda still, moved: moved.fine >= 1.25 * still.fine,
+    ),
+)
+
+IDENTITY = {"eyesClose": 0.26, "smile": 0.33, "angry": 0.33, "headsTurn": 0.36, "aging": 0.36}
+"""The median distance that is wanted at strength 1, at the most."""
+
+TREMBLE = (0.006, 0.014)
+"""Second differences of landmarks, over the eyes' distance, at the most: rms, 99% quantile."""
+
+SHOWN = ("eyes", "gap", "teeth", "width", "lift", "brows", "yaw", "fine")
+
+
+def document(trials: Sequence[Trial]) -> str:
+    """The page as Markdown."""
+    parts = (introduction, targets, identities, effects, others, pictures)
+    return "\n\n".join(wrapped(part(trials)) for part in parts) + "\n"
+
+
+def wrapped(part: str) -> str:
+    """A part of the page, its paragraphs broken anew; tables, headings and pictures stay."""
+    paragraphs = part.split("\n\n")
+    return "\n\n".join(p if p[:1] in "#|!" else textwrap.fill(p, WIDTH) for p in paragraphs)
+
+
+def introduction(trials: Sequence[Trial]) -> str:
+    return f"""# The photo's own face, moving: measured
+
+`make likeness` draws the five motions on the {len(trials)} real faces of [docs/faces](faces/README.md), in
+the whole photo, and measures what came of it: *now*, and *before* (the photo's pixels moved by the optical
+flow of the model's frames). Identity is the distance of dlib's face-recognition network, which the product
+does not use, from the photo: below 0.6 is the same person to it, two photos of one person have 0.2 to 0.45.
+Eyes, lips, brows and turn are read by dlib's landmarks, which the product uses to find the face: they
+say whether it does what it means to. ✓ and ✗ say whether a figure meets its target."""
+
+
+def targets(trials: Sequence[Trial]) -> str:
+    """How many faces meet each target."""
+    rows = []
+    for target in TARGETS:
+        now, before = (_share(trials, target, way) for way in WAYS)
+        mark = "✓" if now >= target.share else "✗"
+        wanted = [target.motion, target.words, f"{target.share:.0%}"]
+        rows.append([*wanted, f"**{now:.0%}** {mark}", f"{before:.0%}"])
+    return "## Targets, at strength 1\n\n" + _table(["motion", "wanted", "of faces", "now", "before"], rows)
+
+
+def identities(trials: Sequence[Trial]) -> str:
+    """How far each motion leads from the person."""
+    rows = []
+    for motion in MOTIONS:
+        cells = []
+        for strength in STRENGTHS:
+            found = median(_values(trials, motion, strength, "now", "identity"))
+            mark = "✓" if found <= IDENTITY[motion] else "✗"
+            cells.append(f"**{found:.2f}** {mark}" if strength == 1 else f"{found:.2f}")
+        worst = max(_values(trials, motion, 1.0, "now", "identity"))
+        before = median(_values(trials, motion, 1.0, "before", "identity"))
+        rows.append([motion, f"{IDENTITY[motion]}", *cells, f"{worst:.2f}", f"{before:.2f}"])
+    head = ["motion", "wanted at 1", *(f"now, {s:g}" for s in STRENGTHS), "worst at 1", "before, 1"]
+    words = "Median over the faces; what was refused does not count."
+    return f"## Identity\n\n{words}\n\n" + _table(head, rows)
+
+
+def effects(trials: Sequence[Trial]) -> str:
+    """What each motion does, at each strength."""
+    photos = [trial.still for trial in trials]
+    rows = [["photo", "", *(_told(name, photos, photos) for name in SHOWN)]]
+    for motion in MOTIONS:
+        for way, strength in (*(("now", strength) for strength in STRENGTHS), ("before", 1.0)):
+            both = [(t.still, row.seen) for t in trials for row in _rows([t], motion, strength, way)]
+            stills = [still for still, found in both if found is not None]
+            moved = [found for _, found in both if found is not None]
+            when = f"{strength:g}{', before' * (way == 'before')}"
+            rows.append([motion, when, *(_told(name, stills, moved) for name in SHOWN)])
+    words = """Medians over the faces. Eyes: aspect ratio. Gap: between the lips, over the mouth's width;
+teeth: the bright share of what lies between them. Width of the mouth, lift of its corners and height of the
+brows over the distance of the eyes' outer corners. Yaw in degrees from the photo's. Fine: detail over the
+photo's."""
+    return f"## What the motions do\n\n{words}\n\n" + _table(["motion", "strength", *SHOWN], rows)
+
+
+def others(trials: Sequence[Trial]) -> str:
+    """Refusals, tremble, cost."""
+    asked = (*STRENGTHS, *EXTREMES)
+    count = len(trials) * len(MOTIONS) * len(asked)
+    refused = [
+        sum(row.seen is None for m in MOTIONS for s in asked for row in _rows(trials, m, s, way))
+        for way in WAYS
+    ]
+    rows = [[f"refused at strengths −1 to 2, of {count}", f"**{refused[0]}**", f"{refused[1]}", "0"]]
+    for motion in trials[0].tremble:
+        rms, most = (median(trial.tremble[motion][i] for trial in trials) for i in (0, 1))
+        mark = "✓" if rms <= TREMBLE[0] and most <= TREMBLE[1] else "✗"
+        what = f"tremble of 90 frames, {motion}: landmarks' second differences, rms; 99%"
+        rows.append([what, f"**{rms:.4f}; {most:.4f}** {mark}", "", f"{TREMBLE[0]}; {TREMBLE[1]}"])
+    for motion in MOTIONS:
+        now, before = (median(_values(trials, motion, 1.0, way, "milliseconds")) for way in WAYS)
+        what = f"processor time of a frame of the whole photo, {motion}, ms"
+        rows.append([what, f"{now:.0f}", f"{before:.0f}", ""])
+    words = "Beyond the square around the face no pixel changes, and none does at its border (tested)."
+    table = _table(["", "now", "before", "wanted"], rows)
+    return f"## Refusals, tremble, cost\n\n{table}\n\n{words}"
+
+
+def pictures(trials: Sequence[Trial]) -> str:
+    """The sheets, and what fails."""
+    lines = ["## Pictures", "Each motion at strength 1: the photo, before, now. None is left out."]
+    for motion in MOTIONS:
+        lines += [f"### {motion}", f"![{motion} on all faces](likeness/{motion}.jpg)"]
+    failures = [
+        f"{trial.face} ({target.motion}: {target.words})"
+        for target in TARGETS
+        for trial in trials
+        if target.of(trial.still)
+        for row in _rows([trial], target.motion, 1.0, "now")
+        if row.seen is not None and not target.met(trial.still, row.seen)
+    ]
+    lines += ["## What fails", f"By the figures above: {'; '.join(failures) or 'nothing'}."]
+    return "\n\n".join(lines)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _rows(trials: Sequence[Trial], motion: str, strength: float, way: str) -> list[Measured]:
+    wanted = (motion, strength, way)
+    return [row for t in trials for row in t.rows if (row.motion, row.strength, row.way) == wanted]
+
+
+def _values(trials: Sequence[Trial], motion: str, strength: float, way: str, name: str) -> list[float]:
+    values = [getattr(row, name) for row in _rows(trials, motion, strength, way)]
+    return [value for value in values if value is not None] or [float("nan")]
+
+
+def _share(trials: Sequence[Trial], target: Target, way: str) -> float:
+    """The share of photos that count on which the target is met; what was refused does not meet it."""
+    met = [
+        row.seen is not None and target.met(trial.still, row.seen)
+        for trial in trials
+        if target.of(trial.still)
+        for row in _rows([trial], target.motion, 1.0, way)
+    ]
+    return float(np.mean(met))
+
+
+def _told(name: str, stills: Sequence[Seen], moved: Sequence[Seen]) -> str:
+    """A median; of yaw the change, of fine the ratio."""
+    if not moved:
+        return "–"
+    pairs = [(getattr(s, name), getattr(m, name)) for s, m in zip(stills, moved, strict=True)]
+    if name == "yaw":
+        return f"{median(m - s for s, m in pairs):+.0f}"
+    if name == "fine":
+        return f"{median(m / s for s, m in pairs):.2f}"
+    digits = 3 if name in ("lift", "brows") else 2
+    return f"{median(m for _, m in pairs):.{digits}f}"

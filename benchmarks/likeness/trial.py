@@ -1,0 +1,141 @@
+"""The trial of one face: all motions at some strengths, drawn now and the way of before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.likeness.measures import Seen, identity, seen, trembles
+from micromotion import Animator
+from micromotion.errors import MicromotionError
+from micromotion.face.alignment import align
+from micromotion.face.crop import AlignedFace
+from micromotion.motion.library import load_fitting
+from micromotion.motion.micromotion import Motion
+from micromotion.options import AnimateOptions
+from micromotion.photo.effects import Response, poses
+from micromotion.photo.paste import Paste
+from micromotion.photo.views import Stage, whole_photo
+from micromotion.types import Frame
+
+MOTIONS = ("eyesClose", "smile", "angry", "headsTurn", "aging")
+STRENGTHS = (0.5, 1.0, 1.5)
+EXTREMES = (-1.0, 2.0)
+PLAYED = ("smile", "headsTurn")  # for the tremble
+FRAMES = 90
+
+WAYS = ("now", "before")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One face, motion, strength and way; None for what was refused."""
+
+    face: str
+    motion: str
+    strength: float
+    way: str
+    seen: Seen | None
+    identity: float | None
+    milliseconds: float | None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What was measured of one face; still: of its photo."""
+
+    face: str
+    still: Seen
+    rows: list[Measured]
+    tremble: dict[str, tuple[float, float]]
+
+    def as_json(self) -> dict[str, object]:
+        """What `json` can hold."""
+        return asdict(self)
+
+
+def try_face(animator: Animator, path: Path, pictures: Path) -> Trial:
+    """Draw and measure a face; its frames at strength 1 go to the folder of pictures as PNG."""
+    photo = Image.open(path).convert("RGB")
+    face = align(photo)
+    still, _ = seen(np.asarray(photo), face.box)
+    who = identity(np.asarray(photo), face.box)
+    rows = []
+    for motion in MOTIONS:
+        for way, drawn in _drawn(animator, photo, motion):
+            for strength in (*STRENGTHS, *EXTREMES):
+                began = time.process_time()
+                try:
+                    frame = drawn(strength)
+                except MicromotionError:
+                    rows.append(Measured(path.stem, motion, strength, way, None, None, None))
+                    continue
+                spent = 1000 * (time.process_time() - began)
+                if strength == 1.0:
+                    Image.fromarray(frame).crop(_around(face.quad, photo.size)).save(
+                        pictures / f"{path.stem}-{motion}-{way}.png"
+                    )
+                found = seen(frame, face.box)[0]
+                apart = float(np.linalg.norm(identity(frame, face.box) - who))
+                rows.append(Measured(path.stem, motion, strength, way, found, apart, spent))
+    Image.fromarray(np.asarray(photo)).crop(_around(face.quad, photo.size)).save(
+        pictures / f"{path.stem}.png"
+    )
+    options = AnimateOptions(frames=FRAMES, easing="smooth")
+    tremble = {
+        motion: trembles([seen(frame, face.box)[1] for frame in animator.animate(photo, motion, options)])
+        for motion in PLAYED
+    }
+    return Trial(path.stem, still, rows, tremble)
+
+
+def _drawn(
+    animator: Animator, photo: Image.Image, motion: str
+) -> Iterator[tuple[str, Callable[[float], Frame]]]:
+    """Each way to draw a motion, as a function of its strength; set up, so that frames alone are timed."""
+    loaded = load_fitting(animator.bundle.motions[motion], animator.bundle)
+    face = align(photo)
+    stage, response = Stage(whole_photo(photo, face)), Response()
+    response.stated(0, loaded.provenance)
+
+    def now(strength: float) -> Frame:
+        return stage.drawn(*response(np.array([strength])))
+
+    now(1.0)
+    yield "now", now
+    yield "before", _before(animator, photo, face, loaded)
+
+
+def _before(
+    animator: Animator, photo: Image.Image, face: AlignedFace, motion: Motion
+) -> Callable[[float], Frame]:
+    """The way of before: the photo's pixels moved by the optical flow of the model's frames."""
+    latent = animator.encode(photo)
+    paste = Paste(photo, face, animator.still(latent, [motion], [0.0]))
+    try:
+        rows = poses(np.array([[max(STRENGTHS)]]))
+        paste.learn([(row, animator.still(latent, [motion], row.tolist())) for row in rows])
+    except MicromotionError:
+        pass  # then each frame is measured by itself, and refused by itself
+
+    def drawn(strength: float) -> Frame:
+        known = np.array([strength]) if 0 < strength <= max(STRENGTHS) else None
+        return paste(animator.still(latent, [motion], [strength]), known)
+
+    return drawn
+
+
+def _around(quad: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    low, high = np.floor(quad.min(axis=0)).clip(0), np.ceil(quad.max(axis=0))
+    return int(low[0]), int(low[1]), int(min(high[0], size[0])), int(min(high[1], size[1]))
+
+
+def with_seen(row: dict[str, object]) -> Measured:
+    """A row that `Trial.as_json` made."""
+    made = Measured(**row)  # type: ignore[arg-type]
+    return replace(made, seen=None if made.seen is None else Seen(**made.seen))  # type: ignore[arg-type]

@@ -1,0 +1,78 @@
+"""A face that moves: from effects to one stroke on the square around it.
+
+The parts draw in this order, each on what those before it have made: lids, the lines of age, expression
+and mouth, and last the head that turns. What a part must know of the photo is found when it is first used.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from micromotion.photo.age import Ageing
+from micromotion.photo.effects import Effects
+from micromotion.photo.expression import expression_landmarks
+from micromotion.photo.eyes import Eye
+from micromotion.photo.head import HeadFit, fit_head
+from micromotion.photo.mouth import Mouth
+from micromotion.photo.registration import Registration
+from micromotion.photo.strokes import Stroke, composed
+from micromotion.photo.turn import Turn
+from micromotion.types import Floats
+
+
+class MovingFace:
+    """The parts of one face in its photo; keeps no state between frames but what never changes."""
+
+    def __init__(self, registration: Registration) -> None:
+        self.registration = registration
+
+    def stroke(self, effects: Effects, field: Floats | None = None) -> Stroke:
+        """What the effects do to the square around the face; empty where they are all 0.
+
+        field: [68, 2], how the landmarks move beyond the effects, see `effects.Reading`.
+        """
+        strokes = []
+        for eye, closed in zip(self._eyes, (effects.left_eye, effects.right_eye), strict=True):
+            if closed:
+                strokes.append(eye.stroke(closed))
+        if effects.age:
+            strokes.append(self._ageing.stroke(effects.age))
+        if (
+            effects.smile
+            or effects.mouth_open
+            or effects.anger
+            or effects.age
+            or (field is not None and field.any())
+        ):
+            landmarks = expression_landmarks(
+                self.registration,
+                smile=effects.smile,
+                mouth_open=effects.mouth_open,
+                anger=effects.anger,
+                age=effects.age,
+                field=field,
+            )
+            strokes.append(self._mouth.stroke(landmarks))
+        if effects.yaw or effects.pitch or effects.roll:
+            strokes.append(self._turn.stroke(effects.yaw, effects.pitch, effects.roll))
+        return composed(strokes, self.registration.side)
+
+    @cached_property
+    def _eyes(self) -> tuple[Eye, Eye]:
+        return Eye.found(self.registration, 0), Eye.found(self.registration, 1)
+
+    @cached_property
+    def _head(self) -> HeadFit:
+        return fit_head(self.registration)
+
+    @cached_property
+    def _ageing(self) -> Ageing:
+        return Ageing.of(self.registration, self._head)
+
+    @cached_property
+    def _mouth(self) -> Mouth:
+        return Mouth.found(self.registration)
+
+    @cached_property
+    def _turn(self) -> Turn:
+        return Turn.of(self.registration, self._head)

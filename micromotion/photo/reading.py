@@ -1,0 +1,44 @@
+"""Reading effects off a model's frames: how far a motion moves this face from its still frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from micromotion.photo.effects import LANDMARKS, NAMES, Reading
+from micromotion.types import Floats, Frame
+
+DEAD = 0.05
+"""Readings up to this are what the regressor errs; larger ones lose as much, so that nothing leaps."""
+
+UNITS = {"yaw": 35.0, "pitch": 11.5, "roll": 12.0}
+"""Degrees of a turn that the regressor reads as 1 (`avatar.renderer.pose`)."""
+
+# How each effect is read: the regressor's factor.
+_FACTORS = {name: name for name in NAMES} | {"left_eye": "eyes_closed", "right_eye": "eyes_closed"}
+
+Reader = Callable[[Frame, Sequence[Frame]], Reading]
+"""The still frame, and frames [n] of the same face in motion -> what was read."""
+
+
+class RegressorReader:
+    """Reads with a regressor, which knows the faces of one model's world (`encoder4editing.regressor`)."""
+
+    def __init__(
+        self, regressor: Callable[[Tensor], Tensor], names: Sequence[str], device: torch.device
+    ) -> None:
+        """regressor: pictures [B, 3, S, S] in [-1, 1], on `device` -> readings [B, len(names)]."""
+        self._regressor, self._device = regressor, device
+        self._columns = [names.index(_FACTORS[name]) for name in NAMES]
+
+    def __call__(self, still: Frame, frames: Sequence[Frame]) -> Reading:
+        pictures = torch.from_numpy(np.stack([still, *frames])).movedim(-1, 1)
+        with torch.inference_mode():
+            read = self._regressor(pictures.to(self._device).float() / 127.5 - 1).double().cpu().numpy()
+        change = (read[1:] - read[0])[:, self._columns]
+        change = np.sign(change) * np.maximum(np.abs(change) - DEAD, 0) / (1 - DEAD)
+        effects: Floats = change * [UNITS.get(name, 1.0) for name in NAMES]
+        return Reading(effects, np.zeros((len(frames), LANDMARKS, 2)))

@@ -1,0 +1,190 @@
+"""The views that show the photo's own pixels: the whole photo, or the square around the face.
+
+Each is a picture of the photo at the size that is written, in which the face lies somewhere; from there on
+there is one way to draw (`MovingFace`, `Canvas`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+
+from micromotion.face.alignment import AlignedFace, crop_quad
+from micromotion.photo.compositing import Canvas
+from micromotion.photo.effects import Effects, Provenance, Response, poses, states_effects
+from micromotion.photo.moving_face import MovingFace
+from micromotion.photo.paste import Paste
+from micromotion.photo.reading import Reader
+from micromotion.photo.registration import LARGER, register
+from micromotion.types import Floats, Frame, Pose, Row, Strengths
+from micromotion.video.format_limits import scaled_size
+
+FACE_SIDE = 1024
+"""Pixels of the side of the view of the face, at most."""
+
+TWIN = 0.75
+"""How alike the photo a model's still frame is from which its own pixels are used (`Paste.likeness`)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A picture in which a face lies, and what of it is shown.
+
+    picture: RGB. face: where the face lies in it. shown: left, top, right, bottom of what is written.
+    """
+
+    picture: Image.Image
+    face: AlignedFace
+    shown: tuple[int, int, int, int]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of what is shown."""
+        left, top, right, bottom = self.shown
+        return right - left, bottom - top
+
+    def cut(self, picture: Frame) -> Frame:
+        """What is shown of a drawn picture, uint8 [H, W, 3]."""
+        left, top, right, bottom = self.shown
+        return np.ascontiguousarray(picture[top:bottom, left:right])
+
+
+def whole_photo(photo: Image.Image, face: AlignedFace, longest: int | None = None) -> Scene:
+    """The photo, RGB, scaled down to a longest side of so many pixels; None keeps its own."""
+    size = scaled_size(photo.size, longest)
+    if size != photo.size:
+        ratio = np.array(size) / photo.size
+        photo, face = photo.resize(size, Image.Resampling.LANCZOS), _scaled(face, ratio)
+    return Scene(photo, face, (0, 0, *photo.size))
+
+
+def face_square(photo: Image.Image, face: AlignedFace, longest: int | None = None) -> Scene:
+    """FFHQ's square around the face, upright, at the photo's own resolution up to FACE_SIDE and `longest`.
+
+    What moves at its border comes from beyond it: the picture is larger than what is shown.
+    """
+    side = face_side(face, longest)
+    beyond = round((LARGER - 1) / 2 * side)
+    whole = side + 2 * beyond
+    middle = face.quad.mean(axis=0)
+    quad = middle + whole / side * (face.quad - middle)
+    picture = crop_quad(photo, quad, whole)
+    cut = AlignedFace(picture, quad, face.box, face.score, face.landmarks)
+    inner = cut.to_aligned(face.quad)
+    landmarks = None if face.landmarks is None else cut.to_aligned(face.landmarks)
+    box = (beyond, beyond, beyond + side, beyond + side)
+    placed = AlignedFace(face.image, inner, box, face.score, landmarks)
+    return Scene(picture, placed, box)
+
+
+def face_side(face: AlignedFace, longest: int | None) -> int:
+    """Pixels of the side of the view of the face; an even number, as videos want."""
+    side = round(float(np.linalg.norm(face.quad[3] - face.quad[0])))
+    return max(16, min(side, FACE_SIDE, longest or FACE_SIDE) // 2 * 2)
+
+
+class Stage:
+    """A scene that is ready to be drawn: the parts of its face, each worked out when it first moves.
+
+    Raises BundleError if the landmark model is missing.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        registration = register(scene.picture, scene.face)
+        self._face = MovingFace(registration)
+        self._canvas = Canvas(np.asarray(scene.picture), registration.matrix)
+
+    def drawn(self, effects: Effects, field: Floats | None = None) -> Frame:
+        """What is shown of the scene when its face does this: uint8 [H, W, 3]; a new array.
+
+        field: [68, 2], how the landmarks move beyond the effects (see `effects.Reading`).
+        """
+        return self.scene.cut(self._canvas.drawn(self._face.stroke(effects, field)))
+
+
+class PhotoView:
+    """A `Finish` of a video: the scene's own pixels move as the motions do."""
+
+    def __init__(
+        self,
+        scene: Scene,
+        motions: Sequence[Provenance],
+        reader: Reader,
+        *,
+        may_be_twin: bool = False,
+        stage: Stage | None = None,
+    ) -> None:
+        """motions: of each motion what its file says; it may state the effects. reader: reads them otherwise.
+        may_be_twin: whether the model's still frame may be so like the photo that its pixels are used.
+        stage: the scene's own, if it is there already.
+        """
+        self._scene, self._motions, self._reader, self._may_be_twin = scene, motions, reader, may_be_twin
+        self._stage = stage
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of what is shown."""
+        return self._scene.size
+
+    def looks_at(self, strengths: Strengths) -> Strengths:
+        """The still frame, and motions whose files do not state their effects, each by itself."""
+        stated = [states_effects(provenance) for provenance in self._motions]
+        wanted = poses(strengths if self._may_be_twin else np.where(stated, 0.0, strengths))
+        still = np.zeros((1 if len(wanted) or self._may_be_twin else 0, strengths.shape[1]))
+        return np.concatenate([still, wanted])
+
+    def begin(self, seen: Sequence[Pose]) -> MovingPhoto | TwinPhoto:
+        """What draws the frames, given what `looks_at` asked for. Raises BundleError, MotionError."""
+        if self._may_be_twin:
+            twin = Paste(self._scene.picture, self._scene.face, seen[0][1])
+            if twin.likeness >= TWIN:
+                twin.learn(seen[1:])
+                return TwinPhoto(self._scene, twin)
+        response = Response()
+        for motion, provenance in enumerate(self._motions):
+            if states_effects(provenance):
+                response.stated(motion, provenance)
+        read = [pose for pose in seen[1:] if not states_effects(self._motions[int(np.argmax(pose[0] != 0))])]
+        if read:
+            rows = np.stack([row for row, _ in read])
+            response.measured(rows, self._reader(seen[0][1], [frame for _, frame in read]))
+        return MovingPhoto(self._stage or Stage(self._scene), response)
+
+
+class MovingPhoto:
+    """Draws frames of a stage whose face does what motions of these strengths do; each frame by itself."""
+
+    needs_frames = False
+
+    def __init__(self, stage: Stage, response: Response) -> None:
+        self._stage, self._response = stage, response
+
+    def __call__(self, strengths: Row, frame: Frame | None = None) -> Frame:
+        """What is shown of the scene at these strengths [motions]: uint8 [H, W, 3]; a new array."""
+        return self._stage.drawn(*self._response(strengths))
+
+
+class TwinPhoto:
+    """Puts frames of a model that is the photo's twin into the scene; each frame by itself."""
+
+    needs_frames = True
+
+    def __init__(self, scene: Scene, twin: Paste) -> None:
+        self._scene, self._twin = scene, twin
+
+    def __call__(self, strengths: Row, frame: Frame | None) -> Frame:
+        """What is shown of the scene with this frame, at these strengths [motions]; uint8 [H, W, 3]."""
+        assert frame is not None  # it asks for them
+        return self._scene.cut(self._twin(frame, strengths))
+
+
+def _scaled(face: AlignedFace, ratio: np.ndarray) -> AlignedFace:
+    """A face in its photo that was resized by so much across and down; whole numbers are pixel centres."""
+    left, top, right, bottom = (round(edge * ratio[i % 2]) for i, edge in enumerate(face.box))
+    landmarks = None if face.landmarks is None else (face.landmarks + 0.5) * ratio - 0.5
+    quad = (face.quad + 0.5) * ratio - 0.5
+    return replace(face, quad=quad, box=(left, top, right, bottom), landmarks=landmarks)

@@ -1,0 +1,86 @@
+import numpy as np
+
+from micromotion.photo.sampling import blur
+from micromotion.photo.strokes import Stroke, composed, drawn
+
+SIDE = 80
+
+
+def smooth(seed: int, *, channels: int = 3, sigma: float = 5.0) -> np.ndarray:
+    noise = np.random.default_rng(seed).standard_normal((SIDE, SIDE, channels)).astype(np.float32)
+    soft = blur(noise, sigma)
+    return soft / np.abs(soft).max()
+
+
+def stroke(seed: int, *, left: int = 10, top: int = 14, width: int = 50, height: int = 44) -> Stroke:
+    """One that moves and paints a little, and nothing on its border."""
+    y, x = np.mgrid[:height, :width]
+    near = np.minimum(np.minimum(x, width - 1 - x), np.minimum(y, height - 1 - y)) / 12
+    window = np.clip(near, 0, 1)[..., None].astype(np.float32) ** 2
+    cut = np.s_[top : top + height, left : left + width]
+    return Stroke(
+        left,
+        top,
+        shift=9 * window * smooth(seed, channels=2)[cut],
+        kept=1 + 0.9 * window * smooth(seed + 1)[cut],
+        added=0.3 * window * smooth(seed + 2)[cut],
+    )
+
+
+def test_a_stroke_moves_then_multiplies_then_adds() -> None:
+    picture = 0.5 + 0.4 * smooth(0)
+    shift = np.zeros((SIDE, SIDE, 2), np.float32)
+    shift[20:40, 20:40] = (5, -3)
+    kept = np.ones((SIDE, SIDE, 1), np.float32)
+    kept[20:40, 20:40] = 0.5
+    added = np.zeros((SIDE, SIDE, 3), np.float32)
+    added[20:40, 20:40] = (0.1, 0.0, 0.2)
+    result = drawn(picture, Stroke(0, 0, shift, kept, added))
+    np.testing.assert_allclose(
+        result[20:40, 20:40], 0.5 * picture[17:37, 25:45] + np.float32([0.1, 0.0, 0.2]), atol=1e-5
+    )
+    outside = np.ones((SIDE, SIDE), bool)
+    outside[20:40, 20:40] = False
+    assert (result[outside] == picture[outside]).all()
+
+
+def test_composed_strokes_do_what_they_do_one_after_another() -> None:
+    picture = 0.5 + 0.4 * smooth(0, sigma=7)
+    strokes = [stroke(1), stroke(4, left=24, top=20), stroke(7, left=0, top=0, width=SIDE, height=SIDE)]
+    apart = picture
+    for each in strokes:
+        apart = drawn(apart, each)
+    together = drawn(picture, composed(strokes, SIDE))
+    assert np.abs(together - apart).max() < 0.008  # it is read once, not three times
+    assert np.abs(apart - picture).max() > 0.1
+
+
+def test_the_order_of_strokes_counts() -> None:
+    picture = 0.5 + 0.4 * smooth(0)
+    one, other = stroke(1), stroke(4)
+    first, second = (drawn(picture, composed(each, SIDE)) for each in ([one, other], [other, one]))
+    assert np.abs(first - second).max() > 0.01
+
+
+def test_nothing_composed_is_nothing() -> None:
+    picture = 0.5 + 0.4 * smooth(0)
+    assert (drawn(picture, composed([], SIDE)) == picture).all()
+    assert (drawn(picture, composed([Stroke(3, 4)], SIDE)) == picture).all()
+
+
+def test_a_single_stroke_is_composed_to_itself() -> None:
+    one = stroke(1)
+    same = composed([one], SIDE)
+    assert (same.left, same.top, same.size) == (one.left, one.top, one.size)
+    for plane in ("shift", "kept", "added"):
+        np.testing.assert_allclose(getattr(same, plane), getattr(one, plane), atol=1e-6)
+
+
+def test_beyond_its_box_a_stroke_does_nothing_to_what_others_move() -> None:
+    mover = Stroke(0, 0, shift=np.full((SIDE, SIDE, 2), (0, 6), np.float32))
+    painter = Stroke(30, 30, kept=np.full((10, 10, 1), 0.5, np.float32))
+    together = composed([painter, mover], SIDE)
+    assert together.kept is not None
+    dark = np.argwhere(together.kept[..., 0] < 0.9)
+    assert dark.min(axis=0).tolist() == [24, 30]  # six rows higher: that is where it was moved to
+    assert dark.max(axis=0).tolist() == [33, 39]
