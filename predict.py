@@ -23,7 +23,7 @@ from micromotion.animation import Video, timed
 from micromotion.errors import BundleError, ImageError, MicromotionError, MotionError, OutputError
 from micromotion.face.images import load_image
 from micromotion.inversion.pivotal_tuning import STEPS
-from micromotion.options import check_motion, seed_that_draws, view_of_frame
+from micromotion.options import check_motion, seed_of_noise, view_of_frame
 from micromotion.runtime.folders import cache_folder
 from micromotion.runtime.process import settle
 from micromotion.runtime.progress import progress_lines
@@ -205,9 +205,7 @@ class Predictor(BaseRunner):
                     size=int(size),
                     compare=compare,
                     face=int(face),
-                    seed=seed_that_draws(
-                        None if seed == -1 else int(seed), self.animator.bundle.generator, print
-                    ),
+                    seed=self._seed(int(seed), drawn=keyframes is not None and keyframes.is_drawn),
                     refine=int(refine),
                     on_refine=deadline.watch("refining", progress_lines("Refined by", "steps", int(refine))),
                     lock_identity=lock_identity,
@@ -228,6 +226,11 @@ class Predictor(BaseRunner):
         print(f"Done: {output.name}, {output.stat().st_size / 1000:.0f} kB.")
         self.finished.put((folder, time.monotonic() + COLLECTED_AFTER))
         return output
+
+    def _seed(self, seed: int, *, drawn: bool) -> int | None:
+        """The seed for `animate`; None, which the log says, where it would draw nothing."""
+        wanted = None if seed == -1 else seed
+        return wanted if drawn else seed_of_noise(wanted, self.animator.bundle.generator, print)
 
     def _new_folder(self) -> Path:
         """An empty folder for a result; schedules leftovers of cancelled predictions for removal."""

@@ -25,14 +25,14 @@ from micromotion.inversion.refinement import refine as refine_latent
 from micromotion.inversion.shapes import check_latent
 from micromotion.motion.library import find_motion, load_fitting, playable_motions
 from micromotion.motion.micromotion import Motion
-from micromotion.motion.schedule import MotionName, Motions, schedule, schedule_strip
+from micromotion.motion.schedule import MotionName, Motions, is_drawn, schedule, schedule_strip
 from micromotion.options import (
     AnimateKeywords,
     AnimateOptions,
     View,
     check_total_pixels,
     options_from,
-    seed_that_draws,
+    seed_of_noise,
 )
 from micromotion.photo.landmark_reading import LandmarkReader
 from micromotion.photo.reading import Reader, RegressorReader
@@ -184,7 +184,8 @@ class Animator:
             check_total_pixels(scene.size, len(strengths))
             stranger = self.bundle.view == "photo" and not options.lock_identity
             finish = self._photo_view(scene, learned, may_be_twin=not stranger)
-        seed = seed_that_draws(options.seed, self.bundle.generator, partial(warnings.warn, stacklevel=3))
+        warn = partial(warnings.warn, stacklevel=3)
+        seed = seed_of_noise(options.seed, self.bundle.generator, warn, drawn=is_drawn(motion))
         return Video(
             generator,
             read.latent,
@@ -219,7 +220,7 @@ class Animator:
         names, rows = schedule_strip(motion, strengths)
         learned = self._load(names, {})
         read = self._read(photo, options, on_refine, {})
-        seed = seed_that_draws(options.seed, self.bundle.generator, partial(warnings.warn, stacklevel=3))
+        seed = seed_of_noise(options.seed, self.bundle.generator, partial(warnings.warn, stacklevel=3))
         finish = None
         if (view := self._view(options, read)) != "model":
             scene = read.scene("face" if options.view == "auto" else view, options.longest)

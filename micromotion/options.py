@@ -194,11 +194,14 @@ def view_of_frame(frame: str) -> View:
     return VIEWS[frame]
 
 
-def seed_that_draws(seed: int | None, generator: Generator, warn: Callable[[str], object]) -> int | None:
-    """The seed; None, with a call of `warn`, if the generator has no noise."""
+def seed_of_noise(
+    seed: int | None, generator: Generator, warn: Callable[[str], object], *, drawn: bool = False
+) -> int | None:
+    """The seed; None if the generator has no noise, with a call of `warn` unless what is played is drawn."""
     if seed is None or generator.has_noise:
         return seed
-    warn("This model has no noise: the seed has no effect.")
+    if not drawn:
+        warn("This model has no noise: the seed has no effect.")
     return None
 
 

@@ -66,6 +66,11 @@ class Alive(Timeline):
             )
 
     @property
+    def is_drawn(self) -> bool:
+        """A seed draws it."""
+        return True
+
+    @property
     def motions(self) -> tuple[str, ...]:
         """The names of the motions that it plays."""
         return MOTIONS

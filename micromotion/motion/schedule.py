@@ -55,6 +55,11 @@ def schedule(
     return names, looped(strengths, options.loop)
 
 
+def is_drawn(motion: Motions) -> bool:
+    """Whether a seed draws what is played."""
+    return isinstance(motion, Timeline) and motion.is_drawn
+
+
 def schedule_strip(motion: Motions, strengths: Sequence[float]) -> tuple[tuple[MotionName, ...], Strengths]:
     """The micromotions of a strip, and their strengths in each frame, float64 [strengths, motions].
 

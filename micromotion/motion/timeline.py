@@ -93,6 +93,11 @@ class Timeline:
             before = keyframe.time
 
     @property
+    def is_drawn(self) -> bool:
+        """Whether a seed draws it."""
+        return False
+
+    @property
     def motions(self) -> tuple[str, ...]:
         """The names of its motions, in order of appearance."""
         return tuple(dict.fromkeys(name for each in self.keyframes for name in each.strengths))
@@ -115,7 +120,7 @@ class Timeline:
         """The strengths of `motions` in each frame, float64 [count(fps), motions].
 
         Frame i shows the time i/fps; the last frame of a repetition shows its last keyframe. easing: for
-        keyframes without one. seed: for timelines that are drawn, such as "alive". Raises OptionError if there
+        keyframes without one. seed: for timelines that are drawn, as "alive" is. Raises OptionError if there
         would be more than 600 frames.
         """
         check_choice("easing", easing, get_args(Easing))

@@ -11,8 +11,10 @@ from torch import Tensor
 from micromotion.photo.effects import LANDMARKS, NAMES, Reading
 from micromotion.types import Floats, Frame
 
-DEAD = 0.05
-"""Readings up to this are what the regressor errs; larger ones lose as much, so that nothing leaps."""
+DEAD = {"pitch": 0.3, "roll": 0.4}
+OTHERWISE_DEAD = 0.06
+"""Readings up to this are what the regressor errs (docs/avatar.md); larger ones lose as much, so that nothing
+leaps."""
 
 UNITS = {"yaw": 35.0, "pitch": 11.5, "roll": 12.0}
 """Degrees of a turn that the regressor reads as 1 (`avatar.renderer.pose`)."""
@@ -39,6 +41,7 @@ class RegressorReader:
         with torch.inference_mode():
             read = self._regressor(pictures.to(self._device).float() / 127.5 - 1).double().cpu().numpy()
         change = (read[1:] - read[0])[:, self._columns]
-        change = np.sign(change) * np.maximum(np.abs(change) - DEAD, 0) / (1 - DEAD)
+        dead = np.array([DEAD.get(name, OTHERWISE_DEAD) for name in NAMES])
+        change = np.sign(change) * np.maximum(np.abs(change) - dead, 0) / (1 - dead)
         effects: Floats = change * [UNITS.get(name, 1.0) for name in NAMES]
         return Reading(effects, np.zeros((len(frames), LANDMARKS, 2)))

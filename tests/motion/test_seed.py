@@ -15,7 +15,7 @@ from commands import run
 from conftest import random_anchors, random_generator, random_inverter
 
 from micromotion import Animator
-from micromotion.options import seed_that_draws
+from micromotion.options import seed_of_noise
 from micromotion.weights.bundle import save_bundle
 from stylegan2 import Generator
 
@@ -117,10 +117,10 @@ def test_the_service_says_it_in_its_log(
         assert (out + err).count(SAID) == count
 
 
-def test_a_seed_that_draws_is_kept() -> None:
+def test_a_seed_of_noise_is_kept() -> None:
     said: list[str] = []
-    assert seed_that_draws(0, random_generator(), said.append) == 0
-    assert seed_that_draws(None, without_noise(), said.append) is None
+    assert seed_of_noise(0, random_generator(), said.append) == 0
+    assert seed_of_noise(None, without_noise(), said.append) is None
     assert said == []
-    assert seed_that_draws(0, without_noise(), said.append) is None
+    assert seed_of_noise(0, without_noise(), said.append) is None
     assert said == [SAID]
