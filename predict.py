@@ -25,7 +25,7 @@ from micromotion.face.images import load_image
 from micromotion.inversion.pivotal_tuning import STEPS
 from micromotion.options import check_motion, seed_of_noise, view_of_frame
 from micromotion.runtime.folders import cache_folder
-from micromotion.runtime.process import settle
+from micromotion.runtime.process import configure_process
 from micromotion.runtime.progress import progress_lines
 from micromotion.service import uploads
 from micromotion.service.cancellation import import_ahead, keep_cancellations
@@ -49,7 +49,7 @@ COLLECTED_AFTER = 5.0  # seconds; Cog reads the result right after run() has ret
 class Predictor(BaseRunner):
     def setup(self) -> None:
         """Load the model once, before the first prediction; download it first if MICROMOTION_FETCH is 1."""
-        settle()
+        configure_process()
         self.seconds = seconds_allowed()
         uploads.install()
         model = os.environ.get(MODEL, "avatar")

@@ -1,4 +1,5 @@
-"""Make the embedded bundle from a finished run: networks, yardstick, anchors, figures, pictures."""
+"""Make the embedded bundle from a finished run: networks, evaluation regressor, anchors, figures, pictures.
+"""
 
 import argparse
 import json
@@ -48,7 +49,8 @@ About = dict[str, Any]
 
 
 def publish_networks(data: Path, run: Path, weights: Path = WEIGHTS) -> None:
-    """Write the bundle: generator, inverter, regressor, and identity net and CLIP where the run has them."""
+    """Write the bundle: generator, inverter, regressor, and identity network and CLIP where the run has them.
+    """
     generator, inverter = load_generator(run / GENERATOR), load_inverter(run / INVERTER)
     about = {
         "architecture": architecture(run),

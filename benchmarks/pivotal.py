@@ -3,7 +3,7 @@
     python benchmarks/pivotal.py                               # the avatar on docs/faces
     python benchmarks/pivotal.py --model ffhq --photos me/     # a folder of photographs
 
-PSNR and person (the cosine of the identity net's features, where the model has one) compare the crop with
+PSNR and person (the cosine of the identity network's features, where the model has one) compare the crop with
 the still face. Then comes each motion at strength 1: how much of the change that the model itself makes at
 this latent is kept, as a correlation (1 is all of it, 0 is another motion), and the size of the change in
 units of the model's. Seconds are of refining and tuning.

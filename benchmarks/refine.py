@@ -4,10 +4,10 @@
     python benchmarks/refine.py --model ffhq --heads 0 --photos me/  # a folder of photographs
 
 PSNR and loss compare the crop with the still face, the loss being
-`micromotion.inversion.refinement.picture_loss`; person is the cosine of the identity net's features, where
-the model has one; moved is the distance from the inverter's latent in units of w's spread (two strangers are
-√2 apart). Then comes how far each motion at strength 1 moves its own factor, as the avatar's regressor reads
-it: 1 is the full motion. Seconds are of refinement alone.
+`micromotion.inversion.refinement.picture_loss`; person is the cosine of the identity network's features,
+where the model has one; moved is the distance from the inverter's latent in units of w's spread (two
+strangers are √2 apart). Then comes how far each motion at strength 1 moves its own factor, as the avatar's
+regressor reads it: 1 is the full motion. Seconds are of refinement alone.
 """
 
 import argparse
@@ -40,7 +40,7 @@ SEED = 31_415
 
 @dataclass(frozen=True)
 class Refined:
-    """Of one face; NaN is the person without an identity net, motions without a reader."""
+    """Of one face; NaN is the person without an identity network, motions without a reader."""
 
     psnr: float
     loss: float

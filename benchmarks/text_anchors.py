@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--keep-memory", action="store_true", help="with glibc told to keep what is freed")
     given = parser.parse_args()
     ways: dict[str, Callable[..., Timed]] = {"convolutions alone": convolutions, "ours, side by side": ours}
-    ways |= {"the original": original} if given.original else {"its loop, our nets": loop}
+    ways |= {"the original": original} if given.original else {"its loop, our networks": loop}
     print(f"{given.size}, {RESOLUTIONS[given.size]}², {given.threads} threads, torch {torch.__version__}")
     count = len(SENTENCES)
     print(f"{'':<20} {'a degree and step':^21} {f'{count} degrees, {STEPS} steps':^21}   peak")
@@ -102,7 +102,7 @@ def timed(work: Callable[[], object], per: int) -> Timed:
 
 
 def nets(size: str) -> tuple[Generator, Any, IdentityNet]:
-    """Generator, CLIP and identity net of a size, with random weights."""
+    """Generator, CLIP and identity network of a size, with random weights."""
     from clip.model import CLIP
 
     generator = Generator(GeneratorConfig(RESOLUTIONS[size])).eval()

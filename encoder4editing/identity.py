@@ -200,7 +200,7 @@ def save_identity(net: IdentityNet, path: str | Path, *, half: bool = False) -> 
     """Writes an identity network as safetensors that `load_identity` reads; complete or not at all.
 
     Args:
-        net: the network; it stays as it is.
+        network: the network; it stays as it is.
         path: the file.
         half: stores matrices and convolutions as float16; they are float32 again once loaded. Biases and
             normalisation stay float32.

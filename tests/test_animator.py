@@ -286,7 +286,7 @@ def test_a_motion_of_another_model_is_told(animator: Animator, latent: torch.Ten
     path = tmp_path / "smile.safetensors"
     type(anchors)(anchors.w_plus[:, :-2].contiguous(), anchors.degrees, anchors.provenance).save(path)
     other = Animator(
-        type(animator.bundle)(**{**vars(animator.bundle), "motions": {"smile": path}})  # the same nets
+        type(animator.bundle)(**{**vars(animator.bundle), "motions": {"smile": path}})  # the same networks
     )
     with pytest.raises(MotionError, match="another model"):
         other.animate(latent)

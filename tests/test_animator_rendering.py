@@ -192,7 +192,7 @@ class Full:
 
 @pytest.fixture
 def moved(animator: Animator, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The nets that were sent to main memory to make room, in order."""
+    """The networks that were sent to main memory to make room, in order."""
     names: list[str] = []
     for name in ("generator", "inverter"):
         net = getattr(animator.bundle, name)
@@ -206,7 +206,7 @@ def moved(animator: Animator, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-# A GPU without enough memory, played by nets that say so.
+# A GPU without enough memory, played by networks that say so.
 
 
 @pytest.mark.parametrize("full", [(0,), (2,), (4,), (0, 2, 4), (5,)])

@@ -76,7 +76,7 @@ class Renders:
 
 @dataclass(frozen=True)
 class Diversity:
-    """KID and neighbours of samples, in a feature net's units scaled to the renders' spread.
+    """KID and neighbours of samples, in a feature network's units scaled to the renders' spread.
 
     count: of samples; renders: of renders that they are held against, and of samples whose neighbours were
     looked for. kid: samples against renders; floor: other renders against those renders; blurred: the same

@@ -28,7 +28,7 @@ def document(about: Mapping[str, Any], size: int, total_bytes: int, figures: Fig
         samples(figures["samples"]),
         origin(about, size, total_bytes),
         reconstruction(figures["reconstruction"], size),
-        yardstick(about["figures"]["regressor"]),
+        regressor_section(about["figures"]["regressor"]),
         motions(figures["motions"]),
         detection(figures["detection"]),
         diversity(figures["diversity"]),
@@ -95,12 +95,10 @@ def reconstruction(found: Figures, size: int) -> str:
         passed = found["identity"]["mean"] > IDENTITY
         rows.append(["identity cosine", *spread(found["identity"], 3), target(passed, f"> {IDENTITY}")])
         rows.append(["identity cosine of two different people", *spread(found["strangers"], 3), ""])
-        words = (
-            "The identity cosine is that of the bundle's own identity net, between a head and its picture."
-        )
+        words = "The identity cosine is by the bundle's own identity network, between a head and its picture."
     else:
         words = (
-            f"The identity cosine (wanted: > {IDENTITY}) is not there yet: the bundle has no identity net. ✗"
+            f"The identity cosine (wanted: > {IDENTITY}) is missing: the bundle has no identity network. ✗"
         )
     return f"""## Reconstruction
 
@@ -118,7 +116,7 @@ The {min(found["heads"], 8)} least alike:
 {image("reconstruction-worst", "The worst reconstructions")}"""
 
 
-def yardstick(calibration: Figures) -> str:
+def regressor_section(calibration: Figures) -> str:
     rows = [
         [
             name,
@@ -129,7 +127,7 @@ def yardstick(calibration: Figures) -> str:
         ]
         for name, one in calibration.items()
     ]
-    return f"""## The yardstick
+    return f"""## The evaluation regressor
 
 What follows is read by a regressor, a network that was taught on renders to read ten factors off a picture.
 Age it reads off the skin alone, from the lower lids to the chin, as hair and brows grey with the years. Here

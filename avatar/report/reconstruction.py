@@ -15,7 +15,8 @@ from micromotion.weights.bundle import IDENTITY
 class Reconstruction:
     """Pictures made from inverted heads, uint8 [N, 3, S, S], and their likeness, each [N].
 
-    identity: cosine of the identity net's features of the head and of the picture; None without such a net.
+    identity: cosine of the identity network's features of the head and of the picture; None without such a
+    net.
     strangers: the same between a head and the next one, which is another person: what 0.8 is to be seen
     against.
     """
@@ -46,7 +47,7 @@ def reconstruct(subject: Subject, heads: Tensor) -> Reconstruction:
 
 @torch.inference_mode()
 def identity_features(subject: Subject, pictures: Tensor) -> Tensor:
-    """The identity net's features [N, D], on the CPU."""
+    """The identity network's features [N, D], on the CPU."""
     bundle = subject.animator.bundle
     return torch.cat(
         [bundle.identity.features(unit(part).to(bundle.device)).float().cpu() for part in pictures.split(32)]

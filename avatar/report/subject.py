@@ -1,4 +1,5 @@
-"""What the report is about: a bundle with its motions, and the yardstick that reads its pictures."""
+"""What the report is about: a bundle with its motions, and the evaluation regressor that reads its pictures.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ class FeatureNet:
 
 
 def feature_net(subject: Subject) -> FeatureNet:
-    """The best that the bundle has to compare pictures by: its CLIP, else its identity net, else the
+    """The best that the bundle has to compare pictures by: its CLIP, else its identity network, else the
     regressor's inner layer. Inception's weights, which are the custom, are not part of this repository.
     """
     if subject.has(CLIP):
@@ -104,7 +105,7 @@ def feature_net(subject: Subject) -> FeatureNet:
         )
     if subject.has(IDENTITY):
         return FeatureNet(
-            "the bundle's own identity net",
+            "the bundle's own identity network",
             "it was taught to tell people apart whatever they do, so it sees who somebody is and ignores "
             "expression and light",
             subject.animator.bundle.identity.features,

@@ -5,8 +5,8 @@ are disturbed first (``avatar.data.augment``) while their latents stay what they
 a painting gets the latent of the head beneath its light, grain and backdrop. First the latents are learned,
 by their distance to the true w in units of w's own spread, and what a pair differs in by itself, as a smile
 is a small part of a latent. Then the synthesis of the latent must show the picture, and the person where
-there is an identity net. As in e4e (Tov et al. 2021, arXiv 2102.02766, section 4.2) the styles part from the
-first one by one, when pictures count.
+there is an identity network. As in e4e (Tov et al. 2021, arXiv 2102.02766, section 4.2) the styles part from
+the first one by one, when pictures count.
 
 The regressor takes no part: it measures the result, and would measure how well it was fooled.
 """
@@ -182,7 +182,7 @@ def bound(latent: Tensor, free: int) -> Tensor:
 
 
 def find_identity(run: Path, device: torch.device) -> IdentityNet | None:
-    """The run's identity net, if it is trained already."""
+    """The run's identity network, if it is trained already."""
     path = run / "identity.safetensors"
     return load_identity(path, device=device).requires_grad_(False) if path.is_file() else None
 

@@ -114,7 +114,7 @@ def settle(net: nn.Module, look: Callable[[Tensor], Tensor], images: Tensor, rng
     """Measure the normalisations' statistics again: those at hand are of weights that were averaged away.
 
     Args:
-        net: the network, which ends in eval mode.
+        network: the network, which ends in eval mode.
         look: sends pictures in [-1, 1] through it.
         images: uint8 [N, 3, S, S], of which SETTLING batches are drawn.
     """

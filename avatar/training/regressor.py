@@ -40,7 +40,7 @@ Share = Literal["training", "setting", "validation"]
 
 
 def load_pictures(data: Path, share: Share, rank: int = 0, world: int = 1) -> Pictures:
-    """Renders to learn from (a worker's part of them), to set the yardstick by, or to judge it on.
+    """Renders to learn from (a worker's part of them), to set the evaluation regressor by, or to judge it on.
 
     No render is in two of the three: a network reads what it has learned from better than anything else.
     Raises as ``dataset.load`` does.
@@ -122,7 +122,8 @@ def read_all(model: Regressor, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def adjust(model: Regressor, pictures: Pictures) -> None:
-    """Set the yardstick: take out the least-squares line from the motions' true degrees to those read.
+    """Set the evaluation regressor: take out the least-squares line from the motions' true degrees to those
+    read.
 
     This is the classical calibration of an instrument. The free movements are left as they are read: closed
     eyes hide where they look, and what can hardly be seen would drown the rest in noise.

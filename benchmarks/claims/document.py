@@ -19,10 +19,10 @@ FOLDER = "claims"
 """Where the pictures lie, as the document sees it."""
 
 NO_TEXT = (
-    "Nothing here is learned from text: the bundle has no CLIP or no identity net, and both are needed."
+    "Nothing here is learned from text: the bundle has no CLIP or no identity network, and both are needed."
     " With them in place `make claims` adds it."
 )
-NO_IDENTITY = "Identity is not measured, as the bundle has no identity net."
+NO_IDENTITY = "Identity is not measured, as the bundle has no identity network."
 
 Table = Mapping[str, Figures]
 
@@ -31,7 +31,7 @@ def document(subject: Subject, form: Form, figures: Table) -> str:
     """The whole document as Markdown; figures by the name of the step (see `steps.steps`)."""
     available = sources(subject)
     shown = [source for source in SOURCES if of(figures, "people", source)]
-    parts = [introduction(subject, form), in_short(figures, shown), yardstick(subject, figures, form)]
+    parts = [introduction(subject, form), in_short(figures, shown), regressor_section(subject, figures, form)]
     parts += [anchors(figures, form, available), people(subject, figures, form, shown)]
     parts += [errors(figures, form, shown), domains(figures, shown)]
     return "\n\n".join(wrapped(part) for part in parts) + "\n"
@@ -75,7 +75,7 @@ the people and an identity cosine above {ALIKE} at full strength.
 and at least {KEPT:.0%} of the movement that it has on renders."""
 
 
-def yardstick(subject: Subject, figures: Table, form: Form) -> str:
+def regressor_section(subject: Subject, figures: Table, form: Form) -> str:
     read, alike = subject.about["figures"]["regressor"], of(figures, "same", "renders")
     rows = []
     for motion in MOTIONS:
@@ -87,10 +87,10 @@ def yardstick(subject: Subject, figures: Table, form: Form) -> str:
     who = ""
     if alike:
         head.append("identity")
-        who = f""" *Identity*: the cosine that the bundle's identity net gives to {form.judges} of the
+        who = f""" *Identity*: the cosine that the bundle's identity network gives to {form.judges} of the
 people's renders, at rest and at the full motion, which are the same person by their making: a motion that
 comes to this is as true to a person as the renderer."""
-    return f"""## The yardstick
+    return f"""## The evaluation regressor
 
 Factors are read off pictures by the bundle's regressor, which learned from renders. On renders that it never
 saw: its mean error, how much a reading moves per unit of the true factor, and the most that it moves per unit
@@ -159,8 +159,8 @@ how many it grew by more than the regressor's error (✓ from {RIGHT:.0%}). *Spe
 with the strength, and on how many that is above 0.97. *Steps*: the smallest and the largest of the ten mean
 steps, 1 being a tenth of the way. Then how far each other factor moved, with its sign; *leakage*, the mean
 size of that, person by person and factor by factor; and the intended movement per leakage. *Identity*: the
-cosine of the bundle's identity net between full strength and rest (✓ above {ALIKE}), and what one in twenty
-does not come up to.
+cosine of the bundle's identity network between full strength and rest (✓ above {ALIKE}), and what one in
+twenty does not come up to.
 
 {chr(10).join(chr(10) + part for part in parts).strip()}"""
 

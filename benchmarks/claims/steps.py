@@ -117,7 +117,7 @@ def steps(context: ClaimsContext) -> Mapping[str, Callable[[], Figures]]:
 
 
 def recognise(context: ClaimsContext, motion: str) -> Figures:
-    """How alike the identity net finds the judges' own renders, at rest and at the full motion."""
+    """How alike the identity network finds the judges' own renders, at rest and at the full motion."""
     judges = heads.neutral(context.form.people)[: context.form.judges]
     full = features(context.subject, context.rendered(heads.with_factor(judges, motion, 1.0)))
     rest = features(context.subject, context.renders_at_rest[: len(judges)])

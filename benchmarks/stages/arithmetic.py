@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.stages import nets
+from benchmarks.stages import networks
 from encoder4editing import Inverter
 from micromotion.video.pixels import all_finite, quantise
 from stylegan2 import Generator, GeneratorConfig, fast_gpu
@@ -80,7 +80,7 @@ def frame(size: str, *, kernels: bool = True) -> ArithmeticCost:
     """
 
     def prepare(traffic: Traffic) -> Callable[[], object]:
-        net = Generator(nets.generator_config(size)).use_half().requires_grad_(False)
+        net = Generator(networks.generator_config(size)).use_half().requires_grad_(False)
         latent = torch.zeros(1, net.num_styles, net.style_dim)
         noises = net.synthesis.noises("fixed", 1, net.num_styles - 1)
         counting = {(name, lanes): partial(traffic.kernel, name) for name in NAMES for lanes in LANES}
@@ -101,7 +101,7 @@ def face(size: str) -> ArithmeticCost:
     """One inversion in float16."""
 
     def prepare(_: Traffic) -> Callable[[], object]:
-        net = Inverter(nets.encoder_config(size)).use_half().eval().requires_grad_(False)
+        net = Inverter(networks.encoder_config(size)).use_half().eval().requires_grad_(False)
         image = torch.zeros(1, 3, net.input_size, net.input_size)
         return lambda: net.invert(image)
 

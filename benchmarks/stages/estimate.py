@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.stages import arithmetic, nets
+from benchmarks.stages import arithmetic, networks
 from benchmarks.stages.document import time as said
 from benchmarks.stages.ours import PHOTO
 from micromotion import align
@@ -98,8 +98,8 @@ def _taken(cost: arithmetic.ArithmeticCost, gpu: Gpu, share: float) -> float:
 
 def costs(size: str = "full") -> Costs:
     """Count the networks of that size, and time the CPU's part."""
-    side = nets.RESOLUTIONS[size]
-    layers = arithmetic.synthesis_layers(nets.generator_config(size))
+    side = networks.RESOLUTIONS[size]
+    layers = arithmetic.synthesis_layers(networks.generator_config(size))
     frame, plain = arithmetic.frame(size), arithmetic.frame(size, kernels=False)
     return Costs(side, layers, frame, plain, arithmetic.face(size), align_seconds(), encode_seconds(side))
 

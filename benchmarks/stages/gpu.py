@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.stages import arithmetic, nets, ours, peers
+from benchmarks.stages import arithmetic, networks, ours, peers
 from benchmarks.stages.race import Contender, Spent, Work, peak_memory
 from benchmarks.stages.table import Stage
 from micromotion.animator import Animator, Video
@@ -27,7 +27,7 @@ FRAMES = {"tiny": 2, "full": 90}
 
 def stages(size: str, folder: Path | None, device: str = "cuda") -> Iterator[Stage]:
     """The rows of the table; `folder` holds the peers' checkouts."""
-    resolution, frames = nets.RESOLUTIONS[size], FRAMES[size]
+    resolution, frames = networks.RESOLUTIONS[size], FRAMES[size]
     nvidia, original = peers.checkout(folder, peers.NVIDIA), peers.checkout(folder, peers.ORIGINAL)
     e4e = peers.checkout(folder, peers.E4E)
     drawn = Contender("ours", steady, (device, ours.synthesis, size, "float16", None, True, device))
@@ -87,7 +87,7 @@ def floor(size: str, device: str) -> Work:
 
     At the speeds that this device reaches now: of a large product of matrices in float16, of a large copy.
     """
-    layers = arithmetic.synthesis_layers(nets.generator_config(size))
+    layers = arithmetic.synthesis_layers(networks.generator_config(size))
     side = 8192 if device != "cpu" else 64
     matrix = torch.ones(side, side, dtype=torch.float16, device=device)
     block = torch.empty(side * side, device=device)
@@ -109,9 +109,9 @@ def _seconds(work: Work) -> float:
 
 
 def prediction(size: str, frames: int, device: str) -> Work:
-    """Photo to MP4 on disk, with nets of random weights that lie ready; says the seconds of each part."""
+    """Photo to MP4 on disk, with networks of random weights that lie ready; says the seconds of each part."""
     half = device != "cpu"
-    generator, inverter = nets.generator(size), nets.inverter(size)
+    generator, inverter = networks.generator(size), networks.inverter(size)
     if half:
         keep_memory()
         generator.use_half()

@@ -1,6 +1,6 @@
 """Our side of every stage: functions that prepare, and give the function that is timed.
 
-What stands behind the floors (the convolutions of a stage alone) is in `nets`.
+What stands behind the floors (the convolutions of a stage alone) is in `networks`.
 """
 
 import os
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.stages import nets
+from benchmarks.stages import networks
 from benchmarks.stages.race import Spent, Work
 from micromotion.runtime.device_memory import deterministic
 
@@ -27,7 +27,7 @@ def synthesis(
     size: str, dtype: str, resolution: int | None = None, fast: bool = True, device: str = "cpu"
 ) -> Work:
     """One frame."""
-    net = nets.generator(size, resolution)
+    net = networks.generator(size, resolution)
     if dtype != "float32":
         net.use_half(getattr(torch, dtype))
     net, latent = net.to(device), torch.randn(1, net.num_styles, net.style_dim).to(device)
@@ -40,12 +40,12 @@ def synthesis(
 
 
 def synthesis_floor(size: str, dtype: str) -> Work:
-    return nets.synthesis_convolutions(nets.generator(size), getattr(torch, dtype))
+    return networks.synthesis_convolutions(networks.generator(size), getattr(torch, dtype))
 
 
 def inversion(size: str, half: bool = False, device: str = "cpu") -> Work:
     """One face."""
-    net = nets.inverter(size).to(device)
+    net = networks.inverter(size).to(device)
     if half:
         net.use_half()
     image = torch.rand(1, 3, net.input_size, net.input_size).to(device) * 2 - 1
@@ -58,9 +58,9 @@ def inversion(size: str, half: bool = False, device: str = "cpu") -> Work:
 
 
 def inversion_floor(size: str, half: bool = False, device: str = "cpu") -> Work:
-    net = nets.inverter(size).to(device)
+    net = networks.inverter(size).to(device)
     image = torch.zeros(1, 3, net.input_size, net.input_size, device=device)
-    return nets.encoder_convolutions(net.encoder, image, torch.float16 if half else torch.float32)
+    return networks.encoder_convolutions(net.encoder, image, torch.float16 if half else torch.float32)
 
 
 def anchors() -> Tensor:
@@ -124,7 +124,7 @@ def importing(module: str, folder: Path = ROOT) -> Work:
 def cold_start(size: str) -> Work:
     """From the start of a process until a model of that size lies ready, read from local safetensors."""
     folder = tempfile.TemporaryDirectory()
-    nets.save_bundle(Path(folder.name), size)
+    networks.save_bundle(Path(folder.name), size)
     code = f"from micromotion import Animator\nAnimator.load({folder.name!r}, 'cpu')"
 
     def start() -> Spent:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.stages.nets import filled
+from benchmarks.stages.networks import filled
 from benchmarks.stages.ours import process_of
 from stylegan2.checkpoints.storage import read_torch
 
@@ -99,7 +99,7 @@ def nvidia_synthesis(folder: Path, resolution: int, dtype: str, device: str = "c
 
 
 def _precision(dtype: str) -> Any:
-    """These nets know no bfloat16: it is torch that makes their convolutions so."""
+    """These networks know no bfloat16: it is torch that makes their convolutions so."""
     return torch.autocast("cpu", torch.bfloat16) if dtype == "bfloat16" else nullcontext()
 
 
@@ -136,7 +136,8 @@ def original_pca(folder: Path, anchors: Tensor) -> Callable[[], object]:
 
 
 def original_chain(folder: Path, resolution: int, frames: int, device: str = "cpu") -> Callable[[], object]:
-    """Its whole way from an aligned picture to a video, as its main.py goes it, with nets that are loaded.
+    """Its whole way from an aligned picture to a video, as its main.py goes it, with networks that are
+    loaded.
 
     For a GPU: its inverter has no path for a CPU.
     """
@@ -171,7 +172,7 @@ def original_chain(folder: Path, resolution: int, frames: int, device: str = "cp
 
 
 def original_start(folder: Path) -> Callable[[], object]:
-    """From the start of a process until its nets lie ready, read from files of random weights."""
+    """From the start of a process until its networks lie ready, read from files of random weights."""
     checkpoints = tempfile.TemporaryDirectory()
     process_of(f"{_HERE}.write_checkpoints({str(folder)!r}, {checkpoints.name!r})")
     return lambda: process_of(f"{_HERE}.load_checkpoints({str(folder)!r}, {checkpoints.name!r})")

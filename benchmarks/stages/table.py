@@ -82,7 +82,7 @@ def stages(size: str, folder: Path | None, threads: int) -> Iterator[Stage]:
 
 
 def _synthesis(size: str, folder: Path | None) -> Iterator[Stage]:
-    resolution = ours.nets.RESOLUTIONS[size]
+    resolution = ours.networks.RESOLUTIONS[size]
     for dtype, limit in (("float32", 1.35), ("bfloat16", 1.4)):
         rivals = tuple(
             Contender(name, SYNTHESIS[name], (place, resolution, dtype), rounds=2)

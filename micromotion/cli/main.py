@@ -15,7 +15,7 @@ from micromotion.cli.page import page
 from micromotion.cli.weights import app as weights_app
 from micromotion.motion.library import find_motion, playable_motions
 from micromotion.runtime.main_memory import import_torch
-from micromotion.runtime.process import settle
+from micromotion.runtime.process import configure_process
 from micromotion.runtime.streams import make_printing_safe
 from micromotion.video.output_names import check_apart, typed_path
 from micromotion.video.picture import check_picture, write_picture
@@ -41,7 +41,7 @@ WIDE = 130  # width of a table written to a file or a pipe
 def main() -> None:
     """Run the command. Exit codes: 0 success, 1 error (one sentence on stderr), 2 wrong usage, 130 Ctrl-C."""
     make_printing_safe()
-    settle()
+    configure_process()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     app(prog_name="micromotion")
 

@@ -186,7 +186,7 @@ def tuned(
     identity: IdentityNet | None = None,
     on_step: OnStep | None = None,
 ) -> Generator:
-    """As `tune`, and kept: the same picture, latent, generator, identity net and steps are tuned once.
+    """As `tune`, and kept: the same picture, latent, generator, identity network and steps are tuned once.
 
     on_step is not called where it was kept. What is damaged there is tuned again. Where the cache folder
     cannot be written to, or the disk is full, nothing more is kept, and all else is the same. Raises as
@@ -265,8 +265,8 @@ def _keep(path: Path, generator: Generator) -> None:
 class Likeness:
     """What tuning did: figures before and after, and of each motion how well it is kept.
 
-    psnr in dB, with the picture, at the size both have. identity: cosine of the identity net's features, 1
-    for the same person; None without a net. motions: by name, the correlation of the change from the still
+    psnr in dB, with the picture, at the size both have. identity: cosine of the identity network's features,
+    1 for the same person; None without a net. motions: by name, the correlation of the change from the still
     face to strength 1 with that of the generator as it was, and the ratio of their sizes; (1, 1) as it was.
     """
 

@@ -42,7 +42,7 @@ class AgeConfig:
     """And this, lighter."""
 
     net: float = 0.45
-    """Height of the net over that of lines. More is leather."""
+    """Height of the network over that of lines. More is leather."""
 
     hollows: float = 0.20
     """Gain of hollows and bags."""
@@ -174,7 +174,7 @@ class Ageing:
         unit = registration.eye_distance
         heights = [chart.lines, config.net * chart.net]
         strength = _strength(registration, skin, config)
-        scales = (strength, min(strength, 1.0))  # a rough face needs no net
+        scales = (strength, min(strength, 1.0))  # a rough face needs no network
         lines, net = (
             _shaded(by * height, light, unit, config) for by, height in zip(scales, heights, strict=True)
         )

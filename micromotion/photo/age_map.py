@@ -39,8 +39,8 @@ _FOREHEAD = np.array([(x, y) for y in (-0.75, -1.15) for x in (-0.75, 0.0, 0.75)
 class AgeMap:
     """The asset's planes over a box of a registration's picture, each float32 [h, w].
 
-    left, top: the box's first pixel. lines, net, hollows, mottling, spots: as the asset has them; heights are
-    as blurred as asked.
+    left, top: the box's first pixel. lines, network, hollows, mottling, spots: as the asset has them; heights
+    are as blurred as asked.
     """
 
     left: int

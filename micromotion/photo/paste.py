@@ -1,10 +1,10 @@
-"""A face moved in its own photo, at the photo's own resolution.
+"""Move a face in its own photo, at the photo's resolution.
 
-The photo's own pixels move as the frame's do, so that for the still frame the picture is the photo, and at
-the seam, where nothing moves, there is nothing to see. What else a frame brings depends on how far its
-inversion is the photo (`Paste.likeness`): a twin's frame is put back as it is, with what it lacks of the
-photo moved along; of a stranger's only the light on the skin, and what opens within lips and eyes, in the
-photo's colours.
+The photo's own pixels move along the displacement field of the frame, so that the still frame gives the photo
+itself, and the seam, where nothing moves, is invisible. What else is taken from a frame depends on how well
+its inversion matches the photo (`Paste.likeness`). A faithful frame is blended in unchanged, plus the photo's
+missing detail, moved along. Of an unfaithful frame only the change of light on the skin is used, and what
+appears when lips or eyes open, in the photo's colours.
 """
 
 import math
@@ -48,7 +48,10 @@ _NEW = 0.12  # of 0…1: a change of colour that movement does not explain, and 
 _ALIKE = 0.04  # of 0…1: how far still and photo may differ where the frame is trusted beyond the face
 _FIT = 0.12  # of the crop's side: farther apart, photo's and still's landmarks are not the same thing's
 _LOST = 0.75  # of a face's fine detail: with more unaccounted for, it is not where it is looked for
-_STRANGER, _TWIN = 0.6, 0.85  # likeness up to which an inversion is not trusted; from which it is, wholly
+_UNFAITHFUL, _FAITHFUL = (
+    0.6,
+    0.85,
+)  # likeness below which an inversion is not trusted; above which it is fully
 _SPREAD = 1.0  # cells: a new thing's neighbourhood
 _PARTED = 0.06  # of the mouth's width: lips farther from each other are open
 _LIPS, _LIDS = 0.006, 0.03  # of the crop's side: how far beyond their landmarks new things may show
@@ -101,7 +104,7 @@ class Paste:
         toned = resized(self._tint(still_fit), SIDE)
         self._difference = small - toned
         self.likeness = _alike(toned, small, self._face)
-        self._trust = float(feathered(torch.tensor(self.likeness - _STRANGER), _TWIN - _STRANGER))
+        self._trust = float(feathered(torch.tensor(self.likeness - _UNFAITHFUL), _FAITHFUL - _UNFAITHFUL))
         self._eyes, self._gap = _eyes(marks), gap(marks)
         self._whitest, self._cast = brightest(small, self._face), cast(small, self._face)
         self._known: tuple[Family, Family] | None = None

@@ -1,7 +1,8 @@
 """What a program of its own may set for its process, and a library must not: memory, threads.
 
-The command line and the service call `settle` at their start. Importing micromotion changes nothing: whoever
-uses it as a library keeps their allocator and their threads, and may call these functions too.
+The command line and the service call `configure_process` at their start. Importing micromotion changes
+nothing: whoever uses it as a library keeps their allocator and their threads, and may call these functions
+too.
 """
 
 import ctypes
@@ -17,7 +18,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 _LEAST_MEMORY = 4 << 30  # bytes; on a smaller machine freed memory is better given back
 
 
-def settle() -> None:
+def configure_process() -> None:
     """Prepare a process that does nothing but this, best before torch is imported and any thread runs.
 
     torch gets as many threads as the process has cores, by its affinity and its container's quota, of which

@@ -1,4 +1,4 @@
-"""Where a URL from a stranger may lead: to public addresses of the internet, and nowhere else.
+"""The address policy for untrusted URLs: only public internet addresses are allowed.
 
 Whoever can make the service fetch a URL, or call one back, speaks with the service's own rights: to other
 programs on the same machine, to the network behind the firewall, to a cloud's metadata. So addresses are

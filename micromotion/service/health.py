@@ -62,7 +62,7 @@ class Health:
         try:
             if time.monotonic() - self._time >= EVERY:
                 found = self._renders()
-                if found or not self.predicting:  # one that began meanwhile may have moved the nets
+                if found or not self.predicting:  # one that began meanwhile may have moved the networks
                     self._verdict, self._time = found, time.monotonic()
             return self._verdict
         finally:

@@ -5,14 +5,14 @@
     inverter.safetensors          the inverter that maps a face into its W+
     generator.half.safetensors    the same two for the GPU, in float16 where that is safe; optional
     inverter.half.safetensors
-    identity.safetensors          ArcFace identity net, to learn motions with; optional
+    identity.safetensors          ArcFace identity network, to learn motions with; optional
     clip.safetensors              CLIP, likewise
     regressor.safetensors         reads off a frame what the face does; optional
     anchors/*.safetensors         one file per micromotion, named after it
 
 Bundles are found by name in `weights/NAME` at the top of a checkout or inside the installed package (further
 anchors in `anchors/NAME`), then in the cache folder's `models/NAME`; or by the path of their folder.
-Importing this module does not import torch: the nets load in `load_bundle`.
+Importing this module does not import torch: the networks load in `load_bundle`.
 """
 
 from __future__ import annotations
@@ -84,11 +84,11 @@ class BundleFiles:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A loaded bundle: its nets in eval mode on `device`; motions name their anchor files.
+    """A loaded bundle: its networks in eval mode on `device`; motions name their anchor files.
 
-    files are what the nets were read from, seconds how long that took. `precision` is float32 or float16.
-    view is the one that suits the model: "photo" where it cannot redraw a person well. `identity` and `clip`,
-    which motions are learned with, and `regressor` are read on first use, and always in float32.
+    files: what the networks were read from; seconds: how long that took. precision: float32 or float16. view:
+    the recommended one, "photo" if the model cannot redraw a person well. `identity` and `clip`, with which
+    motions are learned, and `regressor` are read on first use, and always in float32.
     """
 
     name: str
@@ -112,10 +112,10 @@ class Bundle:
 
     @cached_property
     def identity(self) -> IdentityNet:
-        """The identity net, on `device`. Raises BundleError if the bundle has none, or it is damaged."""
+        """The identity network, on `device`. Raises BundleError if the bundle has none, or it is damaged."""
         from encoder4editing import load_identity
 
-        return self._read(IDENTITY, "identity net", load_identity)
+        return self._read(IDENTITY, "identity network", load_identity)
 
     @cached_property
     def clip(self) -> CLIP:
@@ -311,7 +311,7 @@ def check_fit(name: str, generator: Generator, inverter: Inverter) -> None:
 
 
 def _locate(name: str | Path) -> Path:
-    """The folder of a bundle's nets."""
+    """The folder of a bundle's networks."""
     folder = named_folder(str(name)) or Path(name)
     with suppress(OSError):  # longer than any path
         if folder.is_dir():

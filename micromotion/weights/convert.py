@@ -1,8 +1,9 @@
 """Public files into the parts of a bundle, each part once as safetensors; also half precision, for the GPU.
 
 What a file is shows in its contents, never in its name: a checkpoint of e4e, pSp or ReStyle gives the
-inverter, and its decoder the generator; a generator of its own replaces that; then the identity net, CLIP and
-micromotions. Nothing in a file is executed. The nets are read one by one, so that memory holds one at a time.
+inverter, and its decoder the generator; a generator of its own replaces that; then the identity network, CLIP
+and micromotions. Nothing in a file is executed. The networks are read one by one, so that memory holds one at
+a time.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def convert(
                 _convert_inverter(given[index].path, folder, name, generator, on_step), index
             )
         for index in _last(kinds, "identity"):
-            on_step(f"Converting the identity net in {given[index].path.name}")
+            on_step(f"Converting the identity network in {given[index].path.name}")
             save_identity(load_identity(given[index].path), folder / IDENTITY)
             made[IDENTITY] = index
         for index in _last(kinds, "clip"):
@@ -127,7 +128,7 @@ def kind_of(path: Path) -> GivenKind:
     except KeyError:
         raise BundleError(
             f"{path} is none of the files that make a model: an e4e, pSp or ReStyle checkpoint, a StyleGAN2 "
-            "generator, an ArcFace IR-SE net, CLIP, or a micromotion."
+            "generator, an ArcFace IR-SE network, CLIP, or a micromotion."
         ) from None
 
 

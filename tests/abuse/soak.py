@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import av
-from learn_nets import SENTENCE
+from learn_networks import SENTENCE
 from misbehaving_server import Exchange, File
 from PIL import Image
 

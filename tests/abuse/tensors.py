@@ -117,7 +117,7 @@ def _metadata() -> dict[str, dict[str, str]]:
     return {
         **{f"provenance {name}": {**sound, "provenance": text} for name, text in provenances.items()},
         "metadata none": {},
-        "metadata of nets": {"format": FORMAT, "kind": "generator"},
+        "metadata of networks": {"format": FORMAT, "kind": "generator"},
         "a path that is none": {**sound, "provenance": '{"path": "spiral"}'},
     }
 
@@ -193,7 +193,7 @@ def _overwrite(name: str, content: bytes, folder: Path) -> None:
 
 
 def _change(name: str, how: Any, folder: Path) -> None:
-    """Read a net's file, change its dictionary of tensors, and write it again."""
+    """Read a network's file, change its dictionary of tensors, and write it again."""
     from safetensors import safe_open
     from safetensors.torch import load_file, save_file
 

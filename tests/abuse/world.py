@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 import running_server
 from conftest import STYLE_DIM, STYLES, random_anchors
-from learn_nets import save_learning_bundle
+from learn_networks import save_learning_bundle
 from misbehaving_server import File, MisbehavingServer, Status, drip_headers, endless, hang_up, redirect
 from PIL import Image
 from running_server import Server, relatives, wait_until

@@ -170,7 +170,7 @@ def test_order_is_spearmans() -> None:
     assert found.order[0] == pytest.approx(1.0)
 
 
-# --- the yardstick
+# --- the evaluation regressor
 
 
 @torch.inference_mode()

@@ -140,7 +140,7 @@ def test_every_step_finds_its_figures_and_draws_its_pictures(
     drawn = {path.name for path in (tmp_path / "docs/avatar").iterdir()}
     assert shown == drawn
     assert {"samples.jpg", "motions-1.jpg", "reconstruction.jpg", "neighbours.jpg"} <= shown
-    assert "the bundle has no identity net" in text
+    assert "the bundle has no identity network" in text
     assert "in 2 scales" in " ".join(text.split())
     assert "the regressor's last hidden layer" in text
     assert (figures["diversity"]["count"], figures["diversity"]["renders"]) == (40, 12)

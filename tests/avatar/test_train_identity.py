@@ -1,4 +1,4 @@
-"""How the avatar's identity net is trained: its people, its loss, its run and its file."""
+"""How the avatar's identity network is trained: its people, its loss, its run and its file."""
 
 import math
 from pathlib import Path

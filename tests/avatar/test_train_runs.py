@@ -1,4 +1,4 @@
-"""Training runs of the avatar's nets: interrupted ones end as others, too little data is told."""
+"""Training runs of the avatar's networks: interrupted ones end as others, too little data is told."""
 
 from pathlib import Path
 from typing import Any

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from draws import normal, rng
-from learn_nets import random_clip, random_identity
+from learn_networks import random_clip, random_identity
 from PIL import Image
 from safetensors.torch import save_file
 from scipy.stats import linregress, spearmanr
@@ -340,7 +340,7 @@ def test_the_small_form_measures_everything(
     assert len(figures["errors/text/smile"]["3 whole anchors"]["ours"]) == QUICK.draws
     assert f"| smile | 0.001 | 0.990 | 0.010 (age) | {figures['same/renders/smile']['alike']:.2f} |" in text
 
-    # without its nets the same model says what is missing, from the same renders
+    # without its networks the same model says what is missing, from the same renders
     for name in ("clip.safetensors", "identity.safetensors"):
         (model / name).unlink()
     less = run(monkeypatch, model, tmp_path)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.stages import document, nets
+from benchmarks.stages import document, networks
 from benchmarks.stages.ours import process_of
 from benchmarks.stages.race import Contender, Result, Spent, Work, peak_memory, race
 from benchmarks.stages.table import Stage, StageRow, measure, stages
@@ -27,7 +27,7 @@ def writing(log: Path, letter: str) -> Work:
 
 def failing(when: str) -> Work:
     if when == "made":
-        raise ValueError("no such net")
+        raise ValueError("no such network")
 
     def work() -> None:
         if when == "working":
@@ -146,10 +146,13 @@ def test_the_floor_does_all_convolutions_and_nothing_else() -> None:
     """Multiplications are counted, of the floor and of what it is the floor of."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    generator = nets.generator("tiny")
+    generator = networks.generator("tiny")
     code = torch.zeros(1, generator.num_styles, generator.style_dim)
     counts = []
-    for work in (nets.synthesis_convolutions(generator, torch.float32), lambda: generator.synthesize(code)):
+    for work in (
+        networks.synthesis_convolutions(generator, torch.float32),
+        lambda: generator.synthesize(code),
+    ):
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             work()
         counts.append(sum(counter.get_flop_counts()["Global"].values()))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.stages import arithmetic, estimate, gpu, nets
+from benchmarks.stages import arithmetic, estimate, gpu, networks
 from benchmarks.stages.race import Spent
 from stylegan2 import Generator
 
@@ -17,13 +17,13 @@ from stylegan2 import Generator
 @pytest.mark.parametrize("size", ["tiny", "full"])
 def test_operations_are_those_that_the_network_does(size: str) -> None:
     """Counted from the shapes here, and by PyTorch from the operations that run."""
-    layers = arithmetic.synthesis_layers(nets.generator_config(size))
+    layers = arithmetic.synthesis_layers(networks.generator_config(size))
     assert sum(each.flops for each in layers) == arithmetic.frame(size, kernels=False).flops
 
 
 def test_the_least_bytes_are_those_of_the_tensors_that_lie_between_the_layers() -> None:
     """Read off the tensors of a real picture."""
-    config = nets.generator_config("tiny")
+    config = networks.generator_config("tiny")
     net = Generator(config).use_half().eval()
     seen: list[int] = []
 
@@ -53,7 +53,7 @@ def test_traffic_is_what_operations_read_and_write() -> None:
 
 @pytest.mark.slow
 def test_our_kernels_move_less_than_the_reference_and_more_than_the_least() -> None:
-    least = sum(each.least for each in arithmetic.synthesis_layers(nets.generator_config("full")))
+    least = sum(each.least for each in arithmetic.synthesis_layers(networks.generator_config("full")))
     ours, plain = arithmetic.frame("full"), arithmetic.frame("full", kernels=False)
     assert least < ours.moved < 0.4 * plain.moved
     assert ours.operations < 0.2 * plain.operations
@@ -72,7 +72,7 @@ def test_every_stage_runs_where_there_is_no_gpu() -> None:
 def test_the_estimate_adds_up() -> None:
     costs = estimate.Costs(
         side=1024,
-        layers=arithmetic.synthesis_layers(nets.generator_config("tiny")),
+        layers=arithmetic.synthesis_layers(networks.generator_config("tiny")),
         frame=arithmetic.ArithmeticCost(flops=10, moved=20, operations=0),
         plain=arithmetic.ArithmeticCost(flops=10, moved=30, operations=0),
         face=arithmetic.ArithmeticCost(flops=100, moved=100, operations=0),

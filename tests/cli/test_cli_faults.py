@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from learn_nets import SENTENCE, save_playing_bundle
+from learn_networks import SENTENCE, save_playing_bundle
 from running_server import ROOT, wait_until
 from service_worker import load, play
 from typer.testing import CliRunner

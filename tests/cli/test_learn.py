@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from commands import COMMAND, run_at_a_terminal
 from conftest import RESOLUTION
-from learn_nets import SENTENCE, save_learning_bundle
+from learn_networks import SENTENCE, save_learning_bundle
 from PIL import Image
 from typer.testing import CliRunner
 

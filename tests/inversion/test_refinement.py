@@ -1,4 +1,5 @@
-"""Refinement descends what it says, by the right gradient, the same each time, and leaves the nets alone."""
+"""Refinement descends what it says, by the right gradient, the same each time, and leaves the networks alone.
+"""
 
 import math
 from pathlib import Path

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from learn_nets import collect, save_learning_bundle
+from learn_networks import collect, save_learning_bundle
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 

@@ -12,7 +12,7 @@ import pytest
 import stylegan2_reference
 import torch
 from conftest import RESOLUTION, random_generator
-from learn_nets import DEGREES, SENTENCE, collect, random_clip, random_identity, save_learning_bundle
+from learn_networks import DEGREES, SENTENCE, collect, random_clip, random_identity, save_learning_bundle
 from torch import Tensor, nn
 
 from micromotion.errors import BundleError, MotionError, OptionError
@@ -28,7 +28,7 @@ SENTENCES = [SENTENCE.replace("{degree}", word) for word in DEGREES]
 
 
 class Nets:
-    """Generator, CLIP, identity net, a start and the judge of four sentences, in one dtype."""
+    """Generator, CLIP, identity network, a start and the judge of four sentences, in one dtype."""
 
     def __init__(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         self.generator = random_generator().to(dtype)

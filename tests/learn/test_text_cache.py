@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import random_anchors
-from learn_nets import SENTENCE, quick, save_learning_bundle
+from learn_networks import SENTENCE, quick, save_learning_bundle
 
 from micromotion.errors import OutputError
 from micromotion.learn import text_cache

@@ -40,11 +40,11 @@ def test_settle_sets_the_threads_unless_they_are_set(monkeypatch: pytest.MonkeyP
         monkeypatch.delenv(name)
     before = torch.get_num_threads()
     try:
-        process.settle()
+        process.configure_process()
         assert torch.get_num_threads() == 3
         assert {name: os.environ[name] for name in process.threads(3)} == process.threads(3)
         monkeypatch.setenv("OMP_NUM_THREADS", "2")
-        process.settle()
+        process.configure_process()
         assert torch.get_num_threads() == 3
         assert os.environ["OMP_NUM_THREADS"] == "2"
     finally:
@@ -71,9 +71,9 @@ def test_memory_is_not_kept_where_there_is_little(tmp_path: Path, monkeypatch: p
     for name in process.threads(1):
         monkeypatch.setenv(name, "1")
     (tmp_path / "memory.max").write_text(str(1 << 30))
-    process.settle()
+    process.configure_process()
     assert not kept
     (tmp_path / "memory.max").write_text("max")
     monkeypatch.setattr(process, "_LEAST_MEMORY", 1)
-    process.settle()
+    process.configure_process()
     assert kept

@@ -15,7 +15,7 @@ import pytest
 import service_worker
 import torch
 from conftest import STYLE_DIM, STYLES, random_anchors
-from learn_nets import SENTENCE, quick, save_learning_bundle
+from learn_networks import SENTENCE, quick, save_learning_bundle
 from running_server import (
     ANSWER,
     CHOSEN,

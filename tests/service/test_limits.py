@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from cog import Path as CogPath
-from learn_nets import SENTENCE, save_playing_bundle
+from learn_networks import SENTENCE, save_playing_bundle
 from running_server import EVERYTHING, ROOT, STOP, wait_until
 from service_worker import load, play, unprepared
 

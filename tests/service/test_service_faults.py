@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from learn_nets import SENTENCE, save_playing_bundle
+from learn_networks import SENTENCE, save_playing_bundle
 from misbehaving_server import File
 from public_files import Offer
 from running_server import (

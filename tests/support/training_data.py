@@ -1,4 +1,4 @@
-"""People, and heads and pictures to train small nets on, for the tests."""
+"""People, and heads and pictures to train small networks on, for the tests."""
 
 import pytest
 import torch

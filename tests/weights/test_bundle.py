@@ -149,7 +149,7 @@ def test_optional_parts_are_recorded_and_stay(tmp_path: Path) -> None:
     assert list(damage(folder, found.about, hashes=True)) == []
 
 
-@pytest.mark.parametrize(("part", "what"), [("identity", "identity net"), ("clip", "CLIP")])
+@pytest.mark.parametrize(("part", "what"), [("identity", "identity network"), ("clip", "CLIP")])
 def test_a_part_that_a_bundle_lacks_is_told(
     part: str, what: str, copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,7 +57,7 @@ def encoder_config(size: str) -> EncoderConfig:
 
 
 def filled(net: nn.Module) -> nn.Module:
-    """A net filled with a million random numbers, again and again: a billion would take half a minute."""
+    """A network filled with a million random numbers, again and again: a billion would take half a minute."""
     block = 0.02 * torch.randn(1 << 20, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         for name, tensor in net.state_dict().items():
@@ -72,7 +72,7 @@ def filled(net: nn.Module) -> nn.Module:
 
 
 def save_bundle(folder: Path, size: str) -> None:
-    """A bundle of random nets, without motions, as `Animator.load` reads it."""
+    """A bundle of random networks, without motions, as `Animator.load` reads it."""
     from micromotion.weights.bundle import GENERATOR, INVERTER
     from micromotion.weights.bundle_record import write_about
 
@@ -111,7 +111,7 @@ def synthesis_convolutions(net: Generator, dtype: torch.dtype) -> Callable[[], N
 def encoder_convolutions(
     net: nn.Module, image: Tensor, dtype: torch.dtype = torch.float32
 ) -> Callable[[], None]:
-    """The convolutions that a net does to an image, again on what lies ready."""
+    """The convolutions that a network does to an image, again on what lies ready."""
     steps: list[Callable[[], Tensor]] = []
     inputs: dict[torch.Size, Tensor] = {}
 
