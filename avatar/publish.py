@@ -1,5 +1,4 @@
-"""Make the embedded bundle from a finished run: networks, evaluation regressor, anchors, figures, pictures.
-"""
+"""Make the embedded bundle from a finished run: networks, regressor, anchors, figures, pictures."""
 
 import argparse
 import json
@@ -49,8 +48,7 @@ About = dict[str, Any]
 
 
 def publish_networks(data: Path, run: Path, weights: Path = WEIGHTS) -> None:
-    """Write the bundle: generator, inverter, regressor, and identity network and CLIP where the run has them.
-    """
+    """Write the bundle: generator, inverter, regressor, and identity network and CLIP if the run has them."""
     generator, inverter = load_generator(run / GENERATOR), load_inverter(run / INVERTER)
     about = {
         "architecture": architecture(run),

@@ -1,5 +1,4 @@
-"""What the report is about: a bundle with its motions, and the evaluation regressor that reads its pictures.
-"""
+"""The subject of a report: a bundle with its motions, and the evaluation regressor for its pictures."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

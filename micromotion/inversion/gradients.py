@@ -8,8 +8,7 @@ from torch import nn
 
 @contextmanager
 def frozen(*nets: nn.Module) -> Iterator[None]:
-    """Within the block no parameter of the networks asks for a gradient: nothing is kept or computed for one.
-    """
+    """Within the block, no parameter of the networks requires a gradient."""
     asking = [parameter for net in nets for parameter in net.parameters() if parameter.requires_grad]
     for parameter in asking:
         parameter.requires_grad_(False)

@@ -1,5 +1,4 @@
-"""Refinement descends what it says, by the right gradient, the same each time, and leaves the networks alone.
-"""
+"""Refinement descends its loss by the right gradient, reproducibly, and does not change the networks."""
 
 import math
 from pathlib import Path

@@ -52,8 +52,7 @@ def random_clip(words: str = WORDS) -> "CLIP":
 
 
 def save_learning_bundle(folder: Path, *, nets: bool = True) -> Path:
-    """A bundle with (or without) an identity network and a CLIP; numbers of theirs are rounded in the files.
-    """
+    """A bundle with or without an identity network and CLIP, whose weights are rounded in the files."""
     folder.mkdir(parents=True, exist_ok=True)
     optional = {"identity": random_identity(folder), "clip": random_clip()} if nets else {}
     save_bundle(
