@@ -22,7 +22,6 @@ from micromotion.photo.lips import (
     UPPER_OUTER,
     LipCurve,
     Lips,
-    MouthFrame,
 )
 from micromotion.photo.mouth_interior import Interior
 from micromotion.photo.registration import Registration
@@ -52,10 +51,9 @@ class MouthConfig:
     """Cells of the mouth's width on which the torn fields are computed."""
     border: float = 0.03
     """Parts of the side over which the field fades at the square's border."""
-    above: float = 0.75
-    below: float = 1.15
-    beside: float = 0.45
-    """How far the box around the mouth reaches beyond its corners, for whatever an open mouth does."""
+    around: float = 0.32
+    """How far around the lips the torn fields are computed: what `fade` and `corner` ask for, and half as
+    much again where skin is stretched."""
     fade: float = 0.16
     """Beyond the lips' outlines the torn fields fade to the smooth one over this; less shows the outline."""
     corner: float = 0.12
@@ -194,41 +192,55 @@ class Mouth:
         side, cells = self.registration.side, self.config.cells
         marks = [*_REST, *UPPER_OUTER, *LOWER_OUTER]
         spline = self._spline(landmarks, marks, np.zeros((0, 2)), np.zeros((0, 2)))
-        at = (np.arange(cells) + 0.5) / cells * side - 0.5
-        coarse = spline(np.stack(np.meshgrid(at, at), axis=-1) / side) * side
-        field = torch.from_numpy(coarse.astype(np.float32)).movedim(-1, 0)[None]
-        wide = F.interpolate(field, (side, side), mode="bicubic", align_corners=False)[0].movedim(0, -1)
+        at = (np.arange(cells) + 0.5) / cells - 0.5 / side
+        coarse = (spline(np.stack(np.meshgrid(at, at), axis=-1)) * side).astype(np.float32)
+        smooth = np.empty((side, side, 2), np.float32)
+        for axis in (0, 1):
+            smooth[..., axis] = self._widen @ coarse[..., axis] @ self._widen.T
+        return smooth
+
+    @cached_property
+    def _widen(self) -> Picture:
+        """[N, cells]: interpolates the coarse field along one side, and fades it at the border."""
+        side, cells = self.registration.side, self.config.cells
+        rows = torch.eye(cells)[None, None]
+        widen = F.interpolate(rows, (side, cells), mode="bicubic", align_corners=False)[0, 0].numpy()
         near = (np.arange(side) + 0.5) / side
         fade = smoothstep(0, self.config.border, np.minimum(near, 1 - near)).astype(np.float32)
         fade[[0, -1]] = 0
-        smooth: Picture = wide.numpy() * fade[:, None, None] * fade[None, :, None]
-        return smooth
+        faded: Picture = widen * fade[:, None]
+        return faded
 
     def _fine(self, spline: ThinPlate, box: _Box) -> Floats:
         """A field at the pixels of a box, [h, w, 2] in pixels."""
-        side = self.registration.side
+        side, cell = self.registration.side, self._cell
         height, width = box.bottom - box.top, box.right - box.left
-        pixels = max(self.lips.frame.width / self.config.fine, 1.0)
-        rows, columns = (max(2, round(length / pixels)) for length in (height, width))
-        x = box.left - 0.5 + (np.arange(columns) + 0.5) * width / columns
-        y = box.top - 0.5 + (np.arange(rows) + 0.5) * height / rows
+        x, y = (
+            start + (np.arange(length // cell) + 0.5) * cell - 0.5
+            for start, length in ((box.left, width), (box.top, height))
+        )
         coarse = spline(np.stack(np.meshgrid(x, y), axis=-1) / side) * side
         field = torch.from_numpy(coarse.astype(np.float32)).movedim(-1, 0)[None]
         wide = F.interpolate(field, (height, width), mode="bicubic", align_corners=False)
         fine: Floats = wide[0].movedim(0, -1).numpy()
         return fine
 
+    @property
+    def _cell(self) -> int:
+        """Pixels of a cell's side on which the torn fields are computed."""
+        return max(1, round(self.lips.frame.width / self.config.fine))
+
     def _box(self, landmarks: Floats) -> _Box:
-        """Around the mouth as it was and as it will be."""
-        config, side = self.config, self.registration.side
-        corners = np.array(
-            [(x, y) for x in (-config.beside, 1 + config.beside) for y in (-config.above, config.below)]
-        )
-        at = np.concatenate([frame.outside(corners) for frame in (self.lips.frame, MouthFrame.of(landmarks))])
-        low, high = np.floor(at.min(axis=0)).astype(int), np.ceil(at.max(axis=0)).astype(int) + 1
-        left, top = np.clip(low, 0, side - 2)
-        right, bottom = np.clip(high, (left + 2, top + 2), side)
-        return _Box(int(left), int(top), int(right), int(bottom))
+        """Around the lips as they will be, of whole cells that lie where they always do: no trembling."""
+        cell, side = self._cell, self.registration.side
+        reach = self.config.around * self.lips.frame.width
+        lips = landmarks[48:68]
+        low = np.floor((lips.min(axis=0) - reach) / cell).astype(int)
+        high = np.ceil((lips.max(axis=0) + reach) / cell).astype(int)
+        most = side // cell
+        left, top = cell * np.clip(low, 0, most - 4)
+        right, bottom = cell * np.clip(high, 4, most)
+        return _Box(int(left), int(top), int(max(right, left + 4 * cell)), int(max(bottom, top + 4 * cell)))
 
     def _spline(self, landmarks: Floats, marks: list[int], points: Floats, moves: Floats) -> ThinPlate:
         """The field by which to read the photo, in parts of the side: through the jaw, these landmarks, the
