@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from cog import BaseRunner, Input, Path
 
@@ -23,7 +23,7 @@ from micromotion.animation import Video, timed
 from micromotion.errors import BundleError, ImageError, MicromotionError, MotionError, OutputError
 from micromotion.face.images import load_image
 from micromotion.inversion.pivotal_tuning import STEPS
-from micromotion.options import check_motion, seed_of_noise, view_of_frame
+from micromotion.options import Easing, Loop, View, check_motion, seed_of_noise, view_of_frame
 from micromotion.runtime.folders import cache_folder
 from micromotion.runtime.process import configure_process
 from micromotion.runtime.progress import progress_lines
@@ -199,9 +199,9 @@ class Predictor(BaseRunner):
                     strength=strength,
                     frames=int(frames),  # in JSON, 90.0 is a valid integer
                     fps=int(fps),
-                    loop=loop,
-                    easing=easing,
-                    view=view_of_frame(frame) if frame else view,
+                    loop=cast("Loop", loop),  # Cog reads no Literal; animate() checks these three
+                    easing=cast("Easing", easing),
+                    view=cast("View", view_of_frame(frame) if frame else view),
                     size=int(size),
                     compare=compare,
                     face=int(face),

@@ -146,7 +146,11 @@ def original(given: argparse.Namespace) -> Timed:
 
 def original_step(folder: Path, size: str, count: int) -> Callable[[], object]:
     """One step of the public code for each of `count` degrees, one after the other."""
-    torch.Tensor.cuda = torch.nn.Module.cuda = lambda self, *_, **__: self  # type: ignore[assignment, method-assign]
+
+    def stay(self: Any, *_: Any, **__: Any) -> Any:
+        return self
+
+    torch.Tensor.cuda = torch.nn.Module.cuda = stay  # type: ignore[method-assign]  # theirs wants a GPU
     sys.path.insert(0, str(folder.resolve()))
     import clip
     from StyleCLIP.criteria.clip_loss import CLIPLoss
@@ -210,7 +214,7 @@ def arithmetic(size: str) -> Callable[[], object]:
     The convolutions are one chain, without modulation, noise or filters between them.
     """
     generator, clip, identity = nets(size)
-    layers = list(generator.synthesis.convs)
+    layers = list(generator.synthesis.styled_convs)
     picture = torch.zeros(1, 3, generator.resolution, generator.resolution)
 
     def chain() -> None:

@@ -5,7 +5,7 @@ nothing is built beforehand, and nothing is written to disk.
 """
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ _BLOCK = 256  # threads
 
 Kernel = Callable[..., None]
 """Called with the number of threads, then what the kernel takes: tensors, None for a null, int or float."""
-Kernels = dict[tuple[str, int], Kernel]
+Kernels = Mapping[tuple[str, int], Kernel]
 """By name and LANES."""
 
 
@@ -58,7 +58,7 @@ def load(device: torch.device) -> Kernels:
     """Compile the kernels for a GPU and load them there. Raises KernelError, ImportError."""
     from cuda.bindings import driver
 
-    kernels: Kernels = {}
+    kernels: dict[tuple[str, int], Kernel] = {}
     with torch.cuda.device(device):
         torch.cuda.synchronize()  # makes the context in which PyTorch works the current one
         for lanes in LANES:

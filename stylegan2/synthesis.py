@@ -72,6 +72,7 @@ def prepare_weight(layer: "StyledConv | ToRGB") -> Ready:
 class _Layer(nn.Module):
     """A layer that has something ready of its weight."""
 
+    weight: nn.Parameter
     ready: Ready | None = None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
@@ -203,6 +204,16 @@ class Synthesis(nn.Module):
         self.taps: Tensor
         self.register_buffer("taps", binomial_taps(), persistent=False)
 
+    @property
+    def styled_convs(self) -> Sequence[StyledConv]:
+        """`convs`, by the type of its layers."""
+        return cast("Sequence[StyledConv]", self.convs)
+
+    @property
+    def rgb_layers(self) -> Sequence[ToRGB]:
+        """`to_rgbs`, by the type of its layers."""
+        return cast("Sequence[ToRGB]", self.to_rgbs)
+
     @staticmethod
     def noise_size(i: int) -> int:
         """The side in pixels of noise i, which is that of convolution i's output: 4, 8, 8, 16, 16 …"""
@@ -211,7 +222,7 @@ class Synthesis(nn.Module):
     def use_half(self, dtype: torch.dtype = torch.float16) -> None:
         """Turn the constant and the convolution weights into float16 or bfloat16, in place."""
         self.constant = _half(self.constant, dtype)
-        for layer in (*self.convs, *self.to_rgbs):
+        for layer in (*self.styled_convs, *self.rgb_layers):
             layer.weight = _half(layer.weight, dtype)
 
     def forward(self, w_plus: Tensor, noises: Sequence[Tensor | None]) -> Tensor:
@@ -251,7 +262,7 @@ class Synthesis(nn.Module):
         self, w_plus: Tensor, noises: Sequence[Tensor | None], styled: Styled, add_rgb: AddRGB
     ) -> Tensor:
         """As `forward`, a picture at a time, its layers drawn by the functions given."""
-        convs, to_rgbs = cast("Sequence[StyledConv]", self.convs), cast("Sequence[ToRGB]", self.to_rgbs)
+        convs, to_rgbs = self.styled_convs, self.rgb_layers
         pictures = []
         for index, styles in enumerate(w_plus):
             x = self.constant.contiguous(memory_format=torch.channels_last)

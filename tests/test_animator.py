@@ -3,6 +3,7 @@
 import math
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from micromotion.errors import (
     OptionError,
 )
 from micromotion.motion.micromotion import load_motion
+from micromotion.motion.schedule import Motions
 from micromotion.motion.timeline import parse_timeline
 
 
@@ -106,7 +108,7 @@ def test_one_motion_is_the_same_however_it_is_asked_for(animator: Animator, late
     """Bit by bit also what the straight line gave before there were timelines."""
     direction = load_motion(animator.bundle.motions["smile"]).direction
     expected = [latent + 1.3 * (i / 6) * direction for i in range(7)]
-    ways = [
+    ways: list[Motions] = [
         "smile",
         ["smile"],
         {"smile": 1},
@@ -158,7 +160,8 @@ def test_motions_along_curves_keep_to_them(animator: Animator, latent: torch.Ten
     type(anchors)(bent, anchors.degrees, {"path": "curve"}).save(path)
     curved, line = load_motion(path), load_motion(animator.bundle.motions["smile"])
     assert curved.curve is not None
-    latents = list(animator.animate(latent, {path: 1.0, "smile": 0.5}, strength=2, frames=5).latents())
+    both: dict[str | Path, float] = {path: 1.0, "smile": 0.5}
+    latents = list(animator.animate(latent, both, strength=2, frames=5).latents())
     for i, moved in enumerate(latents):
         expected = latent + curved.offset(2 * i / 4) + line.offset(i / 4)
         assert torch.allclose(moved, expected, atol=1e-5)
@@ -265,7 +268,7 @@ def test_face_takes_another_one(animator: Animator, astronaut: Image.Image, late
         {"easing": "bouncy"},
     ],
 )
-def test_options_are_checked_first(animator: Animator, options: dict[str, object]) -> None:
+def test_options_are_checked_first(animator: Animator, options: dict[str, Any]) -> None:
     (name,) = options
     with pytest.raises(OptionError, match=f"^{name} must be .*not "):
         animator.animate("missing.jpg", **options)

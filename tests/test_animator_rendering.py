@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -34,7 +35,7 @@ def rendered(animator: Animator, monkeypatch: pytest.MonkeyPatch) -> list[torch.
     latents: list[torch.Tensor] = []
     synthesize = Generator.synthesize
 
-    def listening(self: Generator, w_plus: torch.Tensor, **options: object) -> torch.Tensor:
+    def listening(self: Generator, w_plus: torch.Tensor, **options: Any) -> torch.Tensor:
         latents.append(w_plus)
         return synthesize(self, w_plus, **options)
 
@@ -134,7 +135,8 @@ def test_a_sheet_of_a_short_clip_shows_every_frame(animator: Animator, latent: t
     for frames in (1, 2):
         video = animator.animate(latent, frames=frames)
         assert video.sheet(600).size == video.sheet(frames).size
-    for count in (0, 601, 2.5):
+    counts: list[Any] = [0, 601, 2.5]
+    for count in counts:
         with pytest.raises(OptionError, match=r"^count"):
             video.sheet(count)
 
@@ -166,7 +168,12 @@ def test_noise_is_drawn_once_for_a_clip(
 ) -> None:
     drawn: list[int] = []
     draw = Generator.draw_noise
-    monkeypatch.setattr(Generator, "draw_noise", lambda *given: drawn.append(1) or draw(*given))
+
+    def counting(*given: Any) -> Any:
+        drawn.append(1)
+        return draw(*given)
+
+    monkeypatch.setattr(Generator, "draw_noise", counting)
     frames = list(animator.animate(latent, strength=0, frames=4, seed=7))
     assert len(drawn) == 1
     with torch.inference_mode():
@@ -282,7 +289,7 @@ def test_a_net_that_went_along_with_the_other_comes_back() -> None:
         place: object = "gpu"
         part: "Net | None" = None
 
-        def to(self, place: object) -> "Net":  # type: ignore[override]
+        def to(self, place: object) -> "Net":  # type: ignore[override]  # as little of torch's as is called
             self.place = place
             if self.part is not None:
                 self.part.to(place)

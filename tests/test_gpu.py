@@ -40,9 +40,9 @@ def drawn(resolution: int, *, half: bool) -> Generator:
     with torch.no_grad():
         for name, parameter in generator.synthesis.named_parameters():
             if name.endswith("noise_strength"):
-                parameter += 0.3 * torch.randn(parameter.shape, generator=rng)
-        for layer in generator.synthesis.to_rgbs:
-            layer.weight *= 0.1
+                parameter.add_(0.3 * torch.randn(parameter.shape, generator=rng))
+        for layer in generator.synthesis.rgb_layers:
+            layer.weight.mul_(0.1)
     return (generator.use_half() if half else generator).cuda().eval()
 
 
@@ -64,7 +64,7 @@ def video(generator: Generator, frames: int, seed: int | None = None) -> Video:
 @pytest.mark.parametrize("seed", [None, 3])
 def test_half_precision_draws_the_pictures_of_float32(resolution: int, seed: int | None) -> None:
     exact, half = (list(video(drawn(resolution, half=half), 3, seed)) for half in (False, True))
-    error = np.mean([(a.astype(float) - b) ** 2 for a, b in zip(exact, half, strict=True)])
+    error = float(np.mean([(a.astype(float) - b) ** 2 for a, b in zip(exact, half, strict=True)]))
     assert np.std(exact) > 10
     assert 10 * math.log10(255**2 / max(error, 1e-9)) > 45
 

@@ -2,7 +2,7 @@
 
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -16,16 +16,17 @@ from micromotion.errors import OptionError
 from micromotion.options import OPTIONS, AnimateKeywords, AnimateOptions, options_from
 
 
-def command_options() -> dict[str, object]:
+def command_options() -> dict[str, Any]:
     """What `micromotion animate` knows, by the parameter's name."""
-    animate = get_command(app).commands["animate"]  # type: ignore[attr-defined]
+    commands: Any = get_command(app)
+    animate = commands.commands["animate"]
     return {each.name: each for each in animate.params}
 
 
 def test_options_are_checked_when_they_are_made_and_stay_as_they_are() -> None:
     options = AnimateOptions(strength=-2, frames=1, seed=0)
     with pytest.raises(FrozenInstanceError):
-        options.strength = 9.0  # type: ignore[misc]
+        options.strength = 9.0  # type: ignore[misc]  # wrong on purpose
     for name, field in OPTIONS.items():
         for wrong in (
             *(edge + step for edge, step in zip(field.metadata.get("limits", ()), (-1, 1), strict=False)),
@@ -47,9 +48,9 @@ def test_the_command_has_every_option_with_its_default_and_its_sentence() -> Non
     known = command_options()
     for each in fields(AnimateOptions):
         option = known[each.name]
-        assert option.default == each.default, each.name  # type: ignore[attr-defined]
-        assert option.help == each.metadata["help"], each.name  # type: ignore[attr-defined]
-        assert option.opts == [f"--{each.name.replace('_', '-')}"]  # type: ignore[attr-defined]
+        assert option.default == each.default, each.name
+        assert option.help == each.metadata["help"], each.name
+        assert option.opts == [f"--{each.name.replace('_', '-')}"]
 
 
 def test_keywords_win_over_options(animator: Animator, latent: torch.Tensor) -> None:
@@ -59,7 +60,7 @@ def test_keywords_win_over_options(animator: Animator, latent: torch.Tensor) -> 
 
 def test_a_name_that_is_none_is_told_with_the_nearest(animator: Animator, latent: torch.Tensor) -> None:
     with pytest.raises(TypeError, match="no option 'strenght': did you mean 'strength'"):
-        animator.animate(latent, strenght=2)  # type: ignore[call-arg]
+        animator.animate(latent, strenght=2)  # type: ignore[call-arg]  # wrong on purpose
 
 
 def test_frame_is_the_old_name_of_view() -> None:

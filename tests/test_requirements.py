@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib import metadata
+from typing import Any
 
 import pytest
 from packaging.markers import default_environment
@@ -40,7 +41,12 @@ def test_every_dependency_of_ours_is_pinned() -> None:
 
 def test_the_lock_is_closed() -> None:
     """What a locked package needs on Linux is locked too; checked for those that are installed here."""
-    environment = {**default_environment(), "extra": "", "sys_platform": "linux", "platform_system": "Linux"}
+    environment: dict[str, Any] = {
+        **default_environment(),
+        "extra": "",
+        "sys_platform": "linux",
+        "platform_system": "Linux",
+    }
     environment |= {"platform_machine": "x86_64", "python_version": "3.11", "python_full_version": "3.11.0"}
     names = locked()
     checked = 0

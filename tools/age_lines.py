@@ -140,12 +140,12 @@ def crows_feet(side: int, random: np.random.Generator) -> list[Line]:
     lines = []
     corner = EYE[3]
     for angle, length, depth in (
-        (-38, 0.24, 0.4),
-        (-20, 0.30, 0.6),
-        (-3, 0.33, 0.75),
-        (15, 0.34, 0.7),
-        (33, 0.32, 0.5),
-        (50, 0.25, 0.3),
+        (-38.0, 0.24, 0.4),
+        (-20.0, 0.30, 0.6),
+        (-3.0, 0.33, 0.75),
+        (15.0, 0.34, 0.7),
+        (33.0, 0.32, 0.5),
+        (50.0, 0.25, 0.3),
     ):
         angle += random.normal(0, 3)
         start, length = random.uniform(0.09, 0.13), length * random.uniform(0.85, 1.1)

@@ -12,7 +12,7 @@ Scalar = Tensor | float
 
 
 def length(*parts: Tensor) -> Tensor:
-    return (sum(part * part for part in parts) + 1e-12).sqrt()  # type: ignore[union-attr]
+    return (sum(part * part for part in parts) + 1e-12).sqrt()  # type: ignore[union-attr]  # there is always a part
 
 
 def smooth_min(a: Tensor, b: Tensor, k: Scalar) -> Tensor:

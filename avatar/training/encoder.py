@@ -101,7 +101,7 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
 
     trainer.fit(learn)
     if rank == 0:
-        save_inverter(trainer.average.cpu(), run / "inverter.safetensors")  # type: ignore[arg-type]
+        save_inverter(trainer.average.cpu(), run / "inverter.safetensors")  # type: ignore[arg-type]  # an average is of the model's class
         print(f"wrote {run / 'inverter.safetensors'}", flush=True)
 
 

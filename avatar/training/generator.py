@@ -97,7 +97,7 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
 
     trainer.fit(learn, preview_of(data, trainer.progress) if rank == 0 else None)
     if rank == 0:
-        finish(trainer.average.cpu(), run / "generator.safetensors")  # type: ignore[arg-type]
+        finish(trainer.average.cpu(), run / "generator.safetensors")  # type: ignore[arg-type]  # an average is of the model's class
 
 
 def new_generator(seed: int) -> Generator:

@@ -87,7 +87,7 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     seen = people.load(data, rank, world)
     album = Album(seen.count, seed).to(device)
-    album.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    album.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
     trainer = Trainer(
         "identity", album, run, rank, world, total=total, seed=seed, learning_rate=LEARNING_RATE
     )

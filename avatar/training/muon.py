@@ -29,7 +29,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(weights, {"lr": lr})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # takes no closure
         for group in self.param_groups:
             for weight in group["params"]:
                 # what takes no part in a step stays: however small, old momentum would make a whole turn

@@ -85,7 +85,7 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     pictures = load_pictures(data, "training", rank, world)
     torch.manual_seed(seed)
-    model = Regressor().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = Regressor().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
     trainer = Trainer(
         "regressor", model, run, rank, world, total=total, seed=seed, learning_rate=LEARNING_RATE
     )

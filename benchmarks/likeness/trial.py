@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -135,7 +136,7 @@ def _around(quad: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int
     return int(low[0]), int(low[1]), int(min(high[0], size[0])), int(min(high[1], size[1]))
 
 
-def with_seen(row: dict[str, object]) -> Measured:
+def with_seen(row: dict[str, Any]) -> Measured:
     """A row that `Trial.as_json` made."""
-    made = Measured(**row)  # type: ignore[arg-type]
-    return replace(made, seen=None if made.seen is None else Seen(**made.seen))  # type: ignore[arg-type]
+    found = row["seen"]
+    return Measured(**row | {"seen": None if found is None else Seen(**found)})

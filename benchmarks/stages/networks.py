@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -13,13 +14,16 @@ from stylegan2.checkpoints.storage import skeleton
 
 RESOLUTIONS = {"tiny": 32, "full": 1024}
 TINY_CHANNELS = {4: 16, 8: 16, 16: 8, 32: 8}
-TINY_ENCODER = {
+TINY_ENCODER: dict[str, Any] = {
     "input_size": 32,
     "widths": (8, 8, 8, 8),
     "depths": (1, 1, 1, 1),
     "fpn_width": 8,
     "head_width": 8,
 }
+
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def generator_config(size: str, resolution: int | None = None) -> GeneratorConfig:
@@ -35,9 +39,9 @@ def generator(size: str, resolution: int | None = None) -> Generator:
     with torch.no_grad():
         for name, parameter in net.synthesis.named_parameters():
             if name.endswith("noise_strength"):
-                parameter += 0.3
-        for layer in net.synthesis.to_rgbs:
-            layer.weight *= 0.1
+                parameter.add_(0.3)
+        for layer in net.synthesis.rgb_layers:
+            layer.weight.mul_(0.1)
     return net.eval().requires_grad_(False)
 
 
@@ -52,11 +56,11 @@ def encoder_config(size: str) -> EncoderConfig:
     """The shape of that e4e."""
     styles = generator_config(size).num_styles
     if size == "tiny":
-        return EncoderConfig(num_styles=styles, style_dim=16, se_reduction=4, **TINY_ENCODER)  # type: ignore[arg-type]
+        return EncoderConfig(num_styles=styles, style_dim=16, se_reduction=4, **TINY_ENCODER)
     return EncoderConfig(num_styles=styles)
 
 
-def filled(net: nn.Module) -> nn.Module:
+def filled(net: Network) -> Network:
     """A network filled with a million random numbers, again and again: a billion would take half a minute."""
     block = 0.02 * torch.randn(1 << 20, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -100,11 +104,11 @@ def synthesis_convolutions(net: Generator, dtype: torch.dtype) -> Callable[[], N
         else:
             steps.append(lambda: F.conv2d(x, ready, padding=ready.shape[-1] // 2))
 
-    for index, layer in enumerate(synthesis.convs):
+    for index, layer in enumerate(synthesis.styled_convs):
         side = synthesis.noise_size(index)
         convolve(layer.weight, side // 2 if layer.up else side, up=layer.up)
         if not layer.up:
-            convolve(synthesis.to_rgbs[(index + 1) // 2].weight, side)
+            convolve(synthesis.rgb_layers[(index + 1) // 2].weight, side)
     return lambda: _run(steps)
 
 

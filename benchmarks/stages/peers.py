@@ -42,8 +42,8 @@ def enter(folder: Path, device: str = "cpu") -> None:
         return self
 
     if device == "cpu":
-        torch.Tensor.cuda = torch.nn.Module.cuda = stay  # type: ignore[assignment, method-assign]
-        torch.utils.cpp_extension.load = lambda *_, **__: None  # type: ignore[assignment]
+        torch.Tensor.cuda = torch.nn.Module.cuda = stay  # type: ignore[method-assign]  # what they call stays on the CPU
+        torch.utils.cpp_extension.load = lambda *_, **__: None  # no compiler is run
     sys.path.insert(0, str(folder.resolve()))
 
 
@@ -145,7 +145,7 @@ def original_chain(folder: Path, resolution: int, frames: int, device: str = "cp
     import imageio
     from restyle_encoder.models.psp import pSp
     from restyle_encoder.utils.inference_utils import run_batch_latent
-    from skimage import img_as_ubyte
+    from skimage.util import img_as_ubyte
     from StyleCLIP.models.stylegan2.model import Generator
 
     options = Namespace(

@@ -93,7 +93,7 @@ def takes_animate_options(command: Callable[..., None]) -> Callable[..., None]:
                 del named["view"]
             command(**given, options=options_from(named))
 
-    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # typer reads it, mypy knows no functions with one
     run.__annotations__ = {each.name: each.annotation for each in parameters}
     return run
 

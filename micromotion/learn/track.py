@@ -184,8 +184,12 @@ def _sighting(index: int, still: Still, found: Detection, scale: float) -> Sight
 
 def _shifted(box: Box, right: float, down: float, growth: float) -> Box:
     side = box[2] - box[0]
-    moves = (right - growth, down - growth, right + growth, down + growth)
-    return tuple(round(edge + side * move) for edge, move in zip(box, moves, strict=True))  # type: ignore[return-value]
+    return (
+        round(box[0] + side * (right - growth)),
+        round(box[1] + side * (down - growth)),
+        round(box[2] + side * (right + growth)),
+        round(box[3] + side * (down + growth)),
+    )
 
 
 def _clipped(box: Box, size: tuple[int, int]) -> Box:

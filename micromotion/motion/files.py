@@ -87,7 +87,7 @@ def plain_provenance(provenance: object) -> Provenance:
     )
     if not plain:
         raise MotionError("The provenance must map names to strings or finite numbers.")
-    return dict(provenance)  # type: ignore[call-overload]
+    return dict(provenance)  # type: ignore[call-overload]  # checked just above
 
 
 def _read_provenance(text: str) -> Provenance:

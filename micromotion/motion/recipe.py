@@ -7,7 +7,6 @@ for the same motion. Defaults are the original's (wuqiuche/micromotion-styleGAN,
 Importing this module does not import torch.
 """
 
-import math
 import stat
 import tomllib
 from collections.abc import Callable
@@ -193,10 +192,9 @@ def _degrees(key: str, value: object) -> Degrees:
 
 def _number(low: float, high: float) -> Callable[[str, object], float]:
     def check(key: str, value: object) -> float:
-        real = isinstance(value, int | float) and not isinstance(value, bool)
-        if not real or not low <= value <= high or not math.isfinite(value):  # type: ignore[operator, arg-type]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise MotionError(f"{key} must be a number from {low:g} to {high:g}.")
-        return float(value)  # type: ignore[arg-type]
+        return float(value)
 
     return check
 

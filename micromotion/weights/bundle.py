@@ -237,7 +237,7 @@ def load_bundle(name: str | Path = "avatar", device: str | torch.device = "auto"
         raise BundleError(f"The model {files.name!r} cannot be used: {error}") from error
     if half:
         for net in (inverter, generator):  # the layout that tensor cores read; files have the other one
-            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
     check_fit(files.name, generator, inverter)
     return Bundle(
         files.name,

@@ -118,7 +118,7 @@ class Machine:
 
     def run(self, stream: Stream) -> Any:
         """The object that the next pickle in the stream describes."""
-        for instruction, operand, where in pickletools.genops(stream):  # type: ignore[arg-type]
+        for instruction, operand, where in pickletools.genops(stream):  # type: ignore[arg-type]  # it reads only, as genops does
             self.budget.step()
             name = instruction.name
             if name == "STOP":

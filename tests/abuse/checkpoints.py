@@ -27,7 +27,7 @@ def checkpoints() -> Iterator[Item]:
         arguments = partial(_add, wrap, lambda contents: None)
         yield Command("bundles", f"checkpoint, {layout}: sound", arguments, expected(SUCCEEDED))
     for name, make in ODD.items():
-        arguments = partial(_add, lambda contents, make=make: make(contents), lambda contents: None)
+        arguments = partial(_add, make, lambda contents: None)
         yield Command("bundles", f"checkpoint: {name}", arguments, expected(FAILED))
 
 

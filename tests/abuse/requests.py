@@ -150,7 +150,7 @@ def requests(photo: str) -> Iterator[Item]:
     for name, text in BODIES.items():
         yield Request("requests", f"body: {name}", partial(str, text), expected(REFUSED))
     for number, (name, value) in enumerate(VALUES):
-        body = {"input": {"image": photo, "frames": 1, name: value}}
+        body: dict[str, object] = {"input": {"image": photo, "frames": 1, name: value}}
         yield Request(
             "requests", f"{name} = {value!r:.30} ({number})", partial(dict, body), expected(REFUSED)
         )
@@ -166,7 +166,7 @@ def requests(photo: str) -> Iterator[Item]:
 def _odd_calls(photo: str) -> Iterator[Item]:
     good = {"image": photo, "frames": 1}
     refused = expected(REFUSED)
-    body = partial(dict, {"input": good})
+    body = partial(dict[str, object], {"input": good})
     text, utf16 = {"content-type": "text/plain"}, {"content-type": "application/json; charset=utf-16"}
     gzip = {"content-encoding": "gzip"}
     yield Request("requests", "text in place of JSON", body, refused, headers=text)
@@ -191,9 +191,9 @@ def _odd_calls(photo: str) -> Iterator[Item]:
     for path in ("/predictions/", "/predictions//cancel", "/Predictions", "/predictions?a=b"):
         yield Request("requests", f"a path nearby: {path}", body, refused, path=path)
     for name in ("motion_file", "image", "motion", "timeline"):
-        long = partial(dict, {"input": {**good, name: [photo]}})
+        long = partial(dict[str, object], {"input": {**good, name: [photo]}})
         yield Request("requests", f"a photo in a list as {name}", long, refused)
-    null = partial(dict, {"id": None, "webhook": None, "input": {**good, "motion_file": None}})
+    null = partial(dict[str, object], {"id": None, "webhook": None, "input": {**good, "motion_file": None}})
     yield Request("requests", "null where nothing need be", null, expected(SUCCEEDED))
     yield Request("requests", "null where nothing need be, by PUT", null, expected(SUCCEEDED), method="PUT",
                   path="/predictions/null")  # fmt: skip
@@ -209,11 +209,11 @@ def _odd_calls(photo: str) -> Iterator[Item]:
         headers={"origin": "http://evil.example"},
     )
     yield Request("requests", "110 MB", lambda: '{"input": {"image": "' + "x" * (110 << 20) + '"}}', refused)
-    more = partial(dict, {"input": {**good, "command": "ls"}})
+    more = partial(dict[str, object], {"input": {**good, "command": "ls"}})
     yield Request("requests", "an unknown input beside good ones", more, expected(SUCCEEDED))
     hooks = {"a file": "file:///etc/passwd", "no URL": "webhook", "this machine": "http://127.0.0.1:1/hook"}
     for name, url in hooks.items():
-        called = partial(dict, {"webhook": url, "input": good})
+        called = partial(dict[str, object], {"webhook": url, "input": good})
         yield Request("requests", f"webhook to {name}", called, refused)
 
 

@@ -190,8 +190,8 @@ def _content(answer: dict[str, Any]) -> bytes:
 def _count(content: bytes, kind: str) -> int:
     """The number of frames in a video."""
     if kind == "mp4":
-        with av.open(io.BytesIO(content)) as video:
-            return sum(1 for _ in video.decode(video=0))
+        with av.open(io.BytesIO(content), "r") as video:
+            return len(list(video.decode(video=0)))
     with Image.open(io.BytesIO(content)) as picture:
         return int(getattr(picture, "n_frames", 1))
 

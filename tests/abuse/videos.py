@@ -8,6 +8,7 @@ import wave
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -55,8 +56,8 @@ def _learn(model: Path, file: str, make: Maker, folder: Path) -> Sequence[str]:
 def _video(photo: Image.Image, path: Path, count: int = 12) -> bytes:
     """A short video of the same face; as it does not move, no motion can be learned from it."""
     pixels = np.asarray(photo.resize((160, 160)))
-    options = {"codec": "mpeg4"} if path.suffix == ".avi" else {}
-    write_video(path, [pixels] * count, **options)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"codec": "mpeg4"} if path.suffix == ".avi" else {}
+    write_video(path, [pixels] * count, **options)
     return path.read_bytes()
 
 

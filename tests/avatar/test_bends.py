@@ -40,7 +40,7 @@ def test_each_kink_lies_where_the_factor_has_its_share(mapping: Mapping) -> None
 
 def test_a_unit_sees_one_factor_alone(mapping: Mapping) -> None:
     for unit, (name, _) in enumerate(units()):
-        seen = mapping.layers[0].weight[unit].nonzero().flatten().tolist()  # type: ignore[operator, union-attr]
+        seen = mapping.get_parameter("layers.0.weight")[unit].nonzero().flatten().tolist()
         assert seen == [INDEX[name]]
 
 
@@ -48,9 +48,8 @@ def test_steps_leave_w_alone_where_the_hair_cut_rests_and_move_it_where_it_chang
     z = torch.linspace(-1.5, 1.5, 301)
     codes = codes_along("hair_cut", z)
     given = [i for i, (name, _) in enumerate(units()) if name == "hair_cut"]
-    first, second = mapping.layers
-    hidden = F.leaky_relu(first(codes), LEAK)[:, given]
-    share = hidden @ second.weight[:, given].T  # type: ignore[index, union-attr]
+    hidden = F.leaky_relu(mapping.layers[0](codes), LEAK)[:, given]
+    share = hidden @ mapping.get_parameter("layers.1.weight")[:, given].T
     moved = (share[1:] - share[:-1]).norm(dim=1)
     table = torch.cat(list(cut(factors_from_z(codes))), dim=1)
     changes = (table[1:] - table[:-1]).abs().amax(dim=1) > 1e-4

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,7 +93,8 @@ def test_rendering_is_deterministic_and_independent_of_the_batch() -> None:
 
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_each_motion_changes_the_face_and_but_for_turning_leaves_the_frame(motion: str) -> None:
-    still, moved = render(person(), 64), render(person(**{motion: 1.0}), 64)
+    full: dict[str, Any] = {motion: 1.0}
+    still, moved = render(person(), 64), render(person(**full), 64)
     change = (moved - still).abs().mean(dim=1)[0]
     assert change.max() > 0.3
     corner = change[:10, :10].max()
@@ -140,7 +142,7 @@ def test_rays_go_pixel_by_pixel_row_by_row() -> None:
 
 
 @pytest.mark.parametrize("pose", [{"roll": 1.0}, {"roll": -0.7, "yaw": 0.8, "pitch": 1.0}, {"yaw": -1.0}])
-def test_the_crop_is_level_whatever_the_pose(pose: dict[str, float]) -> None:
+def test_the_crop_is_level_whatever_the_pose(pose: dict[str, Any]) -> None:
     f = person(**pose)
     p = {k: np.array([v[0].item(), v[1].item()]) for k, v in landmarks(f).items()}
     eyes, mouth = (p["left_eye"] + p["right_eye"]) / 2, (p["left_mouth"] + p["right_mouth"]) / 2

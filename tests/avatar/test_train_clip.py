@@ -269,4 +269,4 @@ def test_the_figure_is_one_for_a_perfect_reader() -> None:
             return torch.stack([full, -full])
 
     axes = iter(range(5))
-    assert all(value > 0.999 for value in follows(Perfect(), heads).values())  # type: ignore[arg-type]
+    assert all(value > 0.999 for value in follows(Perfect(), heads).values())

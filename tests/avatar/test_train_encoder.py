@@ -119,7 +119,7 @@ def test_factors_are_read_off_w() -> None:
     config = GeneratorConfig(8, 192, z_dim=Z_DIM, mapping_layers=2, channels={4: 4, 8: 4})
     model = Generator(config, rng(4)).eval()
     with torch.no_grad():
-        model.mapping.layers[0].weight[:, len(FACTORS) :] = 0  # type: ignore[index, operator, union-attr]
+        model.mapping.get_parameter("layers.0.weight")[:, len(FACTORS) :] = 0
         z = fill_to_norm(sample_z(500, rng(5)))
         read = model.mapping(z) @ factor_reader(model)
     true = z[:, : len(FACTORS)]

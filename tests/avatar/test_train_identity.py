@@ -125,6 +125,8 @@ def test_an_identity_file_loads_with_the_same_features(tmp_path: Path) -> None:
     net = IdentityNet(train_identity.CONFIG, rng()).eval()
     for module in net.modules():  # statistics of another size than a fresh network's
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
             module.running_mean.uniform_(-0.1, 0.1, generator=rng(1))
             module.running_var.uniform_(0.5, 2.0, generator=rng(2))
     save_identity(net, tmp_path / "identity.safetensors", half=True)

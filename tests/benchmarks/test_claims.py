@@ -298,7 +298,7 @@ def bundle(folder: Path, *, nets: bool) -> Path:
         generator=Generator(GENERATOR, rng(1)).eval(),
         inverter=inverter,
         about=about,
-        **optional,  # type: ignore[arg-type]
+        **optional,
     )
     torch.manual_seed(3)
     save_file(Regressor().state_dict(), folder / "model/regressor.safetensors")

@@ -60,11 +60,13 @@ def test_our_kernels_move_less_than_the_reference_and_more_than_the_least() -> N
 
 
 def test_every_stage_runs_where_there_is_no_gpu() -> None:
+    spent: object = None
     for stage in gpu.stages("tiny", None, "cpu"):
         for contender in (stage.ours, *stage.rivals, *([stage.floor] if stage.floor else [])):
             spent = contender.make(*contender.args)()
             assert isinstance(spent, Spent)
             assert spent.seconds > 0
+    assert isinstance(spent, Spent)
     assert spent.parts is not None
     assert set(spent.parts) >= {"render", "encode"}
 

@@ -164,7 +164,7 @@ def test_the_suffix_chooses_the_format(
         assert len(list(Path(name).glob("*.png"))) == 3
     else:
         with Image.open(name) as picture:
-            assert picture.n_frames == 3
+            assert getattr(picture, "n_frames", 1) == 3
 
 
 def test_refining_changes_the_video(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:

@@ -214,8 +214,8 @@ def test_an_interrupted_run_goes_on_where_it_was(model: Path, number: int, code:
     assert (again.returncode, whole.returncode) == (0, 0), again.stderr
     first = re.search(r"Step (\d+) of 60", again.stderr)
     assert first is None or int(first[1]) > 1
-    anchors = [Anchors.load(folder / f"{name}.safetensors").w_plus for name in ("grin", "whole")]
-    assert np.array_equal(*anchors)
+    resumed, whole_run = (Anchors.load(folder / f"{name}.safetensors").w_plus for name in ("grin", "whole"))
+    assert np.array_equal(resumed, whole_run)
     assert not list(folder.glob(".*"))
 
 

@@ -190,7 +190,7 @@ def test_without_its_type_the_likelier_encoder_is_taken_and_named(tmp_path: Path
 @pytest.mark.parametrize("name", FORMATS)
 def test_half_precision_of_encoder_and_stored_generator(tmp_path: Path, name: str) -> None:
     loaded = load_inverter(write(tmp_path / "file", name), half=True)
-    assert loaded.encoder.backbone.stem.conv.weight.dtype == torch.float16
+    assert loaded.encoder.backbone.get_parameter("stem.conv.weight").dtype == torch.float16
     assert loaded.latent_avg.dtype == torch.float32
     if isinstance(loaded, ReStyle):
         assert loaded.generator.synthesis.constant.dtype == torch.float16
@@ -310,7 +310,7 @@ def test_truncated_files_are_refused(tmp_path: Path, name: str, share: float) ->
 )
 @pytest.mark.parametrize("own", [False, True])
 def test_a_generator_that_does_not_fit_is_refused(
-    tmp_path: Path, fields: dict[str, int], resolution: int, sizes: str, own: bool
+    tmp_path: Path, fields: dict[str, Any], resolution: int, sizes: str, own: bool
 ) -> None:
     path = write(tmp_path / "file", "ReStyle-pSp")
     if own:

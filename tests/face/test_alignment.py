@@ -71,6 +71,7 @@ def test_the_compatible_quad_is_the_references(photo: Image.Image, face: Aligned
 
 
 def test_eyes_and_mouth_lie_where_ffhq_has_them(face: AlignedFace) -> None:
+    assert face.landmarks is not None
     points = face.to_aligned(face.landmarks) / 256
     left, right = points[36:42].mean(0), points[42:48].mean(0)
     mouth = (points[48] + points[54]) / 2
@@ -108,7 +109,7 @@ def test_there_and_back(face: AlignedFace) -> None:
     np.testing.assert_allclose(face.to_aligned(face.to_source(points)), points, atol=1e-9)
     corners = np.array([[0, 0], [0, 256], [256, 256], [256, 0]]) - 0.5  # the outer edges of the corner pixels
     np.testing.assert_allclose(face.to_source(corners), face.quad, atol=1e-9)
-    np.testing.assert_allclose(face.matrix @ [10, 20, 1], face.to_source([10, 20]), atol=1e-9)
+    np.testing.assert_allclose(face.matrix @ [10, 20, 1], face.to_source(np.array([10, 20])), atol=1e-9)
 
 
 # --- pixels ---
@@ -168,7 +169,7 @@ def test_beyond_the_border_the_picture_goes_on(photo: Image.Image, face: Aligned
     assert deep.mean() > 0.2
     error = np.abs(np.asarray(result, float) - np.asarray(face.image, float))
     assert error[deep].mean() < 1
-    outside = ((inside < -1) | (inside > np.array(tight.size))).any(-1)
+    outside = np.any((inside < -1) | (inside > np.array(tight.size)), axis=-1)
     values = np.asarray(result, float)[outside]
     assert values.mean() > 60
     steps = np.abs(np.diff(np.asarray(result, float), axis=1)).max(-1)
@@ -216,6 +217,8 @@ def test_16_bit_gray_equals_8_bit_gray(photo: Image.Image) -> None:
 @pytest.mark.parametrize("angle", [-20, 20])
 def test_a_tilted_head_comes_out_upright(photo: Image.Image, face: AlignedFace, angle: int) -> None:
     tilted = align(photo.rotate(angle, Image.Resampling.BICUBIC, expand=True))
+    assert tilted.landmarks is not None
+    assert face.landmarks is not None
     upright = tilted.to_aligned(tilted.landmarks)
     assert np.abs(upright - face.to_aligned(face.landmarks)).mean() < 2
     assert difference(tilted.image, face.image, margin=40) < 6
@@ -307,7 +310,8 @@ def test_as_aligned_takes_the_central_square() -> None:
     assert np.asarray(face.image).min() == 255
     assert face.box == (50, 0, 250, 200)
     assert face.score is None
-    np.testing.assert_allclose(face.to_source([[-0.5, -0.5], [127.5, 127.5]]), [[49.5, -0.5], [249.5, 199.5]])
+    corners = np.array([[-0.5, -0.5], [127.5, 127.5]])
+    np.testing.assert_allclose(face.to_source(corners), np.array([[49.5, -0.5], [249.5, 199.5]]))
 
 
 def test_as_aligned_of_a_square_of_the_right_size_is_the_picture(face: AlignedFace) -> None:

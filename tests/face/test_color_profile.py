@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,9 +28,12 @@ def photo() -> Image.Image:
     return Image.fromarray(skimage.data.astronaut()).crop((100, 0, 340, 200)).resize((120, 100))
 
 
-def encode(image: Image.Image, kind: str, **options: object) -> bytes:
+def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
-    exact = {"WEBP": {"lossless": True, "exact": True}, "JPEG": {"quality": 98, "subsampling": 0}}
+    exact: dict[str, dict[str, Any]] = {
+        "WEBP": {"lossless": True, "exact": True},
+        "JPEG": {"quality": 98, "subsampling": 0},
+    }
     image.save(file, kind, **exact.get(kind, {}), **options)
     return file.getvalue()
 

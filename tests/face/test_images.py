@@ -21,6 +21,7 @@ from micromotion.face.images import (
     MAX_PIXELS,
     MAX_SCANS,
     MIN_SIDE,
+    ImageSource,
     gray_to_8_bits,
     load_image,
 )
@@ -43,7 +44,7 @@ def difference(image: Image.Image, other: Image.Image) -> float:
     return float(np.abs(np.asarray(image, np.float64) - np.asarray(other, np.float64)).mean())
 
 
-def refusal(source: object) -> str:
+def refusal(source: ImageSource) -> str:
     """The sentence with which a source is refused."""
     with pytest.raises(ImageError) as caught:
         load_image(source)
@@ -72,7 +73,7 @@ def test_every_source_gives_the_same_picture(photo: Image.Image, tmp_path: Path,
     with path.open("rb") as file:
         ended = io.BytesIO()
         photo.save(ended, "PNG")
-        sources = {
+        sources: dict[str, ImageSource] = {
             "str": str(path),
             "Path": path,
             "bytes": path.read_bytes(),
@@ -282,9 +283,9 @@ def test_moving_pictures(photo: Image.Image, kind: str) -> None:
 def test_wrong_types_are_programming_errors(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(TypeError, match="takes a path"):
-        load_image(3)
+        load_image(3)  # type: ignore[arg-type]  # wrong on purpose
     with (tmp_path / "a.txt").open() as file, pytest.raises(TypeError, match="binary"):
-        load_image(file)
+        load_image(file)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_a_huge_picture_in_a_small_file_takes_no_memory(tmp_path: Path) -> None:

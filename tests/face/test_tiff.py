@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +35,7 @@ def gray_of(photo: Pixels) -> Pixels:
     return np.asarray(Image.fromarray(photo).convert("L"))[..., None]
 
 
-def full_range(pixels: Pixels, kind: str) -> NDArray[np.generic]:
+def full_range(pixels: Pixels, kind: str) -> NDArray[Any]:
     """0…255 as the whole range of a type; floats from 0 to 1."""
     if kind[0] == "f":
         return (pixels / 255).astype(kind)
@@ -42,7 +44,7 @@ def full_range(pixels: Pixels, kind: str) -> NDArray[np.generic]:
     return (pixels.astype(np.int64) * step + int(limits.min)).astype(kind)
 
 
-def error_of(data: bytes, expected: NDArray[np.generic]) -> float:
+def error_of(data: bytes, expected: NDArray[Any]) -> float:
     """Mean difference of the picture that is read from the right one, in levels."""
     loaded = np.asarray(load_image(data), np.float64)
     assert loaded.shape == (*expected.shape[:2], 3)
@@ -105,8 +107,8 @@ def test_planes_with_opacity(
     colours = photo if photometric == RGB else gray_of(photo)
     opacity = np.broadcast_to(np.linspace(0, 255, SIZE[0]).astype(np.uint8), photo.shape[:2])[..., None]
     share = opacity / 255
-    stored = np.rint(colours * share).astype(np.uint8) if premultiplied else colours
-    stored = full_range(np.concatenate([stored, opacity], axis=-1), kind)
+    weighted = np.rint(colours * share).astype(np.uint8) if premultiplied else colours
+    stored = full_range(np.concatenate([weighted, opacity], axis=-1), kind)
     tags = tags_of(stored, photometric, planar=True) | {338: extra}
     expected = colours * share + 255 * (1 - share) if extra else colours
     assert error_of(tiff((tags, strips(stored, planar=True))), expected) < 1.5
@@ -158,7 +160,7 @@ def test_an_opened_pil_image_is_read_from_its_file(photo: Pixels, tmp_path: Path
     path = tmp_path / "planes.tif"
     path.write_bytes(tiff((tags_of(wide, RGB, planar=True), strips(wide, planar=True))))
     with Image.open(path) as opened:
-        assert np.array_equal(load_image(opened), photo)
+        assert np.array_equal(np.asarray(load_image(opened)), photo)
     with Image.open(path) as opened:
         opened.load()
         with pytest.raises(ImageError, match="give the file itself"):
@@ -173,7 +175,7 @@ def test_large_planes_are_refused_before_memory_is_taken(photo: Pixels) -> None:
 # --- pages ---
 
 
-def small(photo: Pixels, **tags: int) -> tuple[dict[int, object], list[bytes]]:
+def small(photo: Pixels, **tags: int) -> tuple[dict[int, int | bytes | Sequence[int]], list[bytes]]:
     copy = photo[::3, ::3]
     return tags_of(copy, RGB, planar=False), strips(copy, planar=False)
 

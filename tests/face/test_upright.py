@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,8 +27,10 @@ from micromotion.page.studio import STANDARD, Studio
 from micromotion.photo.paste import Paste
 
 pytestmark = pytest.mark.slow
-
-STILL = {"view": "photo", "strength": 0.0}  # a model with random weights moves no face that one could follow
+STILL: dict[str, Any] = {
+    "view": "photo",
+    "strength": 0.0,
+}  # a model with random weights moves no face that one could follow
 ALL = pytest.mark.parametrize("orientation", UPRIGHT)
 
 
@@ -113,7 +116,12 @@ def test_a_photo_is_decoded_once(
     turned, _ = both(photo, 6, tmp_path)
     opened = []
     really = Image.open
-    monkeypatch.setattr(Image, "open", lambda *given, **also: opened.append(given) or really(*given, **also))
+
+    def counting(*given: Any, **also: Any) -> Any:
+        opened.append(given)
+        return really(*given, **also)
+
+    monkeypatch.setattr(Image, "open", counting)
     list(animator.animate(turned, frames=1, **STILL))
     assert len(opened) == 1
 

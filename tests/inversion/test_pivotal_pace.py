@@ -39,7 +39,7 @@ def test_the_nearer_to_the_pivot_the_freer_a_picture_changes(
     original = random_generator()
     lighter = copy.deepcopy(original)
     with torch.no_grad():
-        lighter.synthesis.to_rgbs[-1].bias.add_(0.2)
+        lighter.synthesis.rgb_layers[-1].bias.add_(0.2)
     asked: list[Tensor] = []
     plain = lighter.synthesize
 

@@ -199,7 +199,7 @@ def test_progress_is_told(generator: Generator, start: Tensor, picture: Tensor) 
 @pytest.mark.parametrize("steps", [-1, 201, 1.5, "3", None])
 def test_wrong_steps_are_refused(generator: Generator, start: Tensor, picture: Tensor, steps: object) -> None:
     with pytest.raises(OptionError, match="refine must be a whole number from 0 to 200"):
-        refine(generator, start, picture, steps)  # type: ignore[arg-type]
+        refine(generator, start, picture, steps)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_gradients_survive_float16(generator: Generator, start: Tensor, picture: Tensor) -> None:

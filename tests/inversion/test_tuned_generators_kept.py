@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -32,9 +33,9 @@ def test_it_is_tuned_once(
     told: list[int] = []
 
     def ask(**other: object) -> Generator:
-        given = {"generator": generator, "latent": latent, "image": image, "steps": 3} | other
+        given: dict[str, Any] = {"generator": generator, "latent": latent, "image": image, "steps": 3} | other
         told.clear()
-        return tuned(**given, on_step=lambda done, _: told.append(done))  # type: ignore[arg-type]
+        return tuned(**given, on_step=lambda done, _: told.append(done))
 
     first = ask()
     assert told == [0, 1, 2, 3]

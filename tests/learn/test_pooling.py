@@ -17,7 +17,12 @@ def counted(source: int, target: int) -> list[list[Fraction]]:
     rows = []
     for i in range(target):
         start, end = i * side, (i + 1) * side
-        rows.append([max(Fraction(0), min(end, j + 1) - max(start, j)) / side for j in range(source)])
+        rows.append(
+            [
+                max(Fraction(0), min(end, Fraction(j + 1)) - max(start, Fraction(j))) / side
+                for j in range(source)
+            ]
+        )
     return rows
 
 

@@ -89,7 +89,7 @@ def test_the_progress_on_another_model_is_refused(bundle: Bundle, kept: Path, tm
     folder = save_learning_bundle(tmp_path / "other")
     other = load_bundle(folder, "cpu")
     with torch.no_grad():
-        other.generator.synthesis.convs[3].bias.add_(0.01)
+        other.generator.synthesis.styled_convs[3].bias.add_(0.01)
     with pytest.raises(MotionError, match=r"of another collection \(its model is not the same\)"):
         collect(other, resume=kept)
 

@@ -4,16 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from sightings import sighting
 
 from micromotion.learn import ordering
 from micromotion.learn.ordering import fit_path, one_axis_share, orient_path, outlier_distance, steadiness
 from micromotion.learn.track import Sighting, Track, _link, _ranked, line_weights, steady_landmarks
-
-
-def sighting(frame: int, left: int, side: int = 60, shade: float = 100.0, rank: float = 100.0) -> Sighting:
-    points = np.random.default_rng(frame).normal((left + side / 2, 50), 1, (68, 2))
-    thumb = np.full((6, 6, 3), shade, np.float32)
-    return Sighting(frame, frame / 25, (left, 20, left + side, 20 + side), rank, points, thumb)
 
 
 def linked(frames: Sequence[Sequence[Sighting]]) -> list[Track]:

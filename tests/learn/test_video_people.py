@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_track import sighting
-from test_video import OTHER, PERSON, SMILE, agreement, collect, head, likeness, model, numbers, scene
+from model_videos import OTHER, PERSON, SMILE, agreement, collect, head, likeness, model, numbers, scene
+from sightings import sighting
 from typer.testing import CliRunner
 from video_formats import moving
 from videos import oriented, trimmed, write_video

@@ -13,7 +13,7 @@ from conftest import STYLE_DIM, STYLES, random_anchors, random_generator, random
 from micromotion.animator import Animator
 from micromotion.errors import MicromotionError, MotionError, OptionError, OutputError
 from micromotion.learn.provenance import with_provenance
-from micromotion.motion.anchors import Anchors
+from micromotion.motion.anchors import Anchors, Provenance
 from micromotion.motion.library import (
     find_motion,
     learned_motions,
@@ -241,9 +241,14 @@ def test_another_models_motion_is_refused(bundle: Bundle, tmp_path: Path) -> Non
 
 def test_a_file_that_names_only_the_model_is_checked_by_name(bundle: Bundle, tmp_path: Path) -> None:
     anchors = random_anchors(5)
-    for about, fits in (({}, True), ({"model": "random"}, True), ({"model": "ffhq" * 999}, False)):
+    named: list[tuple[Provenance, bool]] = [
+        ({}, True),
+        ({"model": "random"}, True),
+        ({"model": "ffhq" * 999}, False),
+    ]
+    for about, fits in named:
         path = tmp_path / "x.safetensors"
-        Anchors(anchors.w_plus, anchors.degrees, about).save(path)  # type: ignore[arg-type]
+        Anchors(anchors.w_plus, anchors.degrees, about).save(path)
         if fits:
             load_fitting(path, bundle)
             continue

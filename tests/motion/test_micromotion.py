@@ -1,6 +1,8 @@
 import json
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from micromotion.errors import MotionError, OptionError, OutputError
-from micromotion.motion.anchors import KIND, MAX_ANCHORS
+from micromotion.motion.anchors import KIND, MAX_ANCHORS, Provenance
 from micromotion.motion.files import MAX_BYTES
 from micromotion.motion.micromotion import Anchors, Motion, load_motion
 from stylegan2.checkpoints.storage import FORMAT
@@ -68,7 +70,9 @@ def test_uneven_degrees_are_weighed_as_they_are(degrees: Tensor) -> None:
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.2])
 @pytest.mark.parametrize("make", [normal, heavy_tailed])
 @pytest.mark.parametrize("noise", [0.0, 0.1])
-def test_gross_errors_hardly_touch_the_direction(make, share: float, noise: float) -> None:  # type: ignore[no-untyped-def]
+def test_gross_errors_hardly_touch_the_direction(
+    make: Callable[..., Tensor], share: float, noise: float
+) -> None:
     """Errors of five times the motion in 5 to 20% of the entries, with and without small noise in all."""
     truth = make(STYLES, 256)
     clean = line(truth)
@@ -196,7 +200,7 @@ def test_an_impossible_path_is_refused_at_once(strength: float, frames: int) -> 
 # --- anchors and their files --------------------------------------------------------------------------------
 
 
-def good_tensors() -> dict[str, Tensor]:
+def good_tensors() -> dict[str, Any]:
     return {"w_plus": line(normal(STYLES, DIM)), "degrees": DEGREES.clone()}
 
 
@@ -210,7 +214,7 @@ def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | Non
 
 
 def test_a_file_gives_back_what_was_saved(tmp_path: Path) -> None:
-    about = {"bundle": "avatar", "motion": "Lächeln", "seed": 7, "loss": 0.25}
+    about: Provenance = {"bundle": "avatar", "motion": "Lächeln", "seed": 7, "loss": 0.25}
     saved = Anchors(**good_tensors(), provenance=about)
     saved.save(tmp_path / "smile.safetensors")
     loaded = Anchors.load(str(tmp_path / "smile.safetensors"))
@@ -363,8 +367,8 @@ def test_absurd_sizes_are_refused_before_memory_is_taken(tmp_path: Path) -> None
 
 def test_a_pickle_is_not_executed(tmp_path: Path) -> None:
     class Mischief:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return (Path.touch, (tmp_path / "executed",))  # type: ignore[return-value]
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "executed",))
 
     path = tmp_path / "smile.safetensors"
     torch.save({"w_plus": Mischief()}, path)

@@ -1,6 +1,7 @@
 """Motions along a curve: the rank, the path, and what must hold for any of them."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -254,7 +255,7 @@ def test_a_clip_along_the_curve_goes_by_the_degrees() -> None:
     assert error(frames[2], frames[4] / 2) > 0.2, "it bends"
 
 
-def test_the_file_says_which_path_and_the_caller_may_differ(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_the_file_says_which_path_and_the_caller_may_differ(tmp_path: Path) -> None:
     Anchors(bent(DEGREES, 1.0), DEGREES, {"path": "curve"}).save(tmp_path / "nod.safetensors")
     Anchors(bent(DEGREES, 1.0), DEGREES).save(tmp_path / "plain.safetensors")
     assert load_motion(tmp_path / "nod.safetensors").curve is not None

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from micromotion.errors import MotionError, OutputError
-from micromotion.motion.anchors import Anchors
+from micromotion.motion.anchors import Anchors, Provenance
 from micromotion.motion.directions import (
     MAX_PUBLISHED_BYTES,
     full_motion,
@@ -280,7 +280,7 @@ def test_the_malicious_pickles_would_work(tmp_path: Path) -> None:
 
 def test_a_direction_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     path, d = tmp_path / "smile.safetensors", published_tensor()[0]
-    about = {"source": "https://example.org", "scale": 5.0, "Höhe": 3}
+    about: Provenance = {"source": "https://example.org", "scale": 5.0, "Höhe": 3}
     save_direction(d.double().requires_grad_(), path, about)
     read, provenance = read_direction(path)
     assert torch.equal(read, d)
@@ -304,7 +304,7 @@ def test_impossible_directions_are_not_saved(tmp_path: Path) -> None:
         with pytest.raises(MotionError, match=words):
             save_direction(direction, path, {})
     with pytest.raises(MotionError, match="provenance"):
-        save_direction(torch.ones(2, 2), path, {"degrees": [1, 2]})  # type: ignore[dict-item]
+        save_direction(torch.ones(2, 2), path, {"degrees": [1, 2]})  # type: ignore[dict-item]  # wrong on purpose
     with pytest.raises(OutputError, match="cannot be written"):
         save_direction(torch.ones(2, 2), tmp_path / "nowhere" / "smile.safetensors", {})
     assert list(tmp_path.iterdir()) == []

@@ -27,8 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def without_noise() -> Generator:
     generator = random_generator()
-    for conv in generator.synthesis.convs:
-        conv.noise_strength.data.zero_()  # type: ignore[union-attr, operator]
+    for conv in generator.synthesis.styled_convs:
+        conv.noise_strength.data.zero_()
     return generator
 
 
@@ -53,7 +53,7 @@ def test_a_generator_knows_whether_it_has_noise() -> None:
             for noise in ("fixed", None, torch.Generator().manual_seed(1))
         ]
         assert torch.equal(pictures[0], pictures[1]) == torch.equal(pictures[0], pictures[2]) == alike
-    without.synthesis.convs[-1].noise_strength.data.fill_(1e-3)  # type: ignore[union-attr, operator]
+    without.synthesis.styled_convs[-1].noise_strength.data.fill_(1e-3)
     assert without.has_noise, "one layer suffices"
 
 

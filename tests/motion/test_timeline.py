@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from micromotion.errors import OptionError
-from micromotion.motion.schedule import schedule
+from micromotion.motion.schedule import Motions, schedule
 from micromotion.motion.timeline import (
     MAX_KEYFRAMES,
     MAX_MOTIONS,
@@ -97,7 +97,7 @@ def slowly(
     names = {name for _, strengths, _ in keyframes for name in strengths}
 
     def at(time: Fraction, name: str) -> Fraction:
-        points = [(Fraction(0), Fraction(0), None)]
+        points: list[tuple[Fraction, Fraction, str | None]] = [(Fraction(0), Fraction(0), None)]
         for when, strengths, easing in keyframes:
             points.append((when, strengths.get(name, points[-1][1]), easing))
         for (before, start, _), (after, stop, easing) in pairwise(points):
@@ -287,9 +287,9 @@ def test_too_many_frames_are_told_before_memory_is_taken() -> None:
         ((Keyframe(1.0), Keyframe(1.0)), 1),
         ((Keyframe(-1.0),), 1),
         ((Keyframe(float("nan")),), 1),
-        ((Keyframe("1s"),), 1),
+        ((Keyframe("1s"),), 1),  # type: ignore[arg-type]  # wrong on purpose
         ((Keyframe(1.0, {"smile": 6.0}),), 1),
-        ((Keyframe(1.0, {"smile": 1.0}, "bouncy"),), 1),
+        ((Keyframe(1.0, {"smile": 1.0}, "bouncy"),), 1),  # type: ignore[arg-type]  # wrong on purpose
         ((Keyframe(1.0),), 0),
         ((Keyframe(1.0),), 2.5),
         (tuple(Keyframe(i) for i in range(MAX_KEYFRAMES + 1)), 1),
@@ -366,7 +366,7 @@ def test_strength_multiplies_a_timeline() -> None:
         (parse_timeline("1s smile"), {"easing": "bouncy"}, "easing must be linear or smooth"),
     ],
 )
-def test_what_cannot_be_played_is_told(motion: object, options: dict, reason: str) -> None:
+def test_what_cannot_be_played_is_told(motion: Motions, options: dict, reason: str) -> None:
     with pytest.raises(OptionError, match=reason):
         schedule(motion, AnimateOptions(**options))
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -31,7 +32,7 @@ def ask(middleware: AllowListMiddleware, method: str, path: str, **headers: str)
 
 @pytest.fixture
 def middleware() -> AllowListMiddleware:
-    async def anything(scope, receive, send):  # type: ignore[no-untyped-def]
+    async def anything(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"Cache-Control", b"public")]})
         await send({"type": "http.response.body", "body": b"in"})
 

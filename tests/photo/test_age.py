@@ -120,6 +120,8 @@ def test_only_colours_change_and_nothing_beyond_the_box() -> None:
     assert stroke.top > 0
     assert stroke.right < side
     for edge in (np.s_[0], np.s_[:, 0], np.s_[:, -1]):
+        assert stroke.kept is not None
+        assert stroke.added is not None
         assert np.abs(stroke.kept[edge] - 1).max() < 0.01
         assert np.abs(stroke.added[edge]).max() < 0.01
 
@@ -163,7 +165,7 @@ def test_a_larger_photo_ages_alike() -> None:
     picture = Image.fromarray((registration.picture * 255).round().astype(np.uint8))
     side = registration.side // 2
     small = pictured(
-        np.asarray(picture.resize((side, side), Image.Resampling.BOX), np.float32) / 255,
+        np.asarray(picture.resize((side, side), Image.Resampling.BOX), np.float32) / np.float32(255),
         (registration.landmarks + 0.5) / 2 - 0.5,
     )
     large = aged(registration, 1.0, ageing("grace-hopper"))[: 2 * side, : 2 * side]
@@ -215,9 +217,10 @@ def test_the_asset_is_laid_by_the_landmarks() -> None:
 @pytest.mark.parametrize("kind", ["black", "white", "noise"])
 def test_a_picture_that_shows_no_skin_does_not_fail(kind: str) -> None:
     face = plain_face()
-    noise = np.random.default_rng(1).random(face.picture.shape)
-    picture = {"black": np.zeros_like(face.picture), "white": np.ones_like(face.picture), "noise": noise}[
-        kind
-    ]
-    old = aged(pictured(picture, face.landmarks), 1.0)
+    pictures: dict[str, Picture] = {
+        "black": np.zeros_like(face.picture),
+        "white": np.ones_like(face.picture),
+        "noise": np.random.default_rng(1).random(face.picture.shape, np.float32),
+    }
+    old = aged(pictured(pictures[kind], face.landmarks), 1.0)
     assert np.isfinite(old).all()

@@ -1,5 +1,7 @@
 """Where landmarks go when a face smiles, opens its mouth, gets angry, ages."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from photo_faces import mirrored, registered
@@ -9,6 +11,11 @@ from micromotion.photo.registration import Registration
 
 NAMES = ["grace-hopper", "eileen-collins", "mona-lisa", "paul-revere", "red-jacket"]
 DEGREES = ("smile", "mouth_open", "anger", "age")
+
+
+def at_degrees(face: Registration, degrees: dict[str, Any]) -> np.ndarray:
+    """Its landmarks at some degrees, by their names."""
+    return expression_landmarks(face, **degrees)
 
 
 def rotated(registration: Registration, angle: float) -> tuple[Registration, np.ndarray]:
@@ -61,7 +68,7 @@ def test_anger_brings_brows_down_and_together(name: str) -> None:
 def test_degrees_saturate_smoothly(degree: str) -> None:
     face = registered("grace-hopper")
     strengths = np.arange(-2, 3.001, 0.02)
-    path = np.array([expression_landmarks(face, **{degree: s}) for s in strengths])
+    path = np.array([at_degrees(face, {degree: s}) for s in strengths])
     size = np.linalg.norm(path - face.landmarks, axis=-1).max(axis=-1)
     one, two, three = (size[np.abs(strengths - s).argmin()] for s in (1, 2, 3))
     assert one < two < 1.4 * one
@@ -72,16 +79,16 @@ def test_degrees_saturate_smoothly(degree: str) -> None:
 
 def test_shapes_add() -> None:
     face = registered("grace-hopper")
-    parts = [expression_landmarks(face, **{degree: 0.7}) - face.landmarks for degree in DEGREES]
-    whole = expression_landmarks(face, **dict.fromkeys(DEGREES, 0.7)) - face.landmarks
+    parts = [at_degrees(face, {degree: 0.7}) - face.landmarks for degree in DEGREES]
+    whole = at_degrees(face, dict.fromkeys(DEGREES, 0.7)) - face.landmarks
     np.testing.assert_allclose(whole, sum(parts), atol=1e-9)
 
 
 @pytest.mark.parametrize("degree", DEGREES)
 def test_a_mirrored_face_moves_as_in_the_mirror(degree: str) -> None:
     face = registered("mona-lisa")
-    there = expression_landmarks(mirrored(face), **{degree: 1})
-    here = expression_landmarks(face, **{degree: 1})
+    there = at_degrees(mirrored(face), {degree: 1})
+    here = at_degrees(face, {degree: 1})
     turned_back = mirrored(Registration(face.picture, here, face.matrix)).landmarks
     np.testing.assert_allclose(there, turned_back, atol=1e-6)
 

@@ -74,7 +74,7 @@ def mirrored(registration: Registration) -> Registration:
 def resized(registration: Registration, side: int) -> Registration:
     picture = Image.fromarray((255 * registration.picture + 0.5).astype(np.uint8)).resize((side, side))
     landmarks = (registration.landmarks + 0.5) * side / registration.side - 0.5
-    return Registration(np.asarray(picture, np.float32) / 255, landmarks, np.eye(2, 3))
+    return Registration(np.asarray(picture, np.float32) / np.float32(255), landmarks, np.eye(2, 3))
 
 
 def opening(registration: Registration, picture: Picture, side: int) -> float:
@@ -110,8 +110,8 @@ def test_a_shut_lid_hides_the_eye_and_has_the_skins_colour() -> None:
         upper, lower = lids.upper(x), lids.lower(x)
         y = lower + np.repeat(np.linspace(0.35, 0.95, 10), 25) * (upper - lower)
         lid = lids.frame.read(shut, x, y)
-        assert np.abs(lid / np.float32(SKIN) - 1).max() < 0.25
-        assert np.abs(lid.mean(axis=0) / np.float32(SKIN) - 1).max() < 0.1
+        assert np.abs(lid / np.array(SKIN, np.float32) - 1).max() < 0.25
+        assert np.abs(lid.mean(axis=0) / np.array(SKIN, np.float32) - 1).max() < 0.1
 
 
 def test_half_shut_the_iris_is_cut_not_squeezed() -> None:

@@ -1,5 +1,7 @@
 """Lips that part, and the field of an expression, on real faces and on drawn ones whose truth is known."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from photo_faces import enlarged, greyed, mirrored, registered
@@ -15,7 +17,7 @@ from micromotion.photo.strokes import drawn
 NAMES = ["grace-hopper", "eileen-collins", "mona-lisa", "young-woman-in-mauve"]
 
 
-def moved(face: Registration, **degrees: float) -> np.ndarray:
+def moved(face: Registration, **degrees: Any) -> np.ndarray:
     return drawn(face.picture, Mouth.found(face).stroke(expression_landmarks(face, **degrees)))
 
 
@@ -86,9 +88,11 @@ def test_the_border_stays(name: str) -> None:
     ids=str,
 )
 @pytest.mark.parametrize("name", [*NAMES, "paul-revere"])
-def test_the_field_does_not_fold(name: str, degrees: dict[str, float]) -> None:
+def test_the_field_does_not_fold(name: str, degrees: dict[str, Any]) -> None:
     face = registered(name)
     stroke = Mouth.found(face).stroke(expression_landmarks(face, **degrees))
+    assert stroke.shift is not None
+    assert stroke.kept is not None
     shift = stroke.shift.astype(np.float64)
     across, down = np.gradient(shift, axis=1), np.gradient(shift, axis=0)
     area = (1 + across[..., 0]) * (1 + down[..., 1]) - across[..., 1] * down[..., 0]
@@ -106,6 +110,7 @@ def test_a_smile_shows_teeth(name: str) -> None:
     face = registered(name)
     mouth = Mouth.found(face)
     stroke = mouth.stroke(expression_landmarks(face, smile=1))
+    assert stroke.kept is not None
     inside = stroke.kept.max(axis=-1) < 0.3
     box = slice(stroke.top, stroke.bottom), slice(stroke.left, stroke.right)
     lit = luminance(drawn(face.picture, stroke))[box][inside]
@@ -121,19 +126,21 @@ def test_a_smile_shows_teeth(name: str) -> None:
 def test_one_who_shows_teeth_keeps_them() -> None:
     face = registered("eileen-collins")
     stroke = Mouth.found(face).stroke(expression_landmarks(face, smile=1))
+    assert stroke.kept is not None
     assert stroke.kept.min() > 0.9, "nothing is painted over her own teeth"
 
 
 def test_a_frown_and_anger_paint_nothing() -> None:
     for name in NAMES:
         face = registered(name)
-        for degrees in ({"smile": -1}, {"anger": 1}):
+        frowns: list[dict[str, Any]] = [{"smile": -1}, {"anger": 1}]
+        for degrees in frowns:
             strokes = Mouth.found(face).strokes(expression_landmarks(face, **degrees))
             assert all(stroke.kept is None or stroke.kept.min() > 0.95 for stroke in strokes), (name, degrees)
 
 
 @pytest.mark.parametrize("degrees", [{"smile": 1}, {"mouth_open": 1}], ids=str)
-def test_grey_stays_grey(degrees: dict[str, float]) -> None:
+def test_grey_stays_grey(degrees: dict[str, Any]) -> None:
     after = moved(greyed(registered("grace-hopper")), **degrees)
     assert np.ptp(after, axis=-1).max() < 1e-3
 

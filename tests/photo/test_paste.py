@@ -18,6 +18,7 @@ from micromotion.photo.paste import Paste
 pytestmark = pytest.mark.slow
 
 FACES = Path(__file__).resolve().parents[2] / "docs" / "faces"
+Scene = tuple[Image.Image, AlignedFace, dict[str, list[np.ndarray]]]
 MOTIONS = ("smile", "angry", "aging", "eyesClose", "headsTurn")
 
 
@@ -33,7 +34,7 @@ def hard_paste(photo: np.ndarray, aligned: AlignedFace, frame: np.ndarray) -> tu
     """The frame in its place as it is: nearest pixels, no feather, no matching of colours; and its mask."""
     y, x = np.mgrid[: photo.shape[0], : photo.shape[1]]
     at = (aligned.to_aligned(np.stack([x, y], axis=-1)) + 0.5) / aligned.image.width
-    mask = ((at >= 0) & (at < 1)).all(axis=-1)
+    mask = np.all((at >= 0) & (at < 1), axis=-1)
     column, row = np.clip((at * len(frame)).astype(int), 0, len(frame) - 1).transpose(2, 0, 1)
     return np.where(mask[..., None], frame[row, column], photo), mask
 
@@ -44,7 +45,7 @@ def animator() -> Animator:
 
 
 @pytest.fixture(scope="module")
-def scene(animator: Animator) -> tuple[Image.Image, AlignedFace, dict[str, list[np.ndarray]]]:
+def scene(animator: Animator) -> Scene:
     """A photo, its alignment, and of each motion two frames: the still face, and nearly the full motion."""
     photo = open_face("grace-hopper")
     latent = animator.encode(photo)
@@ -53,7 +54,7 @@ def scene(animator: Animator) -> tuple[Image.Image, AlignedFace, dict[str, list[
 
 
 @pytest.fixture(scope="module")
-def paste(scene: tuple[Image.Image, AlignedFace, dict[str, list[np.ndarray]]]) -> Paste:
+def paste(scene: Scene) -> Paste:
     photo, aligned, frames = scene
     return Paste(photo, aligned, frames["smile"][0])
 
@@ -72,7 +73,7 @@ def as_tensor(frame: np.ndarray) -> torch.Tensor:
 # --- what must be exact ---
 
 
-def test_the_still_frame_is_the_photo(paste: Paste, scene) -> None:
+def test_the_still_frame_is_the_photo(paste: Paste, scene: Scene) -> None:
     photo, _, frames = scene
     picture = paste(frames["smile"][0])
     assert paste.size == photo.size
@@ -81,7 +82,9 @@ def test_the_still_frame_is_the_photo(paste: Paste, scene) -> None:
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
-def test_outside_the_mask_nothing_changes_and_inside_something_does(paste: Paste, scene, motion: str) -> None:
+def test_outside_the_mask_nothing_changes_and_inside_something_does(
+    paste: Paste, scene: Scene, motion: str
+) -> None:
     photo, aligned, frames = scene
     picture, before = paste(frames[motion][1]), pixels(photo)
     outside = paste.mask == 0
@@ -93,7 +96,7 @@ def test_outside_the_mask_nothing_changes_and_inside_something_does(paste: Paste
     assert np.abs(inside).mean() > 1
 
 
-def test_frames_do_not_depend_on_each_other(paste: Paste, scene) -> None:
+def test_frames_do_not_depend_on_each_other(paste: Paste, scene: Scene) -> None:
     photo, _, frames = scene
     first = paste(frames["headsTurn"][1])
     paste(frames["smile"][1])
@@ -102,7 +105,7 @@ def test_frames_do_not_depend_on_each_other(paste: Paste, scene) -> None:
 
 
 @pytest.mark.parametrize("kind", ["turned", "border", "tiny", "huge", "gray", "alpha", "aligned"])
-def test_any_photo_stays_itself(scene, kind: str) -> None:
+def test_any_photo_stays_itself(scene: Scene, kind: str) -> None:
     _, _, frames = scene
     photo = open_face("berthe-morisot")
     shaped = {
@@ -125,7 +128,7 @@ def test_any_photo_stays_itself(scene, kind: str) -> None:
         assert np.ptp(picture.astype(int), axis=-1).max() <= 1
 
 
-def test_one_of_several_people(scene) -> None:
+def test_one_of_several_people(scene: Scene) -> None:
     _, _, frames = scene
     hopper, washington = open_face("grace-hopper"), open_face("george-washington")
     photo = Image.new("RGB", (800, 620), (90, 100, 90))
@@ -140,13 +143,15 @@ def test_one_of_several_people(scene) -> None:
         assert changed.max() < right
 
 
-def test_the_photos_size_changes_nothing_but_the_array(scene) -> None:
+def test_the_photos_size_changes_nothing_but_the_array(scene: Scene) -> None:
     """The same face in a larger picture: the same pixels, the same amount of work."""
     photo, aligned, frames = scene
     large = Image.new("RGB", (photo.width + 700, photo.height + 500), (20, 120, 200))
     large.paste(photo, (300, 200))
     shift = np.array([300, 200])
-    box = tuple(edge + by for edge, by in zip(aligned.box, (300, 200, 300, 200), strict=True))
+    left, top, right, bottom = aligned.box
+    box = left + 300, top + 200, right + 300, bottom + 200
+    assert aligned.landmarks is not None
     there = AlignedFace(aligned.image, aligned.quad + shift, box, aligned.score, aligned.landmarks + shift)
     small, big = Paste(photo, aligned, frames["smile"][0]), Paste(large, there, frames["smile"][0])
     assert small._mask.shape == big._mask.shape
@@ -180,7 +185,7 @@ def test_a_perfect_inversion_gives_back_its_frames(turn: float, scale: float) ->
     assert np.abs(again[171:177, 120:136] - 240).mean() < 25
 
 
-def test_the_photos_own_detail_moves_along(scene) -> None:
+def test_the_photos_own_detail_moves_along(scene: Scene) -> None:
     """Detail that no crop of 128 pixels can hold is still there when the head has turned."""
     photo, aligned, frames = scene
     large = photo.resize((photo.width * 3, photo.height * 3), Image.Resampling.BICUBIC)
@@ -198,14 +203,14 @@ def test_the_photos_own_detail_moves_along(scene) -> None:
     assert grain(picture) > 0.6 * grain(pixels(large))
 
 
-def test_a_face_that_has_left_its_place_is_told(paste: Paste, scene) -> None:
+def test_a_face_that_has_left_its_place_is_told(paste: Paste, scene: Scene) -> None:
     _, _, frames = scene
     still = frames["smile"][0]
     with pytest.raises(MotionError, match="lower the strength"):
         paste(np.roll(still, len(still) // 2, axis=1))
 
 
-def test_motions_are_steady(animator: Animator, scene) -> None:
+def test_motions_are_steady(animator: Animator, scene: Scene) -> None:
     """The pasted face trembles no more than the frames do: dlib's landmarks alone leap by whole pixels."""
     photo, aligned, _ = scene
     frames = list(animator.animate(photo, "eyesClose", frames=14, strength=0.45))
@@ -233,7 +238,7 @@ def test_the_seam_is_measured() -> None:
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
-def test_the_seam_does_not_show(paste: Paste, scene, motion: str) -> None:
+def test_the_seam_does_not_show(paste: Paste, scene: Scene, motion: str) -> None:
     photo, aligned, frames = scene
     before = pixels(photo)
     step = seam_step(before, paste(frames[motion][1]), paste.mask)
@@ -265,7 +270,7 @@ def test_a_rigid_movement_is_found_exactly() -> None:
     np.testing.assert_allclose(field[0].movedim(0, -1).numpy(), wanted, atol=1e-6)
 
 
-def test_a_movement_is_found_in_the_pictures(scene) -> None:
+def test_a_movement_is_found_in_the_pictures(scene: Scene) -> None:
     _, aligned, _ = scene
     before = as_tensor(pixels(aligned.image))
     true = bulged(SIDE, (0.5, 0.5), (0.02, 0.015), 0.12)
@@ -290,10 +295,11 @@ def test_what_folds_is_unfolded_and_what_does_not_is_left() -> None:
 # --- what cannot be pasted ---
 
 
-def test_frames_of_another_kind_are_refused(paste: Paste, scene) -> None:
+def test_frames_of_another_kind_are_refused(paste: Paste, scene: Scene) -> None:
     photo, aligned, frames = scene
     still = frames["smile"][0]
-    for wrong in (still[:-1], still[..., :2], still[..., 0], still.astype(np.float32), still[::2, ::2]):
+    wrong_ones: list[np.ndarray] = [still[:-1], still[..., :2], still[..., 0], still.astype(np.float32)]
+    for wrong in (*wrong_ones, still[::2, ::2]):
         with pytest.raises(OptionError, match="frame to paste"):
             paste(wrong)
     with pytest.raises(OptionError, match="a square"):

@@ -44,7 +44,8 @@ def test_a_family_goes_through_what_is_smooth_and_through_rest() -> None:
     powers = torch.randn(2, 3, 4, 5, generator=generator)
 
     def value(strengths: np.ndarray) -> torch.Tensor:
-        return sum(powers[m, p] * float(s) ** (p + 1) for m, s in enumerate(strengths) for p in range(3))
+        parts = [powers[m, p] * float(s) ** (p + 1) for m, s in enumerate(strengths) for p in range(3)]
+        return sum(parts, torch.zeros(()))
 
     family = Family(rows, [value(row) for row in rows])
     for strengths in ([0, 0], [1.3, 0], [-0.7, 0.25], [0, 0.5]):
@@ -94,12 +95,13 @@ def test_a_smile_leaves_no_pale_patch(animator: Animator, name: str) -> None:
     added = luma(Image.fromarray(paste(frame)))
 
     marks = find_landmarks(Image.fromarray(picture), aligned.box)
-    pixels = np.moveaxis(np.indices(added.shape)[::-1], 0, -1)
+    pixels = np.moveaxis(np.indices(added.shape)[::-1], 0, -1).astype(np.float64)
     parts = [around(marks[part]).inside(pixels) for part in (slice(36, 42), slice(42, 48), slice(48, 60))]
     beyond = np.max(parts, axis=0) < -0.15 * np.linalg.norm(marks[54] - marks[48])
     assert added[beyond].sum() < 0.03 * added.sum()  # 0.18 and more if new colours show wherever they are
 
     rest = aligned.landmarks
+    assert rest is not None
     face = luma(photo)[int(rest[19, 1]) : int(rest[8, 1]), int(rest[2, 0]) : int(rest[14, 0])]
     assert added.max() < np.percentile(face, 99)
     assert np.abs(picture.astype(int) - np.asarray(photo))[~beyond].mean() > 4, "nothing smiles"

@@ -86,7 +86,9 @@ def blot_shows(photo: Image.Image, paste: Paste, still: np.ndarray) -> float:
     return float(change[..., 2].max())
 
 
-def test_the_less_an_inversion_is_the_photo_the_less_of_it_is_shown(pair) -> None:
+def test_the_less_an_inversion_is_the_photo_the_less_of_it_is_shown(
+    pair: tuple[Image.Image, AlignedFace, np.ndarray, np.ndarray],
+) -> None:
     """Seven tenths alike is nearer to a stranger than to a twin: a blot of the model's shows but faintly.
 
     From 0.85 on it is a twin, whose blot is the photo's own.

@@ -41,7 +41,7 @@ def test_the_width_of_a_blurred_edge_is_its_sigma(sigma: float) -> None:
 
 def test_grain_is_what_a_blur_takes_away() -> None:
     flat = np.full((40, 40, 3), 0.5, np.float32)
-    noise = 0.05 * (picture(1, (40, 40, 3)) - 0.5)
+    noise = (0.05 * (picture(1, (40, 40, 3)) - 0.5)).astype(np.float32)
     assert np.abs(fine_grain(flat)).max() < 1e-6
     assert fine_grain(flat + noise).std() == pytest.approx(noise.std(), rel=0.1)
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from micromotion.photo.sampling import blur
+from micromotion.photo.sampling import Picture, blur
 from micromotion.photo.strokes import Stroke, composed, drawn
 
 SIDE = 80
@@ -28,7 +28,7 @@ def stroke(seed: int, *, left: int = 10, top: int = 14, width: int = 50, height:
 
 
 def test_a_stroke_moves_then_multiplies_then_adds() -> None:
-    picture = 0.5 + 0.4 * smooth(0)
+    picture: Picture = (0.5 + 0.4 * smooth(0)).astype(np.float32)
     shift = np.zeros((SIDE, SIDE, 2), np.float32)
     shift[20:40, 20:40] = (5, -3)
     kept = np.ones((SIDE, SIDE, 1), np.float32)
@@ -37,7 +37,7 @@ def test_a_stroke_moves_then_multiplies_then_adds() -> None:
     added[20:40, 20:40] = (0.1, 0.0, 0.2)
     result = drawn(picture, Stroke(0, 0, shift, kept, added))
     np.testing.assert_allclose(
-        result[20:40, 20:40], 0.5 * picture[17:37, 25:45] + np.float32([0.1, 0.0, 0.2]), atol=1e-5
+        result[20:40, 20:40], 0.5 * picture[17:37, 25:45] + np.array([0.1, 0.0, 0.2], np.float32), atol=1e-5
     )
     outside = np.ones((SIDE, SIDE), bool)
     outside[20:40, 20:40] = False
@@ -45,7 +45,7 @@ def test_a_stroke_moves_then_multiplies_then_adds() -> None:
 
 
 def test_composed_strokes_do_what_they_do_one_after_another() -> None:
-    picture = 0.5 + 0.4 * smooth(0, sigma=7)
+    picture: Picture = (0.5 + 0.4 * smooth(0, sigma=7)).astype(np.float32)
     strokes = [stroke(1), stroke(4, left=24, top=20), stroke(7, left=0, top=0, width=SIDE, height=SIDE)]
     apart = picture
     for each in strokes:
@@ -56,14 +56,14 @@ def test_composed_strokes_do_what_they_do_one_after_another() -> None:
 
 
 def test_the_order_of_strokes_counts() -> None:
-    picture = 0.5 + 0.4 * smooth(0)
+    picture: Picture = (0.5 + 0.4 * smooth(0)).astype(np.float32)
     one, other = stroke(1), stroke(4)
     first, second = (drawn(picture, composed(each, SIDE)) for each in ([one, other], [other, one]))
     assert np.abs(first - second).max() > 0.01
 
 
 def test_nothing_composed_is_nothing() -> None:
-    picture = 0.5 + 0.4 * smooth(0)
+    picture: Picture = (0.5 + 0.4 * smooth(0)).astype(np.float32)
     assert (drawn(picture, composed([], SIDE)) == picture).all()
     assert (drawn(picture, composed([Stroke(3, 4)], SIDE)) == picture).all()
 

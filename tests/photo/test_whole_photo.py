@@ -69,7 +69,7 @@ def test_what_has_no_whole_photo_is_told(avatar: Animator) -> None:
     with pytest.raises(OptionError, match="leave out compare"):
         avatar.animate("missing.jpg", view="photo", compare=True)
     with pytest.raises(OptionError, match="view must be model or photo, not 'whole'"):
-        avatar.animate("missing.jpg", view="whole")
+        avatar.animate("missing.jpg", view="whole")  # type: ignore[arg-type]  # wrong on purpose
     options = ["--strengths", "0,1", "--view", "photo"]
     result = CliRunner().invoke(app, ["animate", "missing.jpg", *options])
     assert "leave out" in result.stderr

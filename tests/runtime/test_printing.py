@@ -56,7 +56,15 @@ def test_any_name_of_a_photo_is_printed(
     desk: Path, random_bundle: Path, astronaut_file: Path, name: bytes, variables: dict[str, str]
 ) -> None:
     Path(os.fsdecode(name + b".jpg")).write_bytes(astronaut_file.read_bytes())
-    command = [*COMMAND, "animate", name + b".jpg", "--model", str(random_bundle), "--frames", "2"]
+    command: list[str | bytes] = [
+        *COMMAND,
+        "animate",
+        name + b".jpg",
+        "--model",
+        str(random_bundle),
+        "--frames",
+        "2",
+    ]
     done = subprocess.run(command, capture_output=True, env=os.environ | variables, timeout=300)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.startswith(b"Video: ")
@@ -66,7 +74,7 @@ def test_any_name_of_a_photo_is_printed(
 @pytest.mark.parametrize("variables", [{"PYTHONIOENCODING": each} for each in NARROW] + [{"LC_ALL": "C"}])
 def test_any_name_is_told_in_an_error(desk: Path, random_bundle: Path, variables: dict[str, str]) -> None:
     for name in NAMES:
-        command = [*COMMAND, "animate", name, "--model", str(random_bundle)]
+        command: list[str | bytes] = [*COMMAND, "animate", name, "--model", str(random_bundle)]
         done = subprocess.run(command, capture_output=True, env=os.environ | variables, timeout=300)
         assert done.returncode == 1
         assert done.stderr.startswith(b"micromotion: ")

@@ -31,7 +31,7 @@ from service_worker import load
 
 from micromotion.errors import BundleError, MotionError, NoFaceError, OptionError, TimeLimitError
 from micromotion.learn.provenance import with_provenance
-from micromotion.motion.anchors import Anchors
+from micromotion.motion.anchors import Anchors, Provenance
 from micromotion.motion.directions import save_direction
 from micromotion.motion.timeline import parse_timeline
 from micromotion.weights.bundle import load_bundle
@@ -144,7 +144,7 @@ def test_what_the_motion_depends_on_is_learned_anew(
     import micromotion.learn.text_cache as text_cache
 
     monkeypatch.setattr(text_cache, "collect_from_text", quick)
-    asked = [
+    asked: list[dict[str, Any]] = [
         {"template": SENTENCE},
         {"template": SENTENCE, "seed": 1},
         {"template": "a person with {degree} no smile"},
@@ -279,7 +279,7 @@ class Trap:
 def bad_file(name: str, upload: bytes, folder: Path) -> bytes:
     path = folder / "bad.safetensors"
     rng = torch.Generator().manual_seed(0)
-    foreign = {"model": "ffhq", "generator": "0" * 64}
+    foreign: Provenance = {"model": "ffhq", "generator": "0" * 64}
     match name:
         case "empty":
             return b""

@@ -60,14 +60,15 @@ def test_a_request_passes_as_it_is(port: int, inner: Inner) -> None:
     method, path, came, headers = inner.calls[0]
     assert (method, path, came) == ("POST", "/predictions", body)
     assert headers["prefer"] == "respond-async"
-    for method, path, sent in [
+    passing: list[tuple[str, str, object]] = [
         ("GET", "/", None),
         ("GET", "/health-check", None),
         ("GET", "/openapi.json", None),
         ("PUT", "/predictions/a.b-c_d", {"input": {}}),
         ("POST", "/predictions/a/cancel", {}),
         ("POST", "/shutdown", {}),
-    ]:
+    ]
+    for method, path, sent in passing:
         assert call(port, method, path, sent)[0] == 200, path
         assert inner.calls[-1][:2] == (method, path)
 

@@ -8,6 +8,7 @@ import inspect
 import io
 import tokenize
 import tomllib
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -111,11 +112,12 @@ def test_limits_are_those_of_the_library(name: str) -> None:
 
     words = inputs()[name][1]
     lowest = 0 if name == "seed" else words["ge"]  # -1 stands for None there
-    AnimateOptions(**{name: lowest})
-    AnimateOptions(**{name: words["le"]})
+    make: Callable[..., AnimateOptions] = AnimateOptions
+    make(**{name: lowest})
+    make(**{name: words["le"]})
     for outside in (lowest - 1, words["le"] + 1):
         with pytest.raises(OptionError, match=name):
-            AnimateOptions(**{name: outside})
+            make(**{name: outside})
 
 
 def test_defaults_are_those_of_the_library() -> None:

@@ -59,7 +59,7 @@ def test_schema_is_served_as_stored(server: Server) -> None:
 
 
 def test_a_photo_becomes_a_video(first: dict[str, Any]) -> None:
-    with av.open(io.BytesIO(content(first))) as video:
+    with av.open(io.BytesIO(content(first)), "r") as video:
         stream = video.streams.video[0]
         frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(stream)]
         assert (stream.codec_context.name, stream.average_rate) == ("h264", 12)
@@ -106,13 +106,13 @@ def test_refining_is_told_and_timed(server: Server, photo: str, first: dict[str,
 def test_other_formats(server: Server, photo: str, suffix: str, kind: str) -> None:
     answer = server.predict(photo, output_format=suffix)[1]
     with Image.open(io.BytesIO(content(answer, kind))) as video:
-        assert video.n_frames == 6
+        assert getattr(video, "n_frames", 1) == 6
 
 
 def test_defaults_are_enough(server: Server, photo: str) -> None:
     answer = server.call("/predictions", {"input": {"image": photo}})[1]
-    with av.open(io.BytesIO(content(answer))) as video:
-        assert sum(1 for _ in video.decode(video=0)) == 90
+    with av.open(io.BytesIO(content(answer)), "r") as video:
+        assert len(list(video.decode(video=0))) == 90
         assert video.streams.video[0].average_rate == 30
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ import pytest
 import stylegan2_reference as reference
 import torch
 from encoder4editing_reference import make_generator
+from nvidia_pickles import their_generator, write
 from public_files import SHAPE, write_e4e, write_restyle, write_rosinality
 from refusals import assert_refused
 from stylegan2_files import rosinality_state
-from test_nvidia import their_generator, write
 from torch import Tensor
 from weights_command import command
 
@@ -78,7 +79,7 @@ def test_a_given_average_is_for_files_without_one(tmp_path: Path) -> None:
     path = public(tmp_path / "x.pt", lambda contents: contents.pop("latent_avg"))
     row = torch.arange(6.0)
     for given in (row, row[None], row.expand(6, 6)):
-        generator, said = told(lambda given=given: load_generator(path, average=given))  # type: ignore[misc]
+        generator, said = told(partial(load_generator, path, average=given))
         assert torch.equal(generator.latent_avg, row)
         assert "that of the inverter is taken" in said[0]
     assert "is computed" in told(lambda: load_generator(path, average=torch.ones(7)))[1][0]

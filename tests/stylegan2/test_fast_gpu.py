@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -55,7 +56,7 @@ def with_kernels(generator: Generator, w_plus: Tensor, noise: Noise = "fixed", l
     return fast_gpu.draw(half.synthesis, w_plus, noises, host_kernels())
 
 
-def exact(generator: Generator, w_plus: Tensor, noise: Noise = "fixed", **options: int) -> Tensor:
+def exact(generator: Generator, w_plus: Tensor, noise: Noise = "fixed", **options: Any) -> Tensor:
     """The reference's picture in float64."""
     if isinstance(noise, list):
         noise = [each.double() for each in noise]
@@ -118,7 +119,7 @@ def test_they_draw_the_embedded_model_no_worse_than_the_reference_does_in_half_p
 def test_extreme_styles_overflow_nowhere(clamp: float | None, weights: float) -> None:
     config = GeneratorConfig(32, 32, 32, 2, channels={4: 64, 8: 64, 16: 48, 32: 32}, conv_clamp=clamp)
     generator = rounded(config, spread=10, weights=weights)
-    generator.synthesis.convs[2].weight[3] = 0  # its demodulation factor is the largest of all
+    generator.synthesis.styled_convs[2].weight[3] = 0  # its demodulation factor is the largest of all
     for size in (0.0, 1e-9, 1.0, 1e3, 1e6, 1e12):
         w_plus = size * codes(generator)
         picture, reference = with_kernels(generator, w_plus), exact(generator, w_plus)
@@ -150,7 +151,7 @@ def test_the_worst_input_just_fits(up: bool) -> None:
 @torch.no_grad()
 def test_activations_beyond_half_precision_are_clamped_and_a_nan_stays() -> None:
     generator = rounded(CONFIGS["channels that divide by 8"])
-    generator.synthesis.convs[1].bias[:] = torch.linspace(-1e9, 1e9, 32)
+    generator.synthesis.styled_convs[1].bias[:] = torch.linspace(-1e9, 1e9, 32)
     assert with_kernels(generator, codes(generator)).isfinite().all()
     for damaged in ("convs.0.weight", "convs.1.bias", "convs.2.noise_strength", "to_rgbs.0.weight"):
         broken = deepcopy(generator)
@@ -194,7 +195,7 @@ def test_they_are_started_as_the_driver_wants_them(tmp_path: Path) -> None:
 
 def broken(kernels: Kernels, name: str) -> Kernels:
     """The kernels, but for one that does nothing."""
-    return kernels | {(name, lanes): lambda *_: None for lanes in LANES}
+    return {**kernels, **{(name, lanes): lambda *_: None for lanes in LANES}}
 
 
 def test_they_are_taken_only_where_a_trial_gives_the_references_picture(

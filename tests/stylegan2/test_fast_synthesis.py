@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -35,15 +36,15 @@ def faces(generator: Generator, count: int) -> Tensor:
 
 def was_fast(generator: Generator) -> bool:
     """Whether anything was drawn the fast way."""
-    return generator.synthesis.convs[0].ready is not None
+    return generator.synthesis.styled_convs[0].ready is not None
 
 
-def assert_equal_to_reference(generator: Generator, w_plus: Tensor, **options: object) -> None:
+def assert_equal_to_reference(generator: Generator, w_plus: Tensor, **options: Any) -> None:
     noise = options.pop("noise", lambda: "fixed")
     assert callable(noise)
-    reference = generator.synthesize(w_plus, noise=noise(), fast=False, **options)  # type: ignore[arg-type]
+    reference = generator.synthesize(w_plus, noise=noise(), fast=False, **options)
     assert not was_fast(generator)
-    fast = generator.synthesize(w_plus, noise=noise(), **options)  # type: ignore[arg-type]
+    fast = generator.synthesize(w_plus, noise=noise(), **options)
     assert was_fast(generator)
     assert fast.dtype == reference.dtype == torch.float32
     assert fast.shape == reference.shape
@@ -106,18 +107,20 @@ def test_the_embedded_model_is_the_same_in_bfloat16() -> None:
 
 
 def through_an_optimiser(generator: Generator) -> None:
-    weight = generator.synthesis.convs[1].weight
+    weight = generator.synthesis.styled_convs[1].weight
     weight.grad = torch.ones_like(weight)
     torch.optim.Adam([weight], lr=0.1).step()
 
 
 def in_place(generator: Generator) -> None:
     with torch.no_grad():
-        generator.synthesis.convs[1].weight[0] += 1
+        generator.synthesis.styled_convs[1].weight[0] += 1
 
 
 def by_assignment(generator: Generator) -> None:
-    generator.synthesis.convs[1].weight = nn.Parameter(generator.synthesis.convs[1].weight.detach() + 1)
+    generator.synthesis.styled_convs[1].weight = nn.Parameter(
+        generator.synthesis.styled_convs[1].weight.detach() + 1
+    )
 
 
 def by_loading(generator: Generator) -> None:

@@ -24,7 +24,7 @@ def randomised(config: GeneratorConfig, seed: int = 0) -> Generator:
         for name, parameter in generator.named_parameters():
             if name.endswith(("noise_strength", "bias")):
                 spread = 20.0 if name.startswith("mapping") else 0.5
-                parameter += spread * torch.randn(parameter.shape, generator=rng)
+                parameter.add_(spread * torch.randn(parameter.shape, generator=rng))
         generator.latent_avg += torch.randn(config.style_dim, generator=rng)
     return generator.eval()
 
@@ -45,7 +45,7 @@ def assert_close(ours: Tensor, expected: Tensor, tolerance: float = 1e-5) -> Non
     assert (ours.double() - expected).abs().max() <= tolerance * expected.abs().max()
 
 
-@pytest.fixture(scope="module", params=CONFIGS.values(), ids=CONFIGS.keys())
+@pytest.fixture(scope="module", params=CONFIGS.values(), ids=list(CONFIGS))
 def generator(request: pytest.FixtureRequest) -> Generator:
     return randomised(request.param)
 
@@ -250,4 +250,4 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="resolution"):
         generator.synthesize(w_plus, resolution=16)
     with pytest.raises(ValueError, match="noise"):
-        generator.synthesize(w_plus, noise="random")  # type: ignore[arg-type]
+        generator.synthesize(w_plus, noise="random")  # type: ignore[arg-type]  # wrong on purpose

@@ -24,9 +24,9 @@ def darkened(by: float) -> Generator:
     """A generator whose activations lie far below the clamp; its RGB layers have none that would hide it."""
     generator = drawn(CLAMPED)
     with torch.no_grad():
-        for conv in generator.synthesis.convs:
+        for conv in generator.synthesis.styled_convs:
             conv.bias.sub_(by)
-    for to_rgb in generator.synthesis.to_rgbs:
+    for to_rgb in generator.synthesis.rgb_layers:
         to_rgb.clamp = None
     return generator
 

@@ -25,9 +25,9 @@ def drawn(resolution: int, *, spread: float, weights: float = 1.0, clamp: float 
     with torch.no_grad():
         for name, parameter in generator.synthesis.named_parameters():
             if name.endswith(("noise_strength", "bias")):
-                parameter += spread * torch.randn(parameter.shape, generator=rng)
+                parameter.add_(spread * torch.randn(parameter.shape, generator=rng))
             elif parameter.ndim == 4:
-                parameter *= weights
+                parameter.mul_(weights)
     return generator.eval()
 
 
@@ -40,9 +40,9 @@ def codes(generator: Generator, count: int = 2) -> Tensor:
 def tamed(generator: Generator, w_plus: Tensor) -> Generator:
     """The same generator with RGB layers such that the picture just fills [-1, 1]."""
     largest = generator.synthesize(w_plus).abs().max()
-    for layer in generator.synthesis.to_rgbs:
-        layer.weight /= largest
-        layer.bias /= largest
+    for layer in generator.synthesis.rgb_layers:
+        layer.weight.div_(largest)
+        layer.bias.div_(largest)
     return generator
 
 
@@ -84,7 +84,7 @@ def test_a_larger_picture_too() -> None:
 @torch.no_grad()
 def test_extreme_styles_overflow_nowhere(clamp: float | None) -> None:
     generator = drawn(32, spread=10, weights=100, clamp=clamp)
-    generator.synthesis.convs[2].weight[3] = 0  # its demodulation factor is the largest of all
+    generator.synthesis.styled_convs[2].weight[3] = 0  # its demodulation factor is the largest of all
     half = deepcopy(generator).use_half()
     for size in (0.0, 1e-9, 1.0, 1e3, 1e6, 1e12):
         exact, image = (g.synthesize(size * codes(generator)) for g in (generator, half))
@@ -116,7 +116,7 @@ def test_the_worst_input_just_fits() -> None:
 @torch.no_grad()
 def test_activations_beyond_half_precision_are_clamped() -> None:
     generator = drawn(16, spread=1)
-    generator.synthesis.convs[1].bias[:] = torch.linspace(-1e9, 1e9, 64)
+    generator.synthesis.styled_convs[1].bias[:] = torch.linspace(-1e9, 1e9, 64)
     assert not generator.synthesize(codes(generator)).abs().max() < 1e8
     assert deepcopy(generator).use_half().synthesize(codes(generator)).isfinite().all()
 
@@ -130,7 +130,7 @@ def test_what_becomes_half_and_what_does_not() -> None:
         half = {name for name, tensor in generator.state_dict().items() if tensor.dtype == torch.float16}
         convolutions = [f"convs.{i}" for i in range(5)] + [f"to_rgbs.{i}" for i in range(3)]
         assert half == {"synthesis.constant", *(f"synthesis.{name}.weight" for name in convolutions)}
-        weight = generator.synthesis.convs[1].weight
+        weight = generator.synthesis.styled_convs[1].weight
         assert weight.requires_grad
         assert weight.is_contiguous(memory_format=torch.channels_last)
 
@@ -206,4 +206,4 @@ def test_the_clamp_in_the_configuration() -> None:
     assert GeneratorConfig.from_dict(old) == GeneratorConfig(16)
     for wrong in (0, -1.0, math.nan, math.inf, 2e6, "256", True):
         with pytest.raises(ValueError, match="conv_clamp"):
-            GeneratorConfig(16, conv_clamp=wrong)  # type: ignore[arg-type]
+            GeneratorConfig(16, conv_clamp=wrong)  # type: ignore[arg-type]  # wrong on purpose

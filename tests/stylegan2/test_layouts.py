@@ -24,10 +24,10 @@ from encoder4editing_reference import (
     published_decoder,
     published_state,
 )
+from nvidia_pickles import their_generator
 from public_files import SHAPE, write_clip
 from refusals import assert_refused
 from safetensors.torch import save_file
-from test_nvidia import their_generator
 from torch import Tensor, nn
 
 from encoder4editing import load_identity, load_inverter

@@ -25,7 +25,7 @@ from stylegan2.checkpoints.unpickling import Inert, read_pickle, read_torchscrip
 pytestmark = QUIET
 
 
-class Ordered(OrderedDict):  # type: ignore[type-arg]
+class Ordered(OrderedDict[str, Any]):
     """Stands for dnnlib's EasyDict, which is a dictionary as well."""
 
 
@@ -63,7 +63,7 @@ def test_sets_and_bytes_come_back(tmp_path: Path) -> None:
 
 
 def test_the_oldest_protocols_come_back(tmp_path: Path) -> None:
-    values = {"a": [1, 2.5, None, True, "text", 1 << 99], "b": ({"c": "d"}, (), [])}
+    values: dict[str, object] = {"a": [1, 2.5, None, True, "text", 1 << 99], "b": ({"c": "d"}, (), [])}
     for protocol in (0, 1):
         (tmp_path / "file").write_bytes(pickle.dumps(values, protocol))
         assert read_pickle(tmp_path / "file") == values
@@ -194,7 +194,7 @@ def snapshot() -> dict[str, Any]:
     tensors |= {"scalar": torch.tensor(7.5), "empty": torch.zeros(0, 5)}
     tensors |= {"grad": torch.ones(3, requires_grad=True), "parameter": torch.nn.Parameter(both)}
     named_parameter = torch.nn.Parameter(both)
-    named_parameter.note = "kept"  # type: ignore[attr-defined]
+    vars(named_parameter)["note"] = "kept"
     options = {"lr": 1e-4, "ids": [1, None, True], "betas": (0.9, 0.99), "device": torch.device("cuda:0")}
     options |= {"path": Path("x"), "size": torch.Size([2, 3]), "dtype": torch.float16, "exact": np.float64(2)}
     options |= {"array": np.arange(3), "flags": {"a", "b"}, "pairs": {(1, 2)}, "slice": slice(1, 2)}
@@ -292,7 +292,11 @@ def old_stream(view: Any, size: int, **changes: Any) -> bytes:
 
     stream = io.BytesIO()
     Pickler(stream, 2).dump({"x": Rebuilt()})
-    parts = {"keys": ["0"], "count": 6, "numbers": np.arange(6, dtype=np.float32).tobytes()} | changes
+    parts: dict[str, Any] = {
+        "keys": ["0"],
+        "count": 6,
+        "numbers": np.arange(6, dtype=np.float32).tobytes(),
+    } | changes
     head = hostile_pickles.MAGIC + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2)
     keys = pickle.dumps(parts["keys"], 2) + struct.pack("<q", parts["count"])
     return head + stream.getvalue() + keys + parts["numbers"]

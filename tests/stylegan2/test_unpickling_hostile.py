@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import hostile_pickles
@@ -22,7 +23,7 @@ from stylegan2.checkpoints.storage import file_kind, read_torch
 from stylegan2.checkpoints.unpickling import Inert, read_pickle
 
 pytestmark = [pytest.mark.slow, *QUIET]
-LOADERS = {
+LOADERS: dict[str, Callable[[Path], object]] = {
     "generator": load_generator,
     "inverter": load_inverter,
     "identity": load_identity,

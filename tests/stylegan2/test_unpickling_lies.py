@@ -25,7 +25,12 @@ pytestmark = QUIET
 
 def storage(count: int = 6, **changes: Any) -> bytes:
     """The instructions for a storage of float32 numbers as PyTorch pickles it, after changes to its parts."""
-    parts = {"info": {"little_endian": True}, "kind": torch.FloatStorage, "claimed": count, "stored": count}
+    parts: dict[str, Any] = {
+        "info": {"little_endian": True},
+        "kind": torch.FloatStorage,
+        "claimed": count,
+        "stored": count,
+    }
     parts |= {"word": "storage", "view": None, "magic": hostile_pickles.MAGIC} | changes
 
     class Reference:

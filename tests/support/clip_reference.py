@@ -23,12 +23,12 @@ def image_features(s: dict[str, Array], image: Array) -> Array:
     patches = s["visual.conv1.weight"]
     width, _, side, _ = patches.shape
     count = image.shape[1] // side
-    x = [s["visual.class_embedding"]]
+    tokens = [s["visual.class_embedding"]]
     for row in range(count):
         for column in range(count):
             patch = image[:, row * side : (row + 1) * side, column * side : (column + 1) * side]
-            x.append(patches.reshape(width, -1) @ patch.reshape(-1))
-    x = layer_norm(np.stack(x) + s["visual.positional_embedding"], s, "visual.ln_pre")
+            tokens.append(patches.reshape(width, -1) @ patch.reshape(-1))
+    x = layer_norm(np.stack(tokens) + s["visual.positional_embedding"], s, "visual.ln_pre")
     x = transformer(x, s, "visual.transformer", causal=False)
     return layer_norm(x[:1], s, "visual.ln_post")[0] @ s["visual.proj"]
 

@@ -107,7 +107,7 @@ def check_usage(words: list[str]) -> None:
     context = get_command(app).make_context("micromotion", rest)
     while hasattr(context.command, "resolve_command"):
         left = [*context._protected_args, *context.args]
-        name, command, left = context.command.resolve_command(context, left)  # type: ignore[attr-defined]
+        name, command, left = context.command.resolve_command(context, left)
         assert command is not None
         helped = len(rest) < len(words)
         context = command.make_context(name, left, parent=context, resilient_parsing=helped)

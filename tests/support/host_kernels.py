@@ -3,6 +3,7 @@
 import ctypes
 import shutil
 import subprocess
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -40,7 +41,7 @@ def host_kernels() -> Kernels:
     return {(name, lanes): _kernel(library[name]) for lanes, library in libraries().items() for name in NAMES}
 
 
-def _kernel(function: ctypes._CFuncPtr) -> Kernel:
+def _kernel(function: Callable[..., object]) -> Kernel:
     def run(threads: int, *arguments: Tensor | float | None) -> None:
         function(ctypes.c_uint(threads), *map(as_c, arguments))
 

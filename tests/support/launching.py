@@ -5,8 +5,10 @@ compiled as C++. Prints how far the trial picture is off, and how many launches 
 """
 
 import ctypes
+from collections.abc import Callable
 from contextlib import nullcontext
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from host_kernels import libraries
@@ -27,12 +29,13 @@ launches = 0
 @ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(WORD), ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p)
 )
-def launched(kernel: bytes, geometry: object, stream: int, parameters: object) -> int:
+def launched(kernel: bytes, geometry: Any, stream: int, parameters: Any) -> int:
     """What the driver does: 0, or an error's number."""
     global launches
     launches += 1
     module, name = kernel.decode().split()
-    threads, *values = (kind.from_address(parameters[i]) for i, kind in enumerate([WORD, *TAKES[name]]))
+    threads = WORD.from_address(parameters[0])
+    values = [kind.from_address(parameters[i]) for i, kind in enumerate(TAKES[name], 1)]
     grid, *ones, shared = geometry[0], geometry[1], geometry[2], geometry[4], geometry[5], geometry[6]
     enough = (grid - 1) * geometry[3] < threads.value <= grid * geometry[3]
     if stream != STREAM or not enough or ones != [1, 1, 1, 1] or shared:
@@ -43,10 +46,14 @@ def launched(kernel: bytes, geometry: object, stream: int, parameters: object) -
 
 driver = ctypes.CDLL("libcuda.so.1")
 driver.when_launched(launched)
-torch.cuda.device = lambda _: nullcontext()  # type: ignore[assignment, misc]
-torch.cuda.synchronize = lambda: None  # type: ignore[assignment]
-torch.cuda.get_device_capability = lambda: (7, 5)  # type: ignore[assignment]
-torch.cuda.current_stream = lambda: SimpleNamespace(cuda_stream=STREAM)  # type: ignore[assignment]
+stand_ins: dict[str, Callable[..., object]] = {
+    "device": lambda _: nullcontext(),
+    "synchronize": lambda: None,
+    "get_device_capability": lambda: (7, 5),
+    "current_stream": lambda: SimpleNamespace(cuda_stream=STREAM),
+}
+for function, stand_in in stand_ins.items():
+    setattr(torch.cuda, function, stand_in)
 cpu = torch.device("cpu")
 with torch.no_grad():
     print(fast_gpu._trial(cpu, kernels.load(cpu)), launches)

@@ -61,7 +61,7 @@ def save_learning_bundle(folder: Path, *, nets: bool = True) -> Path:
         generator=random_generator(),
         inverter=random_inverter(),
         about={"training": "none, random weights"},
-        **optional,  # type: ignore[arg-type]
+        **optional,
     )
     return folder / "model"
 

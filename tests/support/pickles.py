@@ -56,6 +56,7 @@ class Network(torch.nn.Module):
 
 def aligned(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
     """An entry whose contents begin at a multiple of 64 bytes, as PyTorch writes them."""
+    assert archive.fp is not None
     entry = zipfile.ZipInfo(name)
-    entry.extra = bytes(-(archive.fp.tell() + 30 + len(name)) % 64)  # type: ignore[union-attr]
+    entry.extra = bytes(-(archive.fp.tell() + 30 + len(name)) % 64)
     return entry

@@ -14,7 +14,7 @@ def drawn(config: GeneratorConfig, *, spread: float = 0.5) -> Generator:
     with torch.no_grad():
         for name, parameter in generator.synthesis.named_parameters():
             if name.endswith(("noise_strength", "bias")):
-                parameter += spread * torch.randn(parameter.shape, generator=source)
+                parameter.add_(spread * torch.randn(parameter.shape, generator=source))
     return generator.eval()
 
 

@@ -41,5 +41,5 @@ def check_sentence(error: str, logs: str = "") -> None:
 
 def frames_of(video: bytes) -> list[np.ndarray]:
     """The frames [H, W, 3] of a video, as int."""
-    with av.open(io.BytesIO(video)) as opened:
+    with av.open(io.BytesIO(video), "r") as opened:
         return [frame.to_ndarray(format="rgb24").astype(int) for frame in opened.decode(video=0)]

@@ -18,7 +18,7 @@ def small_generator() -> Generator:
     generator = Generator(CONFIG, torch.Generator().manual_seed(0))
     with torch.no_grad():
         for parameter in generator.parameters():
-            parameter += 0.1
+            parameter.add_(0.1)
         generator.latent_avg += 0.5
     return generator
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -29,7 +30,7 @@ def stored(picture: Image.Image, orientation: int, kind: str = "JPEG") -> bytes:
     pixels = np.ascontiguousarray(STORED[orientation](np.asarray(picture)))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    options: dict[str, object] = {"exif": exif}
+    options: dict[str, Any] = {"exif": exif}
     xmp = f'<rdf:Description tiff:Orientation="{orientation}"/>'
     if kind.startswith("PNG "):
         text = PngImagePlugin.PngInfo()
@@ -43,7 +44,11 @@ def stored(picture: Image.Image, orientation: int, kind: str = "JPEG") -> bytes:
         options["tiffinfo"] = {0x0112: orientation, 700: xmp.encode()}
         del options["exif"]
     file = io.BytesIO()
-    quality = {"JPEG": {"quality": 92, "subsampling": 0}, "WEBP": {"lossless": True}, "AVIF": {"quality": 90}}
+    quality: dict[str, dict[str, Any]] = {
+        "JPEG": {"quality": 92, "subsampling": 0},
+        "WEBP": {"lossless": True},
+        "AVIF": {"quality": 90},
+    }
     Image.fromarray(pixels).save(file, kind.split()[0], **options, **quality.get(kind, {}))
     return file.getvalue()
 

@@ -59,7 +59,7 @@ def animation(path: Path) -> tuple[list[np.ndarray], list[int], dict]:
     """Frames, their durations in ms, and what else Pillow knows."""
     frames, durations = [], []
     with Image.open(path) as picture:
-        for index in range(picture.n_frames):
+        for index in range(getattr(picture, "n_frames", 1)):
             picture.seek(index)
             frames.append(np.asarray(picture.convert("RGB")))
             durations.append(int(picture.info["duration"]))

@@ -31,6 +31,7 @@ def write_video(
     muxer = {"movflags": movflags} if movflags else {}
     with av.open(str(path), "w", options=muxer) as container:
         stream = container.add_stream(codec, rate=rate, options=options)
+        assert isinstance(stream, av.VideoStream)
         for number, frame in enumerate(frames):
             if number == 0:
                 stream.height, stream.width, stream.pix_fmt = *frame.shape[:2], pixels

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def animator(random_bundle: Path) -> Animator:
 def test_photo_inversion_and_animation_stand_in_this_order(side: int) -> None:
     photo, still, frame = (plain(colour, side) for colour in COLOURS)
     comparison = Comparison(photo)
-    picture = comparison.begin(still, [])(frame, np.zeros(1))
+    picture = comparison.begin([(np.zeros(1), still)])(np.zeros(1), frame)
     assert picture.dtype == np.uint8
     assert picture.shape[1::-1] == comparison.size
     places = [columns_of(picture, colour) for colour in COLOURS]
@@ -69,8 +70,8 @@ def test_a_clip_compares_with_the_photos_own_crop(animator: Animator, astronaut:
     latent = animator.encode(astronaut)
     frames = list(animator.animate(latent, frames=3, strength=2, seed=1))
     pictures = list(video)
-    begun = Comparison(crop).begin(frames[0], [])
-    assert all(np.array_equal(a, begun(b, np.zeros(1))) for a, b in zip(pictures, frames, strict=True))
+    begun = Comparison(crop).begin([(np.zeros(1), frames[0])])
+    assert all(np.array_equal(a, begun(np.zeros(1), b)) for a, b in zip(pictures, frames, strict=True))
     assert video.size == pictures[0].shape[1::-1]
     assert len(video) == 3
 
@@ -116,6 +117,7 @@ def test_what_cannot_be_compared_is_told(animator: Animator, astronaut: Image.Im
         animator.animate(latent, compare=True)
     with pytest.raises(MotionError, match="xyz"):
         animator.at_strengths("missing.jpg", "xyz")
-    for strengths in ((), [1] * 25, ["x"], [6]):
+    impossible: list[Any] = [(), [1] * 25, ["x"], [6]]
+    for strengths in impossible:
         with pytest.raises(OptionError, match="strength"):
             animator.at_strengths("missing.jpg", strengths=strengths)

@@ -12,6 +12,13 @@ from video_formats import boxes, decoded, moving, tile_error, tiles
 from micromotion.video.writer import write_frames
 
 
+def moment(frame: av.VideoFrame) -> Fraction:
+    """When it is shown, in seconds."""
+    assert frame.pts is not None
+    assert frame.time_base is not None
+    return frame.pts * frame.time_base
+
+
 @pytest.mark.parametrize(
     ("fps", "exact"),
     [
@@ -28,8 +35,10 @@ def test_mp4_has_all_frames_at_the_exact_rate(tmp_path: Path, fps: float, exact:
         stream = video.streams.video[0]
         assert stream.codec_context.name == "h264"
         assert stream.average_rate == exact
+        assert stream.duration is not None
+        assert stream.time_base is not None
         assert stream.duration * stream.time_base == 31 / exact
-        times = [frame.pts * frame.time_base for frame in video.decode(stream)]
+        times = [moment(frame) for frame in video.decode(stream)]
     assert times == [i / exact for i in range(31)]
 
 

@@ -49,13 +49,13 @@ def test_control_c_leaves_what_was_there_before(tmp_path: Path, name: str) -> No
     else:
         (tmp_path / name).write_bytes(b"the old video")
     before = everything(tmp_path)
+
+    def interrupt(done: int) -> None:
+        if done == 55:
+            signal.raise_signal(signal.SIGINT)
+
     with pytest.raises(KeyboardInterrupt):
-        write_frames(
-            moving(60),
-            tmp_path / name,
-            30,
-            on_frame=lambda done: done == 55 and signal.raise_signal(signal.SIGINT),
-        )
+        write_frames(moving(60), tmp_path / name, 30, on_frame=interrupt)
     assert everything(tmp_path) == before
 
 
@@ -63,7 +63,13 @@ def test_control_c_leaves_what_was_there_before(tmp_path: Path, name: str) -> No
 def test_an_exception_at_the_very_end_leaves_nothing(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kind = {"a.mp4": encoders.Mp4, "a.gif": encoders.Gif, "a.webp": encoders.WebP, "a": encoders.Pngs}[name]
+    kinds: dict[str, type[encoders.VideoEncoder]] = {
+        "a.mp4": encoders.Mp4,
+        "a.gif": encoders.Gif,
+        "a.webp": encoders.WebP,
+        "a": encoders.Pngs,
+    }
+    kind = kinds[name]
     finish = kind.finish
 
     def interrupted(self: encoders.VideoEncoder) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -94,8 +95,13 @@ def test_without_a_home_the_embedded_models_are_found(monkeypatch: pytest.Monkey
 
 
 def test_equal_contents_give_equal_bytes(random_bundle: Path, tmp_path: Path) -> None:
-    parts = {"generator": random_generator(), "inverter": random_inverter()}
-    save_bundle(tmp_path / "again", name="random", **parts, about={"training": "none, random weights"})
+    save_bundle(
+        tmp_path / "again",
+        name="random",
+        generator=random_generator(),
+        inverter=random_inverter(),
+        about={"training": "none, random weights"},
+    )
     for path in (tmp_path / "again").iterdir():
         assert path.read_bytes() == (random_bundle / path.name).read_bytes(), path.name
 
@@ -113,9 +119,9 @@ def random_clip() -> torch.nn.Module:
         return CLIP(8, 32, 1, 64, 16, 8, 60, 64, 1, 1).eval()
 
 
-def small_bundle(folder: Path, **parts: torch.nn.Module) -> Path:
-    nets = {"generator": random_generator(), "inverter": random_inverter()}
-    save_bundle(folder, name="random", **nets, **parts, about={})  # type: ignore[arg-type]
+def small_bundle(folder: Path, **parts: Any) -> Path:
+    nets: dict[str, Any] = {"generator": random_generator(), "inverter": random_inverter()}
+    save_bundle(folder, name="random", **nets, **parts, about={})
     return folder
 
 

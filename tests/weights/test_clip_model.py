@@ -206,9 +206,10 @@ def test_loading_draws_no_random_numbers_and_runs_no_code(
 ) -> None:
     bare = tmp_path / "bare.pt"
     with zipfile.ZipFile(published) as source, zipfile.ZipFile(bare, "w") as target:
+        assert target.fp is not None
         for name in source.namelist():
             entry = zipfile.ZipInfo(name)
-            entry.extra = bytes(-(target.fp.tell() + 30 + len(name)) % 64)  # type: ignore[union-attr]
+            entry.extra = bytes(-(target.fp.tell() + 30 + len(name)) % 64)
             target.writestr(entry, b"raise this" if "/code/" in name else source.read(name))
     state = torch.random.get_rng_state()
     assert_equal(load_clip(bare), original)
@@ -229,7 +230,7 @@ def stretched(name: str, *shape: int) -> Callable[[dict[str, Any]], object]:
     return lambda state: state.update({name: torch.ones(1).expand(*shape)})
 
 
-BAD: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+BAD: dict[str, tuple[Callable[[dict[Any, Any]], object], str]] = {
     "no transformer for pictures": (lambda s: s.pop("visual.proj"), "vision transformer"),
     "nothing": (lambda s: s.clear(), "vision transformer"),
     "missing": (lambda s: s.pop("visual.ln_pre.weight"), "lacks visual.ln_pre.weight"),

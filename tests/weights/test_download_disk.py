@@ -164,7 +164,7 @@ def test_a_disk_that_takes_little_at_a_time(target: Path) -> None:
             return int(self._write(data[:1000]))
 
     with Part(target) as part:
-        part._file = Reluctant(part._file)  # type: ignore[assignment]
+        part._file = Reluctant(part._file)  # type: ignore[assignment]  # a file that takes little at once
         part.append(CONTENT[:12_345])
         assert part.sha256 == hashlib.sha256(CONTENT[:12_345]).hexdigest()
         part.publish()

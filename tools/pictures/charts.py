@@ -17,7 +17,7 @@ from micromotion.motion.anchors import Anchors
 from micromotion.motion.micromotion import Analysis, analyse
 from micromotion.motion.schedule import schedule
 from micromotion.motion.spline import smoothing_spline
-from micromotion.options import AnimateOptions
+from micromotion.options import AnimateOptions, Easing, Loop
 from micromotion.video.contact_sheet import contact_sheet
 
 FACE = Path(__file__).resolve().parents[2] / "docs" / "face.jpg"
@@ -151,7 +151,12 @@ def timeline(animator: Animator) -> Image.Image:
 
 def loops(animator: Animator) -> Image.Image:
     """The ways to loop and to ease, as strength over time."""
-    ways = (("once", "linear"), ("once", "smooth"), ("pingpong", "smooth"), ("hold", "smooth"))
+    ways: tuple[tuple[Loop, Easing], ...] = (
+        ("once", "linear"),
+        ("once", "smooth"),
+        ("pingpong", "smooth"),
+        ("hold", "smooth"),
+    )
     page = Image.new("RGB", (1000, 150), PAPER)
     for number, (loop, easing) in enumerate(ways):
         _, rows = schedule("smile", AnimateOptions(frames=31, loop=loop, easing=easing))

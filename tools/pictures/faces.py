@@ -34,6 +34,7 @@ def align(animator: Animator) -> Image.Image:
         with Image.open(FACES / f"{name}.jpg") as file:
             photo = file.convert("RGB")
         face = align_face(photo, 256)
+        assert face.landmarks is not None
         shown += [_marked(photo, face.quad, face.box, face.landmarks, 256), np.asarray(face.image)]
         labels += ["found: box, landmarks, square", "the crop, 256 by 256"]
     return contact_sheet(shown, labels=labels, columns=4, tile=256)
