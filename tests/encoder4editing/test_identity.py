@@ -187,7 +187,7 @@ def assert_same(one: IdentityNet, other: IdentityNet) -> None:
 def test_a_public_file_is_recognised_by_its_contents(net: IdentityNet, tmp_path: Path) -> None:
     assert net.config == CONFIG
     assert not net.training
-    assert net.backbone.get_buffer("stem.1.num_batches_tracked").item() == 1234
+    assert net.backbone.get_buffer("stem.norm.num_batches_tracked").item() == 1234
     wrapped = tmp_path / "face.safetensors"
     torch.save({"state_dict": reference.published_state(), "epoch": 7}, wrapped)
     assert_same(load_identity(wrapped), net)
