@@ -207,7 +207,7 @@ def test_the_command_refuses_before_the_model_is_loaded(
 ) -> None:
     monkeypatch.setattr(Animator, "load", lambda *_: pytest.fail("it was loaded"))
     output = tmp_path / f"out.{suffix}"
-    given = ["animate", str(panorama), "--frame", "photo", "--frames", "2", "-o", str(output)]
+    given = ["animate", str(panorama), "--size", "full", "--frames", "2", "-o", str(output)]
     result = CliRunner().invoke(app, given, catch_exceptions=False)
     assert result.exit_code == 1
     assert "16500×512 pixels" in result.stderr
@@ -221,7 +221,7 @@ def test_the_command_scales_and_says_so_unless_told_otherwise(tmp_path: Path, as
     page = Image.new("RGB", (3600, 2800), "gray")
     page.paste(astronaut.resize((1024, 1024)), (1200, 700))
     page.save(tmp_path / "large.png", compress_level=1)
-    given = ["animate", str(tmp_path / "large.png"), "--frame", "photo", "--frames", "2"]
+    given = ["animate", str(tmp_path / "large.png"), "--size", "full", "--frames", "2"]
     scaled = CliRunner().invoke(app, [*given, "-o", str(tmp_path / "a.mp4")], catch_exceptions=False)
     assert scaled.exit_code == 0
     width, height = playable_size((3600, 2800), Fraction(30))
