@@ -40,7 +40,7 @@ class Effects:
 
     smile, anger, mouth_open, age: 1 is the full degree; negative is the opposite. left_eye, right_eye: how
     far the eye on that side of the picture is closed, 1 shut, below 0 wider open. yaw, pitch, roll: degrees
-    that the head turns towards the picture's right, nods down and leans clockwise.
+    that the head turns towards the picture's right, nods down, and leans with its top to the left.
     """
 
     smile: float = 0.0

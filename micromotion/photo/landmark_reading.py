@@ -74,10 +74,10 @@ class LandmarkReader:
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> Floats:
-    """[3, 3], for points (x right, y up, z to the camera): leaning clockwise, nodding down, then turning to
+    """[3, 3], for points (x right, y up, z to the camera): leaning to the left, nodding down, then turning to
     the picture's right, each in radians.
     """
-    (cy, sy), (cp, sp), (cr, sr) = ((np.cos(angle), np.sin(angle)) for angle in (yaw, pitch, -roll))
+    (cy, sy), (cp, sp), (cr, sr) = ((np.cos(angle), np.sin(angle)) for angle in (yaw, pitch, roll))
     turn = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     nod = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
     lean = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
