@@ -4,7 +4,6 @@ That is: equal workers with averaged gradients, a moving average of the model, c
 """
 
 import argparse
-import copy
 import math
 import time
 from collections import deque
@@ -16,6 +15,7 @@ import torch
 import torch.distributed as dist
 from PIL import Image
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from avatar import workers
 from avatar.training.muon import Muon
@@ -80,7 +80,9 @@ class Trainer:
     ) -> None:
         self.checkpoint = run / f"{name}.pt"
         self.rank, self.world, self.seed = rank, world, seed
-        self.model, self.average = model, copy.deepcopy(model).eval().requires_grad_(False)
+        self.model, self._averaged = model, AveragedModel(model)
+        self._averaged.n_averaged.fill_(1)  # or the first step would be copied, not averaged
+        self.average = self._averaged.module.eval().requires_grad_(False)
         self.half_life = half_life or min(HALF_LIFE, total / 20)
         others = [p for p in model.parameters() if p.requires_grad and not any(p is t for t in turned)]
         self.optimisers: list[tuple[torch.optim.Optimizer, float]] = [
@@ -129,15 +131,10 @@ class Trainer:
         average_gradients(self.model.parameters(), self.world)
         for optimiser, _ in self.optimisers:
             optimiser.step()
-        self._follow(0.5 ** (count * self.world / self.half_life))
+        keep = 0.5 ** (count * self.world / self.half_life)  # steps differ in size
+        self._averaged.multi_avg_fn = get_ema_multi_avg_fn(keep)
+        self._averaged.update_parameters(self.model)
         return count, loss.item()
-
-    @torch.no_grad()
-    def _follow(self, keep: float) -> None:
-        for slow, fast in zip(self.average.parameters(), self.model.parameters(), strict=True):
-            slow.lerp_(fast, 1 - keep)
-        for kept, current in zip(self.average.buffers(), self.model.buffers(), strict=True):
-            kept.copy_(current)
 
     def _report(self, loss: float, rate: float) -> None:
         images, total = self.progress.images, self.progress.total
