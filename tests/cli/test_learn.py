@@ -258,7 +258,7 @@ def test_help_comes_without_torch() -> None:
         (["a smile", "-n", "grin"], r"lacks \{degree\}"),
         (["a {__import__('os')} smile", "-n", "grin"], "has an unknown placeholder"),
         ([SENTENCE, "-n", "../grin"], "name may have only letters"),
-        ([SENTENCE, "-n", "smile"], "of its own"),
+        ([SENTENCE, "-n", "smile"], "already has its own micromotion"),
         ([SENTENCE, "-n", "grin", "--degrees", "no"], "2 to 100 degrees"),
         ([SENTENCE, "-n", "grin", "--degrees", "50%,no"], "must increase"),
         ([SENTENCE, "-n", "grin", "--degrees=-50%,no"], "must be above 0%"),

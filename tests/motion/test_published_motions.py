@@ -152,7 +152,7 @@ BAD_CONTENTS = {
     "a dictionary": ({"d": torch.ones(1, 2, 3)}, "one float32 tensor"),
     "a list": ([torch.ones(1, 2, 3)], "one float32 tensor"),
     "words": ("smile", "one float32 tensor"),
-    "a boast": (torch.ones(1, 1, 1).expand(1, 2**20, 2**20), "claims more numbers"),
+    "a boast": (torch.ones(1, 1, 1).expand(1, 2**20, 2**20), "claims more data"),
 }
 
 
