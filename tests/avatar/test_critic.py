@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,6 +23,7 @@ def blurred(pictures: Tensor) -> Tensor:
     return F.avg_pool2d(F.pad(pictures, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
 
 
+@pytest.mark.slow
 def test_it_comes_to_know_a_blur_and_its_dislike_falls_with_sharpness() -> None:
     rng = torch.Generator().manual_seed(0)
     critic = Critic(seed=1)

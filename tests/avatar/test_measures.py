@@ -56,6 +56,7 @@ def slow_ms_ssim(a: np.ndarray, b: np.ndarray, count: int) -> float:
 # --- likeness
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "count"), [(256, 5), (128, 4), (64, 3)])
 def test_ms_ssim_is_the_papers(size: int, count: int) -> None:
     a, b = pictures(2, size), pictures(2, size, seed=5)
@@ -222,6 +223,7 @@ def test_the_response_is_what_was_put_in() -> None:
     torch.testing.assert_close(zero, torch.full((len(READ),), 0.1), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_yardstick_that_was_set_reads_each_motion_for_itself(regressor: Regressor) -> None:
     model, images = copy.deepcopy(regressor), pictures(96, 128)
@@ -289,6 +291,7 @@ def test_landmarks_are_sensible_where_the_face_is() -> None:
     assert not sensible(one_eye, FACE)
 
 
+@pytest.mark.slow
 def test_eyes_and_mouth_are_where_dlib_finds_them_on_a_render() -> None:
     z = heads.with_factor(heads.neutral(1), "yaw", 0.3)
     picture = (render(factors_from_z(z), 128)[0] + 1) * 127.5

@@ -81,6 +81,7 @@ def test_training_codes_favour_rest_and_extremes() -> None:
 # --- the renderer
 
 
+@pytest.mark.slow
 def test_rendering_is_deterministic_and_independent_of_the_batch() -> None:
     f = at_rest(sample_z(3, rng(1)))
     together = render(f, 32)
@@ -91,6 +92,7 @@ def test_rendering_is_deterministic_and_independent_of_the_batch() -> None:
     assert torch.equal(together, render(f, 32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_each_motion_changes_the_face_and_but_for_turning_leaves_the_frame(motion: str) -> None:
     full: dict[str, Any] = {motion: 1.0}
@@ -120,6 +122,7 @@ def test_the_frame_is_the_ffhq_crop_of_the_landmarks() -> None:
     assert [cx, -cy] == pytest.approx(list(eyes + 0.1 * down), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_dlib_aligns_a_render_to_nearly_the_renderers_own_frame() -> None:
     picture = to_picture(render(person(seed=12), 384, 1, zoom=0.7)[0])
     face = align(picture)
@@ -173,6 +176,7 @@ def test_a_head_and_the_world_agree_about_points() -> None:
 # --- the shape and how it moves
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [32, 30, 14])
 def test_no_surface_lies_before_a_cones_end(size: int) -> None:
     f = stacked([person(4, yaw=0.7, glasses=1.0), person(9, mouth_open=1.0)])
@@ -185,6 +189,7 @@ def test_no_surface_lies_before_a_cones_end(size: int) -> None:
     assert (begun > renderer.NEAR + 0.3).all()  # and the cones did come some way
 
 
+@pytest.mark.slow
 def test_a_picture_does_not_depend_on_how_many_points_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
     f = person(5)
     whole = render(f, 40)
@@ -192,6 +197,7 @@ def test_a_picture_does_not_depend_on_how_many_points_are_held(monkeypatch: pyte
     torch.testing.assert_close(render(f, 40), whole, atol=2e-3, rtol=0)
 
 
+@pytest.mark.slow
 def test_every_factor_shows() -> None:
     plain = {"hair_cut": 0.9, "hair_colour": 0.7, "hair_red": 0.9, "skin_tone": 0.2, "glasses": 0.9}
     ends = []
@@ -257,12 +263,14 @@ def test_lines_of_age_are_two_pixels_wide_at_128() -> None:
     assert width > 2 * pixel
 
 
+@pytest.mark.slow
 def test_a_rolled_head_leaves_the_face_and_leans_the_shoulders() -> None:
     upright, rolled = render(person(7), 64), render(person(7, roll=1.0), 64)
     change = (rolled - upright).abs().mean(dim=1)[0]
     assert change[-8:].mean() > 3 * change[24:40, 22:42].mean()
 
 
+@pytest.mark.slow
 def test_eleven_cuts_are_eleven_heads() -> None:
     bald = person(4, beard=0.0, baldness=0.0)
     cuts = render(stacked([bald | {"hair_cut": torch.full((1, 1), i / 10)} for i in range(11)]), 48)
@@ -273,6 +281,7 @@ def test_eleven_cuts_are_eleven_heads() -> None:
 # --- shards
 
 
+@pytest.mark.slow
 def test_a_shard_is_made_once_and_knows_its_factors(tmp_path: Path) -> None:
     for index in range(2):
         dataset.make_shard(tmp_path, index, 0, size=16, compiled=False, pairs=2)
@@ -290,6 +299,7 @@ def test_a_shard_is_made_once_and_knows_its_factors(tmp_path: Path) -> None:
     torch.testing.assert_close(shown, again, atol=0.01, rtol=0)
 
 
+@pytest.mark.slow
 def test_quick_pictures_are_the_rays_of_a_picture_of_half_the_size() -> None:
     f = stacked([person(4, yaw=0.5), person(5)])
     quick = render_quickly(f, 32)

@@ -115,6 +115,7 @@ def test_there_and_back(face: AlignedFace) -> None:
 # --- pixels ---
 
 
+@pytest.mark.slow
 def test_against_a_slow_sampler(photo: Image.Image, face: AlignedFace) -> None:
     assert np.abs(np.asarray(face.image) - sampled(photo, face.quad, 256)).mean() < 1
     small = align(photo, 96)
@@ -243,6 +244,7 @@ def test_a_face_of_25_pixels_is_found(photo: Image.Image, face: AlignedFace) -> 
     assert np.abs(scaled - face.quad).max() < 0.06 * np.linalg.norm(face.quad[3] - face.quad[0])
 
 
+@pytest.mark.slow
 def test_a_long_thin_picture_is_searched_quickly() -> None:
     with pytest.raises(NoFaceError):
         align(Image.new("RGB", (32, 1_000_000)))
@@ -333,7 +335,7 @@ def test_out_of_range(photo: Image.Image, tmp_path: Path) -> None:
         align(tmp_path / "nobody.jpg")
 
 
-def test_anotherlandmark_model(
+def test_another_landmark_model(
     photo: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, face: AlignedFace
 ) -> None:
     monkeypatch.setenv(LANDMARKS_VARIABLE, str(tmp_path / "none.dat"))
@@ -356,6 +358,7 @@ def test_without_the_landmark_package(photo: Image.Image, monkeypatch: pytest.Mo
         align(photo)
 
 
+@pytest.mark.slow
 def test_many_threads_get_the_same_answer(photo: Image.Image, face: AlignedFace) -> None:
     quads: list[np.ndarray] = []
     threads = [threading.Thread(target=lambda: quads.append(align(photo).quad)) for _ in range(8)]

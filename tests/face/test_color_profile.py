@@ -161,6 +161,7 @@ def test_a_broken_profile_is_none(photo: Image.Image, how: str, kind: str) -> No
     assert difference(load_image(encode(photo, kind, icc_profile=broken()[how])), photo) == 0
 
 
+@pytest.mark.slow
 def test_bits_flipped_in_a_profile_fail_no_picture(photo: Image.Image) -> None:
     rng = np.random.default_rng(4)
     for profile in (rgb_profile(P3, Curve(1.8)), SRGB, gray_profile(Curve(1.0)), ink_profile()):

@@ -225,6 +225,7 @@ def test_half_precision_finds_much_the_same(generator: Generator, start: Tensor,
 # Through the animator.
 
 
+@pytest.mark.slow
 def test_a_photo_is_refined_before_it_moves(animator: Animator, astronaut: Image.Image) -> None:
     told: list[int] = []
     plain, better = animator.encode(astronaut), animator.encode(astronaut, refine=8)
@@ -254,6 +255,7 @@ def test_wrong_steps_are_told_before_the_photo_is_opened(animator: Animator) -> 
             call("no such file.jpg", refine=201)
 
 
+@pytest.mark.slow
 def test_the_bundles_identity_net_takes_part(
     tmp_path: Path, animator: Animator, identity: IdentityNet, astronaut: Image.Image
 ) -> None:

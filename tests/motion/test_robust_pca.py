@@ -255,6 +255,7 @@ def least(data: Tensor, rounds: int = 3000) -> tuple[Tensor, Tensor]:
     return (multiplier * data).sum((-1, -2)) / outside, objective(low_rank, data - low_rank)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(4, 11, 64), (8, 3, 4), (8, 6, 2), (8, 5, 1), (4, 12, 12)])
 def test_exact_comes_to_the_least_objective(shape: tuple[int, ...]) -> None:
     data = normal(*shape, seed=11)
