@@ -95,7 +95,8 @@ openapi: develop  ## write openapi.json anew from predict.py
 lock: develop  ## write requirements.lock anew: what requirements.txt leads to, with hashes
 	$(BIN)/pip install --dry-run --ignore-installed --quiet --report - -r requirements.txt | $(BIN)/python .ci/lock.py
 
-audit: develop  ## check requirements.lock against the package index; write docs/licences.md
+audit: develop  ## check requirements.lock against the package index and its advisories; write docs/licences.md
+	$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.lock
 	sed -n 's/ --hash.*//p' requirements.lock > .venv/locked.txt
 	$(BIN)/pip install --dry-run --ignore-installed --no-deps --quiet --report - -r .venv/locked.txt | $(BIN)/python .ci/audit.py
 

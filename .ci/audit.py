@@ -4,7 +4,8 @@ sed 's/ --hash.*//' requirements.lock > PINS
 pip install --dry-run --ignore-installed --no-deps --quiet --report - -r PINS | python .ci/audit.py
 
 Ends with 1 if a package was yanked, has another hash than the lock, is needed by nothing, or states no
-licence. Known vulnerabilities are not looked up.
+licence. Known vulnerabilities are pip-audit's part. Licences are read here, as pip-licenses knows those of
+installed packages alone, and not everything in the lock is installed on the machine that audits.
 """
 
 from __future__ import annotations
