@@ -52,7 +52,7 @@ class MovingFace:
                 age=effects.age,
                 field=field,
             )
-            strokes.append(self._mouth.stroke(landmarks))
+            strokes += self._mouth.strokes(landmarks)
         if effects.yaw or effects.pitch or effects.roll:
             strokes.append(self._turn.stroke(effects.yaw, effects.pitch, effects.roll))
         return composed(strokes, self.registration.side)
