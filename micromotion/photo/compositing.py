@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from micromotion.photo.sampling import Picture, sample
-from micromotion.photo.strokes import Stroke
+from micromotion.photo.strokes import Stroke, differs
 from micromotion.types import Floats, Frame
 
 _STRIP = 256  # rows of the photo that are worked on together, so that memory does not grow with the photo
@@ -36,28 +36,31 @@ class Canvas:
 
     def _draw(self, stroke: Stroke, rows: slice, columns: slice, picture: Frame) -> None:
         """Draw what a stroke does to these rows and columns of the photo into the picture."""
-        y, x = np.mgrid[rows, columns].astype(np.float64)
-        points = (np.stack([x, y], axis=-1) - self._origin) @ self._inverse.T - (stroke.left, stroke.top)
-        at_x, at_y = points[..., 0].astype(np.float32), points[..., 1].astype(np.float32)
+        x = np.arange(columns.start, columns.stop, dtype=np.float32)[None]
+        y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
+        (xx, xy), (yx, yy) = self._inverse.tolist()
+        left, top = self._inverse @ -self._origin - (stroke.left, stroke.top)
+        at_x = np.float32(xx) * x + (np.float32(xy) * y + np.float32(left))
+        at_y = np.float32(yx) * x + (np.float32(yy) * y + np.float32(top))
         width, height = stroke.size
-        inside = (at_x > -0.5) & (at_x < width - 0.5) & (at_y > -0.5) & (at_y < height - 0.5)
-        new = self._photo[rows, columns].astype(np.float32)
-        touched = np.zeros_like(inside)
-        if stroke.shift is not None:
+        touched = np.zeros(at_x.shape, bool)
+        if stroke.shift is None:
+            new = self._photo[rows, columns].astype(np.float32)
+        else:
             shift = sample(stroke.shift, at_x, at_y)
-            touched |= (shift != 0).any(axis=-1)
+            touched |= differs(shift, 0)
             shift = shift @ self._axes.T.astype(np.float32)
-            new = self._read(x.astype(np.float32) + shift[..., 0], y.astype(np.float32) + shift[..., 1])
-        if stroke.kept is not None:
-            kept = sample(stroke.kept, at_x, at_y)
-            touched |= (kept != 1).any(axis=-1)
-            new = new * kept
-        if stroke.added is not None:
-            added = sample(stroke.added, at_x, at_y)
-            touched |= (added != 0).any(axis=-1)
-            new = new + 255 * added
-        changed = np.rint(new).clip(0, 255).astype(np.uint8)
-        np.copyto(picture[rows, columns], changed, where=(inside & touched)[..., None])
+            new = self._read(x + shift[..., 0], y + shift[..., 1])
+        if (part := _within(stroke.painted, at_x, at_y)) is not None:
+            if stroke.kept is not None:
+                new[part] *= sample(stroke.kept, at_x[part], at_y[part])
+            if stroke.added is not None:
+                new[part] += 255 * sample(stroke.added, at_x[part], at_y[part])
+            touched[part] = True
+        touched &= (at_x > -0.5) & (at_x < width - 0.5) & (at_y > -0.5) & (at_y < height - 0.5)
+        np.copyto(
+            picture[rows, columns], np.rint(new).clip(0, 255).astype(np.uint8), where=touched[..., None]
+        )
 
     def _read(self, x: Picture, y: Picture) -> Picture:
         """The photo at points x, y [h, w]: float32 [h, w, 3] in 0…255."""
@@ -82,3 +85,13 @@ class Canvas:
             (slice(first, min(first + _STRIP, int(high[1]))), columns)
             for first in range(int(low[1]), int(high[1]), _STRIP)
         ]
+
+
+def _within(box: tuple[int, int, int, int], x: Picture, y: Picture) -> tuple[slice, slice] | None:
+    """The rows and columns of points x, y [h, w] that hold all within a box; None where none is."""
+    left, top, right, bottom = box
+    inside = (x > left - 1) & (x < right) & (y > top - 1) & (y < bottom)
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    if not len(rows):
+        return None
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

@@ -9,10 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, reduce
 
 import numpy as np
+from numpy.typing import NDArray
 
 from micromotion.photo.sampling import Picture, sample
+
+STILL = 0.02
+"""Pixels: a shift that no eye sees, but that would have half the photo read anew."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +44,16 @@ class Stroke:
                 return plane.shape[1], plane.shape[0]
         return 0, 0
 
+    @cached_property
+    def painted(self) -> tuple[int, int, int, int]:
+        """Left, top, right, bottom, in the box's pixels, of where it paints; all 0 where it does not."""
+        touched = np.zeros(self.size[::-1], bool)
+        if self.kept is not None:
+            touched |= differs(self.kept, 1)
+        if self.added is not None:
+            touched |= differs(self.added, 0)
+        return _bounds(touched)
+
     @property
     def right(self) -> int:
         return self.left + self.size[0]
@@ -51,7 +66,8 @@ class Stroke:
 def composed(strokes: Sequence[Stroke], side: int) -> Stroke:
     """One stroke that does what these do one after another, on a square picture of that side.
 
-    Its box holds all of theirs; shift, kept and added are always there, [h, w, 2], [h, w, 3], [h, w, 3].
+    Its box is no larger than need be; shift, kept and added are always there, [h, w, 2], [h, w, 3],
+    [h, w, 3]. What moves by less than STILL does not move.
     """
     strokes = [stroke for stroke in strokes if stroke.size != (0, 0)]
     if not strokes:
@@ -80,7 +96,23 @@ def composed(strokes: Sequence[Stroke], side: int) -> Stroke:
             kept[where] *= 1 + (sample(stroke.kept, at_x, at_y) - 1) * inside
         if stroke.shift is not None:
             shift[where] += sample(stroke.shift, at_x, at_y) * inside
-    return Stroke(left, top, shift, kept, added)
+    shift[(np.abs(shift[..., 0]) < STILL) & (np.abs(shift[..., 1]) < STILL)] = 0
+    return trimmed(Stroke(left, top, shift, kept, added))
+
+
+def trimmed(stroke: Stroke) -> Stroke:
+    """The same in the smallest box that holds what it does."""
+    touched = np.zeros(stroke.size[::-1], bool)
+    left, top, right, bottom = stroke.painted
+    touched[top:bottom, left:right] = True
+    if stroke.shift is not None:
+        touched |= differs(stroke.shift, 0)
+    left, top, right, bottom = _bounds(touched)
+    planes = (
+        None if plane is None else plane[top:bottom, left:right]
+        for plane in (stroke.shift, stroke.kept, stroke.added)
+    )
+    return Stroke(stroke.left + left, stroke.top + top, *planes)
 
 
 def drawn(picture: Picture, stroke: Stroke) -> Picture:
@@ -94,7 +126,7 @@ def drawn(picture: Picture, stroke: Stroke) -> Picture:
     if stroke.shift is not None:
         y, x = np.mgrid[rows, columns].astype(np.float32)
         new = sample(picture, x + stroke.shift[..., 0], y + stroke.shift[..., 1], bicubic=True)
-        still = (stroke.shift == 0).all(axis=-1)
+        still = ~differs(stroke.shift, 0)
         new[still] = picture[rows, columns][still]
     if stroke.kept is not None:
         new = new * stroke.kept
@@ -102,6 +134,19 @@ def drawn(picture: Picture, stroke: Stroke) -> Picture:
         new = new + stroke.added
     result[rows, columns] = np.clip(new, 0, 1)
     return result
+
+
+def differs(plane: Picture, value: float) -> NDArray[np.bool_]:
+    """Where a channel of a plane [h, w, c] is not this value: [h, w]; ten times as fast as numpy's `any`."""
+    return reduce(np.logical_or, (plane[..., channel] != value for channel in range(plane.shape[-1])))
+
+
+def _bounds(touched: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of what is True in [h, w]; all 0 where nothing is."""
+    rows, columns = np.flatnonzero(touched.any(axis=1)), np.flatnonzero(touched.any(axis=0))
+    if not len(rows):
+        return 0, 0, 0, 0
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _seen(stroke: Stroke, x: Picture, y: Picture) -> tuple[slice, slice] | None:

@@ -1,7 +1,7 @@
 import numpy as np
 
 from micromotion.photo.sampling import Picture, blur
-from micromotion.photo.strokes import Stroke, composed, drawn
+from micromotion.photo.strokes import STILL, Stroke, composed, drawn
 
 SIDE = 80
 
@@ -68,12 +68,21 @@ def test_nothing_composed_is_nothing() -> None:
     assert (drawn(picture, composed([Stroke(3, 4)], SIDE)) == picture).all()
 
 
-def test_a_single_stroke_is_composed_to_itself() -> None:
+def test_a_single_stroke_is_composed_to_itself_without_what_it_leaves_alone() -> None:
     one = stroke(1)
     same = composed([one], SIDE)
-    assert (same.left, same.top, same.size) == (one.left, one.top, one.size)
-    for plane in ("shift", "kept", "added"):
-        np.testing.assert_allclose(getattr(same, plane), getattr(one, plane), atol=1e-6)
+    assert one.left <= same.left < same.right <= one.right
+    assert one.top <= same.top < same.bottom <= one.bottom
+    inside = np.s_[same.top - one.top : same.bottom - one.top, same.left - one.left : same.right - one.left]
+    for plane, close in (("shift", STILL), ("kept", 1e-6), ("added", 1e-6)):
+        np.testing.assert_allclose(getattr(same, plane), getattr(one, plane)[inside], atol=close)
+    picture = 0.5 + 0.4 * smooth(0)
+    assert np.abs(drawn(picture, same) - drawn(picture, one)).max() < 0.002
+
+
+def test_what_hardly_moves_stays_to_the_bit() -> None:
+    faint = Stroke(0, 0, shift=np.full((SIDE, SIDE, 2), 0.9 * STILL, np.float32))
+    assert composed([faint], SIDE).size == (0, 0)
 
 
 def test_beyond_its_box_a_stroke_does_nothing_to_what_others_move() -> None:
