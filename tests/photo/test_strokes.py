@@ -6,7 +6,7 @@ from micromotion.photo.strokes import STILL, Stroke, composed, drawn
 SIDE = 80
 
 
-def smooth(seed: int, *, channels: int = 3, sigma: float = 5.0) -> np.ndarray:
+def smooth(seed: int, *, channels: int = 3, sigma: float = 5.0) -> Picture:
     noise = np.random.default_rng(seed).standard_normal((SIDE, SIDE, channels)).astype(np.float32)
     soft = blur(noise, sigma)
     return soft / np.abs(soft).max()
