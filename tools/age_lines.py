@@ -106,32 +106,14 @@ def forehead(random: np.random.Generator) -> list[Line]:
 
 
 def frown(side: int) -> list[Line]:
-    """Between the brows: one deep line from the brow's inner end upwards, a faint one within."""
+    """Between the brows: a line from each brow's inner end up, a faint one within, one across the nose."""
+    upward = [(side * 0.135, -0.10), (side * 0.095, -0.24), (side * 0.10, -0.38), (side * 0.135, -0.56)]
+    within = [(side * 0.18, -0.22), (side * 0.17, -0.34), (side * 0.20, -0.48)]
+    across = [(side * 0.01, -0.06), (side * 0.09, -0.10), (side * 0.17, -0.06)]
     return [
-        Line(
-            [(side * 0.115, -0.14), (side * 0.085, -0.27), (side * 0.125, -0.46)],
-            0.017,
-            0.75,
-            0.3,
-            0.005,
-            (0.35, 0.5),
-        ),
-        Line(
-            [(side * 0.17, -0.24), (side * 0.165, -0.34), (side * 0.19, -0.44)],
-            0.011,
-            0.3,
-            0.3,
-            0.005,
-            (0.4, 0.4),
-        ),
-        Line(
-            [(side * 0.02, -0.07), (side * 0.09, -0.10), (side * 0.15, -0.07)],
-            0.012,
-            0.35,
-            0.3,
-            0.004,
-            (0.3, 0.3),
-        ),
+        Line(upward, 0.013, 0.6, 0.25, 0.005, (0.45, 0.55)),
+        Line(within, 0.009, 0.25, 0.3, 0.005, (0.45, 0.45)),
+        Line(across, 0.010, 0.3, 0.3, 0.004, (0.4, 0.4)),
     ]
 
 

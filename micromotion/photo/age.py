@@ -11,8 +11,8 @@ from micromotion.photo.age_map import AgeMap, age_map
 from micromotion.photo.hair import find_hair, guided
 from micromotion.photo.head import HeadFit
 from micromotion.photo.registration import Registration
-from micromotion.photo.sampling import Picture, blur, edge_width, luminance, smoothstep
-from micromotion.photo.skin import Skin, enlarged, find_skin
+from micromotion.photo.sampling import Picture, blur, edge_width, luminance, sample, smoothstep
+from micromotion.photo.skin import Skin, averaged, enlarged, find_skin
 from micromotion.photo.strokes import Stroke
 from micromotion.types import Floats
 
@@ -26,16 +26,16 @@ class AgeConfig:
     saturation: float = 0.8
     """How soon more age adds less: tanh(saturation · age), 1 at age 1. Higher: less beyond 1, more below."""
 
-    away: float = 0.026
+    away: float = 0.028
     """Gain per slope (height per eye distance) on a line's side that is away from the light."""
 
     towards: float = 0.010
     """The same towards the light. More looks embossed."""
 
-    depth: float = 0.40
+    depth: float = 0.44
     """Gain of a groove of depth 1: little light reaches its bottom. More looks drawn."""
 
-    deepest: float = 0.65
+    deepest: float = 0.75
     """Gains of lines stay below this, darker."""
 
     highest: float = 0.14
@@ -51,7 +51,7 @@ class AgeConfig:
     spots: float = 0.13
     """Gain of a spot, darker."""
 
-    own: float = 0.8
+    own: float = 0.9
     """How much the photo's own lines deepen, of their depth. More makes pores and brushwork dirty."""
 
     own_width: float = 0.07
@@ -60,7 +60,7 @@ class AgeConfig:
     own_contrast: float = 0.09
     """Log contrast of an edge that is none of age: nostrils, beards, the jaw."""
 
-    own_deepest: float = 0.22
+    own_deepest: float = 0.3
     """Log depth up to which the photo's own lines deepen."""
 
     pale: float = 0.15
@@ -75,22 +75,22 @@ class AgeConfig:
     texture: float = 0.045
     """Standard deviation of the log luminance of cheeks on which lines are drawn as told above."""
 
-    texture_power: float = 0.5
+    texture_power: float = 0.7
     """On rougher ones they are deeper, on smoother ones finer, by that power of the ratio. 0: the same on
     all; 1: a painting's lines are brush strokes, and a blurred photo's are not seen."""
 
-    texture_range: tuple[float, float] = (0.6, 1.5)
+    texture_range: tuple[float, float] = (0.45, 2.0)
 
     above: float = 0.45
     """Light from above that is mixed with the photo's: lines are never lit from below."""
 
-    grey: float = 0.85
-    """Hair at age 1: part of it that is grey."""
+    grey: float = 0.9
+    """Old hair: part of it that is grey."""
 
     grey_light: tuple[float, float] = (0.22, 0.58)
     """Luminance of grey hair, of the skin's: the darkest lock's, and what the lightest has more."""
 
-    grey_lift: float = 3.2
+    grey_lift: float = 2.8
     """How many times lighter hair grows at most: the noise of black is no silver."""
 
     grey_hue: float = 0.12
@@ -109,7 +109,7 @@ class AgeConfig:
     """Log luminance by which a strand may differ from its lock: not at all, and freely. What is beyond is
     seen through the hair: without this, its rim glows."""
 
-    brows: float = 0.35
+    brows: float = 0.2
     """Part of their contrast that brows lose at age 1."""
 
 
@@ -160,7 +160,7 @@ class Ageing:
         kept[within] *= 1 + degree * self._tint
         added[within] = degree * self._brow_light
         within = _within(self._hair, rows, columns)
-        grey = float(smoothstep(0, 1, degree / 2) * 2) if degree < 1 else 1.0
+        grey = float(smoothstep(0, 1.2, degree))
         kept[within] *= 1 + grey * self._hair_kept
         added[within] += grey * self._hair_added
         return Stroke(columns.start, rows.start, kept=kept, added=added)
@@ -173,28 +173,28 @@ class Ageing:
         light = _light(head, config)
         unit = registration.eye_distance
         heights = [chart.lines, config.net * chart.net]
-        strength = _strength(registration, skin, config)
-        scales = (strength, min(strength, 1.0))  # a rough face needs no network
+        picture = registration.picture[face]
+        dark = np.log(luminance(picture) + np.float32(0.05))
+        strength = _strength(dark, skin.cover[face], unit, config)
+        scales = (strength, min(strength, 1.0))  # a rough face needs no fine creases
         lines, net = (
             _shaded(by * height, light, unit, config) for by, height in zip(scales, heights, strict=True)
         )
-        own = _own_lines(registration, config)[face]
+        own = _own_lines(dark, unit, config)
         deepened = config.own_deepest * np.tanh(config.own * np.minimum(own, 0) / config.own_deepest)
         self._lines = (cover * (lines + deepened)).astype(np.float32)
         texture = net + config.hollows * chart.hollows - config.mottling * chart.mottling
         self._texture = (cover * (texture - config.spots * chart.spots)).astype(np.float32)
         self._colours = 1 + skin.coloured * (np.array(config.colours) - 1)
-        dark, bright = config.younger
-        lifted = -dark * np.minimum(own, 0) - bright * np.maximum(own, 0)
+        lifted = -config.younger[0] * np.minimum(own, 0) - config.younger[1] * np.maximum(own, 0)
         self._younger = (cover * (lifted - 0.35 * config.hollows * np.minimum(chart.hollows, 0))).astype(
             np.float32
         )
-        picture = registration.picture[face]
-        soft = blur(picture, 0.08 * unit) + np.float32(0.02)
+        soft = _wide_blur(picture, 0.08 * unit) + np.float32(0.02)
         tint = config.pale * skin.coloured * cover[..., None] * (luminance(soft)[..., None] / soft - 1)
         brows = config.brows * skin.brows[face][..., None]
         self._tint = (tint - brows).astype(np.float32)
-        self._brow_light = (brows * blur(picture, 0.12 * unit)).astype(np.float32)
+        self._brow_light = (brows * _wide_blur(picture, 0.12 * unit)).astype(np.float32)
 
     def _draw_hair(self, registration: Registration, skin: Skin, hair: Picture) -> None:
         """Locks turn grey, their strands keep their contrast: a straight line for each channel and place."""
@@ -205,7 +205,7 @@ class Ageing:
             return
         sigma = config.lock * registration.eye_distance
         weight = hair[..., None]
-        lock = blur(picture * weight, sigma) / (blur(weight, sigma) + 1e-4) + np.float32(0.004)
+        lock = _wide_blur(picture * weight, sigma) / (_wide_blur(weight, sigma) + 1e-4) + np.float32(0.004)
         light = luminance(lock)[..., None]
         away = np.abs(np.log((luminance(picture)[..., None] + 0.02) / (light + 0.02)))
         weight = weight * smoothstep(*config.strand, away).astype(np.float32)
@@ -216,7 +216,7 @@ class Ageing:
         cast = registration.picture.mean(axis=(0, 1)) + np.float32(0.01)
         hue = config.grey_hue * (lock / light - 1) + config.grey_cast * (cast / luminance(cast) - 1)
         tone = grey * (1 + (lock / light - 1) + skin.coloured * (hue - (lock / light - 1)))
-        contrast = np.minimum((grey / light) ** config.grey_detail, 2.5)
+        contrast = np.minimum((grey / light) ** config.grey_detail, 1.9)
         contrast = contrast * np.clip(light / lock, 0.8, 1.25) ** skin.coloured
         part = config.grey * weight
         self._hair_kept = (part * (contrast - 1)).astype(np.float32)
@@ -260,24 +260,34 @@ def _shaded(height: Picture, light: Floats, unit: float, config: AgeConfig) -> P
     return shaded
 
 
-def _strength(registration: Registration, skin: Skin, config: AgeConfig) -> float:
-    """How deep lines must be to be seen beside the skin's own texture, and to look as it does."""
-    unit = registration.eye_distance
-    light = np.log(luminance(registration.picture) + np.float32(0.05))
+def _strength(light: Picture, skin: Picture, unit: float, config: AgeConfig) -> float:
+    """How deep lines must be to be seen beside the skin's own texture, and to look as it does.
+
+    light: log luminance. skin: 0…1.
+    """
     fine = blur(light, 0.012 * unit) - blur(light, 0.05 * unit)
-    weight = skin.cover + 1e-6
+    weight = skin + 1e-6
     own = float(np.sqrt((weight * fine**2).sum() / weight.sum()))
     return float(np.clip((own / config.texture) ** config.texture_power, *config.texture_range))
 
 
-def _own_lines(registration: Registration, config: AgeConfig) -> Picture:
+def _own_lines(light: Picture, unit: float, config: AgeConfig) -> Picture:
     """Log luminance of the photo's own fine lines, without what is too contrasty or as fine as grain."""
-    unit = registration.eye_distance
-    light = np.log(luminance(registration.picture) + np.float32(0.05))
     radius = max(1, round(config.own_width * unit))
     smooth = guided(light, light, radius, config.own_contrast**2)
-    fine = blur(light, 0.008 * unit) - smooth
-    return fine.astype(np.float32)
+    return (blur(light, 0.009 * unit) - smooth).astype(np.float32)
+
+
+def _wide_blur(picture: Picture, sigma: float) -> Picture:
+    """`blur` of a picture [h, w, C] by many pixels: on a smaller one."""
+    height, width = picture.shape[:2]
+    by = int(sigma / 2.5)
+    if by < 2 or min(height, width) < 4 * by:
+        return blur(picture, sigma)
+    small = averaged(picture, height // by, width // by)
+    y = (np.arange(height, dtype=np.float32)[:, None] + 0.5) * (len(small) / height) - 0.5
+    x = (np.arange(width, dtype=np.float32)[None] + 0.5) * (small.shape[1] / width) - 0.5
+    return sample(blur(small, sigma / by), *np.broadcast_arrays(x, y))
 
 
 def _towards_us(head: HeadFit, side: int) -> Picture:

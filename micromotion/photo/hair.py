@@ -11,7 +11,7 @@ from scipy import ndimage
 from micromotion.photo.head import HeadFit
 from micromotion.photo.registration import Registration
 from micromotion.photo.sampling import Picture, blur, luminance, sample, smoothstep
-from micromotion.photo.skin import Skin, enlarged, filled, reduced, roughness, tone
+from micromotion.photo.skin import Skin, enlarged, filled, reduced, tone
 from micromotion.types import Floats
 
 Mask = NDArray[np.bool_]
@@ -34,7 +34,7 @@ class HairConfig:
     """Tones of hair that shines, as (part of its colour, part of the light's white, weight beside the seen
     tones). More finds fair locks, and takes pale walls for hair."""
 
-    rough: tuple[float, float] = (0.8, 1.6)
+    rough: tuple[float, float] = (0.33, 0.8)
     """How many times rougher than the cheeks a place above the brows is that may be skin, and is none."""
 
     unknown: float = 0.6
@@ -76,7 +76,7 @@ class HairConfig:
     """What differs: log luminance, or chroma, from 0.15 eye distances within the outline to as far beyond
     it."""
 
-    along: float = 0.30
+    along: float = 0.45
     """Sigma along which the outline is judged: hair fades where its outline is not seen. Less gives
     patches."""
 
@@ -117,25 +117,13 @@ def find_hair(
         face < 0.6 * np.quantile(face[places.skin > 0.5], 0.3) if places.skin.any() else 1
     )
     weight = first / (1 + (against / (_typical(against, first) + 1e-9)) ** 2) if first.any() else first
-    probability = np.zeros(small.shape[:2], np.float32)
-    unknown = config.unknown / float(np.prod(config.bins))
-    shining = sum(
-        part
-        * _histogram(_bins(own * small + white * np.float32(1.1 * skin.light), config), weight, config)[
-            colours
-        ]
-        for own, white, part in config.shine
-    )
+    model = _Model(colours, against, face, _shining(small, colours, weight, skin, config), config)
     for _ in range(config.rounds):
-        own = _histogram(colours, weight, config)[colours] + shining
-        prior = places.prior
-        rest = (1 - 0.9 * prior) * against + places.skin_prior * face + unknown
-        probability = prior * own / (prior * own + rest)
+        probability = model.probability(weight, places)
         weight = probability * (probability > 0.5) * (places.prior > 0.3)
+    enough = _enough(probability > 0.6, places, config)  # before holes are closed: that lets hats in
     sure = smoothstep(*config.sure, blur(probability.astype(np.float32), 0.02 * unit))
-    enough = _enough(sure > 0.5, places, config) * _stranded(
-        small, sure > 0.5, unit, config
-    )  # before its holes are closed: that lets hats in
+    enough *= _stranded(small, sure > 0.5, unit, config)
     sure = ndimage.grey_opening(sure, footprint=_disc(config.strips * unit / 2))
     sure = ndimage.grey_closing(sure, footprint=_disc(config.holes * unit / 2))
     maybe = np.where(places.face_only, 0, _together(sure, places.beside)).astype(np.float32)
@@ -146,6 +134,30 @@ def find_hair(
     )
     fine = smoothstep(0.35, 1.0, fine).astype(np.float32)
     return Hair(enlarged(fine, registration.side), enlarged(maybe, registration.side))
+
+
+@dataclass(frozen=True, eq=False)
+class _Model:
+    """Naive Bayes: hair, skin, background, or what is none of these.
+
+    colours: each cell's bin. against, face, shining: [h, w], the densities of background, skin, and of
+    what hair looks like where it shines, at each cell.
+    """
+
+    colours: tuple[NDArray, ...]
+    against: Picture
+    face: Picture
+    shining: Picture
+    config: HairConfig
+
+    def probability(self, weight: Picture, places: _Places) -> Picture:
+        """Of hair, [h, w], as far as its colours are those where weight is."""
+        own = _histogram(self.colours, weight, self.config)[self.colours] + self.shining
+        unknown = self.config.unknown / float(np.prod(self.config.bins))
+        prior = places.prior
+        rest = (1 - 0.9 * prior) * self.against + places.skin_prior * self.face + unknown
+        probability: Picture = prior * own / (prior * own + rest)
+        return probability
 
 
 class _Places:
@@ -186,9 +198,8 @@ class _Places:
         self.background = ((off > config.behind) & (height < 1.3)).astype(np.float32)
         cheeks = _at(skin.cheeks.astype(np.float32), side)
         self.skin = cheeks + ((_at(skin.cover, side) > 0.8) & (height > 0))
-        smooth = smoothstep(
-            config.rough[1], config.rough[0], roughness(tone(small)[0], cheeks > 0.5, 0.1 * unit)
-        )
+        rough = _roughness(tone(small)[0], cheeks > 0.5, unit)
+        smooth = smoothstep(config.rough[1], config.rough[0], rough)
         self.skin_prior = np.where(face, 1.0, np.where(forehead, 0.8 * smooth, 0.35))
         self.skin_prior *= np.where(height < -1.2, smooth, 1)
 
@@ -234,6 +245,30 @@ def _histogram(colours: tuple[NDArray, ...], weight: Picture, config: HairConfig
     return density / (density.sum() + 1e-9)
 
 
+def _roughness(light: Picture, cheeks: Mask, unit: float) -> Picture:
+    """How many times rougher than the cheeks each place is, [h, w]; light: log luminance.
+
+    The least nearby counts: a forehead's edge is rough, too, and hair is rough everywhere.
+    """
+    rough = blur(np.abs(light - blur(light, 0.1 * unit)), 0.1 * unit)
+    own = float(np.median(rough[cheeks])) if cheeks.any() else 0.0
+    least = ndimage.minimum_filter(rough, max(1, round(0.2 * unit)), mode="nearest")
+    return (blur(least, 0.05 * unit) / (max(own, 0.02) + 0.02)).astype(np.float32)
+
+
+def _shining(
+    small: Picture, colours: tuple[NDArray, ...], weight: Picture, skin: Skin, config: HairConfig
+) -> Picture:
+    """The density, at each cell, of the tones that hair has where it shines: towards the light's own colour
+    (Shafer's dichromatic reflection, 1985)."""
+    white = np.float32(1.1 * skin.light)
+    shining: Picture = sum(
+        part * _histogram(_bins(own * small + light * white, config), weight, config)[colours]
+        for own, light, part in config.shine
+    )
+    return shining
+
+
 def _typical(values: Picture, weight: Picture) -> float:
     return float((values * weight).sum() / (weight.sum() + 1e-9))
 
@@ -268,7 +303,7 @@ def _seen(small: Picture, hair: Mask, face: Mask, unit: float, config: HairConfi
     everywhere = float(smoothstep(*config.outlined, float(seen[edge].mean())))
     sigma = config.along * unit
     near = blur(seen * edge, sigma) / (blur(edge.astype(np.float32), sigma) + 1e-4)
-    return (everywhere * smoothstep(0.3, 0.7, near)).astype(np.float32)
+    return (everywhere * smoothstep(0.15, 0.45, near)).astype(np.float32)
 
 
 def _outline(small: Picture, hair: Mask, face: Mask, unit: float, config: HairConfig) -> tuple[Mask, Picture]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
+from torch.nn import functional as F
 
 from micromotion.photo.registration import Registration
 from micromotion.photo.sampling import Picture, blur, luminance, sample, smoothstep
@@ -100,14 +102,18 @@ def find_skin(registration: Registration, config: SkinConfig = SkinConfig()) -> 
 
 def reduced(registration: Registration, cells: int) -> tuple[Picture, Floats]:
     """The picture with so many cells per eye distance, at most its own pixels, and the landmarks in it."""
-    picture = registration.picture
     side = min(registration.side, round(registration.side * cells / registration.eye_distance))
     scale = side / registration.side
     if side == registration.side:
-        return picture, registration.landmarks
-    at = ((np.arange(side, dtype=np.float32) + 0.5) / scale - 0.5) * np.ones((side, 1), np.float32)
-    small = sample(blur(picture, 0.35 / scale), at, at.T)
-    return small, (registration.landmarks + 0.5) * scale - 0.5
+        return registration.picture, registration.landmarks
+    return averaged(registration.picture, side), (registration.landmarks + 0.5) * scale - 0.5
+
+
+def averaged(picture: Picture, height: int, width: int | None = None) -> Picture:
+    """A picture [h, w, C] at a smaller size, each pixel the mean of what it covers."""
+    channels = torch.from_numpy(np.ascontiguousarray(picture, np.float32)).movedim(-1, 0)[None]
+    small = F.interpolate(channels, (height, width or height), mode="area")[0].movedim(0, -1)
+    return np.ascontiguousarray(small.numpy())
 
 
 def enlarged(plane: Picture, side: int) -> Picture:

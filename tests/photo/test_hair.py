@@ -33,7 +33,7 @@ def hair_of(registration: Registration) -> Hair:
 
 
 def drawn_head(
-    strands: float, wall: tuple[float, ...] = WALL, lowest: float = 0.6
+    strands: float, wall: tuple[float, ...] = WALL, lowest: float = 0.6, highest: float = -9.0
 ) -> tuple[Registration, np.ndarray]:
     """A face of the mean shape under hair that has strands (or is as smooth as a cap), and where the hair
     is."""
@@ -41,10 +41,11 @@ def drawn_head(
     y, x = (np.mgrid[:SIDE, :SIDE] - MIDDLE[::-1, None, None]) / UNIT
     head = (x / 1.55) ** 2 + ((y + 0.1) / 1.75) ** 2 < 1
     face = (x / 1.18) ** 2 + ((y - 0.45) / 1.42) ** 2 < 1
-    hair = head & ~face & (y < lowest)
+    hair = head & ~face & (y < lowest) & (y > highest)
     picture = np.tile(np.array(wall, np.float32), (SIDE, SIDE, 1))
     picture += random.normal(0, 0.008, picture.shape).astype(np.float32)
-    picture[face] = SKIN + random.normal(0, 0.008, (int(face.sum()), 3))
+    skin = face | (head & (y < highest))
+    picture[skin] = SKIN + random.normal(0, 0.008, (int(skin.sum()), 3))
     streaks = ndimage.gaussian_filter(random.normal(size=(SIDE, SIDE)), (6, 1.6))
     shade = np.exp(strands * streaks / streaks.std())[..., None]
     picture[hair] = (np.array(BROWN) * shade)[hair]
@@ -55,9 +56,16 @@ def drawn_head(
 def test_drawn_hair_is_found_and_ends_where_it_ends() -> None:
     registration, hair = drawn_head(strands=0.4)
     found = hair_of(registration).sure
-    inside, outside = ndimage.binary_erosion(hair, iterations=6), ~ndimage.binary_dilation(hair, iterations=4)
+    inside, outside = ndimage.binary_erosion(hair, iterations=6), ~ndimage.binary_dilation(hair, iterations=6)
     assert found[inside].mean() > 0.7
-    assert found[outside].mean() < 0.01
+    assert found[outside].mean() < 0.005
+
+
+def test_a_bald_head_between_hair_stays_bald() -> None:
+    registration, hair = drawn_head(strands=0.4, highest=-0.4)
+    found = hair_of(registration).sure
+    assert found[: int(MIDDLE[1] - 0.6 * UNIT)].mean() < 0.005
+    assert found[ndimage.binary_erosion(hair, iterations=6)].mean() > 0.3
 
 
 def test_what_is_as_smooth_as_a_cap_is_no_hair() -> None:
