@@ -351,7 +351,7 @@ def draw_lines(groups: Sequence[Line], random: np.random.Generator) -> Floats:
     return canvas.plane
 
 
-def draw_net(random: np.random.Generator) -> Floats:
+def draw_creases(random: np.random.Generator) -> Floats:
     """Fine creases that cross: valleys of noise, longer across the face than down."""
     canvas = Canvas(FINE)
     ridges = [
@@ -359,11 +359,11 @@ def draw_net(random: np.random.Generator) -> Floats:
         for sigmas in ((0.022, 0.008), (0.012, 0.016))
     ]
     pores = canvas.noise(random, 0.007, 0.007)
-    net = (
+    creases = (
         -sum(np.maximum(ridge, 0) ** 1.5 for ridge in ridges) * (1 + 0.4 * canvas.noise(random, 0.12, 0.12))
         + 0.25 * pores
     )
-    return 0.3 * (net - net.mean()) / net.std()
+    return 0.3 * (creases - creases.mean()) / creases.std()
 
 
 def draw_hollows() -> Floats:
@@ -425,7 +425,7 @@ def main() -> None:
     soft = [draw_hollows(), draw_mottling(random), draw_spots(random)]
     state = {
         "lines": small_integers(draw_lines(lines, random)),
-        "net": small_integers(draw_net(random)),
+        "creases": small_integers(draw_creases(random)),
         "soft": torch.stack([small_integers(plane) for plane in soft]),
         "landmarks": torch.from_numpy(mean_landmarks()).float(),
     }

@@ -41,8 +41,8 @@ class AgeConfig:
     highest: float = 0.14
     """And this, lighter."""
 
-    net: float = 0.45
-    """Height of the network over that of lines. More is leather."""
+    creases: float = 0.45
+    """Height of the fine creases over that of lines. More is leather."""
 
     hollows: float = 0.20
     """Gain of hollows and bags."""
@@ -172,18 +172,18 @@ class Ageing:
         cover = bare[face] * _towards_us(head, registration.side)[face]
         light = _light(head, config)
         unit = registration.eye_distance
-        heights = [chart.lines, config.net * chart.net]
+        heights = [chart.lines, config.creases * chart.creases]
         picture = registration.picture[face]
         dark = np.log(luminance(picture) + np.float32(0.05))
         strength = _strength(dark, skin.cover[face], unit, config)
         scales = (strength, min(strength, 1.0))  # a rough face needs no fine creases
-        lines, net = (
+        lines, creases = (
             _shaded(by * height, light, unit, config) for by, height in zip(scales, heights, strict=True)
         )
         own = _own_lines(dark, unit, config)
         deepened = config.own_deepest * np.tanh(config.own * np.minimum(own, 0) / config.own_deepest)
         self._lines = (cover * (lines + deepened)).astype(np.float32)
-        texture = net + config.hollows * chart.hollows - config.mottling * chart.mottling
+        texture = creases + config.hollows * chart.hollows - config.mottling * chart.mottling
         self._texture = (cover * (texture - config.spots * chart.spots)).astype(np.float32)
         self._colours = 1 + skin.coloured * (np.array(config.colours) - 1)
         lifted = -config.younger[0] * np.minimum(own, 0) - config.younger[1] * np.maximum(own, 0)

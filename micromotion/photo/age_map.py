@@ -2,7 +2,7 @@
 
 The asset is drawn over a mean face seen from its front, in eye distances: x to the right, y down from the
 middle between the eyes (`tools/age_lines.py` draws it). Its planes are int8, −127…127 for −FULL…FULL:
-`lines` and `net` are heights of the skin, grooves below 0, at FINE cells per eye distance; `soft` are
+`lines` and `creases` are heights of the skin, grooves below 0, at FINE cells per eye distance; `soft` are
 three at
 COARSE: hollows (light and shade, −1…1), mottling (around 0) and spots (0…1). `landmarks` is the mean face's.
 """
@@ -39,14 +39,14 @@ _FOREHEAD = np.array([(x, y) for y in (-0.75, -1.15) for x in (-0.75, 0.0, 0.75)
 class AgeMap:
     """The asset's planes over a box of a registration's picture, each float32 [h, w].
 
-    left, top: the box's first pixel. lines, network, hollows, mottling, spots: as the asset has them; heights
+    left, top: the box's first pixel. lines, creases, hollows, mottling, spots: as the asset has them; heights
     are as blurred as asked.
     """
 
     left: int
     top: int
     lines: Picture
-    net: Picture
+    creases: Picture
     hollows: Picture
     mottling: Picture
     spots: Picture
@@ -55,7 +55,7 @@ class AgeMap:
 @dataclass(frozen=True, eq=False)
 class _Asset:
     lines: Picture
-    net: Picture
+    creases: Picture
     hollows: Picture
     mottling: Picture
     spots: Picture
@@ -81,7 +81,7 @@ def age_map(registration: Registration, blurred: float, mirrored: bool) -> AgeMa
         plane = blur(plane, sigma * cells / unit)
         return sample(plane, (x - LEFT) * cells - 0.5, (y - TOP) * cells - 0.5, bicubic=True, beyond="zeros")
 
-    heights = [read(plane, FINE, blurred) for plane in (asset.lines, asset.net)]
+    heights = [read(plane, FINE, blurred) for plane in (asset.lines, asset.creases)]
     soft = [read(plane, COARSE) for plane in (asset.hollows, asset.mottling, asset.spots)]
     return AgeMap(box[0], box[1], *heights, *soft)
 
@@ -89,11 +89,11 @@ def age_map(registration: Registration, blurred: float, mirrored: bool) -> AgeMa
 @cache
 def _asset() -> _Asset:
     _, state = read_safetensors(Path(__file__).with_name(ASSET), KIND)
-    tensors = (state["lines"], state["net"], *state["soft"])
-    lines, net, hollows, mottling, spots = (
+    tensors = (state["lines"], state["creases"], *state["soft"])
+    lines, creases, hollows, mottling, spots = (
         tensor.numpy().astype(np.float32) * np.float32(FULL / 127) for tensor in tensors
     )
-    return _Asset(lines, net, hollows, mottling, spots, state["landmarks"].double().numpy())
+    return _Asset(lines, creases, hollows, mottling, spots, state["landmarks"].double().numpy())
 
 
 def _frame(registration: Registration) -> tuple[Floats, Floats, float]:
