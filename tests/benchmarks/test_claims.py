@@ -20,7 +20,7 @@ from avatar.renderer.factors import MOTIONS
 from avatar.report.subject import load_subject
 from benchmarks.claims import __main__ as command
 from benchmarks.claims import sources, verdicts
-from benchmarks.claims.charts import line_charts, nice
+from benchmarks.claims.charts import line_charts, line_figure
 from benchmarks.claims.document import document
 from benchmarks.claims.domains import DOMAINS, repaint
 from benchmarks.claims.figures import compare
@@ -270,7 +270,15 @@ def test_a_chart_draws_every_line(tmp_path: Path) -> None:
         pixels = np.asarray(image.convert("RGB")).reshape(-1, 3).astype(int)
     for colour in ((200, 60, 50), (120, 95, 170), (40, 120, 180)):
         assert (np.abs(pixels - colour).max(axis=1) < 12).sum() > 50
-    assert [nice(value) for value in (0.0, 0.7, 1.0, 17.0, 21.0, 83.0)] == [1.0, 0.8, 1.0, 20.0, 40.0, 100.0]
+
+
+def test_charts_have_one_scale_that_begins_at_zero() -> None:
+    lines = {"a": [1.0, 83.0], "b": [-5.0, 0.7]}
+    left, right = line_figure("t", [("low", ["x", "y"], {"a": [1.0, 2.0]}), ("high", ["x", "y"], lines)]).axes
+    assert left.get_ylim() == right.get_ylim()
+    assert left.get_ylim()[0] == 0
+    assert 83 <= left.get_ylim()[1] < 100
+    assert [list(np.asarray(each.get_ydata())) for each in right.lines] == [[1.0, 83.0], [0.0, 0.7]]
 
 
 # --- a run

@@ -1,15 +1,16 @@
 """Pictures that show numbers: each function is given an animator and gives one RGB picture."""
 
-from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
-from torch import Tensor
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.ticker import MultipleLocator
+from PIL import Image
 
-from benchmarks.claims.charts import COLOURS, FINER, INK, PAPER, RULE, scaled, write
+from benchmarks.claims.charts import COLOURS, INK, PAPER, STYLE, figure, picture
 from micromotion import Animator, parse_timeline
 from micromotion import robust_pca as take_apart
 from micromotion.inspection import render
@@ -36,54 +37,42 @@ def robust_pca(animator: Animator) -> Image.Image:
     data = clean + errors * 6 * clean.std() * torch.randn(clean.shape, generator=rng, dtype=torch.float64)
     low_rank, sparse = take_apart(data)
     caught = float((sparse[errors].abs() > 1e-9).double().mean())
-    columns, cell, gap, top = 96, 10, 34, 26
-    rows = len(data)
-    image, draw = _page(columns * cell + 40, 3 * (rows * cell + gap) + top)
+    rows, columns = len(data), 96
     titles = (
         f"D: the change of style {layer} over {rows} anchors, 4% of its entries spoilt",
         f"L: low rank, {int(torch.linalg.matrix_rank(low_rank, rtol=1e-6))} of {rows}",
         f"S: sparse, with {caught:.0%} of the spoilt entries in it",
     )
     largest = float(data.abs().quantile(0.995))
-    for number, (title, matrix) in enumerate(zip(titles, (data, low_rank, sparse), strict=True)):
-        y = top + number * (rows * cell + gap)
-        write(draw, (20, y - 20), title, 12)
-        cells = _diverging(matrix[:, :columns] / largest)
-        tile = Image.fromarray(cells).resize(
-            (FINER * columns * cell, FINER * rows * cell), Image.Resampling.NEAREST
-        )
-        image.paste(tile, (FINER * 20, FINER * y))
-    return _finished(image)
-
-
-def _diverging(values: Tensor) -> np.ndarray:
-    """[n, d] in −1…1 -> uint8 [n, d, 3]: blue below, paper at 0, red above."""
-    way = values.clamp(-1, 1).numpy()[..., None]
-    paper, red, blue = (np.array(each, np.float64) for each in (PAPER, COLOURS[0], COLOURS[2]))
-    return (paper + np.where(way > 0, way * (red - paper), -way * (blue - paper))).round().astype(np.uint8)
+    colours = LinearSegmentedColormap.from_list("signed", (COLOURS[2], PAPER, COLOURS[0]))
+    with rc_context(STYLE):
+        drawn = figure(WIDTH, 460)
+        every = drawn.subplots(3, 1)
+        for axes, title, matrix in zip(every, titles, (data, low_rank, sparse), strict=True):
+            axes.imshow(matrix[:, :columns], cmap=colours, vmin=-largest, vmax=largest, interpolation="none")
+            axes.set_title(title)
+            axes.set_axis_off()
+        return picture(drawn)
 
 
 def rank(animator: Animator) -> Image.Image:
     """Each motion's singular values, and the threshold below which they are noise."""
     motions = list(animator.bundle.motions)
-    across, height, base = WIDTH // len(motions), 190, 140
-    image, draw = _page(WIDTH, height + 10)
-    for number, name in enumerate(motions):
-        found = _analysis(animator, name)
-        values, threshold = found.subspace.singular_values.tolist(), found.subspace.threshold
-        left, largest = number * across + 18, values[0]
-        bar = (across - 36) / len(values)
-        for index, value in enumerate(values):
-            x, y = left + index * bar, base - 110 * (value / largest) ** 0.5
-            colour = COLOURS[0] if value > threshold else (190, 190, 188)
-            draw.rectangle(scaled(x + 1, y, x + bar - 2, base), colour)
-        y = base - 110 * (threshold / largest) ** 0.5
-        for x in range(round(left), round(left + across - 36), 7):
-            draw.line(scaled(x, y, x + 4, y), INK, FINER)
-        write(draw, (left, 6), f"{name}: rank {found.subspace.coordinates.shape[1]}", 12)
-        write(draw, (left, base + 8), f"a line explains {found.straightness:.1%}", 11)
-        write(draw, (left, base + 24), f"sparse noise {np.mean(found.noise):.1%}", 11)
-    return _finished(image)
+    with rc_context(STYLE | {"axes.grid": False}):
+        drawn = figure(WIDTH, 200)
+        every = drawn.subplots(1, len(motions), squeeze=False)[0]
+        for axes, name in zip(every, motions, strict=True):
+            found = _analysis(animator, name)
+            values, threshold = found.subspace.singular_values.numpy(), found.subspace.threshold
+            kept = [COLOURS[0] if value > threshold else "#bebebc" for value in values]
+            axes.bar(range(len(values)), np.sqrt(values / values[0]), color=kept)
+            axes.axhline(np.sqrt(threshold / values[0]), color=INK, linestyle="--", linewidth=0.8)
+            axes.set_title(f"{name}: rank {found.subspace.coordinates.shape[1]}")
+            axes.set_xlabel(
+                f"a line explains {found.straightness:.1%}\nsparse noise {np.mean(found.noise):.1%}"
+            )
+            axes.set(xticks=[], yticks=[])
+        return picture(drawn)
 
 
 def curve(animator: Animator) -> Image.Image:
@@ -100,34 +89,19 @@ def curve(animator: Animator) -> Image.Image:
     steps = torch.linspace(float(degrees[0]) - 0.08, float(degrees[-1]) + 0.08, 120, dtype=torch.float64)
     bent = torch.stack([spline(float(step)) for step in steps])
     straight = points.mean(0) + (steps - degrees.mean())[:, None] * slope
-    width, height, margin = 760, 270, 60
-    image, draw = _page(width, height)
-    everything = torch.cat([bent, straight, points])
-    low, high = everything.min(0).values, everything.max(0).values
-    scale = min(
-        (width - 2 * margin) / float(high[0] - low[0]), (height - 2 * margin) / float(high[1] - low[1])
-    )
-
-    def place(point: Tensor) -> tuple[float, float]:
-        across, up = ((point - (low + high) / 2) * scale).tolist()
-        return width / 2 + across, height / 2 - up
-
-    for line, colour, thick in ((straight, (170, 170, 168), 2), (bent, COLOURS[0], 3)):
-        for first, second in pairwise(line):
-            draw.line(scaled(*place(first), *place(second)), colour, thick * FINER)
-    for number, (degree, point) in enumerate(zip(degrees.tolist(), points, strict=True)):
-        x, y = place(point)
-        draw.ellipse(scaled(x - 4, y - 4, x + 4, y + 4), COLOURS[2])
-        if number % 2 == 0:
-            write(draw, (x, y - 20), f"{degree:.2f}", 10, "ma")
-    write(draw, (16, 8), f"{name}: anchors and their degrees on the two main axes of the movement", 12)
-    write(
-        draw,
-        (16, height - 22),
-        "grey: the line of --path line; red: the spline of --path curve",
-        11,
-    )
-    return _finished(image)
+    with rc_context(STYLE | {"axes.grid": False}):
+        drawn = figure(760, 270)
+        axes = drawn.subplots()
+        axes.plot(*straight.T, color="#aaaaa8", label="--path line")
+        axes.plot(*bent.T, color=COLOURS[0], linewidth=2, label="--path curve")
+        axes.plot(*points.T, "o", color=COLOURS[2])
+        for degree, (x, y) in list(zip(degrees.tolist(), points.tolist(), strict=True))[::2]:
+            axes.annotate(f"{degree:.2f}", (x, y), (0, 7), textcoords="offset points", ha="center")
+        axes.set_title(f"{name}: anchors and their degrees on the two main axes of the movement")
+        axes.set_aspect("equal", "datalim")
+        axes.legend(frameon=False)
+        axes.set_axis_off()
+        return picture(drawn)
 
 
 def timeline(animator: Animator) -> Image.Image:
@@ -136,7 +110,14 @@ def timeline(animator: Animator) -> Image.Image:
     fps = 30
     names, rows = schedule(known, AnimateOptions(fps=fps))
     seconds = np.arange(len(rows)) / fps
-    chart = _over_time(EXAMPLE, [str(name) for name in names], seconds, rows, 1000, 230)
+    with rc_context(STYLE):
+        drawn = figure(WIDTH, 230)
+        axes = drawn.subplots()
+        _over_time(axes, EXAMPLE, seconds, rows)
+        for name, values in zip(names, rows.T, strict=True):
+            peak = int(values.argmax())
+            axes.annotate(str(name), (seconds[peak], values[peak]), (5, 3), textcoords="offset points")
+        chart = picture(drawn)
     video = animator.animate(FACE, known, fps=fps)
     wanted = [0, 15, 30, 48, 54, 60, 75, 90]
     frames = render(
@@ -157,58 +138,24 @@ def loops(animator: Animator) -> Image.Image:
         ("pingpong", "smooth"),
         ("hold", "smooth"),
     )
-    page = Image.new("RGB", (1000, 150), PAPER)
-    for number, (loop, easing) in enumerate(ways):
-        _, rows = schedule("smile", AnimateOptions(frames=31, loop=loop, easing=easing))
-        title = f"--loop {loop} --easing {easing}"
-        page.paste(
-            _over_time(title, [], np.arange(len(rows)) / 30, rows, 250, 150, end=2.0), (250 * number, 0)
-        )
-    return page
+    with rc_context(STYLE):
+        drawn = figure(WIDTH, 150)
+        for axes, (loop, easing) in zip(drawn.subplots(1, len(ways), sharey=True), ways, strict=True):
+            _, rows = schedule("smile", AnimateOptions(frames=31, loop=loop, easing=easing))
+            _over_time(axes, f"--loop {loop} --easing {easing}", np.arange(len(rows)) / 30, rows)
+            axes.set_xlim(0, 2)
+        return picture(drawn)
 
 
-def _over_time(
-    title: str,
-    names: Sequence[str],
-    seconds: np.ndarray,
-    rows: np.ndarray,
-    width: int,
-    height: int,
-    end: float = 0.0,
-) -> Image.Image:
+def _over_time(axes: Axes, title: str, seconds: np.ndarray, rows: np.ndarray) -> None:
     """Lines of strength over seconds; rows is [frames, motions]."""
-    image, draw = _page(width, height)
-    left, right, top, bottom = 44, width - 20, 40, height - 30
-    last = end or float(seconds[-1])
-
-    def place(second: float, strength: float) -> tuple[float, float]:
-        return left + (right - left) * second / last, bottom - (bottom - top) * strength
-
-    for strength in (0.0, 0.5, 1.0):
-        x, y = place(0, strength)
-        draw.line(scaled(left, y, right, y), RULE, FINER)
-        write(draw, (x - 8, y - 7), f"{strength:g}", 11, "ra")
-    for second in np.arange(0, last + 1e-6, 0.5):
-        write(draw, (place(second, 0)[0], bottom + 6), f"{second:g} s", 11, "ma")
-    write(draw, (14, 8), title, 12)
-    for number, values in enumerate(rows.T):
-        points = [place(s, v) for s, v in zip(seconds, values, strict=True)]
-        for first, second in pairwise(points):
-            draw.line(scaled(*first, *second), COLOURS[2 * number % 4], 3 * FINER)
-        peak = points[int(values.argmax())]
-        if names:
-            write(draw, (peak[0] + 6, peak[1] - 16), names[number], 11)
-    return _finished(image)
+    for colour, values in zip((COLOURS[0], COLOURS[2]), rows.T, strict=False):
+        axes.plot(seconds, values, color=colour, linewidth=2)
+    axes.set_title(title)
+    axes.set_yticks([0, 0.5, 1])
+    axes.xaxis.set_major_locator(MultipleLocator(0.5))
+    axes.xaxis.set_major_formatter("{x:g} s")
 
 
 def _analysis(animator: Animator, motion: str) -> Analysis:
     return analyse(Anchors.load(animator.bundle.motions[motion]), motion)
-
-
-def _page(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    image = Image.new("RGB", (FINER * width, FINER * height), PAPER)
-    return image, ImageDraw.Draw(image)
-
-
-def _finished(image: Image.Image) -> Image.Image:
-    return image.resize((image.width // FINER, image.height // FINER), Image.Resampling.LANCZOS)
