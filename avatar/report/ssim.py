@@ -1,5 +1,7 @@
 """Likeness of two pictures: PSNR, and MS-SSIM (Wang, Simoncelli, Bovik 2003, "Multiscale structural
 similarity for image quality assessment").
+
+By hand: scikit-image has SSIM at one scale only.
 """
 
 import torch

@@ -4,6 +4,8 @@ A gradient of a weight matrix is mostly a few directions, which Adam follows aga
 rare or small (a pair of glasses, a strand of hair) waits. Muon (Jordan et al. 2024,
 https://kellerjordan.github.io/posts/muon) makes all singular values of a step equal. The generator at 32²
 came further with 6,000 images than Adam brings it with 12,000.
+
+By hand, not `torch.optim.Muon`, which takes matrices only, where convolutions are turned too.
 """
 
 from collections.abc import Iterable

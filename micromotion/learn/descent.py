@@ -2,6 +2,8 @@
 
 The state is one safetensors file, replaced atomically after every step. It holds the recipe of its
 collection, and is refused for any other.
+
+By hand, not `torch.optim.Adam`: a few tensors in one file without a pickle, resumed to the same bits.
 """
 
 import math

@@ -3,6 +3,8 @@
 The function g that minimises Σ(y_i − g(t_i))² + λ·∫g″² is cubic between the points and straight beyond the
 first and the last (Green and Silverman 1994, "Nonparametric Regression and Generalized Linear Models",
 chapter 2). λ = 0 interpolates all points; λ = ∞ is the least-squares line.
+
+By hand, not `scipy.interpolate`: its import delays every start, and curves would play to other bits.
 """
 
 from dataclasses import dataclass

@@ -3,6 +3,8 @@
 All have the same interface: the constructor takes (path, width, height, rate); `put` takes one frame (uint8
 [H, W, 3], RGB); `finish` completes the file; `close` must always be called at the end. The first three may
 raise OSError or av.FFmpegError; `close` raises nothing.
+
+By hand, on PyAV and Pillow: threads and metadata are fixed, as the same frames must give the same bytes.
 """
 
 import math
