@@ -31,6 +31,7 @@ def latent(animator: Animator, astronaut: Image.Image) -> torch.Tensor:
 # The golden behaviour.
 
 
+@pytest.mark.slow
 def test_the_first_frame_is_the_inverted_face(animator: Animator, latent: torch.Tensor) -> None:
     with torch.inference_mode():
         image = animator.bundle.generator.synthesize(latent)[0].double().numpy()
@@ -213,6 +214,7 @@ def test_half_precision_nets_play_the_same_clip(random_bundle: Path, astronaut: 
 # Photos.
 
 
+@pytest.mark.slow
 def test_a_photo_may_come_in_any_form(
     animator: Animator, latent: torch.Tensor, astronaut: Image.Image, tmp_path: Path
 ) -> None:
@@ -314,6 +316,7 @@ def avatar() -> Animator:
 # The embedded avatar.
 
 
+@pytest.mark.slow
 def test_the_avatar_plays_every_motion_on_a_real_photo(avatar: Animator, astronaut: Image.Image) -> None:
     latent = avatar.encode(astronaut)
     for motion in avatar.motions:

@@ -304,6 +304,7 @@ def test_a_net_that_went_along_with_the_other_comes_back() -> None:
     assert (inverter.place, generator.place) == (gpu, gpu)
 
 
+@pytest.mark.slow
 def test_the_inversion_is_tried_again_with_the_generator_out_of_the_way(
     animator: Animator,
     astronaut: Image.Image,

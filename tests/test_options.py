@@ -74,6 +74,7 @@ def test_frame_is_the_old_name_of_view() -> None:
         options_from({"frame": "photo", "view": "photo"})
 
 
+@pytest.mark.slow
 def test_the_command_still_understands_frame(
     random_bundle: Path, astronaut_file: Path, tmp_path: Path
 ) -> None:

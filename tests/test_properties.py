@@ -52,6 +52,7 @@ texts = st.text(max_size=320) | st.builds(
 )
 
 
+@pytest.mark.slow
 @quick
 @given(texts, st.lists(st.text(max_size=8), min_size=1, max_size=5))
 @example("{degree!r}", ["no"])
@@ -258,6 +259,7 @@ headers = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(
     headers.map(lambda header: json.dumps(header).encode()) | st.binary(max_size=100), st.binary(max_size=300)
@@ -302,6 +304,7 @@ def test_anchors_come_back_from_their_file(arrays: Any, provenance: dict[str, An
     assert again.provenance == provenance
 
 
+@pytest.mark.slow
 @quick
 @given(
     json_values

@@ -167,6 +167,7 @@ def test_the_suffix_chooses_the_format(
             assert getattr(picture, "n_frames", 1) == 3
 
 
+@pytest.mark.slow
 def test_refining_changes_the_video(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
     videos = []
     for steps in (0, 6):

@@ -124,6 +124,7 @@ def test_against_a_slow_sampler(photo: Image.Image, face: AlignedFace) -> None:
     assert smooth < np.abs(np.asarray(small.image) - sampled(photo, face.quad, 96)).mean()  # anti-aliased
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "whole"), [(256, 1), (60, 1), (40, 2), (25, 3)])
 def test_compatible_crops_read_single_points(photo: Image.Image, size: int, whole: int) -> None:
     """As the public code: shrunk by a whole number, then one bilinear reading for each pixel of the crop."""
@@ -186,6 +187,7 @@ def encode(image: Image.Image, kind: str, **options: object) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.slow
 def test_exif_rotation_rgba_and_path_change_nothing(
     photo: Image.Image, face: AlignedFace, tmp_path: Path
 ) -> None:
@@ -230,6 +232,7 @@ def test_a_tilted_head_comes_out_upright(photo: Image.Image, face: AlignedFace, 
     assert abs(turned + angle) < 3  # Pillow turns anticlockwise, y points down
 
 
+@pytest.mark.slow
 def test_a_large_photo_gives_the_small_ones_crop(photo: Image.Image, face: AlignedFace) -> None:
     """Searched in a reduced copy, cut from the full picture."""
     large = align(photo.resize((3000, 3000), Image.Resampling.BICUBIC))

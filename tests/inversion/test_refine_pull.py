@@ -11,6 +11,7 @@ from micromotion.inversion.refinement import refine, spread_axes
 from stylegan2 import Generator
 
 
+@pytest.mark.slow
 def test_towards_what_no_code_shows_the_pull_holds_it_back(
     generator: Generator, latent: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

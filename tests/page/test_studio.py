@@ -68,6 +68,7 @@ def test_a_photo_without_a_face_is_refused(studio: Studio) -> None:
         studio.open_photo(BytesIO(b"no picture"))
 
 
+@pytest.mark.slow
 def test_a_face_is_encoded_as_the_animator_does(
     studio: Studio, animator: Animator, face: ChosenFace, astronaut: Image.Image, astronaut_file: Path
 ) -> None:

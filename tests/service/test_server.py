@@ -16,6 +16,7 @@ from micromotion.errors import BundleError, MicromotionError, OptionError
 from micromotion.service.server import _Lost, _model, _run, serve
 
 
+@pytest.mark.slow
 def test_a_signal_ends_a_busy_server_and_all_it_started(tmp_path: Path, astronaut_file: Path) -> None:
     server = start(tmp_path)
     begin(server, "interrupted", data_url(astronaut_file.read_bytes()))
@@ -90,6 +91,7 @@ def test_without_cog_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) 
         serve()
 
 
+@pytest.mark.slow
 def test_the_model_is_fetched_before_the_server_starts(offer: Offer, cache: Path) -> None:
     with pytest.raises(BundleError, match="run `micromotion weights fetch tiny`"):
         _model("tiny", fetch=False)

@@ -11,6 +11,7 @@ from service_worker import load, play, unprepared
 from micromotion.errors import BundleError
 
 
+@pytest.mark.slow
 def test_the_seed_matters(random_bundle: Path, astronaut_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Called as Cog's worker does it, with a model that has noise to draw."""
     predictor = load(random_bundle, monkeypatch)
@@ -23,6 +24,7 @@ def test_the_seed_matters(random_bundle: Path, astronaut_file: Path, monkeypatch
     assert video(3) == videos[2]
 
 
+@pytest.mark.slow
 def test_setup_fetches_where_it_is_told_to(
     offer: Offer,
     cache: Path,

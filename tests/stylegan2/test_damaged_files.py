@@ -173,6 +173,7 @@ def test_files_cut_short_are_refused(which: str, kept: int, request: pytest.Fixt
     assert_refused(path)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
 @pytest.mark.parametrize("which", ["own", "public"])
 def test_flipped_bytes_are_refused_or_harmless(which: str, request: pytest.FixtureRequest) -> None:

@@ -64,6 +64,7 @@ def test_the_labels_are_the_strengths(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said == [["-1", "0", "0.25", "2"]]
 
 
+@pytest.mark.slow
 def test_a_clip_compares_with_the_photos_own_crop(animator: Animator, astronaut: Image.Image) -> None:
     video = animator.animate(astronaut, frames=3, strength=2, compare=True, seed=1)
     crop = np.asarray(align(astronaut, RESOLUTION).image)
