@@ -54,7 +54,8 @@ def measured(animator: Animator, name: str, cache: Path) -> Trial:
         path.write_text(json.dumps(trial.as_json()), encoding="utf-8")
     read = json.loads(path.read_text(encoding="utf-8"))
     rows = [with_seen(row) for row in read["rows"]]
-    return Trial(read["face"], Seen(**read["still"]), rows, {k: tuple(v) for k, v in read["tremble"].items()})
+    tremble = {motion: (rms, most) for motion, (rms, most) in read["tremble"].items()}
+    return Trial(read["face"], Seen(**read["still"]), read["yaw"], rows, tremble)
 
 
 def drawing_hash() -> str:

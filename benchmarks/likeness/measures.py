@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from micromotion.face.crop import crop_quad
 from micromotion.face.landmarks import find_landmarks
-from micromotion.photo.head import yaw_of
+from micromotion.photo.effects import NAMES
+from micromotion.photo.landmark_reading import LandmarkReader
 from micromotion.photo.sampling import blur, luminance
 from micromotion.types import Floats, Frame
 
@@ -29,9 +31,9 @@ WHITE = 0.6  # of the skin's upper quartile: brighter between the lips are teeth
 class Seen:
     """Of one picture. Lengths are in distances of the eyes' outer corners, or as they say.
 
-    eyes: mean aspect ratio; a shut eye has about 0.1. gap: between the inner lips, over the mouth's width.
+    eyes: mean aspect ratio; dlib's of a shut eye is about 0.4 to 0.5 of that of the open one. gap: between the inner lips, over the mouth's width.
     teeth: share of what lies between the lips that is bright. width, lift: of the mouth, and of its corners
-    over its middle. brows: height above the eyes' corners. yaw: degrees. fine: detail of brow and cheeks.
+    over its middle. brows: height above the eyes' corners. fine: detail of brow and cheeks.
     """
 
     eyes: float
@@ -40,7 +42,6 @@ class Seen:
     width: float
     lift: float
     brows: float
-    yaw: float
     fine: float
 
 
@@ -67,7 +68,6 @@ def seen(frame: Frame, box: tuple[int, int, int, int]) -> tuple[Seen, Floats]:
         width=mouth / unit,
         lift=float((middle - (points[48] + points[54]) / 2) @ down) / unit,
         brows=float(np.mean(brows)) / unit,
-        yaw=yaw_of(points),
         fine=_fine(frame, points),
     ), points
 
@@ -78,7 +78,14 @@ def identity(frame: Frame, box: tuple[int, int, int, int]) -> Floats:
 
     shape, network = _recognition()
     found = shape(np.ascontiguousarray(frame), dlib.rectangle(*box))
-    return np.array(network.compute_face_descriptor(np.ascontiguousarray(frame), found, 4))
+    return np.array(network.compute_face_descriptor(np.ascontiguousarray(frame), found))
+
+
+def turned(still: Frame, frame: Frame, quad: Floats) -> float:
+    """Degrees of yaw between two frames, from a head's pose fitted to the landmarks in the crop `quad`."""
+    crops = [np.asarray(crop_quad(Image.fromarray(each), quad, 256)) for each in (still, frame)]
+    reading = LandmarkReader()(crops[0], crops[1:])
+    return float(reading.effects[0, NAMES.index("yaw")])
 
 
 def trembles(points: list[Floats]) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.likeness.measures import Seen, identity, seen, trembles
+from benchmarks.likeness.measures import Seen, identity, seen, trembles, turned
 from micromotion import Animator
 from micromotion.errors import MicromotionError
 from micromotion.face.alignment import align
@@ -20,6 +20,7 @@ from micromotion.motion.library import load_fitting
 from micromotion.motion.micromotion import Motion
 from micromotion.options import AnimateOptions
 from micromotion.photo.effects import Response, poses
+from micromotion.photo.head import yaw_of
 from micromotion.photo.paste import Paste
 from micromotion.photo.views import Stage, whole_photo
 from micromotion.types import Frame
@@ -43,15 +44,17 @@ class Measured:
     way: str
     seen: Seen | None
     identity: float | None
+    yaw: float | None
     milliseconds: float | None
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What was measured of one face; still: of its photo."""
+    """What was measured of one face; still, yaw: of its photo."""
 
     face: str
     still: Seen
+    yaw: float
     rows: list[Measured]
     tremble: dict[str, tuple[float, float]]
 
@@ -64,7 +67,7 @@ def try_face(animator: Animator, path: Path, pictures: Path) -> Trial:
     """Draw and measure a face; its frames at strength 1 go to the folder of pictures as PNG."""
     photo = Image.open(path).convert("RGB")
     face = align(photo)
-    still, _ = seen(np.asarray(photo), face.box)
+    still, points = seen(np.asarray(photo), face.box)
     who = identity(np.asarray(photo), face.box)
     rows = []
     for motion in MOTIONS:
@@ -74,7 +77,7 @@ def try_face(animator: Animator, path: Path, pictures: Path) -> Trial:
                 try:
                     frame = drawn(strength)
                 except MicromotionError:
-                    rows.append(Measured(path.stem, motion, strength, way, None, None, None))
+                    rows.append(Measured(path.stem, motion, strength, way, None, None, None, None))
                     continue
                 spent = 1000 * (time.process_time() - began)
                 if strength == 1.0:
@@ -83,7 +86,8 @@ def try_face(animator: Animator, path: Path, pictures: Path) -> Trial:
                     )
                 found = seen(frame, face.box)[0]
                 apart = float(np.linalg.norm(identity(frame, face.box) - who))
-                rows.append(Measured(path.stem, motion, strength, way, found, apart, spent))
+                yaw = turned(np.asarray(photo), frame, face.quad) if motion == "headsTurn" else None
+                rows.append(Measured(path.stem, motion, strength, way, found, apart, yaw, spent))
     Image.fromarray(np.asarray(photo)).crop(_around(face.quad, photo.size)).save(
         pictures / f"{path.stem}.png"
     )
@@ -92,7 +96,7 @@ def try_face(animator: Animator, path: Path, pictures: Path) -> Trial:
         motion: trembles([seen(frame, face.box)[1] for frame in animator.animate(photo, motion, options)])
         for motion in PLAYED
     }
-    return Trial(path.stem, still, rows, tremble)
+    return Trial(path.stem, still, yaw_of(points), rows, tremble)
 
 
 def _drawn(
