@@ -165,8 +165,8 @@ def others(trials: Sequence[Trial]) -> str:
         for way in WAYS
     ]
     rows = [[f"refused at strengths −1 to 2, of {count}", f"**{refused[0]}**", f"{refused[1]}", "0"]]
-    for motion in trials[0].tremble:
-        rms, most = (median(trial.tremble[motion][i] for trial in trials) for i in (0, 1))
+    for motion in next((trial.tremble for trial in trials if trial.tremble), {}):
+        rms, most = (median(t.tremble[motion][i] for t in trials if t.tremble) for i in (0, 1))
         mark = "✓" if rms <= TREMBLE[0] and most <= TREMBLE[1] else "✗"
         what = f"tremble of 90 frames, {motion}: landmarks' second differences, rms; 99%"
         rows.append([what, f"**{rms:.4f}; {most:.4f}** {mark}", "", f"{TREMBLE[0]}; {TREMBLE[1]}"])

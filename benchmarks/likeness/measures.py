@@ -31,9 +31,10 @@ WHITE = 0.6  # of the skin's upper quartile: brighter between the lips are teeth
 class Seen:
     """Of one picture. Lengths are in distances of the eyes' outer corners, or as they say.
 
-    eyes: mean aspect ratio; dlib's of a shut eye is about 0.4 to 0.5 of that of the open one. gap: between the inner lips, over the mouth's width.
-    teeth: share of what lies between the lips that is bright. width, lift: of the mouth, and of its corners
-    over its middle. brows: height above the eyes' corners. fine: detail of brow and cheeks.
+    eyes: mean aspect ratio; dlib's of a shut eye is about 0.4 to 0.5 of that of the open one. gap: between
+    the inner lips, over the mouth's width. teeth: share of what lies between the lips that is bright. width,
+    lift: of the mouth, and of its corners over its middle. brows: height above the eyes' corners. fine: detail
+    of brow and cheeks.
     """
 
     eyes: float

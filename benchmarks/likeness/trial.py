@@ -30,6 +30,7 @@ STRENGTHS = (0.5, 1.0, 1.5)
 EXTREMES = (-1.0, 2.0)
 PLAYED = ("smile", "headsTurn")  # for the tremble
 FRAMES = 90
+STEADY_FACES = ("eileen-collins", "grace-hopper", "mona-lisa", "young-woman-in-mauve")  # sharp and large
 
 WAYS = ("now", "before")
 
@@ -92,9 +93,10 @@ def try_face(animator: Animator, path: Path, pictures: Path) -> Trial:
         pictures / f"{path.stem}.png"
     )
     options = AnimateOptions(frames=FRAMES, easing="smooth")
+    played = PLAYED if path.stem in STEADY_FACES else ()
     tremble = {
         motion: trembles([seen(frame, face.box)[1] for frame in animator.animate(photo, motion, options)])
-        for motion in PLAYED
+        for motion in played
     }
     return Trial(path.stem, still, yaw_of(points), rows, tremble)
 
