@@ -33,8 +33,8 @@ class Seen:
 
     eyes: mean aspect ratio; dlib's of a shut eye is about 0.4 to 0.5 of that of the open one. gap: between
     the inner lips, over the mouth's width. teeth: share of what lies between the lips that is bright. width,
-    lift: of the mouth, and of its corners over its middle. brows: height above the eyes' corners. fine: detail
-    of brow and cheeks.
+    lift: of the mouth, and of its corners over its middle. brows: height above the eyes' corners. fine: what
+    detail brow and cheeks have.
     """
 
     eyes: float
