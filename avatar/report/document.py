@@ -26,6 +26,7 @@ def document(about: Mapping[str, Any], size: int, total_bytes: int, figures: Fig
     parts = [
         introduction(size),
         samples(figures["samples"]),
+        photos(),
         origin(about, size, total_bytes),
         reconstruction(figures["reconstruction"], size),
         regressor_section(about["figures"]["regressor"]),
@@ -60,6 +61,22 @@ def samples(found: Figures) -> str:
 {found["truncation"]}.
 
 {image("samples", "Random samples")}"""
+
+
+def photos() -> str:
+    return """## Photos, as the model draws them
+
+What `--view model` shows: a photo becomes the nearest character of the model's world, which has the turn of
+the head, the light, hair and skin, and something of the mood. It is a caricature, not a likeness; so the
+photo's own pixels move unless told otherwise ([likeness.md](likeness.md)), and the model says how far.
+
+![A character, and its growing smile](smile.png)
+
+![The five motions](motions.jpg)
+
+Real faces, what the model makes of each (with `--refine 30`), and its smile:
+
+![Real faces, their characters, and their smiles](faces.jpg)"""
 
 
 def origin(about: Mapping[str, Any], size: int, total_bytes: int) -> str:

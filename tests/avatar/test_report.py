@@ -136,7 +136,11 @@ def test_every_step_finds_its_figures_and_draws_its_pictures(
     figures = command.run(context, "a model")
     assert set(figures) == set(STEPS)
     text = document(subject.about, subject.size, 20_000_000, json.loads(json.dumps(figures)))
-    shown = {line.split("(avatar/")[1][:-1] for line in text.splitlines() if line.startswith("![")}
+    shown = {
+        line.split("(avatar/")[1][:-1]
+        for line in text.splitlines()
+        if line.startswith("![") and "(avatar/" in line
+    }
     drawn = {path.name for path in (tmp_path / "docs/avatar").iterdir()}
     assert shown == drawn
     assert {"samples.jpg", "motions-1.jpg", "reconstruction.jpg", "neighbours.jpg"} <= shown
