@@ -26,7 +26,9 @@ def draw(docs: Path) -> None:
     """Draw face.jpg, smile.png, motions.jpg, samples.jpg and faces.jpg into the folder of documents."""
     draw_stranger(docs / "face.jpg")
     subject = load_subject()
-    subject.animator.animate(docs / "face.jpg", "smile").sheet(6).save(docs / "smile.png", optimize=True)
+    subject.animator.animate(docs / "face.jpg", "smile", view="model").sheet(6).save(
+        docs / "smile.png", optimize=True
+    )
     latent = subject.animator.encode(docs / "face.jpg")
     pictures.strips(subject, list(PUBLISHED_NAMES.values()), latent, docs / "motions.jpg")
     pictures.samples(subject, docs / "samples.jpg")
@@ -51,6 +53,6 @@ def draw_faces(subject: Subject, photos: list[Path], path: Path) -> None:
 
 def stages(animator: Animator, photo: Path) -> tuple[Frame, Frame, Frame]:
     """A photo's crop, its refined avatar, and its smile, at the model's size."""
-    still, smile = animator.animate(photo, "smile", frames=2, refine=REFINED)
+    still, smile = animator.animate(photo, "smile", frames=2, refine=REFINED, view="model")
     crop = align(load_image(photo), size=still.shape[0]).image
     return np.asarray(crop), still, smile

@@ -82,7 +82,7 @@ def measure(
     own = MOTIONS.index(motion)
     steadiness, change = [], []
     for face in faces:
-        video = animator.animate(face, PUBLISHED_NAMES[motion], frames=frames, aligned=True)
+        video = animator.animate(face, PUBLISHED_NAMES[motion], frames=frames, aligned=True, view="model")
         degrees = read(regressor, list(video))
         steadiness.append(spearman(degrees[:, own]))
         change.append(degrees[-1] - degrees[0])

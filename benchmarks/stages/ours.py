@@ -155,7 +155,7 @@ def prediction(frames: int, *, model: str = "avatar", photo: Path = PHOTO) -> Wo
     folder = tempfile.TemporaryDirectory()
 
     def predict() -> dict[str, float]:
-        video = animator.animate(photo, "smile", frames=min(frames, 600))
+        video = animator.animate(photo, "smile", frames=min(frames, 600), view="model")
         if frames > 600:  # more than the service allows, to see what memory does
             motions, latent = video._motions, video._latent
             video = Video(video._generator, latent, motions, np.linspace(0, 1, frames)[:, None], fps=30)
@@ -180,6 +180,6 @@ def encoding(frames: int, *, model: str = "avatar") -> Work:
     from micromotion.video.writer import write_frames
 
     animator = Animator.load(model, "cpu")
-    pictures = list(animator.animate(PHOTO, "smile", frames=frames))
+    pictures = list(animator.animate(PHOTO, "smile", frames=frames, view="model"))
     folder = tempfile.TemporaryDirectory()
     return lambda: write_frames(pictures, Path(folder.name) / "video.mp4", 30)

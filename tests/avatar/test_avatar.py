@@ -138,7 +138,7 @@ def test_the_opposite_of_a_turn_is_a_turn_the_other_way(
 ) -> None:
     yaw = MOTIONS.index("yaw")
     ends = [
-        next(iter(avatar.animate(faces[0], "headsTurn", strength=s, frames=1, aligned=True)))
+        next(iter(avatar.animate(faces[0], "headsTurn", strength=s, frames=1, aligned=True, view="model")))
         for s in (-1.0, 1.0)
     ]
     turned = read(regressor, ends)[:, yaw]

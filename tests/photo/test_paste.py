@@ -49,7 +49,9 @@ def scene(animator: Animator) -> Scene:
     """A photo, its alignment, and of each motion two frames: the still face, and nearly the full motion."""
     photo = open_face("grace-hopper")
     latent = animator.encode(photo)
-    videos = {name: list(animator.animate(latent, name, strength=0.8, frames=2)) for name in MOTIONS}
+    videos = {
+        name: list(animator.animate(latent, name, strength=0.8, frames=2, view="model")) for name in MOTIONS
+    }
     return photo, align(photo), videos
 
 
@@ -213,7 +215,7 @@ def test_a_face_that_has_left_its_place_is_told(paste: Paste, scene: Scene) -> N
 def test_motions_are_steady(animator: Animator, scene: Scene) -> None:
     """The pasted face trembles no more than the frames do: dlib's landmarks alone leap by whole pixels."""
     photo, aligned, _ = scene
-    frames = list(animator.animate(photo, "eyesClose", frames=14, strength=0.45))
+    frames = list(animator.animate(photo, "eyesClose", frames=14, strength=0.45, view="model"))
     paste = Paste(photo, aligned, frames[0])
     pictures = np.stack([paste(frame)[paste.mask > 0] for frame in frames]).astype(np.float64)
     once, twice = (np.abs(np.diff(pictures, order, axis=0)).mean() for order in (1, 2))

@@ -88,7 +88,7 @@ def test_a_smile_leaves_no_pale_patch(animator: Animator, name: str) -> None:
     """What the model adds lies in mouth and eyes, and is no brighter than the face's own light spots."""
     photo = open_face(name)
     aligned = align(photo)
-    still, frame = animator.animate(photo, "smile", frames=2)
+    still, frame = animator.animate(photo, "smile", frames=2, view="model")
     paste = Paste(photo, aligned, still)
     picture = paste(frame)
     paste._photo = np.zeros_like(picture)  # black stays black, moved and lit: what shows is the model's
@@ -130,7 +130,7 @@ def test_an_inversion_is_trusted_as_far_as_it_is_the_photo(animator: Animator) -
     own = np.asarray(aligned.image)
     twin = Paste(photo, aligned, own)
     assert twin.likeness > 0.95
-    still = next(iter(animator.animate(photo, frames=1, strength=0)))
+    still = next(iter(animator.animate(photo, frames=1, strength=0, view="model")))
     stranger = Paste(photo, aligned, still)
     assert stranger.likeness < 0.6
     # A blot on the cheek: of a twin it is part of the face, of a stranger it is the stranger's.

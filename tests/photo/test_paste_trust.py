@@ -69,7 +69,9 @@ def pair() -> tuple[Image.Image, AlignedFace, np.ndarray, np.ndarray]:
     """A photo, its face, and as still frames the face itself and the one that the embedded model makes."""
     photo = open_face("mona-lisa")
     aligned = align(photo, SIDE)
-    still = next(iter(Animator.load("avatar", device="cpu").animate(photo, frames=1, strength=0)))
+    still = next(
+        iter(Animator.load("avatar", device="cpu").animate(photo, frames=1, strength=0, view="model"))
+    )
     model = np.asarray(Image.fromarray(still).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
     return photo, aligned, np.asarray(aligned.image), model
 

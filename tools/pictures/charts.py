@@ -118,7 +118,7 @@ def timeline(animator: Animator) -> Image.Image:
             peak = int(values.argmax())
             axes.annotate(str(name), (seconds[peak], values[peak]), (5, 3), textcoords="offset points")
         chart = picture(drawn)
-    video = animator.animate(FACE, known, fps=fps)
+    video = animator.animate(FACE, known, fps=fps, view="model")
     wanted = [0, 15, 30, 48, 54, 60, 75, 90]
     frames = render(
         [latent[0] for index, latent in enumerate(video.latents()) if index in wanted], animator.bundle
