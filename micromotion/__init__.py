@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from micromotion.face.alignment import align
     from micromotion.face.crop import AlignedFace
     from micromotion.motion.robust_pca import robust_pca
-    from micromotion.motion.timeline import Timeline, parse_timeline
+    from micromotion.motion.timeline import Timeline
+    from micromotion.motion.timeline_text import parse_timeline
     from micromotion.options import AnimateOptions
 
 __version__ = "0.1.0"
@@ -35,7 +36,7 @@ _LAZY = {
     "AnimateOptions": "micromotion.options",
     "Timeline": "micromotion.motion.timeline",
     "Video": "micromotion.animation",
-    "parse_timeline": "micromotion.motion.timeline",
+    "parse_timeline": "micromotion.motion.timeline_text",
     "robust_pca": "micromotion.motion.robust_pca",
 }
 

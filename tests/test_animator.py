@@ -20,7 +20,7 @@ from micromotion.errors import (
 )
 from micromotion.motion.micromotion import load_motion
 from micromotion.motion.schedule import Motions
-from micromotion.motion.timeline import parse_timeline
+from micromotion.motion.timeline_text import parse_timeline
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,9 @@ from micromotion.errors import OptionError
 from micromotion.face.images import load_image
 from micromotion.motion.library import SUFFIX, find_motion, playable_motions
 from micromotion.motion.schedule import MotionChoice, is_drawn, schedule, schedule_strip
-from micromotion.motion.timeline import Timeline, TimelineError, parse_timeline
+from micromotion.motion.timeline import Timeline
 from micromotion.motion.timeline_file import read_timeline_file
+from micromotion.motion.timeline_text import TimelineError, parse_timeline
 from micromotion.options import AnimateOptions, seed_of_noise
 from micromotion.runtime.main_memory import import_torch
 from micromotion.runtime.progress import frame_progress

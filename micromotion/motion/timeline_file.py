@@ -9,7 +9,7 @@ from pathlib import Path
 from unicodedata import category
 
 from micromotion.errors import OptionError
-from micromotion.motion.timeline import MAX_TEXT
+from micromotion.motion.timeline_text import MAX_TEXT
 
 _MARKS = (  # UTF-32 first: its mark starts with that of UTF-16
     (codecs.BOM_UTF8, "utf-8-sig"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass
 
-from micromotion.motion.timeline import parse_timeline
+from micromotion.motion.timeline_text import parse_timeline
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from micromotion.face.images import load_image
 from micromotion.motion.library import load_fitting, playable_motions
 from micromotion.motion.micromotion import Motion
 from micromotion.motion.schedule import MotionChoice, schedule
-from micromotion.motion.timeline import Timeline, parse_timeline
+from micromotion.motion.timeline import Timeline
+from micromotion.motion.timeline_text import parse_timeline
 from micromotion.options import AnimateOptions, View, check_motion
 from micromotion.page.faces import find_faces
 from micromotion.page.sessions import ChosenFace

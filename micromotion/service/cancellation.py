@@ -31,7 +31,6 @@ LATE = (
     "numpy.ma",
     "platformdirs",
     "micromotion.learn.text_cache",
-    "micromotion.motion.alive",
     "micromotion.motion.library",
 )
 """Modules that are imported where they are used."""

@@ -4,7 +4,7 @@ import pytest
 from micromotion.errors import OptionError
 from micromotion.motion.alive import MOTIONS, Alive
 from micromotion.motion.schedule import schedule
-from micromotion.motion.timeline import TimelineError, parse_timeline
+from micromotion.motion.timeline_text import TimelineError, parse_timeline
 from micromotion.options import AnimateOptions, check_motion
 
 SEEDS = range(40)

@@ -11,15 +11,8 @@ from hypothesis import strategies as st
 
 from micromotion.errors import OptionError
 from micromotion.motion.schedule import Motions, schedule
-from micromotion.motion.timeline import (
-    MAX_KEYFRAMES,
-    MAX_MOTIONS,
-    MAX_TEXT,
-    Keyframe,
-    Timeline,
-    TimelineError,
-    parse_timeline,
-)
+from micromotion.motion.timeline import MAX_KEYFRAMES, MAX_MOTIONS, Keyframe, Timeline
+from micromotion.motion.timeline_text import MAX_TEXT, TimelineError, parse_timeline
 from micromotion.options import AnimateOptions, check_motion
 
 NAMES = ["smile", "angry", "eyesClose", "a.b-c_9"]

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from micromotion.errors import OptionError
-from micromotion.motion.timeline import MAX_TEXT, TimelineError, parse_timeline
 from micromotion.motion.timeline_file import read_timeline_file
+from micromotion.motion.timeline_text import MAX_TEXT, TimelineError, parse_timeline
 
 TEXT = "1s smile=0.5  # größer – bis 2\n2s hold"
 

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from micromotion.motion.timeline import parse_timeline
+from micromotion.motion.timeline_text import parse_timeline
 
 
 @pytest.mark.parametrize("fps", [1, 7, 24, 25, 30, 50, 60])

@@ -17,7 +17,7 @@ from PIL import Image
 
 from micromotion import Animator, align
 from micromotion.errors import ImageError, MicromotionError, NoFaceError, OptionError
-from micromotion.motion.timeline import TimelineError, parse_timeline
+from micromotion.motion.timeline_text import TimelineError, parse_timeline
 from micromotion.page import markup
 from micromotion.page.faces import examples, find_faces
 from micromotion.page.presets import PRESETS, playable

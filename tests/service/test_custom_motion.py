@@ -33,7 +33,7 @@ from micromotion.errors import BundleError, MotionError, NoFaceError, OptionErro
 from micromotion.learn.provenance import with_provenance
 from micromotion.motion.anchors import Anchors, Provenance
 from micromotion.motion.directions import save_direction
-from micromotion.motion.timeline import parse_timeline
+from micromotion.motion.timeline_text import parse_timeline
 from micromotion.weights.bundle import load_bundle
 
 pytestmark = pytest.mark.slow

@@ -161,7 +161,7 @@ def test_choices_are_those_of_the_library() -> None:
 
 
 def test_a_timeline_may_be_as_long_as_the_library_reads_and_its_example_can_be_read() -> None:
-    from micromotion.motion.timeline import MAX_TEXT, parse_timeline
+    from micromotion.motion.timeline_text import MAX_TEXT, parse_timeline
 
     words = inputs()["timeline"][1]
     assert words["max_length"] == MAX_TEXT

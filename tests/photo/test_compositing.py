@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+
+from micromotion.photo.compositing import Canvas
+from micromotion.photo.sampling import blur
+from micromotion.photo.strokes import Stroke
+
+SIDE = 120
+
+
+@pytest.fixture
+def photo() -> np.ndarray:
+    noise = np.random.default_rng(3).random((300, 420, 3)).astype(np.float32)
+    soft = blur(noise, 4.0)
+    return (255 * (soft - soft.min()) / np.ptp(soft)).astype(np.uint8)
+
+
+def matrix(scale: float, angle: float, x: float, y: float) -> np.ndarray:
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    return np.array([[cos, -sin, x], [sin, cos, y]])
+
+
+def bump(move: tuple[float, float], paint: float = 0.0) -> Stroke:
+    """Moves the middle of the square, and darkens it; nothing at its border."""
+    y, x = np.mgrid[:SIDE, :SIDE]
+    near = np.exp(-(((x - 60) ** 2 + (y - 60) ** 2) / (2 * 16.0**2))).astype(np.float32)[..., None]
+    near[near < 0.01] = 0
+    return Stroke(0, 0, shift=near * np.array(move, np.float32), kept=1 - paint * near, added=None)
+
+
+def test_what_a_stroke_leaves_alone_is_the_photo_to_the_bit(photo: np.ndarray) -> None:
+    canvas = Canvas(photo, matrix(1.3, 0.2, 100, 60))
+    result = canvas.drawn(bump((3, 1), 0.4))
+    assert result.dtype == np.uint8
+    assert result.shape == photo.shape
+    changed = np.argwhere((result != photo).any(axis=-1))
+    middle = matrix(1.3, 0.2, 100, 60) @ [60, 60, 1]
+    assert len(changed) > 1000
+    assert np.hypot(*(changed[:, ::-1] - middle).T).max() < 1.3 * 16 * 3.1 + 2
+
+
+def test_nothing_drawn_is_a_copy(photo: np.ndarray) -> None:
+    canvas = Canvas(photo, matrix(1.0, 0.0, 50, 50))
+    for stroke in (Stroke(0, 0), bump((0, 0))):
+        result = canvas.drawn(stroke)
+        assert (result == photo).all()
+        assert result is not photo
+
+
+def test_pixels_move_in_the_squares_own_directions(photo: np.ndarray) -> None:
+    """Upside down, what moves to the right in the square moves to the left in the photo."""
+    whole = Stroke(0, 0, shift=np.full((SIDE, SIDE, 2), (-5, 0), np.float32))
+    upright = Canvas(photo, matrix(1.0, 0.0, 100, 60)).drawn(whole)
+    turned = Canvas(photo, matrix(1.0, np.pi, 219, 179)).drawn(whole)
+    inner = np.s_[80:160, 120:200]
+    np.testing.assert_allclose(upright[inner], photo[80:160, 115:195], atol=1)
+    np.testing.assert_allclose(turned[inner], photo[80:160, 125:205], atol=1)
+
+
+def test_a_larger_photo_moves_by_as_much_of_itself(photo: np.ndarray) -> None:
+    """The same stroke on the same picture at twice the size."""
+    large = np.repeat(np.repeat(photo, 2, axis=0), 2, axis=1)
+    small = Canvas(photo, matrix(1.0, 0.0, 100, 60)).drawn(bump((4, -2), 0.3)).astype(float)
+    big = Canvas(large, matrix(2.0, 0.0, 200.5, 120.5)).drawn(bump((4, -2), 0.3)).astype(float)
+    halved = big.reshape(300, 2, 420, 2, 3).mean(axis=(1, 3))
+    assert np.abs(halved - small).mean() < 0.3
+    assert np.abs(halved - small).max() < 12
+
+
+def test_a_square_beyond_the_photos_border_is_drawn_as_far_as_the_photo_goes(photo: np.ndarray) -> None:
+    canvas = Canvas(photo, matrix(1.0, 0.0, -60, -60))
+    result = canvas.drawn(bump((3, 3), 0.5))
+    assert (result[:10, :10] != photo[:10, :10]).any()
+    assert (result[120:, 120:] == photo[120:, 120:]).all()
+    away = Canvas(photo, matrix(1.0, 0.0, 1000, 1000)).drawn(bump((3, 3), 0.5))
+    assert (away == photo).all()
