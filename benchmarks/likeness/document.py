@@ -122,12 +122,12 @@ def another_eye(trials: Sequence[Trial]) -> str:
     """What another reading of the same faces gave; it is not measured here."""
     return """## By another eye
 
-dlib's landmarks are no good judges of some of this: of a shut eye they read the lashes, of a turned head they
-lag behind. The same 14 faces were read once, on 30 November 2026, with MediaPipe's face mesh, which is not part
-of this repository: eyes shut (aspect ratio below 0.13) on 10 of 14, median 0.095; smile with the corners up and
-wider on all, lips parted with teeth on 93%; brows down by 0.015 on 86%, up on none; 19 to 28 degrees of turn on
-the five frontal faces; fine detail × 1.24 in the median, × 1.25 or more on 6 of 14. What is not shut: Berthe
-Morisot 0.18, Geronimo 0.18, Jakob Fugger 0.15, Paul Revere 0.14."""
+dlib's landmarks are no good judges of some of this: of a shut eye they read the lashes, of a turned head
+they lag behind. The same 14 faces were read once, on 30 November 2026, with MediaPipe's face mesh, which is
+not part of this repository: eyes shut (aspect ratio below 0.13) on 10 of 14, median 0.095; smile with the
+corners up and wider on all, lips parted with teeth on 93%; brows down by 0.015 on 86%, up on none; 19 to 28
+degrees of turn on the five frontal faces; fine detail × 1.24 in the median, × 1.25 or more on 6 of 14. What
+is not shut: Berthe Morisot 0.18, Geronimo 0.18, Jakob Fugger 0.15, Paul Revere 0.14."""
 
 
 def identities(trials: Sequence[Trial]) -> str:
