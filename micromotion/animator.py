@@ -155,10 +155,11 @@ class Animator:
                 from the still face, or on the learned curve; negative plays the opposite. It multiplies the
                 strengths of several motions and of a timeline.
             loop: "pingpong" appends the frames in reverse, "hold" repeats the last one: n become 2n − 1
-            frames.
-            view: "photo" puts the face back into the photo, see `Paste`.
-            compare: puts the photo's crop and its still reconstruction beside each frame; not with view
-            "photo".
+                frames.
+            view: "photo" shows the whole photo, whose own face moves; "face" the square around it; "model"
+                what the model draws; "auto" what suits the model.
+            compare: puts the photo's crop and its still reconstruction beside each frame; only with the views
+                "auto" and "model".
             seed: None uses the generator's fixed noise; a number draws noise, the same for all frames so that
                 texture does not flicker. In a model without noise, such as "avatar", it changes nothing, and
                 a UserWarning says so.

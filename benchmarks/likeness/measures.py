@@ -19,7 +19,7 @@ from PIL import Image
 from micromotion.face.crop import crop_quad
 from micromotion.face.landmarks import find_landmarks
 from micromotion.photo.effects import NAMES
-from micromotion.photo.landmark_reading import LandmarkReader
+from micromotion.photo.landmark_reading import LandmarkReader, eye_aspect_ratios
 from micromotion.photo.sampling import blur, luminance
 from micromotion.types import Floats, Frame
 
@@ -56,14 +56,13 @@ def seen(frame: Frame, box: tuple[int, int, int, int]) -> tuple[Seen, Floats]:
     def apart(one: int, other: int) -> float:
         return float(np.linalg.norm(points[one] - points[other]))
 
-    eyes = [(apart(o + 1, o + 5) + apart(o + 2, o + 4)) / (2 * apart(o, o + 3)) for o in (36, 42)]
     mouth = apart(48, 54)
     gap = float(np.mean([apart(a, b) for a, b in ((61, 67), (62, 66), (63, 65))])) / mouth
     middle = (points[62] + points[66]) / 2
     brows = [(points[[36, 39]].mean(axis=0) - points[17:22].mean(axis=0)) @ down]
     brows.append((points[[42, 45]].mean(axis=0) - points[22:27].mean(axis=0)) @ down)
     return Seen(
-        eyes=float(np.mean(eyes)),
+        eyes=float(eye_aspect_ratios(points).mean()),
         gap=gap,
         teeth=_teeth(frame, points) if gap > 0.05 else 0.0,
         width=mouth / unit,

@@ -68,11 +68,12 @@ def try_face(animator: Animator, path: Path, pictures: Path) -> Trial:
     """Draw and measure a face; its frames at strength 1 go to the folder of pictures as PNG."""
     photo = Image.open(path).convert("RGB")
     face = align(photo)
+    stage = Stage(whole_photo(photo, face))
     still, points = seen(np.asarray(photo), face.box)
     who = identity(np.asarray(photo), face.box)
     rows = []
     for motion in MOTIONS:
-        for way, drawn in _drawn(animator, photo, motion):
+        for way, drawn in _drawn(animator, photo, face, stage, motion):
             for strength in (*STRENGTHS, *EXTREMES):
                 began = time.process_time()
                 try:
@@ -102,12 +103,11 @@ def try_face(animator: Animator, path: Path, pictures: Path) -> Trial:
 
 
 def _drawn(
-    animator: Animator, photo: Image.Image, motion: str
+    animator: Animator, photo: Image.Image, face: AlignedFace, stage: Stage, motion: str
 ) -> Iterator[tuple[str, Callable[[float], Frame]]]:
     """Each way to draw a motion, as a function of its strength; set up, so that frames alone are timed."""
     loaded = load_fitting(animator.bundle.motions[motion], animator.bundle)
-    face = align(photo)
-    stage, response = Stage(whole_photo(photo, face)), Response()
+    response = Response()
     response.stated(0, loaded.provenance)
 
     def now(strength: float) -> Frame:

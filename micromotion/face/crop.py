@@ -16,6 +16,10 @@ from micromotion.face.tiles import Box, scaled_size
 _FRAME = 0.3  # FFHQ's padding beyond the picture, as a part of the crop's side
 
 
+FACE_IN_CROP = (0.2, 0.3, 0.8, 0.9)
+"""Left, top, right, bottom of dlib's box of the face in FFHQ's crop, in parts of its side."""
+
+
 @dataclass(frozen=True)
 class AlignedFace:
     """A face cut out of a photo, upright and centred.

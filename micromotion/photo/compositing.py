@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from micromotion.photo.sampling import Picture, sample
+from micromotion.photo.sampling import Picture, sample, span
 from micromotion.photo.strokes import Stroke, differs
 from micromotion.types import Floats, Frame
 
@@ -87,11 +87,10 @@ class Canvas:
         ]
 
 
-def _within(box: tuple[int, int, int, int], x: Picture, y: Picture) -> tuple[slice, slice] | None:
+def _within(box: tuple[slice, slice] | None, x: Picture, y: Picture) -> tuple[slice, slice] | None:
     """The rows and columns of points x, y [h, w] that hold all within a box; None where none is."""
-    left, top, right, bottom = box
-    inside = (x > left - 1) & (x < right) & (y > top - 1) & (y < bottom)
-    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    if not len(rows):
+    if box is None:
         return None
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    rows, columns = box
+    across, down = (x > columns.start - 1) & (x < columns.stop), (y > rows.start - 1) & (y < rows.stop)
+    return span(across & down)

@@ -5,13 +5,12 @@ resolution: after(p) ≈ before(p + field(p)). Points are (x, y) in the unit squ
 the top left pixel. Pictures are [1, C, N, N], float32 in 0…1.
 """
 
-from functools import cache
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from micromotion.photo.spline import square_border
 from micromotion.types import Floats
 
 SIDE = 128
@@ -32,7 +31,7 @@ def landmark_field(at: Floats, value: Floats, side: int = SIDE) -> Tensor:
 
     It vanishes on the square's border. A thin-plate spline (Bookstein 1989), smoothing.
     """
-    border = _border()
+    border = square_border()
     points = np.concatenate([at, border])
     count = len(points)
     softness = np.full(count, 1e-6)
@@ -134,13 +133,6 @@ def blurred(picture: Tensor, sigma: float) -> Tensor:
     weights = (weights / weights.sum()).repeat(channels, 1, 1, 1)
     picture = F.conv2d(F.pad(picture, (reach, reach, 0, 0), "replicate"), weights, groups=channels)
     return F.conv2d(F.pad(picture, (0, 0, reach, reach), "replicate"), weights.mT, groups=channels)
-
-
-@cache
-def _border() -> Floats:
-    """Points around the unit square [24, 2], which stay where they are."""
-    edge = np.linspace(0, 1, 7)
-    return np.array([(x, y) for x in edge for y in edge if x in (0, 1) or y in (0, 1)])
 
 
 def _bending(points: Floats, centres: Floats) -> Floats:

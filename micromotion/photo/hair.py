@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from micromotion.photo.head import HeadFit
 from micromotion.photo.registration import Registration
-from micromotion.photo.sampling import Picture, blur, luminance, sample, smoothstep
-from micromotion.photo.skin import Skin, enlarged, filled, reduced, tone
+from micromotion.photo.sampling import Picture, blur, filled, luminance, sample, smoothstep
+from micromotion.photo.skin import Skin, enlarged, reduced, tone
 from micromotion.types import Floats
 
 Mask = NDArray[np.bool_]

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 from scipy import ndimage
 
 from micromotion.photo.displacement import landmark_field
 from micromotion.photo.registration import LARGER, Registration
-from micromotion.photo.sampling import Picture, blur, luminance, sample, smoothstep
+from micromotion.photo.sampling import Picture, blur, filled, luminance, sample, smoothstep
 from micromotion.types import Floats
 from stylegan2.checkpoints.storage import read_safetensors
 
@@ -340,11 +340,23 @@ def _light(pixels: Picture, normal: Picture, config: HeadConfig) -> Floats:
     return light
 
 
+def rotation(yaw: float, pitch: float, roll: float) -> Floats:
+    """How a head turns, in degrees: [3, 3], for points (x right, y up, z to the camera).
+
+    First a roll, its top to the picture's left, then a pitch, downwards, then a yaw, to the picture's right,
+    as `avatar.renderer.pose` turns heads.
+    """
+    y, p, r = np.radians([yaw, pitch, roll])
+    about_z = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
+    about_x = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
+    about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
+    whole: Floats = about_y @ about_x @ about_z
+    return whole
+
+
 def face_mask(landmarks: Floats) -> NDArray[np.bool_]:
     """The face from the jaw to a little above the brows, [G, G]; landmarks in parts of the square's side."""
     eyes = np.linalg.norm(landmarks[42:48].mean(axis=0) - landmarks[36:42].mean(axis=0))
     brows = landmarks[26:16:-1] - np.array([0, 0.25 * eyes])
     outline = np.concatenate([landmarks[:17], brows])
-    mask = Image.new("1", (CELLS, CELLS))
-    ImageDraw.Draw(mask).polygon([tuple(point) for point in outline * CELLS - 0.5], fill=1)
-    return np.asarray(mask, bool)
+    return filled([outline * CELLS - 0.5], (CELLS, CELLS))

@@ -14,7 +14,7 @@ from PIL import Image
 
 from micromotion.face.alignment import as_aligned
 from micromotion.photo.effects import NAMES, Reading
-from micromotion.photo.head import HeadFit, fit_head
+from micromotion.photo.head import HeadFit, fit_head, rotation
 from micromotion.photo.registration import Registration, register
 from micromotion.photo.sampling import MonotoneCurve, Picture, sample
 from micromotion.types import Floats, Frame
@@ -45,7 +45,7 @@ class _Head:
 
     def seen(self, pose: Floats, away: Floats | None = None) -> Floats:
         """Where the landmarks [68, 2] are seen in a pose (yaw, pitch, roll in radians; log scale; x, y)."""
-        turned = (self.points - _PIVOT) @ rotation(*pose[:3]).T + _PIVOT
+        turned = (self.points - _PIVOT) @ rotation(*np.degrees(pose[:3])).T + _PIVOT
         place = self.fit.projected(turned)
         return np.exp(pose[3]) * (place - 0.5) + 0.5 + pose[4:]
 
@@ -71,18 +71,6 @@ class LandmarkReader:
             field[36:48] = 0  # the lids are drawn by themselves
             fields.append(field)
         return Reading(effects, np.stack(fields))
-
-
-def rotation(yaw: float, pitch: float, roll: float) -> Floats:
-    """[3, 3], for points (x right, y up, z to the camera): leaning to the left, nodding down, then turning to
-    the picture's right, each in radians.
-    """
-    (cy, sy), (cp, sp), (cr, sr) = ((np.cos(angle), np.sin(angle)) for angle in (yaw, pitch, roll))
-    turn = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    nod = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
-    lean = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-    whole: Floats = turn @ nod @ lean
-    return whole
 
 
 def _registered(frame: Frame) -> Registration:
@@ -120,19 +108,19 @@ def _pose(head: _Head, landmarks: Floats) -> Floats:
 def _expression(head: _Head, landmarks: Floats, pose: Floats) -> Floats:
     """How far landmarks lie from the still frame's in this pose, from the front: [68, 2], eye distances."""
     off = (landmarks - head.seen(pose)) / np.exp(pose[3])
-    across = rotation(*pose[:3])[:2, :2] * [[1, -1], [-1, 1]]  # y down
+    across = rotation(*np.degrees(pose[:3]))[:2, :2] * [[1, -1], [-1, 1]]  # y down
     front: Floats = np.linalg.solve(across, off.T).T / head.eye_distance
     return front
 
 
 def _closed(square: Floats, field: Floats, eye_distance: float) -> tuple[float, float]:
     """How far each eye is closed, left and right in the picture."""
-    before, after = (_aspect_ratios(points) for points in (square, square + field * eye_distance))
+    before, after = (eye_aspect_ratios(points) for points in (square, square + field * eye_distance))
     left, right = np.clip(_CLOSED(after / before), -0.3, 1).tolist()
     return left, right
 
 
-def _aspect_ratios(landmarks: Floats) -> Floats:
+def eye_aspect_ratios(landmarks: Floats) -> Floats:
     """[2]: each eye's height over its width (Soukupová and Čech 2016)."""
 
     def apart(one: int, other: int) -> float:

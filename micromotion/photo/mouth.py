@@ -25,7 +25,7 @@ from micromotion.photo.lips import (
 )
 from micromotion.photo.mouth_interior import Interior
 from micromotion.photo.registration import Registration
-from micromotion.photo.sampling import MonotoneCurve, Picture, smoothstep
+from micromotion.photo.sampling import MonotoneCurve, Picture, smoothstep, span
 from micromotion.photo.spline import ThinPlate, square_border
 from micromotion.photo.strokes import Stroke, composed
 from micromotion.types import Floats
@@ -125,17 +125,16 @@ class Mouth:
     def _painted(self, tear: _Tear, landmarks: Floats) -> list[Stroke]:
         """What shows between the lips: nothing where they are shut, or their own teeth show."""
         shown = tear.shown(self.interior.edge)
-        rows, columns = (np.flatnonzero(shown.any(axis=axis)) for axis in (1, 0))
-        if not len(rows):
+        cut = span(shown > 0)
+        if cut is None:
             return []
-        cut = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
         scale = self.lips.frame.width
         points, shown = tear.points[cut], shown[cut][..., None]
         depth, height = (scale * np.maximum(-side[cut], 0) for side in (tear.over, tear.under))
         colour = self.interior.colour(points, depth, height, self._skull(landmarks))
         # A frame of pixels that change nothing, as a stroke's box must have.
         shown, added = (np.pad(plane, ((1, 1), (1, 1), (0, 0))) for plane in (shown, shown * colour))
-        left, top = tear.box.left + int(columns[0]) - 1, tear.box.top + int(rows[0]) - 1
+        left, top = tear.box.left + cut[1].start - 1, tear.box.top + cut[0].start - 1
         return [Stroke(left, top, kept=1 - shown, added=added)]
 
     def _skull(self, landmarks: Floats) -> Floats:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from micromotion.errors import MotionError, OptionError
-from micromotion.face.crop import AlignedFace
+from micromotion.face.crop import FACE_IN_CROP, AlignedFace
 from micromotion.face.images import as_loaded
 from micromotion.face.landmarks import find_landmarks
 from micromotion.photo.color_match import Tint, brightest, brightness, cast, ratio
@@ -293,7 +293,7 @@ class Paste:
     def _face_box(self, aligned: AlignedFace) -> tuple[float, ...]:
         """Where in the crop landmarks are looked for, in the unit square: the detector's box, upright."""
         if aligned.landmarks is None:
-            return 0.2, 0.3, 0.8, 0.9  # where dlib finds FFHQ's faces
+            return FACE_IN_CROP
         box = np.array(aligned.box, np.float64).reshape(2, 2)
         centre = (aligned.to_aligned(box.mean(axis=0)) + 0.5) / aligned.image.width
         half = (box[1] - box[0]).mean() / 2 / self._place.side

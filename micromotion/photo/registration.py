@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
-from micromotion.face.crop import AlignedFace, crop_quad
+from micromotion.face.crop import FACE_IN_CROP, AlignedFace, crop_quad
 from micromotion.face.landmarks import find_landmarks
 from micromotion.photo.sampling import Picture
 from micromotion.types import Floats
@@ -66,7 +66,7 @@ def register(photo: Image.Image, face: AlignedFace) -> Registration:
     square = AlignedFace(picture, quad, face.box, face.score, face.landmarks)
     if face.landmarks is None:
         edge = (1 - 1 / LARGER) / 2
-        box = [round(side * (edge + at / LARGER)) for at in (0.2, 0.3, 0.8, 0.9)]  # dlib's, of FFHQ's faces
+        box = [round(side * (edge + at / LARGER)) for at in FACE_IN_CROP]
         landmarks = find_landmarks(picture, (box[0], box[1], box[2], box[3]))
     else:
         landmarks = square.to_aligned(face.landmarks)

@@ -13,23 +13,7 @@ from torch import Tensor
 
 from micromotion.types import Strengths
 
-_POSES = 5  # strengths at which a motion is looked at, on each side of rest
 _POWERS = 3  # of the polynomial through rest
-
-
-def poses(strengths: Strengths) -> Strengths:
-    """The strengths to be looked at before a video is played, each motion by itself.
-
-    strengths: [frames, motions], the video's. Returns [n, motions], even steps up to the strongest on either
-    side of rest; n = 0 where nothing moves.
-    """
-    rows = []
-    for motion, column in enumerate(strengths.T):
-        for most in (min(column.min(), 0), max(column.max(), 0)):
-            side = np.zeros((_POSES if most else 0, strengths.shape[1]))
-            side[:, motion] = most * np.arange(1, len(side) + 1) / _POSES
-            rows.append(side)
-    return np.concatenate(rows)
 
 
 class Family:

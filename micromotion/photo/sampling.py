@@ -6,6 +6,7 @@ Pictures are float32 [H, W, C] or [H, W], in 0…1. Points are (x, y) in pixels,
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 from scipy import ndimage
 from torch.nn import functional as F
 
@@ -70,6 +71,22 @@ def edge_width(picture: Picture) -> float:
 def fine_grain(picture: Picture) -> Picture:
     """What a picture has that is finer than about two pixels: its grain, canvas or pores, around 0."""
     return picture - blur(picture, 2.0)
+
+
+def filled(polygons: list[Floats], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """The inside of polygons [n, 2], bool [h, w]."""
+    mask = Image.new("1", (shape[1], shape[0]))
+    for polygon in polygons:
+        ImageDraw.Draw(mask).polygon([(float(x), float(y)) for x, y in polygon], fill=1)
+    return np.array(mask)
+
+
+def span(where: NDArray[np.bool_]) -> tuple[slice, slice] | None:
+    """The rows and columns that hold all that is True in [h, w]; None where nothing is."""
+    rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
+    if not len(rows):
+        return None
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 class MonotoneCurve:

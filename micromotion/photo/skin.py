@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 from scipy import ndimage
 from torch.nn import functional as F
 
 from micromotion.photo.registration import Registration
-from micromotion.photo.sampling import Picture, blur, luminance, sample, smoothstep
+from micromotion.photo.sampling import Picture, blur, filled, luminance, sample, smoothstep
 from micromotion.types import Floats
 
 
@@ -56,9 +55,8 @@ class Skin:
     """The skin of a face.
 
     cover: float32 [N, N], 0…1, where bare skin is. brows: float32 [N, N], 0…1. face: bool [N, N], the
-    inside of
-    jaw and forehead. cheeks: bool [N, N], what is skin for certain. light: the upper quarter of the cheeks'
-    luminance. coloured: 0…1, 0 on a photo of one hue, however toned.
+    inside of jaw and forehead. cheeks: bool [N, N], what is skin for certain. light: the upper quarter of the
+    cheeks' luminance. coloured: 0…1, 0 on a photo of one hue, however toned.
     """
 
     cover: Picture
@@ -123,14 +121,6 @@ def enlarged(plane: Picture, side: int) -> Picture:
     scale = len(plane) / side
     at = ((np.arange(side, dtype=np.float32) + 0.5) * scale - 0.5) * np.ones((side, 1), np.float32)
     return sample(plane, at, at.T)
-
-
-def filled(polygons: list[Floats], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """The inside of polygons [n, 2], bool [h, w]."""
-    mask = Image.new("1", (shape[1], shape[0]))
-    for polygon in polygons:
-        ImageDraw.Draw(mask).polygon([(float(x), float(y)) for x, y in polygon], fill=1)
-    return np.array(mask)
 
 
 def tone(picture: Picture) -> tuple[Picture, Picture]:

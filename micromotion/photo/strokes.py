@@ -14,7 +14,7 @@ from functools import cached_property, reduce
 import numpy as np
 from numpy.typing import NDArray
 
-from micromotion.photo.sampling import Picture, sample
+from micromotion.photo.sampling import Picture, sample, span
 
 STILL = 0.02
 """Pixels: a shift that no eye sees, but that would have half the photo read anew."""
@@ -45,14 +45,14 @@ class Stroke:
         return 0, 0
 
     @cached_property
-    def painted(self) -> tuple[int, int, int, int]:
-        """Left, top, right, bottom, in the box's pixels, of where it paints; all 0 where it does not."""
+    def painted(self) -> tuple[slice, slice] | None:
+        """The box's rows and columns in which it paints; None where it does not."""
         touched = np.zeros(self.size[::-1], bool)
         if self.kept is not None:
             touched |= differs(self.kept, 1)
         if self.added is not None:
             touched |= differs(self.added, 0)
-        return _bounds(touched)
+        return span(touched)
 
     @property
     def right(self) -> int:
@@ -103,16 +103,15 @@ def composed(strokes: Sequence[Stroke], side: int) -> Stroke:
 def trimmed(stroke: Stroke) -> Stroke:
     """The same in the smallest box that holds what it does."""
     touched = np.zeros(stroke.size[::-1], bool)
-    left, top, right, bottom = stroke.painted
-    touched[top:bottom, left:right] = True
+    if stroke.painted is not None:
+        touched[stroke.painted] = True
     if stroke.shift is not None:
         touched |= differs(stroke.shift, 0)
-    left, top, right, bottom = _bounds(touched)
+    rows, columns = span(touched) or (slice(0, 0), slice(0, 0))
     planes = (
-        None if plane is None else plane[top:bottom, left:right]
-        for plane in (stroke.shift, stroke.kept, stroke.added)
+        None if plane is None else plane[rows, columns] for plane in (stroke.shift, stroke.kept, stroke.added)
     )
-    return Stroke(stroke.left + left, stroke.top + top, *planes)
+    return Stroke(stroke.left + columns.start, stroke.top + rows.start, *planes)
 
 
 def drawn(picture: Picture, stroke: Stroke) -> Picture:
@@ -141,21 +140,10 @@ def differs(plane: Picture, value: float) -> NDArray[np.bool_]:
     return reduce(np.logical_or, (plane[..., channel] != value for channel in range(plane.shape[-1])))
 
 
-def _bounds(touched: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of what is True in [h, w]; all 0 where nothing is."""
-    rows, columns = np.flatnonzero(touched.any(axis=1)), np.flatnonzero(touched.any(axis=0))
-    if not len(rows):
-        return 0, 0, 0, 0
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
 def _seen(stroke: Stroke, x: Picture, y: Picture) -> tuple[slice, slice] | None:
     """The rows and columns of x and y that hold all points within the stroke's box; None where none does."""
     inside = (x >= stroke.left - 1) & (x <= stroke.right) & (y >= stroke.top - 1) & (y <= stroke.bottom)
-    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    if not len(rows):
-        return None
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    return span(inside)
 
 
 def _inside(stroke: Stroke, x: Picture, y: Picture) -> Picture:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional as F
 
-from micromotion.photo.head import HeadFit, face_mask
+from micromotion.photo.head import HeadFit, face_mask, rotation
 from micromotion.photo.registration import Registration
 from micromotion.photo.sampling import Picture, blur, sample
 from micromotion.photo.strokes import Stroke
@@ -106,17 +106,17 @@ class Turn:
         roll = _saturated(roll, config.last_roll, config.firm)
         if yaw == pitch == roll == 0:
             return Stroke(0, 0)
-        rotation = _rotation(yaw, pitch, roll)
+        turned = rotation(yaw, pitch, roll)
         pivot = np.array([0, *config.pivot])
-        moved = ((head.position - pivot) @ rotation.T + pivot).astype(np.float32)
+        moved = ((head.position - pivot) @ turned.T + pivot).astype(np.float32)
         shift = (head.projected(moved) - head.projected(head.position)) * head.weight[..., None]
         source = _inverted(shift.astype(np.float32), moved[..., 2], self.cells, self.box, config)
-        return self._drawn(source, self._gain(rotation))
+        return self._drawn(source, self._gain(turned))
 
-    def _gain(self, rotation: Floats) -> Picture:
+    def _gain(self, turned: Floats) -> Picture:
         """How much brighter each cell becomes as it turns in the light, [G, G]."""
         normal, bound = self.head.normal, self.config.darkest
-        brighter = np.clip((normal @ rotation.T - normal) @ self.head.light[1:], -bound, bound)
+        brighter = np.clip((normal @ turned.T - normal) @ self.head.light[1:], -bound, bound)
         return np.exp(self.config.relight * brighter * self.shade).astype(np.float32)
 
     def _drawn(self, source: Picture, gain: Picture) -> Stroke:
@@ -164,16 +164,6 @@ class Turn:
 def _saturated(asked: float, room: float, firm: float) -> float:
     """As far as asked, but never as far as `room`: smooth, odd, of slope 1 at 0."""
     return float(asked / (1 + abs(asked / room) ** firm) ** (1 / firm))
-
-
-def _rotation(yaw: float, pitch: float, roll: float) -> Floats:
-    """[3, 3]: first a roll, then a pitch, then a yaw, as `avatar.renderer.pose` turns heads."""
-    y, p, r = np.radians([yaw, pitch, roll])
-    about_z = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
-    about_x = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
-    about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
-    rotation: Floats = about_y @ about_x @ about_z
-    return rotation
 
 
 def _pixels(cells: slice, count: int, side: int) -> slice:

@@ -124,6 +124,7 @@ class PhotoView:
         """
         self._scene, self._motions, self._reader, self._may_be_twin = scene, motions, reader, may_be_twin
         self._stage = stage
+        self._stated = np.array([states_effects(provenance) for provenance in motions], bool)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -132,8 +133,7 @@ class PhotoView:
 
     def looks_at(self, strengths: Strengths) -> Strengths:
         """The still frame, and motions whose files do not state their effects, each by itself."""
-        stated = [states_effects(provenance) for provenance in self._motions]
-        wanted = poses(strengths if self._may_be_twin else np.where(stated, 0.0, strengths))
+        wanted = poses(strengths if self._may_be_twin else np.where(self._stated, 0.0, strengths))
         still = np.zeros((1 if len(wanted) or self._may_be_twin else 0, strengths.shape[1]))
         return np.concatenate([still, wanted])
 
@@ -145,10 +145,9 @@ class PhotoView:
                 twin.learn(seen[1:])
                 return TwinPhoto(self._scene, twin)
         response = Response()
-        for motion, provenance in enumerate(self._motions):
-            if states_effects(provenance):
-                response.stated(motion, provenance)
-        read = [pose for pose in seen[1:] if not states_effects(self._motions[int(np.argmax(pose[0] != 0))])]
+        for motion in np.flatnonzero(self._stated).tolist():
+            response.stated(motion, self._motions[motion])
+        read = [pose for pose in seen[1:] if not self._stated[np.argmax(pose[0] != 0)]]
         if read:
             rows = np.stack([row for row, _ in read])
             response.measured(rows, self._reader(seen[0][1], [frame for _, frame in read]))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from bad_matrices import BAD_MATRICES
 from torch import Tensor
 
 from benchmarks.claims.original_pca import robust_pca_compatible
@@ -38,17 +39,7 @@ def test_zeros_give_zeros() -> None:
         assert torch.equal(part, torch.zeros(2, 11, 16))
 
 
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (torch.tensor([[1.0, float("nan")]]), "finite"),
-        (torch.tensor([[1.0, float("-inf")]]), "finite"),
-        (torch.ones(5), r"\[\.\.\., n, d\]"),
-        (torch.ones(3, 0, 4), "at least one row"),
-        (torch.ones(3, 4, 0), "at least one row"),
-        (torch.ones(3, 4, dtype=torch.int64), "floating point"),
-    ],
-)
+@pytest.mark.parametrize(("data", "words"), BAD_MATRICES)
 def test_bad_input_is_named(data: Tensor, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         robust_pca_compatible(data)

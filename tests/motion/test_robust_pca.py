@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bad_matrices import BAD_MATRICES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -210,17 +211,7 @@ def test_zeros_give_zeros() -> None:
         assert torch.equal(part, torch.zeros(2, 11, 16))
 
 
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (torch.tensor([[1.0, float("nan")]]), "finite"),
-        (torch.tensor([[1.0, float("-inf")]]), "finite"),
-        (torch.ones(5), r"\[\.\.\., n, d\]"),
-        (torch.ones(3, 0, 4), "at least one row"),
-        (torch.ones(3, 4, 0), "at least one row"),
-        (torch.ones(3, 4, dtype=torch.int64), "floating point"),
-    ],
-)
+@pytest.mark.parametrize(("data", "words"), BAD_MATRICES)
 def test_bad_input_is_named(data: Tensor, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         robust_pca(data)

@@ -1,31 +1,23 @@
 """A face grows older in its photo's own light and colours, younger, and not at all at 0."""
 
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
+from photo_faces import registered
 from PIL import Image
 from scipy import ndimage
 
-from micromotion.face.alignment import align
 from micromotion.photo.age import Ageing
 from micromotion.photo.age_map import age_map
 from micromotion.photo.head import MIRROR, fit_head
-from micromotion.photo.registration import Registration, register
+from micromotion.photo.registration import Registration
 from micromotion.photo.sampling import Picture, blur, luminance, sample
 from micromotion.photo.skin import find_skin
 from micromotion.photo.strokes import drawn
-from tools.age_lines import mean_landmarks
+from tools.mean_face import mean_landmarks
 
-FACES = Path(__file__).resolve().parents[2] / "docs" / "faces"
 PLAIN_SIDE, PLAIN_UNIT = 400, 75.0
-
-
-@cache
-def registered(name: str) -> Registration:
-    photo = Image.open(FACES / f"{name}.jpg").convert("RGB")
-    return register(photo, align(photo))
 
 
 @cache

@@ -1,31 +1,20 @@
 """Hair is found where it surely is, and neither hats nor walls are."""
 
-from functools import cache
-from pathlib import Path
-
 import numpy as np
 import pytest
-from PIL import Image
+from photo_faces import registered
 from scipy import ndimage
 
-from micromotion.face.alignment import align
 from micromotion.photo.hair import Hair, find_hair, guided
 from micromotion.photo.head import fit_head
-from micromotion.photo.registration import Registration, register
+from micromotion.photo.registration import Registration
 from micromotion.photo.sampling import Picture
 from micromotion.photo.skin import find_skin
-from tools.age_lines import mean_landmarks
+from tools.mean_face import mean_landmarks
 
-FACES = Path(__file__).resolve().parents[2] / "docs" / "faces"
 SIDE, UNIT = 360, 58.0
 MIDDLE = np.array([SIDE / 2, 0.45 * SIDE])
 SKIN, BROWN, WALL = (0.78, 0.60, 0.50), (0.30, 0.20, 0.13), (0.55, 0.62, 0.70)
-
-
-@cache
-def registered(name: str) -> Registration:
-    photo = Image.open(FACES / f"{name}.jpg").convert("RGB")
-    return register(photo, align(photo))
 
 
 def hair_of(registration: Registration) -> Hair:

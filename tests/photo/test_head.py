@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from micromotion.face.alignment import align
-from micromotion.photo.head import CELLS, MIRROR, HeadFit, canonical_landmarks, fit_head, yaw_of
+from micromotion.photo.head import CELLS, MIRROR, HeadFit, canonical_landmarks, fit_head, rotation, yaw_of
 from micromotion.photo.registration import LARGER, Registration, register
 
 FACES = Path(__file__).resolve().parents[2] / "docs" / "faces"
@@ -135,3 +135,12 @@ def test_a_black_picture_has_no_light() -> None:
     light = fit_head(synthetic(96, np.zeros((96, 96, 3), np.float32))).light
 
     assert np.abs(light[1:]).max() < 0.1
+
+
+def test_a_rotation_turns_right_nods_down_and_leans_left() -> None:
+    ahead, up = np.array([0.0, 0.0, 1.0]), np.array([0.0, 1.0, 0.0])
+    assert (rotation(17, 0, 0) @ ahead)[0] > 0.2
+    assert (rotation(0, 17, 0) @ ahead)[1] < -0.2
+    assert (rotation(0, 0, 17) @ up)[0] < -0.2
+    turned = rotation(11, 6, -17)
+    np.testing.assert_allclose(turned @ turned.T, np.eye(3), atol=1e-12)

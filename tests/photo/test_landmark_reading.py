@@ -8,7 +8,7 @@ from avatar.renderer.factors import Z_DIM, factors_from_z
 from avatar.renderer.pose import MAX_YAW
 from avatar.renderer.render import render
 from micromotion.photo.effects import NAMES
-from micromotion.photo.landmark_reading import LandmarkReader, rotation
+from micromotion.photo.landmark_reading import LandmarkReader
 from micromotion.types import Frame
 
 
@@ -74,11 +74,3 @@ def test_a_mouth_that_opens_and_one_that_smiles_are_a_field(read: dict[str, dict
     assert read["smile"]["corners"] > 0.02
     assert abs(read["mouth_open"]["yaw"]) < 4
     assert abs(read["smile"]["yaw"]) < 4
-
-
-def test_a_rotation_turns_right_nods_down_and_leans_left() -> None:
-    ahead, up = np.array([0.0, 0.0, 1.0]), np.array([0.0, 1.0, 0.0])
-    assert (rotation(0.3, 0, 0) @ ahead)[0] > 0.2
-    assert (rotation(0, 0.3, 0) @ ahead)[1] < -0.2
-    assert (rotation(0, 0, 0.3) @ up)[0] < -0.2
-    np.testing.assert_allclose(rotation(0.2, 0.1, -0.3) @ rotation(0.2, 0.1, -0.3).T, np.eye(3), atol=1e-12)

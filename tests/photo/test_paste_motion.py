@@ -10,8 +10,9 @@ from PIL import Image
 from micromotion import Animator
 from micromotion.face.alignment import align
 from micromotion.face.landmarks import find_landmarks
+from micromotion.photo.effects import poses
 from micromotion.photo.paste import Paste
-from micromotion.photo.response import Family, poses
+from micromotion.photo.response import Family
 from micromotion.photo.seam import around
 
 pytestmark = pytest.mark.slow

@@ -1,24 +1,14 @@
 """Bare skin is told from eyes, lips, brows, beards, hair and glasses."""
 
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from photo_faces import registered
 
-from micromotion.face.alignment import align
-from micromotion.photo.registration import Registration, register
+from micromotion.photo.registration import Registration
 from micromotion.photo.sampling import luminance
 from micromotion.photo.skin import Skin, colourful, find_skin
-
-FACES = Path(__file__).resolve().parents[2] / "docs" / "faces"
-
-
-@cache
-def registered(name: str) -> Registration:
-    photo = Image.open(FACES / f"{name}.jpg").convert("RGB")
-    return register(photo, align(photo))
 
 
 @cache

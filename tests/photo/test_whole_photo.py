@@ -15,10 +15,9 @@ from micromotion.errors import OptionError
 from micromotion.face.alignment import as_aligned
 from micromotion.motion.library import load_fitting
 from micromotion.options import MAX_VIDEO_PIXELS, check_total_pixels
-from micromotion.photo.effects import Reading
+from micromotion.photo.effects import Reading, poses
 from micromotion.photo.paste import Paste
 from micromotion.photo.registration import LARGER
-from micromotion.photo.response import poses
 from micromotion.photo.views import PhotoView, whole_photo
 from micromotion.types import Frame
 

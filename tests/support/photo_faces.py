@@ -7,21 +7,10 @@ import numpy as np
 from PIL import Image
 
 from micromotion.face.alignment import align
+from micromotion.photo.head import MIRROR
 from micromotion.photo.registration import Registration, register
 
 FACES = Path(__file__).parents[2] / "docs" / "faces"
-
-_MIRRORED = [
-    *range(16, -1, -1),
-    *range(26, 16, -1),
-    *range(27, 31),
-    *range(35, 30, -1),
-    *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),
-    *range(54, 47, -1),
-    *range(59, 54, -1),
-    *range(64, 59, -1),
-    *range(67, 64, -1),
-]
 
 
 @cache
@@ -34,7 +23,7 @@ def registered(name: str) -> Registration:
 
 def mirrored(registration: Registration) -> Registration:
     """The face as in a mirror, its landmarks in dlib's order."""
-    landmarks = registration.landmarks[_MIRRORED].copy()
+    landmarks = registration.landmarks[MIRROR].copy()
     landmarks[:, 0] = registration.side - 1 - landmarks[:, 0]
     return Registration(np.ascontiguousarray(registration.picture[:, ::-1]), landmarks, registration.matrix)
 
