@@ -11,7 +11,7 @@ from torch import Tensor
 from micromotion.photo.effects import LANDMARKS, NAMES, Reading
 from micromotion.types import Floats, Frame
 
-DEAD = {"yaw": 0.12, "pitch": 0.3, "roll": 0.4}
+DEAD = {"yaw": 0.15, "pitch": 0.3, "roll": 0.4}
 OTHERWISE_DEAD = 0.06
 """Readings up to this are what the regressor errs (docs/avatar.md); larger ones lose as much, so that nothing
 leaps."""
