@@ -23,8 +23,9 @@ from micromotion.animation import Video, timed
 from micromotion.errors import BundleError, ImageError, MicromotionError, MotionError, OutputError
 from micromotion.face.images import load_image
 from micromotion.inversion.pivotal_tuning import STEPS
-from micromotion.options import Easing, Loop, View, check_motion, seed_of_noise, view_of_frame
+from micromotion.options import Easing, Loop, View, check_motion, view_of_frame
 from micromotion.runtime.folders import cache_folder
+from micromotion.runtime.notices import told_by
 from micromotion.runtime.process import configure_process
 from micromotion.runtime.progress import progress_lines
 from micromotion.service import uploads
@@ -182,7 +183,7 @@ class Predictor(BaseRunner):
             self.health.predicting = True
             image, motion_file = _files(image, motion_file)
             _check_motion(motion, template, motion_file)
-            with self._redact_paths(folder), image.open("rb") as photo_file:
+            with told_by(print), self._redact_paths(folder), image.open("rb") as photo_file:
                 keyframes = self._keyframes(timeline, motion, motion_file) if timeline.strip() else None
                 files: dict[str, Path] = {}
                 if motion_file is not None:
@@ -205,7 +206,7 @@ class Predictor(BaseRunner):
                     size=int(size),
                     compare=compare,
                     face=int(face),
-                    seed=self._seed(int(seed), drawn=keyframes is not None and keyframes.is_drawn),
+                    seed=None if seed == -1 else int(seed),
                     refine=int(refine),
                     on_refine=deadline.watch("refining", progress_lines("Refined by", "steps", int(refine))),
                     lock_identity=lock_identity,
@@ -226,11 +227,6 @@ class Predictor(BaseRunner):
         print(f"Done: {output.name}, {output.stat().st_size / 1000:.0f} kB.")
         self.finished.put((folder, time.monotonic() + COLLECTED_AFTER))
         return output
-
-    def _seed(self, seed: int, *, drawn: bool) -> int | None:
-        """The seed for `animate`; None, which the log says, where it would draw nothing."""
-        wanted = None if seed == -1 else seed
-        return wanted if drawn else seed_of_noise(wanted, self.animator.bundle.generator, print)
 
     def _new_folder(self) -> Path:
         """An empty folder for a result; schedules leftovers of cancelled predictions for removal."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -49,6 +49,9 @@ class Finish(Protocol):
     def size(self) -> tuple[int, int]:
         """Width and height of a finished frame, in pixels."""
 
+    def needs_model(self, strengths: Strengths) -> bool:
+        """Whether it wants anything that the model renders, to finish frames of these strengths."""
+
     def looks_at(self, strengths: Strengths) -> Strengths:
         """The strengths [n, motions] at which it wants to see what the model renders, before frames of these
         are finished; a row of zeros is the still frame.
@@ -77,7 +80,7 @@ class Video:
     def __init__(
         self,
         generator: Generator,
-        latent: Tensor,
+        latent: Tensor | Callable[[], Tensor],
         motions: Sequence[Motion],
         strengths: Strengths,
         *,
@@ -92,9 +95,10 @@ class Video:
         """Create a video; nothing is rendered yet.
 
         Args:
-            latent: of the still frame, [1, num_styles, style_dim], on the device that renders.
+            latent: of the still frame, [1, num_styles, style_dim], on the device that renders; or what
+                gives it when it is first needed.
             strengths: float64 [frames, motions].
-            memory: of that device.
+            memory: of that device; None for what the generator is on.
             finish: applied to each rendered frame.
             face: the face in its photo; None for a latent.
 
@@ -105,11 +109,11 @@ class Video:
         self.likeness = likeness
         self.face = face
         self._generator = generator
-        self._latent = latent
+        self._given = latent
         self._motions = motions
         self._strengths = strengths
         self._seed = seed
-        self._memory = memory or DeviceMemory(latent.device, generator)
+        self._memory = memory or DeviceMemory(generator.latent_avg.device, generator)
         self._finish = finish
 
     def __len__(self) -> int:
@@ -121,6 +125,10 @@ class Video:
         if self._finish is not None:
             return self._finish.size
         return self._generator.resolution, self._generator.resolution
+
+    @cached_property
+    def _latent(self) -> Tensor:
+        return self._given() if callable(self._given) else self._given
 
     def latents(self) -> Iterator[Tensor]:
         """The frames' W+ latents [1, num_styles, style_dim]."""
@@ -210,7 +218,8 @@ class Video:
 
     def _finished(self, strengths: Strengths, finish: Finish) -> Iterator[Frame]:
         poses = finish.looks_at(self._strengths)
-        drawing = finish.begin(list(zip(poses, self._rendered(self._latents_at(poses)), strict=True)))
+        seen = self._rendered(self._latents_at(poses)) if len(poses) else []
+        drawing = finish.begin(list(zip(poses, seen, strict=True)))
         if not drawing.needs_frames:
             yield from (drawing(row, None) for row in strengths)
             return

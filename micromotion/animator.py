@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -15,7 +15,7 @@ from PIL import Image
 
 from encoder4editing.regressor import READ
 from micromotion.animation import Finish, Video, timed
-from micromotion.errors import OptionError
+from micromotion.errors import NoEffectWarning, OptionError
 from micromotion.face.alignment import align, as_aligned
 from micromotion.face.crop import AlignedFace, crop_quad
 from micromotion.face.images import ImageSource, load_image
@@ -54,11 +54,11 @@ INVERTER_SIZE = 256  # e4e's input, in pixels
 
 @dataclass(frozen=True, eq=False)
 class _Face:
-    """A face's latent [1, num_styles, style_dim], with its RGB photo and crop if it was read from one."""
+    """A face in its RGB photo; or, without photo and crop, a latent [1, num_styles, style_dim] of one."""
 
     photo: Image.Image | None
     crop: AlignedFace | None
-    latent: torch.Tensor
+    latent: torch.Tensor | None
 
     def at(self, size: int) -> Frame:
         """The crop of the photo, uint8 [size, size, 3]; raises OptionError if there is only the latent."""
@@ -124,7 +124,7 @@ class Animator:
         `Video`).
         """
         options = AnimateOptions(face=face, aligned=aligned, refine=refine)
-        return self._read(photo, options, on_refine, {}).latent
+        return self._latent(self._find(photo, options, {}), refine, on_refine, {})
 
     def animate(
         self,
@@ -162,7 +162,9 @@ class Animator:
                 "auto" and "model".
             seed: None uses the generator's fixed noise; a number draws noise, the same for all frames so that
                 texture does not flicker. In a model without noise, such as "avatar", it changes nothing, and
-                a UserWarning says so.
+                a NoEffectWarning says so.
+            refine: improves the likeness of what the model draws. Where nothing of that is shown or looked
+                at, the photo is not even inverted, and a NoEffectWarning says so.
             lock_identity: tunes a copy of the generator around the photo's latent, once per photo, in minutes
                 on a CPU (see `micromotion.inversion.pivotal_tuning.tuned`); the video's `likeness` has the
                 result.
@@ -173,23 +175,21 @@ class Animator:
         names, strengths = schedule(motion, options)
         timings: dict[str, float] = {}
         learned = self._load(names, timings)
-        read = self._read(photo, options, on_refine, timings)
-        generator, found = self.bundle.generator, None
-        if options.lock_identity:
-            generator, found = self._lock(read, learned, on_lock, timings)
-        finish: Finish | None = None
-        if options.compare:
-            finish = Comparison(read.at(self.bundle.generator.resolution))
-        elif (view := self._view(options, read)) != "model":
-            scene = read.scene(view, options.longest)
-            check_total_pixels(scene.size, len(strengths))
-            stranger = self.bundle.view == "photo" and not options.lock_identity
-            finish = self._photo_view(scene, learned, may_be_twin=not stranger)
-        warn = partial(warnings.warn, stacklevel=3)
+        face = self._find(photo, options, timings)
+        finish = self._finish(face, options, learned, strengths)
+        warn = partial(warnings.warn, category=NoEffectWarning, stacklevel=3)
         seed = seed_of_noise(options.seed, self.bundle.generator, warn, drawn=is_drawn(motion))
+        refine = _refine_steps(options, finish, strengths, warn)
+        latent: Callable[[], torch.Tensor] | torch.Tensor
+        latent = partial(self._latent, face, refine, on_refine, timings)
+        generator, found = self.bundle.generator, None
+        if finish is None or finish.needs_model(strengths):
+            latent = latent()
+            if options.lock_identity:
+                generator, found = self._lock(face, latent, learned, on_lock, timings)
         return Video(
             generator,
-            read.latent,
+            latent,
             learned,
             strengths,
             fps=options.fps,
@@ -197,7 +197,7 @@ class Animator:
             timings=timings,
             memory=self._memory(generator),
             finish=finish,
-            face=read.crop,
+            face=face.crop,
             likeness=found,
         )
 
@@ -220,14 +220,15 @@ class Animator:
         options = options_from(keywords, options)
         names, rows = schedule_strip(motion, strengths)
         learned = self._load(names, {})
-        read = self._read(photo, options, on_refine, {})
-        seed = seed_of_noise(options.seed, self.bundle.generator, partial(warnings.warn, stacklevel=3))
-        finish = None
-        if (view := self._view(options, read)) != "model":
-            scene = read.scene("face" if options.view == "auto" else view, options.longest)
-            finish = self._photo_view(scene, learned, may_be_twin=self.bundle.view == "model")
-        drawn = self._drawn(read.latent, learned, rows, seed, finish)
-        return strength_strip(list(drawn), strengths)
+        face = self._find(photo, options, {})
+        warn = partial(warnings.warn, category=NoEffectWarning, stacklevel=3)
+        seed = seed_of_noise(options.seed, self.bundle.generator, warn)
+        if options.view == "auto" and self._view(options, face) == "photo":
+            options = replace(options, view="face")
+        finish = self._finish(face, options, learned, rows)
+        refine = _refine_steps(options, finish, rows, warn)
+        latent = partial(self._latent, face, refine, on_refine, {})
+        return strength_strip(list(self._drawn(latent, learned, rows, seed, finish)), strengths)
 
     def still(
         self,
@@ -245,7 +246,7 @@ class Animator:
 
     def _drawn(
         self,
-        latent: torch.Tensor,
+        latent: torch.Tensor | Callable[[], torch.Tensor],
         motions: Sequence[Motion],
         strengths: Strengths,
         seed: int | None = None,
@@ -256,11 +257,24 @@ class Animator:
         memory = self._memory(generator)
         return Video(generator, latent, motions, strengths, fps=1, seed=seed, memory=memory, finish=finish)
 
-    def _view(self, options: AnimateOptions, read: _Face) -> View:
+    def _view(self, options: AnimateOptions, face: _Face) -> View:
         """The view that is shown: "auto" is the model's own where there is no photo, or for a comparison."""
         if options.view != "auto":
             return options.view
-        return "model" if read.photo is None or options.compare else self.bundle.view
+        return "model" if face.photo is None or options.compare else self.bundle.view
+
+    def _finish(
+        self, face: _Face, options: AnimateOptions, motions: Sequence[Motion], strengths: Strengths
+    ) -> Finish | None:
+        """What becomes of the model's frames; None where they are shown as they are."""
+        if options.compare:
+            return Comparison(face.at(self.bundle.generator.resolution))
+        if (view := self._view(options, face)) == "model":
+            return None
+        scene = face.scene(view, options.longest)
+        check_total_pixels(scene.size, len(strengths))
+        stranger = self.bundle.view == "photo" and not options.lock_identity
+        return self._photo_view(scene, motions, may_be_twin=not stranger)
 
     def _photo_view(
         self,
@@ -283,30 +297,31 @@ class Animator:
             return [load_fitting(path, self.bundle) for path in paths]
 
     def _lock(
-        self, read: _Face, motions: Sequence[Motion], on_lock: OnStep | None, timings: dict[str, float]
+        self,
+        face: _Face,
+        latent: torch.Tensor,
+        motions: Sequence[Motion],
+        on_lock: OnStep | None,
+        timings: dict[str, float],
     ) -> tuple[Generator, Likeness]:
         """The generator tuned around a face, and the effect on its likeness and the motions."""
         ours, device, task = self.bundle.generator, self.bundle.device, "tuning the generator"
-        image = _from_uint8(read.at(ours.resolution)).to(device)
+        image = _from_uint8(face.at(ours.resolution)).to(device)
         named = {motion.name: motion for motion in motions}
-        tune = partial(tuned, ours, read.latent, image, identity=self.identity, on_step=on_lock)
+        tune = partial(tuned, ours, latent, image, identity=self.identity, on_step=on_lock)
         with timed(timings, "lock"), translate_oom(task, device):
             generator = self._memory(ours).retry(tune)
-            found = likeness(ours, generator, read.latent, image, identity=self.identity, motions=named)
+            found = likeness(ours, generator, latent, image, identity=self.identity, motions=named)
         return generator, found
 
     def _memory(self, generator: Generator) -> DeviceMemory:
         """The device's memory while this generator, the bundle's or a tuned one, works on it."""
         return DeviceMemory(self.bundle.device, generator, spare=self.bundle.inverter)
 
-    def _read(
-        self,
-        photo: ImageSource | torch.Tensor,
-        options: AnimateOptions,
-        on_refine: OnStep | None,
-        timings: dict[str, float],
+    def _find(
+        self, photo: ImageSource | torch.Tensor, options: AnimateOptions, timings: dict[str, float]
     ) -> _Face:
-        """The face of a photo, inverted and refined; or a latent, unchanged."""
+        """The face of a photo, not inverted yet; or a latent, unchanged."""
         if isinstance(photo, torch.Tensor):
             if options.refine:
                 raise OptionError("Only a photo can be refined, not its latent: give refine to encode().")
@@ -318,13 +333,22 @@ class Animator:
                 crop = as_aligned(image, INVERTER_SIZE)
             else:
                 crop = align(image, INVERTER_SIZE, face=options.face)
-        pixels = _from_uint8(np.asarray(crop.image))
+        return _Face(image, crop, None)
+
+    def _latent(
+        self, face: _Face, refine: int, on_refine: OnStep | None, timings: dict[str, float]
+    ) -> torch.Tensor:
+        """The latent of a face; that of a photo is its inversion, refined by so many steps."""
+        if face.crop is None:
+            assert face.latent is not None
+            return face.latent
+        pixels = _from_uint8(np.asarray(face.crop.image))
         with timed(timings, "invert"):
             latent = self._invert(pixels)
-        if options.refine:
+        if refine:
             with timed(timings, "refine"):
-                latent = self._refine(latent, pixels, options.refine, on_refine)
-        return _Face(image, crop, latent)
+                latent = self._refine(latent, pixels, refine, on_refine)
+        return latent
 
     def _invert(self, image: torch.Tensor) -> torch.Tensor:
         """The latent of a crop [1, 3, H, W] in [-1, 1]."""
@@ -346,6 +370,16 @@ class Animator:
         generator = self.bundle.generator
         work = partial(refine_latent, generator, latent, image, steps, identity=self.identity, on_step=report)
         return self._memory(generator).run("refining the face's latent", work)
+
+
+def _refine_steps(
+    options: AnimateOptions, finish: Finish | None, strengths: Strengths, warn: Callable[[str], object]
+) -> int:
+    """The steps of refinement; 0, with a warning, where nothing of the model is shown or looked at."""
+    if options.refine and finish is not None and not finish.needs_model(strengths):
+        warn("Only the photo's own pixels are shown, and nothing of the model: refine has no effect.")
+        return 0
+    return options.refine
 
 
 def _from_uint8(pixels: Frame) -> torch.Tensor:

@@ -41,6 +41,10 @@ class ScaledWarning(UserWarning):
     """The video was made smaller than its frames, so that phones play it."""
 
 
+class NoEffectWarning(UserWarning):
+    """An option was given that changes nothing here."""
+
+
 class DeviceMemoryError(MicromotionError):
     """The GPU has too little memory, also after room was made on it."""
 

@@ -1,10 +1,10 @@
 """What the five motions do to a photo's own face: the effects that their files state.
 
 The model's own people show how far each motion goes (the regressor's medians over people whom the generator
-draws; `tests/avatar/test_effects.py` holds these numbers to them), but they cannot show its opposite: the
-renderer's degrees end at 0. There the effects are declared, as people know them: eyes wider open, brows up,
-corners of the mouth down, a smoother skin. A head turns by 25° at strength 1, though the model turns it by
-30°: what a photo shows of a face ends at about 35°.
+draws; `tests/avatar/test_stated_effects.py` holds these numbers to them), but they cannot show its opposite:
+the renderer's degrees end at 0. There the effects are declared, as people know them: eyes wider open, brows
+up, corners of the mouth down, a smoother skin. A head turns by 25° at strength 1, though the model turns it
+by 30°: what a photo shows of a face ends at about 35°.
 """
 
 import numpy as np

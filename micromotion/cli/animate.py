@@ -17,12 +17,13 @@ from micromotion.cli.options import takes_animate_options
 from micromotion.errors import OptionError
 from micromotion.face.images import load_image
 from micromotion.motion.library import SUFFIX, find_motion, playable_motions
-from micromotion.motion.schedule import MotionChoice, is_drawn, schedule, schedule_strip
+from micromotion.motion.schedule import MotionChoice, schedule, schedule_strip
 from micromotion.motion.timeline import Timeline
 from micromotion.motion.timeline_file import read_timeline_file
 from micromotion.motion.timeline_text import TimelineError, parse_timeline
-from micromotion.options import AnimateOptions, seed_of_noise
+from micromotion.options import AnimateOptions
 from micromotion.runtime.main_memory import import_torch
+from micromotion.runtime.notices import told_by
 from micromotion.runtime.progress import frame_progress
 from micromotion.video.format_limits import scaled_size
 from micromotion.video.output_names import Named, check_apart, default_name, typed
@@ -97,7 +98,6 @@ def _write_strip(
     check_apart([(check_picture(output), "the picture")], inputs)
     image = load_image(Path(inputs[0][0]))
     with _loaded(model, device, options.refine) as (animator, _, on_refine):
-        options = _with_seed(options, animator, played)
         write_picture(animator.at_strengths(image, played, strengths, options, on_refine=on_refine), output)
     typer.echo(f"Picture: {output}")
 
@@ -138,7 +138,6 @@ def _write_video(
         def on_lock(done: int, loss: float) -> None:
             tell(description=f"Tuning, loss {loss:.3f}", total=STEPS, completed=done)
 
-        options = _with_seed(options, animator, played)
         video = animator.animate(image, played, options, on_refine=on_refine, on_lock=on_lock)
         tell(description="Rendering", total=len(video), completed=0)
         video.save(
@@ -160,7 +159,7 @@ def _loaded(
     model: str, device: str, refine: int
 ) -> Iterator[tuple[Animator, Callable[..., None], Callable[[int, float], None]]]:
     """The loaded model, with a progress bar: the function that updates it, and the callback for refining."""
-    with frame_progress() as progress:
+    with frame_progress() as progress, told_by(lambda said: typer.echo(f"micromotion: {said}", err=True)):
         task = progress.add_task("Loading the model", total=None)
         import_torch()
         from micromotion.animator import Animator
@@ -173,15 +172,6 @@ def _loaded(
         animator = Animator.load(model, device)
         tell(description="Reading the face", total=refine or None)
         yield animator, tell, on_refine
-
-
-def _with_seed(options: AnimateOptions, animator: Animator, played: MotionChoice) -> AnimateOptions:
-    """The options; without a seed where it draws nothing, which a line on stderr says."""
-    if is_drawn(played):
-        return options
-    generator = animator.bundle.generator
-    seed = seed_of_noise(options.seed, generator, lambda said: typer.echo(f"micromotion: {said}", err=True))
-    return replace(options, seed=seed)
 
 
 def _asked_for(

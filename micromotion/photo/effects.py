@@ -76,7 +76,7 @@ def poses(strengths: Strengths) -> Strengths:
     strengths: [frames, motions]. Returns [n, motions], each motion by itself: even steps up to the strongest
     on either side of the still frame; n = 0 where nothing moves.
     """
-    rows = []
+    rows = [np.zeros((0, strengths.shape[1]))]
     for motion, column in enumerate(strengths.T):
         for most in (min(column.min(), 0), max(column.max(), 0)):
             side = np.zeros((POSES if most else 0, strengths.shape[1]))

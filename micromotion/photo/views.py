@@ -131,6 +131,10 @@ class PhotoView:
         """Width and height of what is shown."""
         return self._scene.size
 
+    def needs_model(self, strengths: Strengths) -> bool:
+        """Whether a motion of these strengths must be read off the model's frames, or they may be shown."""
+        return self._may_be_twin or len(self.looks_at(strengths)) > 0
+
     def looks_at(self, strengths: Strengths) -> Strengths:
         """The still frame, and motions whose files do not state their effects, each by itself."""
         wanted = poses(strengths if self._may_be_twin else np.where(self._stated, 0.0, strengths))

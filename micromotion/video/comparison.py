@@ -34,6 +34,10 @@ class Comparison:
         height, width = self._beside(self._photo).shape[:2]
         return width, height
 
+    def needs_model(self, strengths: Strengths) -> bool:
+        """Always: it shows what the model draws."""
+        return True
+
     def looks_at(self, strengths: Strengths) -> Strengths:
         """The still frame alone."""
         return np.zeros((1, strengths.shape[1]))

@@ -15,6 +15,7 @@ from commands import run
 from conftest import random_anchors, random_generator, random_inverter
 
 from micromotion import Animator
+from micromotion.errors import NoEffectWarning
 from micromotion.options import seed_of_noise
 from micromotion.weights.bundle import save_bundle
 from stylegan2 import Generator
@@ -77,10 +78,10 @@ def test_python_warns_and_shows_the_same(
     plain_bundle: Path, animator: Animator, latent: torch.Tensor
 ) -> None:
     plain = Animator.load(plain_bundle, "cpu")
-    with pytest.warns(UserWarning, match=SAID) as caught:
+    with pytest.warns(NoEffectWarning, match=SAID) as caught:
         seeded = plain.animate(latent, frames=2, seed=3)
     assert [warning.filename for warning in caught] == [__file__], "it is told to who gave the seed"
-    with pytest.warns(UserWarning, match=SAID) as caught:
+    with pytest.warns(NoEffectWarning, match=SAID) as caught:
         strip = plain.at_strengths(latent, seed=3)
     assert [warning.filename for warning in caught] == [__file__]
     with warnings.catch_warnings():

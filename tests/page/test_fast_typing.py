@@ -124,7 +124,7 @@ def test_the_motions_are_taken(slow: Slow) -> None:
 
 @pytest.mark.parametrize(
     ("name", "choice", "place"),
-    [("mm-easing", "linear", 5), ("mm-loop", "hold", 6), ("mm-view", "photo", 7)],
+    [("mm-easing", "linear", 5), ("mm-view", "face", 6), ("mm-loop", "hold", 7)],
 )
 def test_a_choice_is_taken(slow: Slow, name: str, choice: str, place: int) -> None:
     slow.visitor.page.click("#mm-more button")

@@ -33,6 +33,7 @@ def test_it_looks_at_each_motion_by_itself_up_to_its_strongest_on_either_side() 
     assert rows[:, 1].min() == -0.5
     assert rows[:, 1].max() == 0.25
     assert len(poses(np.zeros((4, 3)))) == 0
+    assert len(poses(np.zeros((1, 0)))) == 0
 
 
 def test_measured_effects_are_known_at_any_strength_and_add_up() -> None:

@@ -79,11 +79,11 @@ def _raising(error: Exception) -> Callable[[], None]:
         (_raising(ImageError("It is damaged.")), "micromotion: It is damaged."),
         (
             _raising(ImportError("libtorch_cuda.so: cannot open shared object file: No such file")),
-            "micromotion: A library that is needed cannot be loaded (libtorch_cuda.so: cannot open",
+            "micromotion: A required library cannot be loaded (libtorch_cuda.so: cannot open",
         ),
         (
             _raising(OSError("libcudart.so.13: cannot open shared object file")),
-            "micromotion: A library that is needed cannot be loaded (libcudart.so.13",
+            "micromotion: A required library cannot be loaded (libcudart.so.13",
         ),
         (_raising(RuntimeError("a\x1b[31m")), "micromotion: unexpected RuntimeError: a\\x1b[31m"),
     ],

@@ -1,0 +1,27 @@
+"""Warnings as lines for people: what a program says where a library would warn."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from micromotion.errors import NoEffectWarning
+
+
+@contextmanager
+def told_by(say: Callable[[str], object]) -> Iterator[None]:
+    """Within the block, `say` gets the sentence of each NoEffectWarning; other warnings are shown as ever."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", NoEffectWarning)
+        show = warnings.showwarning
+
+        def showwarning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, NoEffectWarning):
+                say(str(message))
+            else:
+                show(message, category, *where, **more)
+
+        warnings.showwarning = showwarning
+        yield
