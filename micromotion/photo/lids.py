@@ -63,11 +63,12 @@ class LidConfig:
     shut_aspect: float = 0.12
     """An eye whose opening over its width is less is shut, and stays as it is."""
 
-    meeting: float = 0.0
-    """Where the lids meet, as a share of the way from the lower to the upper one."""
+    sunk: float = 0.3
+    """How far beneath the lower lid's place in the photo the upper one ends, as a share of the opening: the
+    lashes of a shut eye lie lower than the lower lid of the open one."""
 
-    overlap: float = 0.02
-    """How far the margins pass each other at 1, as a share of the opening: more surely shuts."""
+    rise: float = 0.02
+    """How far the lower lid comes up, as a share of the opening."""
 
     fold: float = 0.12
     """From the upper lid to the fold out of which its skin comes: above it nothing moves."""
@@ -191,8 +192,8 @@ class Blink:
         between edge and fold stretched. The eyeball stays where it is and is covered.
         """
         c, y, fold = self._config, self._y, self._fold
-        drop = closed * (1 - c.meeting) * self._opening
-        rise = closed * (c.meeting + c.overlap) * self._opening
+        drop = (closed + c.sunk * closed**3) * self._opening  # half shut is half the way, nearly
+        rise = closed * c.rise * self._opening
         upper, lower = self._upper - drop, self._lower + rise
         above = y - upper
         part = np.clip((above - c.rigid) / (fold + drop - c.rigid), 0, 1)
