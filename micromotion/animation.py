@@ -17,6 +17,7 @@ from micromotion.motion.micromotion import Motion
 from micromotion.options import MAX_FRAMES, check_whole
 from micromotion.runtime.device_memory import DeviceMemory, deterministic, translate_oom
 from micromotion.runtime.frame_transfer import Rendered, fetch_frames
+from micromotion.runtime.parallel import ahead
 from micromotion.types import Frame, Pose, Row, Strengths
 from micromotion.video.contact_sheet import contact_sheet, evenly_spaced, sheet_size
 from micromotion.video.format_limits import check_side
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Drawing(Protocol):
-    """Draws finished frames, each by itself."""
+    """Draws finished frames, each by itself; if it needs no frames, several threads may ask at once."""
 
     @property
     def needs_frames(self) -> bool:
@@ -221,7 +222,7 @@ class Video:
         seen = self._rendered(self._latents_at(poses)) if len(poses) else []
         drawing = finish.begin(list(zip(poses, seen, strict=True)))
         if not drawing.needs_frames:
-            yield from (drawing(row, None) for row in strengths)
+            yield from ahead(partial(drawing, frame=None), list(strengths))
             return
         yield from map(drawing, strengths, self._rendered(self._latents_at(strengths)))
 

@@ -26,13 +26,13 @@ class AgeConfig:
     saturation: float = 0.8
     """How soon more age adds less: tanh(saturation · age), 1 at age 1. Higher: less beyond 1, more below."""
 
-    away: float = 0.028
+    away: float = 0.066
     """Gain per slope (height per eye distance) on a line's side that is away from the light."""
 
-    towards: float = 0.010
+    towards: float = 0.026
     """The same towards the light. More looks embossed."""
 
-    depth: float = 0.44
+    depth: float = 0.52
     """Gain of a groove of depth 1: little light reaches its bottom. More looks drawn."""
 
     deepest: float = 0.75
@@ -41,7 +41,7 @@ class AgeConfig:
     highest: float = 0.14
     """And this, lighter."""
 
-    creases: float = 0.45
+    creases: float = 0.25
     """Height of the fine creases over that of lines. More is leather."""
 
     hollows: float = 0.20
@@ -51,7 +51,7 @@ class AgeConfig:
     spots: float = 0.13
     """Gain of a spot, darker."""
 
-    own: float = 0.9
+    own: float = 1.3
     """How much the photo's own lines deepen, of their depth. More makes pores and brushwork dirty."""
 
     own_width: float = 0.07
@@ -60,7 +60,7 @@ class AgeConfig:
     own_contrast: float = 0.09
     """Log contrast of an edge that is none of age: nostrils, beards, the jaw."""
 
-    own_deepest: float = 0.3
+    own_deepest: float = 0.4
     """Log depth up to which the photo's own lines deepen."""
 
     pale: float = 0.15
@@ -109,7 +109,7 @@ class AgeConfig:
     """Log luminance by which a strand may differ from its lock: not at all, and freely. What is beyond is
     seen through the hair: without this, its rim glows."""
 
-    brows: float = 0.2
+    brows: float = 0.1
     """Part of their contrast that brows lose at age 1."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from micromotion.photo.sampling import Picture, sample, span
+from micromotion.photo.sampling import Picture, sample, span, turned
 from micromotion.photo.strokes import Stroke, differs
 from micromotion.types import Floats, Frame
 
@@ -49,7 +49,7 @@ class Canvas:
         else:
             shift = sample(stroke.shift, at_x, at_y)
             touched |= differs(shift, 0)
-            shift = shift @ self._axes.T.astype(np.float32)
+            shift = turned(shift, self._axes)
             new = self._read(x + shift[..., 0], y + shift[..., 1])
         if (part := _within(stroke.painted, at_x, at_y)) is not None:
             if stroke.kept is not None:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from micromotion.photo.registration import Registration
-from micromotion.photo.sampling import MonotoneCurve, Picture, blur, luminance, sample
+from micromotion.photo.sampling import MonotoneCurve, Picture, blur, luminance, sample, turned
 from micromotion.types import Floats
 
 UPPER_OUTER, LOWER_OUTER = [49, 50, 51, 52, 53], [59, 58, 57, 56, 55]
@@ -70,12 +70,12 @@ class MouthFrame:
 
     def inside(self, points: Floats) -> Floats:
         """Points [..., 2] of the picture, in the mouth's coordinates."""
-        local: Floats = (points - self.origin) @ self.axes.T / self.width
+        local: Floats = turned(points - self.origin, self.axes) / self.width
         return local
 
     def outside(self, points: Floats) -> Floats:
         """The way back."""
-        return self.origin + self.width * (points @ self.axes)
+        return self.origin + self.width * turned(points, self.axes.T)
 
     def halves(self, x: Floats) -> Floats:
         """X as -.5 at the left corner, 0 in the lips' middle, .5 at the right corner."""

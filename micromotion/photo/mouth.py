@@ -25,7 +25,7 @@ from micromotion.photo.lips import (
 )
 from micromotion.photo.mouth_interior import Interior
 from micromotion.photo.registration import Registration
-from micromotion.photo.sampling import MonotoneCurve, Picture, smoothstep, span
+from micromotion.photo.sampling import MonotoneCurve, Picture, product, smoothstep, span
 from micromotion.photo.spline import ThinPlate, square_border
 from micromotion.photo.strokes import Stroke, composed
 from micromotion.types import Floats
@@ -195,7 +195,7 @@ class Mouth:
         coarse = (spline(np.stack(np.meshgrid(at, at), axis=-1)) * side).astype(np.float32)
         smooth = np.empty((side, side, 2), np.float32)
         for axis in (0, 1):
-            smooth[..., axis] = self._widen @ coarse[..., axis] @ self._widen.T
+            smooth[..., axis] = product(product(self._widen, coarse[..., axis]), self._widen.T)
         return smooth
 
     @cached_property

@@ -8,7 +8,16 @@ import numpy as np
 
 from micromotion.photo.lips import Lips, MouthFrame
 from micromotion.photo.registration import Registration
-from micromotion.photo.sampling import Picture, blur, edge_width, fine_grain, luminance, sample, smoothstep
+from micromotion.photo.sampling import (
+    Picture,
+    blur,
+    edge_width,
+    fine_grain,
+    luminance,
+    sample,
+    smoothstep,
+    turned,
+)
 from micromotion.types import Floats
 
 
@@ -123,7 +132,7 @@ class Interior:
         the head has moved, in pixels.
         """
         config = self.config
-        local = (points - self.middle - skull) @ self.axes.T / self.unit
+        local = turned(points - self.middle - skull, self.axes) / self.unit
         x = local[..., 0] / np.where(local[..., 0] < 0, self.narrow[0], self.narrow[1])
         below, above = depth / self.unit, height / self.unit
         gap = float((below + above).max())

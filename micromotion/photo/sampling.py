@@ -38,6 +38,20 @@ def sample(
     return read.reshape(*x.shape, *picture.shape[2:]).numpy()
 
 
+def turned(points: NDArray, matrix: NDArray) -> NDArray:
+    """Points [..., n] by a matrix [m, n], n 2 or 3: points @ matrix.T, [..., m], of the points' dtype.
+
+    NumPy would hand this to BLAS, whose threads wait for one another longer than they work.
+    """
+    rows = matrix.astype(points.dtype)
+    return np.stack([sum(points[..., i] * row[i] for i in range(len(row))) for row in rows], axis=-1)
+
+
+def product(first: NDArray, second: NDArray) -> NDArray:
+    """first @ second [n, m] @ [m, k], on torch's threads, see `turned`."""
+    return (torch.from_numpy(first) @ torch.from_numpy(second)).numpy()
+
+
 def luminance(picture: Picture) -> Picture:
     """[..., 3] -> [...], 0…1."""
     return picture @ _LUMA

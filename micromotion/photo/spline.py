@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from micromotion.photo.sampling import product, turned
 from micromotion.types import Floats
 
 
@@ -30,8 +31,8 @@ class ThinPlate:
         """The field [..., d] at points [..., 2]."""
         flat = np.asarray(points, np.float64).reshape(-1, 2)
         count = len(self._anchors)
-        bent = _bending(flat, self._anchors) @ self._weights[:count].astype(np.float32)
-        field = np.asarray(bent, np.float64) + _affine(flat) @ self._weights[count:]
+        bent = product(_bending(flat, self._anchors), self._weights[:count].astype(np.float32))
+        field = bent.astype(np.float64) + turned(flat, self._weights[count + 1 :].T) + self._weights[count]
         found: Floats = field.reshape(*points.shape[:-1], -1)
         return found
 

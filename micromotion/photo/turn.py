@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from micromotion.photo.head import HeadFit, face_mask, rotation
 from micromotion.photo.registration import Registration
-from micromotion.photo.sampling import Picture, blur, sample
+from micromotion.photo.sampling import Picture, blur, sample, turned
 from micromotion.photo.strokes import Stroke
 from micromotion.types import Floats
 
@@ -106,17 +106,19 @@ class Turn:
         roll = _saturated(roll, config.last_roll, config.firm)
         if yaw == pitch == roll == 0:
             return Stroke(0, 0)
-        turned = rotation(yaw, pitch, roll)
+        way = rotation(yaw, pitch, roll)
         pivot = np.array([0, *config.pivot])
-        moved = ((head.position - pivot) @ turned.T + pivot).astype(np.float32)
+        moved = (turned(head.position - pivot, way) + pivot).astype(np.float32)
         shift = (head.projected(moved) - head.projected(head.position)) * head.weight[..., None]
         source = _inverted(shift.astype(np.float32), moved[..., 2], self.cells, self.box, config)
-        return self._drawn(source, self._gain(turned))
+        return self._drawn(source, self._gain(way))
 
-    def _gain(self, turned: Floats) -> Picture:
-        """How much brighter each cell becomes as it turns in the light, [G, G]."""
+    def _gain(self, way: Floats) -> Picture:
+        """How much brighter each cell becomes as it turns this way in the light, [G, G]."""
         normal, bound = self.head.normal, self.config.darkest
-        brighter = np.clip((normal @ turned.T - normal) @ self.head.light[1:], -bound, bound)
+        brighter = np.clip(
+            turned(turned(normal, way) - normal, self.head.light[None, 1:])[..., 0], -bound, bound
+        )
         return np.exp(self.config.relight * brighter * self.shade).astype(np.float32)
 
     def _drawn(self, source: Picture, gain: Picture) -> Stroke:

@@ -1,0 +1,51 @@
+"""Work done ahead on several threads: in order, its errors in their place, nothing left running."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from micromotion.runtime.parallel import ahead
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_the_order_is_that_of_the_items(threads: int) -> None:
+    def slow_first(item: int) -> int:
+        time.sleep(0.02 if item % 3 == 0 else 0)
+        return item * item
+
+    assert list(ahead(slow_first, range(20), threads)) == [item * item for item in range(20)]
+
+
+def test_no_more_than_that_many_are_begun_ahead() -> None:
+    begun: list[int] = []
+    for done, _ in enumerate(ahead(begun.append, range(30), 3)):
+        assert len(begun) <= done + 1 + 3
+
+
+def test_several_are_worked_on_at_once() -> None:
+    together = threading.Barrier(2)
+    list(ahead(lambda _: together.wait(timeout=30), range(4), 2))
+
+
+def test_an_error_comes_in_its_place() -> None:
+    def work(item: int) -> int:
+        if item == 3:
+            raise ValueError("the fourth")
+        return item
+
+    results = ahead(work, range(9), 2)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="the fourth"):
+        next(results)
+
+
+def test_nothing_runs_on_when_the_caller_stops() -> None:
+    before, begun = set(threading.enumerate()), []
+    frames = ahead(begun.append, range(1000), 2)
+    next(frames)
+    frames.close()
+    assert set(threading.enumerate()) == before
+    assert len(begun) <= 4
