@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def ahead(work: Callable[[T], R], items: Sequence[T], threads: int | None = None) -> Iterator[R]:
+def ahead(work: Callable[[T], R], items: Sequence[T], threads: int | None = None) -> Generator[R, None, None]:
     """work(item) for each item, in order; up to `threads` (one a core, 4 at most) are worked on ahead.
 
     The work must be one that threads can share: NumPy and torch let others run while they calculate. What it

@@ -43,7 +43,8 @@ def test_an_error_comes_in_its_place() -> None:
 
 
 def test_nothing_runs_on_when_the_caller_stops() -> None:
-    before, begun = set(threading.enumerate()), []
+    begun: list[int] = []
+    before = set(threading.enumerate())
     frames = ahead(begun.append, range(1000), 2)
     next(frames)
     frames.close()
