@@ -42,7 +42,7 @@ def test_each_measure_sees_its_own_motion(moved: dict[str, Frame], photo: Image.
     found = {name: seen(frame, box)[0] for name, frame in moved.items()}
     still = found["still"]
     assert still.eyes > OPEN
-    assert found["shut"].eyes < 0.6 * still.eyes
+    assert found["shut"].eyes < 0.75 * still.eyes, "of a shut eye dlib reads the lashes, too"
     assert found["smile"].gap > still.gap + 0.03
     assert found["smile"].teeth > still.teeth
     assert found["smile"].lift > still.lift
