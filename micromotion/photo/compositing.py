@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from micromotion.photo.sampling import Picture, sample, span, turned
 from micromotion.photo.strokes import Stroke, differs
 from micromotion.types import Floats, Frame
 
 _STRIP = 256  # rows of the photo that are worked on together, so that memory does not grow with the photo
+_LEAP = 1.0  # pixels by which neighbours' shifts differ along an outline
+_REACH = 8  # pixels on either side of it at most, from which the outline's own are mixed
 _MARGIN = 3  # pixels of the photo around those read, for the bicubic kernel
 
 
@@ -51,6 +54,7 @@ class Canvas:
             touched |= differs(shift, 0)
             shift = turned(shift, self._axes)
             new = self._read(x + shift[..., 0], y + shift[..., 1])
+            self._mix_outlines(new, shift, x, y)
         if (part := _within(stroke.painted, at_x, at_y)) is not None:
             if stroke.kept is not None:
                 new[part] *= sample(stroke.kept, at_x[part], at_y[part])
@@ -61,6 +65,34 @@ class Canvas:
         np.copyto(
             picture[rows, columns], np.rint(new).clip(0, 255).astype(np.uint8), where=touched[..., None]
         )
+
+    def _mix_outlines(self, new: Picture, shift: Picture, x: Picture, y: Picture) -> None:
+        """Draw the pixels [h, w, 3] along outlines, where shifts leap from what is near to what it hides.
+
+        What lies between the two is of neither. Each such pixel is mixed of what the nearest pixels beyond
+        the outline to the left, right, top and bottom would show in its place, the nearer the more.
+        """
+        leap = _leaps(shift)
+        row, column = np.nonzero(leap)
+        if not len(row):
+            return
+        height, width = leap.shape
+        total = np.zeros((len(row), 3), np.float32)
+        weights = np.zeros((len(row), 1), np.float32)
+        for down, right in ((0, 1), (0, -1), (1, 0), (-1, 0)):
+            found = np.zeros(len(row), np.float32)
+            beside = np.zeros((len(row), 2), np.float32)
+            for away in range(_REACH, 0, -1):
+                i, j = (row + away * down).clip(0, height - 1), (column + away * right).clip(0, width - 1)
+                known = ~leap[i, j]
+                found[known], beside[known] = 1 / away**3, shift[i, j][known]
+            which = found > 0
+            if which.any():
+                at_x, at_y = x[0, column[which]] + beside[which, 0], y[row[which], 0] + beside[which, 1]
+                total[which] += found[which, None] * self._read(at_x[None], at_y[None])[0]
+                weights[which, 0] += found[which]
+        mixed = weights[:, 0] > 0
+        new[row[mixed], column[mixed]] = total[mixed] / weights[mixed]
 
     def _read(self, x: Picture, y: Picture) -> Picture:
         """The photo at points x, y [h, w]: float32 [h, w, 3] in 0…255."""
@@ -85,6 +117,20 @@ class Canvas:
             (slice(first, min(first + _STRIP, int(high[1]))), columns)
             for first in range(int(low[1]), int(high[1]), _STRIP)
         ]
+
+
+def _leaps(shift: Picture) -> NDArray[np.bool_]:
+    """Where the shifts [h, w, 2] of two neighbours differ by more than _LEAP: both of them, [h, w]."""
+    leap = np.zeros(shift.shape[:2], bool)
+    across = (np.abs(shift[:, 1:] - shift[:, :-1]) > _LEAP).any(axis=-1)
+    down = (np.abs(shift[1:] - shift[:-1]) > _LEAP).any(axis=-1)
+    leap[:, 1:] |= across
+    leap[:, :-1] |= across
+    leap[1:] |= down
+    leap[:-1] |= down
+    if (box := span(leap)) is not None:
+        leap[box] |= ndimage.binary_closing(leap[box], np.ones((3, 3), bool))  # single pixels between two
+    return leap
 
 
 def _within(box: tuple[slice, slice] | None, x: Picture, y: Picture) -> tuple[slice, slice] | None:

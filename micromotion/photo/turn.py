@@ -35,8 +35,6 @@ class TurnConfig:
     density: cells of the map for each pixel of the picture's side; more sharpens outlines and takes longer.
     cells: least and most of them.
     steps: of Newton's method. stretch: least part of an area that a step believes in, against folds.
-    wide: pixels between where two neighbours come from, beyond which what lies between is averaged, at so
-    many by so many points, taps: less blurs, more leaves outlines ragged.
     relight: how much of the light's change is shown; darkest: its bound, in log luminance.
     """
 
@@ -50,8 +48,6 @@ class TurnConfig:
     cells: tuple[int, int] = (288, 512)
     steps: int = 3
     stretch: float = 0.3
-    wide: float = 1.0
-    taps: int = 4
     relight: float = 0.6
     darkest: float = 0.7
 
@@ -135,32 +131,7 @@ class Turn:
         )
         full = sample(planes, *np.meshgrid(x, y))
         shift, light = np.ascontiguousarray(full[..., :2]), np.ascontiguousarray(full[..., 2:])
-        added = self._averaged(shift, light, rows.start, columns.start)
-        return Stroke(columns.start, rows.start, shift, light, added)
-
-    def _averaged(self, shift: Picture, light: Picture, top: int, left: int) -> Picture | None:
-        """What makes pixels that come from more than one of the photo the mean of these, [h, w, 3].
-
-        They lie along outlines, where the map leaps from what is near to what it hides; read at one point
-        each, they were ragged.
-        """
-        across, down = np.zeros_like(shift), np.zeros_like(shift)
-        across[:, 1:-1] = (shift[:, 2:] - shift[:, :-2]) / 2
-        down[1:-1] = (shift[2:] - shift[:-2]) / 2
-        wide = _beyond(across, self.config.wide) | _beyond(down, self.config.wide)
-        if not wide.any():
-            return None
-        row, column = np.nonzero(wide)
-        point = np.stack([column + left, row + top], axis=-1) + shift[row, column]
-        right, below = across[row, column] + (1, 0), down[row, column] + (0, 1)
-        taps = (np.arange(self.config.taps) + 0.5) / self.config.taps - 0.5
-        points = point + taps[:, None, None, None] * right + taps[:, None, None] * below
-        colours = sample(self.picture, *np.moveaxis(points.reshape(-1, *point.shape), -1, 0))
-        here = sample(self.picture, *point.T[:, None], bicubic=True)[0]
-        added = np.zeros((*shift.shape[:2], 3), np.float32)
-        mean = np.moveaxis(colours, -1, 0).mean(axis=1).T  # as it lies in memory: ten times as fast
-        added[row, column] = (mean - here) * light[row, column]
-        return added
+        return Stroke(columns.start, rows.start, shift, light)
 
 
 def _saturated(asked: float, room: float, firm: float) -> float:

@@ -74,3 +74,24 @@ def test_a_square_beyond_the_photos_border_is_drawn_as_far_as_the_photo_goes(pho
     assert (result[120:, 120:] == photo[120:, 120:]).all()
     away = Canvas(photo, matrix(1.0, 0.0, 1000, 1000)).drawn(bump((3, 3), 0.5))
     assert (away == photo).all()
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.3])
+def test_along_an_outline_nothing_shows_what_lies_between(angle: float) -> None:
+    """A green thing moves over a blue ground; the red between them is hidden, and none of it is read."""
+    red, green, blue = (np.array(colour) for colour in ((230, 20, 20), (20, 200, 20), (20, 20, 200)))
+    columns = np.arange(420)[:, None]
+    row = np.where(columns < 200, green, np.where(columns < 230, red, blue))
+    photo = np.broadcast_to(row, (300, 420, 3)).astype(np.uint8)
+    place = matrix(1.3, angle, 140, 60)
+    x, y = np.mgrid[:SIDE, :SIDE][::-1]
+    across = place[0, 0] * x + place[0, 1] * y + place[0, 2]
+    shift = np.where(across[..., None] < 245, (-50.0, 0.0), (0.0, 0.0)) @ np.linalg.inv(place[:, :2]).T
+    result = Canvas(photo, place).drawn(Stroke(0, 0, shift=shift.astype(np.float32)))
+    corners = place[:, :2] @ np.array([[30, 90, 30, 90], [30, 30, 90, 90]]) + place[:, 2:]
+    seen = result[int(corners[1].min()) : int(corners[1].max()), 230:260].astype(int)
+    inner = seen[20:-20]
+    assert inner[..., 0].max() < 60, "no red"
+    mixed = (inner[..., 1] > 60) & (inner[..., 2] > 60)
+    assert mixed.any(axis=1).all(), "the outline is smooth in every row"
+    assert mixed.sum(axis=1).max() <= 5, "and narrow"
