@@ -91,7 +91,7 @@ def damage(folder: Path, about: Mapping[str, Any], *, hashes: bool) -> Iterator[
         elif path.stat().st_size != entry.get("bytes"):
             yield name, f"has {path.stat().st_size} bytes, not {entry.get('bytes')}"
         elif hashes and file_record(path)["sha256"] != entry.get("sha256"):
-            yield name, "has other contents than were stored: its SHA-256 is another"
+            yield name, "does not match its recorded SHA-256"
 
 
 def file_record(path: Path) -> dict[str, int | str]:

@@ -81,7 +81,7 @@ def convert(
             average = _inverters_average(given, kinds, folder)
             made |= dict.fromkeys(_convert_generator(given[source].path, folder, average, on_step), source)
         elif "inverter" in kinds:
-            on_step("The generator that the model has stays; a generator file would replace it")
+            on_step("Keeping the generator of the model; only a generator file replaces it")
         generator = _reopen_generator(folder)
         for index in _last(kinds, "inverter"):
             on_step(f"Converting the inverter in {given[index].path.name}")
