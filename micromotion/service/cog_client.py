@@ -59,33 +59,33 @@ class Prediction:
     """
 
     def __init__(
-        self, port: int, request: Request, digest: str, *, kept: bool, retry: float,
+        self, port: int, request: Request, digest: str, *, detached: bool, retry: float,
         on_end: Callable[[Prediction], None],
     ) -> None:  # fmt: skip
-        """digest: of its inputs. kept: runs on without callers. retry: seconds to wait for a free slot."""
+        """digest: of its inputs. detached: runs on without callers. retry: seconds to wait for a slot."""
         self.digest = digest
         self.ended = threading.Event()
         self.answer = refusal(503, "The server is starting or has ended.")
-        self._kept = kept
+        self._detached = detached
         self._callers = 1
         self._broken_off = False
         self._lock = threading.Lock()
         self._connection = http.client.HTTPConnection("127.0.0.1", port)
         threading.Thread(target=self._run, args=[request, retry, on_end], daemon=True).start()
 
-    def join(self, *, kept: bool) -> bool:
+    def join(self, *, detached: bool) -> bool:
         """Add a caller; False if the prediction was already broken off."""
         with self._lock:
             if not self._broken_off:
                 self._callers += 1
-                self._kept |= kept
+                self._detached |= detached
             return not self._broken_off
 
     def leave(self) -> bool:
         """Remove a caller; whether that breaks the prediction off, as nobody else waits."""
         with self._lock:
             self._callers -= 1
-            if self._callers or self._kept or self._broken_off:
+            if self._callers or self._detached or self._broken_off:
                 return False
             self._broken_off = True
             if self._connection.sock is not None:

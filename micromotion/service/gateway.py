@@ -109,11 +109,11 @@ class Gate(ThreadingHTTPServer):
                     raise Refusal(
                         409, "A prediction of this id is going on with other inputs: choose another id."
                     )
-                if known.join(kept=later):
+                if known.join(detached=later):
                     return known, False
                 known = None
             self.cancelled.discard(name)  # one of this name may have been cancelled before
-            begun = Prediction(self.inner, request, digest, kept=later, retry=SLOT, on_end=self._forget)
+            begun = Prediction(self.inner, request, digest, detached=later, retry=SLOT, on_end=self._forget)
             if name and known is None and (put or not later):
                 self._running[name] = begun
         return begun, True

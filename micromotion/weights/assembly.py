@@ -49,7 +49,7 @@ def build(
     building = _building(folder)
     try:
         building.mkdir()
-        about, sources, kept = _carry_over(folder, building, {each.name for each in ingredients})
+        about, sources, carried = _carry_over(folder, building, {each.name for each in ingredients})
         parts = convert(
             [each.given for each in ingredients],
             building,
@@ -64,7 +64,7 @@ def build(
             sources[each.name] = {**each.record, "parts": its}
         about |= {"sources": sources}
         on_step("Recording sizes and hashes")
-        write_about(building, name, about, sorted(kept | made))
+        write_about(building, name, about, sorted(carried | made))
         _put_in_place(building, folder)
     except OSError as error:
         raise OutputError(

@@ -1,8 +1,9 @@
 """Converts public files to the parts of a bundle, as safetensors; also in half precision, for the GPU.
 
-A file's kind is told from its contents, never its name: an e4e, pSp or ReStyle checkpoint gives the inverter,
-and its decoder the generator, which a separate generator file replaces; then the identity network, CLIP and
-micromotions. Nothing in a file is executed. The networks are read one by one, so memory holds one at a time.
+A file's kind is determined by its contents, never its name: an e4e, pSp or ReStyle checkpoint gives the
+inverter, and its decoder the generator, which a separate generator file replaces; then the identity network,
+CLIP and micromotions. Nothing in a file is executed. The networks are read one by one, so memory holds one at
+a time.
 """
 
 from __future__ import annotations

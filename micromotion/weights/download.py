@@ -260,7 +260,7 @@ def _sentence(target: Path, troubles: Sequence[str], resumes: bool) -> str:
     if not troubles:
         return f"{target.name} has no known source: {by_hand}."
     tried = "its only source" if len(troubles) == 1 else f"any of its {len(troubles)} sources"
-    again = "try again, it goes on where it stopped" if resumes else "try again later"
+    again = "try again, it resumes where it stopped" if resumes else "try again later"
     return (
         f"{target.name} could not be downloaded from {tried} ({'; '.join(troubles)}): {again}, or {by_hand}."
     )

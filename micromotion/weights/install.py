@@ -169,8 +169,8 @@ def ensure(name: str) -> None:
 def add(files: Sequence[Path], name: str, on_step: StepReport = lambda step: None) -> dict[str, list[str]]:
     """Build a model from a user's own files, or add them to one; returns the bundle files made from each.
 
-    A file's kind is told from its contents (see `convert`). In an existing model, parts are replaced by what
-    the files hold, its generator only by a pure generator file.
+    A file's kind is determined by its contents (see `convert`). In an existing model, parts are replaced by
+    what the files hold, its generator only by a pure generator file.
     Raises BundleError, MotionError, OutputError.
     """
     if not is_plain_name(name) or name == "landmarks":
