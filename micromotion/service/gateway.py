@@ -149,13 +149,13 @@ def open_gateway(
     address: tuple[str, int], inner: int, inputs: Mapping[str, Mapping[str, Any]] | None = None
 ) -> Iterator[None]:
     """Run a gateway within the block."""
-    with Gate(address, inner, inputs) as gate:
-        thread = threading.Thread(target=gate.serve_forever, args=[0.2], daemon=True)
+    with Gate(address, inner, inputs) as gateway:
+        thread = threading.Thread(target=gateway.serve_forever, args=[0.2], daemon=True)
         thread.start()
         try:
             yield
         finally:
-            gate.shutdown()
+            gateway.shutdown()
             thread.join()
 
 
