@@ -4,7 +4,7 @@ Cog parses the inputs from this file without running it. Therefore each descript
 and choices are literals, and `openapi.json` is generated from them (`python -m tools.openapi`).
 """
 
-# ruff: noqa: B008, E501 (Cog's way of declaring inputs; a description in two pieces is read wrongly)
+# ruff: noqa: B008, E501 (Cog's way of declaring inputs; it misreads a description in two pieces)
 
 import os
 import queue
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
     from micromotion.learn.text import Step
 
 MODEL = "MICROMOTION_MODEL"  # environment variable: another model than "avatar", by name or folder
-FETCH = "MICROMOTION_FETCH"  # environment variable: "1" to fetch that model where it is not in the image
+FETCH = "MICROMOTION_FETCH"  # environment variable: "1" to fetch that model if it is not in the image
 LEARNING_STEPS = 40
-COLLECTING_LIMIT = 600.0  # seconds, for the anchors of a template; its input's description says it in minutes
+COLLECTING_LIMIT = 600.0  # seconds, for the anchors of a template; the input's description has it in minutes
 MOTION_FILE = "motion_file.safetensors"
-COLLECTED_AFTER = 5.0  # seconds; Cog reads the result right after run() has returned, and leaves it to us
+COLLECTED_AFTER = 5.0  # seconds; Cog reads the result right after run() returns, and never deletes it
 
 
 class Predictor(BaseRunner):
@@ -73,7 +73,7 @@ class Predictor(BaseRunner):
         """Whether the model still renders a frame; Cog asks at every GET of /health-check."""
         return self.health.check()
 
-    # Cog reads the inputs out of this signature without running it: only literals, and all of them here.
+    # Cog parses the inputs from this signature without running it: only literals, and all of them here.
     def run(
         self,
         image: Path = Input(
@@ -200,7 +200,7 @@ class Predictor(BaseRunner):
                     strength=strength,
                     frames=int(frames),  # in JSON, 90.0 is a valid integer
                     fps=int(fps),
-                    loop=cast("Loop", loop),  # Cog reads no Literal; animate() checks these three
+                    loop=cast("Loop", loop),  # Cog supports no Literal; animate() checks these three
                     easing=cast("Easing", easing),
                     view=cast("View", view_of_frame(frame) if frame else view),
                     size=int(size),

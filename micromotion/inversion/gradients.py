@@ -1,4 +1,4 @@
-"""What descents on latents have in common: the networks they look through stay as they are."""
+"""Freezes networks while latents are optimised through them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,13 +7,13 @@ from torch import nn
 
 
 @contextmanager
-def frozen(*nets: nn.Module) -> Iterator[None]:
+def frozen(*networks: nn.Module) -> Iterator[None]:
     """Within the block, no parameter of the networks requires a gradient."""
-    asking = [parameter for net in nets for parameter in net.parameters() if parameter.requires_grad]
-    for parameter in asking:
+    trainable = [each for network in networks for each in network.parameters() if each.requires_grad]
+    for parameter in trainable:
         parameter.requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in asking:
+        for parameter in trainable:
             parameter.requires_grad_(True)

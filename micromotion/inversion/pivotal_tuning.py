@@ -1,15 +1,14 @@
-"""Pivotal tuning: bend a copy of the generator until it shows this very person at the latent that it was
-given.
+"""Pivotal tuning: fine-tunes a copy of the generator until it shows this very person at a given latent.
 
-No latent shows everybody. Roich et al. 2021, "Pivotal Tuning for Latent-based Editing of Real Images" (arXiv
-2106.05744) leave the latent where it is, the pivot, and tune the generator around it. Motions must go on as
-before, so elsewhere it is held to what it was: a latent on the way from the pivot to a random one must look
-the same (their locality regularisation, equation 5), here anywhere on that way, and the less the nearer it
-is. What a latent means to a layer, its modulation, and how much noise it takes, are not tuned at all.
+Not every face has a latent. Roich et al. 2021, "Pivotal Tuning for Latent-based Editing of Real Images"
+(arXiv 2106.05744) fix the latent, the pivot, and tune the generator around it. Motions must still work, so
+elsewhere the generator must not change: a latent between the pivot and a random one must look the same (their
+locality regularisation, equation 5), here anywhere between them, weighted less the nearer it is to the pivot.
+The layers' modulation by the latent and their noise strengths are not tuned.
 
-`tuned` keeps the weights in the cache folder's `tuned/`, under a name drawn from all that they depend on but
-for rounding; the oldest go when there are too many. Files appear there whole or not at all, and two that tune
-the same at once write the same bytes if they have as many threads.
+`tuned` caches the weights in the cache folder's `tuned/`, under a hash of all that they depend on except
+rounding; the oldest are evicted. Files are written atomically, and two processes that tune the same at once
+write the same bytes if they have the same number of threads.
 """
 
 from __future__ import annotations
@@ -48,16 +47,16 @@ STEPS, MAX_STEPS = 200, 1000
 LEARNING_RATE = 2e-3
 """Weights have about unit variance in every StyleGAN2 (equalised learning rate), so one rate fits all."""
 WARM_UP = 10
-"""In steps; Adam's first ones are large whatever the gradient."""
+"""In steps; Adam's first steps are large whatever the gradient."""
 IDENTITY_WEIGHT, LOCALITY_WEIGHT = 0.1, 1.0
 ENOUGH = 0.03
-"""The loss at which nothing more can be seen to change: a PSNR of about 40 dB."""
+"""The loss below which no difference is visible: a PSNR of about 40 dB."""
 FIXED = ("modulation", "noise_strength")
 CHANGE_SIZE = 64
-"""Motions are compared at so many pixels a side: what is shifted by a pixel or two still counts."""
+"""Pixels a side at which motions are compared, so that shifts of a pixel or two do not matter."""
 KIND = "tuned"
 MAX_CACHED, MAX_CACHED_BYTES = 50, 1 << 30
-"""At FFHQ a photo's weights have 100 MB, 50 on a GPU."""
+"""A photo's weights take 100 MB for FFHQ, 50 on a GPU."""
 
 
 def tune(
@@ -69,23 +68,23 @@ def tune(
     identity: IdentityNet | None = None,
     on_step: OnStep | None = None,
 ) -> Generator:
-    """A copy of a generator that shows a picture's person at this latent; the same call gives the same one,
-    to the bit with the same machine, PyTorch and number of threads.
+    """A copy of a generator, tuned to show a picture's person at this latent; deterministic, bit-exact on the
+    same machine with the same PyTorch and number of threads.
 
     Args:
-        generator: in float32, or after `use_half`, on the latent's device; it stays as it is.
-        latent: the pivot [1, num_styles, style_dim], from the inverter. Ten steps of `refine` before are well
-            spent: where eyes and mouth lie in other places than in the picture, motions play beside them.
+        generator: in float32, or after `use_half`, on the latent's device; not modified.
+        latent: the pivot [1, num_styles, style_dim], from the inverter. Ten steps of `refine` before pay off:
+            if eyes and mouth are not where the picture has them, motions miss them.
         image: [1, 3, S, S] in [-1, 1], FFHQ-aligned; S as in `micromotion.inversion.refinement.refine`. Best
             at the generator's resolution.
-        steps: how many steps of Adam at most, 0 … 1000; fewer are taken where the loss comes to ENOUGH.
-        identity: also keeps the person, where given.
-        on_step: called with the number of steps done, from 0 on, and the loss of picture and person there.
+        steps: most steps of Adam, 0 … 1000; it stops early when the loss reaches ENOUGH.
+        identity: adds an identity loss, if given.
+        on_step: called with the number of steps done, from 0, and the loss of picture and identity there.
 
     Returns:
-        A new generator in eval mode, in the first one's precision and on the latent's device. It is an
-        unchanged copy where tuning did not bring the picture nearer. Memory for a second generator and its
-        gradients is needed, about six times its weights, and for one backward pass.
+        A new generator in eval mode, in the input's precision and on the latent's device; an unchanged copy
+        if tuning did not reduce the loss. It needs memory for a second generator and its gradients, about six
+        times its weights, and for one backward pass.
 
     Raises:
         OptionError: steps is out of bounds, or a shape does not fit.
@@ -102,7 +101,7 @@ def tune(
 
 
 class _LikenessLoss:
-    """How far a picture [1, 3, R, R] is from the one that is wanted: a scalar."""
+    """The loss of a picture [1, 3, R, R] against the target picture: a scalar."""
 
     def __init__(
         self, generator: Generator, latent: Tensor, image: Tensor, identity: IdentityNet | None
@@ -129,7 +128,7 @@ def _descend(
     steps: int,
     on_step: OnStep | None,
 ) -> bool:
-    """Tune the learner in place; whether it came nearer. The losses go backward in turn, to save memory."""
+    """Tune the learner in place; whether its loss fell. Each loss has its own backward pass: less memory."""
     learning = list(_learning(learner).values())
     for parameter in learning:
         parameter.requires_grad_(True)
@@ -143,7 +142,7 @@ def _descend(
         first = value if done == 0 else first
         if on_step is not None:
             on_step(done, value)
-        if done == steps or not value > ENOUGH:  # NaN ends it too
+        if done == steps or not value > ENOUGH:  # NaN stops it too
             break
         loss.backward()
         _locality(learner, original, pivot, rng).backward()
@@ -163,18 +162,18 @@ def _learning(generator: Generator) -> dict[str, Tensor]:
 
 
 def _pace(done: int, steps: int) -> float:
-    """The learning rate's factor: a short warm-up, then half a cosine down to nothing."""
+    """The learning rate's factor: a short warm-up, then half a cosine down to 0."""
     return min(1.0, (done + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(1.0, done / max(1, steps))))
 
 
 def _locality(learner: Generator, original: Generator, pivot: Tensor, rng: torch.Generator) -> Tensor:
-    """How much a picture somewhere between the pivot and a random latent has changed: a scalar."""
+    """The locality loss at a latent between the pivot and a random one: a scalar."""
     far = torch.rand((), generator=rng).item()
     z = torch.randn(1, original.config.z_dim, generator=rng).to(pivot.device)
     with torch.no_grad():
         latent = torch.lerp(pivot, original.mapping(z)[:, None].float(), far)
-        kept = original.synthesize(latent)
-    return LOCALITY_WEIGHT * far * picture_loss(learner.synthesize(latent), kept)
+        before = original.synthesize(latent)
+    return LOCALITY_WEIGHT * far * picture_loss(learner.synthesize(latent), before)
 
 
 def tuned(
@@ -186,45 +185,44 @@ def tuned(
     identity: IdentityNet | None = None,
     on_step: OnStep | None = None,
 ) -> Generator:
-    """As `tune`, and kept: the same picture, latent, generator, identity network and steps are tuned once.
+    """As `tune`, but cached by picture, latent, generator, identity network and steps.
 
-    on_step is not called where it was kept. What is damaged there is tuned again. Where the cache folder
-    cannot be written to, or the disk is full, nothing more is kept, and all else is the same. Raises as
-    `tune` does.
+    on_step is not called on a cache hit. A damaged entry is tuned again. If the cache folder cannot be
+    written to, or the disk is full, results are not cached, and nothing else changes. Raises as `tune` does.
     """
     check_whole("steps", steps, 0, MAX_STEPS)
     check_shapes(generator, latent, image)
     path: Path | None = None
     with suppress(OutputError):
         path = cache_folder() / "tuned" / f"{_key(generator, latent, image, steps, identity)}.safetensors"
-    kept = _read(path, generator, latent.device) if path else None
-    if kept is not None:
-        return kept
+    cached = _read(path, generator, latent.device) if path else None
+    if cached is not None:
+        return cached
     if path:
-        try:  # before the minutes that tuning takes: a folder that may only be read is read
+        try:  # after the look-up, which a read-only cache allows, and before minutes of tuning
             make_folder(path.parent)
         except OutputError:
             path = None
     result = tune(generator, latent, image, steps=steps, identity=identity, on_step=on_step)
     if path:
-        _keep(path, result)
+        _store(path, result)
     return result
 
 
 def _key(
     generator: Generator, latent: Tensor, image: Tensor, steps: int, identity: IdentityNet | None
 ) -> str:
-    """A name for all that the tuned weights depend on: numbers, networks, pivot and picture."""
+    """A hash of all that the tuned weights depend on: numbers, networks, pivot and picture."""
     from micromotion import __version__
 
     numbers = [steps, LEARNING_RATE, WARM_UP, IDENTITY_WEIGHT, LOCALITY_WEIGHT, ENOUGH]
-    nets = [digest(net.state_dict()) if net is not None else "" for net in (generator, identity)]
-    about = [__version__, FIXED, numbers, nets, digest({"code": latent, "image": image})]
+    networks = [digest(each.state_dict()) if each is not None else "" for each in (generator, identity)]
+    about = [__version__, FIXED, numbers, networks, digest({"code": latent, "image": image})]
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
-    """The SHA-256 of named tensors: of names, types, shapes and every number."""
+    """The SHA-256 of named tensors: of names, dtypes, shapes and all values."""
     found = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         found.update(f"{name} {tensor.dtype} {list(tensor.shape)} ".encode())
@@ -234,7 +232,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _read(path: Path, generator: Generator, device: torch.device) -> Generator | None:
-    """A kept generator, which counts as new again; None if there is none, or it is damaged."""
+    """A cached generator, marked as recently used; None if there is none, or it is damaged."""
     try:
         config, state = read_safetensors(path, KIND)
     except CheckpointError:
@@ -253,8 +251,8 @@ def _read(path: Path, generator: Generator, device: torch.device) -> Generator |
     return result.eval()
 
 
-def _keep(path: Path, generator: Generator) -> None:
-    """Write what was tuned, in the place of what is too old; a full disk is no error."""
+def _store(path: Path, generator: Generator) -> None:
+    """Cache the tuned weights after evicting the oldest entries; a full disk is no error."""
     prune(path.parent, MAX_CACHED - 1, MAX_CACHED_BYTES)
     state = {name: parameter.detach() for name, parameter in _learning(generator).items()}
     with suppress(OSError):
@@ -263,11 +261,12 @@ def _keep(path: Path, generator: Generator) -> None:
 
 @dataclass(frozen=True)
 class Likeness:
-    """What tuning did: figures before and after, and of each motion how well it is kept.
+    """Figures before and after tuning, and how well each motion is preserved.
 
-    psnr in dB, with the picture, at the size both have. identity: cosine of the identity network's features,
-    1 for the same person; None without a net. motions: by name, the correlation of the change from the still
-    face to strength 1 with that of the generator as it was, and the ratio of their sizes; (1, 1) as it was.
+    psnr in dB against the picture, at their common size. identity: cosine of the identity network's features,
+    1 for the same person; None without a network. motions: by name, the correlation of the change from the
+    still face to strength 1 with that of the original generator, and the ratio of their sizes; (1, 1) if
+    unchanged.
     """
 
     psnr: tuple[float, float]
@@ -275,7 +274,7 @@ class Likeness:
     motions: Mapping[str, tuple[float, float]]
 
     def describe(self) -> str:
-        """One line for people."""
+        """A one-line summary."""
         parts = [f"PSNR {self.psnr[0]:.1f} → {self.psnr[1]:.1f} dB"]
         if self.identity is not None:
             parts.append(f"identity {self.identity[0]:.2f} → {self.identity[1]:.2f}")
@@ -292,9 +291,9 @@ def likeness(
     identity: IdentityNet | None = None,
     motions: Mapping[str, Motion] | None = None,
 ) -> Likeness:
-    """Compare a generator with its tuned copy at the pivot; all but motions is as in `tune`.
+    """Compare a generator with its tuned copy `after` at the pivot; other arguments are as in `tune`.
 
-    motions: those to play on both, by name. Raises OptionError where a shape does not fit.
+    motions: those to play on both, by name. Raises OptionError if a shape does not fit.
     """
     check_shapes(generator, latent, image)
     with torch.inference_mode(), deterministic():
@@ -305,21 +304,23 @@ def likeness(
         person = None
         if identity is not None:
             person = (1 - identity.loss(shown[0], target).item(), 1 - identity.loss(shown[1], target).item())
-        kept = {}
+        agreement = {}
         for name, motion in (motions or {}).items():
             moved = latent + motion.offset(1.0).to(latent.device)
-            kept[name] = _kept(generator.synthesize(moved) - still[0], after.synthesize(moved) - still[1])
-    return Likeness((before, now), person, kept)
+            agreement[name] = _agreement(
+                generator.synthesize(moved) - still[0], after.synthesize(moved) - still[1]
+            )
+    return Likeness((before, now), person, agreement)
 
 
 def psnr(shown: Tensor, target: Tensor) -> float:
-    """In dB, of pictures in [-1, 1]; infinite for equal ones."""
+    """The PSNR in dB of pictures in [-1, 1]; infinite for equal ones."""
     error = (shown.clamp(-1, 1) - target).square().mean().item()
     return 10 * math.log10(4 / error) if error else math.inf
 
 
-def _kept(before: Tensor, after: Tensor) -> tuple[float, float]:
-    """Of two changes of a picture, their cosine and the ratio of their sizes; (0, 0) where one is none."""
+def _agreement(before: Tensor, after: Tensor) -> tuple[float, float]:
+    """The cosine of two changes of a picture and the ratio of their sizes; (0, 0) if one is zero."""
     size = min(CHANGE_SIZE, before.shape[-1])
     was, now = (shrink(change, size).flatten().double() for change in (before, after))
     lengths = was.norm().item() * now.norm().item()
@@ -329,7 +330,7 @@ def _kept(before: Tensor, after: Tensor) -> tuple[float, float]:
 
 
 def check_shapes(generator: Generator, latent: Tensor, image: Tensor) -> None:
-    """Raise OptionError unless this is a latent of the generator, and a picture that its own compare with."""
+    """Raise OptionError unless this is a latent of the generator and a picture comparable with its output."""
     check_latent(generator, latent)
     side = image.shape[-1] if image.ndim == 4 else 0
     if list(image.shape) != [1, 3, side, side] or side == 0 or not image.is_floating_point():
@@ -338,6 +339,6 @@ def check_shapes(generator: Generator, latent: Tensor, image: Tensor) -> None:
 
 
 def wanted(generator: Generator, latent: Tensor, image: Tensor) -> Tensor:
-    """The picture as the generator's is compared with it: float32, no larger, on the latent's device."""
+    """The target picture at the common size: float32, on the latent's device."""
     pixels = image.detach().to(latent.device, torch.float32, copy=True)
     return shrink(pixels, common_size(generator, image))

@@ -1,4 +1,4 @@
-"""What fits a generator: the shape of its latents, and the sizes of pictures that its own compare with."""
+"""Checks that latents and pictures fit a generator."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 def check_latent(generator: Generator, latent: Tensor) -> None:
-    """Raise OptionError unless this is one face's latent of the generator, [1, num_styles, style_dim]."""
+    """Raise OptionError unless this is a latent of the generator, [1, num_styles, style_dim]."""
     shape = [1, generator.num_styles, generator.style_dim]
     if list(latent.shape) != shape:
         raise OptionError(f"A face's latent has the shape {shape} in this model, not {list(latent.shape)}.")
 
 
 def common_size(generator: Generator, picture: Tensor) -> int:
-    """Pixels a side at which the generator's pictures are compared with this one [B, 3, S, S]: the fewer.
+    """The smaller of S and the generator's resolution, at which its output and picture [B, 3, S, S] compare.
 
-    Raises OptionError unless one of the sizes is a multiple of the other.
+    Raises OptionError unless one of the two is a multiple of the other.
     """
     small, large = sorted((picture.shape[-1], generator.resolution))
     if large % small:

@@ -1,4 +1,4 @@
-"""Folders of what was made once and is kept, so that it need not be made again: the oldest go."""
+"""Cache eviction: bounds a cache folder by removing its oldest entries."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 
 STALE = 3600.0
-"""After so many seconds what never became whole, and so has a hidden name, is nobody's any more."""
+"""Seconds after which an unfinished entry, which has a hidden name, is considered abandoned."""
 
 
 def prune(folder: Path, most: int, most_bytes: int) -> None:
-    """Leave the newest entries of a folder, files or folders: at most so many, of so many bytes in all.
+    """Evict the oldest entries, files or folders, down to `most` entries and `most_bytes` in all.
 
-    What others left half written goes too. Two may do so at once; what cannot be read or removed stays.
+    Also removes abandoned unfinished entries. Concurrent calls are safe; entries that cannot be read or
+    removed stay.
     """
     now, total = time.time(), 0
     entries = []

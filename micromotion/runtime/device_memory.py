@@ -1,4 +1,4 @@
-"""Memory of the device that networks run on: who is there, who gives way, what is said when it is full."""
+"""Memory of the networks' device: which network occupies it, offloading, and out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class DeviceMemory:
-    """A network at work on a device, and another that gives way where memory does not suffice for both."""
+    """A network in use on a device, and a spare one that is offloaded if memory does not suffice for both."""
 
     def __init__(self, device: torch.device, needs: nn.Module, spare: nn.Module | None = None) -> None:
         self.device = device
@@ -26,15 +26,15 @@ class DeviceMemory:
     def run(self, task: str, work: Callable[[], T]) -> T:
         """`work()` with the network on the device; see `retry`.
 
-        Raises DeviceMemoryError, one sentence that names the task, where the memory does not suffice.
+        Raises DeviceMemoryError, one sentence that names the task, if memory does not suffice.
         """
         with translate_oom(task, self.device):
             return self.retry(work)
 
     def retry(self, work: Callable[[], T]) -> T:
-        """`work()` with the network on the device; if memory is out, once more with the other one gone.
+        """`work()` with the network on the device; if memory runs out, again after `offload`.
 
-        Raises what PyTorch does (see `is_device_full`) if that did not help.
+        Raises PyTorch's error (see `is_device_full`) if that did not help.
         """
         try:
             self._fetch()
@@ -42,15 +42,15 @@ class DeviceMemory:
         except RuntimeError as error:
             if not is_device_full(error):
                 raise
-        # Only here the exception is gone, whose traceback kept work's tensors alive.
+        # Only here is the exception gone, whose traceback kept work's tensors alive.
         self.offload()
         return work()
 
     def offload(self) -> None:
-        """The network that gives way goes to main memory, and what torch holds in reserve back to the driver.
+        """Move the spare network to main memory, and return torch's cached memory to the driver.
 
-        The one that is needed is fetched again: where the other uses it (as ReStyle does the generator), it
-        has gone along.
+        Then moves the needed one back to the device: if the spare one uses it (as ReStyle does the
+        generator), it was offloaded too.
         """
         if self._spare is not None:
             self._spare.to("cpu")
@@ -59,7 +59,7 @@ class DeviceMemory:
         self._needs.to(self.device)
 
     def _fetch(self) -> None:
-        """The network onto the device, which it may have left for another."""
+        """Move the network to the device if it is not there."""
         first = next(self._needs.parameters(), None)
         if first is None or first.device != self.device:
             self._needs.to(self.device)
@@ -67,8 +67,8 @@ class DeviceMemory:
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """Within the block cuDNN takes only algorithms that give the same bits each time. So do ours on a CPU,
-    with the same number of threads.
+    """Within the block, cuDNN uses only deterministic algorithms. Ours on a CPU are always deterministic, for
+    the same number of threads.
     """
     before = torch.backends.cudnn.deterministic
     torch.backends.cudnn.deterministic = True
@@ -79,9 +79,9 @@ def deterministic() -> Iterator[None]:
 
 
 def is_device_full(error: RuntimeError) -> bool:
-    """Whether an error of PyTorch means that the device's memory is used up.
+    """Whether an error of PyTorch means that the device is out of memory.
 
-    Its allocator says so by the error's type; the driver, and cuBLAS or cuDNN making their handles, by words.
+    The allocator has its own error type; the driver, and cuBLAS or cuDNN creating handles, only a message.
     """
     return isinstance(error, torch.OutOfMemoryError) or any(
         words in str(error) for words in ("out of memory", "ALLOC_FAILED")
@@ -90,9 +90,9 @@ def is_device_full(error: RuntimeError) -> bool:
 
 @contextmanager
 def translate_oom(task: str, device: torch.device) -> Iterator[None]:
-    """Turn a full GPU's error into DeviceMemoryError, and that of a full main memory into MainMemoryError.
+    """Turn a GPU's out-of-memory error into DeviceMemoryError, and one of main memory into MainMemoryError.
 
-    Each is one sentence with the task and what can be done.
+    Each is one sentence with the task and a remedy.
     """
     try:
         yield
@@ -103,7 +103,7 @@ def translate_oom(task: str, device: torch.device) -> Iterator[None]:
             raise
         left = ""
         if device.type == "cuda":
-            with suppress(RuntimeError):  # asking takes a little memory too
+            with suppress(RuntimeError):  # the query takes a little memory too
                 free, total = (size / 2**30 for size in torch.cuda.mem_get_info(device))
                 left = f" ({free:.1f} of {total:.1f} GB are free)"
         raise DeviceMemoryError(

@@ -10,10 +10,10 @@ OLDEST_GPU = (7, 5)  # compute capability that PyTorch 2.11 has kernels for: T4 
 
 
 def pick_device(device: str | torch.device) -> torch.device:
-    """The device meant by "auto", "cpu", "cuda" or "cuda:N", a GPU with its number.
+    """The device for "auto", "cpu", "cuda" or "cuda:N"; a GPU has its index.
 
-    "auto" is the first GPU, or the CPU where there is none, or one too old for this PyTorch. Raises
-    OptionError if the device is unknown, not there, or too old.
+    "auto" is the first GPU, or the CPU if there is none or it is too old for this PyTorch. Raises OptionError
+    if the device is unknown, missing, or too old.
     """
     if device == "auto":
         usable = torch.cuda.is_available() and torch.cuda.get_device_capability(0) >= OLDEST_GPU

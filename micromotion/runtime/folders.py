@@ -1,19 +1,19 @@
-"""Where files lie: what comes with micromotion, what is fetched, and what was learned.
+"""Paths of the files that come with micromotion, are fetched, or are learned.
 
-What comes with it lies under one of `ROOTS`. What is fetched lies in the platform's cache folder, or in the
+Files that come with it are under one of `ROOTS`. Fetched ones are in the platform's cache folder, or in the
 one that MICROMOTION_CACHE names:
 
-    models/NAME/     the models that were fetched or added, each a bundle
-    downloads/       public files on their way, or kept
+    models/NAME/     fetched or added models, each a bundle
+    downloads/       public files, partial or complete
     shape_predictor_68_face_landmarks.dat
 
-What was learned cannot be fetched again, and lies in the platform's folder of user data, or in the one that
+Learned files cannot be fetched again, so they are in the platform's folder of user data, or in the one that
 MICROMOTION_DATA names:
 
     motions/MODEL/   micromotions, one file each
 
-Asking for a place makes nothing; whoever writes makes its folder. Only the standard library is used but for
-platformdirs, so that `micromotion --help` stays fast.
+These functions create nothing, except `make_folder`. Only the standard library and platformdirs are used, so
+that `micromotion --help` stays fast.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from micromotion.errors import OutputError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 ROOTS = (_PACKAGE / "data", _PACKAGE.parent)
-"""Of `weights/` and `anchors/`: in an installed wheel, in a checkout."""
+"""Parents of `weights/` and `anchors/`: in an installed wheel, in a checkout."""
 
 VARIABLE = "MICROMOTION_CACHE"
 DATA_VARIABLE = "MICROMOTION_DATA"
@@ -38,7 +38,7 @@ LANDMARKS = "shape_predictor_68_face_landmarks.dat"
 def cache_folder() -> Path:
     """The absolute path of the cache folder, which may not exist yet.
 
-    Raises OutputError if MICROMOTION_CACHE names nobody's home, or is not set and there is no home.
+    Raises OutputError if MICROMOTION_CACHE names an unknown user's home, or is unset and there is no home.
     """
     return _named_by(VARIABLE) or _of_the_user("user_cache_path", "models", VARIABLE)
 
@@ -46,33 +46,33 @@ def cache_folder() -> Path:
 def data_folder() -> Path:
     """The absolute path of the folder of user data, which may not exist yet.
 
-    Raises OutputError if MICROMOTION_DATA names nobody's home, or is not set and there is no home.
+    Raises OutputError if MICROMOTION_DATA names an unknown user's home, or is unset and there is no home.
     """
     return _named_by(DATA_VARIABLE) or _of_the_user("user_data_path", "micromotions", DATA_VARIABLE)
 
 
 def learned_folder(model: str) -> Path:
-    """Where the micromotions that were learned for a model lie. Raises as `data_folder`."""
+    """The folder of a model's learned micromotions. Raises as `data_folder`."""
     return data_folder() / "motions" / model
 
 
 def models_folder() -> Path:
-    """Where fetched and added models lie, one folder each. Raises as `cache_folder`."""
+    """The folder of fetched and added models, one subfolder each. Raises as `cache_folder`."""
     return cache_folder() / "models"
 
 
 def downloads_folder() -> Path:
-    """Where public files are downloaded to. Raises as `cache_folder`."""
+    """The folder that public files are downloaded to. Raises as `cache_folder`."""
     return cache_folder() / "downloads"
 
 
 def landmarks_file() -> Path:
-    """Where `micromotion weights fetch landmarks` puts dlib's model. Raises as `cache_folder`."""
+    """The path of dlib's model from `micromotion weights fetch landmarks`. Raises as `cache_folder`."""
     return cache_folder() / LANDMARKS
 
 
 def make_folder(folder: Path) -> Path:
-    """Make a folder and those above it, and find out that files can be made in it; OutputError if not."""
+    """Create a folder with its parents; raises OutputError if that fails or it is not writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         allowed = os.access(folder, os.W_OK | os.X_OK)
@@ -80,8 +80,8 @@ def make_folder(folder: Path) -> Path:
     except OSError as error:
         allowed, reason = False, (error.strerror or "it cannot be made").lower()
     if not allowed:
-        places = ((VARIABLE, cache_folder), (DATA_VARIABLE, data_folder))
-        named = next((variable for variable, place in places if _is_inside(folder, place)), None)
+        parents = ((VARIABLE, cache_folder), (DATA_VARIABLE, data_folder))
+        named = next((variable for variable, parent in parents if _is_inside(folder, parent)), None)
         advice = f"name another folder in {named}" if named else "name another folder"
         raise OutputError(f"{folder} cannot be used, {reason}: {advice}.")
     return folder
@@ -99,23 +99,23 @@ def _named_by(variable: str) -> Path | None:
 
 
 def _of_the_user(function: str, what: str, variable: str) -> Path:
-    """The folder that one of platformdirs' functions finds, for what is named."""
+    """The folder that a function of platformdirs returns; what and variable are for the error."""
     import platformdirs
 
-    with suppress(RuntimeError):  # there is no home; older versions give "~" back
+    with suppress(RuntimeError):  # there is no home; older versions return "~"
         folder: Path = getattr(platformdirs, function)("micromotion", appauthor=False)
         if folder.is_absolute():
             return folder
     raise OutputError(f"There is no home folder to keep {what} in: name a folder in {variable}.")
 
 
-def _is_inside(folder: Path, place: Callable[[], Path]) -> bool:
+def _is_inside(folder: Path, parent: Callable[[], Path]) -> bool:
     try:
-        return folder.is_relative_to(place())
+        return folder.is_relative_to(parent())
     except OutputError:
         return False
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether a text may name a file or a folder: no path, no leading dot, only letters, digits and . _ -"""
+    """Whether a text is a safe file name: no path, no leading dot, only letters, digits and . _ -"""
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) is not None

@@ -1,7 +1,7 @@
-"""That networks go on working in a child of `os.fork`, as multiprocessing, gunicorn and Celery make them.
+"""Makes networks work in a child of `os.fork`, as created by multiprocessing, gunicorn and Celery.
 
-OpenMP's threads are not there in the child, but its library believes they are, and waits for them without
-end. So the forking thread's are ended before the fork; its process gets new ones when it needs them.
+OpenMP's threads do not exist in the child, but its library waits for them for ever. So the forking thread's
+OpenMP threads are ended before the fork; its process starts new ones when needed.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from contextlib import suppress
 from functools import cache
 from threading import Lock
 
-_HARD = 2  # omp_pause_hard: give everything back
+_HARD = 2  # omp_pause_hard: release all resources
 
 
 @cache
 def survive_forks() -> None:
-    """Prepare torch in this process for forks, once; whoever runs a network calls it before.
+    """Prepare torch in this process for forks, once; call it before running a network.
 
-    A child begins with one thread, for it has siblings as a rule, and together they would wait for each other
-    most of the time. `torch.set_num_threads` gives it more.
+    A child starts with one thread, because it usually has siblings, and with more they would mostly wait for
+    each other. `torch.set_num_threads` gives it more.
     """
     import torch
 
-    openmp = ctypes.CDLL(torch._C.__file__)  # symbols are looked for in what it depends on, too
+    openmp = ctypes.CDLL(torch._C.__file__)  # its dependencies are searched for symbols too
 
     def before() -> None:
-        # With one thread there is nobody to wait for: nor for those that an earlier fork has lost already.
+        # With one thread there is none to wait for, not even threads lost in an earlier fork.
         if torch.get_num_threads() > 1:
-            with suppress(AttributeError):  # before OpenMP 5: then the child must keep to its one thread
+            with suppress(AttributeError):  # before OpenMP 5: the child must stay with its one thread
                 openmp.omp_pause_resource_all(_HARD)
 
     os.register_at_fork(before=before, after_in_child=lambda: torch.set_num_threads(1))
@@ -37,5 +37,5 @@ def survive_forks() -> None:
 
 @cache
 def hold_for_forks(lock: Lock) -> None:
-    """From now on, make forks wait while another thread holds the lock, so that the child finds it free."""
+    """From now on, forks wait while another thread holds the lock, so it is free in the child."""
     os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)

@@ -1,4 +1,4 @@
-"""Frames on their way from the device that renders them into main memory."""
+"""Transfers rendered frames from the device to main memory."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,17 +10,17 @@ from micromotion.errors import RenderError
 from micromotion.types import Frame
 
 Rendered = tuple[Tensor, Tensor]
-"""A picture, uint8 [H, W, 3], and whether the numbers that it was made of are finite, bool []."""
+"""A picture, uint8 [H, W, 3], and whether the model's output for it is finite, bool []."""
 
 
 def fetch_frames(pictures: Iterable[Rendered], *, ahead: int) -> Iterator[Frame]:
-    """The pictures, on any one device, as arrays in main memory of their own, in order.
+    """The pictures, all on one device, as separate arrays in main memory, in order.
 
-    `ahead` pictures more are taken before one is handed out. On a GPU, which works on its own once it has
-    been told what to do, 1 keeps it rendering the next picture while the caller encodes this one; 0 is right
-    where rendering is done when a picture comes. Never are more than ahead + 1 pictures under way.
+    Reads `ahead` pictures ahead of the one it yields. On a GPU, which works asynchronously, 1 lets it render
+    the next picture while the caller encodes this one; use 0 where rendering is synchronous. At most
+    ahead + 1 pictures are in flight.
 
-    Raises RenderError for a picture of numbers that are not finite: in 8 bits it would be black.
+    Raises RenderError for a picture of non-finite output: in 8 bits it would be black.
     """
     under_way: deque[Callable[[], Frame]] = deque()
     for picture in pictures:
@@ -32,10 +32,10 @@ def fetch_frames(pictures: Iterable[Rendered], *, ahead: int) -> Iterator[Frame]
 
 
 def _start(rendered: Rendered) -> Callable[[], Frame]:
-    """Begin to copy a picture into main memory; the function returned waits for the end and gives the copy.
+    """Start copying a picture to main memory; the returned function waits for the copy and returns it.
 
-    On a GPU the copy queues up behind the rendering, goes into page-locked memory and blocks nobody; the
-    allocator uses such memory again and again, so the frame handed out is a copy of it.
+    On a GPU the copy is queued behind the rendering, goes to page-locked memory and blocks nothing; the
+    allocator reuses such memory, so the returned frame is a copy of it.
     """
     picture, finite = rendered
     if not picture.is_cuda:
@@ -44,7 +44,7 @@ def _start(rendered: Rendered) -> Callable[[], Frame]:
     landing.copy_(picture, non_blocking=True)
     verdict = torch.empty((), dtype=torch.bool, pin_memory=True)
     verdict.copy_(finite, non_blocking=True)
-    arrived = torch.cuda.Event(blocking=True)  # sleeps, and leaves the core to the encoder's threads
+    arrived = torch.cuda.Event(blocking=True)  # sleeps, leaving the core to the encoder's threads
     arrived.record(torch.cuda.current_stream(picture.device))
 
     def wait() -> Frame:
@@ -57,7 +57,7 @@ def _start(rendered: Rendered) -> Callable[[], Frame]:
 def _require_finite(frame: Frame, finite: Tensor) -> Frame:
     if not bool(finite):
         raise RenderError(
-            "The model gave numbers that are not finite, which are no picture: its files or the motion's are "
-            "damaged, or the strength is too large for it."
+            "The model's output is not finite: its files or the motion's are damaged, or the strength is too "
+            "large for it."
         )
     return frame

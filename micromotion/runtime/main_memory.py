@@ -1,4 +1,4 @@
-"""When main memory does not suffice: how Python, PyTorch, the loader and the kernel say so, and how we do."""
+"""Recognises out-of-memory errors of Python, PyTorch, the loader and the kernel, and words our own."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _WORDS = (
     "bad_alloc",  # C++
     "bad allocation",
     "could not create a primitive",  # oneDNN
-    "can't start new thread",  # there is no room for its stack
+    "can't start new thread",  # no memory for its stack
 )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error, or one that it came from, means that this process may have no more main memory."""
+    """Whether an error, or one of its causes, means that this process can get no more main memory."""
     return any(
         isinstance(each, MemoryError)
         or (isinstance(each, OSError) and each.errno == errno.ENOMEM)
@@ -31,7 +31,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def too_little_memory(task: str) -> str:
-    """The sentence for people."""
+    """The error message for a task."""
     return (
         f"There is too little memory for {task}: close other programs, or raise the limit of this process "
         "(ulimit -v) or of its container."
@@ -39,10 +39,10 @@ def too_little_memory(task: str) -> str:
 
 
 def import_torch() -> None:
-    """Import torch, whose libraries may abort the process where they find too little memory.
+    """Import torch, whose libraries may abort the process if memory is too small.
 
-    So where this process has a limit of addresses (ulimit -v), a copy of it tries first. Raises
-    MainMemoryError if that was aborted, else what the import raises.
+    So if this process has an address space limit (ulimit -v), a forked child tries first. Raises
+    MainMemoryError if the child was aborted, else what the import raises.
     """
     if "torch" not in sys.modules and _is_limited() and not _survives_torch():
         raise MainMemoryError(too_little_memory("PyTorch"))
@@ -58,7 +58,7 @@ def _is_limited() -> bool:
 
 
 def _survives_torch() -> bool:
-    """Whether a copy of this process is still there after the import, whatever it raised."""
+    """Whether a forked child survives the import, whatever that raises."""
     child = os.fork()
     if child == 0:
         with suppress(BaseException):
@@ -69,7 +69,7 @@ def _survives_torch() -> bool:
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
-    """An error and those that it came from, as a traceback would show them."""
+    """An error and its causes, as a traceback would show them."""
     found: list[BaseException] = []
     while error is not None and error not in found:
         found.append(error)

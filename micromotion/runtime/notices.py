@@ -1,4 +1,4 @@
-"""Warnings as lines for people: what a program says where a library would warn."""
+"""Shows warnings as plain lines, for programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from micromotion.errors import NoEffectWarning
 
 @contextmanager
 def told_by(say: Callable[[str], object]) -> Iterator[None]:
-    """Within the block, `say` gets the sentence of each NoEffectWarning; other warnings are shown as ever."""
+    """Within the block, pass each NoEffectWarning's message to `say`; show other warnings as usual."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", NoEffectWarning)
         show = warnings.showwarning

@@ -1,4 +1,4 @@
-"""Work that is done ahead, on several cores at once, and handed out in order."""
+"""Runs work ahead of its use, on several cores, with results in order."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from typing import TypeVar
 from micromotion.runtime.process import usable_cores
 
 MOST = 4
-"""Threads at most: each holds a frame's work in memory."""
+"""Most threads: each holds a frame's work in memory."""
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 def ahead(work: Callable[[T], R], items: Sequence[T], threads: int | None = None) -> Generator[R, None, None]:
-    """work(item) for each item, in order; up to `threads` (one a core, 4 at most) are worked on ahead.
+    """work(item) for each item, in order; up to `threads` (one per core, at most 4) run ahead.
 
-    The work must be one that threads can share: NumPy and torch let others run while they calculate. What it
-    raises is raised here, in its place. When the iteration ends early, what has begun is waited for, and what
-    has not is dropped.
+    The work must suit threads: NumPy and torch release the GIL while they calculate. Its exceptions are
+    raised here, at the item's turn. If iteration ends early, running work is awaited, pending work dropped.
     """
     threads = min(usable_cores(), MOST) if threads is None else threads
     if threads < 2 or len(items) < 2:
@@ -34,14 +33,14 @@ def ahead(work: Callable[[T], R], items: Sequence[T], threads: int | None = None
 def _in_order(
     pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], threads: int
 ) -> Iterator[R]:
-    under_way: deque[Future[R]] = deque()
+    pending: deque[Future[R]] = deque()
     try:
         for item in items:
-            under_way.append(pool.submit(work, item))
-            if len(under_way) > threads:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
+            pending.append(pool.submit(work, item))
+            if len(pending) > threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
-        for each in under_way:
+        for each in pending:
             each.cancel()

@@ -1,4 +1,4 @@
-"""How progress is shown: bars on stderr where it is a terminal, else a line now and then."""
+"""Progress display: bars on stderr if it is a terminal, else a line now and then."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-QUIET = 10.0  # seconds between two lines about one download where stderr is no terminal
+QUIET = 10.0  # seconds between two lines about one download if stderr is not a terminal
 
 DownloadReport = Callable[[str, int, int | None], None]
-"""Called with a file's name, the bytes that are here, and the bytes in all (None: not known)."""
+"""Called with a file's name, the bytes so far, and the bytes in all (None: unknown)."""
 
 StepReport = Callable[[str], None]
-"""Called with a line about what is being done."""
+"""Called with a line that describes the current step."""
 
 LINES = 10
-"""About so many lines for each piece of work."""
+"""Approximate number of lines per task."""
 
 
 def time_left(seconds: float) -> str:
-    """For people: 8 s, 3 min, 2.5 h."""
+    """A duration as text: 8 s, 3 min, 2.5 h."""
     if seconds < 99.5:
         return f"{max(0, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 99.5 * 60 else f"{seconds / 3600:.1f} h"
@@ -40,10 +40,10 @@ def time_left(seconds: float) -> str:
 def progress_lines(
     done_what: str, unit: str, total: int, say: Callable[[str], object] = print
 ) -> Callable[..., None]:
-    """A callback, told the number of what is done and a loss if there is one, that says so in lines.
+    """A callback that takes the number done, and optionally a loss, and prints progress lines.
 
-    done_what and unit frame the numbers: with "Refined by" and "steps" a line says "Refined by 20 of 200
-    steps, loss 0.1234, 8 s left.". The time counts from the first call, whatever its number is.
+    done_what and unit frame the numbers: with "Refined by" and "steps" a line is "Refined by 20 of 200 steps,
+    loss 0.1234, 8 s left.". The time counts from the first call, whatever its number.
     """
     first, began = None, 0.0
 
@@ -64,7 +64,7 @@ def progress_lines(
 
 
 def frame_progress(console: Console | None = None) -> Progress:
-    """A progress bar that counts frames, on stderr or a given console; silent where that is no terminal."""
+    """A progress bar that counts frames, on stderr or a given console; silent unless that is a terminal."""
     console = console or Console(stderr=True)
     return Progress(
         SpinnerColumn(),
@@ -80,8 +80,8 @@ def frame_progress(console: Console | None = None) -> Progress:
 
 @contextmanager
 def download_progress() -> Iterator[tuple[DownloadReport, StepReport]]:
-    """Two callbacks, for downloads and for other steps: a bar with speed and time left at a terminal,
-    elsewhere a line now and then."""
+    """Two callbacks, for downloads and for other steps: a bar with speed and time left in a terminal,
+    otherwise a line now and then."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _reporting_lines(console), lambda step: _say(console, step)
@@ -116,7 +116,7 @@ def download_progress() -> Iterator[tuple[DownloadReport, StepReport]]:
 
 
 def in_bytes(count: int | None) -> str:
-    """A size for people: 37 kB, 1.2 GB; "unknown" where it is not known."""
+    """A size as text: 37 kB, 1.2 GB; "unknown" for None."""
     if count is None:
         return "unknown"
     size, unit = float(count), "B"
@@ -128,17 +128,17 @@ def in_bytes(count: int | None) -> str:
 
 
 def _reporting_lines(console: Console) -> DownloadReport:
-    """A line when a download begins and when it is whole, and one every `QUIET` seconds between."""
-    said: dict[str, float] = {}
+    """Print a line when a download begins and when it ends, and one every `QUIET` seconds between."""
+    printed: dict[str, float] = {}
 
     def report(name: str, done: int, total: int | None) -> None:
         now = time.monotonic()
         finished = total is not None and done >= total
-        if name in said and not finished and now - said[name] < QUIET:
+        if name in printed and not finished and now - printed[name] < QUIET:
             return
-        if said.get(name) == float("inf"):
+        if printed.get(name) == float("inf"):
             return
-        said[name] = float("inf") if finished else now
+        printed[name] = float("inf") if finished else now
         _say(console, f"{name}: {in_bytes(done)} of {in_bytes(total)}")
 
     return report

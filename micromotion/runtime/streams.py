@@ -1,8 +1,8 @@
-"""The standard streams of a command, so made that printing can never fail it.
+"""Standard streams that never raise, so that printing cannot fail a command.
 
-What a terminal or a file has no letter for is written in other letters. Where standard output has no room,
-what was to go there goes to standard error; where nobody listens any more, it is dropped. The command's work
-is done all the same, and its exit code says whether it was.
+Characters that an encoding lacks are written as others. If standard output is full, its text goes to standard
+error; if its reader is gone, it is dropped. The command finishes its work all the same, and its exit code
+depends only on that.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-_PLAIN = "micromotion.plain"  # what the handler of letters that cannot be encoded is registered as
+_PLAIN = "micromotion.plain"  # the registered name of our handler of encoding errors
 _LETTERS = {"±": "+/-", "×": "x", "·": "-", "²": "^2", "…": "...", "→": "->", "–": "-", "—": "-", "█": "#"}
 _DESERTED = {errno.EPIPE, errno.EBADF, errno.ECONNRESET}
 
 
 def make_printing_safe() -> None:
-    """Replace this process's standard streams; for a program of its own, at its start.
+    """Replace this process's standard streams; for programs, at their start.
 
-    They keep their encodings. A stream that was closed before the start is /dev/null from here on, so that no
-    file that is opened later gets its number, and with it what libraries print.
+    They keep their encodings. A stream that was closed at the start becomes /dev/null, so that no file opened
+    later gets its descriptor, and with it what libraries print.
     """
     codecs.register_error(_PLAIN, _plainly)
     _fill_gaps()
@@ -40,40 +40,40 @@ def make_printing_safe() -> None:
 
 
 class _Unfailing(io.FileIO):
-    """A file to write to whose `write` always succeeds; what was lost of standard output goes to error.
+    """A file whose `write` always succeeds; lost standard output goes to standard error.
 
-    It keeps the stream that it stands for, which might close the file if nobody else did.
+    It holds a reference to the stream that it replaces, which could close the file when garbage-collected.
     """
 
     def __init__(self, number: int, stream: TextIO) -> None:
         super().__init__(number, "w", closefd=False)
         self._stream = stream
-        self._told = False
+        self._noted = False
 
     def write(self, data: ReadableBuffer, /) -> int:
         try:
-            while (written := super().write(data)) is None:  # it is full, and somebody set it not to block
+            while (written := super().write(data)) is None:  # it is full and non-blocking
                 select.select([], [self], [])
             return written
         except OSError as error:
             if self.fileno() == 1 and error.errno not in _DESERTED:
-                self._tell(memoryview(data).tobytes(), error)
+                self._report(memoryview(data).tobytes(), error)
             return memoryview(data).nbytes
 
-    def _tell(self, lost: bytes, error: OSError) -> None:
-        before = b"" if self._told else f"micromotion: nothing can be printed ({error.strerror}):\n".encode()
-        self._told = True
+    def _report(self, lost: bytes, error: OSError) -> None:
+        head = b"" if self._noted else f"micromotion: nothing can be printed ({error.strerror}):\n".encode()
+        self._noted = True
         with suppress(OSError):
-            os.write(2, before + lost)
+            os.write(2, head + lost)
 
 
 def _safe(stream: TextIO | None, number: int) -> TextIO:
-    """A stream that writes to the same place and never raises; one that is not ours stays as it is."""
+    """A stream that writes to the same file and never raises; a stream that is not standard stays."""
     if stream is None:
         return Path(os.devnull).open("w", encoding="utf-8")
     if not isinstance(stream, io.TextIOWrapper) or stream.fileno() != number:
         return stream
-    if sys.platform == "win32":  # its console is no file
+    if sys.platform == "win32":  # its console is not a file
         stream.reconfigure(errors=_PLAIN)
         return stream
     with suppress(OSError):
@@ -84,7 +84,7 @@ def _safe(stream: TextIO | None, number: int) -> TextIO:
 
 
 def _fill_gaps() -> None:
-    """Open /dev/null under each of the three first numbers that is closed."""
+    """Open /dev/null as each of the descriptors 0 to 2 that is closed."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -96,7 +96,7 @@ def _fill_gaps() -> None:
 
 
 def _plainly(error: UnicodeError) -> tuple[str, int]:
-    """Other letters for those that cannot be encoded: our own signs in ASCII, the rest by its number."""
+    """Replacements for characters that cannot be encoded: our own in ASCII, others as backslash escapes."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     letters = error.object[error.start : error.end]

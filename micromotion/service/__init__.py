@@ -1,1 +1,1 @@
-"""What the prediction service needs besides `predict.py`: its server, its limits, its health."""
+"""The prediction service besides `predict.py`: its server, gateway, limits and health checks."""

@@ -1,8 +1,8 @@
 """The address policy for untrusted URLs: only public internet addresses are allowed.
 
-Whoever can make the service fetch a URL, or call one back, speaks with the service's own rights: to other
-programs on the same machine, to the network behind the firewall, to a cloud's metadata. So addresses are
-looked up here and judged, and the connection goes to the very address that was judged.
+Whoever makes the service fetch a URL, or call a webhook, uses the service's own rights: towards programs on
+the same machine, the network behind the firewall, a cloud's metadata. So hosts are resolved and checked
+here, and the connection goes to the very address that was checked.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from urllib.parse import SplitResult, urlsplit
 from micromotion.errors import DownloadError
 
 PRIVATE = "MICROMOTION_PRIVATE_URLS"
-"""Environment variable: "1" lets URLs lead to this machine and to private networks too."""
+"""Environment variable: "1" also allows URLs of this machine and of private networks."""
 
 MAX_URL = 2000
-"""Longest URL, in characters; servers and browsers take no longer ones either."""
+"""Longest URL, in characters; servers and browsers accept no longer ones either."""
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
@@ -31,15 +31,15 @@ def private_allowed() -> bool:
 def check_url(url: str) -> SplitResult:
     """The parts of an http or https URL with a host.
 
-    Raises DownloadError, in one sentence, for anything else, and for one that is too long, holds blanks or
-    control characters, or a user's name.
+    Raises DownloadError, one sentence, for anything else, and if it is too long, or has blanks, control
+    characters or a user name.
     """
     if len(url) > MAX_URL:
         raise DownloadError(f"The URL is longer than {MAX_URL} characters.")
     try:
         parts = urlsplit(url)
         fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # half an IPv6 address, a port that is none
+    except ValueError:  # a broken IPv6 address, an invalid port
         fits = False
     if not fits or not url.isascii() or not url.isprintable() or " " in url:
         raise DownloadError("The URL is not one of http or https with a host: check how it is written.")
@@ -49,7 +49,7 @@ def check_url(url: str) -> SplitResult:
 
 
 def find_addresses(parts: SplitResult) -> list[tuple[str, int]]:
-    """The addresses (numeric host, port) that a URL leads to, in the resolver's order.
+    """The addresses (numeric host, port) of a URL, in the resolver's order.
 
     Raises DownloadError if there is none, or if any is not public while `PRIVATE` is not set.
     """
@@ -65,7 +65,7 @@ def find_addresses(parts: SplitResult) -> list[tuple[str, int]]:
 
 
 def require_public(hosts: Iterable[str]) -> None:
-    """Raise DownloadError unless all of these numeric addresses are public ones."""
+    """Raise DownloadError unless all of these numeric addresses are public."""
     if not all(map(is_public, hosts)):
         raise DownloadError(
             "The URL leads to this machine or to a private network, which is not allowed here: "
@@ -74,7 +74,7 @@ def require_public(hosts: Iterable[str]) -> None:
 
 
 def is_public(host: str) -> bool:
-    """Whether a numeric address is one of the public internet; a hidden IPv4 address is judged itself."""
+    """Whether a numeric address is public; an IPv4 address embedded in IPv6 is checked itself."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

@@ -1,11 +1,11 @@
-"""Cancellations that strike at a bad moment.
+"""Handles cancellations that arrive at a bad moment.
 
-Cog cancels by raising an exception in the thread of the prediction, wherever that is. Where it strikes in a
-callback of the interpreter (of a weak reference, in __del__), Python only says "Exception ignored", and the
-prediction goes on to its end: about one cancellation in fifty. Where it strikes an import, half a module
-stays behind, and from then on all that needs it fails.
+Cog cancels by raising an exception in the prediction's thread, wherever it is. In a callback of the
+interpreter (of a weak reference, in __del__), Python only prints "Exception ignored", and the prediction runs
+to its end: about one cancellation in fifty. During an import, a half-loaded module stays behind, and
+everything that needs it fails from then on.
 
-A third kind cannot be mended here: one that comes before Cog's worker has begun is lost (see
+A third kind cannot be fixed here: one that arrives before Cog's worker has begun is lost (see
 `micromotion.service.gateway`).
 """
 
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from micromotion.weights.bundle import Bundle
 
-DELAY = 0.01  # seconds; in the hook itself the exception would be ignored again
+DELAY = 0.01  # seconds; raised in the hook itself, the exception would be ignored again
 
 LATE = (
     "av",
@@ -33,12 +33,12 @@ LATE = (
     "micromotion.learn.text_cache",
     "micromotion.motion.library",
 )
-"""Modules that are imported where they are used."""
+"""Modules that are imported lazily."""
 LATE_FOR_LEARNING = ("clip", "micromotion.weights.clip_model", "numpy.ctypeslib")
 
 
 def keep_cancellations(predicting: Callable[[], bool]) -> None:
-    """From now on a cancellation that was ignored is raised once more, if the prediction still goes on."""
+    """From now on, raise an ignored cancellation again if the prediction is still running."""
     from cog import CancelationException
 
     lost: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -64,10 +64,10 @@ def keep_cancellations(predicting: Callable[[], bool]) -> None:
 
 
 def import_ahead(bundle: "Bundle") -> None:
-    """Import now what predictions with this model import on their way.
+    """Import everything that predictions with this model would import lazily.
 
-    To be called in setup, which nobody cancels. It takes some seconds, most of them for what PyTorch's
-    optimisers import when they are first used.
+    Call it in setup, which nobody cancels. It takes some seconds, most of them for what PyTorch's optimisers
+    import on first use.
     """
     from micromotion.weights.bundle import CLIP
 

@@ -1,8 +1,8 @@
-"""Requests to Cog's own server on this machine, and the predictions that go on there.
+"""Requests to Cog's server on this machine, and the predictions that run there.
 
-Cog 0.23 answers a PUT of a prediction that is going on at once, with its state: whoever wants its result has
-no way to it. And one that was begun with `Prefer: respond-async` is told only to its webhook. So a prediction
-is always asked for with the answer, here, and any number of callers wait for that.
+Cog 0.23 answers a PUT of a running prediction at once, with its state: there is no way to wait for its
+result. And the result of one started with `Prefer: respond-async` goes only to its webhook. So here every
+prediction is requested synchronously, and any number of callers wait for its response.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from dataclasses import dataclass, field
 
 from micromotion.service.answers import JSON, Answer, refusal
 
-PATIENCE = 60.0  # seconds for an answer that needs no prediction
+PATIENCE = 60.0  # seconds for a response that needs no prediction
 GOING_ON = 202
-"""Cog's answer to a PUT of a prediction that is going on, whatever its body."""
+"""Cog's status for a PUT of a running prediction, whatever its body."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What Cog's server is asked."""
+    """A request to Cog's server."""
 
     method: str
     path: str
@@ -33,59 +33,59 @@ class Request:
 
 
 def ask(port: int, request: Request) -> Answer | None:
-    """The answer to a request that needs no prediction; None if nobody is there."""
+    """The response to a request that needs no prediction; None if the server does not respond."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     with suppress(OSError, http.client.HTTPException), closing(connection):
-        return _asked(connection, request)
+        return _exchange(connection, request)
     return None
 
 
 def is_going_on(port: int, name: str) -> bool:
-    """Whether Cog works on a prediction of this name. Where it does not, the empty request begins none."""
+    """Whether Cog runs a prediction of this name. If not, the empty request starts none."""
     answer = ask(port, Request("PUT", f"/predictions/{name}", b"{}", {"content-type": JSON}))
     return answer is not None and answer.status == GOING_ON
 
 
-def _asked(connection: http.client.HTTPConnection, request: Request) -> Answer:
+def _exchange(connection: http.client.HTTPConnection, request: Request) -> Answer:
     connection.request(request.method, request.path, request.body or None, dict(request.headers))
     with closing(connection.getresponse()) as answer:
         return Answer(answer.status, answer.read(), answer.headers.get("content-type", ""))
 
 
 class Prediction:
-    """A prediction that was asked for, for one caller at first; others may join.
+    """A requested prediction, with one caller at first; others may join.
 
-    ended: set when answer is there.
+    ended: set once answer is available.
     """
 
     def __init__(
-        self, port: int, request: Request, digest: str, *, kept: bool, retry: float,
+        self, port: int, request: Request, digest: str, *, detached: bool, retry: float,
         on_end: Callable[[Prediction], None],
     ) -> None:  # fmt: skip
-        """digest: of its inputs. kept: goes on without any caller. retry: seconds to wait for a free slot."""
+        """digest: of its inputs. detached: runs on without callers. retry: seconds to wait for a slot."""
         self.digest = digest
         self.ended = threading.Event()
         self.answer = refusal(503, "The server is starting or has ended.")
-        self._kept = kept
+        self._detached = detached
         self._callers = 1
         self._broken_off = False
         self._lock = threading.Lock()
         self._connection = http.client.HTTPConnection("127.0.0.1", port)
         threading.Thread(target=self._run, args=[request, retry, on_end], daemon=True).start()
 
-    def join(self, *, kept: bool) -> bool:
-        """Whether one more caller may wait for it: not once it was broken off."""
+    def join(self, *, detached: bool) -> bool:
+        """Add a caller; False if the prediction was already broken off."""
         with self._lock:
             if not self._broken_off:
                 self._callers += 1
-                self._kept |= kept
+                self._detached |= detached
             return not self._broken_off
 
     def leave(self) -> bool:
-        """One caller does not wait any more; whether that breaks it off, as nobody else waits."""
+        """Remove a caller; whether that breaks the prediction off, as nobody else waits."""
         with self._lock:
             self._callers -= 1
-            if self._callers or self._kept or self._broken_off:
+            if self._callers or self._detached or self._broken_off:
                 return False
             self._broken_off = True
             if self._connection.sock is not None:
@@ -111,4 +111,4 @@ class Prediction:
             with self._lock:
                 if self._broken_off:
                     raise ConnectionAbortedError
-            return _asked(self._connection, request)
+            return _exchange(self._connection, request)

@@ -1,4 +1,4 @@
-"""How long a prediction may take, all stages together: it holds the service's only slot."""
+"""The time limit of a prediction, over all stages: it occupies the service's only slot."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from micromotion.errors import OptionError, TimeLimitError
 from micromotion.runtime.progress import time_left
 
 VARIABLE = "MICROMOTION_SECONDS"
-"""Environment variable: seconds that a prediction may take, in place of SECONDS."""
+"""Environment variable: the time limit of a prediction in seconds, instead of SECONDS."""
 
 SECONDS = 1800.0
 LONGEST = 86400.0
@@ -20,22 +20,22 @@ P = ParamSpec("P")
 
 
 def seconds_allowed() -> float:
-    """What `VARIABLE` says, else SECONDS; raises OptionError unless it is within 1 and LONGEST."""
-    told = os.environ.get(VARIABLE, "").strip() or str(SECONDS)
+    """The seconds in `VARIABLE`, else SECONDS; raises OptionError unless within 1 and LONGEST."""
+    text = os.environ.get(VARIABLE, "").strip() or str(SECONDS)
     try:
-        seconds = float(told)
+        seconds = float(text)
     except ValueError:
         seconds = 0.0
     if not 1 <= seconds <= LONGEST:
-        raise OptionError(f"{VARIABLE} must be seconds from 1 to {LONGEST:.0f}, not {told!r:.40}.")
+        raise OptionError(f"{VARIABLE} must be seconds from 1 to {LONGEST:.0f}, not {text!r:.40}.")
     return seconds
 
 
 class Deadline:
-    """The moment at which the time that begins now is over.
+    """A time limit that starts now.
 
-    It is asked for between two steps of work: what has no steps, such as reading a picture or one pass
-    through a network, is bounded by its size.
+    It is checked between steps of work: work without steps, such as decoding a picture or one pass through a
+    network, is bounded by its size.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -43,7 +43,7 @@ class Deadline:
         self._end = time.monotonic() + seconds
 
     def left(self) -> float:
-        """Seconds, at least 0."""
+        """Seconds left, at least 0."""
         return max(0.0, self._end - time.monotonic())
 
     def check(self, doing: str) -> None:
@@ -55,10 +55,10 @@ class Deadline:
             )
 
     def watch(self, doing: str, report: Callable[P, object]) -> Callable[P, None]:
-        """The callback, which finds out first whether the time is over."""
+        """The callback, with a check of the time limit before each call."""
 
-        def checked(*told: P.args, **named: P.kwargs) -> None:
+        def checked(*args: P.args, **kwargs: P.kwargs) -> None:
             self.check(doing)
-            report(*told, **named)
+            report(*args, **kwargs)
 
         return checked

@@ -1,11 +1,11 @@
-"""What stands before Cog's server: a small HTTP server that lets through what is safe, and answers the rest.
+"""The gateway before Cog's server: a small HTTP server that forwards safe requests and refuses the others.
 
-Cog 0.23 trusts whoever calls it. It makes folders named after the caller's identifier, wherever that leads,
-and one that cannot be a folder's name occupies its only slot for good; it calls back any address; anybody may
-shut it down; it holds as many bodies of 100 MB in memory as callers send; it loses a cancellation that comes
-before its worker has begun; and its answers quote what was sent. So its own server listens for this machine
-only, and this one, in the process of `micromotion serve`, for everybody else. What passes is handed over as
-it came, byte for byte, but for a null in place of an input that may be left out.
+Cog 0.23 trusts its callers. It makes folders named after the caller's id, wherever that leads, and an id that
+cannot be a folder's name blocks its only slot for good; it calls any webhook; anybody may shut it down; it
+holds as many bodies of 100 MB in memory as callers send; it loses a cancellation that arrives before its
+worker has begun; and its responses echo the input. So Cog's server listens on this machine only, and the
+gateway, in the process of `micromotion serve`, for everybody else. Requests are forwarded byte for byte,
+except that a null for an optional input is removed.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ MAX_BODY = 100 << 20
 """Largest body of a request, in bytes; Cog's own limit."""
 
 MAX_CALLS = 64
-"""Most callers at a time."""
+"""Most concurrent callers."""
 
 LARGE = 1 << 20
 MAX_LARGE = 2
-"""At most so many bodies of more than LARGE bytes are in memory at a time; others wait."""
+"""Most bodies of more than LARGE bytes in memory at a time; others wait."""
 
-RECEIVING = 60.0  # seconds for a request to come in, all of it
-ANSWERING = 600.0  # seconds for the caller to take the answer, all of it
+RECEIVING = 60.0  # seconds to receive a whole request
+ANSWERING = 600.0  # seconds for the caller to read the whole response
 WAITING = 10.0  # seconds that a large body waits for its turn
-SLOT = 1.0  # seconds; Cog frees its only slot a moment after it has answered
-AGAIN = 0.3  # seconds after which a prediction is cancelled again, if it has not ended
-INSISTING = 60.0  # seconds for which this goes on
-GLANCE = 0.05  # seconds between two looks whether a caller that waits is still there
+SLOT = 1.0  # seconds; Cog frees its only slot a moment after it has responded
+AGAIN = 0.3  # seconds between repeated cancellations of a prediction that has not ended
+INSISTING = 60.0  # seconds for which they are repeated
+GLANCE = 0.05  # seconds between checks that a waiting caller is still connected
 CHUNK = 1 << 16
 
 _NAME = NAME
@@ -53,12 +53,12 @@ _ROUTES = {
     "PUT": re.compile(rf"/predictions/{_NAME}"),
 }
 _CANCEL = re.compile(rf"/predictions/({_NAME})/cancel")
-_PASSED_ON = ("content-type", "accept", "prefer", "traceparent", "tracestate")
+_FORWARDED = ("content-type", "accept", "prefer", "traceparent", "tracestate")
 UNREADABLE = "The request cannot be read as HTTP, or its method is not known."
 
 
 class Gate(ThreadingHTTPServer):
-    """Listens at address; hands what may pass to the server on this machine's port `inner`."""
+    """Listens at address; forwards safe requests to the server on this machine's port `inner`."""
 
     daemon_threads = True
     request_queue_size = MAX_CALLS
@@ -80,7 +80,7 @@ class Gate(ThreadingHTTPServer):
 
     def server_bind(self) -> None:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)  # without HTTPServer's look for this machine's name
+        self.socket.bind(self.server_address)  # without HTTPServer's look-up of the host name
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -95,13 +95,13 @@ class Gate(ThreadingHTTPServer):
         finally:
             self._calls.release()
 
-    def begin(self, name: str, asked: Request, digest: str, *, later: bool) -> tuple[Prediction, bool]:
-        """The prediction that is asked for, and whether it is a new one.
+    def begin(self, name: str, request: Request, digest: str, *, later: bool) -> tuple[Prediction, bool]:
+        """The requested prediction, and whether it is new.
 
-        A PUT joins the one of its name that is going on. Raises Refusal if that one has other inputs: who
-        does not know them has no business with its result. later: its caller does not wait for its end.
+        A PUT joins the running prediction of its name. Raises Refusal if that has other inputs: its result is
+        only for callers who know them. later: the caller does not wait for its end.
         """
-        put = asked.method == "PUT"
+        put = request.method == "PUT"
         with self._lock:
             known = self._running.get(name)
             if put and known is not None:
@@ -109,11 +109,11 @@ class Gate(ThreadingHTTPServer):
                     raise Refusal(
                         409, "A prediction of this id is going on with other inputs: choose another id."
                     )
-                if known.join(kept=later):
+                if known.join(detached=later):
                     return known, False
                 known = None
             self.cancelled.discard(name)  # one of this name may have been cancelled before
-            begun = Prediction(self.inner, asked, digest, kept=later, retry=SLOT, on_end=self._forget)
+            begun = Prediction(self.inner, request, digest, detached=later, retry=SLOT, on_end=self._forget)
             if name and known is None and (put or not later):
                 self._running[name] = begun
         return begun, True
@@ -124,7 +124,7 @@ class Gate(ThreadingHTTPServer):
                 del self._running[name]
 
     def insist(self, name: str) -> None:
-        """Cancel a prediction again and again until it has ended: the first time may have been lost."""
+        """Repeat a cancellation until the prediction has ended: the first may have been lost."""
         if name and name not in self.cancelled:
             self.cancelled.add(name)
             threading.Thread(target=self._insist, args=[name], daemon=True).start()
@@ -136,35 +136,35 @@ class Gate(ThreadingHTTPServer):
             if name not in self.cancelled:
                 return
             answer = ask(self.inner, Request("POST", f"/predictions/{name}/cancel"))
-            if answer is None or answer.status != 200:  # Cog does not know it any more
+            if answer is None or answer.status != 200:  # Cog no longer knows it
                 break
         self.cancelled.discard(name)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: a caller that goes away is no error."""
+        """Log nothing: a caller that disconnects is no error."""
 
 
 @contextmanager
 def open_gateway(
     address: tuple[str, int], inner: int, inputs: Mapping[str, Mapping[str, Any]] | None = None
 ) -> Iterator[None]:
-    """Within the block a gate is open."""
-    with Gate(address, inner, inputs) as gate:
-        thread = threading.Thread(target=gate.serve_forever, args=[0.2], daemon=True)
+    """Run a gateway within the block."""
+    with Gate(address, inner, inputs) as gateway:
+        thread = threading.Thread(target=gateway.serve_forever, args=[0.2], daemon=True)
         thread.start()
         try:
             yield
         finally:
-            gate.shutdown()
+            gateway.shutdown()
             thread.join()
 
 
 class _Call(BaseHTTPRequestHandler):
-    """One caller; every connection carries one request."""
+    """Handles one caller; each connection carries one request."""
 
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "micromotion", ""
-    default_request_version = "HTTP/1.0"  # else what cannot be read is answered without a status
+    default_request_version = "HTTP/1.0"  # else unreadable requests get a response without a status
     server: Gate
 
     def setup(self) -> None:
@@ -179,7 +179,7 @@ class _Call(BaseHTTPRequestHandler):
             self._alarm.cancel()
 
     def _hang_up_after(self, seconds: float) -> None:
-        """Unless the alarm is cancelled before, or set anew."""
+        """Start the alarm anew; it closes the connection unless cancelled before."""
         self._alarm.cancel()
         self._alarm = threading.Timer(seconds, self._hang_up)
         self._alarm.daemon = True
@@ -188,7 +188,7 @@ class _Call(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.close_connection = True
         try:
-            self._let_through()
+            self._forward()
         except Refusal as refused:
             self._refuse(refused.status, str(refused))
         except OSError:
@@ -196,7 +196,7 @@ class _Call(BaseHTTPRequestHandler):
 
     do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = do_GET  # noqa: N815
 
-    def _let_through(self) -> None:
+    def _forward(self) -> None:
         self._check_route()
         if self.path == "/shutdown":
             self._check_shutdown()
@@ -209,7 +209,7 @@ class _Call(BaseHTTPRequestHandler):
         self._relay(body)
 
     def _check_route(self) -> None:
-        """Raise Refusal unless there is something at this path, for this method."""
+        """Raise Refusal unless this path exists and allows this method."""
         self.allowed = [method for method, route in _ROUTES.items() if route.fullmatch(self.path)]
         if not self.allowed:
             raise Refusal(404, "There is nothing at this path.")
@@ -219,7 +219,7 @@ class _Call(BaseHTTPRequestHandler):
             raise Refusal(405, "This path does not take this method.")
 
     def _predict(self, size: int) -> None:
-        """Begin a prediction, or join it; answer when it is over, or that it goes on where that is asked."""
+        """Start or join a prediction; respond when it has ended, or with respond-async once it runs."""
         later = "respond-async" in re.split(r"[\s,;]+", self.headers.get("prefer", "").lower())
         put = self.command == "PUT"
         with self._turn(size):
@@ -227,13 +227,13 @@ class _Call(BaseHTTPRequestHandler):
             name = self.path.removeprefix("/predictions").lstrip("/")
             if put and request.name not in ("", name):
                 raise Refusal(422, "The id in the request must be the one in its path, or be left out.")
-            headers = self._passed_on({"prefer"} if put else set())
-            asked = Request(self.command, self.path, request.body, headers)
+            headers = self._forwarded_headers({"prefer"} if put else set())
+            forwarded = Request(self.command, self.path, request.body, headers)
             digest = request.digest() if name or request.name else ""
             name = name or request.name
-            prediction, new = self.server.begin(name, asked, digest, later=later)
-            del request, asked
-            if new:  # the request stays in memory until Cog has answered, or has begun
+            prediction, new = self.server.begin(name, forwarded, digest, later=later)
+            del request, forwarded
+            if new:  # the request stays in memory until Cog has responded, or has begun
                 self._wait(prediction, name, later=put and later)
         self._wait(prediction, name, later=put and later)
         answer = prediction.answer
@@ -244,7 +244,7 @@ class _Call(BaseHTTPRequestHandler):
         self._send(without_echo(answer, self.server.inputs))
 
     def _wait(self, prediction: Prediction, name: str, *, later: bool) -> None:
-        """Until the prediction has ended, or, with later, has begun; a caller that goes away leaves it."""
+        """Wait until the prediction has ended, or, with later, begun; a disconnected caller leaves it."""
         while not prediction.ended.wait(GLANCE):
             if later and is_going_on(self.server.inner, name):
                 return
@@ -255,13 +255,13 @@ class _Call(BaseHTTPRequestHandler):
                     self.server.insist(name)
                 raise ConnectionResetError
 
-    def _passed_on(self, but: set[str]) -> dict[str, str]:
-        return {name: self.headers[name] for name in _PASSED_ON if name in self.headers and name not in but}
+    def _forwarded_headers(self, but: set[str]) -> dict[str, str]:
+        return {name: self.headers[name] for name in _FORWARDED if name in self.headers and name not in but}
 
     def _check_shutdown(self) -> None:
-        """Only programs of this machine may end the server, and no page in a browser there."""
-        near = self.client_address[0] in ("127.0.0.1", "::1", "::ffff:127.0.0.1")
-        if not near or self.headers.get("origin") or self.headers.get("x-forwarded-for"):
+        """Raise Refusal unless the caller is a program of this machine, not a page in a browser."""
+        local = self.client_address[0] in ("127.0.0.1", "::1", "::ffff:127.0.0.1")
+        if not local or self.headers.get("origin") or self.headers.get("x-forwarded-for"):
             raise Refusal(403, "Only a program on the same machine may shut the server down.")
 
     def _size(self) -> int:
@@ -271,16 +271,16 @@ class _Call(BaseHTTPRequestHandler):
             raise Refusal(411, "The request must state the length of its body.")
         if self.headers.get("content-encoding", "identity").strip().lower() != "identity":
             raise Refusal(415, "The request must not be compressed: leave its Content-Encoding out.")
-        told = self.headers.get("content-length", "0")
-        if not re.fullmatch(r"\d{1,15}", told):
-            raise Refusal(400, "The length of the body is no number.")
-        if int(told) > MAX_BODY:
+        length = self.headers.get("content-length", "0")
+        if not re.fullmatch(r"\d{1,15}", length):
+            raise Refusal(400, "The length of the body is not a number.")
+        if int(length) > MAX_BODY:
             raise Refusal(413, f"The request is larger than {MAX_BODY >> 20} MB.")
-        return int(told)
+        return int(length)
 
     @contextmanager
     def _turn(self, size: int) -> Iterator[None]:
-        """Within the block a body of this size may be in memory."""
+        """Within the block, a body of this size may be in memory; large ones wait their turn."""
         if size <= LARGE:
             yield
             return
@@ -299,16 +299,16 @@ class _Call(BaseHTTPRequestHandler):
         return body
 
     def _relay(self, body: bytes) -> None:
-        """Hand over what needs no prediction, and pass the answer back as it comes."""
+        """Forward a request that needs no prediction, and stream the response back."""
         connection = http.client.HTTPConnection("127.0.0.1", self.server.inner, timeout=PATIENCE)
         with closing(connection):
             method = "GET" if self.command == "HEAD" else self.command
             try:
-                connection.request(method, self.path, body or None, self._passed_on(set()))
+                connection.request(method, self.path, body or None, self._forwarded_headers(set()))
                 found = connection.getresponse()
             except (OSError, http.client.HTTPException):
                 raise Refusal(503, "The server is starting or has ended.") from None
-            with closing(found):  # the socket is its own where Cog ends the connection with its answer
+            with closing(found):  # it owns the socket if Cog closes the connection after its response
                 self._pass_back(found)
 
     def _pass_back(self, found: http.client.HTTPResponse) -> None:
@@ -329,7 +329,7 @@ class _Call(BaseHTTPRequestHandler):
             self.wfile.write(answer.body)
 
     def _begin_answer(self, status: int, kind: str, length: str | None) -> None:
-        self._hang_up_after(ANSWERING)  # else a video that nobody reads would keep one of MAX_CALLS for good
+        self._hang_up_after(ANSWERING)  # else a video that nobody reads would block one of MAX_CALLS for good
         self.send_response(status)
         for name, value in (("content-type", kind), ("content-length", length)):
             if value:
@@ -345,11 +345,11 @@ class _Call(BaseHTTPRequestHandler):
             self._drain()
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What http.server itself refuses, in JSON too: its own words would quote the request."""
+        """Answer http.server's own refusals in JSON too: its messages would echo the request."""
         self._refuse(code, UNREADABLE)
 
     def _drain(self) -> None:
-        """Take a little of what still comes: a connection closed over it would lose the answer on its way."""
+        """Read some of what still arrives: closing with unread data would lose the response in transit."""
         self.connection.shutdown(socket.SHUT_WR)
         self.connection.settimeout(1.0)
         end = time.monotonic() + 5.0
@@ -361,4 +361,4 @@ class _Call(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: Cog's log has every prediction."""
+        """Log nothing: Cog's log has every prediction."""

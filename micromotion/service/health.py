@@ -1,7 +1,7 @@
-"""Whether the service can still do its work, and what a prediction took: for those who run it.
+"""Health checks of the service, and metrics of its predictions, for operators.
 
-Cog 0.23 calls `healthcheck()` at every GET of /health-check, also while a prediction goes on, and waits five
-seconds for it. So a frame is rendered only when nobody else renders, and now and then.
+Cog 0.23 calls `healthcheck()` at every GET of /health-check, even during a prediction, and waits five seconds
+for it. So a frame is rendered only when nothing else renders, and at most every 30 seconds.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
     from micromotion.weights.bundle import Bundle
 
 EVERY = 30.0
-"""Seconds for which a frame's verdict holds."""
+"""Seconds for which a check's result holds."""
 
 PREDICTIONS = Path("/tmp/coglet/predictions")
-"""Where Cog 0.23 makes a folder for each prediction, which it never removes."""
+"""Here Cog 0.23 makes a folder for each prediction, which it never removes."""
 
-KEPT = 3600.0  # seconds after which such a folder is nobody's any more
+KEPT = 3600.0  # seconds after which such a folder is no longer in use
 
 Fact = str | int | float | list[int]
 
 
 class Health:
-    """Renders a frame of the mean face to find out whether the model works.
+    """Renders a frame of the mean face to check that the model works.
 
-    predicting: to be set while a prediction has the model; nothing is rendered meanwhile. It is no lock, as a
-    cancellation can strike between any two steps, and would leave it locked for good.
+    predicting: set it while a prediction uses the model; nothing is rendered meanwhile. It is not a lock: a
+    cancellation can arrive between any two steps, and would leave a lock held for good.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -53,9 +53,9 @@ class Health:
         self._time = -EVERY
 
     def check(self) -> bool:
-        """Whether a frame of finite numbers that are not all the same comes out; at most EVERY seconds old.
+        """Whether the model renders a finite, non-constant frame; the result is at most EVERY seconds old.
 
-        While a prediction has the model, what was found before it.
+        While a prediction uses the model, the result from before it.
         """
         if self.predicting or not self._rendering.acquire(blocking=False):
             return self._verdict
@@ -81,7 +81,7 @@ class Health:
 
 
 def reset_peak(device: torch.device) -> None:
-    """Begin to measure the peak of memory anew, where the system allows it (Linux)."""
+    """Reset the measured peak memory, where the system allows it (Linux)."""
     if sys.platform == "linux":
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
@@ -90,7 +90,7 @@ def reset_peak(device: torch.device) -> None:
 
 
 def peaks(device: torch.device) -> dict[str, int]:
-    """The most memory since `reset_peak` in MB: of this process, and on its GPU; empty where not known."""
+    """The peak memory since `reset_peak` in MB, of this process and on its GPU; unknown ones are left out."""
     found = {}
     with suppress(OSError, StopIteration, ValueError):
         lines = Path("/proc/self/status").read_text().splitlines()
@@ -104,25 +104,25 @@ def peaks(device: torch.device) -> dict[str, int]:
 def facts(
     bundle: Bundle, motion: str, frames: int, face: AlignedFace | None, timings: Mapping[str, float]
 ) -> dict[str, Fact]:
-    """The metrics of a prediction by their names in Cog: dots make objects of them."""
-    told: dict[str, Fact] = {f"timing.{stage}": round(seconds, 4) for stage, seconds in timings.items()}
-    told |= {"model": bundle.name, "device": str(bundle.device), "motion": motion, "frames": frames}
+    """The metrics of a prediction by their names in Cog, where dots nest objects."""
+    found: dict[str, Fact] = {f"timing.{stage}": round(seconds, 4) for stage, seconds in timings.items()}
+    found |= {"model": bundle.name, "device": str(bundle.device), "motion": motion, "frames": frames}
     if face is not None:
-        told["face.box"] = [int(edge) for edge in face.box]
+        found["face.box"] = [int(edge) for edge in face.box]
     if face is not None and face.score is not None:
-        told["face.score"] = round(face.score, 3)
-    return told | peaks(bundle.device)
+        found["face.score"] = round(face.score, 3)
+    return found | peaks(bundle.device)
 
 
 def stage_lines(timings: Mapping[str, float]) -> list[str]:
-    """One line for the log per stage of a prediction."""
+    """One log line per stage of a prediction."""
     return [f"{stage.capitalize()}: {seconds:.2f} s." for stage, seconds in timings.items()]
 
 
 def sweep(folder: Path = PREDICTIONS, kept: float = KEPT) -> None:
-    """Remove what Cog left of predictions that ended more than `kept` seconds ago; what is in use stays.
+    """Remove Cog's folders of predictions that ended more than `kept` seconds ago.
 
-    Nothing happens in a folder that is not our own: it lies where other users of the machine may make one.
+    Does nothing unless the folder is our own: other users of the machine can make one at this path.
     """
     with suppress(OSError):
         if not (_is_our_folder(folder.parent) and _is_our_folder(folder)):
@@ -134,6 +134,6 @@ def sweep(folder: Path = PREDICTIONS, kept: float = KEPT) -> None:
 
 
 def _is_our_folder(path: Path) -> bool:
-    """Whether this is a folder, and no link to one, of the user that this process runs as; or an OSError."""
+    """Whether this is a folder, not a link, owned by this process's user. Raises OSError."""
     about = path.lstat()
     return stat.S_ISDIR(about.st_mode) and (not hasattr(os, "geteuid") or about.st_uid == os.geteuid())

@@ -1,4 +1,4 @@
-"""A request for a prediction as it comes in: what of it is checked before Cog's server sees it."""
+"""Checks of a prediction request before it reaches Cog's server."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from micromotion.errors import DownloadError
 from micromotion.service.address_policy import check_url, find_addresses
 
 MAX_VALUES = 1000
-"""Most values in a request: each takes far more memory than its letter in the text."""
+"""Most values in a request: each takes far more memory than its character in the text."""
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
-"""What an identifier of a prediction looks like: one harmless name of a folder."""
+"""The pattern of a prediction's id: a harmless folder name."""
 
 _EVENTS = ("start", "output", "logs", "completed")
 
 
 class Refusal(Exception):  # noqa: N818
-    """A request that is not let through: the status, and one sentence."""
+    """A refused request: the status, and one sentence."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -31,14 +31,14 @@ class Refusal(Exception):  # noqa: N818
 
 @dataclass(frozen=True)
 class PredictionRequest:
-    """A request that may be handed on: its identifier or "", its inputs, and its text."""
+    """A request that may be forwarded: its id or "", its inputs, and its body."""
 
     name: str
     inputs: Any
     body: bytes
 
     def digest(self) -> str:
-        """The same for the same inputs, in whatever order."""
+        """A hash of the inputs, whatever their order."""
         try:
             text = json.dumps(self.inputs, sort_keys=True)
         except RecursionError:
@@ -47,11 +47,10 @@ class PredictionRequest:
 
 
 def check_body(body: bytes, nullable: Collection[str] = ()) -> PredictionRequest:
-    """What is asked for.
+    """Parse and check a request's body.
 
-    Raises Refusal unless the request is a JSON object whose identifier, webhook and context are harmless.
-    What is inside `input` is Cog's to judge, by the schema; but it knows no null, so that for the inputs
-    `nullable` it is taken out.
+    Raises Refusal unless the request is a JSON object whose id, webhook and context are harmless. Cog checks
+    `input` against the schema, but does not accept null, so the inputs `nullable` are removed where null.
     """
     if sum(map(body.count, (b"{", b"[", b",", b":"))) > MAX_VALUES:
         raise Refusal(422, f"The request holds more than {MAX_VALUES} values.")
@@ -79,7 +78,7 @@ def _parsed(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise Refusal(400, "The request is not JSON.") from None
     if not isinstance(request, dict):
-        raise Refusal(422, "The request is no JSON object.")
+        raise Refusal(422, "The request is not a JSON object.")
     return request
 
 

@@ -1,10 +1,10 @@
-"""The Cog prediction server without Docker: the real one, with input validation, on this machine.
+"""Runs the real Cog prediction server, with input validation, on this machine, without Docker.
 
-Cog's server wants its world as `cog build` lays it out: predict.py and .cog/openapi_schema.json in the
-working directory, and as `python` on the PATH the very Python that has all this installed, for it starts its
-worker by that name. All is laid out in a temporary folder, which also holds the server's own temporary files,
-so that nothing of a prediction outlives it. Cog's server itself listens for this process only, which stands
-between it and the callers (see `micromotion.service.gateway`).
+Cog's server expects the layout of `cog build`: predict.py and .cog/openapi_schema.json in the working
+directory, and this very Python as `python` on the PATH, because it starts its worker by that name. All this
+goes into a temporary folder, which also holds the server's own temporary files, so nothing of a prediction
+outlives it. Callers reach Cog's server only through the gateway in this process (see
+`micromotion.service.gateway`).
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from micromotion.weights.bundle import find_bundle
 from micromotion.weights.install import ensure
 
 MODEL = "MICROMOTION_MODEL"  # environment variable that predict.py reads: the model's name or folder
-FETCH = "MICROMOTION_FETCH"  # likewise: "1" to fetch that model where it is not here
+FETCH = "MICROMOTION_FETCH"  # likewise: "1" to fetch that model if it is missing
 PREDICTOR = "predict.py"
 SCHEMA = "openapi.json"
-GLANCE = 0.2  # seconds between two looks whether a signal has come
-GRACE = 3.0  # seconds that a prediction in progress gets after it
-LOOK = 1.0  # seconds between two looks whether the worker still runs
-LOST = "The worker was killed, perhaps for want of memory; it starts anew."
+GLANCE = 0.2  # seconds between checks for a signal
+GRACE = 3.0  # seconds that a prediction in progress gets after a signal
+LOOK = 1.0  # seconds between checks that the worker still runs
+LOST = "The worker was killed, perhaps for lack of memory; restarting it."
 
 TIED = """
 import ctypes, os, sys
@@ -49,17 +49,16 @@ if os.getppid() == int(sys.argv[1]):
 """
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_PLACES = (_PACKAGE / "data" / "service", _PACKAGE.parent)  # in an installed wheel, in a checkout
+_SOURCES = (_PACKAGE / "data" / "service", _PACKAGE.parent)  # in an installed wheel, in a checkout
 
 
 def serve(host: str = "127.0.0.1", port: int = 5000) -> None:
     """Run the Cog HTTP server until SIGINT, SIGTERM, SIGHUP or a POST to /shutdown; its worker ends with it.
 
-    host is a name or an address of this machine; the default takes calls from this machine only. Must be
-    called in the main thread, whose handlers of these signals it replaces meanwhile. The environment
-    variable MICROMOTION_MODEL names another model than avatar; with MICROMOTION_FETCH=1 it is fetched first
-    where it is not here.
-    Raises OptionError if the address cannot be listened on, BundleError if there is no such model,
+    host is a name or an address of this machine; the default accepts calls from this machine only. Call it in
+    the main thread, whose handlers of these signals it replaces meanwhile. The environment variable
+    MICROMOTION_MODEL names another model than avatar; with MICROMOTION_FETCH=1 it is fetched if missing.
+    Raises OptionError if it cannot listen on the address, BundleError if there is no such model,
     MicromotionError if Cog is not installed or the server ends by itself.
     """
     _check_cog()
@@ -83,13 +82,13 @@ def serve(host: str = "127.0.0.1", port: int = 5000) -> None:
 
 
 def _check_cog() -> None:
-    """Raise MicromotionError, with the command that mends it, unless Cog is installed."""
+    """Raise MicromotionError, with the command to install it, unless Cog is installed."""
     if importlib.util.find_spec("cog") is None or importlib.util.find_spec("coglet") is None:
         raise MicromotionError('Cog is not installed; run: pip install "micromotion[service]"')
 
 
 def _check_address(host: str, port: int) -> str:
-    """The numeric address of host, after finding out that one can listen there."""
+    """The numeric address of host. Raises OptionError unless one can listen there."""
     check_whole("port", port, 1, 65535)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -104,15 +103,15 @@ def _check_address(host: str, port: int) -> str:
 
 
 def _free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """A free port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def _lay_out(folder: Path) -> None:
-    """Put the predictor, its schema, and a `python` that is this one into a folder."""
-    source = next((place for place in _PLACES if (place / PREDICTOR).is_file()), None)
+    """Put the predictor, its schema, and a `python` that runs this Python into a folder."""
+    source = next((each for each in _SOURCES if (each / PREDICTOR).is_file()), None)
     if source is None:
         raise MicromotionError(f"{PREDICTOR} is not where it was installed; install micromotion again.")
     for part in (".cog", "bin", "tmp"):
@@ -132,7 +131,7 @@ def _inputs(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _model(name: str, *, fetch: bool) -> str:
-    """A bundle's name, or its absolute path where name is a folder: the server works in another one."""
+    """A bundle's name, or its absolute path if name is a folder: the server runs in another directory."""
     if fetch:
         ensure(name)
     folder = find_bundle(name).folder
@@ -140,8 +139,8 @@ def _model(name: str, *, fetch: bool) -> str:
 
 
 def _environment(base: Mapping[str, str], folder: Path, port: int, model: str) -> dict[str, str]:
-    """The server's environment variables; what the caller has set for Cog's log stays."""
-    beside = str(Path(sys.executable).parent)  # for folders from which nothing may be executed
+    """The server's environment variables; the caller's settings for Cog's log stay."""
+    beside = str(Path(sys.executable).parent)  # in case folder is on a noexec file system
     path = os.pathsep.join([str(folder / "bin"), beside, base.get("PATH", os.defpath)])
     modules = os.pathsep.join(filter(None, [str(_PACKAGE.parent), base.get("PYTHONPATH", "")]))
     return {
@@ -152,14 +151,14 @@ def _environment(base: Mapping[str, str], folder: Path, port: int, model: str) -
         "PORT": str(port),
         MODEL: model,
         "PATH": path,
-        "PYTHONIOENCODING": "utf-8:backslashreplace",  # what is printed becomes JSON in the answers
-        "PYTHONPATH": modules,  # the worker takes this package, also from a checkout
+        "PYTHONIOENCODING": "utf-8:backslashreplace",  # the output becomes JSON in the responses
+        "PYTHONPATH": modules,  # the worker uses this package, also from a checkout
         "TMPDIR": str(folder / "tmp"),
     }
 
 
 def _empty(folder: Path) -> None:
-    """Remove what a worker that was killed has left there."""
+    """Remove everything that a killed worker left in the folder."""
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -168,9 +167,9 @@ def _empty(folder: Path) -> None:
 
 
 class _Lost:
-    """Whether Cog's server, which goes on without its worker and refuses everything, has lost it (Linux).
+    """Detects that Cog's server has lost its worker, without which it refuses everything (Linux).
 
-    A worker that has ended because its setup failed is none: the health check says why.
+    A worker that ended because its setup failed is not lost: the health check says why.
     """
 
     def __init__(self, port: int) -> None:
@@ -189,7 +188,7 @@ class _Lost:
         return False
 
     def _was_set_up(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=LOOK)  # asks no proxy
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=LOOK)  # uses no proxy
         with (
             closing(connection),
             suppress(OSError, http.client.HTTPException, ValueError, KeyError, TypeError),
@@ -210,14 +209,14 @@ def _has_child(process: int) -> bool:
 
 
 def _tied(command: list[str]) -> list[str]:
-    """The command, so that it ends with this process even where that is killed (Linux)."""
+    """The command, wrapped to end with this process even if that is killed (Linux)."""
     return [sys.executable, "-c", TIED, str(os.getpid()), *command] if sys.platform == "linux" else command
 
 
 def _run(command: list[str], *, cwd: Path, env: Mapping[str, str], port: int = 0) -> int:
-    """Run a command and all its children until it ends (its status) or a signal asks to stop (0).
+    """Run a command until it ends (returns its status) or a signal asks to stop (returns 0).
 
-    port: where it listens; if its worker was killed, it is run anew.
+    Its children end with it. port: where it listens; if its worker was killed, it is restarted.
     """
     with _noting_signals() as noted:
         while (status := _run_once(command, cwd, env, noted, _Lost(port))) is None:
@@ -229,7 +228,7 @@ def _run(command: list[str], *, cwd: Path, env: Mapping[str, str], port: int = 0
 def _run_once(
     command: list[str], cwd: Path, env: Mapping[str, str], noted: list[int], lost: _Lost
 ) -> int | None:
-    """As `_run`, but None if the worker is lost."""
+    """As `_run`, but returns None if the worker is lost."""
     server = subprocess.Popen(_tied(command), cwd=cwd, env=env, start_new_session=True)
     try:
         while not noted:
@@ -249,7 +248,7 @@ def _run_once(
 
 @contextmanager
 def _noting_signals() -> Iterator[list[int]]:
-    """Within the block, signals that ask to stop are only noted, so that none can strike at a bad moment."""
+    """Within the block, only record signals that ask to stop, so that none interrupts at a bad moment."""
     stops = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     noted: list[int] = []
     previous = [(stop, signal.signal(stop, lambda number, _: noted.append(number))) for stop in stops]

@@ -1,7 +1,7 @@
-"""What a caller sends to the service as a file: a data URL, or the URL of one, taken in within bounds.
+"""Input files of the service, from data URLs or http(s) URLs, within limits.
 
-Cog 0.23 fetches any http URL that it is given, from any address, of any size, for as long as bytes drip, and
-cannot be cancelled meanwhile. `install` puts this in the place of that; it is called in the worker's setup.
+Cog 0.23 fetches any http URL, from any address, of any size, for as long as bytes trickle in, and cannot be
+cancelled meanwhile. `install`, called in the worker's setup, replaces that.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ MAX_SECONDS = 60.0
 
 MAX_REDIRECTS = 5
 STALL = 10.0  # seconds without a byte
-GLANCE = 0.1  # seconds between two looks whether a cancellation has come
+GLANCE = 0.1  # seconds between checks for a cancellation
 CHUNK = 1 << 16
 
 MAX_HEAD = 2000
 """Longest part of a data URL before its comma, in characters."""
 
-_BLANK = "".join(map(chr, range(33)))  # what browsers take off both ends of a URL
+_BLANK = "".join(map(chr, range(33)))  # what browsers strip from both ends of a URL
 _SCHEME = re.compile(r"(data|https?):", re.IGNORECASE)
 _BASE64 = re.compile(r"; *base64\Z", re.IGNORECASE)
 
 
 def install() -> None:
-    """From now on Cog's worker in this process takes in files by way of `take_in`.
+    """Make Cog's worker in this process read its input files by `take_in`.
 
-    The prediction gets the path of a file that goes when the path does. Cog would start threads to fetch what
-    is behind a path, and a cancellation that strikes while a thread starts leaves Cog waiting for ever.
+    The prediction gets the path of a file that is deleted with the path object. Cog would start threads to
+    fetch the files, and a cancellation that arrives while a thread starts leaves Cog waiting for ever.
     """
     from cog import types
 
@@ -65,9 +65,9 @@ def install() -> None:
 
 
 def as_sent(value: object) -> object:
-    """A prediction's file as Cog gives it, where that is a path; where Cog saw no URL in it, what we see.
+    """A prediction's input file as Cog passes it, but a URL that Cog did not recognise is taken in here.
 
-    Cog looks for data:, http:// and https:// in small letters, without a blank before.
+    Cog looks for data:, http:// and https:// in lower case, without a blank before.
     """
     from cog import types
 
@@ -77,7 +77,7 @@ def as_sent(value: object) -> object:
 
 
 def discard(*sent: object) -> None:
-    """Remove the files of a prediction that is over, which else go when the garbage collector finds them."""
+    """Delete the input files of a prediction that has ended, before the garbage collector would."""
     for each in sent:
         file = getattr(each, "file", None)
         if file is not None:
@@ -85,16 +85,16 @@ def discard(*sent: object) -> None:
 
 
 def take_in(url: str) -> Any:
-    """The bytes behind a data, http or https URL, in a temporary file that goes when it is closed.
+    """The content of a data, http or https URL, in a temporary file that is deleted when closed.
 
-    A data URL is read as browsers read it (https://fetch.spec.whatwg.org/#data-urls).
-    Raises DownloadError, in one sentence: the URL is none, cannot be reached, leads to a private address
-    (see `micromotion.service.address_policy`), answers with an error, goes in circles, takes more than
-    MAX_SECONDS, or brings more than MAX_BYTES; or our own disk is full.
+    A data URL is parsed as browsers do (https://fetch.spec.whatwg.org/#data-urls).
+    Raises DownloadError, one sentence: the URL is invalid, cannot be reached, leads to a private address
+    (see `micromotion.service.address_policy`), answers with an error, redirects too often, takes more than
+    MAX_SECONDS, or has more than MAX_BYTES; or our own disk is full.
     """
     url = url.strip(_BLANK)
     try:
-        file: Any = tempfile.NamedTemporaryFile(suffix=_suffix(url))  # noqa: SIM115 (it goes to the caller)
+        file: Any = tempfile.NamedTemporaryFile(suffix=_suffix(url))  # noqa: SIM115 (the caller closes it)
     except OSError as error:
         raise _no_room(error) from error
     try:
@@ -105,8 +105,8 @@ def take_in(url: str) -> Any:
         file.flush()
         file.seek(0)
         return file
-    except BaseException as error:  # a cancellation is no Exception
-        with suppress(OSError):  # what was not flushed yet
+    except BaseException as error:  # a cancellation is not an Exception
+        with suppress(OSError):  # from flushing the rest
             file.close()
         if isinstance(error, OSError):
             raise _no_room(error) from error
@@ -124,13 +124,13 @@ def _is_data(url: str) -> bool:
 
 
 def _suffix(url: str) -> str:
-    """A harmless end for the name of a file, from the kind that a data URL states."""
+    """A harmless file suffix, from a data URL's media type."""
     kind = re.match(r"data:\s*([\w.+-]{1,60}/[\w.+-]{1,60})\s*[;,]", url[:300], re.IGNORECASE)
     return (mimetypes.guess_extension(kind[1].lower()) or "") if kind else ""
 
 
 def _decoded(url: str) -> bytes:
-    """The bytes in a data URL, of whatever kind it says that they are."""
+    """The bytes in a data URL, whatever its media type."""
     url = url.partition("#")[0]
     comma = url.find(",", 0, MAX_HEAD)
     if comma < 0:
@@ -141,7 +141,7 @@ def _decoded(url: str) -> bytes:
 
 
 def _from_base64(text: bytes) -> bytes:
-    """Forgivingly, as browsers do: blanks are passed over, and the padding may be left out."""
+    """Decode base64 leniently, as browsers do: blanks are skipped, and padding is optional."""
     text = text.translate(None, b"\t\n\f\r ")
     if len(text) % 4 == 0:
         text = text.removesuffix(b"=").removesuffix(b"=")
@@ -158,7 +158,7 @@ def _from_base64(text: bytes) -> bytes:
 
 
 def _fetch(url: str, file: IO[bytes]) -> None:
-    """Fetch in a thread of its own, so that a cancellation, which strikes this one, is felt at once."""
+    """Fetch in a separate thread, so that a cancellation, raised in this one, takes effect at once."""
     failures: list[BaseException] = []
     fetch = _Fetch(url, file)
 
@@ -197,7 +197,7 @@ def _told(error: BaseException) -> DownloadError:
 
 
 class _Fetch:
-    """One fetch with its redirects; stop() breaks it off from another thread."""
+    """One fetch with its redirects; stop() aborts it from another thread."""
 
     def __init__(self, url: str, file: IO[bytes]) -> None:
         self.url, self.file = url, file
@@ -217,7 +217,7 @@ class _Fetch:
         url = self.url
         for _ in range(MAX_REDIRECTS + 1):
             parts = check_url(url)
-            with self._answered(parts) as answer:
+            with self._get(parts) as answer:
                 if answer.status in (301, 302, 303, 307, 308):
                     url = urljoin(url, answer.headers.get("location", ""))
                     continue
@@ -228,8 +228,8 @@ class _Fetch:
         raise DownloadError(f"The URL redirects more than {MAX_REDIRECTS} times.")
 
     @contextmanager
-    def _answered(self, parts: SplitResult) -> Iterator[http.client.HTTPResponse]:
-        """The answer to a GET, from the very address that was judged."""
+    def _get(self, parts: SplitResult) -> Iterator[http.client.HTTPResponse]:
+        """The response to a GET, from the very address that was checked."""
         host, port = find_addresses(parts)[0]
         secure = parts.scheme == "https"
         connection = http.client.HTTPConnection(str(parts.hostname), port, timeout=STALL)
@@ -262,7 +262,7 @@ class _Fetch:
             if count > MAX_BYTES:
                 raise _too_large()
             self.file.write(chunk)
-        if answer.length:  # what is left of the stated length
+        if answer.length:  # bytes missing from the stated length
             raise ConnectionResetError
 
 

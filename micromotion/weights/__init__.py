@@ -1,6 +1,6 @@
-"""Public checkpoints become models on this machine.
+"""Downloads public checkpoints and converts them to models.
 
-`manifest` says what there is and from which `sources`; `download` fetches a file, with `web` for one request
-and `partfile` for what is on the disk; `convert` makes safetensors of it; `install` does all of this for a
-model; `cli` holds the commands.
+`manifest` lists the files and their `sources`; `download` fetches a file, with `web` for one HTTP request and
+`partfile` for the partial file on disk; `convert` writes safetensors; `install` does all of this for a model;
+`cli` holds the commands.
 """

@@ -1,6 +1,6 @@
-"""A bundle built of public or a user's own files, in a hidden folder beside its place, and put in its place.
+"""Builds a bundle from public files or a user's own, in a hidden sibling folder, then renames it into place.
 
-Nothing half written ever has a model's name. Importing this module imports no torch.
+A model's name never refers to a half-written folder. Importing this module does not import torch.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ingredient:
-    """A file to convert, what it is called in bundle.json, and what is recorded of it there."""
+    """A file to convert, with its name and its record in bundle.json."""
 
     name: str
     given: Given
@@ -40,16 +40,16 @@ class Ingredient:
 def build(
     folder: Path, name: str, ingredients: Sequence[Ingredient], on_step: StepReport
 ) -> dict[str, list[str]]:
-    """Make a bundle of what is in the folder and the ingredients, and put it in the folder's place.
+    """Build a bundle from the folder's contents and the ingredients, and replace the folder with it.
 
-    Returns the bundle's files that each ingredient gave, by its name. The caller holds the folder's lock.
+    Returns the bundle files made from each ingredient, by its name. The caller holds the folder's lock.
     """
     from micromotion.weights.convert import convert
 
     building = _building(folder)
     try:
         building.mkdir()
-        about, sources, kept = _carry_over(folder, building, {each.name for each in ingredients})
+        about, sources, carried = _carry_over(folder, building, {each.name for each in ingredients})
         parts = convert(
             [each.given for each in ingredients],
             building,
@@ -64,7 +64,7 @@ def build(
             sources[each.name] = {**each.record, "parts": its}
         about |= {"sources": sources}
         on_step("Recording sizes and hashes")
-        write_about(building, name, about, sorted(kept | made))
+        write_about(building, name, about, sorted(carried | made))
         _put_in_place(building, folder)
     except OSError as error:
         raise OutputError(
@@ -76,7 +76,7 @@ def build(
 
 
 def recover(folder: Path) -> None:
-    """Clear up after a call that was killed; the lock on the folder is held."""
+    """Clean up after a call that was killed; the caller holds the folder's lock."""
     aside, building = _aside(folder), _building(folder)
     if aside.is_dir() and not folder.exists():
         aside.rename(folder)
@@ -85,7 +85,7 @@ def recover(folder: Path) -> None:
 
 
 def check_place(folder: Path) -> None:
-    """Raise BundleError if the folder holds anything else than a bundle: it must not be replaced."""
+    """Raise BundleError if the folder holds anything but a bundle, and so must not be replaced."""
     if folder.is_dir() and ((folder / ABOUT).is_file() or not any(folder.iterdir())):
         return
     if folder.exists():
@@ -95,16 +95,16 @@ def check_place(folder: Path) -> None:
 def _carry_over(
     folder: Path, building: Path, replaced: set[str]
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]], set[str]]:
-    """Link a bundle's sound files into the new folder; what it says, its sources, its recorded files.
+    """Link a bundle's intact files into the new folder; returns its metadata, sources and recorded files.
 
-    What came from the sources that are to be replaced stays behind.
+    Parts made from sources that are being replaced are left out.
     """
     if not (folder / ABOUT).is_file():
         return {}, {}, set()
     about = read_about(folder)
     sources = recorded_sources(about)
     broken = {name for name, _ in damage(folder, about, hashes=True)}
-    for source, entry in sources.items():  # what comes from one file is made together
+    for source, entry in sources.items():  # all parts of one source are rebuilt together
         if source in replaced or broken & set(entry["parts"]):
             broken |= set(entry["parts"])
     for path in sorted(folder.rglob("*")):
@@ -114,14 +114,14 @@ def _carry_over(
         (building / name).parent.mkdir(parents=True, exist_ok=True)
         try:
             os.link(path, building / name)
-        except OSError:  # not every file system has links
+        except OSError:  # not every file system has hard links
             shutil.copy2(path, building / name)
     rest = {key: value for key, value in about.items() if key not in ("format", "name", "files", "sources")}
     return rest, sources, set(recorded_files(about)) - broken
 
 
 def _put_in_place(building: Path, folder: Path) -> None:
-    """Rename the finished bundle; one that was there is set aside first, and `recover` knows of it."""
+    """Rename the finished bundle; an existing one is moved aside first, where `recover` finds it."""
     aside = _aside(folder)
     if (folder / ABOUT).is_file():
         folder.rename(aside)

@@ -1,13 +1,13 @@
 """A bundle: everything that belongs to one generator, in one folder.
 
-    bundle.json                   format, name, files; and for the reader: where from, licence, figures
+    bundle.json                   format, name, files; and for people: origin, licence, figures
     generator.safetensors         the StyleGAN2 generator
     inverter.safetensors          the inverter that maps a face into its W+
-    generator.half.safetensors    the same two for the GPU, in float16 where that is safe; optional
+    generator.half.safetensors    both networks for the GPU, in float16 where that is safe; optional
     inverter.half.safetensors
     identity.safetensors          ArcFace identity network, to learn motions with; optional
     clip.safetensors              CLIP, likewise
-    regressor.safetensors         reads off a frame what the face does; optional
+    regressor.safetensors         estimates from a frame what the face does; optional
     anchors/*.safetensors         one file per micromotion, named after it
 
 Bundles are found by name in `weights/NAME` at the top of a checkout or inside the installed package (further
@@ -53,7 +53,7 @@ Net = TypeVar("Net", bound="nn.Module")
 
 @dataclass(frozen=True)
 class BundleFiles:
-    """Where a bundle's parts lie: its folder, and the anchor file of each motion, by name."""
+    """Paths of a bundle's parts: its folder, and the anchor file of each motion, by name."""
 
     name: str
     folder: Path
@@ -61,11 +61,11 @@ class BundleFiles:
     about: Mapping[str, Any]
 
     def generator_hash(self) -> str:
-        """The SHA-256 of the generator's float32 file, which micromotions fit. Raises OutputError."""
+        """The SHA-256 of the float32 generator, for which micromotions are made. Raises OutputError."""
         return _generator_hash(self.folder)
 
     def part(self, name: str, *, half: bool = False) -> Path | None:
-        """The file of a part such as GENERATOR, its float16 one if half; None if it is not here."""
+        """The file of a part such as GENERATOR, or its float16 version if half; None if it is missing."""
         path = self.folder / (half_name(name) if half else name)
         return path if path.is_file() else None
 
@@ -76,7 +76,7 @@ class BundleFiles:
 
     @property
     def files(self) -> list[Path]:
-        """All files that it is made of, whether or not they are here."""
+        """All files that a bundle may consist of, whether or not they exist."""
         parts = (GENERATOR, INVERTER, IDENTITY, CLIP)
         names = {ABOUT, *parts, *map(half_name, parts), *recorded_files(self.about)}
         return [*(self.folder / name for name in sorted(names)), *self.motions.values()]
@@ -87,8 +87,8 @@ class Bundle:
     """A loaded bundle: its networks in eval mode on `device`; motions name their anchor files.
 
     files: what the networks were read from; seconds: how long that took. precision: float32 or float16. view:
-    the recommended one, "photo" if the model cannot redraw a person well. `identity` and `clip`, with which
-    motions are learned, and `regressor` are read on first use, and always in float32.
+    the recommended one, "photo" if the model cannot redraw a person well. `identity` and `clip`, for learning
+    motions, and `regressor` are loaded on first use, always in float32.
     """
 
     name: str
@@ -107,7 +107,7 @@ class Bundle:
         return self.generator.num_styles, self.generator.style_dim
 
     def generator_hash(self) -> str:
-        """As `BundleFiles.generator_hash`; "" of a model in memory."""
+        """As `BundleFiles.generator_hash`; "" for a model in memory."""
         return _generator_hash(self.files[0].parent) if self.files else ""
 
     @cached_property
@@ -126,7 +126,7 @@ class Bundle:
 
     @cached_property
     def regressor(self) -> Regressor | None:
-        """What reads off a frame of this model what its face does, on `device`; None where there is none.
+        """The network that estimates from a frame what the face does, on `device`; None if there is none.
 
         Raises BundleError if it is damaged.
         """
@@ -137,7 +137,7 @@ class Bundle:
         return self._read(REGRESSOR, "regressor", load_regressor)
 
     def _read(self, part: str, what: str, load: Callable[..., Net]) -> Net:
-        """Load an optional part from where the others lie; gradients go through it, whatever mode this is."""
+        """Load an optional part from the bundle's folder; it supports gradients even under inference mode."""
         import torch
 
         from micromotion.runtime.device_memory import translate_oom
@@ -157,7 +157,7 @@ class Bundle:
             raise BundleError(f"The model {self.name!r} cannot be used: {error}") from error
 
     def describe(self) -> str:
-        """What was loaded, as one line for people."""
+        """A one-line description of what was loaded."""
         parts = " and ".join(path.name for path in self.files)
         where = self.files[0].parent if self.files else "memory"
         return (
@@ -191,10 +191,10 @@ def named_folder(name: str) -> Path | None:
     """The folder of the bundle of that name, embedded or in the cache; None if there is none."""
     if not is_plain_name(name):
         return None
-    places = [root / "weights" / name for root in ROOTS]
-    with suppress(OutputError):  # no home, no cache: then nothing is in it
-        places.append(models_folder() / name)
-    return next((place for place in places if (place / ABOUT).is_file()), None)
+    folders = [root / "weights" / name for root in ROOTS]
+    with suppress(OutputError):  # no home folder, so no cache
+        folders.append(models_folder() / name)
+    return next((folder for folder in folders if (folder / ABOUT).is_file()), None)
 
 
 def bundle_names() -> list[str]:
@@ -236,8 +236,8 @@ def load_bundle(name: str | Path = "avatar", device: str | torch.device = "auto"
     except CheckpointError as error:
         raise BundleError(f"The model {files.name!r} cannot be used: {error}") from error
     if half:
-        for net in (inverter, generator):  # the layout that tensor cores read; files have the other one
-            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
+        for network in (inverter, generator):  # tensor cores want channels last; files are channels first
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in stubs
     check_fit(files.name, generator, inverter)
     return Bundle(
         files.name,
@@ -262,13 +262,13 @@ def save_bundle(
     clip: CLIP | None = None,
     about: Mapping[str, Any],
 ) -> None:
-    """Write a bundle into a folder, which is made where missing; its anchors are saved beside it, separately.
+    """Write a bundle into a folder, created if missing; its anchors are saved separately.
 
-    identity and clip, whose scores need no more, have their large weights in half precision; of either, the
-    one that the folder has stays where none is given. about is for the reader and must fit into JSON:
-    architecture, training, figures. bundle.json comes last, with the size and SHA-256 of each file, so that a
-    folder with one is complete. Equal contents give equal bytes. Raises BundleError if the parts do not fit
-    together.
+    identity and clip are stored with their large weights in half precision, which suffices for their scores;
+    where one is None, the folder's existing file stays. about is for people and must be JSON-serialisable:
+    architecture, training, figures. bundle.json is written last, with the size and SHA-256 of each file, so
+    a folder that has one is complete. Equal contents give equal bytes. Raises BundleError if the parts do not
+    fit together.
     """
     from encoder4editing import save_identity, save_inverter
     from stylegan2 import save_generator
@@ -289,7 +289,7 @@ def save_bundle(
 
 
 def _generator_hash(folder: Path) -> str:
-    """What bundle.json records, or else the file itself. Raises OutputError where it cannot be read."""
+    """The hash that bundle.json records, or else the file's. Raises OutputError if it cannot be read."""
     with suppress(MicromotionError):
         recorded = recorded_files(read_about(folder)).get(GENERATOR, {}).get("sha256")
         if isinstance(recorded, str):
@@ -313,7 +313,7 @@ def check_fit(name: str, generator: Generator, inverter: Inverter) -> None:
 def _locate(name: str | Path) -> Path:
     """The folder of a bundle's networks."""
     folder = named_folder(str(name)) or Path(name)
-    with suppress(OSError):  # longer than any path
+    with suppress(OSError):  # too long for a path
         if folder.is_dir():
             return folder
     if str(name) in _offered():
@@ -322,7 +322,7 @@ def _locate(name: str | Path) -> Path:
 
 
 def _offered() -> Iterable[str]:
-    """The models that can be fetched; none if the manifest cannot be read, which is not the question here."""
+    """The models that can be fetched; none if the manifest cannot be read."""
     try:
         return load_manifest().models.keys()
     except MicromotionError:
@@ -330,9 +330,9 @@ def _offered() -> Iterable[str]:
 
 
 def _motions(folder: Path) -> dict[str, Path]:
-    """The anchor files by motion: the folder's own, and those that lie in `anchors/NAME` of a checkout."""
-    places = [folder / ANCHORS]
+    """The anchor files by motion: the folder's own, and those in `anchors/NAME` of a checkout."""
+    folders = [folder / ANCHORS]
     if folder.parent.parent in ROOTS and folder.parent.name == "weights":
-        places.insert(0, folder.parent.parent / ANCHORS / folder.name)
-    found = {path.stem: path for place in places for path in place.glob("*.safetensors")}
+        folders.insert(0, folder.parent.parent / ANCHORS / folder.name)
+    found = {path.stem: path for anchors in folders for path in anchors.glob("*.safetensors")}
     return dict(sorted(found.items()))

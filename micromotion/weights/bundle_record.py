@@ -1,4 +1,4 @@
-"""bundle.json, which makes a folder a bundle: written, read, and compared with the files that it records.
+"""Writes and reads bundle.json, which makes a folder a bundle, and checks the files that it records.
 
 Importing this module does not import torch.
 """
@@ -20,7 +20,7 @@ MAX_ABOUT_BYTES = 1 << 20
 
 
 def write_about(folder: Path, name: str, about: Mapping[str, Any], files: Iterable[str]) -> None:
-    """Write bundle.json, which makes a folder a bundle, with size and SHA-256 of each of the files."""
+    """Write bundle.json, with the size and SHA-256 of each of the files."""
     recorded = {part: file_record(folder / part) for part in files}
     text = json.dumps(
         {"format": FORMAT, "name": name, **about, "files": recorded}, indent=2, ensure_ascii=False
@@ -34,7 +34,7 @@ def write_about(folder: Path, name: str, about: Mapping[str, Any], files: Iterab
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """The checked contents of a folder's bundle.json. Raises BundleError."""
+    """The validated contents of a folder's bundle.json. Raises BundleError."""
     path = folder / ABOUT
     try:
         with path.open("rb") as file:
@@ -59,7 +59,7 @@ def read_about(folder: Path) -> dict[str, Any]:
 
 
 def recorded_files(about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What a bundle.json records of each file, {"bytes", "sha256"} by name; only well-formed entries."""
+    """The {"bytes", "sha256"} that bundle.json records, by file name; only well-formed entries."""
     files = about.get("files")
     entries = files.items() if isinstance(files, dict) else ()
     return {
@@ -70,7 +70,7 @@ def recorded_files(about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def recorded_sources(about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What a bundle.json records of the public files it was made from, by name; only well-formed entries."""
+    """What bundle.json records about the files it was made from, by name; only well-formed entries."""
     sources = about.get("sources")
     entries = sources.items() if isinstance(sources, dict) else ()
     return {
@@ -83,7 +83,7 @@ def recorded_sources(about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def damage(folder: Path, about: Mapping[str, Any], *, hashes: bool) -> Iterator[tuple[str, str]]:
-    """The recorded files that are not as bundle.json says, each with what is wrong; hashes reads them all."""
+    """The files that differ from their record, each with what is wrong; hashes: compare SHA-256s too."""
     for name, entry in recorded_files(about).items():
         path = folder / name
         if not path.is_file():
@@ -91,7 +91,7 @@ def damage(folder: Path, about: Mapping[str, Any], *, hashes: bool) -> Iterator[
         elif path.stat().st_size != entry.get("bytes"):
             yield name, f"has {path.stat().st_size} bytes, not {entry.get('bytes')}"
         elif hashes and file_record(path)["sha256"] != entry.get("sha256"):
-            yield name, "has other contents than were stored: its SHA-256 is another"
+            yield name, "does not match its recorded SHA-256"
 
 
 def file_record(path: Path) -> dict[str, int | str]:

@@ -1,7 +1,7 @@
-"""CLIP, which tells how well a picture fits a sentence (Radford et al. 2021, arXiv 2103.00020).
+"""CLIP, which scores how well a picture fits a sentence (Radford et al. 2021, arXiv 2103.00020).
 
-The network is that of the `clip` package. Its own loader would run the program in OpenAI's TorchScript files;
-here they are read as data, and every size follows from the shapes of the tensors.
+The network is that of the `clip` package. Its own loader would execute OpenAI's TorchScript files; here they
+are read as data, and every size is inferred from the shapes of the tensors.
 """
 
 import re
@@ -35,20 +35,19 @@ CLIP_MODEL = Sought(
     "a CLIP model with a vision transformer or a ResNet",
     ("visual.conv1.weight", "token_embedding.weight", "text_projection"),
 )
-HEAD_WIDTH = 64  # of the attention heads, in all of OpenAI's models
+HEAD_WIDTH = 64  # of an attention head, in all of OpenAI's models
 MAX_WIDTH, MAX_LAYERS, MAX_TOKENS = 8192, 128, 4096
 KNOWN = "token_embedding.tokens"
 SIZES = {"input_resolution", "context_length", "vocab_size"}  # OpenAI's files repeat them as tensors
 
 
 class KnownTokens(nn.Embedding):
-    """The embedding of some of the tokens that `clip.tokenize` knows; all others share that of token 0.
+    """An embedding of some of the tokens of `clip.tokenize`; all others share the row of token 0.
 
-    A small model knows few words, and OpenAI's 49,408 rows would be most of its file. It takes the ids of
-    `clip.tokenize` all the same.
+    A small model knows few words, and OpenAI's 49,408 rows would be most of its file. It takes the same ids.
 
     Args:
-        tokens: int64 [N], which tokens have a row of their own, ascending from 0.
+        tokens: int64 [N], the tokens with a row of their own, ascending from 0.
         width: length of a row.
     """
 
@@ -65,13 +64,13 @@ class KnownTokens(nn.Embedding):
 
 
 def load_clip(path: str | Path, *, device: str | torch.device = "cpu") -> "CLIP":
-    """Read a CLIP model, with a vision transformer or a ResNet for the pictures: float32, in eval mode.
+    """Read a CLIP model with a vision transformer or a ResNet as image encoder: float32, in eval mode.
 
-    Supported are OpenAI's TorchScript files (`ViT-B-32.pt`), PyTorch and safetensors files of its state dict,
-    in whatever it is wrapped (see `stylegan2.checkpoints.layout`), and our own safetensors; float16 weights
-    are converted. A file that lists its `token_embedding.tokens` gets `KnownTokens`. Raises CheckpointError,
-    in one sentence, for anything else and for what is missing, damaged or does not fit. Needs the packages
-    clip and torchvision.
+    Supports OpenAI's TorchScript files (`ViT-B-32.pt`), PyTorch and safetensors files of its state dict,
+    however wrapped (see `stylegan2.checkpoints.layout`), and our own safetensors; float16 weights are
+    converted. A file that lists its `token_embedding.tokens` gets `KnownTokens`. Raises CheckpointError, one
+    sentence, for any other file and for a missing, damaged or misfitting one. Needs the packages clip and
+    torchvision.
     """
     path = Path(path)
     state = _read(path, device)
@@ -87,9 +86,9 @@ def load_clip(path: str | Path, *, device: str | torch.device = "cpu") -> "CLIP"
 
 
 def save_clip(model: "CLIP", path: str | Path, *, half: bool = False) -> None:
-    """Write a CLIP model as safetensors that `load_clip` reads: whole, or not at all (OSError).
+    """Write a CLIP model atomically as safetensors that `load_clip` reads. Raises OSError.
 
-    With `half` its matrices and convolutions are stored as float16, and are float32 again once loaded.
+    With `half`, matrices and convolutions are stored as float16; loading converts them to float32.
     """
     state = model.state_dict()
     if half:
@@ -101,7 +100,7 @@ def save_clip(model: "CLIP", path: str | Path, *, half: bool = False) -> None:
 
 
 def _read(path: Path, device: str | torch.device) -> State:
-    """The state dict in a file; from our own format on `device`, else on the CPU."""
+    """The state dict in a file; on `device` if in our own format, else on the CPU."""
     if is_ours(path):
         return read_safetensors(path, KIND, device)[1]
     if file_kind(path) == "torchscript":
@@ -114,7 +113,7 @@ def _read(path: Path, device: str | torch.device) -> State:
 
 
 def _from_torchscript(root: Any) -> State:
-    """The parameters among the attributes of a TorchScript module and of the modules in it."""
+    """The parameters among the attributes of a TorchScript module and its submodules."""
     if type(root) is not Inert:
         raise CheckpointError("is a TorchScript archive, but holds no module")
     state = {}
@@ -134,7 +133,7 @@ def _from_public(contents: Contents) -> State:
 
 
 def _lay_out(state: State) -> "CLIP":
-    """A CLIP without weights, of the sizes that the tensors have."""
+    """A CLIP without weights, sized by the tensors' shapes."""
     vision = _resnet(state) if "visual.attnpool.positional_embedding" in state else _transformer(state)
     text_width = _width(state, "ln_final.weight")
     sizes = vision | {
@@ -157,7 +156,7 @@ def _lay_out(state: State) -> "CLIP":
 
 
 def _transformer(state: State) -> dict[str, Any]:
-    """The sizes of a vision transformer (ViT-B/32 and its like)."""
+    """The sizes of a vision transformer (such as ViT-B/32)."""
     if "visual.proj" not in state:
         raise CheckpointError("holds no CLIP model with a vision transformer or a ResNet")
     patch = _size(state, "visual.conv1.weight", 3)
@@ -171,13 +170,13 @@ def _transformer(state: State) -> dict[str, Any]:
 
 
 def _resnet(state: State) -> dict[str, Any]:
-    """The sizes of CLIP's ResNet (RN50 and its like), whose heads of attention are as wide."""
+    """The sizes of CLIP's ResNet (such as RN50), whose attention heads have the same width."""
     width = _size(state, "visual.layer1.0.conv1.weight", 0)
     if width % 2:
         raise CheckpointError(f"describes an impossible CLIP model: a ResNet of width {width}")
-    places = _size(state, "visual.attnpool.positional_embedding", 0, MAX_TOKENS) - 1
+    positions = _size(state, "visual.attnpool.positional_embedding", 0, MAX_TOKENS) - 1
     return {
-        "image_resolution": 32 * round(places**0.5),
+        "image_resolution": 32 * round(positions**0.5),
         "vision_layers": tuple(_count(state, f"visual.layer{stage}.") for stage in (1, 2, 3, 4)),
         "vision_width": width,
         "vision_patch_size": None,

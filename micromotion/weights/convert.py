@@ -1,8 +1,8 @@
-"""Public files into the parts of a bundle, each part once as safetensors; also half precision, for the GPU.
+"""Converts public files to the parts of a bundle, as safetensors; also in half precision, for the GPU.
 
-What a file is shows in its contents, never in its name: a checkpoint of e4e, pSp or ReStyle gives the
-inverter, and its decoder the generator; a generator of its own replaces that; then the identity network, CLIP
-and micromotions. Nothing in a file is executed. The networks are read one by one, so that memory holds one at
+A file's kind is determined by its contents, never its name: an e4e, pSp or ReStyle checkpoint gives the
+inverter, and its decoder the generator, which a separate generator file replaces; then the identity network,
+CLIP and micromotions. Nothing in a file is executed. The networks are read one by one, so memory holds one at
 a time.
 """
 
@@ -37,7 +37,7 @@ from stylegan2.checkpoints.storage import file_kind, is_ours, safetensors_kind
 
 GivenKind = Literal["generator", "inverter", "identity", "clip", "published", "motion"]
 
-OWN_KINDS: Mapping[str, GivenKind] = {  # what our safetensors files say they are
+OWN_KINDS: Mapping[str, GivenKind] = {  # by the kind that our safetensors files record
     "stylegan2": "generator",
     "e4e": "inverter",
     "identity": "identity",
@@ -49,7 +49,7 @@ OWN_KINDS: Mapping[str, GivenKind] = {  # what our safetensors files say they ar
 
 @dataclass(frozen=True)
 class Given:
-    """A file to convert; where it is from and its licence, for the provenance of a micromotion."""
+    """A file to convert, with its origin and licence, for the provenance of a micromotion."""
 
     path: Path
     origin: str
@@ -64,25 +64,25 @@ def convert(
     recipes: Mapping[str, Recipe] | None = None,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> list[list[str]]:
-    """Write the parts that the files give into the folder of the model `name`, which may hold others already.
+    """Convert the files into the folder of the model `name`, which may already hold other parts.
 
-    Of two files for the same part the later one is taken; a generator in the folder stays unless a file that
-    is nothing else replaces it. recipes say at which scale a published direction is a full motion. on_step is
-    told what is being done. Returns, for each file, the names of the bundle's files that come from it; of
-    several for the same name, only the last has it.
+    Of two files for the same part the later wins; a generator in the folder stays unless a pure generator
+    file replaces it. recipes give the scale at which a published direction is a full motion. on_step receives
+    a description of each step. Returns, for each file, the names of the bundle's files made from it; of
+    several files for the same name, only the last has it.
     Raises BundleError or MotionError if a file is of no known kind, is damaged, or the parts do not fit
     together, OutputError if something cannot be written.
     """
     kinds = [kind_of(each.path) for each in given]
-    made: dict[str, int] = {}  # the bundle's file -> the index of what it comes from
-    with _in_words(folder):
+    made: dict[str, int] = {}  # the bundle's file -> the index of its source
+    with _translate_errors(folder):
         source = _generator_source(given, kinds, folder)
         if source is not None:
             on_step(f"Converting the generator in {given[source].path.name}")
             average = _inverters_average(given, kinds, folder)
             made |= dict.fromkeys(_convert_generator(given[source].path, folder, average, on_step), source)
         elif "inverter" in kinds:
-            on_step("The generator that the model has stays; a generator file would replace it")
+            on_step("Keeping the generator of the model; only a generator file replaces it")
         generator = _reopen_generator(folder)
         for index in _last(kinds, "inverter"):
             on_step(f"Converting the inverter in {given[index].path.name}")
@@ -108,9 +108,9 @@ def convert(
 
 
 def kind_of(path: Path) -> GivenKind:
-    """What a file holds, by its contents; a checkpoint with encoder and decoder is an "inverter".
+    """The kind of a file, by its contents; a checkpoint with encoder and decoder is an "inverter".
 
-    Raises BundleError if that cannot be told.
+    Raises BundleError if it is unknown.
     """
     try:
         kind = file_kind(path)
@@ -133,9 +133,9 @@ def kind_of(path: Path) -> GivenKind:
 
 
 def motion_name(path: Path) -> str:
-    """What the micromotion in a file is called: as the file, or `smile/d_latent_x` as its folder, smile_x.
+    """The name of the micromotion in a file: the file's stem; for `smile/d_latent_x` it is smile_x.
 
-    Raises BundleError if that is no plain name.
+    Raises BundleError if that is not a plain name.
     """
     name = path.stem
     if name.startswith("d_latent"):
@@ -146,7 +146,7 @@ def motion_name(path: Path) -> str:
 
 
 def _kind_of_dictionary(contents: Mapping[Any, Any]) -> GivenKind:
-    """Of a PyTorch or another project's safetensors file, by the networks in it; KeyError if unknown."""
+    """The kind of a PyTorch or foreign safetensors file, by the networks in it; KeyError if unknown."""
     if holds(contents, ENCODER):
         return "inverter"
     if holds_generator(contents):
@@ -169,12 +169,12 @@ def _is_direction(path: Path) -> bool:
 
 
 def _last(kinds: Sequence[GivenKind], wanted: GivenKind) -> list[int]:
-    """The index of the last file of a kind, as a list of one or none."""
+    """The index of the last file of a kind, as a list of at most one."""
     return [index for index, kind in enumerate(kinds) if kind == wanted][-1:]
 
 
 def _generator_source(given: Sequence[Given], kinds: Sequence[GivenKind], folder: Path) -> int | None:
-    """Which file the generator is to come from; None if the folder's own stays, or there is none."""
+    """The index of the generator's source file; None if the folder's own stays, or there is none."""
     for index in _last(kinds, "generator"):
         return index
     if (folder / GENERATOR).is_file():
@@ -188,7 +188,7 @@ def _holds_generator(path: Path) -> bool:
 
 
 def _inverters_average(given: Sequence[Given], kinds: Sequence[GivenKind], folder: Path) -> Tensor | None:
-    """The average latent of the inverter that the model will have, for a generator that comes without one."""
+    """The average latent of the model's future inverter, for a generator that comes without one."""
     paths = [given[index].path for index in _last(kinds, "inverter")]
     if not paths and (folder / INVERTER).is_file():
         paths = [folder / INVERTER]
@@ -198,7 +198,7 @@ def _inverters_average(given: Sequence[Given], kinds: Sequence[GivenKind], folde
 def _convert_generator(
     path: Path, folder: Path, average: Tensor | None, on_step: Callable[[str], None]
 ) -> list[str]:
-    with _telling(on_step):
+    with _report_warnings(on_step):
         generator = load_generator(path, average=average)
     save_generator(generator, folder / GENERATOR)
     save_generator(generator.use_half(), folder / half_name(GENERATOR))
@@ -206,7 +206,7 @@ def _convert_generator(
 
 
 def _reopen_generator(folder: Path) -> Generator:
-    """The folder's generator, its numbers mapped from the file: almost no memory."""
+    """The folder's generator, memory-mapped: it takes almost no memory."""
     if not (folder / GENERATOR).is_file():
         raise BundleError("These files make no model: there is no generator among them.")
     return load_generator(folder / GENERATOR)
@@ -215,7 +215,7 @@ def _reopen_generator(folder: Path) -> Generator:
 def _convert_inverter(
     path: Path, folder: Path, name: str, generator: Generator, on_step: Callable[[str], None]
 ) -> list[str]:
-    with _telling(on_step):
+    with _report_warnings(on_step):
         inverter = load_inverter(path, generator=generator)
     check_fit(name, generator, inverter)
     save_inverter(inverter, folder / INVERTER)
@@ -226,7 +226,7 @@ def _convert_inverter(
 def _convert_motion(
     given: Given, kind: GivenKind, folder: Path, generator: Generator, recipes: Mapping[str, Recipe]
 ) -> str:
-    """Write a micromotion under its name; returns the file's name."""
+    """Write a micromotion under its name; returns the file name."""
     name = motion_name(given.path)
     motion = load_motion(given.path)
     shape, wanted = list(motion.direction.shape), [generator.num_styles, generator.style_dim]
@@ -237,7 +237,7 @@ def _convert_motion(
     target = folder / ANCHORS / f"{name}.safetensors"
     target.parent.mkdir(exist_ok=True)
     if kind == "motion":
-        target.unlink(missing_ok=True)  # it may be linked to a file that is to stay as it is
+        target.unlink(missing_ok=True)  # it may be a hard link to a file that must not change
         shutil.copyfile(given.path, target)
         return target.name
     recipe = recipes.get(name)
@@ -258,8 +258,8 @@ def _check_complete(folder: Path, name: str, generator: Generator) -> None:
 
 
 @contextmanager
-def _telling(on_step: Callable[[str], None]) -> Iterator[None]:
-    """What a reader warns of, such as what it made up, as steps; each sentence once."""
+def _report_warnings(on_step: Callable[[str], None]) -> Iterator[None]:
+    """Report a loader's warnings, such as of assumed values, as steps; each sentence once."""
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always")
         yield
@@ -268,8 +268,8 @@ def _telling(on_step: Callable[[str], None]) -> Iterator[None]:
 
 
 @contextmanager
-def _in_words(folder: Path) -> Iterator[None]:
-    """What the readers of checkpoints and the disk complain of, as errors for people."""
+def _translate_errors(folder: Path) -> Iterator[None]:
+    """Turn CheckpointError into BundleError, and OSError into OutputError."""
     try:
         yield
     except CheckpointError as error:

@@ -1,10 +1,10 @@
-"""Fetch one file from the first of its sources that has it: lock, look, stream, verify, rename.
+"""Downloads one file from the first of its sources that has it: lock, check, stream, verify, rename.
 
-The bytes are streamed into a hidden part file beside the target and hashed on the way. Only when size and
-SHA-256 are those asked for does the file get its name, in one step: a kill at any moment leaves a part, which
-the next call goes on with, and never a bad file under a good name.
+The bytes are streamed into a hidden part file beside the target and hashed on the way. The part is renamed
+atomically, once its size and SHA-256 are verified: a kill at any moment leaves a part, which the next call
+resumes, and never a bad file under the target's name.
 
-By hand, on httpx: no library of ours locks, resumes across sources and verifies before it renames.
+Written on httpx: no library of ours locks, resumes across sources and verifies before it renames.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["Drive", "Hub", "Source", "Url", "download"]
 OnBytes = Callable[[int, int | None], None]
 
 RETRIES = 2  # in a row without a new megabyte
-MAX_UNKNOWN = 8 << 30  # bytes of a file whose length nobody says
+MAX_UNKNOWN = 8 << 30  # bytes of a file of unknown length
 MAX_WAIT = 60.0  # seconds that a server may ask us to wait
 _MEGABYTE = 1 << 20
 
@@ -47,19 +47,19 @@ def download(
     patience: float = 60.0,
     backoff: float = 1.0,
 ) -> None:
-    """Make `target` the file that the sources hold, trying them in order; return at once if it is there.
+    """Download `target` from the first source that has it; return at once if it already exists.
 
     size (bytes) and sha256 (hex) are those of the finished file, unpacked where the source is packed. A wrong
-    file at the target goes. Of a file without sha256 we know only what its server says: that it has the
-    announced length, is not empty and not a web page; a part is then gone on with only if its server
-    confirms that it is of the same version.
+    file at the target is deleted. Without sha256 we check only what the server announces: that the file has
+    the announced length, is not empty and not a web page; a part is then resumed only if the server confirms
+    that its version is unchanged.
 
-    on_progress(bytes so far, bytes in all or None) is called for every piece, and while another process or
-    thread downloads the same target, which is waited for; what it raises stops the download. A source is
-    left, or tried again after backoff·(1, 2) seconds, when no byte comes for `timeout` seconds, and left
+    on_progress(bytes so far, bytes in all or None) is called for every chunk, and while waiting for another
+    process or thread that downloads the same target; an exception in it stops the download. A source is
+    retried after backoff·(1, 2) seconds, or given up, when no byte comes for `timeout` seconds, and given up
     when less than MIN_RATE bytes a second come over `patience` seconds. Proxies are those of the environment.
 
-    Raises DownloadError, one sentence: no source has the right file, or the disk is full or refuses.
+    Raises DownloadError, one sentence: no source has the right file, or the disk is full or not writable.
     """
     target = Path(target)
     sha256 = sha256.lower() if sha256 else None
@@ -79,7 +79,7 @@ def download(
 
 @dataclass
 class _Transfer:
-    """Fills one part from sources: run → fetch one source, with retries → stream one answer → verify."""
+    """Fills one part from sources: run → fetch one source, with retries → stream one response → verify."""
 
     client: httpx.Client
     part: Part
@@ -92,7 +92,7 @@ class _Transfer:
     resumed: bool = field(default=False, init=False)  # does the part hold bytes of an earlier request?
 
     def run(self, sources: Sequence[Source]) -> None:
-        """Try the sources in order until the part is whole and right."""
+        """Try the sources in order until the part is complete and verified."""
         troubles: list[str] = []
         for source in sources:
             try:
@@ -103,7 +103,7 @@ class _Transfer:
         raise DownloadError(_sentence(self.part.target, troubles, resumes))
 
     def _fetch(self, source: Source) -> None:
-        """Try one source, again where that may help, and once from scratch where a resumed part was wrong."""
+        """Try one source, with retries, and once from scratch if a resumed part was wrong."""
         restarted, tries, mark = False, 0, self.part.length
         while True:
             try:
@@ -132,7 +132,7 @@ class _Transfer:
             raise Wrong("sends an empty file")
 
     def _stream(self, source: Source) -> None:
-        """Append what one request brings to the part; at the return the part is whole, though unverified."""
+        """Append one request's body to the part, which is then complete, though unverified."""
         packed = _is_packed(source)
         if not self._may_resume(source):
             self.part.restart()
@@ -157,18 +157,18 @@ class _Transfer:
             raise Temporary(f"breaks off after {self.part.length} of {total} bytes")
 
     def _may_resume(self, source: Source) -> bool:
-        """With a hash any beginning may be tried; without one, only if the server can tell the version."""
+        """With a hash any part may be resumed; without one, only if its version is known."""
         if _is_packed(source) or (self.size is not None and self.part.length > self.size):
             return False
         return self.sha256 is not None or self.part.version(source.address) is not None
 
     def _open(self, source: Source, watch: web.Watch) -> httpx.Response:
-        """The answer to a request for the file, or for that part of it which we lack."""
+        """The response to a request for the file, or for its missing range."""
         headers = {}
         if self.part.length:
             headers["Range"] = f"bytes={self.part.length}-"
             if self.sha256 is None and (version := self.part.version(source.address)):
-                headers["If-Range"] = version  # with a hash, which decides, it would only cost good parts
+                headers["If-Range"] = version  # a hash decides better: If-Range could discard a good part
         response = web.get(self.client, source.address, {**headers, **source.headers()}, watch)
         if isinstance(source, Drive) and response.is_success and web.is_page(response):
             page = web.read_page(response)
@@ -179,7 +179,7 @@ class _Transfer:
         return response
 
     def _begin(self, response: httpx.Response, source: Source) -> int | None:
-        """Bring part and answer together at the same byte; the file's length as far as it is known."""
+        """Make the part end where the response begins; returns the file's length, or None."""
         if response.status_code == 206:
             total = self._check_range(response, source)
         else:
@@ -195,7 +195,7 @@ class _Transfer:
         return self.size if total is None else total
 
     def _check_range(self, response: httpx.Response, source: Source) -> int | None:
-        """The file's length by Content-Range; Wrong if what is sent does not go on where the part ends."""
+        """The file's length by Content-Range; Wrong if the range does not start where the part ends."""
         text = response.headers.get("Content-Range", "")
         match = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", text.strip())
         if match is None or int(match[1]) != self.part.length:
@@ -215,7 +215,7 @@ def _is_packed(source: Source) -> bool:
 
 
 def _bunzip(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """What bzip2 packed, in pieces of at most a megabyte; several packed files in a row are one."""
+    """Decompress bzip2 in chunks of at most a megabyte; concatenated streams are one file."""
     unpacker = bz2.BZ2Decompressor()
     for chunk in chunks:
         while chunk or not unpacker.needs_input:
@@ -235,7 +235,7 @@ def _bunzip(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _check_space(part: Part, size: int | None) -> None:
-    """Raise DownloadError if what is missing of the file does not fit on the disk."""
+    """Raise DownloadError if the file's missing bytes do not fit on the disk."""
     folder = part.target.parent
     lacking = (size or 0) - part.length
     with disk_errors(part.target):
@@ -260,7 +260,7 @@ def _sentence(target: Path, troubles: Sequence[str], resumes: bool) -> str:
     if not troubles:
         return f"{target.name} has no known source: {by_hand}."
     tried = "its only source" if len(troubles) == 1 else f"any of its {len(troubles)} sources"
-    again = "try again, it goes on where it stopped" if resumes else "try again later"
+    again = "try again, it resumes where it stopped" if resumes else "try again later"
     return (
         f"{target.name} could not be downloaded from {tried} ({'; '.join(troubles)}): {again}, or {by_hand}."
     )

@@ -1,8 +1,8 @@
-"""Models on this machine: public files fetched and made into a bundle, a user's own likewise, and checked.
+"""Installs models: fetches public files or takes a user's own, builds a bundle of them, and verifies it.
 
-A bundle is built beside its place (see `assembly`). A kill at any moment costs the step it falls into: what
-was downloaded stays in the cache folder until the bundle is in place. Importing this module imports no torch
-and no HTTP client.
+A bundle is built beside its target (see `assembly`). A kill at any moment loses only the current step:
+downloads stay in the cache folder until the bundle is in place. Importing this module imports neither torch
+nor an HTTP client.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ from micromotion.weights.bundle_record import (
 from micromotion.weights.manifest import Manifest, PublicFile, PublicModel, load_manifest
 from micromotion.weights.partfile import locked
 
-MAX_LOST = 2  # ready motions without a source, after which the others are not tried
-BUNDLE_SIZE = 1.6  # of the public files: float32 as they have it, and half as much again in float16
+MAX_LOST = 2  # failed downloads of ready motions, after which the others are not tried
+BUNDLE_SIZE = 1.6  # times the public files: their float32, and half as much again for float16
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a model is to have, and where: `missing` says what of it must be fetched now."""
+    """The files that a model needs, and its folder; `missing` lists those to fetch."""
 
     model: PublicModel
     folder: Path
     wanted: tuple[PublicFile, ...]
 
     def missing(self) -> list[PublicFile]:
-        """The public files that the bundle does not hold, or whose parts in it are missing or damaged.
+        """The public files that the bundle lacks, or whose parts in it are missing or damaged.
 
-        Raises BundleError if something else, or another model, is in its place.
+        Raises BundleError if the folder holds another model or something else.
         """
         check_place(self.folder)
         if not (self.folder / ABOUT).is_file():
@@ -71,17 +71,17 @@ class Plan:
         added = [file for file in self.model.optional.values() if file.name in sources]
         wanted = dict.fromkeys([*self.wanted, *added])
         again: set[PublicFile] = set()
-        if not all(is_here(file) for file in self.model.files):  # what replaces their parts must follow them
-            nets = {GENERATOR, INVERTER}
-            again = {*self.model.files, *(file for file in added if nets & set(sources[file.name]["parts"]))}
+        if not all(is_here(file) for file in self.model.files):  # re-apply files that replace their parts
+            core = {GENERATOR, INVERTER}
+            again = {*self.model.files, *(file for file in added if core & set(sources[file.name]["parts"]))}
         return [file for file in wanted if file in again or not is_here(file)]
 
 
 def plan(manifest: Manifest, name: str, extras: Sequence[str] = (), into: Path | None = None) -> Plan:
-    """What fetching a model means: its files, its ready motions, and the optional files named in extras.
+    """Plan the fetch of a model: its files, its ready motions, and the optional files named in extras.
 
-    into is its folder; without it, where the model already is, or the cache folder. Raises BundleError for
-    a model or an optional file that the manifest does not offer.
+    into is its folder; by default the model's present one, or else one in the cache folder. Raises
+    BundleError for a model or an optional file that the manifest does not offer.
     """
     if name not in manifest.models:
         offered = [*manifest.models, *(["landmarks"] if manifest.landmarks else [])]
@@ -103,11 +103,11 @@ def fetch(
     report: DownloadReport = lambda name, done, total: None,
     on_step: StepReport = lambda step: None,
 ) -> list[str]:
-    """Download what is missing, and make or complete the bundle; nothing happens where all is there.
+    """Download what is missing, and build or complete the bundle; do nothing if it is complete.
 
-    The downloaded files go when the bundle is in place, unless they are to be kept. Another process that
-    fetches into the same folder is waited for. A ready motion that no source has does not keep the rest from
-    being made: returns a sentence for each. Raises DownloadError, BundleError, OutputError.
+    The downloaded files are deleted once the bundle is in place, unless keep. Waits for another process that
+    fetches into the same folder. A ready motion that no source has does not stop the rest; returns a sentence
+    for each. Raises DownloadError, BundleError, OutputError.
     """
     make_folder(plan.folder.parent)
     with locked(plan.folder, _once(on_step, "Waiting for another process that fetches this model")):
@@ -117,7 +117,7 @@ def fetch(
         _check_space(plan.folder.parent, downloads, missing)
         lost: dict[PublicFile, str] = {}
         for file in sorted(missing, key=lambda file: (file in plan.model.motions, file.bytes or 0)):
-            if len(lost) >= MAX_LOST:  # they have one host, and each may take minutes to fail
+            if len(lost) >= MAX_LOST:  # they share a host, and each may take minutes to fail
                 lost[file] = f"{file.name} was not tried after that: fetch the model again later."
                 continue
             try:
@@ -131,7 +131,7 @@ def fetch(
             ingredients = [_public_ingredient(file, downloads / file.name) for file in here]
             try:
                 build(plan.folder, plan.model.name, ingredients, on_step)
-            except BundleError:  # a file without a published hash may be another one: next time it comes anew
+            except BundleError:  # a file without a published hash may be wrong: next time fetch it again
                 _remove(downloads / file.name for file in here if file.sha256 is None)
                 raise
         if not keep:
@@ -140,7 +140,7 @@ def fetch(
 
 
 def fetch_landmarks(manifest: Manifest, report: DownloadReport = lambda name, done, total: None) -> Path:
-    """Download dlib's landmark model into the cache folder, for alignment to find; returns its path."""
+    """Download dlib's landmark model into the cache folder, where alignment finds it; returns its path."""
     if manifest.landmarks is None:
         raise BundleError("The manifest offers no landmark model.")
     target = landmarks_file()
@@ -150,9 +150,9 @@ def fetch_landmarks(manifest: Manifest, report: DownloadReport = lambda name, do
 
 
 def ensure(name: str) -> None:
-    """Fetch the model of that name, telling stderr, if it is not here and the manifest offers it.
+    """Fetch the named model, with progress on stderr, if it is missing and the manifest offers it.
 
-    Raises as `fetch` does, and BundleError if it is neither here nor offered.
+    Raises as `fetch` does, and BundleError if it is neither installed nor offered.
     """
     try:
         find_bundle(name)
@@ -167,10 +167,10 @@ def ensure(name: str) -> None:
 
 
 def add(files: Sequence[Path], name: str, on_step: StepReport = lambda step: None) -> dict[str, list[str]]:
-    """Make a user's own files into a model, or add them to one; returns the bundle's files that each gave.
+    """Build a model from a user's own files, or add them to one; returns the bundle files made from each.
 
-    What each file is shows in its contents (see `convert`). In a model that is already there, parts are
-    replaced by what the files hold, its generator only by a file that is nothing else.
+    A file's kind is determined by its contents (see `convert`). In an existing model, parts are replaced by
+    what the files hold, its generator only by a pure generator file.
     Raises BundleError, MotionError, OutputError.
     """
     if not is_plain_name(name) or name == "landmarks":
@@ -191,7 +191,7 @@ def add(files: Sequence[Path], name: str, on_step: StepReport = lambda step: Non
 
 
 def verify(files: BundleFiles) -> list[str]:
-    """Compare a bundle's files with its bundle.json, size and SHA-256; a sentence for each that is wrong."""
+    """Compare a bundle's files with the sizes and SHA-256s in bundle.json; a sentence for each mismatch."""
     found = [
         f"{files.folder / name} {what}: fetch or add the model {files.name!r} again."
         for name, what in damage(files.folder, files.about, hashes=True)
@@ -243,7 +243,7 @@ def _remove(paths: Iterable[Path]) -> None:
 
 
 def _once(on_step: StepReport, text: str) -> Callable[[], None]:
-    """A callback that says the text the first time it is called."""
+    """A callback that reports the text only the first time it is called."""
     texts = [text]
 
     def say() -> None:
@@ -254,7 +254,7 @@ def _once(on_step: StepReport, text: str) -> Callable[[], None]:
 
 
 def _check_apart(files: Sequence[Path], folder: Path) -> None:
-    """Raise BundleError if one of the files is the model's own, which would be replaced."""
+    """Raise BundleError if one of the files is the model's own, which the build would replace."""
     own = sorted(folder.rglob("*"))
     for path in files:
         if any(is_same(path, each) for each in own):
@@ -264,7 +264,7 @@ def _check_apart(files: Sequence[Path], folder: Path) -> None:
 def _check_space(folder: Path, downloads: Path, missing: Sequence[PublicFile]) -> None:
     total = sum(file.bytes or 0 for file in missing)
     needed = int(BUNDLE_SIZE * total)
-    if folder.stat().st_dev == downloads.stat().st_dev:  # the downloaded files lie there until it is made
+    if folder.stat().st_dev == downloads.stat().st_dev:  # downloads stay there until it is built
         here = sum(path.stat().st_size for path in downloads.iterdir() if path.is_file())
         needed += max(0, total - here)
     free = shutil.disk_usage(folder).free

@@ -1,7 +1,7 @@
 """The manifest of public files: where each comes from, its size and hash, its licence, and what it is for.
 
-Read strictly from TOML (`weights/manifest.toml` shows all there is): an unknown key, a wrong type, a hash
-that is none, a name that could leave its folder are errors. Neither torch nor the network is touched here.
+Parsed strictly from TOML (`weights/manifest.toml` shows all keys): an unknown key, a wrong type, an invalid
+hash, or a name that could leave its folder is an error. Uses neither torch nor the Internet.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from micromotion.weights.sources import Drive, Hub, Source, Url
 FORMAT = "micromotion-manifest/1"
 MANIFEST = "manifest.toml"
 VARIABLE = "MICROMOTION_MANIFEST"
-"""Environment variable that may name another manifest than the one that comes with this version."""
+"""Environment variable with the path of another manifest than the one that comes with this version."""
 
 MAX_BYTES = 1 << 20
 MAX_FILE_BYTES = 1 << 40
@@ -57,7 +57,7 @@ class PublicFile:
 
 @dataclass(frozen=True)
 class PublicModel:
-    """What makes a model: files it needs, ready motions, and optional files by the name `--with` takes."""
+    """A model's public files: required ones, ready motions, and optional ones by their name for `--with`."""
 
     name: str
     purpose: str
@@ -68,16 +68,16 @@ class PublicModel:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that is offered: models by name, and dlib's landmark model (None: not offered)."""
+    """The offered models by name, and dlib's landmark model (None: not offered)."""
 
     models: Mapping[str, PublicModel]
     landmarks: PublicFile | None
 
 
 def load_manifest(path: str | Path | None = None) -> Manifest:
-    """Read a manifest: path, else the one MICROMOTION_MANIFEST names, else this version's own.
+    """Read a manifest: path, else the one MICROMOTION_MANIFEST names, else the one of this version.
 
-    Raises ManifestError, one sentence that names the file and the entry, for whatever is wrong with it.
+    Raises ManifestError, one sentence that names the file and the entry, if anything is wrong with it.
     """
     path = Path(path or os.environ.get(VARIABLE) or _own())
     try:
@@ -95,11 +95,11 @@ def load_manifest(path: str | Path | None = None) -> Manifest:
 
 
 def _own() -> Path:
-    places = [root / "weights" / MANIFEST for root in ROOTS]
-    return next((place for place in places if place.is_file()), places[-1])
+    paths = [root / "weights" / MANIFEST for root in ROOTS]
+    return next((path for path in paths if path.is_file()), paths[-1])
 
 
-# The parts of a manifest. `where` says which entry a sentence is about.
+# Parsers of the manifest's parts. `where` names the entry for error messages.
 
 
 def _manifest(values: dict[str, Any]) -> Manifest:

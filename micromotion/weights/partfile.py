@@ -1,7 +1,7 @@
-"""A file that is still on its way: its lock, its bytes so far, and the one step that gives it its name.
+"""A partial download: its lock, its bytes so far, and the atomic rename that publishes it.
 
-Beside `target` lie, hidden: `.target.lock`, which one download at a time holds; `.target.part`, a beginning
-of the file; and `.target.part.json`, which names the part's source and version where no hash will tell.
+Hidden files beside `target`: `.target.lock`, held by one download at a time; `.target.part`, the file's first
+bytes; and `.target.part.json`, the part's source and version, used where no hash is known.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP}
 _BUSY = {errno.EAGAIN, errno.EACCES, errno.EDEADLK, errno.ENOENT}
 _POLL = 0.1  # seconds
-# A link in the part's place would have us write into somebody else's file.
+# O_NOFOLLOW: through a symlink in the part's place we would write into somebody else's file.
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -40,9 +40,9 @@ def hidden(target: Path, suffix: str) -> Path:
 
 
 def is_right(path: Path, size: int | None, sha256: str | None) -> bool:
-    """Is there a file of this size and SHA-256? Where neither is known, one that is not empty will do.
+    """Is the path a file of this size and SHA-256? Where neither is known, any non-empty file is right.
 
-    Raises DownloadError if there is something else than a file, or it cannot be read.
+    Raises DownloadError if the path is not a file, or cannot be read.
     """
     with disk_errors(path):
         if not path.exists():
@@ -61,10 +61,10 @@ def is_right(path: Path, size: int | None, sha256: str | None) -> bool:
 
 @contextmanager
 def locked(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the target's lock; while another process or thread holds it, wait and call `waiting` now and then.
+    """Hold the target's lock; while another process or thread holds it, poll and call `waiting` each time.
 
-    The operating system frees it when the process that holds it dies, however it dies.
-    Raises DownloadError if there can be no lock file.
+    The operating system releases it when its process dies, however it dies.
+    Raises DownloadError if the lock file cannot be created.
     """
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def locked(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # removed while it is held; Windows keeps an open file, which does no harm
+        with suppress(OSError):  # removed while held; Windows cannot remove an open file, which is harmless
             hidden(target, "lock").unlink()
         file.close()
 
@@ -90,7 +90,7 @@ def _try_lock(target: Path) -> BinaryIO | None:
                 msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
             else:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The holder before us may have removed the file that we opened: then its lock says nothing.
+            # The previous holder may have removed the file that we opened: then its lock is void.
             mine = os.path.samestat(os.fstat(file.fileno()), path.stat())
         except OSError as error:
             if error.errno not in _BUSY:
@@ -102,10 +102,10 @@ def _try_lock(target: Path) -> BinaryIO | None:
 
 
 class Part:
-    """The beginning of a file, on disk, with its length and SHA-256 kept up to date. Use it in a `with`.
+    """The first bytes of a file, on disk, with their running length and SHA-256. A context manager.
 
-    Opening it takes over what an earlier attempt left. Whatever happens, the bytes stay for the next attempt
-    until `restart` or `publish`. Every method raises DownloadError where the disk refuses.
+    Opening it takes over an earlier attempt's bytes. They stay for the next attempt, whatever happens, until
+    `restart` or `publish`. Every method raises DownloadError on a disk error.
     """
 
     def __init__(self, target: Path) -> None:
@@ -117,7 +117,7 @@ class Part:
 
     def __enter__(self) -> Self:
         with disk_errors(self.target):
-            # Not buffered: what has arrived is on its way to the disk, and closing has nothing left to do.
+            # Unbuffered: every chunk goes straight to the operating system; closing flushes nothing.
             self._file = os.fdopen(os.open(self.path, _FLAGS, 0o666), "r+b", buffering=0)
             while chunk := self._file.read(1 << 20):
                 self._hash.update(chunk)
@@ -138,7 +138,7 @@ class Part:
         return self._hash.hexdigest()
 
     def restart(self) -> None:
-        """Throw all bytes away."""
+        """Discard all bytes."""
         with disk_errors(self.target):
             self._file.seek(0)
             self._file.truncate()
@@ -147,7 +147,7 @@ class Part:
         self._hash = hashlib.sha256()
 
     def append(self, chunk: bytes) -> None:
-        """Write the chunk behind what is there."""
+        """Append the chunk."""
         left = memoryview(chunk)
         with disk_errors(self.target):
             while left:
@@ -157,17 +157,17 @@ class Part:
                 left = left[written:]
 
     def note(self, address: str, version: str | None) -> None:
-        """Keep beside the part which address its bytes are from, and the version that its server names."""
+        """Store beside the part the address its bytes come from, and the server's version of it."""
         with disk_errors(self.target):
             self._note.write_text(json.dumps({"address": address, "version": version}), encoding="utf-8")
 
     def forget(self) -> None:
-        """The bytes may come from several sources: no version describes them any more."""
+        """Delete the note: the bytes may now come from several sources, which no version describes."""
         with disk_errors(self.target):
             self._note.unlink(missing_ok=True)
 
     def version(self, address: str) -> str | None:
-        """The version that `note` was given for this address; None if it is not known."""
+        """The version that `note` stored for this address; None if unknown."""
         try:
             note = json.loads(self._note.read_text(encoding="utf-8"))
             return str(note["version"]) if note["address"] == address and note["version"] else None
@@ -175,14 +175,14 @@ class Part:
             return None
 
     def publish(self) -> None:
-        """Give the file its name, in one step, once its bytes are safe on the disk."""
+        """Flush the part to disk and rename it to the target, atomically."""
         with disk_errors(self.target):
             os.fsync(self._file.fileno())
             self._file.close()
             self.path.replace(self.target)
             self._note.unlink(missing_ok=True)
         if sys.platform != "win32":
-            with suppress(OSError):  # the new name survives a power cut; not every file system can
+            with suppress(OSError):  # makes the rename durable, where the file system can
                 folder = os.open(self.target.parent, os.O_RDONLY)
                 try:
                     os.fsync(folder)
@@ -192,7 +192,7 @@ class Part:
 
 @contextmanager
 def disk_errors(target: Path) -> Iterator[None]:
-    """Turn what the operating system says about files into a DownloadError that a person understands."""
+    """Turn an OSError into a DownloadError that says what to do."""
     try:
         yield
     except OSError as error:

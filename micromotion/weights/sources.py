@@ -1,6 +1,6 @@
 """Where a file can be fetched from: a plain address, a repository on the Hugging Face hub, or Google Drive.
 
-Only names and addresses; nothing here touches the network. `micromotion.weights.download` does.
+Only names and addresses; `micromotion.weights.download` makes the requests.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from urllib.parse import quote, urlencode, urlsplit
 HUB = "https://huggingface.co"
 DRIVE = "https://drive.usercontent.google.com"
 GOOGLE_HOSTS = frozenset({"drive.usercontent.google.com", "drive.google.com"})
-MAX_PAGE_BYTES = 1 << 20  # of Google's page that stands before a large file
+MAX_PAGE_BYTES = 1 << 20  # of Google's warning page before a large file
 
 
 @dataclass(frozen=True)
 class Url:
-    """A plain http or https address; unpack="bz2" where it holds the file packed by bzip2."""
+    """A plain http or https address; unpack="bz2" if the file there is compressed by bzip2."""
 
     address: str
     unpack: Literal["bz2"] | None = None
 
     @property
     def label(self) -> str:
-        """How error messages call this source."""
+        """The name of this source in error messages."""
         return _host(self.address)
 
     def headers(self) -> dict[str, str]:
-        """What a request needs besides the address: nothing."""
+        """Request headers: none."""
         return {}
 
 
@@ -39,7 +39,7 @@ class Url:
 class Hub:
     """A file in a repository on the Hugging Face hub, or on the mirror that HF_ENDPOINT names.
 
-    base, where given, takes the place of both; it is there for tests.
+    base, if given, overrides both, for tests.
     """
 
     repo: str
@@ -54,11 +54,11 @@ class Hub:
 
     @property
     def label(self) -> str:
-        """How error messages call this source."""
+        """The name of this source in error messages."""
         return f"{_host(self.address)}/{self.repo}"
 
     def headers(self) -> dict[str, str]:
-        """HF_TOKEN as authorisation, where it is set; never over an open line, other than to this machine."""
+        """HF_TOKEN as authorisation, if set; never over plain http, except to this machine."""
         token = os.environ.get("HF_TOKEN", "").strip()
         address = urlsplit(self.address)
         private = address.scheme == "https" or address.hostname in ("127.0.0.1", "::1", "localhost")
@@ -69,7 +69,7 @@ class Hub:
 
 @dataclass(frozen=True)
 class Drive:
-    """A file on Google Drive that everyone may read, by its id; base is there for tests."""
+    """A publicly readable file on Google Drive, by its id; base is for tests."""
 
     id: str
     base: str = DRIVE
@@ -81,19 +81,19 @@ class Drive:
 
     @property
     def label(self) -> str:
-        """How error messages call this source."""
+        """The name of this source in error messages."""
         return "Google Drive"
 
     def headers(self) -> dict[str, str]:
-        """What a request needs besides the address: nothing."""
+        """Request headers: none."""
         return {}
 
     def confirmed(self, page: str) -> str | None:
-        """The file's own address, from Google's page that says the file is too large to scan for viruses.
+        """The file's direct address, from Google's page that says the file is too large to scan for viruses.
 
-        The page holds one form, `download-form`, whose hidden fields are the address's query. None where
-        there is no such form, it is about another file, or it leads anywhere but to Google (or `base`), or
-        from https to http.
+        The page has one form, `download-form`, whose hidden fields are the address's query. None if there is
+        no such form, it is for another file, or it leads anywhere but to Google (or `base`), or from https to
+        http.
         """
         form = _DownloadForm()
         form.feed(page[:MAX_PAGE_BYTES])
@@ -113,7 +113,7 @@ Source = Url | Hub | Drive
 
 
 class _DownloadForm(HTMLParser):
-    """Reads the form whose id is `download-form`: where it leads, and those of its fields that we know."""
+    """Parses the form whose id is `download-form`: its action, and the fields listed in FIELDS."""
 
     FIELDS = frozenset({"id", "export", "confirm", "uuid", "authuser", "at"})
 

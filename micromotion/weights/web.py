@@ -1,7 +1,7 @@
-"""One HTTP request for a file: redirects, stalls, dripping servers, answers that are no file; in few words.
+"""One HTTP request for a file: redirects, stalls, slow servers, responses that are not the file.
 
-What can go wrong is one of three: Failed (try the next source), Temporary (try again) and Wrong (throw the
-bytes away). Their messages go on from the name of the source, as "answers 404 Not Found" does.
+It raises one of three: Failed (try the next source), Temporary (try again) and Wrong (discard the bytes).
+Their messages are predicates of the source's name, such as "answers 404 Not Found".
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _WAIT_AND_RETRY = {408, 425, 429, *range(500, 600)}
 
 
 class Failed(Exception):  # noqa: N818
-    """A source will not do; the message says in a few words why. The part keeps its bytes."""
+    """A source is unusable; the message briefly says why. The part keeps its bytes."""
 
 
 class Wrong(Failed):
-    """The bytes are not those asked for, or cannot be gone on with: they must go."""
+    """The bytes are wrong or cannot be resumed: discard them."""
 
 
 class Temporary(Failed):
-    """Worth another try, after `wait` seconds where the server named a time."""
+    """Worth a retry, after `wait` seconds if the server gave a time."""
 
     def __init__(self, message: str, wait: float | None = None) -> None:
         super().__init__(message)
@@ -45,10 +45,10 @@ class Temporary(Failed):
 
 
 class Watch:
-    """Breaks a connection that is alive but brings next to nothing, whichever part of HTTP it drips.
+    """Breaks a connection that is alive but too slow, in whichever part of HTTP.
 
-    Timeouts see single reads only; so a thread looks once a window at how much has come, and shuts the socket
-    down, which the reading thread sees as a broken connection.
+    Timeouts cover single reads only; so a thread checks once a window how much has arrived, and shuts the
+    socket down, which the reading thread sees as a broken connection.
     """
 
     def __init__(self, window: float) -> None:
@@ -70,12 +70,12 @@ class Watch:
         self._thread.join()
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """For httpx's `trace` extension: learns which socket the connection has."""
+        """For httpx's `trace` extension: records the connection's socket."""
         if event.endswith(("connect_tcp.complete", "start_tls.complete")):
             self._socket = info["return_value"].get_extra_info("socket")
 
     def counted(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """The chunks of a body as they come, counted."""
+        """Pass on the chunks of a body, counting their bytes."""
         for chunk in chunks:
             self._count += len(chunk)
             yield chunk
@@ -85,13 +85,13 @@ class Watch:
             if self._count < MIN_RATE * self.window:
                 self.expired = True
                 if self._socket is not None:
-                    with suppress(OSError):  # the plain socket's: TLS's own would change what is being read
+                    with suppress(OSError):  # not TLS's own method, which would disturb the read in progress
                         socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
             self._count = 0
 
 
 def open_client(timeout: float) -> httpx.Client:
-    """A client without kept connections, with the proxies and certificates of the environment."""
+    """An HTTP client without keep-alive, with the environment's proxies and certificates."""
     try:
         return httpx.Client(
             headers={"User-Agent": f"micromotion/{__version__}", "Accept-Encoding": "identity"},
@@ -106,7 +106,7 @@ def open_client(timeout: float) -> httpx.Client:
 
 
 def get(client: httpx.Client, address: str, headers: Mapping[str, str], watch: Watch) -> httpx.Response:
-    """The answer after all redirects, its body unread. httpx drops the authorisation at another host."""
+    """The response after all redirects, its body unread. httpx drops the authorisation at another host."""
     request = client.build_request("GET", address, headers=headers, extensions={"trace": watch.trace})
     for _ in range(MAX_REDIRECTS + 1):
         if request.url.scheme not in ("http", "https") or not request.url.host:
@@ -122,7 +122,7 @@ def get(client: httpx.Client, address: str, headers: Mapping[str, str], watch: W
 
 
 def check_answer(response: httpx.Response, have: int) -> None:
-    """Raise unless the answer is 200, or 206 where we `have` bytes already, and holds the file as it is."""
+    """Raise unless the status is 200, or 206 if we `have` bytes, and the body is the file, not encoded."""
     status = response.status_code
     if status == 416 and have:
         raise Wrong(f"ends after {have} bytes or before")
@@ -137,13 +137,13 @@ def check_answer(response: httpx.Response, have: int) -> None:
 
 
 def announced(response: httpx.Response) -> int | None:
-    """The length of the body as its headers say."""
+    """The length of the body by its Content-Length; None if unknown."""
     length = response.headers.get("Content-Length", "")
     return int(length) if re.fullmatch(r"\d{1,18}", length) else None
 
 
 def version(response: httpx.Response) -> str | None:
-    """What If-Range may name: a strong ETag, else the date of the last change."""
+    """A value for If-Range: a strong ETag, else the date of the last change."""
     tag = response.headers.get("ETag", "")
     if tag.startswith('"'):
         return str(tag)
@@ -151,13 +151,13 @@ def version(response: httpx.Response) -> str | None:
 
 
 def is_page(response: httpx.Response) -> bool:
-    """Is it a web page, by its own words? Weights never are."""
+    """Is it a web page, by its Content-Type? Weights never are."""
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return kind in ("text/html", "application/xhtml+xml")
 
 
 def read_page(response: httpx.Response) -> str:
-    """The text of a web page, as far as MAX_PAGE_BYTES."""
+    """The text of a web page, up to about MAX_PAGE_BYTES."""
     page = b""
     for chunk in response.iter_raw():
         page += chunk
@@ -172,7 +172,7 @@ def _status(response: httpx.Response) -> str:
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds until the time that the server named, as a number of seconds or as a date."""
+    """Seconds to wait by Retry-After, which is a number of seconds or a date."""
     text = response.headers.get("Retry-After", "").strip()
     if re.fullmatch(r"\d{1,9}", text):
         return float(text)
@@ -183,22 +183,22 @@ def _retry_after(response: httpx.Response) -> float | None:
 
 @contextmanager
 def in_words(watch: Watch, timeout: float) -> Iterator[None]:
-    """Turn what httpx raises into Failed or Temporary, in a few words."""
+    """Turn httpx's errors into Failed or Temporary, with a short message."""
     slow = f"sends less than {MIN_RATE} bytes a second"
     try:
         yield
         if not watch.expired:
             return
-        raise Failed(slow)  # a body without a length just seems to end where the watch has cut it off
+        raise Failed(slow)  # a body without a length just seems to end where the watch cut it off
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError, OverflowError) as error:
         raise Failed("leads to an address that is not a valid one") from error
     except httpx.HTTPError as error:
         if watch.expired:
             raise Failed(slow) from error
-        raise _in_words(error, timeout) from error
+        raise _translated(error, timeout) from error
 
 
-def _in_words(error: httpx.HTTPError, timeout: float) -> Failed:
+def _translated(error: httpx.HTTPError, timeout: float) -> Failed:
     if isinstance(error, httpx.ConnectTimeout):
         return Temporary(f"gives no connection within {timeout:g} s")
     if isinstance(error, httpx.TimeoutException):

@@ -142,7 +142,7 @@ def test_the_next_call_goes_on(server: MisbehavingServer, target: Path) -> None:
     broken = File(CONTENT, cut=100_000)
     address = server.add("/a.pt", InTurn(broken, Status(404), File(CONTENT)))
     message = failure([Url(address)], target, **RIGHT)
-    assert "it goes on where it stopped" in message
+    assert "it resumes where it stopped" in message
     assert part_of(target).read_bytes() == CONTENT[:100_000]
     seen: list[int] = []
     fetch([Url(address)], target, **RIGHT, on_progress=lambda done, _: seen.append(done))

@@ -151,7 +151,7 @@ def test_verify_finds_one_changed_bit(offer: Offer, cache: Path) -> None:
         good = path.read_bytes()
         path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
         for arguments in (["verify", "tiny"], ["verify"], ["verify", cache / "models/tiny"]):
-            assert f"{path} has other contents than were stored" in refused(*arguments)
+            assert f"{path} does not match its recorded SHA-256" in refused(*arguments)
         path.write_bytes(good[:-1])
         assert f"{path} has {len(good) - 1} bytes, not {len(good)}" in refused("verify", "tiny")
         path.unlink()
