@@ -23,23 +23,23 @@ from stylegan2.synthesis import StyledConv, Synthesis, ToRGB, prepare_weight
 STRIP = 2 << 20  # bytes; four cores' second-level caches hold twice that
 
 
-def can_draw(net: Synthesis, w_plus: Tensor) -> bool:
+def can_draw(network: Synthesis, w_plus: Tensor) -> bool:
     """Whether `draw` may replace the reference here."""
     return (
-        net.constant.device.type == "cpu"
-        and net.constant.dtype in (torch.float32, torch.bfloat16)
-        and net.is_inference_only(w_plus)
+        network.constant.device.type == "cpu"
+        and network.constant.dtype in (torch.float32, torch.bfloat16)
+        and network.is_inference_only(w_plus)
     )
 
 
-def draw(net: Synthesis, w_plus: Tensor, noises: Sequence[Tensor | None]) -> Tensor:
+def draw(network: Synthesis, w_plus: Tensor, noises: Sequence[Tensor | None]) -> Tensor:
     """As `Synthesis.forward`, one picture after another.
 
     In float32 it is within 1e-5 of the largest value of the float64 result; the float32 reference is within
     1.5e-5.
     """
-    styled = partial(_styled, kernel=torch.outer(net.taps, net.taps))
-    return net.one_by_one(w_plus, noises, styled, _add_rgb).contiguous()
+    styled = partial(_styled, kernel=torch.outer(network.taps, network.taps))
+    return network.one_by_one(w_plus, noises, styled, _add_rgb).contiguous()
 
 
 def _styled(layer: StyledConv, x: Tensor, w: Tensor, noise: Tensor | None, kernel: Tensor) -> Tensor:

@@ -25,9 +25,13 @@ _TRIAL_TOLERANCE = 0.01
 """The largest error of the trial picture, as a share of its largest value; float16's own is a tenth of it."""
 
 
-def kernels_to_draw(net: Synthesis, w_plus: Tensor) -> Kernels | None:
+def kernels_to_draw(network: Synthesis, w_plus: Tensor) -> Kernels | None:
     """The kernels for `draw`, if it may replace the reference here; else None."""
-    usable = net.constant.is_cuda and net.constant.dtype == torch.float16 and net.is_inference_only(w_plus)
+    usable = (
+        network.constant.is_cuda
+        and network.constant.dtype == torch.float16
+        and network.is_inference_only(w_plus)
+    )
     return kernels_for(w_plus.device) if usable else None
 
 
@@ -65,11 +69,11 @@ def _trial(device: torch.device, kernels: Kernels) -> float:
     return float((draw(network, w_plus, noises, kernels) - reference).abs().max() / reference.abs().max())
 
 
-def draw(net: Synthesis, w_plus: Tensor, noises: Sequence[Tensor | None], kernels: Kernels) -> Tensor:
+def draw(network: Synthesis, w_plus: Tensor, noises: Sequence[Tensor | None], kernels: Kernels) -> Tensor:
     """As `Synthesis.forward` in float16, one picture after another, and as close to float32 as that is."""
-    styled = partial(_styled, taps=net.taps, kernels=kernels)
+    styled = partial(_styled, taps=network.taps, kernels=kernels)
     with torch.cuda.device_of(w_plus):
-        return net.one_by_one(w_plus, noises, styled, partial(_add_rgb, kernels=kernels))
+        return network.one_by_one(w_plus, noises, styled, partial(_add_rgb, kernels=kernels))
 
 
 def _styled(
