@@ -221,7 +221,7 @@ def _open_path(path: Path, name: str) -> BinaryIO:
     except FileNotFoundError as error:
         raise ImageError(f"There is no file {name}: check its name and folder.") from error
     except PermissionError as error:
-        raise ImageError(f"{name} may not be read by you: change its permissions.") from error
+        raise ImageError(f"{name} may not be read: change its permissions.") from error
     except (OSError, ValueError) as error:  # name too long, a zero byte in it, a failing disk
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"{name} cannot be opened ({reason}): check its name.") from error

@@ -13,13 +13,13 @@ _ON_COLOUR = (b"iCCP", b"gAMA", b"cHRM", b"sRGB")
 
 def without_color(data: bytes) -> tuple[bytes, bytes | None]:
     """A PNG without its colour chunks, and the ICC profile that was in them, if it can be decompressed."""
-    kept, profile = [data[: len(SIGNATURE)]], None
+    parts, profile = [data[: len(SIGNATURE)]], None
     for kind, start, end in _chunks(data):
         if kind == b"iCCP":
             profile = _unpacked(data[start + 8 : end - 4])
         if kind not in _ON_COLOUR:
-            kept.append(data[start:end])
-    return b"".join(kept), profile
+            parts.append(data[start:end])
+    return b"".join(parts), profile
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
