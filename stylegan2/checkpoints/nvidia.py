@@ -162,7 +162,7 @@ def _our_name(name: str, where: str) -> str:
         if found[3] in CONV_ENTRIES:
             layer = f"to_rgbs.{step}" if found[2] == "torgb" else f"convs.{conv}"
             return f"synthesis.{layer}.{CONV_ENTRIES[found[3]]}"
-    raise CheckpointError(f"has an entry {name!r:.80} in {where} that StyleGAN2's generator has not")
+    raise CheckpointError(f"has an entry {name!r:.80} in {where} that StyleGAN2's generator does not have")
 
 
 def _our_shape(entry: str, tensor: Tensor) -> Tensor:

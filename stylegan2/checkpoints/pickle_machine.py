@@ -141,7 +141,7 @@ class Machine:
         self.stack.append(item)
 
     def above_mark(self) -> list[Any]:
-        """Pop and return everything above the last mark, and the mark."""
+        """Remove the last mark and everything above it; returns what was above it."""
         items, self.stack = self.stack, self.below.pop()
         return items
 

@@ -62,4 +62,4 @@ def _our_name(name: str, where: str) -> str:
     if found and found[3] in CONV_ENTRIES:
         index = 0 if found[2] is None else int(found[2]) + 1
         return f"synthesis.{found[1]}s.{index}.{CONV_ENTRIES[found[3]]}"
-    raise CheckpointError(f"has an entry {name!r:.80} in {where} that StyleGAN2's generator has not")
+    raise CheckpointError(f"has an entry {name!r:.80} in {where} that StyleGAN2's generator does not have")

@@ -98,7 +98,7 @@ def is_plain(value: object) -> TypeGuard[Tensor]:
 def read_safetensors(
     path: Path, kind: str, device: str | torch.device = "cpu"
 ) -> tuple[dict[str, Any], State]:
-    """The configuration, and the state dict on `device`, of a file by `write_safetensors` of this kind.
+    """The configuration and the state dict, on `device`, of a `write_safetensors` file of this kind.
 
     On the CPU nothing is read yet: the tensors are private maps of the file, so that changes to them stay in
     memory. The file may be renamed, replaced or deleted meanwhile, but not overwritten in place.
