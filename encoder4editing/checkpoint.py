@@ -159,7 +159,7 @@ def _average_of_generator(
         generator, whose = generator_in(contents, path), "its own generator"
     if generator is None:
         raise CheckpointError(
-            f"{path} lacks latent_avg, the average latent that its encoder's answers are relative to, and a "
+            f"{path} lacks latent_avg, the average latent that its encoder's output is relative to, and a "
             "generator that has it: give its generator too."
         )
     if generator.style_dim != config.style_dim:
