@@ -1,6 +1,6 @@
-"""From a face picture to its latent in the W+ space of a StyleGAN2 generator: pSp, e4e and ReStyle.
+"""Encoders from a face picture to its latent in a StyleGAN2 generator's W+ space: pSp, e4e and ReStyle.
 
-Also the identity network, which says whether two pictures show the same person.
+Also the identity network, which measures whether two pictures show the same person.
 """
 
 from encoder4editing.checkpoint import load_inverter, save_inverter

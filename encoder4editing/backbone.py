@@ -37,9 +37,9 @@ def backbone_layer(public: str) -> str | None:
 
 
 def with_counters(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict whose batch normalisations all count their batches, in int64, as torch's do since 0.4.1.
+    """A state dict in which all batch normalisations have an int64 batch counter, as in torch since 0.4.1.
 
-    Only training looks at these numbers; where they are missing, or were cast with all the rest, they are 0.
+    Only training uses the counters; those that are missing, or were cast with the other tensors, become 0.
     """
     mean, count = ".running_mean", ".num_batches_tracked"
     counters = {name.removesuffix(mean) + count for name in state if name.endswith(mean)}
@@ -48,9 +48,9 @@ def with_counters(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class Conv2d(nn.Conv2d):
-    """A convolution that computes in float16 where its weights are so, and answers in its input's dtype.
+    """A convolution that computes in float16 if its weights are float16, and returns its input's dtype.
 
-    The input may be of any size: each sample is scaled to [-1, 1] and its answer back, so that no number
+    The input may have any magnitude: each sample is scaled to [-1, 1] and its output back, so that no value
     leaves float16's range (65504).
     """
 
@@ -66,7 +66,7 @@ class Conv2d(nn.Conv2d):
 def halve_convolutions(module: nn.Module) -> None:
     """Turns the weights of every `Conv2d` in a module into float16, in place; works on the meta device too.
 
-    All else stays as it is: what adds up over many layers or averages over pixels needs the precision.
+    All other layers are unchanged: sums over many layers and averages over pixels need the precision.
     """
     for layer in module.modules():
         if isinstance(layer, Conv2d):
@@ -154,8 +154,10 @@ class Backbone(nn.Module):
         self.depths = tuple(depths)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """[B, input_channels, H, W] to the output of every stage; stage s (from 0) is
-        [B, widths[s], H/2ˢ⁺¹, W/2ˢ⁺¹] (half of that again with a stem stride of 2)."""
+        """[B, input_channels, H, W] to the output of every stage.
+
+        Stage s (from 0) is [B, widths[s], H/2ˢ⁺¹, W/2ˢ⁺¹], half of that again with a stem stride of 2.
+        """
         x = self.stem(x)
         outputs = []
         units = iter(self.units)
@@ -167,7 +169,7 @@ class Backbone(nn.Module):
 
 
 def check_sizes(sizes: Mapping[str, tuple[object, int]]) -> None:
-    """Raise ValueError, with the name, for the first of (value, limit) that is no int from 1 to its limit."""
+    """Raise ValueError that names the first size (value, limit) that is not an int from 1 to its limit."""
     for name, (value, limit) in sizes.items():
         if type(value) is not int or not 1 <= value <= limit:
             raise ValueError(f"{name} must be a whole number from 1 to {limit}, not {value!r}")

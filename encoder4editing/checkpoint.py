@@ -1,7 +1,7 @@
 """Reading and writing inverters: our own safetensors file, and the public checkpoints.
 
-Every file is untrusted: `stylegan2.checkpoints.storage` reads it without running anything in it, and what it
-says is compared with what it holds before memory is taken for a model.
+Every file is untrusted: `stylegan2.checkpoints.storage` reads it without running anything in it, and its
+claims are checked against its contents before memory is allocated for a model.
 """
 
 import warnings
@@ -31,8 +31,8 @@ from stylegan2.checkpoints.storage import (
 )
 from stylegan2.errors import about
 
-KIND = "e4e"  # in the files of all our inverters, from when there was one kind
-ITERATIONS = 5  # what ReStyle's public models were trained with, and its inference uses
+KIND = "e4e"  # in the files of all our inverters; dates from when e4e was the only one
+ITERATIONS = 5  # as ReStyle's public models were trained, and as its inference uses them
 
 
 def load_inverter(
@@ -46,19 +46,18 @@ def load_inverter(
 
     Args:
         path: a file written by `save_inverter`, or a public checkpoint (`.pt` or safetensors) of e4e, pSp,
-            ReStyle-pSp or ReStyle-e4e, over IR-SE (not ResNet) backbones, wrapped in whatever
-            `stylegan2.checkpoints.layout` sees through. Which it is shows in its content, not its name.
-        generator: what a `ReStyle` draws its attempts with; it is moved to `device`. Without it, the one
-            stored in the public checkpoint. A one-pass inverter needs none. An inverter whose file has no
-            average latent takes that of the generator in the file, or else of this one, and a warning says
-            so.
-        device: where the inverter goes.
-        half: makes the convolutions float16 (see `Inverter.use_half`), also those of a generator that
-            comes from the checkpoint; a given one stays as it is. Otherwise all is float32.
+            ReStyle-pSp or ReStyle-e4e, with IR-SE (not ResNet) backbones, in any wrapper that
+            `stylegan2.checkpoints.layout` understands. Its contents, not its name, decide which it is.
+        generator: the generator that a `ReStyle` draws its attempts with; it is moved to `device`. By default
+            the one stored in the public checkpoint. A one-pass inverter needs none. An inverter whose file
+            has no average latent uses that of the generator in the file, or else of this one, with a warning.
+        device: the inverter's device.
+        half: makes the convolutions float16 (see `Inverter.use_half`), also those of a generator from the
+            checkpoint; a generator that is passed in is unchanged. Otherwise all is float32.
 
     Raises:
-        CheckpointError: the file is missing, damaged, not an inverter, its parts do not fit together or not
-            to the generator, a `ReStyle` has no generator, or there is no average latent.
+        CheckpointError: the file is missing, damaged or not an inverter, its parts do not fit each other or
+            the generator, a `ReStyle` has no generator, or there is no average latent.
     """
     path = Path(path)
     contents: Contents = {}
@@ -89,7 +88,7 @@ def load_inverter(
 def stored_average(path: str | Path) -> Tensor | None:
     """The average latent in an inverter's file, [1 or styles, dim]; None if there is none, or it is zero.
 
-    Raises CheckpointError for what is no inverter's file, or is damaged.
+    Raises CheckpointError if the file is not an inverter's, or is damaged.
     """
     path = Path(path)
     average: Tensor | None
@@ -105,7 +104,7 @@ def stored_average(path: str | Path) -> Tensor | None:
 def save_inverter(inverter: Inverter, path: str | Path) -> None:
     """Writes an inverter as safetensors that `load_inverter` reads; complete or not at all.
 
-    Of a `ReStyle` that is the encoder, the average latent and the number of iterations, not the generator.
+    For a `ReStyle` this is the encoder, the average latent and the number of iterations, not the generator.
 
     Raises:
         OSError: the file cannot be written.
@@ -140,7 +139,7 @@ def _read_own(path: Path, device: str | torch.device) -> tuple[EncoderConfig, in
 
 
 def _read_public(contents: Contents, path: Path) -> tuple[EncoderConfig, State]:
-    """Configuration and state in a public checkpoint, which was read from `path`."""
+    """Configuration and state of the public checkpoint that was read from `path`."""
     with about(path, "encoder"):
         found = find(contents, ENCODER)
         config, state = from_public(found)
@@ -153,14 +152,14 @@ def _read_public(contents: Contents, path: Path) -> tuple[EncoderConfig, State]:
 def _average_of_generator(
     contents: Contents, path: Path, config: EncoderConfig, generator: Generator | None
 ) -> Tensor:
-    """What the encoder's answers are relative to where its file does not say: the average [dim] of the
-    generator in the file, or else of the given one. Raises CheckpointError where there is neither."""
+    """The average latent [dim] for an encoder whose file has none: that of the generator in the file, or else
+    of the given one. Raises CheckpointError if there is neither."""
     whose = "the generator beside it"
-    with suppress(CheckpointError):  # where it holds none, or only a part
+    with suppress(CheckpointError):  # the file holds none, or only a part
         generator, whose = generator_in(contents, path), "its own generator"
     if generator is None:
         raise CheckpointError(
-            f"{path} lacks latent_avg, the average latent that its encoder's answers are relative to, and a "
+            f"{path} lacks latent_avg, the average latent that its encoder's output is relative to, and a "
             "generator that has it: give its generator too."
         )
     if generator.style_dim != config.style_dim:

@@ -28,7 +28,7 @@ class EncoderConfig:
 
     Attributes:
         input_size: side of the square input in pixels, a power of two.
-        num_styles: latent vectors given out, 2·log2(R) − 2 for a generator of R² pixels.
+        num_styles: latent vectors in the output, 2·log2(R) − 2 for a generator of R² pixels.
         style_dim: length of one latent vector.
         widths: channels of the four backbone stages.
         depths: residual units of the four backbone stages.
@@ -36,10 +36,10 @@ class EncoderConfig:
         head_width: channels inside the style heads.
         se_reduction: channels per hidden channel in the squeeze-and-excitation gates.
         stem_stride: stride of the first convolution, 1 or 2.
-        input_channels: 3 (a picture), or 6 for ReStyle (a picture, and what the generator made of it so far).
+        input_channels: 3 (a picture), or 6 for ReStyle (a picture, and the generator's attempt so far).
         pyramid: whether later styles are read off finer levels; without it all are read off the deepest.
         deltas: whether every head but the first gives its style's difference from the first, as in e4e, or
-            its own style, as in pSp.
+            the style itself, as in pSp.
 
     Raises:
         ValueError: a value is outside its bounds.
@@ -91,7 +91,7 @@ class HeadLinear(nn.Module):
         self.scale = 1 / math.sqrt(in_features)
 
     def forward(self, x: Tensor) -> Tensor:
-        # Under autocast the product is bfloat16; latents are added up in the weights' own precision.
+        # Under autocast the product is bfloat16; latents are summed in the weights' own precision.
         return F.linear(x, self.weight * self.scale, self.bias).to(self.weight.dtype)
 
 
@@ -111,7 +111,7 @@ class StyleHead(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Images to latent offsets: what is to be added to the average latent, or to ReStyle's previous answer.
+    """Images to latent offsets, to be added to the average latent or to ReStyle's previous latent.
 
     With a pyramid styles 0–2 are read off the deepest features, 3–6 off its middle level, the others off its
     fine level.
@@ -160,5 +160,5 @@ class Encoder(nn.Module):
 
 
 def _upsample(x: Tensor) -> Tensor:
-    # Aligned corners are odd for a pyramid, but what the public weights were trained with.
+    # Aligned corners are unusual for a pyramid, but the public weights were trained with them.
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)

@@ -1,4 +1,4 @@
-"""Who is in a picture: the identity network, the loss that keeps a face itself, and their files.
+"""The identity network, the loss that preserves a face's identity, and their files.
 
 ArcFace (Deng et al. 2019, arXiv 1801.07698) over the IR-SE backbone, with the crop and the loss that pSp,
 e4e and StyleCLIP (Patashnik et al. 2021, arXiv 2103.17249) use for aligned faces.
@@ -32,10 +32,10 @@ from stylegan2.errors import about
 KIND = "identity"
 
 ALIGNED_SIZE = 256
-"""The side in pixels that a picture is brought to before it is cropped."""
+"""The side in pixels to which a picture is resized before it is cropped."""
 CROP_ROWS = slice(35, 223)
 CROP_COLUMNS = slice(32, 220)
-"""What of those pixels shows the face alone, on an FFHQ-aligned picture."""
+"""The part of those pixels that shows only the face, in an FFHQ-aligned picture."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class IdentityConfig:
     """Architecture of an `IdentityNet`; the defaults are the public IR-SE50.
 
     Attributes:
-        input_size: side in pixels of the cropped face that the network sees; every stage halves it, and it
-            must come out even.
+        input_size: side in pixels of the cropped face that the network sees; every stage halves it, so it
+            must be a multiple of `reduction`.
         feature_dim: length of the features.
         widths: channels of the backbone's stages, 1 to 8 of them.
         depths: residual units of each stage.
@@ -77,12 +77,12 @@ class IdentityConfig:
         return self.stem_stride << len(self.widths)
 
     def to_dict(self) -> dict[str, Any]:
-        """A form that JSON can hold; `from_dict` is its inverse."""
+        """The configuration as a JSON-serialisable dictionary; `from_dict` is the inverse."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "IdentityConfig":
-        """From `to_dict`'s form, or JSON's of it. Raises ValueError for unknown or impossible values."""
+        """The configuration from `to_dict`, or its JSON. Raises ValueError for unknown or invalid values."""
         try:
             lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
             return cls(**(dict(values) | lists))
@@ -93,7 +93,7 @@ class IdentityConfig:
 
 
 class IdentityNet(nn.Module):
-    """Maps faces to features whose dot product says how alike two people look: 1 is the same person.
+    """Maps faces to features whose dot product measures how alike two people look: 1 is the same person.
 
     A fresh network has random weights, drawn from `rng` on the CPU or from torch's global generator. For
     features and losses it must be in eval mode, as `load_identity` leaves it.
@@ -111,10 +111,10 @@ class IdentityNet(nn.Module):
             _draw_weights(self, rng)
 
     def features(self, images: Tensor) -> Tensor:
-        """What tells people apart in pictures, differentiably.
+        """Identity features of pictures, differentiably.
 
         Args:
-            images: [B, 3, S, S], floating point, in [-1, 1], FFHQ-aligned, of any size. They are brought to
+            images: [B, 3, S, S], floating point, in [-1, 1], FFHQ-aligned, of any size. They are resized to
                 256² by adaptive average pooling, cropped to the face, and pooled to the network's input.
 
         Returns:
@@ -139,11 +139,11 @@ class IdentityNet(nn.Module):
         return self.features(images)
 
     def loss(self, images: Tensor, reference: Tensor) -> Tensor:
-        """How far people have become others: the mean over the batch of 1 − dot of their features.
+        """The identity loss: the mean over the batch of 1 − the dot product with the reference's features.
 
         Args:
             images: [B, 3, S, S] as for `features`; the loss is differentiable with respect to them.
-            reference: the people they should be, as pictures [B or 1, 3, S', S'] or as their features
+            reference: the people they should show, as pictures [B or 1, 3, S', S'] or as their features
                 [B or 1, feature_dim]; constant for differentiation.
 
         Returns:
@@ -174,9 +174,9 @@ def load_identity(path: str | Path, *, device: str | torch.device = "cpu") -> Id
     Args:
         path: a file written by `save_identity`, or a public one of ArcFace's IR-SE networks
             (`model_ir_se50.pth`, of TreB1eN/InsightFace_Pytorch): a state dict in a PyTorch or safetensors
-            file, wrapped in whatever `stylegan2.checkpoints.layout` sees through. Which of them it is shows
-            in its content, not in its name.
-        device: where the network goes.
+            file, in any wrapper that `stylegan2.checkpoints.layout` understands. Its contents, not its name,
+            decide which it is.
+        device: the network's device.
 
     Raises:
         CheckpointError: the file is missing, damaged, no identity network, or its parts do not fit together.
@@ -191,16 +191,16 @@ def load_identity(path: str | Path, *, device: str | torch.device = "cpu") -> Id
         with about(path, "identity network"):
             config, state = _from_public(contents)
     with skeleton():  # no memory before names and shapes are checked
-        net = IdentityNet(config)
-    assign_state(net, state, path)
-    return net.to(device).eval()
+        network = IdentityNet(config)
+    assign_state(network, state, path)
+    return network.to(device).eval()
 
 
 def save_identity(net: IdentityNet, path: str | Path, *, half: bool = False) -> None:
     """Writes an identity network as safetensors that `load_identity` reads; complete or not at all.
 
     Args:
-        network: the network; it stays as it is.
+        net: the network; it is not changed.
         path: the file.
         half: stores matrices and convolutions as float16; they are float32 again once loaded. Biases and
             normalisation stay float32.
@@ -230,7 +230,7 @@ def _from_public(contents: Contents) -> tuple[IdentityConfig, State]:
 
 
 def _our_name(name: str) -> str:
-    """A public name in ours; one that is unknown is kept, and so reported as unexpected."""
+    """A public name in ours; an unknown one is left as it is, and so reported as unexpected."""
     layer, _, entry = name.rpartition(".")
     if layer in _HEAD:
         return f"{_HEAD[layer]}.{entry}"
@@ -239,7 +239,7 @@ def _our_name(name: str) -> str:
 
 
 def _config(state: State) -> IdentityConfig:
-    """The architecture that a translated state dict belongs to; a stage begins where the width changes."""
+    """The architecture of a translated state dict; a stage begins where the width changes."""
 
     def shape(layer: str, dims: int) -> torch.Size:
         name = f"{layer}.weight"
@@ -267,7 +267,7 @@ def _config(state: State) -> IdentityConfig:
 
 @torch.no_grad()
 def _draw_weights(module: nn.Module, rng: torch.Generator) -> None:
-    """Draws again what is random in a fresh network, uniformly within ±1/√fan_in."""
+    """Draws a new network's random weights again from `rng`, uniformly within ±1/√fan_in."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             bound = 1 / math.sqrt(layer.weight[0].numel())

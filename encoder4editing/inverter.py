@@ -1,4 +1,4 @@
-"""Photo to W+ in one pass: the encoder together with the average latent its answers are relative to."""
+"""Photo to W+ in one pass: the encoder together with the average latent that its output is relative to."""
 
 import math
 from typing import Self
@@ -19,7 +19,7 @@ class Inverter(nn.Module):
 
     Args:
         config: the encoder's architecture, of `INPUT_CHANNELS` input channels.
-        rng: what the weights are drawn from, on the CPU; torch's global generator if none is given.
+        rng: the random generator for the weights, on the CPU; torch's global generator by default.
 
     Attributes:
         config: the encoder's architecture.
@@ -56,7 +56,7 @@ class Inverter(nn.Module):
 
     @property
     def input_size(self) -> int:
-        """Side in pixels of what the encoder itself looks at."""
+        """Side in pixels of the encoder's own input."""
         return self.config.input_size
 
     def invert(self, images: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ class Inverter(nn.Module):
     def _prepared(self, images: Tensor) -> Tensor:
         """The images, checked: [B, 3, input_size, input_size] in the dtype of `latent_avg`, channels-last.
 
-        All that follows keeps that layout, in which convolutions are faster on a CPU and tensor cores.
+        All later layers keep that layout, which is faster for convolutions on a CPU and on tensor cores.
         """
         size = self.input_size
         if not images.is_floating_point() or images.ndim != 4 or images.shape[1] != 3:
@@ -115,7 +115,7 @@ def fit_area(images: Tensor, size: int) -> Tensor:
 
 @torch.no_grad()
 def _draw_weights(module: nn.Module, rng: torch.Generator) -> None:
-    """Draws again what is random in a fresh model, from the same distributions."""
+    """Draws a new model's random weights again, from `rng` and the same distributions."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             bound = 1 / math.sqrt(layer.weight[0].numel())

@@ -1,9 +1,8 @@
 """Encoders in the public formats of pSp, e4e and ReStyle: `{"state_dict", "latent_avg", "opts"}`.
 
 Their state dict holds the encoder's tensors as `encoder.*`, and those of the generator they were trained for
-as `decoder.*`, which `stylegan2` reads; `stylegan2.checkpoints.layout` finds both, also where they are
-wrapped otherwise. Which encoder it is stands in `opts["encoder_type"]`; e4e's and pSp's have the same tensors
-and mean different things by them.
+as `decoder.*`, which `stylegan2` reads; `stylegan2.checkpoints.layout` finds both, also in other wrappers.
+`opts["encoder_type"]` says which encoder it is; e4e's and pSp's tensors are the same, but differ in meaning.
 """
 
 import re
@@ -41,13 +40,14 @@ _LATERALS = {"latlayer1": "lateral_middle", "latlayer2": "lateral_fine"}
 def from_public(found: FoundNetwork) -> tuple[EncoderConfig, State]:
     """The configuration and our state dict of an encoder that was found in a checkpoint.
 
-    Without an `encoder_type` the tensors decide, as far as they can: without a pyramid it is taken for
-    BackboneEncoder, with one for e4e's (3 input channels) or pSp's (6). `latent_avg` may be one vector for
-    all styles (as where `learn_in_w` was set) or one per style; it is missing in the state where it is in the
-    file. Where `start_from_latent_avg` is false, a one-pass encoder with a pyramid gets zeros for it, as in
-    the public pSp and e4e; ReStyle always starts from it.
+    Without an `encoder_type` the tensors decide, as far as they can: an encoder without a pyramid is read as
+    BackboneEncoder, one with a pyramid as e4e's (3 input channels) or pSp's (6). `latent_avg` may be one
+    vector for all styles (as with `learn_in_w`) or one per style; if the file lacks it, so does the state.
+    If `start_from_latent_avg` is false, a one-pass encoder with a pyramid gets zeros for it, as in the public
+    pSp and e4e; ReStyle always starts from it.
 
-    Raises CheckpointError, its sentence lacking the file's name, for what is missing, unknown or impossible.
+    Raises CheckpointError, its sentence lacking the file's name, if something is missing, unknown or
+    impossible.
     """
     state = with_counters({_translate(name): tensor for name, tensor in found.state.items()})
     options = _options(found)
@@ -73,31 +73,31 @@ def public_average(found: FoundNetwork, config: EncoderConfig) -> Tensor | None:
 
 
 def says_encoder_type(found: FoundNetwork) -> bool:
-    """Whether the options beside an encoder name it."""
+    """Whether the checkpoint's options name the encoder's type."""
     return "encoder_type" in _options(found)
 
 
 def encoder_type(config: EncoderConfig) -> str:
-    """What the public code calls such an encoder."""
+    """The name of such an encoder's class in the public code."""
     return next(n for n, kind in ENCODER_TYPES.items() if kind == (config.pyramid, config.deltas))
 
 
 def _options(found: FoundNetwork) -> Mapping[str, Any]:
-    """The training options of a public checkpoint: a dict, the record of a Namespace, or none."""
+    """The training options of a public checkpoint, from a dict or a Namespace; empty if there are none."""
     options = found.nearest("opts", "args")
     options = options.state if isinstance(options, Inert) else options
     return options if isinstance(options, Mapping) else {}
 
 
 def _word(option: object) -> str:
-    """An option that is a text or a number, for comparison; of another, which may be endless, its type."""
+    """A string or int option as text, for comparison; for other values, which may be huge, their type."""
     if isinstance(option, str):
         return option
     return str(option) if type(option) is int and option.bit_length() < 64 else type(option).__name__
 
 
 def _translate(key: str) -> str:
-    """A public encoder's key in our names; one that is unknown is kept, and so reported."""
+    """A public encoder's key in our names; an unknown one is left as it is, and so reported."""
     layer, _, entry = key.rpartition(".")
     if ours := backbone_layer(layer):
         return f"encoder.backbone.{ours}.{entry}"
@@ -109,7 +109,7 @@ def _translate(key: str) -> str:
 
 
 def _encoder_type(state: State, options: Mapping[str, Any]) -> str:
-    """Which of `ENCODER_TYPES` the options name, or else the likelier of those that the tensors allow."""
+    """The one of `ENCODER_TYPES` that the options name, or else the likeliest that the tensors allow."""
     if "encoder_type" in options:
         name = _word(options["encoder_type"])
         if name in ENCODER_TYPES:
@@ -124,7 +124,7 @@ def _encoder_type(state: State, options: Mapping[str, Any]) -> str:
 
 
 def _config(state: State, encoder_type: str) -> EncoderConfig:
-    """The architecture that a translated state dict belongs to; a stage begins where the width changes."""
+    """The architecture of a translated state dict; a stage begins where the width changes."""
     pyramid, deltas = ENCODER_TYPES[encoder_type]
     try:
         num_units = max(1, _count(state, r"backbone\.units"))

@@ -1,8 +1,8 @@
-"""A network that reads off a picture what a face does: smile, anger, closed eyes, age, turn and others.
+"""The regressor: estimates from a picture a face's smile, anger, closed eyes, age, turn and others.
 
-It reads faces of the embedded model's world, and was taught by renders whose truth is known (see
-`avatar.training.regressor`). The product reads with it how far a motion moves a face; the laboratory measures
-with it.
+It is for faces of the embedded model, and was trained on renders with known values (see
+`avatar.training.regressor`). The product uses it to measure how far a motion moves a face, the laboratory as
+a metric.
 """
 
 from itertools import pairwise
@@ -28,18 +28,18 @@ READ = (
     "gaze_x",
     "gaze_y",
 )
-"""What is read, in this order: the five motions, then the free movements, as the renderer names them."""
+"""The outputs, in this order: the five motions, then the free movements, as the renderer names them."""
 
 SIDE = 128
 FACE = slice(30, 126), slice(16, 112)
-"""Rows and columns of a SIDE² crop that hold face and neck, whose lean is all that shows a roll."""
+"""Rows and columns of a SIDE² crop with face and neck; only the neck's lean shows a roll."""
 SKIN = slice(63, 119), slice(36, 92)
-"""Rows and columns from the lower lids to the chin: an angry face has its brows between the eyes."""
+"""Rows and columns from the lower lids to the chin; an angry face has its brows between the eyes."""
 FACE_WIDTHS, SKIN_WIDTHS = (24, 48, 72, 96), (16, 32, 48, 64)
 
 
 class Block(nn.Module):
-    """Halve the picture and add what two convolutions see in it, which is nothing to begin with."""
+    """A residual block that halves the picture; its two convolutions contribute nothing at initialisation."""
 
     def __init__(self, width_in: int, width: int) -> None:
         super().__init__()
@@ -49,12 +49,12 @@ class Block(nn.Module):
         self.gain = nn.Parameter(torch.zeros(()))  # De & Smith 2020, "SkipInit": no normalisation is needed
 
     def forward(self, x: Tensor) -> Tensor:
-        seen = self.second(F.leaky_relu(self.first(x), 0.2))
-        return F.leaky_relu(self.straight(F.avg_pool2d(x, 2)) + self.gain * seen, 0.2)
+        residual = self.second(F.leaky_relu(self.first(x), 0.2))
+        return F.leaky_relu(self.straight(F.avg_pool2d(x, 2)) + self.gain * residual, 0.2)
 
 
 def reader(widths: tuple[int, ...], stride: int, side: int, count: int) -> nn.Sequential:
-    """Pictures [B, 3, 8·side·stride, …] → numbers [B, count]."""
+    """A network from pictures [B, 3, 8·side·stride, …] to numbers [B, count]."""
     return nn.Sequential(
         nn.Conv2d(3, widths[0], 3, stride=stride, padding=1),
         nn.LeakyReLU(0.2),
@@ -70,8 +70,8 @@ def reader(widths: tuple[int, ...], stride: int, side: int, count: int) -> nn.Se
 class Regressor(nn.Module):
     """Pictures [B, 3, S, S] in [-1, 1], of any size S → degrees [B, len(READ)] of ``READ``.
 
-    Age is read by a network of its own that sees the skin alone, below the eyes: hair and brows grey with
-    the years, and neither may pass for wrinkles. (A beard can still be seen.)
+    Age has its own network, which sees only the skin below the eyes: hair and brows turn grey with age, and
+    must not count as wrinkles. (A beard is still visible.)
     """
 
     setting: Tensor
@@ -93,26 +93,26 @@ class Regressor(nn.Module):
         return (read - self.zero) @ self.setting
 
     def windows(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """What the two networks see: face and neck [B, 3, 96, 96], and skin [B, 3, 56, 56]."""
+        """The inputs of the two networks: face and neck [B, 3, 96, 96], and skin [B, 3, 56, 56]."""
         x = to_side(images)
         return x[:, :, *FACE], x[:, :, *SKIN] * self.window
 
 
 def skin_window() -> Tensor:
-    """1 on the skin, 0 where hair may be: a box with round corners."""
+    """A mask, 1 on the skin and 0 where hair may be: a box with round corners."""
     at = torch.linspace(-1, 1, SKIN[0].stop - SKIN[0].start)
     return (at[:, None].pow(4) + at.pow(4) <= 1).float()
 
 
 def to_side(images: Tensor) -> Tensor:
-    """Pictures of any size at SIDE²: averaged where they are larger."""
+    """Pictures of any size resized to SIDE²; larger ones are averaged."""
     if images.shape[-1] < SIDE:
         return F.interpolate(images, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
     return images if images.shape[-1] == SIDE else F.adaptive_avg_pool2d(images, SIDE)
 
 
 def load_regressor(path: Path, device: str | torch.device = "cpu") -> Regressor:
-    """Read a regressor from its file onto a device; eval mode. Raises CheckpointError if it is none."""
+    """Read a regressor onto a device, in eval mode. Raises CheckpointError if the file is not one."""
     model = Regressor()
     try:
         model.load_state_dict(load_file(path))

@@ -1,4 +1,4 @@
-"""Photo to W+ in several passes: the encoder sees what the generator makes of its answer, and corrects it.
+"""Photo to W+ in several passes: the encoder sees the generator's picture of its latent, and corrects it.
 
 Alaluf et al. 2021, "ReStyle" (arXiv 2104.02699); the arithmetic is that of the public code's inference.
 """
@@ -18,16 +18,16 @@ MAX_ITERATIONS = 10
 class ReStyle(Inverter):
     """Finds the latent of a face picture by iterative refinement.
 
-    The generator belongs to whoever made it: its tensors are neither parameters nor in the state dict of the
-    inverter, so they are not saved, counted or trained with it. But the two must lie on one device:
-    `.to(…)` and its like move or cast the generator along with the inverter, in place. (Moving the
-    generator alone is noticed by `invert`.)
+    The generator is not a submodule: its tensors are neither parameters nor in the state dict of the
+    inverter, so they are not saved, counted or trained with it. But the two must be on one device: `.to(…)`
+    and the like move or cast the generator along with the inverter, in place. (`invert` raises if only the
+    generator was moved.)
 
     Args:
         config: the encoder's architecture, of 6 input channels: the picture, then the generator's attempt.
-        generator: draws the attempts, with its fixed noise; it must take the encoder's latents.
+        generator: draws the attempts, with its fixed noise; its W+ must have the encoder's shape.
         iterations: encoder passes, 1 to 10; the public models were trained for 5.
-        rng: what the weights are drawn from, on the CPU; torch's global generator if none is given.
+        rng: the random generator for the weights, on the CPU; torch's global generator by default.
 
     Attributes:
         generator: as given; not a submodule.
@@ -35,7 +35,7 @@ class ReStyle(Inverter):
         latent_avg: buffer [num_styles, style_dim], the latent that refinement starts from.
 
     Raises:
-        ValueError: encoder and generator do not fit together, or there are too few or many iterations.
+        ValueError: encoder and generator do not fit together, or there are too few or too many iterations.
     """
 
     INPUT_CHANNELS = 6
@@ -75,17 +75,16 @@ class ReStyle(Inverter):
         """Latents of pictures after all iterations; see `Inverter.invert`, and `refine` for the steps.
 
         Raises:
-            ValueError: the images have another shape or dtype, or the generator lies on another device.
+            ValueError: the images have another shape or dtype, or the generator is on another device.
         """
         *_, latents = self.refine(images)
         return latents
 
     def refine(self, images: Tensor) -> Iterator[Tensor]:
-        """The latents [B, num_styles, style_dim] after each iteration; what it takes and raises is as
-        `invert`.
+        """The latents [B, num_styles, style_dim] after each iteration; takes and raises the same as `invert`.
 
-        The first pass compares the picture with the average one, each later pass with what the generator
-        drew last; every answer is added to the latent so far.
+        The first pass compares the picture with the average image, each later pass with the generator's last
+        picture; every correction is added to the latent so far.
         """
         images = self._prepared(images)
         if self.generator.latent_avg.device != self.latent_avg.device:
@@ -102,7 +101,7 @@ class ReStyle(Inverter):
             yield latents
 
     def average_image(self) -> Tensor:
-        """The generator's picture of `latent_avg`, [1, 3, input_size, input_size], drawn on the first call.
+        """The generator's picture of `latent_avg`, [1, 3, input_size, input_size], cached at the first call.
 
         It is drawn again after `.to(…)`, `use_half` or `load_state_dict`; call `forget_average_image` after
         changing `latent_avg` or the generator's weights in any other way.
@@ -113,11 +112,11 @@ class ReStyle(Inverter):
         return self._average_image
 
     def forget_average_image(self) -> None:
-        """Lets the next inversion draw the average picture anew."""
+        """Drops the cached average image; the next inversion draws it again."""
         self._average_image = None
 
     def use_half(self) -> "ReStyle":
-        """As `Inverter.use_half`; the generator, which may be shared, has a `use_half` of its own."""
+        """As `Inverter.use_half`; the generator, which may be shared, has its own `use_half`."""
         self.forget_average_image()
         return super().use_half()
 
@@ -126,7 +125,7 @@ class ReStyle(Inverter):
         return fit_area(self.generator.synthesize(latents).to(latents.dtype), self.input_size)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ReStyle":
-        # What .to(), .cuda(), .double() … go through: the generator comes along.
+        # .to(), .cuda(), .double() … call this: the generator is moved or cast too.
         self.forget_average_image()
         self.generator._apply(fn, recurse)
         return super()._apply(fn, recurse)

@@ -1,4 +1,4 @@
-"""What the readers of model files raise, and how a file's name and its own words come into it."""
+"""The error that the readers of model files raise, and helpers that put the file's name into its message."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,16 +10,16 @@ class CheckpointError(Exception):
 
 
 def one_line(words: object) -> str:
-    """Words that a file may have put in, such as names, for use in a sentence: one line, not too long."""
+    """Text that may come from a file, such as a name, as one printable line of at most 200 characters."""
     line = " ".join("".join(c if c.isprintable() else " " for c in str(words)).split())
     return line if len(line) <= 200 else f"{line[:199]}…"
 
 
 @contextmanager
 def about(path: Path, what: str = "model") -> Iterator[None]:
-    """Complete the complaints of the block, which lack the file's name, to sentences.
+    """Complete the errors raised in the block, whose messages lack the file's name, to full sentences.
 
-    A CheckpointError "lacks x" becomes "PATH lacks x."; a ValueError, of sizes that cannot be, becomes a
+    A CheckpointError "lacks x" becomes "PATH lacks x."; a ValueError, for impossible sizes, becomes a
     CheckpointError "PATH describes an impossible WHAT: …".
     """
     try:

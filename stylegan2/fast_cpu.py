@@ -1,13 +1,13 @@
-"""Synthesis on a CPU for looking only: the function of `stylegan2.synthesis`, in half of its time.
+"""Inference-only synthesis on a CPU: the function of `stylegan2.synthesis` in half of its time.
 
-That module is the reference, and what gradients and other number formats go through. Here one picture is made
-at a time, without gradients, so that
+That module is the reference, and serves gradients and other number formats. Here one picture is computed at
+a time, without gradients, so that
 
 * modulation scales the activations or the weight, whichever holds fewer numbers;
 * demodulation, gain and bias are carried by a convolution: the layer's own or, where it doubles the
   resolution, the low-pass filter after it;
 * noise and leaky ReLU work in place: at 1024² every pass over memory, and every fresh tensor, counts;
-* what depends on the weights alone is kept until they change (`Ready`).
+* what depends on the weights alone is cached until they change (`Ready`).
 """
 
 from collections.abc import Sequence
@@ -23,21 +23,23 @@ from stylegan2.synthesis import StyledConv, Synthesis, ToRGB, prepare_weight
 STRIP = 2 << 20  # bytes; four cores' second-level caches hold twice that
 
 
-def can_draw(net: Synthesis, w_plus: Tensor) -> bool:
-    """Whether `draw` may stand in for the reference here."""
+def can_draw(network: Synthesis, w_plus: Tensor) -> bool:
+    """Whether `draw` may replace the reference here."""
     return (
-        net.constant.device.type == "cpu"
-        and net.constant.dtype in (torch.float32, torch.bfloat16)
-        and net.is_inference_only(w_plus)
+        network.constant.device.type == "cpu"
+        and network.constant.dtype in (torch.float32, torch.bfloat16)
+        and network.is_inference_only(w_plus)
     )
 
 
-def draw(net: Synthesis, w_plus: Tensor, noises: Sequence[Tensor | None]) -> Tensor:
-    """As `Synthesis.forward`, one picture after another; in float32 within 1e-5 of its largest value from
-    what it is in float64, nearer than the reference in float32 comes (1.5e-5).
+def draw(network: Synthesis, w_plus: Tensor, noises: Sequence[Tensor | None]) -> Tensor:
+    """As `Synthesis.forward`, one picture after another.
+
+    In float32 it is within 1e-5 of the largest value of the float64 result; the float32 reference is within
+    1.5e-5.
     """
-    styled = partial(_styled, kernel=torch.outer(net.taps, net.taps))
-    return net.one_by_one(w_plus, noises, styled, _add_rgb).contiguous()
+    styled = partial(_styled, kernel=torch.outer(network.taps, network.taps))
+    return network.one_by_one(w_plus, noises, styled, _add_rgb).contiguous()
 
 
 def _styled(layer: StyledConv, x: Tensor, w: Tensor, noise: Tensor | None, kernel: Tensor) -> Tensor:
@@ -69,7 +71,7 @@ def _styled(layer: StyledConv, x: Tensor, w: Tensor, noise: Tensor | None, kerne
 def _finish(layer: StyledConv, x: Tensor, noise: Tensor | None) -> None:
     """Noise, leaky ReLU and the clamp on x [1, out, R, R], in place.
 
-    Strip by strip: what follows finds in the cache what came before.
+    Strip by strip, so that each operation finds the output of the one before in the CPU's cache.
     """
     strength = 0.0 if noise is None else (GAIN * layer.noise_strength).item()  # in float32: inf, not too much
     rows = max(1, STRIP // x[:, :, :1].nbytes)
@@ -83,7 +85,7 @@ def _finish(layer: StyledConv, x: Tensor, noise: Tensor | None) -> None:
 
 
 def _add_rgb(layer: ToRGB, x: Tensor, w: Tensor, below: Tensor | None) -> Tensor:
-    """x [1, in, R, R] -> with `ToRGB.forward` [1, 3, R, R], on top of the sum so far."""
+    """x [1, in, R, R], RGB sum so far [1, 3, R/2, R/2] or None -> sum with `ToRGB.forward`, [1, 3, R, R]."""
     scale = layer.modulation.of_one(w) * equalised_scale(layer.weight)
     rgb = F.conv2d(x, (layer.weight * scale[:, None, None]).to(x.dtype)).to(layer.bias.dtype)
     rgb += layer.bias[:, None, None]

@@ -1,9 +1,10 @@
-"""Synthesis on a GPU in float16, for looking only: the function of `stylegan2.synthesis` with our kernels.
+"""Inference-only synthesis on a GPU in float16: the function of `stylegan2.synthesis` with our kernels.
 
-There a layer is a dozen operations, each a pass over memory that the tensor cores wait for. Here it is a
-convolution and one pass after it (`stylegan2/kernels.cu`), one picture at a time: the weight is modulated and
-demodulated beforehand, as it holds few numbers where pictures are large. Its rows, of norm 1 then, also keep
-float16 from overflowing: by Cauchy and Schwarz no sum over an input patch exceeds limit·√fan_in times that.
+In `stylegan2.synthesis` a layer is a dozen operations, each a pass over memory that stalls the tensor cores.
+Here it is a convolution and one pass after it (`stylegan2/kernels.cu`), one picture at a time: the weight is
+modulated and demodulated beforehand, as it holds few numbers where pictures are large. Its rows then have
+norm 1, which also keeps float16 from overflowing: by Cauchy-Schwarz no sum over an input patch exceeds
+limit·√fan_in times that norm.
 """
 
 import math
@@ -20,27 +21,31 @@ from stylegan2.kernels import LANES, RUN, Kernel, Kernels, load
 from stylegan2.ops import GAIN, equalised_scale
 from stylegan2.synthesis import StyledConv, Synthesis, ToRGB, half_limit, prepare_weight
 
-_TRIED = 0.01
-"""How far a picture of the trial may be off, of its largest value: float16 is off by a tenth of that."""
+_TRIAL_TOLERANCE = 0.01
+"""The largest error of the trial picture, as a share of its largest value; float16's own is a tenth of it."""
 
 
-def kernels_to_draw(net: Synthesis, w_plus: Tensor) -> Kernels | None:
-    """What `draw` needs, if it may stand in for the reference here; else None."""
-    usable = net.constant.is_cuda and net.constant.dtype == torch.float16 and net.is_inference_only(w_plus)
+def kernels_to_draw(network: Synthesis, w_plus: Tensor) -> Kernels | None:
+    """The kernels for `draw`, if it may replace the reference here; else None."""
+    usable = (
+        network.constant.is_cuda
+        and network.constant.dtype == torch.float16
+        and network.is_inference_only(w_plus)
+    )
     return kernels_for(w_plus.device) if usable else None
 
 
 @cache
 def kernels_for(device: torch.device) -> Kernels | None:
-    """The kernels for a GPU, compiled at the first call, if they draw there what the reference draws.
+    """The kernels for a GPU, compiled at the first call, if they agree there with the reference.
 
-    Else None, and a warning says why: then the reference draws, only more slowly.
+    Otherwise None, and a warning says why: the reference, which is slower, is used then.
     """
     try:
         kernels = load(device)
         with torch.inference_mode(False), torch.no_grad():
             error = _trial(device, kernels)
-        if error < _TRIED:
+        if error < _TRIAL_TOLERANCE:
             return kernels
         problem = f"a picture drawn with them was off by {error:.2g} of its largest value"
     except (ImportError, RuntimeError) as raised:
@@ -50,25 +55,25 @@ def kernels_for(device: torch.device) -> Kernels | None:
 
 
 def _trial(device: torch.device, kernels: Kernels) -> float:
-    """How far a small picture of theirs lies from the reference's, as a share of its largest value."""
+    """The kernels' error on a small picture against the reference, as a share of its largest value."""
     rng = torch.Generator().manual_seed(0)
-    net = Synthesis([16, 8, 5, 8], 8, rng)
-    for layer in cast("Sequence[StyledConv]", net.convs):
+    network = Synthesis([16, 8, 5, 8], 8, rng)
+    for layer in cast("Sequence[StyledConv]", network.convs):
         layer.noise_strength.add_(0.5)
         layer.bias.add_(torch.randn(layer.bias.shape, generator=rng))
     w_plus = torch.randn(1, 8, 8, generator=rng).to(device)
-    net.use_half()
-    net.to(device)
-    noises = net.noises("fixed", 1, len(net.convs))
-    reference = net(w_plus, noises)
-    return float((draw(net, w_plus, noises, kernels) - reference).abs().max() / reference.abs().max())
+    network.use_half()
+    network.to(device)
+    noises = network.noises("fixed", 1, len(network.convs))
+    reference = network(w_plus, noises)
+    return float((draw(network, w_plus, noises, kernels) - reference).abs().max() / reference.abs().max())
 
 
-def draw(net: Synthesis, w_plus: Tensor, noises: Sequence[Tensor | None], kernels: Kernels) -> Tensor:
-    """As `Synthesis.forward` in float16, one picture after another; as near to float32 as that is."""
-    styled = partial(_styled, taps=net.taps, kernels=kernels)
+def draw(network: Synthesis, w_plus: Tensor, noises: Sequence[Tensor | None], kernels: Kernels) -> Tensor:
+    """As `Synthesis.forward` in float16, one picture after another, and as close to float32 as that is."""
+    styled = partial(_styled, taps=network.taps, kernels=kernels)
     with torch.cuda.device_of(w_plus):
-        return net.one_by_one(w_plus, noises, styled, partial(_add_rgb, kernels=kernels))
+        return network.one_by_one(w_plus, noises, styled, partial(_add_rgb, kernels=kernels))
 
 
 def _styled(
@@ -95,7 +100,7 @@ def _styled(
 
 
 def _add_rgb(layer: ToRGB, x: Tensor, w: Tensor, below: Tensor | None, kernels: Kernels) -> Tensor:
-    """x [1, in, R, R], the sum so far [1, 3, R/2, R/2] or None -> with `ToRGB.forward` [1, 3, R, R]."""
+    """x [1, in, R, R], RGB sum so far [1, 3, R/2, R/2] or None -> sum with `ToRGB.forward`, [1, 3, R, R]."""
     weight, energy, shrink = _modulated(layer, w, kernels)
     rgb = _channels_last(F.conv2d(x, weight))
     out = torch.empty(rgb.shape, device=rgb.device)
@@ -106,9 +111,9 @@ def _add_rgb(layer: ToRGB, x: Tensor, w: Tensor, below: Tensor | None, kernels: 
 
 
 def _modulated(layer: StyledConv | ToRGB, w: Tensor, kernels: Kernels) -> tuple[Tensor, Tensor, float]:
-    """The weight for a style; its rows' squared norms [out], unscaled, and the norm that they were given.
+    """The weight modulated by a style, its rows' original squared norms [out], unscaled, and their new norm.
 
-    That norm is the largest, up to 1, at which the layer's sums fit into float16.
+    The new norm is the largest, up to 1, at which the layer's sums fit into float16.
     """
     ready, style = prepare_weight(layer), layer.modulation.of_one(w)
     energy = torch.mv(ready.energy, style.square())
@@ -124,11 +129,11 @@ def _modulated(layer: StyledConv | ToRGB, w: Tensor, kernels: Kernels) -> tuple[
 
 
 def _widest(kernels: Kernels, name: str, channels: int) -> tuple[Kernel, int]:
-    """The kernel whose threads take the most channels that these divide by, and how many that are."""
+    """The variant of a kernel with the most channels per thread that divides `channels`, and that number."""
     lanes = next(each for each in LANES if channels % each == 0)
     return kernels[name, lanes], lanes
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    """x as the kernels read it, which convolutions mostly give already."""
+    """x channels-last, as the kernels read it; a convolution's output mostly is already."""
     return x.contiguous(memory_format=torch.channels_last)

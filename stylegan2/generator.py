@@ -19,12 +19,12 @@ MAX_CLAMP = 1e6
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """The shape of a generator. Raises ValueError, in one sentence, for a value that no generator can have.
+    """The architecture of a generator. Raises ValueError, in one sentence, for an impossible value.
 
     `resolution` is the side of the square image in pixels, a power of two from 8 to 4096. `channels` gives
     the width at each resolution from 4 to that; without it, the widths are those of configuration F of
     Karras et al. 2020 (arXiv 1912.04958): 512 up to 64², then halved with each doubling. `conv_clamp` limits
-    what every styled convolution and every RGB layer gives out to ±conv_clamp, as NVIDIA's mixed-precision
+    the output of every styled convolution and every RGB layer to ±conv_clamp, as NVIDIA's mixed-precision
     training does (Karras et al. 2020, arXiv 2006.06676, appendix D); None for no limit.
     """
 
@@ -65,16 +65,16 @@ class GeneratorConfig:
 
     @property
     def num_styles(self) -> int:
-        """How many style vectors W+ has: two per resolution."""
+        """The number of style vectors in W+: two per resolution."""
         return 2 * len(self.resolutions)
 
     def to_dict(self) -> dict[str, Any]:
-        """A form that JSON can hold; `from_dict` is its inverse."""
+        """The configuration as a JSON-serialisable dictionary; `from_dict` is the inverse."""
         return asdict(self) | {"channels": {str(r): width for r, width in self.channels.items()}}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "GeneratorConfig":
-        """From `to_dict`'s form. Raises ValueError for unknown, missing or impossible values."""
+        """The configuration from `to_dict`. Raises ValueError for unknown, missing or impossible values."""
         try:
             channels = {int(r): width for r, width in values["channels"].items()}
             return cls(**values | {"channels": channels})
@@ -90,7 +90,7 @@ def _whole(name: str, value: object, low: int, high: int) -> None:
 
 
 def _is_number(value: object, high: float) -> bool:
-    """Whether a value is a number above 0 and at most `high`; neither a NaN nor a truth value is."""
+    """Whether a value is a number above 0 and at most `high`; a NaN or a bool is not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= high
 
 
@@ -139,10 +139,10 @@ class Generator(nn.Module):
 
         Synthesis then runs in float16 where that is safe (see `Synthesis`); the mapping, the modulations,
         biases, noises and latent_avg stay float32, and so do w and the images. Also works on the meta
-        device. Call `float()` for the way back, though not to the bits that were rounded away.
+        device. `float()` converts back, without the bits that were rounded away.
 
         float16 is for GPUs. `dtype=torch.bfloat16` is for CPUs that compute in it (AVX-512 BF16, AMX): there
-        it takes half of float32's time, and its pictures lie about 50 dB from those of float32.
+        it takes half of float32's time, and its pictures are about 50 dB from those of float32.
         """
         self.synthesis.use_half(dtype)
         return self
@@ -154,7 +154,7 @@ class Generator(nn.Module):
     def draw_noise(self, rng: torch.Generator, batch: int = 1) -> list[Tensor]:
         """Noise for `synthesize`, drawn once for a whole video: [batch, 1, R, R] per convolution.
 
-        It ends on the model's device, wherever `rng` draws it: one of the CPU draws the same for all devices.
+        It is returned on the model's device; a CPU `rng` draws the same for all devices.
         """
         return list(self.synthesis.draw_noises(rng, batch))
 
@@ -164,11 +164,11 @@ class Generator(nn.Module):
         """Draw W+ [B, num_styles, style_dim] as float images [B, 3, R, R], nominally in [-1, 1], not clamped.
 
         `noise` is "fixed" (the noise stored with the model: the same picture each time), a torch.Generator
-        (fresh noise for each image, drawn on the generator's device), what `draw_noise` gave, or None (no
-        noise); all draw the same where the model has none (`has_noise`). A `resolution` R below the model's
-        stops there and returns the RGB sum so far. Works under autocast and after `use_half`; the RGB sum
-        stays float32. Without gradients what is `fast` draws it, on a CPU (`stylegan2.fast_cpu`) or in
-        float16 on a GPU (`stylegan2.fast_gpu`); `fast=False` always takes the plain reference. Raises
+        (fresh noise for each image, drawn on the generator's device), the result of `draw_noise`, or None (no
+        noise); all give the same image if the model has no noise (`has_noise`). A `resolution` R below the
+        model's stops there and returns the RGB sum so far. Works under autocast and after `use_half`; the RGB
+        sum stays float32. Without gradients a fast implementation is used, on a CPU (`stylegan2.fast_cpu`) or
+        in float16 on a GPU (`stylegan2.fast_gpu`); `fast=False` always uses the plain reference. Raises
         ValueError for a W+, noise or resolution that does not fit.
         """
         if w_plus.ndim != 3 or tuple(w_plus.shape[1:]) != (self.num_styles, self.style_dim):

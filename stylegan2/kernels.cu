@@ -1,10 +1,10 @@
-// What lies between the convolutions of StyleGAN2, each in one pass over memory: modulation of the weights;
+// The operations between StyleGAN2's convolutions, each in one pass over memory: modulation of the weights;
 // filter, noise, bias, leaky ReLU and clamp; the RGB sum. Activations are float16, channels last; the
-// arithmetic is float32. `stylegan2.kernels` compiles this for a GPU, and the tests as plain C++, where one
-// thread after another does its part.
+// arithmetic is float32. `stylegan2.kernels` compiles this for a GPU, and the tests as plain C++, where the
+// threads run one after another.
 //
-// LANES is how many neighbours in memory, all of one pixel, a thread takes at once: 8, or 1 where the channels
-// do not divide by 8. RUN is how many rows a thread filters. A NaN stays one.
+// LANES is how many adjacent channels of one pixel a thread processes at once: 8, or 1 where the channel count
+// is not a multiple of 8. RUN is how many rows a thread filters. NaNs propagate.
 
 #ifdef __CUDACC__
 #define DEVICE __device__ __forceinline__
@@ -49,12 +49,12 @@ DEVICE half_bits finished(float x, float offset, float gain, float limit) {
     return narrow(clamped(sum < 0 ? 0.2f * sum : sum, limit));
 }
 
-// 1 / ‖a row of modulated weights‖, its squared norm being scale² · energy + 1e-8.
+// 1 / ‖a row of modulated weights‖; its squared norm is scale² · energy + 1e-8.
 DEVICE float demodulation(float energy, float scale) { return rsqrtf(scale * scale * energy + 1e-8f); }
 
 // out = weight · style · scale · its row's demodulation · shrink.
-// All [rows, area, columns] or, `turned`, [columns, area, rows], the last innermost; style [columns], energy
-// [rows]. A thread for each LANES numbers.
+// Both [rows, area, columns] or, `turned`, [columns, area, rows], the last innermost; style [columns], energy
+// [rows]. One thread per LANES numbers.
 KERNEL modulate(unsigned threads, const Pack *weight, const float *style, const float *energy, Pack *out,
                 unsigned rows, unsigned columns, unsigned area, unsigned turned, float scale, float shrink) {
     const unsigned inner = turned ? rows : columns;
@@ -71,8 +71,8 @@ KERNEL modulate(unsigned threads, const Pack *weight, const float *style, const 
     }
 }
 
-// x [pixels, channels] in place, `finished` with bias + strength · noise; noise [pixels] may be null. A thread
-// for each LANES numbers.
+// x [pixels, channels] in place, `finished` with bias + strength · noise; noise [pixels] may be null. One
+// thread per LANES numbers.
 KERNEL finish(unsigned threads, Pack *x, const float *bias, const float *noise, const float *strength,
               unsigned channels, float gain, float limit) {
     EACH_THREAD(i) {
@@ -85,9 +85,9 @@ KERNEL finish(unsigned threads, Pack *x, const float *bias, const float *noise, 
     }
 }
 
-// x [side + 1, side + 1, channels], a ring of zeros around it, through the 4×4 filter taps·tapsᵀ and then as
-// `finish` -> out [side, side, channels]; side divides by RUN. A thread for LANES channels of RUN rows, so that
-// it reads each row of theirs once.
+// x [side + 1, side + 1, channels], padded by one zero, through the 4×4 filter taps·tapsᵀ and then as
+// `finish` -> out [side, side, channels]; side is a multiple of RUN. One thread per LANES channels of RUN rows,
+// so that it reads each of their rows once.
 KERNEL blur_finish(unsigned threads, const Pack *x, const float *taps, const float *bias, const float *noise,
                    const float *strength, Pack *out, unsigned side, unsigned channels, float gain,
                    float limit) {
@@ -127,12 +127,12 @@ KERNEL blur_finish(unsigned threads, const Pack *x, const float *taps, const flo
     }
 }
 
-// One axis of the two-fold bilinear interpolation: where the nearer sample lies (weight ¾) and the farther (¼).
+// One axis of the 2× bilinear interpolation: the indices of the nearer sample (weight ¾) and the farther (¼).
 DEVICE int nearer(int i) { return i / 2; }
 DEVICE int farther(int i) { return i / 2 + (i % 2 ? 1 : -1); }
 
-// out [3, side, side] = rgb [side, side, 3] times what its weights were divided by, plus bias, clamped, plus
-// `below` [3, side/2, side/2] at twice its size, zeros around it; null at the smallest. A thread for a number.
+// out [3, side, side] = rgb [side, side, 3] times the divisor of its weights, plus bias, clamped, plus `below`
+// [3, side/2, side/2] up-sampled 2× with zero padding (null at 4×4). One thread per number.
 KERNEL add_rgb(unsigned threads, const half_bits *rgb, const float *energy, const float *bias,
                const float *below, float *out, unsigned side, float scale, float shrink, float limit) {
     EACH_THREAD(i) {

@@ -1,6 +1,6 @@
-"""Our CUDA kernels (`kernels.cu`): compiled for a GPU when a model is loaded onto it, and called.
+"""Compiles our CUDA kernels (`kernels.cu`) for a GPU when a model is loaded onto it, and launches them.
 
-NVRTC, which PyTorch brings along, does that in less than half a second: no compiler has to be installed,
+NVRTC, which comes with PyTorch, compiles them in less than half a second: no compiler has to be installed,
 nothing is built beforehand, and nothing is written to disk.
 """
 
@@ -14,20 +14,20 @@ from torch import Tensor
 
 SOURCE = Path(__file__).with_name("kernels.cu")
 LANES = (8, 1)
-"""How many channels a thread can take at once; the first that divides them all is taken."""
+"""How many channels a thread can process at once; the first that divides the channel count is used."""
 RUN = 4
-"""How many rows a thread of `blur_finish` makes, one below the other."""
+"""How many consecutive rows a thread of `blur_finish` computes."""
 NAMES = ("modulate", "finish", "blur_finish", "add_rgb")
 _BLOCK = 256  # threads
 
 Kernel = Callable[..., None]
-"""Called with the number of threads, then what the kernel takes: tensors, None for a null, int or float."""
+"""Called with the number of threads, then the kernel's arguments: tensors, None for a null, int or float."""
 Kernels = Mapping[tuple[str, int], Kernel]
-"""By name and LANES."""
+"""Keyed by name and LANES."""
 
 
 class KernelError(RuntimeError):
-    """The kernels cannot be compiled or started; the message says what the driver or compiler says."""
+    """The kernels cannot be compiled or launched; the message is the driver's or the compiler's."""
 
 
 def compile_for(capability: tuple[int, int], lanes: int) -> bytes:
@@ -50,7 +50,7 @@ def compile_for(capability: tuple[int, int], lanes: int) -> bytes:
 
 
 def defined(lanes: int) -> list[str]:
-    """What the source wants to have defined, as a compiler's options."""
+    """The macros that the source needs, as compiler options."""
     return [f"-DLANES={lanes}", f"-DRUN={RUN}"]
 
 
@@ -60,7 +60,7 @@ def load(device: torch.device) -> Kernels:
 
     kernels: dict[tuple[str, int], Kernel] = {}
     with torch.cuda.device(device):
-        torch.cuda.synchronize()  # makes the context in which PyTorch works the current one
+        torch.cuda.synchronize()  # makes PyTorch's context the current one
         for lanes in LANES:
             code = compile_for(torch.cuda.get_device_capability(), lanes)
             module = _checked(driver.cuModuleLoadData(code))
@@ -71,7 +71,7 @@ def load(device: torch.device) -> Kernels:
 
 
 def _launcher(launch: Callable[..., Any], function: object) -> Kernel:
-    """A kernel as a function that queues it up behind what PyTorch has told the current device to do."""
+    """A kernel as a function that launches it on PyTorch's current stream of the current device."""
 
     def run(threads: int, *arguments: Tensor | float | None) -> None:
         values = [ctypes.c_uint(threads), *map(as_c, arguments)]
@@ -84,7 +84,7 @@ def _launcher(launch: Callable[..., Any], function: object) -> Kernel:
 
 
 def as_c(argument: Tensor | float | None) -> Any:
-    """What C takes for an argument: a tensor's address, an unsigned int, a float."""
+    """An argument as its ctypes value: a tensor's address, an unsigned int or a float."""
     if argument is None:
         return ctypes.c_void_p(None)
     if isinstance(argument, Tensor):
@@ -92,9 +92,9 @@ def as_c(argument: Tensor | float | None) -> Any:
     return ctypes.c_uint(argument) if isinstance(argument, int) else ctypes.c_float(argument)
 
 
-def _checked(answer: tuple[Any, ...]) -> Any:
-    """What a function of the bindings gave after its error code, or KernelError."""
-    error, *values = answer
+def _checked(result: tuple[Any, ...]) -> Any:
+    """The value that a function of the bindings returned after its error code. Raises KernelError."""
+    error, *values = result
     if int(error) != 0:
         raise KernelError(error.name)
     return values[0] if values else None

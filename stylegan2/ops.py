@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 LEAK = 0.2
-GAIN = math.sqrt(2.0)  # restores the variance that leaky ReLU takes away
+GAIN = math.sqrt(2.0)  # restores the variance that leaky ReLU removes
 
 
 def binomial_taps() -> Tensor:
@@ -25,10 +25,10 @@ def binomial_taps() -> Tensor:
 
 
 def blur(x: Tensor, taps: Tensor) -> Tensor:
-    """Filter each channel of [B, C, H, W] on both axes, one zero around it: [B, C, H-1, W-1].
+    """Filter each channel of [B, C, H, W] along both axes, with one pixel of zero padding: [B, C, H-1, W-1].
 
-    `taps` is a symmetric filter [4]. Two passes of four taps are a quarter faster to train through than one
-    of 4×4.
+    `taps` is a symmetric filter [4]. In training, two passes of four taps are a quarter faster than one of
+    4×4.
     """
     along = taps.to(x.dtype).expand(x.shape[1], 1, 1, -1)
     x = F.conv2d(x, along.transpose(2, 3), padding=(1, 0), groups=x.shape[1])
@@ -46,10 +46,10 @@ def quarter_blur(x: Tensor) -> Tensor:
 
 
 def upsample(x: Tensor) -> Tensor:
-    """Double [B, C, H, W], zeros beyond the borders: every new sample lies a quarter off an old one.
+    """Double H and W of [B, C, H, W], zero-padded; each new sample is a quarter pixel from an old one.
 
-    This is bilinear interpolation, and `binomial_taps` after inserting zeros. Written as sums, not as a
-    convolution, it keeps float32's precision where convolutions run in TF32 (NVIDIA's default).
+    This is bilinear interpolation, equal to inserting zeros and filtering with `binomial_taps`. As sums, not
+    a convolution, it keeps float32's precision where convolutions run in TF32 (NVIDIA's default).
     """
     return _double(_double(x, 2), 3)
 
@@ -68,7 +68,7 @@ def equalised_scale(weight: Tensor) -> float:
 
 
 def demodulation(weight: Tensor, style: Tensor) -> Tensor:
-    """What brings each output channel back to unit variance: 1/√(Σ (style·weight/√fan_in)² + 1e-8).
+    """The factor that restores each output channel's unit variance: 1/√(Σ (style·weight/√fan_in)² + 1e-8).
 
     `weight` is [out, in, k, k], `style` is [B, in]; the result is [B, out], in the style's dtype.
     """
@@ -77,12 +77,12 @@ def demodulation(weight: Tensor, style: Tensor) -> Tensor:
 
 
 def headroom(weight: Tensor, style: Tensor, demodulated: Tensor, limit: float) -> Tensor:
-    """What to divide a style [B, in] by, [B, 1], so that `modulated_conv` in float16 cannot overflow.
+    """The divisor [B, 1] of a style [B, in] with which `modulated_conv` in float16 cannot overflow.
 
-    Let x be within ±limit. By Cauchy and Schwarz no sum over an input patch exceeds limit·√fan_in times
+    Let x be within ±limit. By Cauchy-Schwarz no sum over an input patch exceeds limit·√fan_in times
     ‖style·weight/√fan_in‖, which is the inverse of `demodulation`. Four times this, the filter's gain when
     up-sampling, must fit; so must the modulated x itself, also in a channel whose weights are all zero.
-    `demodulated` [B, out] is what `demodulation` gives for them.
+    `demodulated` [B, out] is the result of `demodulation` for this weight and style.
     """
     longest = 1 / demodulated.amin(1, keepdim=True)
     largest = equalised_scale(weight) * style.abs().amax(1, keepdim=True)
@@ -94,8 +94,8 @@ def modulated_conv(x: Tensor, weight: Tensor, style: Tensor, up_taps: Tensor | N
     """Convolve with a weight whose input channels are scaled by the style, per sample; without demodulation.
 
     `x` is [B, in, H, W], `weight` [out, in, k, k] (odd k) before its 1/√fan_in, `style` [B, in]. The result
-    is [B, out, H, W]; where `up_taps` is given [B, out, 2H, 2W], by a transposed convolution of stride 2
-    and `blur`.
+    is [B, out, H, W]; with `up_taps` it is [B, out, 2H, 2W], by a transposed convolution of stride 2 and
+    `blur`.
     """
     half = x.dtype == torch.float16
     scale = style * equalised_scale(weight)
@@ -109,7 +109,7 @@ def modulated_conv(x: Tensor, weight: Tensor, style: Tensor, up_taps: Tensor | N
 
 
 def narrow(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """x in another floating-point type; what float16 has no number for becomes its largest, not infinite."""
+    """x in another floating-point type; values outside float16's range saturate, not overflow to infinity."""
     if dtype == torch.float16:
         x = x.clamp(-torch.finfo(dtype).max, torch.finfo(dtype).max)
     return x.to(dtype)
@@ -144,6 +144,6 @@ class EqualLinear(nn.Module):
             return F.linear(x.to(self.weight.dtype), self.weight * scale, self.bias * self.lr_multiplier)
 
     def of_one(self, x: Tensor) -> Tensor:
-        """[in_dim] -> [out_dim], the same without a scaled copy of the weight."""
+        """[in_dim] -> [out_dim], as `forward`, but without a scaled copy of the weight."""
         alpha = equalised_scale(self.weight) * self.lr_multiplier
         return torch.addmv(self.bias, self.weight, x, beta=self.lr_multiplier, alpha=alpha)

@@ -32,21 +32,22 @@ HALF_LIMIT = 4096.0
 """Where float16 activations are clamped if the model has no `conv_clamp`.
 
 Demodulation keeps them near unit variance: for models trained with a clamp, Karras et al. 2020 (arXiv
-2006.06676, appendix D) call ±256 an order of magnitude more than is needed. A model that was trained without
-one gets 16 times that, which the styles' `headroom` makes affordable.
+2006.06676, appendix D) call ±256 an order of magnitude more than is needed. A model trained without one gets
+16 times that, which the scaling of the styles by `headroom` allows.
 """
 
 
 @dataclass(frozen=True, eq=False)
 class Ready:
-    """What the fast ways to draw make of a layer's weight, the same for every picture, and as large.
+    """A layer's weight prepared for `fast_cpu` and `fast_gpu`: the same for every picture, and as large.
 
     Attributes:
-        source: the layer's weight when this was made, without a copy, and its version: autograd's count of
-            changes in place. Those made through `weight.data` are not counted, and go unnoticed.
-        weight: in the layout that convolutions read, channels-last, [out, in, k, k]; that of a transposed
-            convolution [in, out, k, k].
-        energy: float32 [out, in], the sum of squares over the k×k, which demodulation wants.
+        source: the layer's weight from which this was made, not copied.
+        version: autograd's count of in-place changes of `source`; changes through `weight.data` are not
+            counted, and go unnoticed.
+        weight: channels-last, as convolutions read it, [out, in, k, k]; for a transposed convolution
+            [in, out, k, k].
+        energy: float32 [out, in], the sum of squares over the k×k, for demodulation.
     """
 
     source: Tensor
@@ -55,34 +56,34 @@ class Ready:
     energy: Tensor
 
     def __deepcopy__(self, memo: object) -> None:
-        """A copied layer makes its own when it draws."""
+        """None: a copied layer prepares its own when it is used."""
 
 
 def prepare_weight(layer: "StyledConv | ToRGB") -> Ready:
-    """What `layer` has ready, made anew where its weight has changed since."""
+    """The layer's cached `Ready`, rebuilt if its weight has changed since."""
     weight, ready = layer.weight, layer.ready
     if ready is None or not ready.source.is_set_to(weight) or ready.version != weight._version:
-        turned = weight.transpose(0, 1) if layer.up else weight
+        transposed = weight.transpose(0, 1) if layer.up else weight
         energy = torch.linalg.vector_norm(weight, dim=(2, 3), dtype=torch.float32).square_()
-        laid_out = turned.contiguous(memory_format=torch.channels_last)
-        layer.ready = ready = Ready(weight.detach(), weight._version, laid_out, energy)
+        channels_last = transposed.contiguous(memory_format=torch.channels_last)
+        layer.ready = ready = Ready(weight.detach(), weight._version, channels_last, energy)
     return ready
 
 
 class _Layer(nn.Module):
-    """A layer that has something ready of its weight."""
+    """A layer that caches its prepared weight."""
 
     weight: nn.Parameter
     ready: Ready | None = None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Where a model is moved or converted, what was ready goes: it would keep the old weight's memory."""
+        """Drop the cache when a model is moved or converted: it would keep the old weight in memory."""
         self.ready = None
         return super()._apply(fn, recurse)
 
 
 class StyledConv(_Layer):
-    """A demodulated 3×3 convolution, noise, bias and leaky ReLU; doubles the resolution where `up` is set."""
+    """A demodulated 3×3 convolution, noise, bias and leaky ReLU; doubles the resolution if `up` is set."""
 
     def __init__(
         self,
@@ -158,9 +159,9 @@ class ToRGB(_Layer):
 
 
 Styled = Callable[[StyledConv, Tensor, Tensor, Tensor | None], Tensor]
-"""From a layer, x [1, in, H, W], w [style_dim] and noise [1, 1, R, R] or None to [1, out, R, R]."""
+"""(layer, x [1, in, H, W], w [style_dim], noise [1, 1, R, R] or None) -> [1, out, R, R]."""
 AddRGB = Callable[[ToRGB, Tensor, Tensor, Tensor | None], Tensor]
-"""From a layer, x [1, in, R, R], w and the sum so far [1, 3, R/2, R/2], at 4×4 None, to [1, 3, R, R]."""
+"""(layer, x [1, in, R, R], w [style_dim], RGB sum so far [1, 3, R/2, R/2], None at 4×4) -> [1, 3, R, R]."""
 
 
 def half_limit(clamp: float | None) -> float:
@@ -172,12 +173,12 @@ class Synthesis(nn.Module):
     """Constant input, styled convolutions, and the running sum of RGB images.
 
     `widths` are the channels at 4, 8, 16 … up to the full resolution. Parameters are drawn from `rng`, or
-    from torch's global generator. Activations are kept channels-last, a third faster on a CPU, and what the
-    tensor cores of a GPU want.
+    from torch's global generator. Activations are channels-last: a third faster on a CPU, and the layout that
+    a GPU's tensor cores need.
 
-    After `use_half` the activations are float16 (or bfloat16). Float32 stay: modulation, demodulation, the
-    noises and their strengths, the biases, the sum of the RGB images. In float16 styles are scaled so that no
-    convolution overflows (`headroom`), and what leaves a layer is clamped.
+    After `use_half` the activations are float16 (or bfloat16). Modulation, demodulation, the noises and their
+    strengths, the biases and the sum of the RGB images stay float32. In float16 styles are scaled so that no
+    convolution overflows (`headroom`), and each layer's output is clamped.
     """
 
     def __init__(
@@ -206,12 +207,12 @@ class Synthesis(nn.Module):
 
     @property
     def styled_convs(self) -> Sequence[StyledConv]:
-        """`convs`, by the type of its layers."""
+        """`convs`, typed."""
         return cast("Sequence[StyledConv]", self.convs)
 
     @property
     def rgb_layers(self) -> Sequence[ToRGB]:
-        """`to_rgbs`, by the type of its layers."""
+        """`to_rgbs`, typed."""
         return cast("Sequence[ToRGB]", self.to_rgbs)
 
     @staticmethod
@@ -229,7 +230,7 @@ class Synthesis(nn.Module):
         """W+ [B, len(noises) + 1 or more, style_dim] -> the RGB sum [B, 3, R, R], as far as the noises go.
 
         Noises are [1 or B, 1, R, R], or None for none: one at 4×4, then two for each resolution. This is the
-        reference that the fast ways are held to.
+        reference for `fast_cpu` and `fast_gpu`.
         """
         batch = w_plus.shape[0]
         x = self.constant.expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
@@ -244,7 +245,7 @@ class Synthesis(nn.Module):
         return rgb.contiguous()
 
     def is_inference_only(self, w_plus: Tensor) -> bool:
-        """Whether what it draws of W+ is only to be looked at: then a fast way may draw it."""
+        """Whether synthesis of W+ is inference only, so that `fast_cpu` or `fast_gpu` may do it."""
         return (
             w_plus.device == self.constant.device
             and w_plus.dtype
@@ -255,13 +256,13 @@ class Synthesis(nn.Module):
             and not torch.is_autocast_enabled(w_plus.device.type)
             and not any(
                 weight.is_inference() for weight in self.parameters()
-            )  # their changes are not counted
+            )  # autograd does not count their changes
         )
 
     def one_by_one(
         self, w_plus: Tensor, noises: Sequence[Tensor | None], styled: Styled, add_rgb: AddRGB
     ) -> Tensor:
-        """As `forward`, a picture at a time, its layers drawn by the functions given."""
+        """As `forward`, one picture at a time, with the given functions as layers."""
         convs, to_rgbs = self.styled_convs, self.rgb_layers
         pictures = []
         for index, styles in enumerate(w_plus):
@@ -295,6 +296,6 @@ class Synthesis(nn.Module):
 
 
 def _half(parameter: nn.Parameter, dtype: torch.dtype) -> nn.Parameter:
-    """The same in half precision; float16 channels-last, which is what tensor cores read."""
+    """The parameter in half precision; float16 channels-last, which is what tensor cores read."""
     layout = torch.channels_last if dtype == torch.float16 else torch.contiguous_format
     return nn.Parameter(parameter.detach().to(dtype, memory_format=layout), parameter.requires_grad)

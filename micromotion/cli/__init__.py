@@ -1,4 +1,4 @@
-"""The `micromotion` command, one module a command.
+"""The `micromotion` command, one module per command.
 
 Importing this package imports nothing else, so that `micromotion --help` stays fast.
 """

@@ -65,7 +65,7 @@ def animate(
       micromotion animate me.jpg --model ffhq
     """
     bundle = find_bundle(model)
-    played, title = _asked_for(motion, timeline, bundle)
+    played, title = _chosen(motion, timeline, bundle)
     inputs = _inputs(photo, played, timeline, bundle)
     if options.view == "auto" and not options.compare:
         options = replace(options, view=bundle.view)
@@ -122,28 +122,28 @@ def _write_video(
         outputs.append((check_picture(sheet), "the sheet"))
     check_apart(outputs, inputs)
     image = load_image(Path(inputs[0][0]))
-    told: set[str] = set()
+    printed: set[str] = set()
 
     def on_scaled(sentence: str) -> None:
-        if sentence not in told:
-            typer.echo(f"micromotion: {sentence} --full-size keeps all of them.", err=True)
-        told.add(sentence)
+        if sentence not in printed:
+            typer.echo(f"micromotion: {sentence} --full-size keeps the full size.", err=True)
+        printed.add(sentence)
 
     if options.view == "photo":
         size = scaled_size(image.size, options.longest)
         fit_size(output, size, options.fps, full_size=full_size, on_scaled=on_scaled)
-    with _loaded(model, device, options.refine) as (animator, tell, on_refine):
+    with _loaded(model, device, options.refine) as (animator, update, on_refine):
         from micromotion.inversion.pivotal_tuning import STEPS
 
         def on_lock(done: int, loss: float) -> None:
-            tell(description=f"Tuning, loss {loss:.3f}", total=STEPS, completed=done)
+            update(description=f"Tuning, loss {loss:.3f}", total=STEPS, completed=done)
 
         video = animator.animate(image, played, options, on_refine=on_refine, on_lock=on_lock)
-        tell(description="Rendering", total=len(video), completed=0)
+        update(description="Rendering", total=len(video), completed=0)
         video.save(
             output,
             sheet=sheet,
-            on_frame=lambda done: tell(completed=done),
+            on_frame=lambda done: update(completed=done),
             full_size=full_size,
             on_scaled=on_scaled,
         )
@@ -159,24 +159,22 @@ def _loaded(
     model: str, device: str, refine: int
 ) -> Iterator[tuple[Animator, Callable[..., None], Callable[[int, float], None]]]:
     """The loaded model, with a progress bar: the function that updates it, and the callback for refining."""
-    with frame_progress() as progress, told_by(lambda said: typer.echo(f"micromotion: {said}", err=True)):
+    with frame_progress() as progress, told_by(lambda notice: typer.echo(f"micromotion: {notice}", err=True)):
         task = progress.add_task("Loading the model", total=None)
         import_torch()
         from micromotion.animator import Animator
 
-        tell = partial(progress.update, task)
+        update = partial(progress.update, task)
 
         def on_refine(done: int, loss: float) -> None:
-            tell(description=f"Refining, loss {loss:.3f}", completed=done)
+            update(description=f"Refining, loss {loss:.3f}", completed=done)
 
         animator = Animator.load(model, device)
-        tell(description="Reading the face", total=refine or None)
-        yield animator, tell, on_refine
+        update(description="Reading the face", total=refine or None)
+        yield animator, update, on_refine
 
 
-def _asked_for(
-    motion: list[str] | None, timeline: str | None, bundle: BundleFiles
-) -> tuple[MotionChoice, str]:
+def _chosen(motion: list[str] | None, timeline: str | None, bundle: BundleFiles) -> tuple[MotionChoice, str]:
     """The motions to play, checked to exist, and the title for the default output name."""
     if timeline is None:
         wanted = _motions(motion or ["smile"], playable_motions(bundle))
@@ -186,10 +184,10 @@ def _asked_for(
     return _timeline(timeline, bundle), "timeline"
 
 
-def _motions(asked: Sequence[str], known: dict[str, Path]) -> dict[str, float]:
+def _motions(texts: Sequence[str], known: dict[str, Path]) -> dict[str, float]:
     """NAME, NAME=STRENGTH, … as a mapping; raises OptionError."""
     wanted: dict[str, float] = {}
-    for text in asked:
+    for text in texts:
         name, equals, strength = text.rpartition("=")
         if not equals or text in known or text.endswith(SUFFIX):  # a file's name may have an equals sign
             name, strength = text, "1"

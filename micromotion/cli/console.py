@@ -44,19 +44,21 @@ def cli_errors(debug: bool) -> Iterator[None]:
 
 def _sentence(error: Exception) -> str:
     """The error message as one line that is safe to print on a terminal."""
-    said = _shown(" ".join(str(error).split()))
+    message = _shown(" ".join(str(error).split()))
     if isinstance(error, DeviceMemoryError | MainMemoryError):
-        return said
+        return message
     if is_out_of_memory(error):  # also if it was reported as damage
         return too_little_memory("this command")
     if isinstance(error, MicromotionError):
-        return said
-    if isinstance(error, ImportError) or (isinstance(error, OSError) and ".so" in said and not error.errno):
+        return message
+    if isinstance(error, ImportError) or (
+        isinstance(error, OSError) and ".so" in message and not error.errno
+    ):
         return (
-            f"A required library cannot be loaded ({said}): reinstall micromotion with its dependencies in a "
-            "separate environment."
+            f"A required library cannot be loaded ({message}): reinstall micromotion with its dependencies "
+            "in a separate environment."
         )
-    return f"unexpected {type(error).__name__}: {said} (--debug shows where)"
+    return f"unexpected {type(error).__name__}: {message} (--debug shows where)"
 
 
 def _shown(text: str) -> str:

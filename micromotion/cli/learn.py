@@ -245,6 +245,7 @@ def _print_frames(collected: Collected, what: str) -> None:
     for frame in collected.left_out:
         where = f"{frame.seconds:.2f} s" if frame.seconds else f"number {frame.number + 1}"
         left_out.setdefault(frame.reason, []).append(where)
-    for reason, places in left_out.items():
-        more = ", …" if len(places) > SHOWN else ""
-        typer.echo(f"Left out, {reason}: {len(places)}, at {', '.join(places[:SHOWN])}{more}", err=True)
+    for reason, positions in left_out.items():
+        more = ", …" if len(positions) > SHOWN else ""
+        shown = ", ".join(positions[:SHOWN])
+        typer.echo(f"Left out, {reason}: {len(positions)}, at {shown}{more}", err=True)

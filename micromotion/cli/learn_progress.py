@@ -59,17 +59,17 @@ def losses_table(step: Step) -> Table:
 
 def _reporting_lines(console: Console) -> Callable[[Step], None]:
     """A callback that prints a line for the first and the last step, and every `QUIET` seconds."""
-    began = said = time.monotonic()
+    began = reported = time.monotonic()
     first: int | None = None
 
     def on_step(step: Step) -> None:
-        nonlocal said, first, began
+        nonlocal reported, first, began
         now = time.monotonic()
         if first is None:
             first, began = step.done, now
-        elif step.done < step.total and now - said < QUIET:
+        elif step.done < step.total and now - reported < QUIET:
             return
-        said = now
+        reported = now
         left = ""
         if first < step.done < step.total:
             seconds = (now - began) / (step.done - first) * (step.total - step.done)

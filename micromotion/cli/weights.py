@@ -194,8 +194,8 @@ def list_all(manifest: ManifestFile = None, debug: Debug = False) -> None:
             cells = [(file, ("yes" if file.name in sources else "no", option)) for option, file in rows]
             _show(f"{name}: {model.purpose}", ("Here", "Option"), cells)
         if offered.landmarks is not None:
-            place = _landmarks_place() or "no"
-            _show(f"{LANDMARKS}: to find faces", ("Here",), [(offered.landmarks, (place,))])
+            where = _landmarks_source() or "no"
+            _show(f"{LANDMARKS}: to find faces", ("Here",), [(offered.landmarks, (where,))])
         typer.echo(f"Cache folder: {cache_folder()}")
 
 
@@ -248,8 +248,8 @@ def _verify_landmarks(manifest: Manifest, *, asked: bool) -> list[str]:
     return []
 
 
-def _landmarks_place() -> str:
-    """A short text on where dlib's model is found; empty if it is missing."""
+def _landmarks_source() -> str:
+    """Where dlib's model was found, in a few words; empty if it is missing."""
     if landmarks_file().is_file():
         return "yes"
     from importlib.util import find_spec
@@ -258,7 +258,7 @@ def _landmarks_place() -> str:
 
 
 def _tell(wrong: Iterable[str]) -> None:
-    """Print each problem as a sentence; exit with 1 if there is any."""
+    """Print each problem as a sentence; exit with 1 if there are any."""
     for sentence in (wrong := list(wrong)):
         typer.echo(f"micromotion: {sentence}", err=True)
     if wrong:

@@ -1,1 +1,1 @@
-"""Pictures in, faces found in them, landmarks, and FFHQ's crop of a face."""
+"""Reading pictures, face detection, landmarks, and FFHQ's crop of a face."""

@@ -1,6 +1,6 @@
-"""From a photo to FFHQ's crop of a face: the face is found, its landmarks are read, the crop is cut.
+"""From a photo to FFHQ's crop of a face: detects the face, finds its landmarks and cuts the crop.
 
-`detection`, `landmarks` and `crop` do one of these each.
+The modules `detection`, `landmarks` and `crop` do these steps.
 """
 
 from pathlib import Path
@@ -23,13 +23,13 @@ def align(
     face: int = 0,
     compatible: bool = False,
 ) -> AlignedFace:
-    """Cut one face out of a picture, FFHQ's way.
+    """Cut one face out of a picture as FFHQ does.
 
     `image` is whatever `load_image` reads, `size` the crop's side in pixels (16 to 1024), `face` which face:
     0 is the best (see `Detection.rank`), 1 the next. Beyond the picture's border the crop is filled with its
     blurred reflection. `compatible` does as the public code of e4e and ReStyle: landmarks are read once, in
-    the detector's own box, so that the crop leaps with it, and pixels without smoothing, up to four of the
-    photo's pixels apart, so that fine hair flickers.
+    the detector's own box, so that the crop jumps with it, and pixels are sampled without smoothing, up to
+    four of the photo's pixels apart, so that fine hair flickers.
 
     Raises `NoFaceError` if there is no face, or none with that number; `ImageError` if the picture cannot be
     read; `OptionError` if `size` or `face` is out of range; `BundleError` if the landmark model is missing.
@@ -60,7 +60,7 @@ def align(
 def as_aligned(image: str | Path | bytes | BinaryIO | Image.Image, size: int = 256) -> AlignedFace:
     """Take a picture that already is the crop of a face: its central square, resized to `size`.
 
-    Raises `ImageError` if it cannot be read, `OptionError` if `size` is out of range. No face is looked for.
+    Raises `ImageError` if it cannot be read, `OptionError` if `size` is out of range. No face is detected.
     """
     _check_size(size)
     picture = as_loaded(image)
@@ -68,7 +68,7 @@ def as_aligned(image: str | Path | bytes | BinaryIO | Image.Image, size: int = 2
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     box = (left, top, left + side, top + side)
     resized = picture.crop(box).resize((size, size), Image.Resampling.LANCZOS)
-    x0, y0, x1, y1 = (edge - 0.5 for edge in box)  # pixel edges lie half a pixel before their centres
+    x0, y0, x1, y1 = (edge - 0.5 for edge in box)  # pixel edges are half a pixel before their centres
     quad = np.array([[x0, y0], [x0, y1], [x1, y1], [x1, y0]])
     return AlignedFace(resized, quad, box, None, None)
 

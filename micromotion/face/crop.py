@@ -1,9 +1,9 @@
-"""FFHQ's crop of a face: where it lies for given landmarks, its pixels, and the way back to the photo's.
+"""FFHQ's crop of a face: its corners for given landmarks, its pixels, and the mapping back to the photo.
 
 The geometry is that of the FFHQ data set (Karras et al. 2019, arXiv 1812.04948; as code in
 NVlabs/ffhq-dataset and omertov/encoder4editing): a square around eyes and mouth.
 
-Points are (x, y) in pixels and whole numbers are pixel centres, as in dlib.
+Points are (x, y) in pixels and integers are pixel centres, as in dlib.
 """
 
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from PIL import Image, ImageFilter
 
 from micromotion.face.tiles import Box, scaled_size
 
-_FRAME = 0.3  # FFHQ's padding beyond the picture, as a part of the crop's side
+_PAD = 0.3  # FFHQ's padding beyond the picture, as a fraction of the crop's side
 
 
 FACE_IN_CROP = (0.2, 0.3, 0.8, 0.9)
-"""Left, top, right, bottom of dlib's box of the face in FFHQ's crop, in parts of its side."""
+"""Left, top, right, bottom of dlib's face box in FFHQ's crop, as fractions of the crop's side."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class AlignedFace:
 
     image: RGB, size × size. quad: [4, 2] float64, the crop's corners in the photo (top left, bottom left,
     bottom right, top right). box: left, top, right, bottom of the detector's box in the photo. score: the
-    detector's confidence, above 0; 1 and more is a plain face. landmarks: [68, 2] float64 in the photo. A
-    picture that was taken as it is has neither score nor landmarks (None).
+    detector's confidence, above 0; 1 and more is a clear face. landmarks: [68, 2] float64 in the photo. A
+    picture that was not searched for a face has neither score nor landmarks (None).
     """
 
     image: Image.Image
@@ -56,9 +56,9 @@ class AlignedFace:
 def ffhq_quad(landmarks: np.ndarray) -> np.ndarray:
     """FFHQ's crop for 68 landmarks [68, 2]: corners [4, 2], float64, in `AlignedFace.quad`'s order.
 
-    Half the square's side is twice the distance of the eyes or 1.8 times that from eyes to mouth, whichever
-    is more; its centre lies a tenth of the way from the eyes to the mouth; its tilt is the mean of the line
-    of the eyes and the normal of the line from eyes to mouth.
+    Half the square's side is twice the distance between the eyes or 1.8 times that from eyes to mouth,
+    whichever is larger; its centre is a tenth of the way from the eyes to the mouth; its tilt is the mean of
+    the line of the eyes and the normal of the line from eyes to mouth.
     """
     left_eye, right_eye = landmarks[36:42].mean(axis=0), landmarks[42:48].mean(axis=0)
     eyes = (left_eye + right_eye) / 2
@@ -80,7 +80,7 @@ def ffhq_quad(landmarks: np.ndarray) -> np.ndarray:
 
 
 def crop_quad(picture: Image.Image, quad: np.ndarray, size: int, *, compatible: bool = False) -> Image.Image:
-    """Resample the square `quad` [4, 2] of an RGB picture to size × size: anti-aliased.
+    """Resample the square `quad` [4, 2] of an RGB picture to size × size, anti-aliased.
 
     `compatible`: as the public code of e4e and ReStyle, see `alignment.align`.
     """
@@ -96,7 +96,7 @@ def crop_quad(picture: Image.Image, quad: np.ndarray, size: int, *, compatible: 
     low = np.floor(quad.min(axis=0)).astype(int) - border
     high = np.ceil(quad.max(axis=0)).astype(int) + border
     region = _clip_box((*low, *high), picture.size)
-    # At twice the output's resolution the four neighbours that are sampled below cover every pixel.
+    # At twice the output's resolution, bilinear sampling below (four neighbours) covers every pixel.
     shrink = 1.0 if compatible else max(1.0, side / samples)
     small_size = scaled_size((region[2] - region[0], region[3] - region[1]), 1 / shrink)
     small = (
@@ -105,21 +105,21 @@ def crop_quad(picture: Image.Image, quad: np.ndarray, size: int, *, compatible: 
         else picture.crop(region)
     )
     ratio = np.array(small.size) / (region[2] - region[0], region[3] - region[1])
-    # From here on pixel edges are whole numbers, as in Pillow.
+    # From here on pixel edges are integers, as in Pillow.
     corners = (quad + 0.5 - region[:2]) * ratio
     beyond = np.maximum(np.array([*-low, *(high - picture.size)]), 0)  # left, top, right, bottom
     if beyond.max() > border - 4:
-        pad = np.maximum(np.rint(beyond / shrink), max(1, round(_FRAME * side / shrink))).astype(int).tolist()
+        pad = np.maximum(np.rint(beyond / shrink), max(1, round(_PAD * side / shrink))).astype(int).tolist()
         small = _pad(small, pad, 0.02 * side / shrink)
         corners += pad[:2]
-    read = small.transform(
+    sampled = small.transform(
         (samples, samples), Image.Transform.QUAD, corners.ravel().tolist(), Image.Resampling.BILINEAR
     )
-    return read if compatible else read.resize((size, size), Image.Resampling.LANCZOS)
+    return sampled if compatible else sampled.resize((size, size), Image.Resampling.LANCZOS)
 
 
 def _pad(picture: Image.Image, pad: list[int], blur: float) -> Image.Image:
-    """FFHQ's continuation beyond the border: mirrored, increasingly blurred, fading to the median colour.
+    """FFHQ's padding beyond the border: mirrored, increasingly blurred, fading to the median colour.
 
     `pad` is left, top, right, bottom and `blur` the Gaussian's sigma, both in pixels.
     """
@@ -133,7 +133,7 @@ def _pad(picture: Image.Image, pad: list[int], blur: float) -> Image.Image:
     outside_y = 1 - np.minimum(y / top, (height - 1 - y) / bottom)
     outside = np.maximum(outside_x, outside_y)
     blurring, fading = np.clip(3 * outside + 1, 0, 1), np.clip(outside, 0, 1)
-    for channel in range(3):  # one by one: a third of the memory
+    for channel in range(3):  # one at a time: a third of the memory
         values = mirrored[..., channel].astype(np.float32)
         values += (blurred[..., channel] - values) * blurring
         values += (np.median(values) - values) * fading
@@ -142,6 +142,6 @@ def _pad(picture: Image.Image, pad: list[int], blur: float) -> Image.Image:
 
 
 def _clip_box(box: tuple[float, ...], size: tuple[int, int]) -> Box:
-    """The part of a box that lies inside a picture of that size, in whole pixels."""
+    """The part of a box that is inside a picture of that size, in whole pixels."""
     left, top, right, bottom = (int(edge) for edge in box)
     return max(left, 0), max(top, 0), min(right, size[0]), min(bottom, size[1])

@@ -1,6 +1,6 @@
-"""Faces found in a picture with dlib's detector, best first, also small ones in large photos.
+"""Detects faces in a picture with dlib, best first, also small ones in large photos.
 
-Boxes are in pixels and whole numbers are pixel centres, as in dlib.
+Boxes are in pixels and integers are pixel centres, as in dlib.
 """
 
 import math
@@ -16,37 +16,37 @@ from micromotion.face.tiles import Box, distinct, scaled_size, tiles
 from micromotion.runtime.forking import hold_for_forks
 
 DETECTION_SIDE = 3200
-"""Faces are looked for at this long side at most, in pixels, which bounds time and memory."""
+"""Longest side, in pixels, at which the first pass detects faces; it bounds time and memory."""
 
 SECOND_LOOK = 48_000_000
-"""Pixels in which small faces of a large photo are looked for when the first look did not do: twice the size
-of a photo of 12 megapixels; about 6 s on a core, in no more memory than the first look."""
+"""Pixels of the second pass, which looks for small faces in a large photo if the first pass found too few:
+a photo of 12 megapixels at twice its size; about 6 s on a core, in no more memory than the first pass."""
 
-_SURE = 0.2  # least score of the second look, which sees ten times as much that might look like a face
-_WINDOW = 80  # pixels: dlib's detector knows faces of this width and up
+_SECOND_SCORE = 0.2  # least score in the second pass, which sees ten times as many possible false positives
+_WINDOW = 80  # pixels: the smallest face width that dlib's detector finds
 _LOCK = threading.Lock()
-"""dlib's detector writes into itself while it runs."""
+"""dlib's detector modifies its own state while it runs."""
 
 
 @dataclass(frozen=True)
 class Detection:
-    """A face that the detector found: left, top, right, bottom in the picture, and a confidence above 0."""
+    """A detected face: left, top, right, bottom in the picture, and a confidence above 0."""
 
     box: Box
     score: float
 
     @property
     def rank(self) -> float:
-        """Confidence × width: a large plain face before a small one, and before a false one of any size."""
+        """Confidence × width: a large clear face before a small one, and before a false one of any size."""
         return self.score * (self.box[2] - self.box[0])
 
 
 def detect(picture: Image.Image, *, at_least: int = 1) -> list[Detection]:
     """The faces in an RGB picture, best first (see `Detection.rank`).
 
-    Looked for at twice the picture's size, as FFHQ does, in a small picture that shows no face then at four
-    times, in a large one at no more than `DETECTION_SIDE`. If that shows fewer than `at_least`, a large one
-    is looked at again, closer, up to `SECOND_LOOK`; faces found only then come after the others.
+    The picture is searched at twice its size, as FFHQ does; a small one without a face then at four times, a
+    large one at no more than `DETECTION_SIDE`. If that finds fewer than `at_least` in a large one, it is
+    searched again at a larger scale, up to `SECOND_LOOK`; faces found only then come after the others.
     """
     side = max(picture.size)
     if 2 * side > DETECTION_SIDE:
@@ -62,12 +62,12 @@ def detect(picture: Image.Image, *, at_least: int = 1) -> list[Detection]:
 
 
 def smallest_face(size: tuple[int, int]) -> int:
-    """How many pixels wide a face must be, at least, to be found in a picture of that width and height."""
+    """The least width in pixels of a face that can be detected in a picture of that width and height."""
     return 20 if 8 * max(size) <= DETECTION_SIDE else math.ceil(_WINDOW / _closest(size))
 
 
 def size_hint(size: tuple[int, int]) -> str:
-    """A sentence, after a space, on how wide a face must be; nothing where cropping would not change it."""
+    """A sentence, after a space, on how wide a face must be; empty where cropping would not change it."""
     if 8 * max(size) <= DETECTION_SIDE:
         return ""
     return (
@@ -77,14 +77,14 @@ def size_hint(size: tuple[int, int]) -> str:
 
 
 def _closest(size: tuple[int, int]) -> float:
-    """How much larger, or smaller, a picture is made at most before a face is looked for in it."""
+    """The largest scale, above or below 1, at which a picture is searched for faces."""
     return min(2.0, math.sqrt(SECOND_LOOK / (size[0] * size[1])))
 
 
 def _look_closer(picture: Image.Image, known: list[Box]) -> list[Detection]:
-    """Faces that lie apart from the known ones, looked for in overlapping tiles, best first."""
+    """Faces other than the known ones, detected in overlapping tiles, best first."""
     scale = _closest(picture.size)
-    # What is wider than the first look's smallest face was seen by it: up to there, one tile has it whole.
+    # The first pass finds faces wider than this; tiles overlap by it, so that one has any smaller face whole.
     seen = 1.5 * _WINDOW * max(picture.size) / (DETECTION_SIDE * 5 // 6)
     boxes, scores = [], []
     for tile in tiles(picture.size, round((DETECTION_SIDE / scale) ** 2), round(min(seen, *picture.size))):
@@ -93,7 +93,7 @@ def _look_closer(picture: Image.Image, known: list[Box]) -> list[Detection]:
         for box, score in zip(*_run_detector(near, 0), strict=True):
             edges = ((edge + 0.5) / scale - 0.5 for edge in box)
             left, top, right, bottom = (round(edge + tile[i % 2]) for i, edge in enumerate(edges))
-            if score >= _SURE:
+            if score >= _SECOND_SCORE:
                 boxes.append((left, top, right, bottom))
                 scores.append(score)
     new = distinct(boxes, scores, known)
@@ -108,7 +108,7 @@ def _ranked(boxes: list[Box], scores: list[float]) -> list[Detection]:
 def _detect_large(picture: Image.Image) -> tuple[list[Box], list[float]]:
     """Boxes and scores from a copy of at most `DETECTION_SIDE`.
 
-    The copy is the step of dlib's own pyramid (of 5/6) that it would come to from twice the picture, so the
+    The copy is the level of dlib's own pyramid (of 5/6) that it would reach from twice the picture, so the
     boxes are those of the whole picture to within a pixel; the landmarks shift when the box does.
     """
     width, height = 2 * picture.width, 2 * picture.height
@@ -117,7 +117,7 @@ def _detect_large(picture: Image.Image) -> tuple[list[Box], list[float]]:
         width, height = max(1, width * 5 // 6), max(1, height * 5 // 6)
         growth *= 6 / 5
     boxes, scores = _run_detector(picture.resize((width, height), Image.Resampling.BILINEAR), 0)
-    offset = 0.75 * (growth - 1) - 1  # dlib's, measured: its steps do not keep the pixels' centres
+    offset = 0.75 * (growth - 1) - 1  # dlib's, measured: its pyramid does not preserve the pixel centres
 
     def grown(edge: int) -> int:
         return round(edge * growth / 2 + offset)

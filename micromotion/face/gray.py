@@ -1,4 +1,4 @@
-"""Gray values of any number type on one scale, black to white."""
+"""Scales gray values of any number type from black to white."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,11 @@ def gray_to_8_bits(values: np.ndarray) -> NDArray[np.uint8]:
 def scale_gray(values: np.ndarray) -> NDArray[np.float32]:
     """Gray values of any number type as float32 in 0…1, of the same shape, never clipped.
 
-    Whole numbers of 8 and 16 bits are scaled by their type's range; if they have a sign and none is negative,
-    by the half of it above 0. Others carry no range of their own, so the narrowest usual one that holds all
-    values is taken: [0, 1] for floats, then 0…255, then 0…65535, for 32 bits without sign then 24 bits. What
-    is beyond that is scaled by the type's range from 24 bits on, else from the smallest value to the largest.
-    Raises `ValueError` if a value is not finite.
+    Integers of 8 and 16 bits are scaled by their type's range; signed ones without negative values by the
+    half of it above 0. Other types do not imply a range, so the narrowest usual one that holds all values is
+    used: [0, 1] for floats, then 0…255, then 0…65535, for unsigned 32 bits then 24 bits. Values beyond these
+    are scaled by the type's range from 24 bits on, else from the smallest value to the largest. Raises
+    `ValueError` if a value is not finite.
     """
     low, high = float(values.min()), float(values.max())
     if not np.isfinite([low, high]).all():
@@ -41,7 +41,7 @@ def scale_gray(values: np.ndarray) -> NDArray[np.float32]:
 
 
 def _range(dtype: np.dtype, low: float, high: float) -> tuple[float, float]:
-    """What is black and what is white, for values from low to high."""
+    """The values of black and white, for values from low to high."""
     if dtype.kind == "f":
         usual = [1.0, 255.0, 65535.0]
     else:

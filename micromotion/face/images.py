@@ -1,7 +1,7 @@
-"""Reading a still picture that a stranger sent: any mode in, upright sRGB with 8 bits a channel out.
+"""Reads an untrusted still picture of any mode as upright sRGB with 8 bits per channel.
 
-The file is untrusted. Its size and the size that its header claims are bounded before memory is taken, only
-formats whose decoders run no other program are opened, and whatever goes wrong is told in one sentence.
+The file's size and the size that its header claims are bounded before memory is allocated, only formats whose
+decoders run no other program are opened, and every error is one sentence.
 """
 
 import mmap
@@ -30,19 +30,19 @@ MAX_PIXELS = 50_000_000
 """Largest width × height, in pixels: the largest cameras in use, and about 150 MB once decoded."""
 
 MIN_SIDE = 32
-"""Shortest side, in pixels, in which a face could still be seen."""
+"""Shortest side, in pixels, in which a face could still be visible."""
 
 MAX_BYTES = 256 * 2**20
 """Largest file, in bytes: an uncompressed picture of MAX_PIXELS fits."""
 
 MAX_SCANS = 100
-"""Most passes over its pixels that a JPEG may ask for; cameras and programs ask for 1 to 15.
+"""Most scans (passes over its pixels) that a JPEG may have; cameras and programs write 1 to 15.
 
-Ten bytes ask for one more, which takes as long as there are pixels: 300 kB kept the decoder busy for minutes,
+Ten bytes add one more, whose time grows with the number of pixels: 300 kB kept the decoder busy for minutes,
 and it cannot be interrupted. (libtiff allows as many for the JPEGs in its files.)
 """
 
-# Left out on purpose: EPS and WMF run other programs; PSD, ICO and the like hold several pictures.
+# Not included: EPS and WMF run other programs; PSD, ICO and the like hold several pictures.
 FORMATS = (
     "JPEG",
     "PNG",
@@ -78,13 +78,13 @@ def load_image(source: ImageSource) -> Image.Image:
     """Read a still picture into a new RGB image, uint8, upright, in sRGB, with an empty `info`.
 
     `source` is a path, the bytes of a file, a binary file object (read from its start) or a PIL image (which
-    stays as it is). What this gives is the same picture if it is loaded again.
+    is not changed). Loading the result again gives the same picture.
 
     EXIF orientation is applied. An embedded ICC profile is applied (see `color_profile`); a picture without
-    one, or whose profile cannot be used, is taken to be sRGB. Then transparency is laid over white, the page
-    on which people saw the picture; black would swallow dark hair. 16-bit gray is scaled, 65535 to 255; for
-    32-bit integers and floats see `scale_gray`. Of a phone's multi-picture JPEG the first picture is taken,
-    of a TIFF the one page that is no thumbnail or mask.
+    one, or whose profile cannot be used, is taken to be sRGB. Then transparency is composited over white, as
+    pictures are seen on a page; on black, dark hair would be lost. 16-bit gray is scaled, 65535 to 255; for
+    32-bit integers and floats see `scale_gray`. Of a phone's multi-picture JPEG the first picture is used, of
+    a TIFF the one page that is no thumbnail or mask.
 
     Raises `ImageError`, one sentence, if the picture is missing, unreadable, of an unknown format or layout,
     damaged, animated, a camera's raw file, above `MAX_BYTES` or `MAX_PIXELS`, or narrower than `MIN_SIDE`.
@@ -100,14 +100,14 @@ def load_image(source: ImageSource) -> Image.Image:
 
 
 def as_loaded(source: ImageSource) -> Image.Image:
-    """`load_image`, but what came from there already is given itself, uncopied: it must not be changed."""
+    """`load_image`, but a picture that came from it is returned itself, uncopied: it must not be changed."""
     if type(source) is Image.Image and source.mode == "RGB" and not source.info:
         _check_size(source.size, "The picture")
         return source
     return load_image(source)
 
 
-_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # neither a byte 255 among the pixels nor a restart
+_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # neither a byte 255 in the pixel data nor a restart
 _MEGAPIXELS = f"{MAX_PIXELS // 1_000_000} million pixels"
 
 
@@ -125,7 +125,7 @@ def _read_file(file: BinaryIO, name: str) -> Image.Image:
 
 
 def _read_tiff(file: BinaryIO, name: str) -> Image.Image:
-    """The page that is the picture; where Pillow would misread it, from its planes."""
+    """The page that is the picture; decoded from its planes if Pillow would misread it."""
     with _bytes_of(file) as data:
         page = find_page(data, name)
         if check_layout(page, name):
@@ -146,13 +146,13 @@ def _read_tiff(file: BinaryIO, name: str) -> Image.Image:
 
 
 def _read_image(source: Image.Image) -> Image.Image:
-    """A picture that a caller has opened, decoded or made."""
+    """A picture from a PIL image that the caller opened, decoded or made."""
     name = "The picture"
     if source.format == "TIFF" and isinstance(source, ImageFile.ImageFile):
         if source.tile and source.fp is not None:  # not decoded yet: as any other file
-            place = source.fp.tell()
+            position = source.fp.tell()
             _, file = _open(cast(BinaryIO, source.fp))
-            source.fp.seek(place)
+            source.fp.seek(position)
             with file:
                 return _read_tiff(file, name)
         if check_layout(Tags.of(source), name):
@@ -163,7 +163,7 @@ def _read_image(source: Image.Image) -> Image.Image:
 
 
 def _open_png(file: BinaryIO, name: str) -> Image.Image:
-    """Also where Pillow refuses what the file says of its colours."""
+    """Open a PNG, also if Pillow refuses its colour chunks."""
     try:
         return _open_image(file, name)
     except ImageError:
@@ -175,7 +175,7 @@ def _open_png(file: BinaryIO, name: str) -> Image.Image:
 
 
 def _open_image(file: BinaryIO, name: str) -> Image.Image:
-    """Only its header is read."""
+    """Open a picture; only its header is read."""
     try:
         return Image.open(file, formats=FORMATS)
     except UnidentifiedImageError as error:
@@ -221,7 +221,7 @@ def _open_path(path: Path, name: str) -> BinaryIO:
     except FileNotFoundError as error:
         raise ImageError(f"There is no file {name}: check its name and folder.") from error
     except PermissionError as error:
-        raise ImageError(f"{name} may not be read by you: change its permissions.") from error
+        raise ImageError(f"{name} may not be read: change its permissions.") from error
     except (OSError, ValueError) as error:  # name too long, a zero byte in it, a failing disk
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"{name} cannot be opened ({reason}): check its name.") from error
@@ -235,7 +235,7 @@ def _check_bytes(size: int, name: str) -> None:
 
 
 def _decode(image: Image.Image, name: str, *, is_still: bool = False) -> Image.Image:
-    """Check what the header says, then decode and finish."""
+    """Check the header, then decode and convert."""
     _check_size(image.size, name)
     try:
         if image.format not in _STILL_WITH_EXTRAS and not is_still and getattr(image, "is_animated", False):
@@ -252,7 +252,7 @@ def _decode(image: Image.Image, name: str, *, is_still: bool = False) -> Image.I
 
 
 def _finished(image: Image.Image) -> Image.Image:
-    """A decoded picture of any mode as a new one: RGB, sRGB, upright, and no metadata."""
+    """A decoded picture of any mode as a new one: RGB, sRGB, upright, without metadata."""
     upright = _UPRIGHT.get(_orientation(image))
     rgb = _to_rgb(image)
     if upright is not None:
@@ -271,7 +271,7 @@ def _check_size(size: tuple[int, int], name: str) -> None:
 
 @contextmanager
 def _bytes_of(file: BinaryIO) -> Iterator[memoryview | mmap.mmap]:
-    """An opened file's bytes, without reading them all into memory."""
+    """The bytes of an opened file, without reading them all into memory."""
     if isinstance(file, BytesIO):
         with file.getbuffer() as view:
             yield view
@@ -281,7 +281,7 @@ def _bytes_of(file: BinaryIO) -> Iterator[memoryview | mmap.mmap]:
 
 
 def _check_scans(data: memoryview | mmap.mmap, name: str) -> None:
-    """Refuse a JPEG of too many scans, without decoding it."""
+    """Refuse a JPEG with too many scans, without decoding it."""
     if _count_scans(data) > MAX_SCANS:
         raise ImageError(
             f"{name} asks for more than {MAX_SCANS} passes over its pixels, which none needs: save it again."
@@ -290,15 +290,15 @@ def _check_scans(data: memoryview | mmap.mmap, name: str) -> None:
 
 def _count_scans(data: memoryview | mmap.mmap) -> int:
     """The scans of the first picture in a JPEG file; stops counting above MAX_SCANS (ITU T.81, annex B)."""
-    count = place = 0
-    while count <= MAX_SCANS and (found := _MARKER.search(data, place)):
-        place, kind = found.end(), found[1]
+    count = position = 0
+    while count <= MAX_SCANS and (found := _MARKER.search(data, position)):
+        position, kind = found.end(), found[1]
         if kind == b"\xd9":  # the end of the picture
             break
         if kind == b"\xda":
             count += 1
-        if kind not in (b"\x01", b"\xd8"):  # these two stand alone, after all others comes a length
-            place += int.from_bytes(data[place : place + 2], "big")
+        if kind not in (b"\x01", b"\xd8"):  # these two have no length; all others do
+            position += int.from_bytes(data[position : position + 2], "big")
     return count
 
 
@@ -323,7 +323,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray(curve[np.rint(65535 * scale_gray(values)).astype(np.uint16)]).convert("RGB")
     opacity = None
     if image.has_transparency_data:
-        if image.mode == "La":  # Pillow goes from premultiplied gray only to plain gray
+        if image.mode == "La":  # Pillow converts premultiplied gray only to LA
             image = image.convert("LA")
         opacity = image.convert("RGBA").getchannel("A")
     rgb = _colours(image, profile)

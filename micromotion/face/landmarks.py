@@ -1,6 +1,6 @@
-"""dlib's 68 landmarks of a face, read so that they stay put when the face's box moves by a pixel.
+"""dlib's 68 landmarks of a face, stabilised so that they do not jump when the face's box moves by a pixel.
 
-Points are (x, y) in pixels and whole numbers are pixel centres, as in dlib.
+Points are (x, y) in pixels and integers are pixel centres, as in dlib.
 """
 
 import importlib.util
@@ -22,19 +22,19 @@ from micromotion.runtime.folders import LANDMARKS, landmarks_file
 from micromotion.runtime.forking import hold_for_forks
 
 LANDMARKS_VARIABLE = "MICROMOTION_LANDMARKS"
-"""Environment variable that may name another landmark file than the installed or the fetched one."""
+"""Environment variable that may name a landmark file to use instead of the installed or the fetched one."""
 
 _LOCK = threading.Lock()
-"""The model is read once, not twice."""
+"""Ensures that the model is loaded only once."""
 
 _UPRIGHT = 320
-"""Pixels of the side of the square in which landmarks are read, twice the box."""
+"""Side in pixels of the square in which landmarks are read, twice that of the box."""
 
 # dlib's box of an upright face in terms of its landmarks, measured: its width in units of their root mean
-# square distance from their centre, and how far above that its own centre lies, in widths.
+# square distance from their centre, and the height of its own centre above theirs, in widths.
 _BOX_WIDTH, _BOX_ABOVE = 2.9, 0.07
 Moves = list[tuple[float, float, float]]
-"""How boxes to take the mean over differ: to the right, down, larger to all sides, in parts of the width."""
+"""Changes of a box to average over: right, down, larger on all sides, as fractions of its width."""
 _FOUR_BOXES = [(0.05 * x, 0.05 * y, 0.04 * x * y) for x, y in product((-1, 1), repeat=2)]
 _SIXTEEN_BOXES = [
     (0.03 * x, 0.03 * y, 0.02 * ((x + 2 * y) % 8 - 4)) for x, y in product((-3, -1, 1, 3), repeat=2)
@@ -45,10 +45,10 @@ def find_landmarks(picture: Image.Image, box: Box, *, compatible: bool = False) 
     """dlib's 68 landmarks [68, 2], float64, of the face in `box` of an RGB picture.
 
     dlib finds boxes in steps of a tenth of their width, so that one pixel more at the picture's border may
-    shift them by as much, and its landmarks, whole pixels, leap with the box. So they are read again, four
-    times, where they lie themselves, turned upright, which leaves nothing of where the box was found; each
-    time as the mean over boxes a little to all sides, a little larger and smaller. `compatible` reads them
-    once, in the box itself.
+    shift them by as much, and its landmarks, whole pixels, jump with the box. So they are read four more
+    times, in an upright square around the landmarks themselves, which removes the influence of the detected
+    box; each time as the mean over boxes that are shifted, enlarged and shrunk a little. `compatible` reads
+    them once, in the box itself.
     """
     if compatible:
         return _read_landmarks(np.asarray(picture), box)
@@ -69,7 +69,7 @@ def _read_landmarks(pixels: np.ndarray, box: Box) -> np.ndarray:
 
 
 def _mean_landmarks(picture: Image.Image, box: Box, moves: Moves) -> np.ndarray:
-    """Landmarks [68, 2], the mean over a box moved and grown by parts of its width."""
+    """Landmarks [68, 2], the mean over a box that is moved and enlarged by fractions of its width."""
     pixels, width, found = np.asarray(picture), box[2] - box[0], []
     for right, down, larger in moves:
         away = width * np.array([right - larger, down - larger, right + larger, down + larger])
@@ -80,14 +80,14 @@ def _mean_landmarks(picture: Image.Image, box: Box, moves: Moves) -> np.ndarray:
 
 
 def _read_upright(picture: Image.Image, landmarks: np.ndarray, box: Box, moves: Moves) -> np.ndarray:
-    """Landmarks [68, 2] read anew in the square about them, upright and of one size; `box` is the detector's.
+    """Landmarks [68, 2] read again in an upright square of fixed size around them; `box` is the detector's.
 
-    The square is twice as wide as the box in which dlib would see such a face upright.
+    The square is twice as wide as the box that dlib would find for such a face upright.
     """
     middle, half = landmarks.mean(axis=0), _BOX_WIDTH * np.sqrt(landmarks.var(axis=0).sum())
     left, top, right, bottom = box
     centre, width = np.array([left + right, top + bottom]) / 2, right - left
-    # Where there is no face landmarks lie anywhere, and must not lead the square away.
+    # Without a face the landmarks may be anywhere, and must not move the square away.
     half = np.clip(half, width / 1.5, width * 1.5)
     middle = centre + (middle - centre).clip(-width / 2, width / 2)
     top_left, bottom_left, _, top_right = ffhq_quad(landmarks)
@@ -115,24 +115,24 @@ def _predictor(path: Path) -> Any:
 
 
 def landmark_model() -> Path:
-    """Where dlib's model of 68 landmarks lies: named, else in the installed package, else fetched.
+    """The path of dlib's model of 68 landmarks: named, else in the installed package, else fetched.
 
-    The package face_recognition_models, which brings it, cannot be imported any more, only found.
+    The package face_recognition_models, which contains it, can no longer be imported, only located.
     """
     named = os.environ.get(LANDMARKS_VARIABLE)
     if named:
         if not Path(named).is_file():
             raise BundleError(f"There is no landmark model {named!r}: correct {LANDMARKS_VARIABLE}.")
         return Path(named)
-    places = []
+    candidates = []
     package = importlib.util.find_spec("face_recognition_models")
     if package is not None and package.origin is not None:
-        places.append(Path(package.origin).parent / "models" / LANDMARKS)
-    with suppress(OutputError):  # no home, no cache: then nothing is in it
-        places.append(landmarks_file())
-    for place in places:
-        if place.is_file():
-            return place
+        candidates.append(Path(package.origin).parent / "models" / LANDMARKS)
+    with suppress(OutputError):  # no home directory, so no cache
+        candidates.append(landmarks_file())
+    for path in candidates:
+        if path.is_file():
+            return path
     raise BundleError(
         "The landmark model is missing: run `micromotion weights fetch landmarks`, install the package "
         f"face_recognition_models, or name the file in {LANDMARKS_VARIABLE}."

@@ -1,8 +1,8 @@
-"""The pixel layouts of TIFF that Pillow does not decode rightly, decoded.
+"""Decodes the pixel layouts of TIFF that Pillow decodes wrongly.
 
-It reads some as something else without a word: samples stored plane by plane, signed and 32-bit whole
-numbers, 12 bits, 16-bit and float gray where 0 is white. Each of their planes, taken as a gray picture of its
-own, is one that it does decode: such a page is written anew as a file of those. The file is untrusted.
+Pillow silently misreads some: samples stored plane by plane, signed and 32-bit integers, 12 bits, 16-bit and
+float gray where 0 is white. But it decodes each of their planes correctly as a separate gray picture, so such
+a page is rewritten as a file of gray pages. The file is untrusted.
 """
 
 from __future__ import annotations
@@ -32,14 +32,16 @@ _COLOURS = {
     _YCBCR: "YCbCr",
     _LAB: "LAB",
 }
-_COPIED = (1, 5, 8, 32946, 32773, 34925, 50000)  # compressions of bytes, whatever the bytes mean
+_COPIED = (1, 5, 8, 32946, 32773, 34925, 50000)  # compressions of plain bytes, whatever they represent
 _FORMATS = {1: "u", 2: "i", 3: "f"}
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a page's pixels are stored. kind: NumPy's, such as "u2" (12 bits count as that); planes: how many
-    pictures of one sample a pixel they are, or 1 where a pixel's samples lie side by side.
+    """How a page's pixels are stored.
+
+    kind: NumPy's, such as "u2" (also for 12 bits); planes: the number of planes of one sample per pixel, or 1
+    if a pixel's samples are interleaved.
     """
 
     kind: str
@@ -68,7 +70,7 @@ class Layout:
 
     @property
     def is_misread(self) -> bool:
-        """Whether Pillow's own reading of it must not be believed."""
+        """Whether Pillow decodes it wrongly."""
         if self.photometric == _YCBCR:
             return self.planes > 1 and self.compression == 1
         if self.planes > 1:
@@ -79,9 +81,9 @@ class Layout:
 
 
 def check_layout(page: Tags, name: str) -> bool:
-    """Whether Pillow would misread the page, so that it is for `read_misread`.
+    """Whether Pillow would misread the page, so that `read_misread` must decode it.
 
-    Raises ImageError for uncompressed YCbCr whose colours are coarser than its light: nothing here reads it.
+    Raises ImageError for uncompressed YCbCr with subsampled chroma, which is not supported.
     """
     layout = Layout.of(page)
     if layout.photometric == _YCBCR and layout.compression == 1:
@@ -94,9 +96,9 @@ def check_layout(page: Tags, name: str) -> bool:
 def read_misread(data: Buffer, page: Page, name: str) -> Image.Image:
     """The picture of a page that `Layout.is_misread`: upright, of mode I;16, L or LA, RGB, RGBA, CMYK, ….
 
-    Whole numbers are scaled by their type's range, 12-bit ones by theirs; gray ones of 32 bits and floats as
-    `scale_gray` says. Its profile is in `info`. The caller has checked the size.
-    Raises ImageError for what is not supported, and whatever Pillow raises for damaged data.
+    Integers are scaled by their type's range, 12-bit ones by theirs; 32-bit gray and floats as by
+    `scale_gray`. Its profile is in `info`. The caller has checked the size.
+    Raises ImageError for an unsupported layout, and whatever Pillow raises for damaged data.
     """
     layout = Layout.of(page)
     mode = _mode(layout)
@@ -139,7 +141,7 @@ def read_misread(data: Buffer, page: Page, name: str) -> Image.Image:
 
 
 def _mode(layout: Layout) -> str:
-    """Pillow's mode for the colours and, where there is one, the opacity; "" if it knows none."""
+    """Pillow's mode for the colours and the opacity, if any; "" if it has none."""
     mode = _COLOURS.get(layout.photometric, "")
     colours = 3 if mode == "YCbCr" else len(mode)
     if mode == "" or layout.samples < colours:
@@ -149,26 +151,26 @@ def _mode(layout: Layout) -> str:
     if mode in ("L", "RGB") and layout.samples > colours:
         first = (
             layout.extras[0] if layout.extras else 2 * (mode == "RGB")
-        )  # RGB's fourth is taken for opacity
+        )  # RGB's fourth sample is assumed to be opacity
         mode += {1: "a", 2: "A"}.get(first, "")
     return mode
 
 
 def _as_planes(data: Buffer, page: Page, layout: Layout, needed: int) -> bytearray:
-    """The file again, with a chain of gray pages that are the first planes of this one."""
+    """A copy of the file with a chain of gray pages that are the first planes of this page."""
     tiled = len(page.numbers(_TILES)) > 0
-    places = page.numbers(_TILES if tiled else _STRIPS)
+    offsets = page.numbers(_TILES if tiled else _STRIPS)
     sizes = page.numbers(_TILE_SIZES if tiled else _STRIP_SIZES)
-    each = len(places) // layout.planes
-    if each == 0 or len(places) != each * layout.planes or len(sizes) not in (0, len(places)):
+    each = len(offsets) // layout.planes
+    if each == 0 or len(offsets) != each * layout.planes or len(sizes) not in (0, len(offsets)):
         raise ValueError("strips or tiles that do not make planes")
     order = ">" if page.is_big_endian and layout.bits == 16 else "<"
     signed = (
         2 if layout.bits == 32 and layout.kind[0] == "u" else 1
-    )  # the sign that Pillow takes such bits with
+    )  # the signedness that Pillow reads such bits with
     formats = {"u": signed, "i": 2 if layout.bits == 32 else 1, "f": 3 if layout.bits == 32 else 1}
-    kept = (_WIDTH, _HEIGHT, _COMPRESSION, _ORIENTATION, _ROWS, _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT)
-    common = {tag: page.numbers(tag)[:1] for tag in kept if len(page.numbers(tag))}
+    copied = (_WIDTH, _HEIGHT, _COMPRESSION, _ORIENTATION, _ROWS, _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT)
+    common = {tag: page.numbers(tag)[:1] for tag in copied if len(page.numbers(tag))}
     common |= {_BITS: _one(layout.bits), _PHOTOMETRIC: _one(_BLACK_IS_ZERO), _SAMPLES: _one(1)}
     common |= {_PLANAR: _one(1), _FORMAT: _one(formats[layout.kind[0]])}
     file = bytearray(data)
@@ -176,7 +178,7 @@ def _as_planes(data: Buffer, page: Page, layout: Layout, needed: int) -> bytearr
     file[:8] = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", len(file))
     for plane in range(needed):
         part = slice(plane * each, (plane + 1) * each)
-        tags = common | {_TILES if tiled else _STRIPS: places[part]}
+        tags = common | {_TILES if tiled else _STRIPS: offsets[part]}
         if len(sizes):
             tags |= {_TILE_SIZES if tiled else _STRIP_SIZES: sizes[part]}
         blobs = {tag: page.raw(tag) for tag in (_XMP, _PROFILE) if page.raw(tag)}
@@ -185,20 +187,20 @@ def _as_planes(data: Buffer, page: Page, layout: Layout, needed: int) -> bytearr
 
 
 def _table(
-    tags: dict[int, np.ndarray], blobs: dict[int, bytes], order: str, place: int, *, last: bool
+    tags: dict[int, np.ndarray], blobs: dict[int, bytes], order: str, start: int, *, last: bool
 ) -> bytes:
-    """A page's table of tags, to stand at `place` of a file, and what does not fit into it behind it."""
+    """A page's table of tags, to be placed at `start` of a file, followed by the values that it refers to."""
     values = {tag: (4, len(numbers), numbers.astype(order + "u4").tobytes()) for tag, numbers in tags.items()}
     values |= {tag: (7, len(blob), blob) for tag, blob in blobs.items()}
-    behind = place + 2 + 12 * len(values) + 4
+    behind = start + 2 + 12 * len(values) + 4
     table, rest = struct.pack(order + "H", len(values)), b""
     for tag, (kind, count, value) in sorted(values.items()):
         if len(value) <= 4:
-            shown = value.ljust(4, b"\0")
+            field = value.ljust(4, b"\0")
         else:
-            shown = struct.pack(order + "I", behind + len(rest))
+            field = struct.pack(order + "I", behind + len(rest))
             rest += value + bytes(len(value) % 2)
-        table += struct.pack(order + "HHI", tag, kind, count) + shown
+        table += struct.pack(order + "HHI", tag, kind, count) + field
     return table + struct.pack(order + "I", 0 if last else behind + len(rest)) + rest
 
 
@@ -207,7 +209,7 @@ def _one(value: int) -> np.ndarray:
 
 
 def _values(image: Image.Image, layout: Layout, *, swapped: bool) -> np.ndarray:
-    """A plane as the numbers that the file holds."""
+    """The values of a plane as stored in the file."""
     image.load()
     values = np.asarray(image)
     if layout.bits == 32:
@@ -218,7 +220,7 @@ def _values(image: Image.Image, layout: Layout, *, swapped: bool) -> np.ndarray:
 
 
 def _by_type(values: np.ndarray, layout: Layout) -> np.ndarray:
-    """Whole numbers as uint8, their type's range as 0…255."""
+    """Integers as uint8, their type's range scaled to 0…255."""
     limits = np.iinfo(values.dtype)
     low, high = float(limits.min), 4095.0 if layout.bits == 12 else float(limits.max)
     if values.dtype == np.uint8:
@@ -238,7 +240,7 @@ def _gray_16(values: np.ndarray, layout: Layout) -> np.ndarray:
 
 
 def unsupported(page: Tags, name: str, what: str = "") -> ImageError:
-    """The refusal of a page, with what is special in its layout, or else all of that."""
+    """The error for an unsupported page; it names `what`, or else the whole layout."""
     layout = Layout.of(page)
     kind = {"u": "unsigned", "i": "signed", "f": "float"}.get(layout.kind[0], "mixed")
     samples = f"{layout.samples} {'planes' if layout.planes > 1 else 'samples'} a pixel"

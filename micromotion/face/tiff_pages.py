@@ -1,9 +1,9 @@
 """The pages of a TIFF, and which of them is the picture.
 
-A TIFF is a chain of pages (IFDs), each a table of tags, with more pages below one of them. A camera's raw
-file is one too, whose first page is a preview; a thumbnail is a page like any other. Only tables are read.
+A TIFF is a chain of pages (IFDs), each a table of tags that may have sub-pages. A camera's raw file is one
+too, whose first page is a preview; a thumbnail is a page like any other. Only tables are read.
 
-After TIFF 6.0 (Adobe, 1992), the DNG specification and BigTIFF; the file is untrusted.
+From TIFF 6.0 (Adobe, 1992), the DNG specification and BigTIFF; the file is untrusted.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 Buffer = memoryview | mmap.mmap
 
-_MAX_PAGES, _MAX_BELOW, _MAX_TAGS = 50, 16, 1000  # looked at: in the chain, below one of it, in one page
+_MAX_PAGES, _MAX_BELOW, _MAX_TAGS = 50, 16, 1000  # pages in the chain, sub-pages of a page, tags of a page
 _SUBFILE, _OLD_SUBFILE, _SUB_PAGES = 254, 255, 330
 _WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC = 256, 257, 259, 262
 
-# What only a camera's raw file has: colour filters before the sensor, linear sensor values, a maker's coding.
+# Only in a camera's raw file: colour filter arrays, linear sensor values, a manufacturer's compression.
 _RAW_PHOTOMETRICS = {32803, 34892}
 _RAW_COMPRESSIONS = {32767, 32769, 32770, 34713, 65000, 65535}
 _FILTER_PATTERNS = (33421, 33422)
-_RAW_MARKS = (b"CR\x02\0", b"\xba\xb0\xac\xbb", b"IIII", b"MMMM")  # behind the header: Canon, Phase One
+_RAW_MARKS = (b"CR\x02\0", b"\xba\xb0\xac\xbb", b"IIII", b"MMMM")  # after the header: Canon, Phase One
 
-# Of each type of tag that holds whole numbers: NumPy's letters for it.
+# NumPy's dtype for each integer type of a tag.
 _NUMBERS = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 _SIZES = {
     1: 1,
@@ -55,14 +55,14 @@ _SIZES = {
 
 
 class Tags:
-    """The whole numbers that a page's tags hold."""
+    """The integers in a page's tags."""
 
     def __init__(self, found: Mapping[int, Sequence[int]]) -> None:
         self._found = found
 
     @classmethod
     def of(cls, image: Image.Image) -> Tags:
-        """Those of a TIFF that Pillow has opened."""
+        """The tags of a TIFF that Pillow has opened."""
         table = getattr(image, "tag_v2", {})
         found = {tag: value if isinstance(value, tuple) else (value,) for tag, value in table.items()}
         return cls(found)
@@ -81,7 +81,7 @@ class Page(Tags):
     """One page's table of tags, in a file's bytes."""
 
     def __init__(self, data: Buffer, place: int) -> None:
-        """Raises struct.error or ValueError if no table lies there."""
+        """Raises struct.error or ValueError if there is no table at `place`."""
         super().__init__({})
         self.place = place
         self._data = data
@@ -103,7 +103,7 @@ class Page(Tags):
 
     @property
     def first_place(self) -> tuple[str, int]:
-        """How, and where, the file's header says where the first page lies."""
+        """The struct format and the position of the first page's offset in the file's header."""
         return self._order + ("Q" if self._big else "I"), 8 if self._big else 4
 
     @property
@@ -113,12 +113,12 @@ class Page(Tags):
 
     @property
     def next(self) -> int:
-        """Where the next page of the chain lies; 0 where there is none."""
+        """The offset of the next page of the chain; 0 if there is none."""
         try:
             return int(
                 struct.unpack_from(self._order + ("Q" if self._big else "I"), self._data, self._end)[0]
             )
-        except struct.error:  # cut short behind its last page
+        except struct.error:  # cut short after its last page
             return 0
 
     def numbers(self, tag: int) -> np.ndarray:
@@ -130,7 +130,7 @@ class Page(Tags):
         return values.astype(np.int64)
 
     def raw(self, tag: int) -> bytes:
-        """A tag's bytes, of any type; empty if it is not there."""
+        """A tag's bytes, of any type; empty if the tag is missing."""
         kind, count, place = self._tags.get(tag, (0, 0, 0))
         return bytes(self._data[place : place + count * _SIZES.get(kind, 1)])
 
@@ -140,12 +140,12 @@ class Page(Tags):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in pixels; 0 where the file does not say."""
+        """Width and height in pixels; 0 if missing."""
         return self.number(_WIDTH, 0), self.number(_HEIGHT, 0)
 
     @property
     def is_extra(self) -> bool:
-        """Whether it says of itself that it is a smaller copy, a mask or a depth map of another page."""
+        """Whether it is marked as a smaller copy, a mask or a depth map of another page."""
         return bool(self.number(_SUBFILE, 0) & 0b1101) or self.number(_OLD_SUBFILE, 0) == 2
 
     @property
@@ -160,8 +160,8 @@ class Page(Tags):
 def find_page(data: Buffer, name: str) -> Page:
     """The page that is the picture: the only one that is no thumbnail, mask or the like of another.
 
-    Raises ImageError, about `name`: a camera's raw file, whose pages that can be read are mere previews; more
-    than one such page; no page at all.
+    Raises ImageError, about `name`, for a camera's raw file, whose readable pages are only previews, for more
+    than one such page, or for none at all.
     """
     try:
         pages = list(_pages(data))
@@ -183,7 +183,7 @@ def find_page(data: Buffer, name: str) -> Page:
 
 
 def _pages(data: Buffer) -> Iterator[Page]:
-    """The chain, up to a page that is damaged or was there before; raises if the first one is damaged."""
+    """The pages of the chain, up to a damaged or repeated one; raises if the first is damaged."""
     big = 43 in bytes(data[2:4])
     order = "<" if data[:1] == b"I" else ">"
     (place,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
@@ -203,7 +203,7 @@ def _pages(data: Buffer) -> Iterator[Page]:
 
 
 def _has_raw(data: Buffer, page: Page) -> bool:
-    """Whether it, or a page below it, holds what a sensor gave."""
+    """Whether a page or one of its sub-pages holds raw sensor data."""
     if page.is_raw:
         return True
     for place in page.numbers(_SUB_PAGES)[:_MAX_BELOW]:
@@ -216,7 +216,7 @@ def _has_raw(data: Buffer, page: Page) -> bool:
 
 
 def from_page(data: Buffer, page: Page) -> bytes:
-    """The file again, with this page as its first."""
+    """A copy of the file with this page as its first."""
     file = bytearray(data)
     form, place = page.first_place
     struct.pack_into(form, file, place, page.place)

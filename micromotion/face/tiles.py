@@ -1,4 +1,4 @@
-"""A large picture in overlapping tiles, and what was found in two of them counted once."""
+"""Splits a large picture into overlapping tiles, and removes duplicates among what is found in them."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -7,14 +7,14 @@ Box = tuple[int, int, int, int]
 """Left, top, right, bottom, in pixels."""
 
 _SAME = 0.3
-"""Boxes that share more than this part of their union are of one thing."""
+"""Boxes with an intersection over union above this show the same object."""
 
 
 def tiles(size: tuple[int, int], pixels: int, overlap: int) -> Iterator[Box]:
     """Boxes that cover a picture of that width and height, row by row, each of about `pixels` at most.
 
-    Neighbours share `overlap` pixels, or half their side where that is less, so that whatever is no larger
-    lies in one of them whole. Of a long, thin picture the tiles are long, too.
+    Neighbours share `overlap` pixels, or half their side if that is less, so that anything no larger is
+    entirely inside one of them. The tiles of a long, thin picture are long, too.
     """
     longest = pixels // min(*size, math.isqrt(pixels))
     for top, bottom in _spans(size[1], longest, overlap):
@@ -23,7 +23,7 @@ def tiles(size: tuple[int, int], pixels: int, overlap: int) -> Iterator[Box]:
 
 
 def distinct(boxes: Sequence[Box], scores: Sequence[float], known: Sequence[Box] = ()) -> list[int]:
-    """Which boxes are not of a thing that is known or has a box of a higher score: numbers, best first."""
+    """Indices, best first, of the boxes that duplicate neither a known box nor one of a higher score."""
     taken, new = list(known), []
     for number in sorted(range(len(boxes)), key=lambda number: -scores[number]):
         if all(_shared(boxes[number], other) <= _SAME for other in taken):
@@ -38,7 +38,7 @@ def scaled_size(size: tuple[float, float], scale: float) -> tuple[int, int]:
 
 
 def _spans(length: int, most: int, overlap: int) -> Iterator[tuple[int, int]]:
-    """Spans of up to `most` that cover 0 to `length`, all as long as each other."""
+    """Spans of up to `most` that cover 0 to `length`, all of equal length."""
     if most >= length:
         yield 0, length
         return
@@ -50,7 +50,7 @@ def _spans(length: int, most: int, overlap: int) -> Iterator[tuple[int, int]]:
 
 
 def _shared(one: Box, other: Box) -> float:
-    """The part of two boxes' union that lies in both."""
+    """The intersection over union of two boxes."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     if width <= 0 or height <= 0:

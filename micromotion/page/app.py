@@ -1,4 +1,4 @@
-"""The page's layout, and which component triggers which event handler."""
+"""The page's layout, and the connection of its components to the event handlers."""
 
 from __future__ import annotations
 

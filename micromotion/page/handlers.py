@@ -199,7 +199,7 @@ def run_with_progress(
 
 
 def user_facing(error: Exception) -> Exception:
-    """The error to show to the visitor: ours unchanged; any other is printed here, and summarised there."""
+    """The error to show to the visitor: ours unchanged; any other summarised, and printed on the terminal."""
     if isinstance(error, MicromotionError):
         return error
     traceback.print_exception(error)

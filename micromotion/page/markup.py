@@ -1,4 +1,4 @@
-"""HTML for what is not a form: the photo with its faces, pictures, messages.
+"""HTML for everything but form fields: the photo with its faces, pictures, messages.
 
 Pictures are embedded as data URLs, so that no file of a visitor's photo remains. All text from outside is
 escaped.
@@ -24,7 +24,7 @@ _STILL = "The preview appears here"
 
 
 def header(where: str) -> str:
-    """The title and introduction; where: a sentence that says where the work is done."""
+    """The title and introduction; where: a sentence that says which computer does the work."""
     return (
         '<header class="mm-header"><h1>Bring a still face to life</h1>'
         f"<p>Choose a face, move the sliders, make the video. {escape(where)} Your photo is kept in memory "
@@ -73,17 +73,17 @@ def photo_with_faces(photo: Image.Image, faces: Sequence[AlignedFace], chosen: i
     boxes, thumbs = [], []
     for number, face in enumerate(faces):
         left, top, right, bottom = face.box
-        place = (
+        position = (
             f"left:{100 * left / photo.width:.2f}%;top:{100 * top / photo.height:.2f}%;"
             f"width:{100 * (right - left) / photo.width:.2f}%;"
             f"height:{100 * (bottom - top) / photo.height:.2f}%"
         )
         checked = " checked" if number == chosen else ""
         boxes.append(
-            f'<label class="mm-box" style="{place}"><input type="radio" name="mm-face" value="{number}" '
+            f'<label class="mm-box" style="{position}"><input type="radio" name="mm-face" value="{number}" '
             f'aria-label="Face {number + 1} of {len(faces)}"{checked}><span>{number + 1}</span></label>'
             if several
-            else f'<span class="mm-box mm-only" style="{place}"></span>'
+            else f'<span class="mm-box mm-only" style="{position}"></span>'
         )
         thumbs.append(
             f'<button type="button" tabindex="-1" class="mm-thumb" data-face="{number}" aria-hidden="true">'

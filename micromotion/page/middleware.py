@@ -96,7 +96,7 @@ def _with_headers(send: Send, *, private: bool) -> Send:
 
 
 async def _refuse(send: Send, status: int) -> None:
-    text = b"Not here." if status == 404 else b"Not for this address."
+    text = b"Not found." if status == 404 else b"Forbidden for this host or origin."
     headers = [(b"content-type", b"text/plain; charset=utf-8"), *HEADERS.items()]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": text})

@@ -1,7 +1,7 @@
 """The page's work without the browser: encode a face once, then render a preview per slider change.
 
-One thread uses the networks at a time, for one frame at a time: between the frames of a video, the previews
-of all visitors get their turn.
+One thread uses the networks at a time, for one frame at a time: all visitors' previews are rendered between
+the frames of a video.
 """
 
 from __future__ import annotations

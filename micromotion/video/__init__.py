@@ -1,1 +1,1 @@
-"""Frames into files: encoders, contact sheets, comparisons."""
+"""Writes frames to files: encoders, contact sheets, comparisons."""

@@ -10,16 +10,14 @@ from PIL import Image
 from micromotion.types import Frame, Pose, Row, Strengths
 from micromotion.video.contact_sheet import contact_sheet
 
-_SMALLEST, _LARGEST = (
-    256,
-    512,
-)  # pixels; smaller frames are scaled up; in a strip, larger ones are scaled down
+# Pixels; smaller frames are scaled up; in a strip, larger ones are scaled down.
+_SMALLEST, _LARGEST = 256, 512
 
 
 class Comparison:
     """Puts the photo's crop, its still reconstruction, and the animation side by side.
 
-    A `Finish` of a video, and, once it has seen the still face, its `Drawing`.
+    It is a `Finish` of a video and, once it has the still frame, its `Drawing`.
     """
 
     needs_frames = True
@@ -35,7 +33,7 @@ class Comparison:
         return width, height
 
     def needs_model(self, strengths: Strengths) -> bool:
-        """Always: it shows what the model draws."""
+        """Always True: it shows the model's frames."""
         return True
 
     def looks_at(self, strengths: Strengths) -> Strengths:
@@ -43,12 +41,12 @@ class Comparison:
         return np.zeros((1, strengths.shape[1]))
 
     def begin(self, seen: Sequence[Pose]) -> Comparison:
-        """What puts each frame beside the photo and the still frame, which was seen."""
+        """A comparison with the still frame, the first of `seen`."""
         return Comparison(self._photo, seen[0][1])
 
     def __call__(self, strengths: Row, frame: Frame | None) -> Frame:
-        """A frame beside the others, uint8 [H, W, 3]."""
-        assert frame is not None  # it asks for them
+        """The photo, the still frame and this frame side by side, uint8 [H, W, 3]."""
+        assert frame is not None  # as needs_frames is True
         return self._beside(frame)
 
     def _beside(self, frame: Frame) -> Frame:

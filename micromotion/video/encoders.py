@@ -4,7 +4,8 @@ All have the same interface: the constructor takes (path, width, height, rate); 
 [H, W, 3], RGB); `finish` completes the file; `close` must always be called at the end. The first three may
 raise OSError or av.FFmpegError; `close` raises nothing.
 
-By hand, on PyAV and Pillow: threads and metadata are fixed, as the same frames must give the same bytes.
+They use PyAV and Pillow directly, with fixed threads and metadata, as the same frames must give the same
+bytes.
 """
 
 import math
@@ -23,7 +24,7 @@ from PIL import Image
 
 from micromotion.types import Frame
 
-_BT709 = 1  # in H.273: of the primaries, the transfer function and the matrix
+_BT709 = 1  # H.273's code of the primaries, the transfer function and the matrix
 _LIMITED = 1  # FFmpeg's number for the range 16 … 235
 _MILLISECOND = Fraction(1, 1000)
 _HUNDREDTH = Fraction(1, 100)

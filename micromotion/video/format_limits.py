@@ -15,10 +15,10 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 
 MAX_SIDE = {
-    ".mp4": ("MP4", 16_384),  # libx264's own
+    ".mp4": ("MP4", 16_384),  # libx264's limit
     ".webp": ("WebP", 16_383),  # 14 bits in the file
     ".gif": ("GIF", 65_535),  # 16 bits in the file
-    ".jpg": ("JPEG", 65_500),  # libjpeg's own
+    ".jpg": ("JPEG", 65_500),  # libjpeg's limit
     ".jpeg": ("JPEG", 65_500),
 }
 """By suffix: the format's name, and its longest side in pixels."""
@@ -28,7 +28,8 @@ MAX_SIDE = {
 class Level:
     """A level of H.264: its name, and what its decoders must support, in macroblocks of 16² pixels.
 
-    frame: most per picture. rate: most per second. A side has at most √(8 · frame) (ITU-T H.264, A.3.1).
+    frame: maximum per picture. rate: maximum per second. A side has at most √(8 · frame) (ITU-T H.264,
+    A.3.1).
     """
 
     name: str
@@ -80,7 +81,7 @@ def _even(length: float) -> int:
 
 
 def scaled_size(size: tuple[int, int], longest: int | None) -> tuple[int, int]:
-    """A size whose longest side is at most this, in the same proportion; nothing is enlarged."""
+    """A size in the same proportion whose longest side is at most `longest`; never enlarged."""
     if longest is None or max(size) <= longest:
         return size
     ratio = longest / max(size)

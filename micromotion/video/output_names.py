@@ -18,9 +18,9 @@ LONGEST = 255
 
 
 def check_apart(outputs: Sequence[Named], inputs: Iterable[Named]) -> None:
-    """Raise OutputError if an output would replace an input or another output, or lies within another output.
+    """Raise OutputError if an output would replace an input or another output, or is inside another output.
 
-    Compares files, not names: sees through hard and symbolic links, `..`, case-insensitive file systems,
+    Compares files, not names: resolves hard and symbolic links, `..`, case-insensitive file systems,
     /proc/self/fd.
     """
     read = list(inputs)
@@ -50,10 +50,10 @@ def is_same(one: Place, other: Place) -> bool:
 
 
 def check_folder_name(text: str) -> None:
-    """Raise OutputError for names that are hardly meant as a new folder.
+    """Raise OutputError for names that are unlikely to be meant as a new folder.
 
     These are `-`, an option mistaken for another option's value, and the current folder: replacing it would
-    leave the shell in a deleted one.
+    leave the shell in a deleted folder.
     """
     if text == "-":
         raise OutputError("Nothing is written to standard output: name a file such as video.mp4, not '-'.")
@@ -77,7 +77,7 @@ def typed_path(text: str) -> Path:
 
 
 def typed(text: str) -> str:
-    """Like `typed_path`, for a text that may not be a path, or whose trailing slash matters."""
+    """Like `typed_path`, but as text, which may not be a path, or whose trailing slash matters."""
     if not text.startswith("~") or os.path.lexists(text):
         return text
     with suppress(RuntimeError):  # no home folder

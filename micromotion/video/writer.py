@@ -261,4 +261,4 @@ def _resized(frame: Frame, size: Size) -> Frame:
 
 
 def _warn(sentence: str, depth: int = 4) -> None:
-    warnings.warn(f"{sentence} full_size=True keeps all of them.", ScaledWarning, stacklevel=depth)
+    warnings.warn(f"{sentence} full_size=True keeps the full size.", ScaledWarning, stacklevel=depth)

@@ -1,1 +1,1 @@
-"""Checkpoint formats of generators, and the reader that runs nothing of a file."""
+"""Checkpoint formats of generators, and a reader that runs no code from a file."""

@@ -1,8 +1,8 @@
-"""What files of generators may lack: their average latent, and their fixed noises.
+"""Makes what a generator's file may lack: its average latent and its fixed noises.
 
-rosinality's training keeps no average, and its oldest files no noises. Both can be made: the average is the
-mean of what the mapping gives, and any noise is as good as another. They are drawn by generators of their
-own, so that the same file gives the same model every time.
+rosinality's training stores no average, and its oldest files no noises. The average is computed as the mean
+of the mapping's outputs; any noise is as good as another. Both are drawn from seeded generators, so that the
+same file gives the same model every time.
 """
 
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ from stylegan2.generator import Generator, GeneratorConfig
 from stylegan2.synthesis import Synthesis
 
 SAMPLES, AT_ONCE = 16_384, 1024
-"""Latents that the mean is of, which is then off by less than 1% of their spread, and how many at once."""
+"""How many latents the mean is of (its error is then below 1% of their spread), and the batch size."""
 NOISE_SEED, AVERAGE_SEED = 0, 0
 
 
 def add_noises(config: GeneratorConfig, state: State) -> list[str]:
-    """Put the fixed noises that a state dict in our names lacks into it; returns their names.
+    """Add the fixed noises that a state dict in our names lacks; returns their names.
 
-    A noise does not depend on which others are there.
+    A noise does not depend on which others are present.
     """
     rng = torch.Generator().manual_seed(NOISE_SEED)
     made = []
@@ -45,7 +45,7 @@ def noise_names(config: GeneratorConfig) -> Iterator[str]:
 def mean_latent(generator: Generator) -> Tensor:
     """The mean [style_dim] of the latents that a generator's mapping gives, the same every time.
 
-    Raises CheckpointError, lacking the file's name, where it is not finite.
+    Raises CheckpointError, lacking the file's name, if it is not finite.
     """
     rng = torch.Generator().manual_seed(AVERAGE_SEED)
     total = torch.zeros(generator.style_dim, dtype=torch.float64)
@@ -58,5 +58,5 @@ def mean_latent(generator: Generator) -> Tensor:
 
 
 def one_for_all(rows: Tensor) -> Tensor:
-    """The average [dim] of rows [1 or styles, dim]: the common one, or else their mean."""
+    """The average [dim] of rows [1 or styles, dim]: the first if all are equal, else their mean."""
     return rows[0] if bool((rows == rows[0]).all()) else rows.mean(dim=0)

@@ -1,6 +1,6 @@
 """Reading and writing generators.
 
-Each public format is a line of `FORMATS`, and a module beside this one.
+Each public format is a line of `FORMATS` and a module of this package.
 """
 
 import warnings
@@ -42,8 +42,8 @@ FORMATS: dict[Sought, Callable[[FoundNetwork], tuple[GeneratorConfig, State, obj
     ROSINALITY: from_rosinality,
     NVIDIA: from_nvidia_state,
 }
-"""What a format's network is recognised by -> what reads it: configuration, state dict in our names, average
-latent as it is stored, or None. Of several in a file the first counts."""
+"""How a format's network is recognised -> its reader, which returns the configuration, the state dict in our
+names and the average latent as it is stored, or None. If a file matches several, the first is used."""
 
 
 def load_generator(
@@ -56,18 +56,19 @@ def load_generator(
     """Read a generator in any supported format, recognised by its contents, in eval mode on `device`.
 
     Supported are our own safetensors files; rosinality's stylegan2-pytorch and the decoder in a checkpoint of
-    e4e, pSp or ReStyle, as `.pt` or safetensors, wrapped in whatever `stylegan2.checkpoints.layout` sees
-    through; and NVIDIA's stylegan2-ada-pytorch, as `.pkl` (`G_ema`) or its state dict. Of several the average
-    over training is taken. The weights are float32, or with `half` as `Generator.use_half` says; on a GPU our
-    kernels are compiled then (`stylegan2.fast_gpu`), so that the first picture does not wait for them.
+    e4e, pSp or ReStyle, as `.pt` or safetensors, in any wrapper that `stylegan2.checkpoints.layout`
+    understands; and NVIDIA's stylegan2-ada-pytorch, as `.pkl` (`G_ema`) or its state dict. Of several
+    generators the average over training is used. The weights are float32, or with `half` as
+    `Generator.use_half` says; on a GPU our kernels are then compiled (`stylegan2.fast_gpu`), so that the
+    first picture does not wait for them.
 
-    What another project's file may lack is made up, the same every time, and a warning says so: fixed noises
-    are drawn; the average latent is `average` ([dim], [1, dim] or [styles, dim]) where that fits, or else the
-    mean of what the mapping gives. torch's global random numbers are left alone. Of our own files, which are
-    mapped (see `read_safetensors`), and of other files' other parts no copy is made.
+    What another project's file may lack is filled in, the same every time, with a warning: fixed noises are
+    drawn; the average latent is `average` ([dim], [1, dim] or [styles, dim]) where that fits, or else the
+    mean of the mapping's outputs. torch's global random state is not touched. Our own files are mapped (see
+    `read_safetensors`), not copied; of other files only the generator is copied.
 
-    Raises CheckpointError, in one sentence, for anything else and for what is missing, damaged or does not
-    fit.
+    Raises CheckpointError, in one sentence, for any other file and for a file that is missing, damaged,
+    incomplete or does not fit.
     """
     path = Path(path)
     if is_ours(path):
@@ -81,14 +82,14 @@ def load_generator(
 def generator_in(
     contents: Contents, path: Path, *, device: str | torch.device = "cpu", half: bool = False
 ) -> Generator:
-    """As `load_generator`, from what `contents_of` has read from `path` already."""
+    """As `load_generator`, from contents that `contents_of` has read from `path`."""
     with about(path, "generator"):
         read = _from_contents(contents)
     return _build(read, path, device, half)
 
 
 def holds_generator(contents: Contents) -> bool:
-    """Whether a generator lies in what `contents_of` has read, alone or as an encoder's decoder."""
+    """Whether contents from `contents_of` include a generator, alone or as an encoder's decoder."""
     return any(holds(contents, sought) for sought in FORMATS)
 
 
@@ -98,7 +99,7 @@ def save_generator(generator: Generator, path: str | Path) -> None:
 
 
 class _Read(NamedTuple):
-    """What was read of a generator: a state dict in our names, which of it was made up, and that in words."""
+    """A generator as read: state dict in our names, the entries that were filled in, and notes on these."""
 
     config: GeneratorConfig
     state: State
@@ -127,7 +128,7 @@ def _from_contents(contents: Contents) -> _Read:
 
 
 def _completed(config: GeneratorConfig, state: State, average: object, where: str) -> _Read:
-    """With the average latent in our form, zero where there is none, and all noises."""
+    """The state with all noises, and the average latent in our form, zero if there is none."""
     notes = []
     if where in ("g", "G"):
         notes.append(f"has no average over its training ({where}_ema): the generator {where} is taken")
@@ -138,7 +139,7 @@ def _completed(config: GeneratorConfig, state: State, average: object, where: st
         )
         notes.append(f"has {missing}: they are drawn, the same every time")
     rows = average_rows(average, config.num_styles, config.style_dim)
-    if rows is None:  # its place is filled when there is a mapping
+    if rows is None:  # computed once there is a mapping
         drawn.append("latent_avg")
         rows = torch.zeros(1, config.style_dim)
     return _Read(config, state | {"latent_avg": one_for_all(rows)}, tuple(drawn), tuple(notes))
@@ -147,7 +148,7 @@ def _completed(config: GeneratorConfig, state: State, average: object, where: st
 def _build(
     read: _Read, path: Path, device: str | torch.device, half: bool, average: Tensor | None = None
 ) -> Generator:
-    with skeleton():  # every tensor is put in
+    with skeleton():  # every tensor is assigned below
         generator = Generator(read.config)
     if half:
         generator.use_half()
@@ -164,7 +165,7 @@ def _build(
 
 
 def _give_average(generator: Generator, path: Path, average: Tensor | None) -> str:
-    """Set the average latent of a generator whose file has none; what was taken, in words."""
+    """Set the average latent of a generator whose file has none; returns a note that says what was used."""
     shapes = {(generator.style_dim,), (1, generator.style_dim), (generator.num_styles, generator.style_dim)}
     if average is not None and tuple(average.shape) in shapes:
         generator.latent_avg = one_for_all(average.detach().float().reshape(-1, generator.style_dim)).clone()

@@ -1,10 +1,9 @@
-"""Where in a checkpoint a network lies, in whatever its file wraps it.
+"""Finds a network in a checkpoint, whatever its tensors are wrapped in.
 
-Projects save the same tensors bare, as `state_dict`, `g_ema`, `g` or `params_ema`, in dictionaries within
-dictionaries, and under the prefixes that wrappers add (`module.` of DataParallel, `_orig_mod.` of
-torch.compile, `decoder.` in an encoder's checkpoint). Here a dictionary's key and a prefix are the same: a
-step on the way to the tensors. A network is found by the names that it cannot be without, at the end of
-whatever way leads there.
+Projects save the same tensors bare, as `state_dict`, `g_ema`, `g` or `params_ema`, in nested dictionaries,
+and under the prefixes that wrappers add (`module.` of DataParallel, `_orig_mod.` of torch.compile, `decoder.`
+in an encoder's checkpoint). Here a dictionary's key and a prefix are the same: a step on the way to the
+tensors. A network is recognised by the names of tensors that it always has, wherever they are.
 """
 
 import re
@@ -21,7 +20,7 @@ from stylegan2.errors import CheckpointError, one_line
 AVERAGES = ("latent_avg", "mean_latent", "dlatent_avg", "w_avg")
 """What the average latent is called, within a network's dictionary or beside it."""
 
-MAX_DEPTH = 8  # of dictionaries in dictionaries, and parts of a prefix; no checkpoint has four
+MAX_DEPTH = 8  # of nested dictionaries, and parts of a prefix; checkpoints have fewer than four
 _EMA = re.compile(r"(^|_)ema(_|$)|^(Gs|g_running)$", re.IGNORECASE)  # the average over training
 _WRAPPERS = {"module", "_orig_mod", "state_dict", "model", "net", "params"}
 
@@ -30,7 +29,7 @@ Contents = Mapping[Any, Any]
 
 @dataclass(frozen=True)
 class Sought:
-    """A kind of network: what it is for people, with its article, and names of which it has at least one."""
+    """A kind of network: its name in messages, with an article, and entries of which it has at least one."""
 
     what: str
     marks: tuple[str, ...]
@@ -52,28 +51,28 @@ class FoundNetwork:
 
     @property
     def where(self) -> str:
-        """Which part of the file it is, for people: "g_ema", "its decoder"."""
+        """Which part of the file it is, for messages: "g_ema", "its decoder"."""
         last = next((step for step in reversed(self.way) if step not in _WRAPPERS), "")
         known = {"": "its state dict", "decoder": "its decoder", "encoder": "its encoder"}
         return known.get(last, one_line(last)[:40])
 
     def nearest(self, *names: str) -> object:
-        """What has one of the names, in the network's dictionary or around it, the nearest one; or None.
+        """The nearest value under one of the names, in the network's dictionary or those around it; or None.
 
-        The names may stand under the network's prefix, under its beginning, or under none.
+        The names may have the network's prefix, the beginning of it, or none.
         """
         steps = self._prefix.split(".")[:-1]
-        prefixes = ("".join(f"{step}." for step in steps[:kept]) for kept in range(len(steps), -1, -1))
+        prefixes = ("".join(f"{step}." for step in steps[:length]) for length in range(len(steps), -1, -1))
         *outer, own = self._around
-        places = [*((own, prefix) for prefix in prefixes), *((each, "") for each in reversed(outer))]
-        values = (entries.get(prefix + name) for entries, prefix in places for name in names)
+        searched = [*((own, prefix) for prefix in prefixes), *((each, "") for each in reversed(outer))]
+        values = (entries.get(prefix + name) for entries, prefix in searched for name in names)
         return next((value for value in values if value is not None), None)
 
 
 def contents_of(path: Path, what: str) -> dict[Any, Any]:
-    """What a PyTorch checkpoint or a safetensors file of another project holds.
+    """The contents of another project's PyTorch checkpoint or safetensors file.
 
-    Raises CheckpointError, also for other files, which hold no such network (`what`, without an article).
+    Raises CheckpointError, also for other kinds of file; `what`, without an article, names the network there.
     """
     kind = file_kind(path)
     if kind == "torch":
@@ -84,15 +83,15 @@ def contents_of(path: Path, what: str) -> dict[Any, Any]:
 
 
 def holds(contents: Contents, sought: Sought) -> bool:
-    """Whether a network of that kind, or a part of one, lies anywhere in the contents of a file."""
+    """Whether the contents of a file include a network of that kind, or a part of one."""
     return any(True for _ in _candidates(contents, sought))
 
 
 def find(contents: Contents, sought: Sought) -> FoundNetwork:
-    """The network of that kind in the contents of a file: of several the average over training, if one is.
+    """The network of that kind in the contents of a file: of several, the average over training if present.
 
-    Otherwise the one that is most complete, then the least deep, then the first. Raises CheckpointError, its
-    sentence lacking the file's name, where there is none or something among its tensors is no tensor.
+    Otherwise the most complete one, then the least deeply nested, then the first. Raises CheckpointError, its
+    sentence lacking the file's name, if there is none or an entry of it is not a tensor.
     """
     best = min(_candidates(contents, sought), key=lambda each: each[0], default=None)
     if best is None:
@@ -121,7 +120,7 @@ def find(contents: Contents, sought: Sought) -> FoundNetwork:
 
 
 def average_rows(average: object, styles: int, dim: int) -> Tensor | None:
-    """An average latent as float32 [1 or styles, dim]; None where there is none.
+    """An average latent as float32 [1 or styles, dim]; None if there is none.
 
     It may be stored as [dim], [1, dim] or [styles, dim], with more dimensions of 1 before these. Raises
     CheckpointError, lacking the file's name, for anything else.
@@ -145,7 +144,7 @@ _Candidate = tuple[tuple[bool, int, int], tuple[str, ...], tuple[Contents, ...],
 
 
 def _candidates(contents: Contents, sought: Sought) -> Iterator[_Candidate]:
-    """Rank (the least is the best), way, dictionaries and prefix of each place that has one of the marks."""
+    """Rank (lowest is best), way, dictionaries and prefix of each candidate: it has one of the marks."""
     for keys, around in _dictionaries(contents):
         marks: dict[str, int] = {}
         for key in around[-1]:
@@ -161,10 +160,10 @@ def _candidates(contents: Contents, sought: Sought) -> Iterator[_Candidate]:
 
 
 def _dictionaries(contents: Contents) -> Iterator[tuple[tuple[str, ...], tuple[Contents, ...]]]:
-    """All dictionaries, each once: the keys that lead to it, and those that it lies in, itself the last."""
+    """All dictionaries, each once: the keys that lead to it, and the chain from the outermost to itself."""
     waiting: list[tuple[tuple[str, ...], tuple[Contents, ...]]] = [((), (contents,))]
     seen = set()
-    for keys, around in waiting:  # which grows meanwhile
+    for keys, around in waiting:  # which grows during the loop
         if id(around[-1]) in seen:
             continue
         seen.add(id(around[-1]))

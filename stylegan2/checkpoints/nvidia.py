@@ -1,9 +1,10 @@
 """Generators of NVIDIA's stylegan2-ada-pytorch: a pickle of whole networks, of which `G_ema` is read.
 
-Their state dicts, which people save by themselves, have the same names.
+State dicts saved from these networks have the same names.
 
-A network is a tree of records, each with the source text of its class, which is left alone, and the
-attributes of a `torch.nn.Module`. The convolutions are ours, up-sampling ones included: no kernel is turned.
+A network is a tree of records, each with the source text of its class, which is ignored, and the attributes
+of a `torch.nn.Module`. The convolutions, up-sampling ones included, are the same as ours: no kernel is
+flipped.
 """
 
 import re
@@ -17,7 +18,7 @@ from stylegan2.checkpoints.storage import CheckpointError, State, is_plain
 from stylegan2.checkpoints.unpickling import Inert, walk
 from stylegan2.generator import GeneratorConfig
 
-MAX_ENTRIES = 100  # of one kind in a module; no layer has ten, no network twenty
+MAX_ENTRIES = 100  # of one kind in a module; a layer has fewer than ten, a network fewer than twenty
 CONV_ENTRIES = {
     "weight": "weight",
     "bias": "bias",
@@ -34,21 +35,21 @@ Fields = dict[str, Any]
 
 
 def pickled_network(contents: Any) -> tuple[str, Inert]:
-    """Which of the networks in a pickle is the generator, and itself: `G_ema`, or `G` if there is no other.
+    """The name and the record of the generator in a pickle: `G_ema`, or `G` if that is missing.
 
-    Raises CheckpointError, lacking the file's name, where there is none.
+    Raises CheckpointError, lacking the file's name, if there is none.
     """
     if isinstance(contents, dict):
         name = "G" if "G_ema" not in contents and "G" in contents else "G_ema"
         if type(network := contents.get(name)) is Inert:
             return name, network
-    elif type(contents) is Inert and contents.name == "_reconstruct_persistent_obj":  # it alone
+    elif type(contents) is Inert and contents.name == "_reconstruct_persistent_obj":  # only a generator
         return "its generator", contents
     raise CheckpointError("is a pickle, but holds no network G_ema of stylegan2-ada-pytorch")
 
 
 def from_pickled(name: str, network: Inert) -> tuple[GeneratorConfig, State]:
-    """The configuration and our state dict of what `pickled_network` found, whose average may be missing.
+    """The configuration and our state dict of the network from `pickled_network`; the average may be missing.
 
     Raises CheckpointError, its sentence lacking the file's name, for anything but an unconditional generator
     of the "skip" architecture with leaky ReLU and the filter [1, 3, 3, 1]; ValueError for impossible sizes.
@@ -59,14 +60,14 @@ def from_pickled(name: str, network: Inert) -> tuple[GeneratorConfig, State]:
         f"{module}.{entry}": tensor
         for module, fields in modules.items()
         for entry, tensor in (_part(fields, "_parameters") | _part(fields, "_buffers")).items()
-        if tensor is not None  # of a layer without a bias: missed below
+        if tensor is not None  # as in a layer without a bias; reported as missing later
     }
     state = _translate(entries, name)
     return config_of(state, name, mapping_lr_multiplier=multiplier, conv_clamp=clamp), state
 
 
 def from_nvidia_state(found: FoundNetwork) -> tuple[GeneratorConfig, State, object]:
-    """As `from_pickled`, of a state dict, which does not tell a clamp: there is none then.
+    """As `from_pickled`, from a state dict; it stores no clamp, so there is none.
 
     The third is the average latent, None if missing.
     """
@@ -88,7 +89,7 @@ def _translate(entries: dict[str, Any], where: str) -> State:
 
 
 def _fields(record: Inert) -> Fields:
-    """The attributes of a module, once with the arguments it was made with."""
+    """The attributes of a module; some versions include its constructor arguments."""
     meta = record.args[0] if record.name == "_reconstruct_persistent_obj" and record.args else None
     fields = meta.get("state") if isinstance(meta, dict) else None
     if not isinstance(fields, dict):
@@ -108,13 +109,13 @@ def _children(record: Inert) -> dict[str, Any]:
 
 
 def _setting(fields: Fields, name: str, default: Any) -> Any:
-    """An attribute of a module, or where that version kept none, what it was made with."""
-    made_with = fields.get("_init_kwargs")
-    return fields.get(name, made_with.get(name, default) if isinstance(made_with, dict) else default)
+    """An attribute of a module, or if that version of the code stored none, its constructor argument."""
+    arguments = fields.get("_init_kwargs")
+    return fields.get(name, arguments.get(name, default) if isinstance(arguments, dict) else default)
 
 
 def _arithmetic(modules: dict[str, Fields]) -> tuple[Any, Any]:
-    """The mapping's learning-rate multiplier and the clamp (None without), after what must not differ."""
+    """The mapping's learning-rate multiplier and the clamp (None without); refuses unsupported settings."""
     for name in ("", "mapping"):
         classes = _setting(modules.get(name, {}), "c_dim", 0)
         if type(classes) is not int or classes != 0:
@@ -161,7 +162,7 @@ def _our_name(name: str, where: str) -> str:
         if found[3] in CONV_ENTRIES:
             layer = f"to_rgbs.{step}" if found[2] == "torgb" else f"convs.{conv}"
             return f"synthesis.{layer}.{CONV_ENTRIES[found[3]]}"
-    raise CheckpointError(f"has an entry {name!r:.80} in {where} that StyleGAN2's generator has not")
+    raise CheckpointError(f"has an entry {name!r:.80} in {where} that StyleGAN2's generator does not have")
 
 
 def _our_shape(entry: str, tensor: Tensor) -> Tensor:

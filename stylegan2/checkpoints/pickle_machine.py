@@ -1,10 +1,11 @@
-"""The stack machine that a pickle is a program for, written so that no program can do harm.
+"""A safe interpreter for pickles, which are programs for a stack machine.
 
-Python's own machine imports and calls whatever a file names, and even a careful subclass of it takes memory
-before it looks (memo slots, byte arrays) and hashes whatever it is given. Here the standard library only
-takes the instructions apart (`pickletools`). None of them imports anything, sets an attribute, or calls
-anything but the few functions handed in by name; every other class or function that a file names becomes an
-`Inert` record. Steps are counted and keys are small, so that time and memory follow the file's size.
+Python's own unpickler imports and calls whatever a file names, and even a restrictive subclass of it
+allocates memory before checking sizes (memo slots, byte arrays) and hashes arbitrary objects. Here the
+standard library only parses the instructions (`pickletools`). None of them imports anything, sets an
+attribute, or calls anything but the few functions passed in by name; every other class or function that a
+file names becomes an `Inert` record. Steps are counted and keys are small, so that time and memory are
+proportional to the file's size.
 """
 
 import pickletools
@@ -13,14 +14,14 @@ from typing import Any
 
 MAX_STEPS = 1_000_000  # the published FFHQ networks take 70,000, CLIP's archive 14,000
 MAX_LINE = 1 << 12
-MAX_NUMBERED = 1 << 11  # entries of a dictionary with other keys than text; optimizers' have some hundred
+MAX_NUMBERED = 1 << 11  # entries of a dictionary with keys other than text; optimizers' have a few hundred
 
 
 class Inert:
-    """A class or function that a pickle names, or what the pickle wants made of it: a record and no more.
+    """A record of a class or function that a pickle names, or of a call of it that was not made.
 
-    `module` and `name` are the words in the file. `args` are the arguments it was to be called with, or None
-    for the bare name. `state` is what the object was to be filled with, or None.
+    `module` and `name` are as in the file. `args` are the arguments of the call, or None for the bare name.
+    `state` is the state that the object was to be given, or None.
     """
 
     __slots__ = ("args", "module", "name", "state")
@@ -34,11 +35,11 @@ class Inert:
 
 
 class PickleRefusal(Exception):  # noqa: N818 (it is the end of a sentence that begins with the file's name)
-    """Why a file is not read further: "is cut short"."""
+    """A pickle is refused; the message says why, such as "is cut short"."""
 
 
 class Budget:
-    """What reading one file may still cost, shared by the streams within it."""
+    """The steps and bytes that reading one file may still take, shared by the streams within it."""
 
     def __init__(self, size: int) -> None:
         self.steps, self.unpacked = MAX_STEPS, size
@@ -55,7 +56,7 @@ class Budget:
 
 
 class Stream:
-    """Memory as the file that `pickletools` and `zipfile` want; no read returns more than `most` bytes."""
+    """Memory as a file for `pickletools` and `zipfile`; no read returns more than `most` bytes."""
 
     def __init__(self, data: memoryview, most: int | None = None) -> None:
         self.data, self.at = data, 0
@@ -98,7 +99,7 @@ Builders = Mapping[tuple[str, str], Callable[..., Any]]
 
 
 class Machine:
-    """Runs the instructions of one pickle over `data`, with a stack, marks and a memo of its own."""
+    """Runs the instructions of one pickle over `data`, with its own stack, marks and memo."""
 
     def __init__(
         self,
@@ -108,8 +109,8 @@ class Machine:
         load_storage: Callable[[Any], Any] | None = None,
         others: Callable[[str, str, tuple[Any, ...]], Any] = Inert,
     ) -> None:
-        """`builders` make what they are named after, `others` makes a record of every other call or refuses
-        it; `load_storage` gives what the pickle refers to outside it."""
+        """`builders` maps (module, name) to the function to call; `others` records any other call, or refuses
+        it; `load_storage` resolves the pickle's persistent references to data outside it."""
         self.data, self.budget, self.builders = data, budget, builders
         self.load_storage, self.others = load_storage, others
         self.stack: list[Any] = []
@@ -117,7 +118,7 @@ class Machine:
         self.memo: dict[int, Any] = {}
 
     def run(self, stream: Stream) -> Any:
-        """The object that the next pickle in the stream describes."""
+        """The object of the next pickle in the stream."""
         for instruction, operand, where in pickletools.genops(stream):  # type: ignore[arg-type]  # it reads only, as genops does
             self.budget.step()
             name = instruction.name
@@ -140,7 +141,7 @@ class Machine:
         self.stack.append(item)
 
     def above_mark(self) -> list[Any]:
-        """Everything above the last mark, taken off with it."""
+        """Remove the last mark and everything above it; returns what was above it."""
         items, self.stack = self.stack, self.below.pop()
         return items
 
@@ -190,7 +191,7 @@ class Machine:
         self.push(Inert(module, name))
 
     def call(self, args: Any) -> None:
-        """Replace a name on the stack by what it would have made of the arguments."""
+        """Replace a name on the stack by the result of calling it, or a record of the call."""
         what = self.stack.pop()
         if type(what) is not Inert or what.args is not None or type(args) is not tuple:
             raise PickleRefusal("calls what is neither a class nor a function")
@@ -199,13 +200,13 @@ class Machine:
         self.push(build(*args) if build else self.others(what.module, what.name, args))
 
     def instance(self, operand: str) -> None:
-        """Protocol 0: the name follows, the arguments lie above the mark."""
+        """Protocol 0: the name is the operand, the arguments are above the mark."""
         args = tuple(self.above_mark())
         self.name(operand)
         self.call(args)
 
     def marked_instance(self) -> None:
-        """Protocol 1: the name is the first above the mark."""
+        """Protocol 1: the name is the first item above the mark, the arguments follow."""
         what, *args = self.above_mark()
         self.push(what)
         self.call(tuple(args))
@@ -230,9 +231,9 @@ class Machine:
 
 
 def _keys(items: list[Any], before: int = 0) -> list[Any]:
-    """What may be hashed and compared, beside so many keys: short text, and a few small numbers or None.
+    """`items`, checked to be safe as keys beside `before` others: short text, or a few small numbers or None.
 
-    Nested tuples would take for ever, and numbers can be chosen so that they collide.
+    Nested tuples can take forever to hash, and numbers can be chosen so that their hashes collide.
     """
     for item in items:
         text = type(item) is str and len(item) <= MAX_LINE
@@ -246,7 +247,7 @@ def _is_small(item: Any) -> bool:
 
 
 def pairs(items: list[Any], before: int = 0) -> dict[Any, Any]:
-    """A dictionary from keys and values in turn, to be added to one of so many entries."""
+    """A dictionary from alternating keys and values, to be added to one that has `before` entries."""
     if len(items) % 2:
         raise PickleRefusal("has a dictionary with a key and no value")
     return dict(zip(_keys(items[::2], before), items[1::2], strict=True))

@@ -2,7 +2,7 @@
 
 That project saves `{"g_ema": state dict, "latent_avg"}`, and e4e, pSp and ReStyle save
 `{"state_dict": {"encoder.…", "decoder.…"}, "latent_avg", "opts"}`, in which the decoder is such a generator.
-`stylegan2.checkpoints.layout` finds it in these and in whatever else they are wrapped in.
+`stylegan2.checkpoints.layout` finds it in these and in other wrappers.
 """
 
 import re
@@ -27,10 +27,10 @@ CONV_ENTRIES = {
 
 
 def from_rosinality(found: FoundNetwork) -> tuple[GeneratorConfig, State, object]:
-    """The configuration, our state dict and the average latent (None if missing) of what was found.
+    """The configuration, our state dict and the average latent (None if missing) of a rosinality generator.
 
-    The mapping network's learning-rate multiplier is not stored there; it is 0.01 in every published model.
-    Raises CheckpointError, its sentence lacking the file's name, or ValueError for impossible sizes.
+    The mapping network's learning-rate multiplier is not stored; it is 0.01 in every published model. Raises
+    CheckpointError, its sentence lacking the file's name, or ValueError for impossible sizes.
     """
     state = _translate(found.state, found.where)
     return config_of(state, found.where), state, found.nearest(*AVERAGES)
@@ -62,4 +62,4 @@ def _our_name(name: str, where: str) -> str:
     if found and found[3] in CONV_ENTRIES:
         index = 0 if found[2] is None else int(found[2]) + 1
         return f"synthesis.{found[1]}s.{index}.{CONV_ENTRIES[found[3]]}"
-    raise CheckpointError(f"has an entry {name!r:.80} in {where} that StyleGAN2's generator has not")
+    raise CheckpointError(f"has an entry {name!r:.80} in {where} that StyleGAN2's generator does not have")

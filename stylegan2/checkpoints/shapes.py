@@ -1,4 +1,4 @@
-"""What a generator's tensors say about it: its configuration, and whether its filter is ours."""
+"""A generator's configuration from the shapes of its tensors, and the check of its filter."""
 
 import re
 from typing import Any
@@ -13,10 +13,10 @@ from stylegan2.ops import binomial_taps
 
 
 def config_of(state: State, where: str, **known: Any) -> GeneratorConfig:
-    """The configuration that a state dict in our names belongs to; `known` is what no shape tells.
+    """The configuration of a state dict in our names; `known` are the values that no shape determines.
 
-    Raises CheckpointError, lacking the file's name, where an entry is missing, `where` saying in what; or
-    ValueError for sizes that no generator can have.
+    Raises CheckpointError, lacking the file's name, if an entry is missing (`where` names the part of the
+    file), or ValueError for sizes that no generator can have.
     """
 
     def size(name: str, dim: int) -> int:
@@ -37,7 +37,7 @@ def config_of(state: State, where: str, **known: Any) -> GeneratorConfig:
 
 
 def check_filter(name: str, kernel: Tensor, total: float) -> None:
-    """Raise CheckpointError, lacking the file's name, unless a filter is [1, 3, 3, 1]², of sum `total`."""
+    """Raise CheckpointError, lacking the file's name, unless a filter is [1, 3, 3, 1]² with sum `total`."""
     taps = binomial_taps() / 2  # sums to 1
     if kernel.shape != (4, 4) or not torch.allclose(kernel.float(), total * torch.outer(taps, taps)):
         raise CheckpointError(f"has another up-sampling filter ({name!r:.80}) than [1, 3, 3, 1]")

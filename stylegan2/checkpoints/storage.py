@@ -1,7 +1,7 @@
-"""Model files, read with suspicion: our safetensors format, and PyTorch checkpoints whose code never runs.
+"""Reads untrusted model files: our safetensors format, and PyTorch checkpoints without running their code.
 
-Shared by all models of the project. Every reader raises CheckpointError, one sentence for the person who
-chose the file. (`stylegan2.checkpoints.unpickling` takes the pickles apart.)
+Shared by all models of the project. Every reader raises CheckpointError, one sentence for the user who chose
+the file. (`stylegan2.checkpoints.unpickling` parses the pickles.)
 """
 
 import json
@@ -22,7 +22,7 @@ from stylegan2.errors import CheckpointError, one_line
 
 FORMAT = "micromotion/1"
 REAL = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
-DTYPES = {  # the names that safetensors has for them
+DTYPES = {  # their names in safetensors
     torch.float64: "F64",
     torch.float32: "F32",
     torch.float16: "F16",
@@ -40,10 +40,11 @@ FileKind = Literal["safetensors", "torch", "torchscript", "pickle"]
 
 
 def file_kind(path: Path) -> FileKind:
-    """What sort of model file this is, by its contents: "safetensors"; "torch", written by torch.save;
-    "torchscript", an archive with code; or "pickle", any other Python pickle of protocol 2 to 5.
+    """The kind of a model file, by its contents.
 
-    Raises CheckpointError if there is no such file, it cannot be opened, or it is none of these.
+    It is "safetensors"; "torch", written by torch.save; "torchscript", an archive with code; or "pickle", any
+    other Python pickle of protocol 2 to 5. Raises CheckpointError if there is no such file, it cannot be
+    opened, or it is none of these.
     """
     try:
         if not path.exists():
@@ -70,15 +71,15 @@ def _holds_code(path: Path) -> bool:
     try:
         parts = [name.split("/") for name in part_names(path)]
     except CheckpointError:
-        return False  # damaged: whoever reads it will say so
+        return False  # damaged: reading it will raise
     return any(part[1:] == ["constants.pkl"] or (len(part) > 2 and part[1] == "code") for part in parts)
 
 
 def read_torch(path: Path) -> dict[Any, Any]:
     """The dictionary in a PyTorch checkpoint, its tensors mapped from the file where its format allows.
 
-    Tensors, plain values and records are read as `read_saved` says. Raises CheckpointError, also where the
-    file holds something else than a dictionary.
+    Tensors, plain values and records are read as by `read_saved`. Raises CheckpointError, also if the file
+    holds something other than a dictionary.
     """
     contents = read_saved(path)
     if not isinstance(contents, dict):
@@ -90,17 +91,17 @@ def read_torch(path: Path) -> dict[Any, Any]:
 
 
 def is_plain(value: object) -> TypeGuard[Tensor]:
-    """Whether something from a file is an ordinary tensor: its data in memory, not sparse, not nested."""
+    """Whether a value from a file is an ordinary tensor: on the CPU, not sparse, not nested."""
     return isinstance(value, Tensor) and _is_dense(value) and value.device.type == "cpu"
 
 
 def read_safetensors(
     path: Path, kind: str, device: str | torch.device = "cpu"
 ) -> tuple[dict[str, Any], State]:
-    """What `write_safetensors` wrote for this kind of model: (configuration, state dict on `device`).
+    """The configuration and the state dict, on `device`, of a `write_safetensors` file of this kind.
 
-    On the CPU nothing is read yet: the tensors are private maps of the file, so that a change made to them
-    stays in memory. The file may be renamed, replaced or deleted meanwhile, but not overwritten in place.
+    On the CPU nothing is read yet: the tensors are private maps of the file, so that changes to them stay in
+    memory. The file may be renamed, replaced or deleted meanwhile, but not overwritten in place.
     """
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
@@ -124,20 +125,20 @@ def read_safetensors(
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file is safetensors that this project wrote, as it says. Raises CheckpointError."""
+    """Whether a file is safetensors that names this project as its writer. Raises CheckpointError."""
     return file_kind(path) == "safetensors" and _metadata(path).get("format", "").startswith("micromotion/")
 
 
 def safetensors_kind(path: str | Path) -> str:
-    """The kind that a safetensors file says it is of; "" if it does not say. Raises CheckpointError."""
+    """The kind of model that a safetensors file declares; "" if none. Raises CheckpointError."""
     return _metadata(path).get("kind", "")
 
 
 def read_foreign(path: Path) -> dict[str, Any]:
-    """What another project's safetensors file holds, as a checkpoint: `{"state_dict", "opts"}`.
+    """Another project's safetensors file as a checkpoint: `{"state_dict", "opts"}`.
 
-    The tensors are as in `read_safetensors`. The options are the texts in the file's header; where one of
-    them is itself called opts and holds a JSON object, that object's entries. Raises CheckpointError.
+    The tensors are as in `read_safetensors`. The options are the texts in the file's header; if one of them
+    is called opts and holds a JSON object, that object's entries. Raises CheckpointError.
     """
     metadata = _metadata(path)
     try:
@@ -171,10 +172,10 @@ def write_safetensors(path: str | Path, kind: str, config: dict[str, Any], state
 
 
 def write_tensors(path: str | Path, metadata: dict[str, str], state: State) -> None:
-    """Write tensors and texts about them as safetensors, under a temporary name that then becomes `path`.
+    """Write tensors and metadata as safetensors, to a temporary file that is then renamed to `path`.
 
-    The header is sorted: equal contents give equal bytes. The tensors are written one by one, none is held
-    twice. Raises OSError if the file cannot be written; `path` is then as it was before.
+    The header is sorted: equal contents give equal bytes. The tensors are written one by one; none is held
+    twice. Raises OSError if the file cannot be written; `path` is then unchanged.
     """
     path = Path(path)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
@@ -205,15 +206,15 @@ def _write(file: BinaryIO, metadata: dict[str, str], state: State) -> None:
 
 @contextmanager
 def skeleton() -> Iterator[None]:
-    """Modules built within lie on the meta device: they take no memory and draw no random numbers."""
+    """Build modules on the meta device: they take no memory and draw no random numbers."""
     with torch.device("meta"), _OnlyShapes():
         yield
 
 
 class _OnlyShapes(TorchFunctionMode):
-    """torch.randn as torch.empty, and a tensor times or over a number as itself.
+    """Makes torch.randn return torch.empty, and a tensor multiplied or divided by a number itself.
 
-    On the meta device torch imports its whole compiler to find out the shapes of these: 2 s and 60 MB.
+    On the meta device torch imports its whole compiler to infer the shapes of these: 2 s and 60 MB.
     """
 
     def __torch_function__(
@@ -235,12 +236,12 @@ class _OnlyShapes(TorchFunctionMode):
 
 
 def assign_state(module: nn.Module, state: State, path: Path, made: Collection[str] = ()) -> None:
-    """Put a state dict read from `path` into a module, which may lie on the meta device.
+    """Assign a state dict read from `path` to a module, which may be on the meta device.
 
-    Every tensor takes the dtype that it has in the module, and the module ends on the state's device. From
-    our own safetensors files a tensor of that dtype is taken as it is; all else is copied, so that it no
-    longer depends on the file. Names, shapes and the amount of data are checked first, the latter without
-    the entries that were `made`, not read. Raises CheckpointError that names the first missing or unexpected
+    Every tensor is converted to its dtype in the module, and the module moves to the state's device. From our
+    own safetensors files a tensor of that dtype is used as it is; all others are copied, so that they no
+    longer depend on the file. Names, shapes and the amount of data are checked first, the latter without the
+    entries in `made`, which were not read. Raises CheckpointError that names the first missing or unexpected
     entry or the first that does not fit; the module is then unchanged.
     """
     expected = module.state_dict()
@@ -266,7 +267,7 @@ def assign_state(module: nn.Module, state: State, path: Path, made: Collection[s
 
 
 def _fit(tensor: Tensor, dtype: torch.dtype, copy: bool) -> Tensor:
-    """A contiguous tensor of that dtype: the same one, or a copy where it is asked for or needed."""
+    """A contiguous tensor of that dtype: the same one, or a copy if requested or needed."""
     misaligned = tensor.data_ptr() % tensor.itemsize != 0
     return tensor.detach().to(dtype, copy=copy or misaligned, memory_format=torch.contiguous_format)
 

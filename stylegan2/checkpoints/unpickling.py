@@ -1,9 +1,9 @@
-"""Pickles of other people's programs, read as data: tensors and plain containers come out, nothing is run.
+"""Reads untrusted pickles as data, as tensors and plain containers, without running any code.
 
 Three containers hold pickles: a plain stream (NVIDIA's networks), PyTorch's older stream (checkpoints before
 its version 1.6, and each storage in such a network) and PyTorch's zip (checkpoints since, and TorchScript
-archives). Numbers are mapped from the file, not copied, where their alignment allows, and every tensor lies
-within its storage: memory follows the file's size.
+archives). Numbers are mapped from the file, not copied, where their alignment allows, and every tensor is
+within its storage: memory is proportional to the file's size.
 """
 
 import mmap
@@ -45,8 +45,8 @@ DTYPES = {
     "_UntypedStorage": torch.uint8,
 }
 
-# What else a checkpoint may have made: parts of training options, counters, and tensors of other kinds. They
-# stay records. A file that wants more, such as os.system, is no checkpoint and is refused.
+# What else a checkpoint may construct: parts of training options, counters, and tensors of other kinds. They
+# become records. A file that names anything else, such as os.system, is no checkpoint and is refused.
 HARMLESS = {
     "_codecs": {"encode"},
     "argparse": {"Namespace"},
@@ -74,12 +74,12 @@ HARMLESS = {
 
 
 def read_pickle(path: str | Path) -> Any:
-    """What a pickle holds: plain values, containers, CPU tensors, and `Inert` for all else; nothing is run.
+    """The object in a pickle: plain values, containers, CPU tensors, and `Inert` for all else; no code runs.
 
-    `collections.OrderedDict` and dnnlib's `EasyDict` become dict; keys must be text. Tensors are understood
-    as `pickle.dump` writes them, each storage a `torch.save` stream within; they may overlap, so that
-    together they can claim more numbers than the file holds. Bytes come back as memoryview. Containers may
-    hold themselves. Raises CheckpointError.
+    `collections.OrderedDict` and dnnlib's `EasyDict` become dict; keys must be text. Tensors are read as
+    `pickle.dump` writes them, each storage an inner `torch.save` stream; they may overlap, so that together
+    they can claim more numbers than the file holds. Bytes are returned as memoryview. Containers may contain
+    themselves. Raises CheckpointError.
     """
     return _read(Path(path), lambda data: _machine(data, Budget(len(data))).run(Stream(data)))
 
@@ -87,8 +87,8 @@ def read_pickle(path: str | Path) -> Any:
 def read_saved(path: str | Path) -> Any:
     """The object in a file of `torch.save`, in PyTorch's zip or its older format.
 
-    As `read_pickle`, but tensors are on the CPU wherever they were, and files with other Python objects than
-    checkpoints have (see `HARMLESS`) are refused: CheckpointError, as for all that is damaged or compressed.
+    As `read_pickle`, but tensors are on the CPU wherever they were saved from. Raises CheckpointError, also
+    for Python objects that checkpoints do not have (see `HARMLESS`) and for damaged or compressed files.
     """
     return _read(Path(path), lambda data: _saved(data, Budget(len(data)), _harmless))
 
@@ -96,22 +96,22 @@ def read_saved(path: str | Path) -> Any:
 def read_torchscript(path: str | Path) -> Any:
     """The object in a TorchScript archive (`torch.jit.save`): modules as `Inert`, attributes in `state`.
 
-    The program in the archive is never looked at. Tensors, as in `read_pickle`, are on the CPU wherever they
-    were. Raises CheckpointError, also where numbers are compressed.
+    The program in the archive is ignored. Tensors, as in `read_pickle`, are on the CPU wherever they were
+    saved from. Raises CheckpointError, also if numbers are compressed.
     """
     return _read(Path(path), lambda data: _Archive(data).root(Budget(len(data))))
 
 
 def part_names(path: str | Path) -> list[str]:
-    """The names of the parts of a zip archive, of which there may not be too many. Raises CheckpointError."""
+    """The names of the parts of a zip archive. Raises CheckpointError, also if there are too many."""
     return _read(Path(path), lambda data: [part.filename for part in _directory(data)])
 
 
 def walk(root: Inert, children: Callable[[Inert], dict[str, Any]]) -> Iterator[tuple[str, Inert]]:
     """A tree of records under dotted names, the root ("") first; `children` gives a record's entries by name.
 
-    Raises CheckpointError, lacking the file's name, for what is no network: a record that holds itself, or
-    more records, deeper, under longer names, than any network has.
+    Raises CheckpointError, lacking the file's name, if this is no network: a record contains itself, or there
+    are more records, nested deeper or with longer names, than any network has.
     """
     waiting, entries_left = [("", root, 0)], MAX_ENTRIES
     while waiting:
@@ -131,7 +131,7 @@ def walk(root: Inert, children: Callable[[Inert], dict[str, Any]]) -> Iterator[t
 def _read(path: Path, parse: Callable[[memoryview], Any]) -> Any:
     try:
         with path.open("rb") as file:
-            # A private copy-on-write map: PyTorch wants memory that could be written to.
+            # A private copy-on-write map: PyTorch requires writable memory.
             pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     except OSError as error:
         raise CheckpointError(f"The model file {path} cannot be opened: {error.strerror}.") from error
@@ -139,12 +139,12 @@ def _read(path: Path, parse: Callable[[memoryview], Any]) -> Any:
         raise CheckpointError(f"The model file {path} is empty.") from error
     try:
         made = parse(memoryview(pages))
-        if hasattr(mmap, "MADV_DONTNEED"):  # headers were read here and there; nothing was written yet
+        if hasattr(mmap, "MADV_DONTNEED"):  # releases the pages of headers; nothing was written yet
             pages.madvise(mmap.MADV_DONTNEED)
         return made
     except PickleRefusal as error:
         raise CheckpointError(f"{path} {error}.") from error
-    except Exception as error:  # an instruction without its operands, and a hundred other ways
+    except Exception as error:  # an instruction without its operands, for example
         raise CheckpointError(f"{path} is damaged, cut short, or not the pickle it claims to be.") from error
 
 
@@ -175,7 +175,7 @@ def _storage(data: memoryview, kind: Any, count: Any) -> _Storage:
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *ignored: Any) -> Tensor:
-    """A view of its storage, which may show a number many times; gradients and hooks are ignored."""
+    """A view of the storage, which may contain a number many times; gradients and hooks are ignored."""
     if type(storage) is not _Storage or type(size) is not tuple or type(stride) is not tuple:
         raise PickleRefusal("is damaged: a tensor has no storage")
     if len(size) > MAX_DIMENSIONS or len(stride) != len(size):
@@ -198,7 +198,7 @@ def _parameter(tensor: Any, *ignored: Any) -> Tensor:
 
 
 def _inner_storage(blob: Any, budget: Budget) -> _Storage:
-    """A storage that lies in the pickle as a whole `torch.save` stream."""
+    """A storage that the pickle contains as a complete `torch.save` stream."""
     if type(blob) is not memoryview:
         raise PickleRefusal("is damaged: a storage is no byte string")
     budget.unpack(len(blob))
@@ -247,7 +247,7 @@ def _machine(
 
 
 def _saved(data: memoryview, budget: Budget, others: Others = Inert) -> Any:
-    """The object in a whole file of PyTorch, or in a stream like one."""
+    """The object in a PyTorch file, or in a stream of the same format."""
     if data[: len(ZIP_MAGIC)] == ZIP_MAGIC:
         return _Archive(data).root(budget, others)
     if data[: len(LEGACY_MAGIC)] == LEGACY_MAGIC:
@@ -256,10 +256,10 @@ def _saved(data: memoryview, budget: Budget, others: Others = Inert) -> Any:
 
 
 def _legacy(data: memoryview, budget: Budget, others: Others) -> Any:
-    """Five pickles (magic number, version, machine, object, keys), then each storage under those keys.
+    """The object in PyTorch's older format: five pickles (magic number, version, machine, object, keys), then
+    the storages under those keys.
 
-    The storages that the object refers to come last, so its pickle is gone through twice: once to learn of
-    what kind they are.
+    The storages come last, so the object's pickle is read twice, first to learn their types.
     """
     kinds: dict[str, Any] = {}
     storages: dict[str, _Storage] = {}
@@ -333,7 +333,7 @@ class _Archive:
         self.storages: dict[str, tuple[str, int, _Storage]] = {}
 
     def part(self, name: str) -> memoryview:
-        """The contents of a part, without a copy."""
+        """The contents of a part, not copied."""
         if self.folder + name not in self.parts:
             raise PickleRefusal("is damaged: the archive lacks a part, or has it compressed")
         part = self.parts[self.folder + name]
@@ -351,7 +351,7 @@ class _Archive:
         return _machine(pickle, budget, self.load_storage, others).run(Stream(pickle))
 
     def load_storage(self, reference: Any) -> _Storage:
-        """What ("storage", class, key, device, count) refers to; read once, however often it is asked for."""
+        """The storage for a reference ("storage", class, key, device, count); each is read only once."""
         word, kind, key, _, count = reference
         if word != "storage" or type(key) is not str or type(kind) is not Inert:
             raise PickleRefusal("is damaged: a reference is to no storage")
