@@ -102,7 +102,7 @@ class Diversity:
 def diversity(
     subject: Subject, network: FeatureNet, renders: Renders, count: int, shown: int = 8
 ) -> Diversity:
-    """Compare ``count`` samples, of codes drawn as the data set draws its own, with renders.
+    """Compare ``count`` samples, with codes drawn as for the data set, with renders.
 
     They are compared with one half of the renders; the other half gives the floor. Neighbours are looked for
     from as many samples as half the renders, as the distance to the nearest shrinks with the size of a set.
