@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS, ANCHORS, DOCS = ROOT / "weights/avatar", ROOT / "anchors/avatar", ROOT / "docs"
 REGRESSOR = "regressor.safetensors"
 NOTES = "notes.json"
-"""In a run's folder: network → a sentence about it, where the recipe does not tell how it came about."""
+"""In a run's folder: network → a sentence about it, where the recipe does not tell how it was trained."""
 MEASURED_FACES = 20
 
 CHECKPOINTS = {
@@ -41,7 +41,7 @@ CHECKPOINTS = {
     "identity": IDENTITY,
     "clip": CLIP,
 }
-"""The training runs' names → the networks that they end with; the last two may be missing."""
+"""The training runs' names → the networks that they produce; the last two are optional."""
 
 About = dict[str, Any]
 """The contents of bundle.json."""
@@ -53,7 +53,7 @@ def publish_networks(data: Path, run: Path, weights: Path = WEIGHTS) -> None:
     about = {
         "architecture": architecture(run),
         "training": training(data, run),
-        "view": "photo",  # its people live in a world of their own: a photo's own pixels move
+        "view": "photo",  # a photo's own pixels move: the model's people are not photos
         "licence": "MIT; made by this repository from nothing else",
         "figures": network_figures(data, run),
     }
@@ -83,7 +83,7 @@ def architecture(run: Path) -> dict[str, str]:
 
 
 def training(data: Path, run: Path) -> dict[str, str]:
-    """What each network of a run learned from, how much of it, and what the run's notes add to that."""
+    """What each network of a run was trained on, on how many images, and the run's notes."""
     shards = sorted(data.glob("heads-*.safetensors"))
     size, held_out = dataset.check(shards[0]), 4 * dataset.SHARD
     learned = {
@@ -103,7 +103,7 @@ def training(data: Path, run: Path) -> dict[str, str]:
 
 
 def network_figures(data: Path, run: Path) -> dict[str, Any]:
-    """How good the networks of a run are on renders that none of them saw."""
+    """How good the networks of a run are on unseen renders."""
     generator, inverter = load_generator(run / GENERATOR), load_inverter(run / INVERTER)
     heads = dataset.load(data, validation=True)
     regressor = load_regressor(run / REGRESSOR)
@@ -137,15 +137,15 @@ def publish_anchors(weights: Path = WEIGHTS, anchors: Path = ANCHORS) -> None:
 
 
 def publish_figures(weights: Path = WEIGHTS) -> None:
-    """Measure what each motion does to strangers at strength 1, and add it to the bundle's description."""
+    """Measure what each motion does to unseen people at strength 1, and add it to bundle.json."""
     animator, regressor = Animator.load("avatar", "cpu"), load_regressor(weights / REGRESSOR)
     faces, figures = strangers(MEASURED_FACES, size=animator.bundle.generator.resolution), {}
     for motion, name in PUBLISHED_NAMES.items():
-        movement = measure(animator, regressor, motion, faces, frames=20)
+        effect = measure(animator, regressor, motion, faces, frames=20)
         figures[name] = {
-            "spearman_above_0.95": f"{movement.steady()} of {MEASURED_FACES} faces",
-            "moves_own_factor": round(movement.own, 3),
-            "moves_others": {other: round(value, 3) for other, value in movement.leak.items()},
+            "spearman_above_0.95": f"{effect.steady()} of {MEASURED_FACES} faces",
+            "moves_own_factor": round(effect.own, 3),
+            "moves_others": {other: round(value, 3) for other, value in effect.leak.items()},
         }
         print(name, figures[name], flush=True)
     about = read_about(weights)
@@ -180,7 +180,7 @@ def _psnr(generator: Generator, latents: Iterable[Tensor], heads: dataset.Heads)
 
 
 def parameters(model: torch.nn.Module) -> int:
-    """How many numbers a network has learned."""
+    """The number of a network's parameters."""
     return sum(p.numel() for p in model.parameters())
 
 

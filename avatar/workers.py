@@ -21,7 +21,7 @@ def default_workers() -> int:
 def spawn(count: int, target: Callable[..., None], *args: Any) -> None:
     """Run ``target(rank, *args)`` in ``count`` processes of one thread each.
 
-    A single one is the caller's own process. Raises torch.multiprocessing.ProcessRaisedException where one of
+    With a count of 1 it is the calling process. Raises torch.multiprocessing.ProcessRaisedException if one of
     several raised.
     """
     if count == 1:
@@ -37,10 +37,10 @@ def spawn(count: int, target: Callable[..., None], *args: Any) -> None:
 def share(
     pieces: Sequence[int], target: Callable[..., None], *args: Any, count: int | None = None, compiles: bool
 ) -> None:
-    """Run ``target(rank, mine, *args)`` in ``count`` processes, or one per core, which share the pieces.
+    """Share pieces among ``count`` processes, or one per core, which run ``target(rank, mine, *args)``.
 
-    Where it compiles something before its first, one process does a piece alone, and the others find what it
-    compiled: all at once, they would keep each other waiting.
+    If the target ``compiles`` something first, one process does a piece alone, and the others then find what
+    it compiled: compiling all at once, they would block each other.
     """
     count = count or default_workers()
     if compiles and count > 1 and pieces:
@@ -60,7 +60,7 @@ def _take(
 def _enter_one(rank: int, count: int, target: Callable[..., None], args: tuple[Any, ...]) -> None:
     cores = sorted(os.sched_getaffinity(0))
     if count == len(cores):
-        # They wait for each other at every step: two that share a core for a moment halve the pace of all.
+        # Workers wait for each other at every step: two sharing a core for a moment halve the speed of all.
         os.sched_setaffinity(0, {cores[rank]})
     _enter(rank, target, args)
 

@@ -1,1 +1,1 @@
-"""What the networks are trained on: heads, people, sentences, disturbances."""
+"""What the networks are trained on: heads, people, captions, augmentations."""

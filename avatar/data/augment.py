@@ -1,11 +1,11 @@
-"""Disturbances of the training pictures, so that photographs, paintings and drawings find their way too.
+"""Augmentation of the training pictures, so that photographs, paintings and drawings work too.
 
-A network that has seen renders alone takes a photograph's grain, light or backdrop for a property of the
-head. Here each picture is disturbed by a few of eighteen processes, in the order in which they befall a real
-one: flesh and blood, the place, the light, the camera's framing, what stands before it, an artist's hand,
-film and lens, the file. All randomness comes from the given generator.
+A network trained on renders alone takes a photograph's grain, light or backdrop for a property of the head.
+Here each picture is disturbed by a few of eighteen augmentations, in the order in which they affect a real
+picture: anatomy, scene, light, framing, occlusion, an artist's hand, film and lens, file. All randomness
+comes from the given generator.
 
-Nothing here looks like glasses, a beard or a hat: what the renderer knows as a factor must stay the truth.
+None of them looks like glasses, a beard or a hat: the renderer's factors must stay true labels.
 """
 
 import math
@@ -33,14 +33,14 @@ from avatar.data.patterns import (
 )
 
 Disturb = Callable[[Tensor, torch.Generator], Tensor]
-"""Pictures [N, 3, S, S] in [-1, 1] to pictures that may lie a little outside; each draws its own degree."""
+"""Pictures [N, 3, S, S] in [-1, 1] → pictures slightly outside it at most; each draws its own strength."""
 
 
 def augment(images: Tensor, rng: torch.Generator, keep: float = 0.4) -> Tensor:
-    """Disturb images [B, 3, S, S] in [-1, 1]; on average a share ``keep`` of them stays as it is, to the bit.
+    """Augment images [B, 3, S, S] in [-1, 1]; on average a share ``keep`` of them stays bit-identical.
 
-    S is a multiple of 16. The result is in the images' dtype, on their device, within [-1, 1]; the images are
-    not changed. rng may be of the CPU, which then draws the same for all devices.
+    S is a multiple of 16. The result has the images' dtype and device and is within [-1, 1]; the images are
+    not changed. A CPU ``rng`` draws the same on all devices.
     """
     result = images.clone()
     touched = chance(len(images), 1 - keep, rng)
@@ -52,27 +52,27 @@ def augment(images: Tensor, rng: torch.Generator, keep: float = 0.4) -> Tensor:
     return result
 
 
-# --- flesh and blood ----------------------------------------------------------------------------
+# --- anatomy ------------------------------------------------------------------------------------
 
 
 def proportions(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Eyes, nose and mouth of other sizes, about where alignment puts them; eyes and brows mostly smaller.
+    """Resize eyes, nose and mouth, about where alignment puts them; eyes and brows mostly shrink.
 
-    Renders have large eyes. Beside them a real face, whose brows are near its eyes, looks as if it frowned.
+    Renders have large eyes. Compared with them a real face, whose brows are near its eyes, seems to frown.
     """
     u, v = grid(images)
-    places = torch.stack(torch.broadcast_tensors(u, v), dim=-1).expand(len(images), -1, -1, -1)
+    points = torch.stack(torch.broadcast_tensors(u, v), dim=-1).expand(len(images), -1, -1, -1)
     for x, y, reach, least, most in FEATURES:
         shrink = uniform((len(images), 1, 1), least, most, rng, images)
         near = shrink * torch.exp(-((u - x).square() + (v - y).square()) / reach**2)
-        places = places + near[..., None] * torch.stack(torch.broadcast_tensors(u - x, v - y), dim=-1)
-    return F.grid_sample(images, places, padding_mode="reflection", align_corners=False)
+        points = points + near[..., None] * torch.stack(torch.broadcast_tensors(u - x, v - y), dim=-1)
+    return F.grid_sample(images, points, padding_mode="reflection", align_corners=False)
 
 
 def relief(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Deep-set eyes, cheeks and folds in their own shadow, and fine dark lines anywhere: strands, wrinkles.
+    """Shadows of deep-set eyes, cheeks and folds, and fine dark lines anywhere, like strands or wrinkles.
 
-    The lines lie where a smooth pattern is nought, and only in parts of the picture.
+    The lines are the zeros of a smooth pattern, in parts of the picture only.
     """
     each = (len(images), 1, 1, 1)
     u, v = grid(images)
@@ -85,13 +85,13 @@ def relief(images: Tensor, rng: torch.Generator) -> Tensor:
     return signed(unit(images) * torch.exp(-dark))
 
 
-# --- the place, the light, the framing, what stands before the face -----------------------------
+# --- scene, light, framing, occlusion -----------------------------------------------------------
 
 
 def backdrop(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Another scene behind the head: where the colour is that of an upper corner, outside the face's ellipse.
+    """Another backdrop: where the colour is that of an upper corner, outside the face's ellipse.
 
-    Renders come without a mask. Long hair may reach a corner and go with the backdrop; so it may in photos.
+    Renders have no mask. Long hair that reaches a corner may vanish with the backdrop, as it may in photos.
     """
     u, v = grid(images)
     side = max(1, images.shape[-1] // 12)
@@ -104,7 +104,7 @@ def backdrop(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def light(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Light that falls off across the picture, up to sixfold, and is of another colour than its shadow."""
+    """Light that falls off across the picture, up to sixfold, in another colour than its shadow."""
     u, v = grid(images)
     angle = uniform((len(images), 1, 1), 0, 2 * math.pi, rng, images)
     across = (u * angle.cos() + v * angle.sin())[:, None]
@@ -123,7 +123,7 @@ def vignette(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def frame(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Shift by up to 4%, zoom by up to 8%, turn by up to 4°: what landmarks get wrong."""
+    """Shift by up to 4%, zoom by up to 8%, turn by up to 4°: the errors of landmarks."""
     count = len(images)
     zoom, turn = uniform((count,), 0.92, 1.08, rng, images), uniform((count,), -0.07, 0.07, rng, images)
     shift = uniform((count, 2), -0.08, 0.08, rng, images)
@@ -134,11 +134,11 @@ def frame(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def occlude(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Something convex before the head, of one colour and uneven: a hand, a microphone, a book."""
+    """A convex object in front of the head, of one uneven colour: a hand, a microphone, a book."""
     count, sides = len(images), 6
     u, v = (each[:, None] for each in grid(images))
     around = torch.arange(sides, device=images.device).view(1, sides, 1, 1) * (2 * math.pi / sides)
-    angle = around + uniform((count, sides, 1, 1), -0.5, 0.5, rng, images)  # on all sides, or it has no end
+    angle = around + uniform((count, sides, 1, 1), -0.5, 0.5, rng, images)  # on all sides, or it is unbounded
     reach = uniform((count, sides, 1, 1), 0.08, 0.45, rng, images)
     place = uniform((count, 2, 1, 1), -0.9, 0.9, rng, images)
     x, y = u - place[:, :1], v - place[:, 1:]
@@ -152,7 +152,7 @@ def occlude(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def brush(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Flat dabs with sharp edges, as of oil: Kuwahara's filter (1976), the calmest of four means around."""
+    """Flat dabs with sharp edges, as of oil: Kuwahara's filter (1976), mean of the calmest of 4 quadrants."""
     size = images.shape[-1]
     reach = int(uniform((), 1.5, 4.5, rng, images)) * max(1, size // 128)
     padded = F.pad(images, (reach,) * 4, mode="reflect")
@@ -191,7 +191,7 @@ def sketch(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def canvas(images: Tensor, rng: torch.Generator) -> Tensor:
-    """The weave of a canvas, or the tooth of paper, and colour that lies on it unevenly."""
+    """The weave of a canvas, or the tooth of paper, with uneven colour."""
     count, size = len(images), images.shape[-1]
     u, v = grid(images)
     waves = uniform((count, 2, 1, 1), 0.12, 0.24, rng, images) * math.pi * size
@@ -219,7 +219,7 @@ def colour(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def tone(images: Tensor, rng: torch.Generator) -> Tensor:
-    """One hue: grey as half of them are, sepia, bronze, marble, cyanotype."""
+    """One hue: grey (half of them), sepia, bronze, marble, cyanotype."""
     tint = uniform((len(images), 3, 1, 1), -0.25, 0.25, rng, images).exp()
     plain = chance(len(images), 0.5, rng).to(images.device)[:, None, None, None]
     return signed(unit(brightness(images)) * torch.where(plain, 1.0, tint))
@@ -232,7 +232,7 @@ def blur(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def shake(images: Tensor, rng: torch.Generator) -> Tensor:
-    """The camera, or the head, moved along a line."""
+    """Motion blur along a line: the camera, or the head, moved."""
     scale = images.shape[-1] / 128
     each = (len(images), 1, 1, 1)
     angle, length = uniform(each, 0, math.pi, rng, images), uniform(each, 1, 4, rng, images) * scale
@@ -243,7 +243,7 @@ def shake(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def small(images: Tensor, rng: torch.Generator) -> Tensor:
-    """A picture of two to six times fewer pixels a side, enlarged."""
+    """Low resolution: two to six times fewer pixels a side, enlarged again."""
     size = images.shape[-1]
     fewer = int(size / uniform((), 2, 6, rng, images))
     mode = "bicubic" if uniform((), 0, 1, rng, images) < 0.7 else "nearest"
@@ -253,7 +253,7 @@ def small(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def noise(images: Tensor, rng: torch.Generator) -> Tensor:
-    """A sensor's noise in each colour, or a film's grain in all alike, coarse in a third of the pictures."""
+    """Sensor noise in each colour, or film grain in all alike; coarse in a third of the pictures."""
     each = (len(images), 1, 1, 1)
     fine = normal(tuple(images.shape), rng, images)
     half = normal((*images.shape[:2], *(side // 2 for side in images.shape[2:])), rng, images)
@@ -265,7 +265,7 @@ def noise(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def jpeg(images: Tensor, rng: torch.Generator) -> Tensor:
-    """What JPEG of quality 8 to 70 leaves: cosine transforms of 8×8 blocks, quantised; colours at half size.
+    """JPEG artefacts at quality 8 to 70: cosine transforms of 8×8 blocks, quantised; chroma at half size.
 
     The tables of ITU-T T.81, annex K, scaled as libjpeg does. S must be a multiple of 16.
     """
@@ -287,7 +287,7 @@ FEATURES = (
     (0.0, 0.2, 0.2, -0.3, 0.25),
     (0.0, 0.48, 0.28, -0.25, 0.25),
 )
-"""Right and down (a side is -1 to 1), how far they reach, by which share they shrink at least and at most."""
+"""Right and down (a side is -1 to 1), reach, and the least and largest share by which they shrink."""
 
 DISTURBANCES: tuple[tuple[Disturb, float], ...] = (
     (proportions, 0.5),
@@ -309,7 +309,7 @@ DISTURBANCES: tuple[tuple[Disturb, float], ...] = (
     (noise, 0.35),
     (jpeg, 0.3),
 )
-"""In order, each with the share of the disturbed pictures that it befalls."""
+"""In order, each with the share of the disturbed pictures that it applies to."""
 
 _YCC = (BRIGHTNESS, (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 _LUMINANCE = (
@@ -333,5 +333,5 @@ def _quantised(planes: Tensor, scale: Tensor, table: Tensor) -> Tensor:
     cosines[0] /= math.sqrt(2)
     blocks = planes.view(count, channels, height // 8, 8, width // 8, 8).transpose(3, 4)
     steps = (table.view(8, 8) * scale).clamp(1, 255).round()
-    kept = (cosines @ blocks @ cosines.T / steps).round() * steps
-    return (cosines.T @ kept @ cosines).transpose(3, 4).reshape_as(planes)
+    rounded = (cosines @ blocks @ cosines.T / steps).round() * steps
+    return (cosines.T @ rounded @ cosines).transpose(3, 4).reshape_as(planes)

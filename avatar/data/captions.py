@@ -1,8 +1,8 @@
-"""Sentences that state what a head shows, and by how much each sentence misses each head.
+"""Captions: sentences that state what a head shows, and how wrong each is for each head.
 
-A sentence is drawn for a head from the table in ``avatar.data.wordings``. It carries its facts as ranges of
-*readings*, numbers that are read off a head's factors, so that it can be held against any other head: a
-training batch must not count a sentence as wrong for a head that it fits as well as its own.
+A caption is drawn for a head from the table in ``avatar.data.wordings``. It carries its facts as ranges of
+*readings*, numbers computed from a head's factors, so that it can be tested against any other head: a
+training batch must not count a caption as wrong for a head that it fits as well as its own.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,9 +22,9 @@ READINGS = (
 )
 
 STEP = 0.05
-"""How far a percentage may be from the truth: they come in tens."""
+"""Tolerance of a percentage: they are stated in tens."""
 IDIOM, LIST, PLAIN = 0.4, 0.35, 0.02
-"""Shares of captions: one fact in a sentence of its own; a list of facts among the others; nothing stated."""
+"""Shares of captions: one fact in a full sentence; a list of facts among the others; nothing stated."""
 COUNTS = (0.45, 0.35, 0.20)  # of one, two and three facts
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class Caption:
 
 
 def read(f: Factors) -> Tensor:
-    """What captions speak of, [B, len(READINGS)], off a head's factors."""
+    """The readings [B, len(READINGS)] of heads with these factors."""
     tone = f["skin_tone"]
     values = {
         "right": f["yaw"].clamp(min=0),
@@ -62,8 +62,8 @@ def captions(
 
     Args:
         readings: [B, len(READINGS)], from ``read``.
-        rng: where all choices come from.
-        about: for each head a topic that its caption is to state where words can, or None for any.
+        rng: source of all random choices.
+        about: for each head a topic that its caption states if there are words for it, or None for any.
     """
     wanted = about or [None] * len(readings)
     return [
@@ -73,7 +73,7 @@ def captions(
 
 
 def caption(values: Mapping[str, float], rng: torch.Generator, about: str | None = None) -> Caption:
-    """A sentence that is true of a head with these readings, and speaks ``about`` a topic of the tables."""
+    """A caption that is true of a head with these readings, ``about`` a topic of the tables (None: any)."""
     if about is None and _chance(PLAIN, rng):
         return Caption(_frame("", rng), ())
     if _chance(IDIOM, rng) and (about is None or about in DEGREES):
@@ -89,10 +89,10 @@ def caption(values: Mapping[str, float], rng: torch.Generator, about: str | None
 
 
 def misses(said: Sequence[Caption], readings: Tensor) -> Tensor:
-    """By how much captions miss heads, [heads, captions]: 0 is true, and every fact adds up to 1.
+    """How wrong captions are for heads, [heads, captions]: 0 is true, and every fact adds up to 1.
 
-    The degree of a motion is missed by the difference: "100% smile" misses a serious face by 1, and one that
-    half smiles by a half.
+    The degree of a motion counts by its difference: "100% smile" is wrong by 1 for a serious face, and by a
+    half for one that half smiles.
     """
     most = max(1, *(len(c.facts) for c in said))
     always: Range = (READINGS[0], -1e9, 1e9)
@@ -106,7 +106,7 @@ def misses(said: Sequence[Caption], readings: Tensor) -> Tensor:
 
 
 def topic_of(factor: int) -> str | None:
-    """The topic that states a factor, given by its index in FACTORS; None where no words do."""
+    """The topic that states a factor, given by its index in FACTORS; None if there are no words for it."""
     if factor < 0:
         return None
     name = FACTORS[factor].name
@@ -116,13 +116,13 @@ def topic_of(factor: int) -> str | None:
 
 
 def ends(motion: str) -> tuple[str, str]:
-    """The sentence that collects a motion's anchors, at its full degree and at none."""
+    """The captions that a motion's anchors are collected with: at its full degree and at none."""
     template = DEGREES[motion].whole[0]
     return template.format(degree="100%"), template.format(degree="no")
 
 
 def wordings() -> Iterator[str]:
-    """Every wording that a caption may hold, without the words of OTHER."""
+    """Every wording that a caption may contain, except the words of OTHER."""
     percent = [f"{p}%" for p in range(0, 101, 10)]
     yield from (*NOUNS, *FRAMES, *percent, "no a an with and , . who is 10%, 10%.")
     for degree in DEGREES.values():
@@ -142,7 +142,7 @@ def _topics(about: str | None, rng: torch.Generator) -> list[str]:
 
 
 def _sayings(topic: str, values: Mapping[str, float], rng: torch.Generator) -> list[Saying]:
-    """At most one saying of a topic: in words, or in percent; in percent where no words fit."""
+    """At most one saying of a topic: in words, or as a percentage; a percentage where no words fit."""
     true = [s for s in SAYINGS[topic] if all(low <= values[name] <= high for name, low, high in s.when)]
     if topic in DEGREES and (not true or _chance(0.3, rng)):
         degree = _degree(topic, values, rng)
@@ -163,9 +163,9 @@ def _percent(reading: str, value: float, rng: torch.Generator) -> tuple[str, Ran
 
 
 def _degree(topic: str, values: Mapping[str, float], rng: torch.Generator) -> Degree:
-    """How a motion's degree is said; of a turn to the one side now and then that it is none to the other.
+    """Wordings of a motion's degree; for a turn, now and then those of the other side, with degree 0.
 
-    Few heads look straight ahead, and "turned no to the right" would hardly ever be learned else.
+    Few heads look straight ahead, so "turned no to the right" would otherwise hardly ever be learned.
     """
     if topic not in ("yaw", "yaw_left"):
         return DEGREES[topic]
@@ -174,7 +174,7 @@ def _degree(topic: str, values: Mapping[str, float], rng: torch.Generator) -> De
 
 
 def _fill(text: str, word: str, verbatim: Sequence[str] = ()) -> str:
-    """Put a degree into a wording; the article before it follows, but for the authors' own sentences."""
+    """Put a degree into a wording and adapt the article before it, except in ``verbatim`` sentences."""
     if text not in verbatim:
         text = text.replace("a {degree}", "no" if word == "no" else _article(word) + word)
     return text.replace("{degree}", word)

@@ -1,10 +1,9 @@
-"""The data set: rendered heads with the codes they were drawn from.
+"""The data set: rendered heads with the z codes they were rendered from.
 
-It is kept in shards, which can be made in any order; an interrupted run goes on where it stopped. A shard
-says which factors it was drawn with, as a code means nothing without them. Heads come
-in pairs. Three pairs in four show one person twice, differing in a single factor; the others are two
-strangers. Pairs are what teaches a network an expression: their difference is the expression and nothing
-else.
+It is stored in shards, which can be made in any order; an interrupted run resumes where it stopped. A shard
+records the factors it was rendered with, as a code means nothing without them. Heads come in pairs: three
+pairs in four show one person twice, differing in a single factor; the others show two different people.
+Pairs teach a network an expression: their difference is the expression and nothing else.
 """
 
 import argparse
@@ -40,10 +39,10 @@ STRANGERS = -1
 
 @dataclass
 class Heads:
-    """Rendered heads in pairs: 2i and 2i + 1 belong together.
+    """Rendered heads in pairs: 2i and 2i + 1 are a pair.
 
     images: uint8 [N, 3, S, S]; z: float32 [N, Z_DIM], of length √Z_DIM; differs: int64 [N / 2], the
-    index of the factor in which a pair differs, or STRANGERS.
+    index of the factor in which a pair differs, or STRANGERS (two different people).
     """
 
     images: Tensor
@@ -60,8 +59,8 @@ def load(
     """Read a worker's share of the training shards, or the shards held out for validation.
 
     A worker gets every ``world``-th shard from the ``rank``-th on. The last ``held_out`` shards are for
-    validation, and training never sees them. Raises FileNotFoundError where there are no shards to read, and
-    ValueError where they were drawn with other factors than today's, or differ in size.
+    validation, and training never sees them. Raises FileNotFoundError if there are no shards to read, and
+    ValueError if they were rendered with other factors than this version's, or differ in size.
     """
     shards = sorted(folder.glob("heads-*.safetensors"))
     chosen = shards[-held_out:] if validation else shards[:-held_out][rank::world]
@@ -92,7 +91,7 @@ def draw(generator: torch.Generator, pairs: int = SHARD // 2) -> tuple[Tensor, T
         value = second[i, index].clone()
         second[i] = first[i]
         name = FACTORS[index].name
-        # One of the two is at rest, where a motion starts.
+        # One of the two is neutral, where a motion starts.
         if name in MOTIONS and name != "yaw" and min(value, second[i, index]) > 0:
             value = -sample_motion_z("yaw", 1, generator)[0].abs()
         second[i, index] = value
@@ -101,14 +100,15 @@ def draw(generator: torch.Generator, pairs: int = SHARD // 2) -> tuple[Tensor, T
 
 
 def shard_codes(index: int, seed: int = 0, pairs: int = SHARD // 2) -> tuple[Tensor, Tensor]:
-    """What a shard is drawn from, as ``draw`` has it, seeded by the shard's own number."""
+    """The codes and differences of a shard, as ``draw`` returns them, seeded by the shard's index."""
     return draw(torch.Generator().manual_seed(seed * 1_000_003 + index), pairs)
 
 
 def check(shard: Path, size: int | None = None) -> int:
     """Pixels a side of a shard's pictures.
 
-    Raises ValueError where it was drawn with other factors than today's, or is not of the ``size`` asked for.
+    Raises ValueError if it was rendered with other factors than this version's, or is not of the given
+    ``size``.
     """
     with safe_open(shard, "pt") as file:
         factors = (file.metadata() or {}).get("factors")
@@ -127,7 +127,7 @@ def _names() -> str:
 
 
 def shard_path(folder: Path, kind: str, index: int) -> Path:
-    """Where a shard lies in its folder; `kind` is "heads" or "people"."""
+    """The path of a shard in its folder; `kind` is "heads" or "people"."""
     return folder / f"{kind}-{index:05d}.safetensors"
 
 
@@ -141,7 +141,7 @@ def make_shard(
     compiled: bool = True,
     pairs: int = SHARD // 2,
 ) -> None:
-    """Render one shard, and write it whole or not at all."""
+    """Render one shard and write it atomically."""
     path = shard_path(folder, "heads", index)
     if path.exists():
         return
@@ -152,7 +152,7 @@ def make_shard(
 def paint(z: Tensor, size: int, device: str, compiled: bool) -> Tensor:
     """Render codes [N, Z_DIM] on a device: uint8 [N, 3, size, size].
 
-    On a CPU large pictures have one ray for each pixel: their edges alias, which a network averages out.
+    On a CPU large pictures have one ray per pixel: their edges alias, which a network averages out.
     """
     draw_heads = render_quickly if device == "cpu" and size > 128 else render
     images = []
@@ -163,7 +163,7 @@ def paint(z: Tensor, size: int, device: str, compiled: bool) -> Tensor:
 
 
 def write(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write a shard whole or not at all, with the names of the factors that it was drawn with."""
+    """Write a shard atomically, with the names of the factors it was rendered with."""
     partial = path.with_suffix(".part")
     save_file(tensors, partial, {"factors": _names()})
     partial.rename(path)
@@ -181,13 +181,13 @@ def _work(
     device: str,
     compiled: bool,
 ) -> None:
-    begun, there = time.monotonic(), _count(folder, kind)
+    started, present = time.monotonic(), _count(folder, kind)
     for index in mine:
         make(folder, index, seed, size=size, device=device, compiled=compiled)
         if rank == 0:
             done = _count(folder, kind)
-            rate = (done - there) / (time.monotonic() - begun)
-            left = f"{(shards - done) / rate / 60:.0f} min left" if done > there else "already there"
+            rate = (done - present) / (time.monotonic() - started)
+            left = f"{(shards - done) / rate / 60:.0f} min left" if done > present else "already there"
             print(f"rendered {done} of {shards} shards  {rate * SHARD:.1f} heads/s  {left}", flush=True)
 
 
@@ -196,7 +196,7 @@ def _count(folder: Path, kind: str) -> int:
 
 
 def command(make: Callable[..., None], kind: str, description: str, *, count: int) -> None:
-    """Command line that renders ``kind``-00000 … of SHARD heads each, by ``make_shard`` or its like."""
+    """Command line that renders ``kind``-00000 … of SHARD heads each, with a function like ``make_shard``."""
     parser = argparse.ArgumentParser(description=f"{description}; run again to resume.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=count, help=f"heads in all (default {count:,})")

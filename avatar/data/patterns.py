@@ -1,6 +1,6 @@
-"""What disturbances of pictures are made of: random numbers, patterns, and convolutions.
+"""Building blocks of the augmentations: random numbers, patterns, and convolutions.
 
-Pictures are [N, C, S, S] in [-1, 1]; all randomness comes from the given generator, drawn where that lives.
+Pictures are [N, C, S, S] in [-1, 1]; all randomness comes from the given generator, drawn on its device.
 """
 
 import math
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 BRIGHTNESS = (0.299, 0.587, 0.114)
-"""Of red, green and blue, by ITU-R BT.601."""
+"""Weights of red, green and blue, by ITU-R BT.601."""
 
 
 def uniform(shape: tuple[int, ...], low: float, high: float, rng: torch.Generator, like: Tensor) -> Tensor:
@@ -41,27 +41,27 @@ def brightness(images: Tensor) -> Tensor:
 
 
 def grid(images: Tensor) -> tuple[Tensor, Tensor]:
-    """How far right [1, 1, S] and how far down [1, S, 1] a pixel lies, from -1 to 1."""
+    """Pixel coordinates: right [1, 1, S] and down [1, S, 1], from -1 to 1."""
     size = images.shape[-1]
     at = ((torch.arange(size, device=images.device) + 0.5) / size * 2 - 1).to(images)
     return at.view(1, 1, size), at.view(1, size, 1)
 
 
 def paint(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Colours [N, 3, 1, 1] of things: of any brightness, rarely gaudy."""
+    """Random colours [N, 3, 1, 1], of any brightness, rarely saturated."""
     count = len(images)
     level = uniform((count, 1, 1, 1), -0.8, 0.8, rng, images)
     return level + 0.25 * normal((count, 3, 1, 1), rng, images)
 
 
 def clouds(images: Tensor, rng: torch.Generator, cells: int) -> Tensor:
-    """Smooth unevenness [N, 3, S, S], about ±1, with so many cells a side."""
+    """Smooth noise [N, 3, S, S], about ±1, with ``cells`` cells a side."""
     drawn = normal((len(images), 3, cells, cells), rng, images)
     return F.interpolate(drawn, size=images.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def scene(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Scenes [N, 3, S, S]: a colour, large shapes, soft or with edges, and small ones."""
+    """Random scenes [N, 3, S, S]: a colour, large shapes, soft or hard-edged, and small ones."""
     count = len(images)
     cells = int(uniform((), 2, 9.99, rng, images))
     shapes = normal((count, 1, cells, cells), rng, images) + normal((count, 3, cells, cells), rng, images)
@@ -75,7 +75,7 @@ def scene(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def offsets(reach: int, images: Tensor) -> tuple[Tensor, Tensor]:
-    """The places of a kernel's entries: [1, 1, 2·reach + 1] and [1, 2·reach + 1, 1], in pixels."""
+    """Offsets x and y of a kernel's entries: [1, 1, 2·reach + 1] and [1, 2·reach + 1, 1], in pixels."""
     at = torch.arange(-reach, reach + 1, device=images.device).to(images)
     return at.view(1, 1, -1), at.view(1, -1, 1)
 
@@ -87,7 +87,7 @@ def bell(width: Tensor, images: Tensor) -> Tensor:
 
 
 def convolve(images: Tensor, kernels: Tensor) -> Tensor:
-    """Each picture [N, C, S, S] with its own kernel [N, k, k], made to sum to 1; mirrored at the borders."""
+    """Convolve each picture [N, C, S, S] with its kernel [N, k, k], scaled to sum 1; borders mirrored."""
     count, channels, reach = *images.shape[:2], kernels.shape[-1] // 2
     kernels = kernels / kernels.sum(dim=(1, 2), keepdim=True)
     padded = F.pad(images, (reach,) * 4, mode="reflect").flatten(0, 1)[None]

@@ -1,12 +1,11 @@
-"""The data set of the identity network: people, each seen several times as they might be met.
+"""The data set of the identity network: people, each in several pictures.
 
-What makes a person is the skull, the features and the skin. What they do, how they are lit, where they stand
-and what they wear, glasses too, is drawn anew for every picture; so is age, as growing older is one of the
-motions and must leave a person who they are. Hair and beard are kept from one picture to the next more often
-than not: they count a little, as people do get a hair cut.
+Identity is the skull, the features and the skin. Expression, pose, light, backdrop, clothes and glasses are
+drawn anew for every picture; so is age, as ageing is one of the motions and must not change the identity.
+Hair and beard stay the same in most pictures of a person: they count a little, as people do get a hair cut.
 
-Pictures are rendered, or drawn for almost nothing by a generator that was trained on renders (--generator):
-its people are those that learned motions play on.
+Pictures are rendered, or drawn at almost no cost by a generator trained on renders (--generator), whose
+people are those that learned motions are applied to.
 """
 
 import argparse
@@ -28,7 +27,7 @@ from stylegan2 import Generator, load_generator
 
 VIEWS = 8
 NEW_HAIR = 0.35
-"""How often a picture shows other hair, and how often another beard, than the person's own."""
+"""Probability that a picture shows other hair than the person's own; the same for the beard."""
 PASSING = (
     *(*MOTIONS, "mouth_open", "pitch", "roll", "gaze_x", "gaze_y"),
     *("light_azimuth", "light_elevation", "light_warmth", "fill"),
@@ -36,15 +35,15 @@ PASSING = (
     *("clothes_hue", "clothes_value", "clothes_saturation", "collar"),
     *("glasses", "glasses_shape", "glasses_hue"),
 )
-"""The factors that do not belong to a person."""
+"""The factors that are no part of an identity."""
 HAIR = (
     *("hair_cut", "hair_colour", "hair_red", "hair_length", "hair_volume", "hair_curl", "hairline"),
     *("hair_part", "baldness"),
 )
 BEARD = ("beard", "moustache")
-"""The factors that belong to a person for some time."""
+"""HAIR and BEARD: the factors that a person has for some time."""
 TRAITS = tuple(f.name for f in FACTORS if f.name not in (*PASSING, *HAIR, *BEARD))
-"""The factors that make a person."""
+"""The factors that make an identity."""
 
 
 @dataclass
@@ -64,7 +63,7 @@ class People:
 
 
 def draw(rng: torch.Generator, people: int, views: int = VIEWS) -> Tensor:
-    """Codes [people · views, Z_DIM]; the pictures of one person follow each other."""
+    """Codes [people · views, Z_DIM]; the pictures of one person are adjacent."""
     z = torch.randn(people, Z_DIM, generator=rng).repeat_interleave(views, dim=0)
     for name in PASSING:
         drawn = name in MOTIONS or name == "mouth_open"
@@ -88,15 +87,15 @@ def make_shard(
     compiled: bool = True,
     generator: Path | None = None,
 ) -> None:
-    """Make the pictures of SHARD / VIEWS people, seeded by the shard's own number; whole or not at all.
+    """Write the pictures of SHARD / VIEWS people atomically, seeded by the shard's index.
 
-    They are rendered, or drawn by the generator in a file.
+    They are rendered, or drawn by the generator in the given file.
     """
     path = shard_path(folder, "people", index)
     if path.exists():
         return
     people = SHARD // VIEWS
-    # another stream than that of dataset.make_shard
+    # a different random stream from that of dataset.make_shard
     z = draw(torch.Generator().manual_seed(seed * 1_000_003 + 500_000 + index), people)
     person = index * people + torch.arange(people).repeat_interleave(VIEWS)
     images = imagine(z, size, device, generator) if generator else paint(z, size, device, compiled)
@@ -123,10 +122,10 @@ def _generator(path: Path, device: str) -> Generator:
 def load(
     folder: Path, rank: int = 0, world: int = 1, *, held_out: int = 4, validation: bool = False
 ) -> People:
-    """A worker's share of the people, or those held out, in the last shards, as ``dataset.load`` has it.
+    """A worker's share of the people, or those held out in the last shards, as in ``dataset.load``.
 
-    People are numbered from 0. Raises FileNotFoundError where there is nothing to read, and ValueError where
-    shards do not fit today's factors or each other.
+    People are numbered from 0. Raises FileNotFoundError if there is nothing to read, and ValueError if shards
+    do not match this version's factors or each other.
     """
     shards = sorted(folder.glob("people-*.safetensors"))
     learned = shards[:-held_out]
@@ -144,7 +143,7 @@ def load(
 
 
 def main() -> None:
-    """The command line of ``dataset.command``, and one option more."""
+    """The command line of ``dataset.command``, with the option --generator."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--generator", type=Path)
     args, sys.argv[1:] = parser.parse_known_args()

@@ -1,19 +1,19 @@
-"""What can be said of a head, and in which words: the table behind ``avatar.data.captions``.
+"""The table of facts about a head and their wordings, used by ``avatar.data.captions``.
 
-Left and right are the viewer's. Ranges are chosen so that nobody would quarrel with a sentence: between
-"no smile" and "a slight smile" lies a gap in which neither is said.
+Left and right are the viewer's. Ranges leave out doubtful cases: between "no smile" and "a slight smile" is a
+gap in which neither is used.
 """
 
 from typing import NamedTuple
 
 Range = tuple[str, float, float]
-"""A reading and the values, from and to, at which a saying is true."""
+"""A reading, and the lowest and highest value at which a saying is true."""
 
 
 class Saying(NamedTuple):
-    """One thing to say, true where all ``when`` hold.
+    """One fact and its wordings, true where all ``when`` hold.
 
-    before: wordings that stand before a noun; after: those that follow "with"; alone: those that stand alone.
+    before: wordings used before a noun; after: those used after "with"; alone: those used by themselves.
     """
 
     when: tuple[Range, ...]
@@ -23,9 +23,9 @@ class Saying(NamedTuple):
 
 
 class Degree(NamedTuple):
-    """How a motion is said as a percentage: ``{degree}`` stands for no, 0%, 10% … 100%.
+    """Wordings of a motion's percentage: ``{degree}`` stands for no, 0%, 10% … 100%.
 
-    whole: full sentences, the first of them the one that anchors are collected with.
+    whole: full sentences; anchors are collected with the first.
     """
 
     reading: str
@@ -37,7 +37,7 @@ class Degree(NamedTuple):
 
 DEGREES: dict[str, Degree] = {
     # The first sentence of smile, anger, closed eyes and age is the authors' (wuqiuche/micromotion-styleGAN).
-    # The gray hair in the last says nothing of its own: a head greys as it ages.
+    # The gray hair in the last is no fact of its own: a head greys as it ages.
     "smile": Degree(
         "smile",
         ("a person with {degree} smile", "a person with a {degree} smile", "{degree} smile"),
@@ -347,10 +347,10 @@ SPAN = {
     "fair": 0.5,
     "skin_tone": 0.5,
 }
-"""How far outside its range a saying is wholly wrong; 1 for readings that are not named."""
+"""How far outside its range a reading makes a saying fully wrong; 1 for readings that are not listed."""
 
 NOUNS = ("person", "person", "person", "person", "face", "man", "woman", "human", "head", "adult")
-"""Who a sentence is of. The renderer knows no sex: "man" and "woman" carry nothing."""
+"""Subjects of a sentence. The renderer has no sex: "man" and "woman" state nothing."""
 
 FRAMES = (
     "",
@@ -378,4 +378,4 @@ OTHER = (
     "drawing",
     "render",
 )
-"""Nouns for which the vocabulary has no room: they stand for all the words that a user might say."""
+"""Nouns outside the vocabulary: they stand for any other word that a user might type."""

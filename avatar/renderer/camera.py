@@ -1,8 +1,8 @@
 """The camera: rays through the FFHQ crop of a head.
 
-The crop is computed from the true positions of eyes and mouth as ``micromotion.face.crop`` computes it
-from landmarks. They are those of a face at rest, so an expression moves the face and not the frame; a roll of
-the head is levelled, so it is the shoulders that lean.
+The crop is computed from the true positions of eyes and mouth, as ``micromotion.face.crop`` computes it
+from landmarks. The positions are those of the rest pose, so an expression moves the face and not the crop;
+head roll is levelled, so the shoulders lean instead.
 """
 
 from typing import NamedTuple
@@ -33,7 +33,7 @@ class Rays(NamedTuple):
         return Rays((x, y, z), self.u[:, start:stop], self.v[:, start:stop])
 
     def of_pixels(self, chosen: Tensor, each: int) -> "Rays":
-        """The rays of chosen pixels [B, K], where ``each`` pixel has so many."""
+        """The rays of the chosen pixels [B, K], ``each`` rays per pixel."""
         wanted = chosen[:, :, None] * each + torch.arange(each, device=chosen.device)
         index = wanted.flatten(1)
         x, y, z = (axis.gather(1, index) for axis in self.direction)
@@ -42,9 +42,9 @@ class Rays(NamedTuple):
 
 
 def camera_rays(f: Factors, size: int, supersample: int = 1, zoom: float = 1.0) -> Rays:
-    """Rays through a picture of ``size`` pixels a side, ``supersample``² rays for each.
+    """Rays through a picture of ``size`` pixels a side, ``supersample``² rays per pixel.
 
-    They go pixel by pixel, row by row, and the rays of one pixel lie together.
+    They are ordered row by row and pixel by pixel; the rays of one pixel are adjacent.
     """
     inside = (torch.arange(supersample, device=f["yaw"].device) + 0.5) / supersample
     pixel = torch.arange(size, device=f["yaw"].device)
@@ -61,10 +61,10 @@ def camera_rays(f: Factors, size: int, supersample: int = 1, zoom: float = 1.0) 
 
 
 def landmarks(f: Factors) -> dict[str, tuple[Tensor, Tensor]]:
-    """Positions of what aligns a face: both eyes and the corners of the mouth at rest.
+    """Positions of the alignment points: both eyes and the corners of the mouth, in the rest pose.
 
-    They are given in the image plane through the world's origin, turned as the crop is. Returns
-    name → (x, y), each [B, 1].
+    They are in the image plane through the world's origin, rotated with the crop. Returns name → (x, y), each
+    [B, 1].
     """
     c, s = _level(f)
     return {name: (c * x + s * y, c * y - s * x) for name, (x, y) in _projected(f).items()}
@@ -81,7 +81,7 @@ def crop_frame(f: Factors) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _level(f: Factors) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of the crop's own turn: of the eyes' line plus the upright of eyes and mouth."""
+    """Cosine and sine of the crop's rotation: from the eye axis plus the eye-to-mouth axis turned by 90°."""
     _, between_eyes, to_mouth = _axes(_projected(f))
     x, y = between_eyes[0] - to_mouth[1], between_eyes[1] + to_mouth[0]
     norm = torch.hypot(x, y)
@@ -89,7 +89,7 @@ def _level(f: Factors) -> tuple[Tensor, Tensor]:
 
 
 def _axes(p: dict[str, tuple[Tensor, Tensor]]) -> tuple[tuple[Tensor, Tensor], ...]:
-    """The middle of the eyes, the way from the left to the right eye, and from the eyes to the mouth."""
+    """The midpoint of the eyes, and the vectors from left to right eye and from midpoint to mouth."""
     left, right = p["left_eye"], p["right_eye"]
     eyes = (left[0] + right[0]) / 2, (left[1] + right[1]) / 2
     mouth = tuple((a + b) / 2 for a, b in zip(p["left_mouth"], p["right_mouth"], strict=True))

@@ -1,4 +1,4 @@
-"""Colours: linear RGB as three tensors [B, N] or [B, 1], and tables that a factor runs along."""
+"""Colours: linear RGB as three tensors [B, N] or [B, 1], and tables that a factor interpolates."""
 
 from typing import NamedTuple
 

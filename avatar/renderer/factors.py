@@ -1,8 +1,8 @@
-"""The factors of a head, and the code z that carries them.
+"""The factors of a head, and the latent code z that carries them.
 
 A head of the avatar world is a vector of named factors: who it is (skull, features, skin, hair), how it is
 lit, and what it does (five motions and five free movements). The first ``len(FACTORS)`` entries of a latent
-code z of StyleGAN2 carry one factor each; the remaining entries carry nothing. Factors are read from z after
+code z of StyleGAN2 carry one factor each; the remaining entries carry none. Factors are read from z after
 PixelNorm, as the mapping network sees it, so a code and its head agree exactly and a Gaussian z samples a new
 person.
 """
@@ -34,7 +34,7 @@ class Factor:
 
 
 MOTIONS = ("smile", "anger", "eyes_closed", "age", "yaw")
-"""The five motions, in the renderer's words; ``avatar.training.collect`` maps them to the published names."""
+"""The five motions by the renderer's names; ``avatar.training.collect`` maps them to the published ones."""
 
 FACTORS: tuple[Factor, ...] = (
     Factor("smile", "degree"),
@@ -117,7 +117,7 @@ Factors = dict[str, Tensor]
 
 
 def factors_from_z(z: Tensor) -> Factors:
-    """Read the factors that a latent code carries.
+    """Read the factors from latent codes.
 
     Args:
         z: [B, Z_DIM] Gaussian codes; normalised to length √Z_DIM first, as PixelNorm does.
@@ -154,20 +154,20 @@ def sample_training_z(count: int, generator: torch.Generator) -> Tensor:
 def sample_motion_z(name: str, count: int, generator: torch.Generator) -> Tensor:
     """Entries [count] of z for one motion.
 
-    The degree is at rest with probability 0.45 and otherwise follows Beta(0.4, 0.4). Yaw has no such rest: it
+    The degree is 0 with probability 0.45 and otherwise follows Beta(0.4, 0.4). Yaw has no such peak at 0: it
     follows Beta(0.4, 0.4) from one side to the other.
     """
     degree = _beta(0.4, count, generator)
     if name == "yaw":
         return 2 * (2 * degree - 1)
-    rest = torch.rand(count, generator=generator) < 0.45
-    return torch.where(rest, -torch.randn(count, generator=generator).abs(), 2 * degree)
+    neutral = torch.rand(count, generator=generator) < 0.45
+    return torch.where(neutral, -torch.randn(count, generator=generator).abs(), 2 * degree)
 
 
 def fill_to_norm(z: Tensor) -> Tensor:
-    """Scale the entries that carry nothing so that every code [B, Z_DIM] has length √Z_DIM.
+    """Scale the entries that carry no factor so that every code [B, Z_DIM] has length √Z_DIM.
 
-    PixelNorm then leaves the code, and with it the factors, alone.
+    PixelNorm then changes neither the code nor its factors.
     """
     carried, rest = z[:, : len(FACTORS)], z[:, len(FACTORS) :]
     room = (Z_DIM - carried.square().sum(dim=1, keepdim=True)).clamp(min=1.0)
@@ -180,6 +180,6 @@ def _beta(concentration: float, count: int, generator: torch.Generator) -> Tenso
     while result.numel() < count:
         u = torch.rand(2, 4 * count + 16, generator=generator).pow(1 / concentration)
         total = u.sum(dim=0)
-        keep = (total <= 1) & (total > 0)
-        result = torch.cat([result, (u[0] / total)[keep]])
+        accepted = (total <= 1) & (total > 0)
+        result = torch.cat([result, (u[0] / total)[accepted]])
     return result[:count]

@@ -1,6 +1,6 @@
 """Hair: an offset of the scalp that grows away from the hairline, a curtain where it is long, a bun.
 
-A cut is a row of a table that the factor ``hair_cut`` runs along; length, volume, curl, hairline, parting and
+A cut is a row of ``CUTS``, chosen by the factor ``hair_cut``; length, volume, curl, hairline, parting and
 baldness vary every cut.
 """
 
@@ -79,12 +79,12 @@ def hair_colour(f: Factors) -> Colour:
 
 
 def _parting(c: Cut, hx: Tensor) -> Tensor:
-    """How far to the side of the parting a point lies."""
+    """Signed sideways distance of a point from the parting."""
     return hx + 0.24 * c.sweep
 
 
 def hair_height(f: Factors, c: Cut, hx: Tensor, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """How far above the hairline a point of the scalp lies; negative on the face."""
+    """Height of a point of the scalp above the hairline; negative on the face."""
     bald = f["baldness"].square()
     line = 0.69 + 0.05 * f["hairline"] + 0.04 * f["forehead"] + 0.03 * f["age"] + 0.50 * bald
     line = line - 0.28 * c.fringe * bump(ax * ax, 0.55) + 0.05 * (1 - c.fringe) * bump(ax - 0.36, 0.24)
@@ -132,7 +132,7 @@ def _curtain(f: Factors, c: Cut, curls: Tensor, hx: Tensor, ax: Tensor, y: Tenso
 
 
 def _curls(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """Round blobs 0.27 apart, stirred a little: a body-centred lattice of hills, -0.33 … 1."""
+    """Round bumps 0.27 apart, on a slightly distorted body-centred lattice: -0.33 … 1."""
     across, along = 1.2 * torch.sin(7 * y + 3 * z), 1.2 * torch.sin(7 * z + 4 * x)
     a, b, c = torch.cos(20 * x + across), torch.cos(20 * y + along), torch.cos(20 * z + across)
     return (a * b + b * c + c * a) / 3
@@ -150,10 +150,10 @@ def strands(f: Factors, c: Cut, hx: Tensor, y: Tensor, z: Tensor) -> Tensor:
 
 
 def along_strands(f: Factors, x: Tensor, y: Tensor, z: Tensor, normal: Vector) -> Vector:
-    """Unit tangents of strands, away from the crown, in the head's own axes.
+    """Unit tangents of strands, away from the crown, in head coordinates.
 
-    They lie across the normals of a smooth ball rather than of the strands themselves, so that the sheen is
-    one soft band above; where hair curls or hangs they turn inwards, and it has nearly none.
+    They are perpendicular to the normals of a smooth ball rather than of the strands themselves, so that the
+    sheen is one soft band on top; where hair curls or hangs they turn inwards, and it has almost no sheen.
     """
     c = cut(f)
     bx, by, bz = x, y - 0.25, z + 0.10

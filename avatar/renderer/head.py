@@ -40,7 +40,7 @@ class Parts(NamedTuple):
 def distances(f: Factors, x: Tensor, y: Tensor, z: Tensor, *, fine: bool = False) -> Parts:
     """Distances to every material at world points x, y, z [B, N].
 
-    ``fine`` adds what is too shallow to be met by a ray but turns the light: lines, brows, strands of hair.
+    ``fine`` adds relief that is too shallow for ray marching but affects normals: lines, brows, strands.
     """
     hx, hy, hz = to_head(f, x, y, z)
     ax = mirrored(hx)

@@ -25,7 +25,7 @@ def lit(
         normal: unit normals [B, N].
         along: unit tangents of strands [B, N], for hair.
         open_sky: ambient occlusion, 1 in the open.
-        sun: shadow of the key light, 1 where it is unhindered.
+        sun: shadow of the key light, 1 where it is unobstructed.
     """
     nx, ny, nz = normal
     lx, ly, lz = sunlight(f)

@@ -63,7 +63,7 @@ def mouth_shape(f: Factors, skin: Tensor, ax: Tensor, y: Tensor, z: Tensor) -> t
 def paint_mouth(
     f: Factors, skin: Colour, base: Colour, ax: Tensor, y: Tensor, z: Tensor
 ) -> tuple[Colour, Tensor]:
-    """Lips and the inside of the mouth over skin; also how much of a point is lip, 0 … 1."""
+    """Lips and the inside of the mouth over skin; also the lip mask, 0 … 1."""
     m = lips(f, ax)
     depth = mouth_depth(ax, z)
     front = smoothstep(-0.32, -0.25, depth)

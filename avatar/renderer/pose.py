@@ -1,7 +1,7 @@
-"""Where a head is: how it turns, and the places that align it.
+"""Head pose: rotation, and the positions of eyes and mouth.
 
 Coordinates: x to the picture's right, y up, z towards the camera, the origin in the middle of the skull, the
-chin near y = -1. The head turns about the top of the neck: first it rolls, then it nods, then it turns.
+chin near y = -1. The head rotates about the top of the neck: roll first, then pitch, then yaw.
 """
 
 import torch
@@ -24,7 +24,7 @@ def to_head(f: Factors, x: Tensor, y: Tensor, z: Tensor) -> Vector:
 
 
 def direction_to_head(f: Factors, x: Tensor, y: Tensor, z: Tensor) -> Vector:
-    """A direction in the world, seen from the head: undo yaw, pitch and roll."""
+    """World to head coordinates of a direction: undo yaw, pitch and roll."""
     cy, sy, cp, sp, cr, sr = _turn(f)
     x, z = cy * x - sy * z, sy * x + cy * z
     y, z = cp * y + sp * z, -sp * y + cp * z
@@ -33,7 +33,7 @@ def direction_to_head(f: Factors, x: Tensor, y: Tensor, z: Tensor) -> Vector:
 
 
 def direction_to_world(f: Factors, x: Tensor, y: Tensor, z: Tensor) -> Vector:
-    """A direction in the head, seen from the world: roll, pitch, then yaw."""
+    """Head to world coordinates of a direction: roll, pitch, then yaw."""
     cy, sy, cp, sp, cr, sr = _turn(f)
     x, y = cr * x - sr * y, sr * x + cr * y
     y, z = cp * y - sp * z, sp * y + cp * z
@@ -53,12 +53,12 @@ def _turn(f: Factors) -> tuple[Tensor, ...]:
 
 
 def mouth_y(f: Factors) -> Tensor:
-    """Height of the mouth at rest [B, 1]."""
+    """Height of the mouth in the rest pose [B, 1]."""
     return -0.50 - 0.04 * f["nose_length"]
 
 
 def mouth_depth(ax: Tensor, z: Tensor) -> Tensor:
-    """How far in front of the closed mouth's surface a point lies."""
+    """Distance of a point in front of the closed mouth's surface."""
     return z - MOUTH_Z + MOUTH_BEND * ax.square()
 
 

@@ -1,7 +1,7 @@
-"""From factors to pictures: ray marching, normals, shade and light.
+"""From factors to pictures: ray marching, normals, shadows and lighting.
 
-Rays are marched in cones: eight pixels together first, then two, then each alone from where its cone first
-came near to a surface (Hart 1996, "Sphere tracing").
+Rays are marched in cones first: cones eight pixels across, then two, then single rays, each from where its
+cone first came near a surface (Hart 1996, "Sphere tracing").
 """
 
 from collections.abc import Callable, Iterator
@@ -53,7 +53,7 @@ def render(
 def render_quickly(f: Factors, size: int = 256, *, compiled: bool = False) -> Tensor:
     """Render heads like ``render`` at a quarter of its cost.
 
-    There is one ray for each pixel, so edges are not smooth, and light is worked out once for four pixels.
+    It traces one ray per pixel, so edges are not smooth, and computes light once per four pixels.
 
     Args:
         f: factors, name → [B, 1].
@@ -83,50 +83,50 @@ def _trace(f: Factors, size: int, supersample: int, compiled: bool, zoom: float)
         depth = meet(coarse, f, part, start[:, first * each : last * each])
         at = part.at(depth)
         normal = normals(fine, f, *at)
-        # Light varies slowly: one tap for each pixel, not for each ray.
+        # Light varies slowly: one tap per pixel, not per ray.
         at_one, normal_one = _thin(at, each), _thin(normal, each)
         open_sky = occlusion(coarse, f, at_one, normal_one).repeat_interleave(each, dim=1)
         sun = shadow(coarse, f, at_one, normal_one).repeat_interleave(each, dim=1)
         rgb = pixels(f, depth, at, normal, open_sky, sun, part.u, part.v)
         pieces.append(rgb.unflatten(2, (-1, each)))
-    places = chosen[:, None, :, None].expand(-1, 3, -1, each)
-    return _backdrop(f, size, supersample).scatter(2, places, torch.cat(pieces, dim=2))
+    index = chosen[:, None, :, None].expand(-1, 3, -1, each)
+    return _backdrop(f, size, supersample).scatter(2, index, torch.cat(pieces, dim=2))
 
 
 def _backdrop(f: Factors, size: int, supersample: int) -> Tensor:
-    """sRGB [B, 3, size², supersample²] where nobody is."""
+    """sRGB [B, 3, size², supersample²] of the backdrop alone."""
     rays = camera_rays(f, size, supersample)
     colours = [c.clamp(1e-5, 1.0).pow(GAMMA) for c in background(f, rays.u, rays.v)]
     return torch.stack(colours, dim=1).unflatten(2, (size * size, -1))
 
 
 def _most(wanted: Tensor) -> Tensor:
-    """Places [B, K] in rows [B, N]: all that is wanted, and others where a row wants less than another."""
+    """Indices [B, K] into rows [B, N]: all wanted entries, padded with others where a row has fewer."""
     count = int(wanted.sum(dim=1).max())
     return wanted.byte().argsort(dim=1, descending=True, stable=True)[:, :count]
 
 
 def _cones(distance: Field, f: Factors, size: int, zoom: float) -> Tensor:
-    """Safe starting depths [B, size²] for the rays of each pixel: nothing lies nearer in the pixel's cone."""
+    """Safe starting depths [B, size²] for the rays of each pixel: no surface is nearer in its cone."""
     half = crop_frame(f)[2] / zoom
     depth = torch.full_like(half, NEAR)[:, :, None, None].expand(-1, 1, 1, 1)
     for across, steps in CONES:
         side = -(-size // across)
         rays = camera_rays(f, side, 1, zoom)
-        radius = 1.6 * half / side  # half the diagonal of a cell, and a little
+        radius = 1.6 * half / side  # a little more than half the diagonal of a cell
         begun = F.interpolate(depth, size=(side, side), mode="nearest").flatten(1)
         ends = [
             march_cone(distance, f, rays.part(first, last), begun[:, first:last], steps, radius)
             for first, last in _spans(f, side * side)
         ]
         depth = torch.cat(ends, dim=1).view(-1, 1, side, side)
-        if size % across:  # cells of the next grid lie across the borders of this one's
+        if size % across:  # cells of the next grid straddle the borders of this one's
             depth = -F.max_pool2d(-depth, 3, stride=1, padding=1)
     return F.interpolate(depth, size=(size, size), mode="nearest").flatten(1)
 
 
 def _spans(f: Factors, pixels: int, each: int = 1) -> Iterator[tuple[int, int]]:
-    """Runs of pixels, ``each`` so many rays, that bound the points that are held at once."""
+    """Ranges of pixels with ``each`` rays per pixel, to bound the number of points held at once."""
     points = GPU_POINTS if f["yaw"].is_cuda else CPU_POINTS
     step = max(1, points // (len(f["yaw"]) * each))
     for first in range(0, pixels, step):
@@ -153,7 +153,7 @@ def field(f: Factors, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
 
 
 def fine_field(f: Factors, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """The same with lines, brows and strands of hair."""
+    """``field`` with lines, brows and strands of hair."""
     return distances(f, x, y, z, fine=True).nearest()
 
 
@@ -162,7 +162,7 @@ def march(
 ) -> Tensor:
     """Distance [B, N] along each ray to the surface, by sphere tracing from ``depth``.
 
-    It is near FAR where a ray meets nothing.
+    It is near FAR where a ray hits nothing.
     """
     for _ in range(steps):
         depth = (depth + pace * distance(f, *rays.at(depth))).clamp(max=FAR)
@@ -180,7 +180,7 @@ def march_cone(distance: Field, f: Factors, rays: Rays, depth: Tensor, steps: in
 def meet(distance: Field, f: Factors, rays: Rays, depth: Tensor) -> Tensor:
     """Distance [B, N] along rays to the surface: some steps for all, then more for those that still move.
 
-    Distances to curls grow twice too fast; a shorter pace keeps the late ones from swinging to and fro.
+    The distance to curls grows twice too fast; shorter steps keep the late rays from oscillating.
     """
     depth = march(distance, f, rays, depth, RAY_STEPS)
     moving = (distance(f, *rays.at(depth)).abs() > 2e-3) & (depth < FAR - 0.01)
@@ -212,7 +212,7 @@ def occlusion(distance: Field, f: Factors, at: Vector, normal: Vector) -> Tensor
 
 
 def shadow(distance: Field, f: Factors, at: Vector, normal: Vector) -> Tensor:
-    """Soft shadow of the key light [B, N], 1 where it is unhindered."""
+    """Soft shadow of the key light [B, N], 1 where it is unobstructed."""
     light = sunlight(f)
     start = [p + 0.02 * n for p, n in zip(at, normal, strict=True)]
     travelled, clear = torch.full_like(at[0], 0.04), torch.ones_like(at[0])

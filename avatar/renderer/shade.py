@@ -1,4 +1,4 @@
-"""What a camera sees where a ray meets the head: the material there, in its light."""
+"""Shading: the light that a surface point sends to the camera, from its material and lighting."""
 
 import torch
 from torch import Tensor
@@ -53,7 +53,7 @@ def _material(
 
 
 def _skin(f: Factors, parts: Parts, hx: Tensor, ax: Tensor, hy: Tensor, hz: Tensor) -> tuple[Colour, Tensor]:
-    """Everything that is painted on flesh, and where the lips are."""
+    """The colour of the skin with all that is painted on it, and the lip mask, 0 … 1."""
     hair = hair_colour(f)
     colour = paint_skin(f, hair, ax, hx, hy, hz)
     colour, on_lips = paint_mouth(f, colour, skin_tone(f), ax, hy, hz)

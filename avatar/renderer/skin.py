@@ -1,4 +1,4 @@
-"""What lies on the skin: brows, the lines of age and expression, colour, freckles, a beard."""
+"""Skin detail: brows, wrinkles, expression lines, colour, freckles, beard."""
 
 import torch
 from torch import Tensor
@@ -36,10 +36,10 @@ def brow_line(f: Factors, ax: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def wrinkles(f: Factors, ax: Tensor, y: Tensor) -> Tensor:
-    """Lines that come with age, 0 … 1.
+    """Wrinkles of age, 0 … 1.
 
     On the forehead, beside and under the eyes, on the cheeks and beside the chin. None is thinner than two
-    pixels of a 128² picture, or a generator of that size cannot show it.
+    pixels of a 128² picture: a generator of that size could not show it.
     """
     wave = 0.012 * torch.cos(9 * ax)
     forehead = bump(y - 0.435 - wave, 0.038) + bump(y - 0.540 - wave, 0.040) + bump(y - 0.645 - wave, 0.038)
@@ -65,7 +65,7 @@ def wrinkles(f: Factors, ax: Tensor, y: Tensor) -> Tensor:
 
 
 def folds(f: Factors, ax: Tensor, y: Tensor) -> Tensor:
-    """Lines that come with expression, 0 … 1: from nose to mouth (smile, age), between the brows (anger)."""
+    """Expression lines, 0 … 1: from nose to mouth (smile, age), between the brows (anger)."""
     smile, anger, age = f["smile"], f["anger"], f["age"]
     t = ((-0.17 - y) / 0.36).clamp(-0.2, 1.2)
     line = 0.145 + 0.15 * t.clamp(min=1e-3).pow(0.8) + 0.045 * smile * t
@@ -79,7 +79,7 @@ def folds(f: Factors, ax: Tensor, y: Tensor) -> Tensor:
 
 
 def relief(f: Factors, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """Height of brows, folds, philtrum and the hollow under the lip above the skin."""
+    """Height above the skin of brows, folds, philtrum and the hollow under the lip."""
     front = smoothstep(0.25, 0.45, z)
     line, along = brow_line(f, ax)
     height = 0.014 * f["brow_thickness"] * bump(y - line, 0.055) * bump(along - 0.5, 0.62)
@@ -91,7 +91,7 @@ def relief(f: Factors, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
 
 
 def beard_mask(f: Factors, m: Lips, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """Where a beard grows, 0 … 1: chin, jaw and up to the ears, not on lips nor on the upper lip."""
+    """Where a beard grows, 0 … 1: chin, jaw and up to the ears, but not the lips or the upper lip."""
     border = (
         y + 0.30 * (ax - 0.2).clamp(min=0) - 1.25 * (ax - 0.40).clamp(min=0) - 0.35 * (0.25 - z).clamp(min=0)
     )
@@ -115,7 +115,7 @@ def moustache_mask(f: Factors, m: Lips, ax: Tensor, y: Tensor, z: Tensor) -> Ten
 
 
 def beard_height(f: Factors, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """How far a beard and a moustache stand off the skin."""
+    """Height of beard and moustache above the skin."""
     m = lips(f, ax)
     full = smoothstep(0.50, 1.0, f["beard"])
     grown = 0.065 * full * beard_mask(f, m, ax, y, z) * (1 + 0.6 * smoothstep(-0.7, -0.95, y))

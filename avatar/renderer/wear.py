@@ -1,4 +1,4 @@
-"""What people wear: glasses, and clothes about the shoulders and the neck."""
+"""Glasses, and clothes around the shoulders and the neck."""
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ COLLARS: Stops = (
     (-0.93, 0.020, 0.055, 0.00, 0.05),  # polo neck
     (-1.06, 0.165, 0.110, 0.25, 0.42),  # hood
 )
-NONE = 4.0  # farther than anything seen
+NONE = 4.0  # farther than anything visible
 
 
 def glasses_shape(f: Factors, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def glasses_shape(f: Factors, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
 
 
 def clothes_shape(f: Factors, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """Shoulders, and a collar as a tube about the neck that is cut open in front."""
+    """Shoulders, and a collar: a tube around the neck, cut open in front."""
     rim, away, thick, opening, rise = choose(COLLARS, f["collar"])
     body = ellipsoid(x, y + 1.86, z + 0.30, 1.28, 0.70, 0.66)
     ax = x.abs()

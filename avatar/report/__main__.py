@@ -1,4 +1,4 @@
-"""Write docs/avatar.md and its pictures; steps that are done for this model are not done again."""
+"""Write docs/avatar.md and its pictures; steps already done for this model are skipped."""
 
 import argparse
 import json
@@ -44,13 +44,13 @@ def main() -> None:
 
 
 def run(context: ReportContext, model: str, only: list[str] | None = None) -> dict[str, Any]:
-    """Do the steps that are not yet done for this model, and return the figures of all that are.
+    """Run the steps not yet done for this model, and return the figures of all that are done.
 
-    They are kept in the cache's figures.json, of one model at a time.
+    They are stored in the cache's figures.json, for one model at a time.
     """
     path = context.cache / "figures.json"
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    figures = kept["figures"] if kept.get("model") == model else {}
+    stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    figures = stored["figures"] if stored.get("model") == model else {}
     for number, (name, step) in enumerate(STEPS.items(), 1):
         if (name in figures and not (only and name in only)) or (only and name not in only):
             continue

@@ -1,4 +1,4 @@
-"""What a frame costs on a CPU: seconds and memory, measured in a process of its own.
+"""What a frame costs on a CPU: seconds and memory, measured in a separate process.
 
 python -m avatar.report.cost BUNDLE THREADS
 """
@@ -21,7 +21,7 @@ ROUNDS = 15
 
 @dataclass(frozen=True)
 class AnimationCost:
-    """Seconds to load, to invert a face and to make a frame (medians); memory at its most, in bytes."""
+    """Seconds to load, to invert a face and to make a frame (medians); peak memory, in bytes."""
 
     threads: int
     load: float
@@ -31,7 +31,7 @@ class AnimationCost:
 
 
 def cost(bundle: str | Path, threads: int) -> AnimationCost:
-    """Measure a bundle on the CPU with so many threads, from a fresh process."""
+    """Measure a bundle on the CPU with this many threads, in a fresh process."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
     command = [sys.executable, "-m", "avatar.report.cost", str(bundle), str(threads)]
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)

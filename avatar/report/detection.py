@@ -1,4 +1,4 @@
-"""Whether dlib finds a face on the model's own pictures, and puts its landmarks where the face is."""
+"""Whether dlib finds a face in the model's pictures, with its landmarks in the right positions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from micromotion.face.landmarks import find_landmarks
 STRENGTHS = (0.0, 0.5, 1.0)
 TURNS = (-TURN, -TURN / 2, 0.0, TURN / 2, TURN)
 FARTHEST = 0.35
-"""How far an eye or the mouth may be found from where it is, in distances between the eyes."""
+"""Largest allowed error of an eye or the mouth, in distances between the eyes."""
 
 EYES = slice(36, 42), slice(42, 48)
 MOUTH = 48, 54
@@ -25,7 +25,7 @@ MOUTH = 48, 54
 
 @dataclass(frozen=True)
 class DetectionCounts:
-    """How many pictures were looked at, in how many a face was found, and in how many sensibly so."""
+    """Numbers of pictures: looked at, with a face found, and with sensible landmarks."""
 
     looked: int
     found: int
@@ -41,9 +41,9 @@ class DetectionCounts:
 
 
 def expected(z: Tensor) -> np.ndarray:
-    """Where a head's eyes and mouth are: [N, 3, 2], x and y in [0, 1] of the crop, of codes [N, Z_DIM].
+    """Positions of a head's eyes and mouth: [N, 3, 2], x and y in [0, 1] of the crop, of codes [N, Z_DIM].
 
-    They are the renderer's own points of a face at rest: left eye, right eye, middle of the mouth.
+    They are the renderer's points of the rest pose: left eye, right eye, middle of the mouth.
     """
     f = factors_from_z(z)
     cx, cy, half = crop_frame(f)
@@ -57,12 +57,12 @@ def expected(z: Tensor) -> np.ndarray:
 
 
 def sensible(found: np.ndarray, where: np.ndarray) -> bool:
-    """Whether 68 landmarks [68, 2], in [0, 1] of the crop, are those of a face with eyes and mouth ``where``
-    [3, 2] (see ``expected``).
+    """Whether 68 landmarks [68, 2], in [0, 1] of the crop, are those of a face with eyes and mouth at
+    ``where`` [3, 2] (see ``expected``).
 
-    That is: all points but those of the jaw lie in the crop, and each eye and the mouth not farther from
-    where they are than FARTHEST times the distance between the eyes, so that the eyes lie above the mouth and
-    the left one left of the right.
+    That is: all points but those of the jaw are in the crop, and each eye and the mouth are within FARTHEST
+    times the distance between the eyes of their true positions, so that the eyes are above the mouth and the
+    left one is left of the right.
     """
     left, right = (found[eye].mean(axis=0) for eye in EYES)
     mouth = found[list(MOUTH)].mean(axis=0)
@@ -72,7 +72,7 @@ def sensible(found: np.ndarray, where: np.ndarray) -> bool:
 
 
 def look(pictures: Tensor, where: np.ndarray) -> tuple[DetectionCounts, list[int]]:
-    """Look for faces on crops uint8 [N, 3, S, S]; also returns the pictures that failed."""
+    """Detect faces in crops uint8 [N, 3, S, S]; also returns the indices of those that failed."""
     found = good = 0
     failed = []
     for i, picture in enumerate(pictures):
@@ -90,17 +90,18 @@ def look(pictures: Tensor, where: np.ndarray) -> tuple[DetectionCounts, list[int
 def detection(
     subject: Subject,
     motion: str,
-    codes: Tensor,
+    latents: Tensor,
     where: Callable[[float], np.ndarray],
     strengths: Sequence[float],
 ) -> tuple[dict[str, DetectionCounts], Tensor]:
-    """Play a motion on codes [N, styles, dim] of faces whose eyes and mouth are then ``where`` [N, 3, 2].
+    """Play a motion on latents [N, styles, dim] of faces whose eyes and mouth are at ``where(strength)``
+    [N, 3, 2].
 
-    Returns what is found at each strength, by its name, and the pictures [M, 3, S, S] that failed.
+    Returns the counts by strength, as text, and the pictures [M, 3, S, S] that failed.
     """
     result, failures = {}, [torch.zeros(0, 3, subject.size, subject.size, dtype=torch.uint8)]
     for strength in strengths:
-        pictures = subject.show(codes + subject.motions[motion].offset(strength).to(codes.device))
+        pictures = subject.show(latents + subject.motions[motion].offset(strength).to(latents.device))
         result[f"{strength:.2g}"], failed = look(pictures, where(strength))
         failures.append(pictures[failed])
     return result, torch.cat(failures)

@@ -1,4 +1,4 @@
-"""Whether samples are as varied as renders, and no copies of them."""
+"""Whether samples are as varied as renders, and not copies of them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ def _kernel(x: Tensor, y: Tensor) -> Tensor:
 def nearest(x: Tensor, y: Tensor, *, own: bool = False) -> tuple[Tensor, Tensor]:
     """For each row of x [M, D] its distance [M] to the nearest row of y [N, D], and which that is, int64 [M].
 
-    With ``own``, x and y are one set, and nobody is his own neighbour.
+    With ``own``, x and y are one set, and no row is its own neighbour.
     """
     found, where = [], []
     for start in range(0, len(x), ROWS):
@@ -57,7 +57,7 @@ def nearest(x: Tensor, y: Tensor, *, own: bool = False) -> tuple[Tensor, Tensor]
 
 
 class Renders:
-    """Renders of codes [N, Z_DIM] at ``size``², made where they are missing, and read a part at a time."""
+    """Cached renders of codes [N, Z_DIM] at ``size``², read one part at a time."""
 
     def __init__(self, z: Tensor, size: int, cache: Path) -> None:
         self.size, self.count = size, len(z)
@@ -69,7 +69,7 @@ class Renders:
             yield load_file(path)["images"]
 
     def pictures(self, indices: Tensor) -> Tensor:
-        """The pictures [N, 3, size, size] of these numbers, int64 [N]."""
+        """The pictures [N, 3, size, size] at these indices, int64 [N]."""
         where = [divmod(i, heads.PART) for i in indices.tolist()]
         return torch.stack([load_file(self.paths[part])["images"][i] for part, i in where])
 
@@ -78,12 +78,12 @@ class Renders:
 class Diversity:
     """KID and neighbours of samples, in a feature network's units scaled to the renders' spread.
 
-    count: of samples; renders: of renders that they are held against, and of samples whose neighbours were
-    looked for. kid: samples against renders; floor: other renders against those renders; blurred: the same
-    renders at half the resolution against them, for scale. to_render, to_sample, between_renders: mean
-    distance of a sample to the nearest render, to the nearest other sample, and of a render to the nearest
-    other render. samples, neighbours, twins: uint8 pictures of a few samples, of the render and of the other
-    sample nearest to each.
+    count: number of samples; renders: number of renders they are compared with, and of samples whose
+    neighbours were looked for. kid: samples against renders; floor: other renders against those renders;
+    blurred: the same renders at half the resolution against them, for scale. to_render, to_sample,
+    between_renders: mean distance of a sample to the nearest render, to the nearest other sample, and of a
+    render to the nearest other render. samples, neighbours, twins: uint8 pictures of a few samples, of the
+    render and of the other sample nearest to each.
     """
 
     count: int
@@ -99,18 +99,22 @@ class Diversity:
     twins: Tensor
 
 
-def diversity(subject: Subject, net: FeatureNet, renders: Renders, count: int, shown: int = 8) -> Diversity:
-    """Compare ``count`` samples, of codes drawn as the data set draws its own, with renders.
+def diversity(
+    subject: Subject, network: FeatureNet, renders: Renders, count: int, shown: int = 8
+) -> Diversity:
+    """Compare ``count`` samples, with codes drawn as for the data set, with renders.
 
-    They are held against one half of the renders; the others are the other half, and as many samples as that
-    has are looked at for neighbours, as distances to the nearest shrink with the number of those there are.
+    They are compared with one half of the renders; the other half gives the floor. Neighbours are looked for
+    from as many samples as half the renders, as the distance to the nearest shrinks with the size of a set.
     """
     half = renders.count // 2
     device = subject.animator.bundle.device
     z = dataset.draw(torch.Generator().manual_seed(SEED), pairs=count)[0][::2]
-    clear, soft = render_features(net, renders, device)
+    clear, soft = render_features(network, renders, device)
     mean, spread = clear[:half].mean(dim=0), clear[:half].std(dim=0).clamp(min=1e-6)
-    made = torch.cat([features_of(net, subject.show(subject.sample(part)), device) for part in z.split(64)])
+    made = torch.cat(
+        [features_of(network, subject.show(subject.sample(part)), device) for part in z.split(64)]
+    )
     fake, real, other, blurred = (
         (features - mean) / spread for features in (made, clear[:half], clear[half:], soft[:half])
     )
@@ -133,11 +137,11 @@ def diversity(subject: Subject, net: FeatureNet, renders: Renders, count: int, s
     )
 
 
-def render_features(net: FeatureNet, renders: Renders, device: torch.device) -> tuple[Tensor, Tensor]:
+def render_features(network: FeatureNet, renders: Renders, device: torch.device) -> tuple[Tensor, Tensor]:
     """Features [N, D] of renders, and of the same ones at half the resolution."""
     clear, soft = [], []
     for pictures in renders.parts():
         half = resized(resized(pictures, renders.size // 2), renders.size)
-        clear.append(features_of(net, pictures, device))
-        soft.append(features_of(net, half, device))
+        clear.append(features_of(network, pictures, device))
+        soft.append(features_of(network, half, device))
     return torch.cat(clear), torch.cat(soft)

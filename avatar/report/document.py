@@ -1,4 +1,4 @@
-"""The report's words: docs/avatar.md from the figures of all steps, each beside its target."""
+"""The report's text: docs/avatar.md from the figures of all steps, each beside its target."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -9,20 +9,23 @@ from avatar.report.keeping import Figures
 from avatar.training.collect import PUBLISHED_NAMES
 
 MS_SSIM, IDENTITY, MONOTONE, LEAK, AGE, DETECTED = 0.85, 0.8, 0.95, 0.15, 0.85, 0.97
-YARDSTICK_SLOPE, YARDSTICK_CROSSTALK = 0.95, 0.03
+REGRESSOR_SLOPE, REGRESSOR_CROSSTALK = 0.95, 0.03
 MOST_BYTES = 30_000_000
 WIDTH = 140  # of a line
 
 FOLDER = "avatar"
-"""Where the pictures lie, as the document sees it."""
+"""The folder of the pictures, relative to the document."""
 
 
 def document(about: Mapping[str, Any], size: int, total_bytes: int, figures: Figures) -> str:
     """The whole report as Markdown.
 
-        Args:         about: the contents of bundle.json.         size: pixels a side of the model's pictures.
-          total_bytes: what all files of the model take.         figures: by the name of the step (see
-    ``steps.STEPS``), what it found."""
+    Args:
+        about: the contents of bundle.json.
+        size: pixels a side of the model's pictures.
+        total_bytes: the size of all files of the model.
+        figures: the figures of each step, by its name (see ``steps.STEPS``).
+    """
     parts = [
         introduction(size),
         samples(figures["samples"]),
@@ -39,7 +42,7 @@ def document(about: Mapping[str, Any], size: int, total_bytes: int, figures: Fig
 
 
 def wrapped(part: str) -> str:
-    """A part of the document, its paragraphs broken anew, as figures change their length."""
+    """A part of the document with its paragraphs wrapped again, as figures change their length."""
     paragraphs = (paragraph.strip() for paragraph in part.split("\n\n"))
     return "\n\n".join(
         p if p[:1] in "#|!" else textwrap.fill(p, WIDTH, break_on_hyphens=False) for p in paragraphs if p
@@ -57,7 +60,7 @@ avatar-report` wrote this page and its pictures from the model in `weights/avata
 def samples(found: Figures) -> str:
     return f"""## Samples
 
-{found["count"]} people that the generator imagines, drawn at random and none picked, truncation
+{found["count"]} people drawn at random from the generator, none of them picked, truncation
 {found["truncation"]}.
 
 {image("samples", "Random samples")}"""
@@ -66,9 +69,9 @@ def samples(found: Figures) -> str:
 def photos() -> str:
     return """## Photos, as the model draws them
 
-What `--view model` shows: a photo becomes the nearest character of the model's world, which has the turn of
-the head, the light, hair and skin, and something of the mood. It is a caricature, not a likeness; so the
-photo's own pixels move unless told otherwise ([likeness.md](likeness.md)), and the model says how far.
+`--view model` shows a photo as the nearest character of the model's world, with the photo's head turn, light,
+hair and skin, and something of its mood. It is a caricature, not a likeness; so by default the photo's own
+pixels move ([likeness.md](likeness.md)), and the model determines how far.
 
 ![A character, and its growing smile](smile.png)
 
@@ -94,7 +97,7 @@ def origin(about: Mapping[str, Any], size: int, total_bytes: int) -> str:
 
 
 def parts_of(about: Mapping[str, Any]) -> list[str]:
-    """The networks that bundle.json speaks of, in its order."""
+    """The networks described in bundle.json, in its order."""
     return [
         *about["architecture"],
         *(p for p in about["training"] if p not in about["architecture"] and p != "data"),
@@ -112,7 +115,9 @@ def reconstruction(found: Figures, size: int) -> str:
         passed = found["identity"]["mean"] > IDENTITY
         rows.append(["identity cosine", *spread(found["identity"], 3), target(passed, f"> {IDENTITY}")])
         rows.append(["identity cosine of two different people", *spread(found["strangers"], 3), ""])
-        words = "The identity cosine is by the bundle's own identity network, between a head and its picture."
+        words = (
+            "The identity cosine is of a head and its reconstruction, by the bundle's own identity network."
+        )
     else:
         words = (
             f"The identity cosine (wanted: > {IDENTITY}) is missing: the bundle has no identity network. ✗"
@@ -124,11 +129,11 @@ Wang et al. 2003, the mean over colours{fewer}. {words}
 
 {table(["", "mean", "one in twenty is below", "target"], rows)}
 
-Heads as they came (above) and what the model makes of them (below):
+Heads (above) and their reconstructions (below):
 
 {image("reconstruction", "Heads and their reconstructions")}
 
-The {min(found["heads"], 8)} least alike:
+The {min(found["heads"], 8)} worst by MS-SSIM:
 
 {image("reconstruction-worst", "The worst reconstructions")}"""
 
@@ -138,20 +143,20 @@ def regressor_section(calibration: Figures) -> str:
         [
             name,
             f"{one['error']:.3f}",
-            f"{one['slope']:.3f}" + mark(name, one["slope"] >= YARDSTICK_SLOPE),
+            f"{one['slope']:.3f}" + mark(name, one["slope"] >= REGRESSOR_SLOPE),
             f"{one['crosstalk']:.3f} ({one['disturber']})"
-            + mark(name, one["crosstalk"] <= YARDSTICK_CROSSTALK),
+            + mark(name, one["crosstalk"] <= REGRESSOR_CROSSTALK),
         ]
         for name, one in calibration.items()
     ]
     return f"""## The evaluation regressor
 
-What follows is read by a regressor, a network that was taught on renders to read ten factors off a picture.
-Age it reads off the skin alone, from the lower lids to the chin, as hair and brows grey with the years. Here
-is how far it can be trusted, on renders held out from its training: its mean error; how much a reading moves
-per unit of the true factor (wanted: ≥ {YARDSTICK_SLOPE}); and the most that it moves per unit of any other
-factor (wanted: ≤ {YARDSTICK_CROSSTALK}), which is named. The movements below the five motions have no
-target: closed eyes hide where they look, and a roll shows in the neck alone, as the crop is levelled.
+The figures below come from a regressor, a network trained on renders to read ten factors off a picture. It
+reads age off the skin alone, from the lower lids to the chin, as hair and brows grey with the years. Its
+accuracy on renders held out from its training: the mean error; the slope, how much a reading changes per unit
+of the true factor (wanted: ≥ {REGRESSOR_SLOPE}); and the cross-talk, the most that it changes per unit of any
+other factor (wanted: ≤ {REGRESSOR_CROSSTALK}), which is named. The free movements below the five motions have
+no target: closed eyes hide the gaze, and a roll shows in the neck alone, as the crop is levelled.
 
 {table(["factor", "mean error", "slope", "cross-talk"], rows)}"""
 
@@ -177,16 +182,16 @@ def motions(found: Figures) -> str:
     return f"""## Motions
 
 Each motion at strengths 0, 0.1, …, 1 on {found["heads"]} unseen heads, inverted from renders of neutral
-faces. *In step*: the share of heads on which the motion's own factor grows with the strength, Spearman's
-correlation above 0.97 (wanted: at least {MONOTONE:.0%} of the heads). Then, in the column of its own
-factor, **how far it moves per unit of strength**; in the other columns the others' movement as a share of
-that: the mean with its sign, and the mean of its size head by head, which holds the regressor's noise too
-(wanted: below {LEAK:.0%}).
+faces. *In step*: the share of heads on which the motion's own factor grows with the strength, with a Spearman
+correlation above 0.97 (wanted: at least {MONOTONE:.0%} of the heads). The column of its own factor has **its
+change per unit of strength**; the other columns have the change of the other factors as a share of that: the
+mean with its sign, and the mean of absolute values over heads, which includes the regressor's noise (wanted:
+below {LEAK:.0%}).
 
 {table(["motion", "in step", *PUBLISHED_NAMES], rows)}
 
-Ageing on the skin alone moves by {age["moved"]:.2f} (wanted: above {AGE}) {tick(age["moved"] > AGE)}; on
-the {found["shaven"]} heads without beard and moustache, which grey as well, by {age["moved_shaven"]:.2f}
+Age, read off the skin alone, changes by {age["moved"]:.2f} (wanted: above {AGE}) {tick(age["moved"] > AGE)};
+on the {found["shaven"]} heads without beard and moustache, which grey as well, by {age["moved_shaven"]:.2f}
 {tick(age["moved_shaven"] > AGE)}. An ageing face shares its folds beside the nose with a smiling one and
 its frown lines with an angry one, in the renderer as in life.
 
@@ -223,10 +228,10 @@ def detection(found: Figures) -> str:
     )
     return f"""## dlib
 
-dlib's detector and its 68 landmarks on the model's own pictures, of heads that are turned by up to 25° to
-either side; headsTurn itself starts from straight heads and goes that far. *Sensible*: all points but those
-of the jaw lie in the picture, the eyes above the mouth, and each eye and the mouth not farther from where
-the renderer has them than 0.35 of the distance between the eyes (wanted: at least {DETECTED:.0%}).
+dlib's detector and its 68 landmarks on the model's pictures of heads that are turned by up to 25° to either
+side; headsTurn itself starts from straight heads and goes that far. *Sensible*: all points but those of the
+jaw are in the picture, the eyes are above the mouth, and each eye and the mouth are within 0.35 of the
+distance between the eyes of the renderer's position (wanted: at least {DETECTED:.0%}).
 
 {table(["motion", "found", "sensible", "sensible by strength"], rows)}{shown}"""
 
@@ -244,17 +249,16 @@ def diversity(found: Figures) -> str:
     ]
     return f"""## Samples against renders
 
-KID (Bińkowski et al. 2018, unbiased whatever the numbers) of {found["count"]:,} samples, of codes drawn as
-the data set draws its own, against {found["renders"]:,} renders that the model was trained on. The features
+KID (Bińkowski et al. 2018, unbiased for any number of samples) of {found["count"]:,} samples, with codes
+drawn as for the data set, against {found["renders"]:,} renders that the model was trained on. The features
 are those of {found["net"]}, each scaled to the renders' spread: Inception's weights are not part of this
-repository, so the figures cannot be set beside published ones. Of this net it can be said that
-{found["meaning"]}.
+repository, so the figures cannot be compared with published ones. On this network: {found["meaning"]}.
 
 {table(["", "KID"], rows)}
 
-Distances in the same features, on average, among {found["renders"]:,} of each. A generator that had learned
-pictures by heart would lie much nearer to renders than renders lie to each other; one that had few faces
-would lie nearer to itself.
+Mean distances in the same features, among {found["renders"]:,} of each. Samples of a generator that had
+memorised its training pictures would be much nearer to renders than renders are to each other; those of one
+with few faces would be nearer to each other.
 
 {table(["", "distance"], near)}
 
@@ -274,8 +278,8 @@ def cost(found: Figures, size: int) -> str:
     ]
     return f"""## Cost
 
-On the CPU of the machine that wrote this page, frames of {size}×{size}, each row in a process of its own
-with its memory at the most.
+On the CPU of the machine that wrote this page, frames of {size}×{size}, each row in a separate process with
+its peak memory.
 
 {table(["threads", "seconds a frame", "to invert a face", "to load the model", "memory, MiB"], rows)}"""
 

@@ -19,7 +19,7 @@ from micromotion.video.contact_sheet import contact_sheet
 DEMO_SEED, FACE_SIZE = 12, 512
 ABREAST, TILE, REFINED = 6, 160, 30
 LEFT_OUT = ("peter-stuyvesant", "red-jacket")
-"""Of docs/faces, so that twelve are shown."""
+"""Faces of docs/faces that are left out, so that twelve are shown."""
 
 
 def draw(docs: Path) -> None:

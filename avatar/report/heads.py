@@ -1,6 +1,6 @@
-"""The heads that are looked at, rendered at the model's size and kept for the next time.
+"""Heads to measure the model on, rendered at its size and cached.
 
-All but those that the model learned from are in no data set.
+Except for ``learned``, they are in no data set.
 """
 
 import hashlib
@@ -21,22 +21,22 @@ TURN = 25 / 35
 """The yaw factor at 25°, as it is 1 at 35°."""
 PART = 8
 MANY = 1000
-"""Heads for which it pays to compile the renderer first."""
-TELL_EVERY_S = 30.0
+"""Number of heads for which it pays to compile the renderer first."""
+REPORT_EVERY_S = 30.0
 
 
 def as_met(count: int = COUNT) -> Tensor:
-    """Codes [count, Z_DIM] of people as they are met: in any mood, age, light and pose."""
+    """Codes [count, Z_DIM] of random people, in any mood, age, light and pose."""
     return fill_to_norm(sample_z(count, torch.Generator().manual_seed(SEED)))
 
 
 def neutral(count: int = COUNT) -> Tensor:
-    """Codes of others, at rest and looking straight ahead: motions start from here."""
+    """Codes of other people in the rest pose, looking straight ahead: motions start from here."""
     return fill_to_norm(codes_at_rest(sample_z(count, torch.Generator().manual_seed(SEED + 1))))
 
 
 def turned(count: int = COUNT) -> Tensor:
-    """The neutral ones, with heads turned evenly between ±25°."""
+    """The neutral heads, turned evenly between ±25°."""
     return with_factor(neutral(count), "yaw", TURN * torch.linspace(-1, 1, count))
 
 
@@ -47,7 +47,7 @@ def learned(count: int) -> Tensor:
 
 
 def with_factor(z: Tensor, name: str, value: Tensor | float) -> Tensor:
-    """The same people, at another degree of a motion or turned otherwise: from -1 or 0 to 1."""
+    """The same people with one factor set to ``value``, from -1 or 0 to 1."""
     z = z.clone()
     z[:, INDEX[name]] = torch.as_tensor(2.0 * value)
     return fill_to_norm(z)
@@ -59,15 +59,15 @@ def shaven(z: Tensor) -> Tensor:
 
 
 def rendered(z: Tensor, size: int, cache: Path, *, processes: int | None = None) -> Tensor:
-    """Renders uint8 [N, 3, size, size] of codes [N, Z_DIM], which are made once and read again afterwards."""
+    """Renders uint8 [N, 3, size, size] of codes [N, Z_DIM], cached on disk."""
     paths = kept(z, size, cache, processes=processes)
     return torch.cat([load_file(path)["images"] for path in paths])
 
 
 def kept(z: Tensor, size: int, cache: Path, *, processes: int | None = None) -> list[Path]:
-    """Where the renders of codes [N, Z_DIM] are, PART heads a file; they are made where they are missing.
+    """Paths of the cached renders of codes [N, Z_DIM], PART heads a file; missing ones are rendered.
 
-    Files are named after the codes, the size and the renderer's source, so that an interrupted run goes on
+    Files are named after the codes, the size and the renderer's source, so that an interrupted run resumes
     and a changed renderer draws anew.
     """
     cache.mkdir(parents=True, exist_ok=True)
@@ -81,25 +81,25 @@ def kept(z: Tensor, size: int, cache: Path, *, processes: int | None = None) -> 
 
 
 def _render(rank: int, mine: list[int], z: Tensor, size: int, paths: list[Path], compiled: bool) -> None:
-    parts, told = z.split(PART), time.monotonic()
+    parts, reported = z.split(PART), time.monotonic()
     for i in mine:
         partial = paths[i].with_suffix(".part")
         save_file({"images": paint(parts[i], size, "cpu", compiled=compiled)}, partial)
         partial.rename(paths[i])
-        if rank == 0 and time.monotonic() - told > TELL_EVERY_S:
-            told = time.monotonic()
+        if rank == 0 and time.monotonic() - reported > REPORT_EVERY_S:
+            reported = time.monotonic()
             done = sum(len(part) for part, path in zip(parts, paths, strict=True) if path.is_file())
             print(f"  {done} of {len(z)}", flush=True)
 
 
 def renderer_sources() -> list[Path]:
-    """The source of what draws heads: pictures that were kept hold for this source alone."""
+    """The renderer's source files; cached renders are valid for this source only."""
     avatar = Path(__file__).resolve().parents[1]
     return [*sorted((avatar / "renderer").glob("*.py")), avatar / "data" / "dataset.py"]
 
 
 def part_key(z: Tensor, size: int) -> str:
-    """What a part of the cache is named: codes, size and renderer in 20 letters."""
+    """Cache key of a part: a hash of codes, size and renderer in 20 hex digits."""
     digest = hashlib.sha256(f"{size} {[f.name for f in FACTORS]}".encode())
     digest.update(z.contiguous().numpy().tobytes())
     for source in renderer_sources():

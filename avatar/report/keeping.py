@@ -1,4 +1,4 @@
-"""What a measurement keeps: texts that are there whole or not at all, and what they hang on."""
+"""Files of a measurement: atomic writes, and a hash of the files it depends on."""
 
 import hashlib
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 Figures = dict[str, Any]
-"""Numbers, texts, lists and dicts of them, as JSON has them."""
+"""Numbers, texts, lists and dicts, as in JSON."""
 
 
 def content_hash(files: Iterable[Path]) -> str:
@@ -18,7 +18,7 @@ def content_hash(files: Iterable[Path]) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a text whole or not at all."""
+    """Write a text file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".part")
     partial.write_text(text, encoding="utf-8")

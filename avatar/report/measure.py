@@ -1,6 +1,6 @@
-"""How far a played motion moves its own factor, and how far the others.
+"""How far a motion moves its own factor, and how far the others.
 
-It is measured on people who were never anchors, and read off the frames by the regressor.
+Measured on people who were never anchors; the regressor reads the frames.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class MotionEffect:
     """What one motion at strength 1 does to some faces.
 
     steadiness: Spearman correlation of its own factor with the frame number, one for each face; own: mean
-    movement of its own factor; leak: mean absolute movement of the other factors, by name.
+    change of its own factor; leak: mean absolute change of the other factors, by name.
     """
 
     steadiness: list[float]
@@ -35,12 +35,12 @@ class MotionEffect:
     leak: dict[str, float]
 
     def steady(self, bound: float = 0.95) -> int:
-        """On how many faces the factor goes with time: a correlation above ``bound``."""
+        """On how many faces the factor grows with time: a correlation above ``bound``."""
         return sum(s > bound for s in self.steadiness)
 
 
 def strangers(count: int, seed: int = STRANGERS_SEED, size: int = 256) -> list[Image.Image]:
-    """Renders of people who are in no data set, at rest."""
+    """Renders of people who are in no data set, in the rest pose."""
     f = at_rest(sample_z(count, torch.Generator().manual_seed(seed)))
     one_by_one = [render({name: value[i : i + 1] for name, value in f.items()}, size) for i in range(count)]
     return [to_picture(picture[0]) for picture in one_by_one]
@@ -48,9 +48,9 @@ def strangers(count: int, seed: int = STRANGERS_SEED, size: int = 256) -> list[I
 
 @torch.inference_mode()
 def dreamt(generator: Generator, count: int, seed: int = STRANGERS_SEED) -> list[Image.Image]:
-    """Strangers as the generator itself imagines them: its pictures of fresh codes at rest.
+    """The generator's pictures of new people in the rest pose.
 
-    They are drawn TRUNCATION of the way from the mean of such codes, as samples of StyleGAN2 usually are.
+    Their w is truncated to TRUNCATION of the way from the mean, as usual for samples of StyleGAN2.
     """
     mean, w = (
         generator.mapping(codes_at_rest(sample_z(n, torch.Generator().manual_seed(s))))
@@ -78,7 +78,7 @@ def to_picture(pixels: Tensor) -> Image.Image:
 def measure(
     animator: Animator, regressor: Regressor, motion: str, faces: list[Image.Image], frames: int = 30
 ) -> MotionEffect:
-    """Play a motion (the renderer's word) at strength 1 on aligned faces and read the frames."""
+    """Play a motion (the renderer's name) at strength 1 on aligned faces and read the frames."""
     own = MOTIONS.index(motion)
     steadiness, change = [], []
     for face in faces:

@@ -1,4 +1,4 @@
-"""How far a motion moves its own factor, and how far the others, on heads that nobody has seen."""
+"""How far a motion moves its own factor, and how far the others, on unseen heads."""
 
 from dataclasses import dataclass
 
@@ -27,17 +27,17 @@ class MotionResponse:
     own: int
 
     def monotone(self, bound: float = 0.97) -> float:
-        """The share of heads whose own factor goes with the strength: a correlation above ``bound``."""
+        """The share of heads whose own factor grows with the strength: a correlation above ``bound``."""
         return float((self.order > bound).mean())
 
     @property
     def moved(self) -> float:
-        """Mean movement of its own factor."""
+        """Mean change of its own factor."""
         return float(self.slopes[:, self.own].mean())
 
     def others(self) -> dict[str, tuple[float, float]]:
-        """By name, the movement of each other factor as a share of its own: the mean, which keeps its sign,
-        and the mean of its size, head by head, which holds the regressor's noise too.
+        """By name, the change of each other factor as a share of that of its own: the mean, with its sign,
+        and the mean of absolute values over heads, which includes the regressor's noise.
         """
         share = self.slopes / self.moved
         return {
@@ -47,16 +47,16 @@ class MotionResponse:
         }
 
 
-def movement(subject: Subject, motion: str, factor: str, codes: Tensor) -> MotionResponse:
-    """Play a motion (its published name), which is to move ``factor``, on codes [N, styles, dim]."""
+def movement(subject: Subject, motion: str, factor: str, latents: Tensor) -> MotionResponse:
+    """Play a motion (its published name), which is to move ``factor``, on latents [N, styles, dim]."""
     offset = subject.motions[motion].offset
-    shown = [subject.show(codes + offset(strength).to(codes.device)) for strength in STRENGTHS]
+    shown = [subject.show(latents + offset(strength).to(latents.device)) for strength in STRENGTHS]
     read = torch.stack([read_all(subject.regressor, pictures) for pictures in shown])
     return movement_of(read[..., : len(MOTIONS)].double().numpy(), MOTIONS.index(factor))
 
 
 def movement_of(read: np.ndarray, own: int) -> MotionResponse:
-    """The movement in readings [strengths, N, 5] at STRENGTHS."""
+    """The response in readings [strengths, N, 5] at STRENGTHS."""
     at = np.asarray(STRENGTHS) - np.mean(STRENGTHS)
     slopes = np.tensordot(at / np.square(at).sum(), read, axes=1)
     order = np.array([spearman(series) for series in read[..., own].T])

@@ -1,4 +1,4 @@
-"""How well e4e and the generator show a head that neither has seen."""
+"""How well e4e and the generator reconstruct an unseen head."""
 
 from dataclasses import dataclass
 
@@ -16,9 +16,9 @@ class Reconstruction:
     """Pictures made from inverted heads, uint8 [N, 3, S, S], and their likeness, each [N].
 
     identity: cosine of the identity network's features of the head and of the picture; None without such a
-    net.
-    strangers: the same between a head and the next one, which is another person: what 0.8 is to be seen
-    against.
+    network.
+    strangers: the same between a head and the next one, which is another person: a baseline for the target of
+    0.8.
     """
 
     made: Tensor
@@ -28,12 +28,12 @@ class Reconstruction:
     strangers: Tensor | None
 
     def worst(self, count: int) -> list[int]:
-        """The heads that come out least alike, by MS-SSIM, the worst first."""
+        """Indices of the ``count`` worst heads by MS-SSIM, the worst first."""
         return self.ms_ssim.argsort()[:count].tolist()
 
 
 def reconstruct(subject: Subject, heads: Tensor) -> Reconstruction:
-    """Invert heads uint8 [N, 3, S, S] of the model's size and compare what the generator makes of them."""
+    """Invert heads uint8 [N, 3, S, S] of the model's size and compare their reconstructions with them."""
     made = subject.show(subject.encode(heads))
     pairs = zip(made.split(16), heads.split(16), strict=True)
     alike = torch.cat([ms_ssim(a, b) for a, b in pairs])

@@ -1,7 +1,7 @@
-"""Likeness of two pictures: PSNR, and MS-SSIM (Wang, Simoncelli, Bovik 2003, "Multiscale structural
+"""Similarity of two pictures: PSNR, and MS-SSIM (Wang, Simoncelli, Bovik 2003, "Multiscale structural
 similarity for image quality assessment").
 
-By hand: scikit-image has SSIM at one scale only.
+Written here, as scikit-image has SSIM at one scale only.
 """
 
 import torch
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-"""Of the scales, the finest first."""
+"""Weights of the scales, the finest first."""
 WINDOW, SIGMA = 11, 1.5
 K1, K2 = 0.01, 0.03
 
@@ -21,7 +21,7 @@ def batch_psnr(made: Tensor, true: Tensor) -> Tensor:
 
 
 def scales(size: int) -> int:
-    """How many of the five scales a picture of that many pixels a side has: each holds a whole window.
+    """How many of the five scales a picture of ``size`` pixels a side has: each must hold a whole window.
 
     256² have all five; 128² have four, as the fifth would be 8². Raises ValueError below 11 pixels.
     """
@@ -33,9 +33,9 @@ def scales(size: int) -> int:
 def ms_ssim(made: Tensor, true: Tensor) -> Tensor:
     """MS-SSIM [N], 1 for equal pictures, of uint8 pictures [N, 3, S, S]; the mean over the colours.
 
-    Contrast and structure are compared at every scale, light at the coarsest. Where pictures are too small
-    for all five scales, the weights of those that there are (see ``scales``) sum to 1 again. A negative
-    correlation counts as none, as its power is not a number.
+    Contrast and structure are compared at every scale, luminance at the coarsest. Where pictures are too
+    small for all five scales, the weights of the others (see ``scales``) are scaled to sum to 1. A negative
+    correlation counts as 0, as its power is NaN.
     """
     a, b = made.double(), true.double()
     count = scales(min(a.shape[-2:]))
@@ -52,7 +52,7 @@ def ms_ssim(made: Tensor, true: Tensor) -> Tensor:
 
 
 def ssim_terms(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """SSIM's maps of light and of contrast and structure, each [N, 3, S - 10, S - 10], of values 0 … 255."""
+    """SSIM maps of luminance and of contrast/structure, each [N, 3, S - 10, S - 10], of values 0 … 255."""
     c1, c2 = (K1 * 255) ** 2, (K2 * 255) ** 2
     mean_a, mean_b = _window(a), _window(b)
     spread_a = _window(a * a) - mean_a.square()

@@ -1,4 +1,4 @@
-"""The report's steps: each measures one thing, draws its pictures, and says its figures in plain numbers."""
+"""The report's steps: each measures one thing, draws its pictures, and returns its figures."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -24,7 +24,7 @@ SHOWN, SAMPLES, RENDERS = 8, 5000, 3072
 
 @dataclass(frozen=True)
 class ReportContext:
-    """What the steps share: the model, where pictures go, where renders are kept."""
+    """Shared by the steps: the model, the folder for pictures, the cache of renders."""
 
     subject: Subject
     pictures: Path
@@ -56,7 +56,7 @@ def play_motions(context: ReportContext) -> Figures:
 
 
 def movement_figures(found: MotionResponse) -> Figures:
-    """A movement in numbers."""
+    """The figures of a motion's response."""
     return {
         "monotone": found.monotone(),
         "moved": found.moved,
@@ -90,15 +90,15 @@ def invert_heads(context: ReportContext) -> Figures:
 
 
 def spread(values: Tensor) -> dict[str, float]:
-    """Mean, and the value that one head in twenty stays below."""
+    """The mean and the 5% quantile."""
     return {"mean": float(values.mean()), "5%": float(values.float().quantile(0.05))}
 
 
 def compare_samples(context: ReportContext) -> Figures:
     """Samples against renders that the model learned from."""
-    subject, net = context.subject, feature_net(context.subject)
+    subject, network = context.subject, feature_net(context.subject)
     renders = Renders(heads.learned(RENDERS), subject.size, context.cache)
-    found = diversity(subject, net, renders, SAMPLES)
+    found = diversity(subject, network, renders, SAMPLES)
     pictures.sheet(
         context.pictures / "neighbours.jpg",
         [found.samples, found.neighbours, found.twins],
@@ -109,11 +109,11 @@ def compare_samples(context: ReportContext) -> Figures:
         ],
     )
     figures = {name: value for name, value in vars(found).items() if not isinstance(value, Tensor)}
-    return {"net": net.name, "meaning": net.meaning, **figures}
+    return {"net": network.name, "meaning": network.meaning, **figures}
 
 
 def find_faces(context: ReportContext) -> Figures:
-    """dlib on the model's own pictures, heads turned by up to 25°, and on the renders for comparison."""
+    """dlib on the model's pictures of heads turned by up to 25°, and on the renders for comparison."""
     subject = context.subject
     turned, straight = heads.turned(context.heads), heads.neutral(context.heads)
     renders, where = context.rendered(turned), expected(turned)

@@ -43,7 +43,7 @@ class Subject:
         return self.generator.resolution
 
     def has(self, part: str) -> bool:
-        """Whether an optional part of the bundle, such as CLIP, is there."""
+        """Whether the bundle has an optional part, such as CLIP."""
         return (self.folder / part).is_file()
 
     @torch.inference_mode()
@@ -78,9 +78,9 @@ def load_subject(bundle: str | Path = "avatar", device: str = "auto") -> Subject
 
 @dataclass(frozen=True)
 class FeatureNet:
-    """A network that says what pictures have in common.
+    """A network whose features pictures are compared by.
 
-    name: what it is; meaning: what its distances stand for, in a sentence.
+    name: what it is; meaning: what its distances mean, in a sentence.
     """
 
     name: str
@@ -89,8 +89,8 @@ class FeatureNet:
 
 
 def feature_net(subject: Subject) -> FeatureNet:
-    """The best that the bundle has to compare pictures by: its CLIP, else its identity network, else the
-    regressor's inner layer. Inception's weights, which are the custom, are not part of this repository.
+    """The bundle's best network for comparing pictures: its CLIP, else its identity network, else the
+    regressor's inner layer. Inception's weights, the usual choice, are not part of this repository.
     """
     if subject.has(CLIP):
         from avatar.training.clip import image_features
@@ -98,34 +98,34 @@ def feature_net(subject: Subject) -> FeatureNet:
         clip = subject.animator.bundle.clip
         return FeatureNet(
             "the bundle's own CLIP",
-            "it was taught to tell sentences about heads apart, so it sees what words can say (expression, "
+            "it was trained to tell captions apart, so it sees what words can express (expression, "
             "age, turn, hair, beard, glasses, skin) and little of sharpness",
             lambda images: image_features(clip, images),
         )
     if subject.has(IDENTITY):
         return FeatureNet(
             "the bundle's own identity network",
-            "it was taught to tell people apart whatever they do, so it sees who somebody is and ignores "
+            "it was trained to tell people apart in any expression, so it sees who somebody is and ignores "
             "expression and light",
             subject.animator.bundle.identity.features,
         )
     return FeatureNet(
         "the regressor's last hidden layer",
-        "it was taught to read the motions, so it sees expression, age and turn, and little of who it is",
+        "it was trained to read the motions, so it sees expression, age and turn, and little of who it is",
         lambda images: hidden(subject.regressor, images),
     )
 
 
 def hidden(regressor: Regressor, images: Tensor) -> Tensor:
-    """What the regressor's last layers see of pictures [B, 3, S, S]: [B, 128]."""
+    """The regressor's last hidden layer for pictures [B, 3, S, S]: [B, 128]."""
     face, skin = regressor.windows(images)
     return torch.cat([regressor.face[:-1](face), regressor.skin[:-1](skin)], dim=1)
 
 
 @torch.inference_mode()
-def features_of(net: FeatureNet, pictures: Tensor, device: torch.device) -> Tensor:
+def features_of(network: FeatureNet, pictures: Tensor, device: torch.device) -> Tensor:
     """Features float64 [N, D], on the CPU, of uint8 pictures [N, 3, S, S]."""
-    parts = [net.of(unit(part).to(device)).float().cpu() for part in pictures.split(64)]
+    parts = [network.of(unit(part).to(device)).float().cpu() for part in pictures.split(64)]
     return torch.cat(parts).double()
 
 

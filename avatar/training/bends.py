@@ -1,9 +1,10 @@
-"""Where a head's factors bend, and hidden units of the mapping that bend there.
+"""Bends (kinks) of a head's factors, and hidden units of the mapping network that bend there.
 
-A head is no smooth function of its code: a degree rests for half of all codes, one hair cut passes into the
-next within a thirtieth of its range, hues go round. The units of a random first layer see all factors at once
-and so bend nowhere in particular: after 300,000 images they still drew the average of all hair cuts. So some
-units see one factor alone and have their kink where the renderer has one; training only has to mix them.
+A head is not a smooth function of its code: a degree is 0 for half of all codes, one hair cut changes into
+the next within a thirtieth of its range, hues are cyclic. The units of a random first layer see all factors
+at once and so bend nowhere in particular: after 300,000 images they still drew the average of all hair cuts.
+So some units see a single factor and have their kink where the renderer has one; training only has to mix
+them.
 """
 
 import math
@@ -47,19 +48,21 @@ BENDS: dict[str, tuple[float, ...]] = {
 """Factor → where it bends, in shares of its range."""
 
 SLOPE = {"hair_cut": 8.0, "collar": 8.0, "glasses": 8.0}
-"""Rise of a unit per standard deviation of z; 2 where none is given."""
+"""Slope of a unit per standard deviation of z; 2 by default."""
 
 STEPS = {"hair_cut": 0.3, "collar": 0.15, "glasses": 0.3}
-"""Where two bends in a row are a step from one row of a table to the next: its height in the second layer,
-beside a standard deviation of 1 from all other units together."""
+"""Factors whose bends come in pairs, a step from one row of a table to the next: the step's height in the
+second layer, where all other units together have a standard deviation of 1."""
 
 
 def units() -> list[tuple[str, float]]:
-    """Factor and place in z of every unit that sees one factor alone."""
-    return [(name, _place(FACTORS[INDEX[name]], share)) for name, shares in BENDS.items() for share in shares]
+    """Factor and position in z of every unit that sees a single factor."""
+    return [
+        (name, _position(FACTORS[INDEX[name]], share)) for name, shares in BENDS.items() for share in shares
+    ]
 
 
-def _place(factor: Factor, share: float) -> float:
+def _position(factor: Factor, share: float) -> float:
     if factor.kind == "trait":
         return math.sqrt(2) * float(torch.erfinv(torch.tensor(2 * share - 1)))
     return 2 * share
@@ -67,26 +70,26 @@ def _place(factor: Factor, share: float) -> float:
 
 @torch.no_grad()
 def give_units(mapping: Mapping, rng: torch.Generator) -> None:
-    """Turn the first units of a mapping's first layer into units that see one factor alone, and mix steps in.
+    """Make the first units of a mapping's first layer see a single factor, and mix steps into the second.
 
     Args:
         mapping: one with a learning-rate multiplier of 1 and at least two layers.
-        rng: draws what a step does to w.
+        rng: draws the effect of each step on w.
     """
     (weight, bias), (mixing, offset) = _parameters(mapping, 0), _parameters(mapping, 1)
     before: tuple[str, float] | None = None
-    for unit, (name, place) in enumerate(units()):
+    for unit, (name, position) in enumerate(units()):
         slope = SLOPE.get(name, 2.0)
         weight[unit] = 0
         weight[unit, INDEX[name]] = slope * math.sqrt(weight.shape[1])
-        bias[unit] = -slope * place
+        bias[unit] = -slope * position
         if name not in STEPS:
             continue
         if before is None:
-            before = name, place
+            before = name, position
         else:
             step = STEPS[name] * torch.randn(len(mixing), generator=rng)
-            width = GAIN * slope * (place - before[1])
+            width = GAIN * slope * (position - before[1])
             mixing[:, unit - 1] = step * math.sqrt(mixing.shape[1]) / (width * (1 - LEAK))
             mixing[:, unit] = -mixing[:, unit - 1]
             offset -= step * 0.5 * (1 + LEAK) / (1 - LEAK)

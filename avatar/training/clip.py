@@ -1,16 +1,16 @@
-"""Train the avatar's CLIP: pictures and the sentences that state what they show, brought together.
+"""Train the avatar's CLIP on pictures and the captions that state what they show.
 
 Contrastive as the original (Radford et al. 2021, arXiv 2103.00020), with its ResNet, on renders and captions
-drawn afresh for every batch. As the factors of every head are known, so is how far each head is from what
-each sentence says; the similarity of picture and sentence is to fall in a straight line with that distance.
-A sentence that fits many heads is then wrong for none of them, and "100% smile" pulls as hard at a serious
-face as at one that half smiles, which is what an optimisation of W+ under this CLIP lives on.
+drawn afresh for every batch. As the factors of every head are known, so is the distance of each head from
+each caption; the similarity of picture and caption must fall linearly with that distance. A caption that fits
+many heads is then wrong for none of them, and "100% smile" pulls as hard at a serious face as at one that
+half smiles, which an optimisation of W+ under this CLIP depends on.
 
-Some things make it quick, as expressions are small and people differ in so much else: heads come in pairs
-that differ in one factor and are disturbed alike, and the difference of the two is learned besides each of
-them; what is true of a head is read off the picture features from the first step on, before any words; the
-attention that ends the ResNet begins at places of the face rather than everywhere at once; and features
-are kept free of what they all share.
+Expressions are small and people differ in much else, so training is sped up: heads come in pairs that differ
+in one factor and are disturbed alike, and the difference of the two is learned besides each of them; readings
+are regressed from the picture features from the first step on, before any captions; the attention that ends
+the ResNet starts at positions of the face rather than everywhere at once; and what all features share is
+penalised.
 
 Pictures go in as they are, in [-1, 1]: the original's anchors are collected without CLIP's normalisation too.
 """
@@ -42,27 +42,27 @@ HEAD_WIDTH = 64
 LEARNING_RATE, BATCH, GPU_BATCH = 0.0015, 16, 256
 HELD_OUT = 4  # shards
 WORDLESS = 0.1
-"""Share of the run in which pictures are read, and no sentences yet."""
+"""Share of the run, at its start, without captions."""
 STATED = 0.6
-"""How often the caption of a head states what sets it apart from the other of its pair."""
-SENTENCES = 3  # for each head and step
+"""Probability that a head's caption states the factor in which its pair differs."""
+SENTENCES = 3  # per head and step
 STEEPNESS = 8.0
-"""By how much the logit falls for a sentence that is wrong by a whole degree."""
-READING, DIFFERENCE = 1.0, 3.0  # weights of what is read off a picture, and of what sets a pair apart
+"""By how much the logit falls for a caption that is wrong by a whole degree."""
+READING, DIFFERENCE = 1.0, 3.0  # weights of the readings, and of their differences within pairs
 COMMON = 4.0
-"""Weight of what all pictures of a batch share, which would grow: steps follow a wide layer's mean input."""
+"""Weight of a batch's mean feature, which would grow: steps follow a wide layer's mean input."""
 READ = tuple(i for i, name in enumerate(READINGS) if name != "cut")  # hair cuts have no order
 MOST_SCALE = 100.0
-"""Of the logits, as in the original, which ends there; what ships has it, or anchors from text stay faint.
+"""Largest scale of the logits, where the original's ends. What ships has it, or anchors from text are faint.
 
-The loss of ``micromotion.learn.losses`` weighs logits / 100 against distances in W+. With the scale that
-350,000 images led to, 43, a smile at strength 1 moved people by .13 of a smile; with this one by .33.
+The loss of ``micromotion.learn.losses`` weighs logits / 100 against distances in W+. With the scale learned
+from 350,000 images, 43, a smile at strength 1 moved people by .13 of a smile; with this one by .33.
 """
 
 
 def new_clip(seed: int) -> "CLIP":
     """A fresh CLIP that knows the words of the captions."""
-    tokens = tokenize(list(wordings())).unique()  # sorted; 0 is the padding, and every other word
+    tokens = tokenize(list(wordings())).unique()  # sorted; 0 is the padding, and any other word
     from clip.model import CLIP
 
     with torch.random.fork_rng():
@@ -82,43 +82,43 @@ def new_clip(seed: int) -> "CLIP":
         model.token_embedding = KnownTokens(tokens, TEXT_WIDTH)
         nn.init.normal_(model.token_embedding.weight, std=0.2)
         nn.init.normal_(model.positional_embedding, std=0.1)
-        _wake(model.visual)
+        _initialise(model.visual)
     return model
 
 
 @torch.no_grad()
-def _wake(visual: "ModifiedResNet") -> None:
-    """Weights to begin with that suit aligned faces and a short run.
+def _initialise(visual: "ModifiedResNet") -> None:
+    """Initialise the weights for aligned faces and a short run.
 
-    Blocks add something from the start, and each head of attention looks at one place of the middle rows,
-    where eyes and mouth are. With the package's own, all heads begin with the mean over the picture, in which
-    a smile is lost.
+    Residual blocks contribute from the start, and each attention head looks at one position in the middle
+    rows, where eyes and mouth are. With the package's initialisation, all heads start with the mean over the
+    picture, in which a smile is lost.
     """
     for name, gain in visual.named_parameters():
         if name.endswith("bn3.weight"):
             gain.fill_(0.5)
     pool = visual.attnpool
-    places, width = pool.positional_embedding.shape
-    axes = torch.linalg.qr(torch.randn(width, places))[0].T  # a direction for each place
+    positions, width = pool.positional_embedding.shape
+    axes = torch.linalg.qr(torch.randn(width, positions))[0].T  # a direction for each position
     pool.positional_embedding.copy_(4 * axes)
     pool.q_proj.weight.zero_()
     pool.q_proj.bias.zero_()
-    side, each = round((places - 1) ** 0.5), width // pool.num_heads
-    middle = range(1 + side, places - side)  # without the mean, which is at 0, and the rows at either end
+    side, each = round((positions - 1) ** 0.5), width // pool.num_heads
+    middle = range(1 + side, positions - side)  # without the mean, which is at 0, and the rows at either end
     for head in range(pool.num_heads):
-        pool.k_proj.weight[head * each : head * each + places] = axes
+        pool.k_proj.weight[head * each : head * each + positions] = axes
         pool.q_proj.bias[head * each + middle[head % len(middle)]] = 12.0  # a logit of 6
 
 
 @torch.no_grad()
 def centre(model: "CLIP", images: Tensor) -> None:
-    """Let the features of a fresh network vary about zero, after Salimans & Kingma 2016 (arXiv 1602.07868).
+    """Centre the features of a fresh network at zero, after Salimans & Kingma 2016 (arXiv 1602.07868).
 
-    Else what all pictures share is nearly all of a feature of unit length (0.98 of it, measured), likewise
-    with sentences, and no similarity can differ by as much as the loss asks for.
+    Otherwise what all pictures share is nearly all of a feature of unit length (0.98 of it, measured),
+    likewise with captions, and no similarity can differ by as much as the loss requires.
 
     Args:
-        model: in train mode; the shift goes into biases that it has.
+        model: is set to train mode; the shift goes into its existing biases.
         images: some pictures [N, 3, S, S] in [-1, 1].
     """
     model.train()
@@ -128,14 +128,14 @@ def centre(model: "CLIP", images: Tensor) -> None:
     last.bias.sub_(seen.mean(dim=0)).div_(seen.std(dim=0).mean())
     rng = torch.Generator().manual_seed(0)
     some = captions(read(factors_from_z(sample_training_z(256, rng))), rng)
-    said = model.encode_text(tokenize([each.text for each in some]))
-    model.ln_final.bias.sub_(said.mean(dim=0) @ torch.linalg.pinv(model.text_projection))
+    encoded = model.encode_text(tokenize([each.text for each in some]))
+    model.ln_final.bias.sub_(encoded.mean(dim=0) @ torch.linalg.pinv(model.text_projection))
 
 
 class Pupil(nn.Module):
-    """CLIP, and what helps it while it learns: a reader of the heads' degrees off the picture features.
+    """CLIP, and a linear reader of the heads' degrees off picture features, which only training uses.
 
-    Degrees are read in units of how much they vary.
+    Degrees are in units of their standard deviation.
     """
 
     mean: Tensor
@@ -152,7 +152,7 @@ class Pupil(nn.Module):
         self.register_buffer("spread", some.std(dim=0))
 
     def reading_loss(self, seen: Tensor, readings: Tensor) -> Tensor:
-        """How wrong are degrees read off picture features [B, EMBED], and the differences of pairs."""
+        """Error of degrees read off picture features [B, EMBED], and of their differences within pairs."""
         true = (readings[:, READ].to(seen.device) - self.mean) / self.spread
         off = self.reader(EMBED**0.5 * seen) - true
         return READING * off.square().mean() + DIFFERENCE * (off[0::2] - off[1::2]).square().mean()
@@ -173,23 +173,23 @@ def image_features(model: "CLIP", images: Tensor) -> Tensor:
 
 
 def text_features(model: "CLIP", texts: Sequence[str]) -> Tensor:
-    """Sentences to [N, EMBED] of unit length."""
+    """Texts to [N, EMBED] of unit length."""
     ids = tokenize(texts)
-    ids = ids[:, : int(ids.argmax(dim=1).max()) + 1]  # nothing follows the end that the longest has
+    ids = ids[:, : int(ids.argmax(dim=1).max()) + 1]  # cut after the end of the longest
     return F.normalize(model.encode_text(ids.to(model.logit_scale.device)).float(), dim=1)
 
 
 def contrast(images: Tensor, texts: Tensor, scale: Tensor, missed: Tensor) -> Tensor:
-    """How far the similarities are from falling with the distance between what is shown and what is said.
+    """The contrastive loss, a scalar: similarities are to fall with the distance of picture and caption.
 
-    The divergence (Kullback & Leibler 1951) of the softmax over similarities from that over distances, heads
-    for each caption and captions for each head. Where only its own caption fits a head, and all others are
-    far off, this is CLIP's own loss.
+    The divergence (Kullback & Leibler 1951) of the softmax over similarities from that over distances, over
+    heads for each caption and over captions for each head. Where only its own caption fits a head, and all
+    others are far off, this is CLIP's own loss.
 
     Args:
         images, texts: features [heads, D] and [captions, D] of unit length.
         scale: factor of the logits, a scalar.
-        missed: [heads, captions], ≥ 0, by how much a caption misses a head.
+        missed: [heads, captions], ≥ 0, how wrong a caption is for a head (see ``captions.misses``).
     """
     logits, wanted = scale * images @ texts.T, -STEEPNESS * missed
 
@@ -205,7 +205,7 @@ def step_loss(
 ) -> Tensor:
     """The loss on some pairs of heads, with captions and disturbances drawn from ``rng``.
 
-    Each head is described several times over, as sentences cost little beside pictures.
+    Each head gets several captions, as they cost little compared with pictures.
     """
     model = pupil.clip
     device = model.logit_scale.device
@@ -220,17 +220,17 @@ def step_loss(
     topics = [topic_of(factor) for factor in heads.differs[pairs].repeat_interleave(2).tolist()]
     stated = (torch.rand(SENTENCES * len(index), generator=rng) < STATED).tolist()
     about = [topic if now else None for topic, now in zip(SENTENCES * topics, stated, strict=True)]
-    said = captions(readings.repeat(SENTENCES, 1), rng, about)
+    drawn = captions(readings.repeat(SENTENCES, 1), rng, about)
     with half(device):
-        texts = text_features(model, [each.text for each in said])
+        texts = text_features(model, [each.text for each in drawn])
     scale = model.logit_scale.exp().clamp(max=MOST_SCALE)
-    return loss + contrast(seen, texts, scale, misses(said, readings).to(device))
+    return loss + contrast(seen, texts, scale, misses(drawn, readings).to(device))
 
 
 def disturb(images: Tensor, rng: torch.Generator) -> Tensor:
     """Change light, sharpness and framing of pictures [2 · pairs, 3, S, S] in [-1, 1], both of a pair alike.
 
-    Mildly: this CLIP sees renders and a generator's pictures, which are softer, and never a photo.
+    The changes are mild: this CLIP sees renders and a generator's softer pictures, never a photo.
     """
     pairs = images.unflatten(0, (-1, 2))
 
@@ -249,7 +249,7 @@ def disturb(images: Tensor, rng: torch.Generator) -> Tensor:
 def load_heads(data: Path, rank: int = 0, world: int = 1) -> dataset.Heads:
     """A worker's share of the renders at RESOLUTION²; raises as ``dataset.load`` does.
 
-    They are reduced shard by shard, as many of 256² would fill the memory.
+    They are reduced one shard at a time: many of 256² would fill the memory.
     """
     shards = max(rank + 1, len(list(data.glob("heads-*.safetensors"))) - HELD_OUT)
     parts = [_reduced(dataset.load(data, i, shards, held_out=HELD_OUT)) for i in range(rank, shards, world)]
@@ -259,7 +259,7 @@ def load_heads(data: Path, rank: int = 0, world: int = 1) -> dataset.Heads:
 
 
 def _reduced(heads: dataset.Heads) -> dataset.Heads:
-    """The same no larger than RESOLUTION²."""
+    """Heads reduced to RESOLUTION² if they are larger."""
     if heads.images.shape[-1] <= RESOLUTION:
         return heads
     small = [
@@ -269,7 +269,7 @@ def _reduced(heads: dataset.Heads) -> dataset.Heads:
 
 
 def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -> None:
-    """One of ``world`` equal workers; each tells apart the heads of its own batches."""
+    """Run one of ``world`` equal workers; each contrasts the heads of its own batches."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     heads = load_heads(data, rank, world)
     weights = pair_weights(heads)
@@ -301,7 +301,7 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
 
 
 def report(model: "CLIP", heads: dataset.Heads) -> None:
-    """Say how well it does on heads that it never saw."""
+    """Print how well it does on unseen heads."""
     for name, figures in (("follows", follows(model, heads)), ("pulls", pulls(model, heads))):
         print(name, {motion: round(value, 3) for motion, value in figures.items()}, flush=True)
 
@@ -329,8 +329,8 @@ def follows(model: "CLIP", heads: dataset.Heads) -> dict[str, float]:
 def pulls(model: "CLIP", heads: dataset.Heads) -> dict[str, float]:
     """Per motion, how often the gradient of the full sentence's similarity points the right way.
 
-    Of a pair that differs in the motion alone, the head with less of it is asked: does its gradient rise
-    towards the picture of the other? Chance is 0.5; nan where no pair differs in the motion.
+    For a pair that differs in the motion alone: does the gradient at the head with less of it rise towards
+    the picture of the other? Chance is 0.5; nan where no pair differs in the motion.
     """
     device = model.logit_scale.device
     result = {}

@@ -1,4 +1,4 @@
-"""Anchors of the five motions: the renderer's own clip of one person, frame by frame inverted into W+."""
+"""Anchors of the five motions: a rendered video of one person, inverted into W+ frame by frame."""
 
 import torch
 from torch import Tensor
@@ -12,11 +12,11 @@ from micromotion.motion.micromotion import Anchors, Motion
 from stylegan2 import Generator
 
 PUBLISHED_NAMES = dict(zip(MOTIONS, ("smile", "angry", "eyesClose", "aging", "headsTurn"), strict=True))
-"""The renderer's words → the names that users of the published model know."""
+"""The renderer's names → the names of the published model."""
 
 DEGREES = 11
 MAX_STRETCH = 2
-"""The furthest that calibration looks, in units of the renderer's full motion."""
+"""The largest strength that calibration tries, in units of the renderer's full motion."""
 
 FAINT = 0.1
 IDENTITY_SEED = 5
@@ -59,12 +59,12 @@ def collect(inverter: Inverter, motion: str, size: int) -> Anchors:
 
 
 def calibrate(anchors: Anchors, generator: Generator, regressor: Regressor, motion: str) -> Anchors:
-    """Label anchors so that strength 1 is the full motion as the generator itself shows it.
+    """Rescale the anchors' degrees so that strength 1 is the full motion as the generator shows it.
 
-    A small generator plays a motion more faintly than the renderer, and at some strength stops growing. Both
-    are read off its own pictures of the first latent and the direction: strength 1 is put where the motion
-    reads as 1, or else where it has come to nine tenths of the most that it ever reads. A motion that hardly
-    shows is left as it is, for the report to tell.
+    A small generator shows a motion more faintly than the renderer, and saturates at some strength. Both are
+    read off its pictures of the first latent moved along the direction: strength 1 is where the motion reads
+    as 1, or else where it has reached nine tenths of its largest rise. A motion that hardly shows is left
+    unchanged; the report will show it.
     """
     offset = Motion.from_anchors(anchors, motion).offset
     strengths = torch.linspace(0, MAX_STRETCH, 20 * MAX_STRETCH + 1)

@@ -1,9 +1,9 @@
-"""A critic of small patches: what makes outlines and hair crisp once everything is in its place.
+"""A patch critic, which makes outlines and hair crisp once everything is in its place.
 
-A regression that is unsure where a strand lies draws the average of all places, a blur; a critic that knows
-renders knows that none is blurred (Isola et al. 2017, arXiv 1611.07004: patches, beside a regression). It
-sees 38 pixels across, so it speaks of sharpness and not of what a head looks like. Hinge loss and spectral
-norms are Miyato's (2018, arXiv 1802.05957), matching features is Wang's (2018, arXiv 1711.11585).
+A regression that is unsure of a strand's position draws the average of all positions, a blur; a critic learns
+that no render is blurred (Isola et al. 2017, arXiv 1611.07004: patches, beside a regression). Its receptive
+field is 38 pixels, so it judges sharpness and not what a head looks like. Hinge loss and spectral norms are
+Miyato's (2018, arXiv 1802.05957), feature matching is Wang's (2018, arXiv 1711.11585).
 """
 
 import torch
@@ -18,9 +18,9 @@ LEARNING_RATE, BETAS = 4e-4, (0.0, 0.99)
 
 
 class Critic(nn.Module):
-    """Pictures [B, 3, S, S] in [-1, 1] → what each layer sees; the last, [B, 1, S/8, S/8], is its verdict.
+    """Pictures [B, 3, S, S] in [-1, 1] → each layer's output; the last, [B, 1, S/8, S/8], is the verdict.
 
-    The verdict is above 0 for a render and below for what a generator made.
+    The verdict is above 0 for a render and below 0 for a generated picture.
     """
 
     def __init__(self, seed: int) -> None:
@@ -42,7 +42,7 @@ class Critic(nn.Module):
         return torch.optim.Adam(self.parameters(), LEARNING_RATE, BETAS)
 
     def dislike(self, made: Tensor, true: Tensor, matching: float = 10.0) -> Tensor:
-        """The generator's loss, a scalar: how unlike any render, and unlike this one, its pictures look."""
+        """The generator's loss, a scalar: how unlike renders, and unlike these, its pictures look."""
         with torch.no_grad():
             wanted = self(true)
         seen = self(made)

@@ -1,10 +1,10 @@
-"""What the five motions do to a photo's own face: the effects that their files state.
+"""Effects of the five motions on a photo's face, as stated in their files.
 
-The model's own people show how far each motion goes (the regressor's medians over people whom the generator
-draws; `tests/avatar/test_stated_effects.py` holds these numbers to them), but they cannot show its opposite:
-the renderer's degrees end at 0. There the effects are declared, as people know them: eyes wider open, brows
-up, corners of the mouth down, a smoother skin. A head turns by 25° at strength 1, though the model turns it
-by 30°: what a photo shows of a face ends at about 35°.
+For positive strengths they follow the model's own people (the regressor's medians over people drawn by the
+generator; `tests/avatar/test_stated_effects.py` checks these numbers). The opposite of a motion cannot be
+measured there, as the renderer's degrees end at 0, so these effects are declared: eyes wider open, brows up,
+corners of the mouth down, smoother skin. A head turns by 25° at strength 1, though the model turns it by 30°:
+what a photo shows of a face ends at about 35°.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ EFFECTS: dict[str, dict[str, tuple[float, ...]]] = {
     "age": {"age": (-1.6, -0.9, -0.45, 0.55, 1.0, 1.35, 1.6)},
     "yaw": {"yaw": (-38.0, -25.0, -13.0, 13.0, 25.0, 33.0, 38.0)},
 }
-"""By the renderer's name of a motion and an effect's: its values at STRENGTHS."""
+"""Motion (the renderer's name) → effect → its values at STRENGTHS."""
 
 
 def stated(motion: str) -> dict[str, str]:

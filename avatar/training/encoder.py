@@ -1,14 +1,14 @@
 """Train the avatar's e4e: from a picture to the W+ latent whose synthesis shows it.
 
-Pictures are renders, whose latents are known exactly, and the generator's own pictures of fresh codes; most
-are disturbed first (``avatar.data.augment``) while their latents stay what they are, so that a photograph or
-a painting gets the latent of the head beneath its light, grain and backdrop. First the latents are learned,
-by their distance to the true w in units of w's own spread, and what a pair differs in by itself, as a smile
-is a small part of a latent. Then the synthesis of the latent must show the picture, and the person where
-there is an identity network. As in e4e (Tov et al. 2021, arXiv 2102.02766, section 4.2) the styles part from
-the first one by one, when pictures count.
+Pictures are renders, whose latents are known exactly, and the generator's own pictures of fresh codes. Most
+are augmented first (``avatar.data.augment``) while their latents stay the same, so that a photograph or a
+painting gets the latent of the head beneath its light, grain and backdrop. First the latents are learned, by
+their distance to the true w in units of w's own spread, and separately the differences within pairs, as a
+smile is a small part of a latent. Then the synthesis of the latent must match the picture, and the person if
+there is an identity network. As in e4e (Tov et al. 2021, arXiv 2102.02766, section 4.2) the styles are freed
+from the first one by one, once pictures count.
 
-The regressor takes no part: it measures the result, and would measure how well it was fooled.
+The regressor is not part of the loss: it measures the result, and would then measure how well it was fooled.
 """
 
 from pathlib import Path
@@ -33,17 +33,17 @@ SIZE = 128
 LEARNING_RATE, TURNING_RATE, BATCH, GPU_BATCH = 0.002, 0.02, 16, 64
 CHANGE_WEIGHT, FACTOR_WEIGHT = 0.3, 1.0
 MOVEMENT = 5.0
-"""How much more the motions and free movements count than traits, where factors are compared."""
+"""Weight of motions and free movements in ``factor_loss``, where traits have 1."""
 DISTURBED, KEPT = (0.15, 0.5), 0.4
-"""Over which shares of the run pictures come to be disturbed, and how many are left alone to the end."""
+"""The shares of the run between which augmentation ramps up, and the share of pictures it leaves alone."""
 PICTURE_FROM, PICTURE_WEIGHT, IDENTITY_WEIGHT, PICTURES = 0.3, 3.0, 0.9, 12
-"""When the picture's losses set in (a share of the run), their weights, and their pictures per 16 heads.
+"""When the picture losses start (a share of the run), their weights, and their pictures per 16 heads.
 
-With a third of these weights, half of the pictures and 340,000 images, what latents showed came to an MS-SSIM
-of .86 with the pictures of the true latents.
+With a third of these weights, half of the pictures and 340,000 images, the latents' pictures reached an
+MS-SSIM of .86 with the pictures of the true latents.
 """
 STYLES_PART = (0.35, 0.5)
-"""When the second style leaves the first, and when the last one does."""
+"""The shares of the run at which the second and the last style are freed from the first."""
 
 
 def config_for(generator: Generator) -> EncoderConfig:
@@ -62,7 +62,7 @@ def config_for(generator: Generator) -> EncoderConfig:
 
 
 def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -> None:
-    """One of ``world`` equal workers."""
+    """Run one of ``world`` equal workers."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     heads = shrunk(dataset.load(data, rank, world))
     weights = pair_weights(heads)
@@ -111,10 +111,10 @@ def latent_loss(error: Tensor) -> Tensor:
 
 
 def factor_loss(error: Tensor) -> Tensor:
-    """Mean squared error of the factors [B, styles, FACTORS] that latents carry, movements first: a scalar.
+    """Mean squared error of the factors [B, styles, FACTORS] that latents carry, mostly of motions: a scalar.
 
-    A distance between latents is mostly one of traits that are hard to see, such as what clothes are worn
-    below the picture; for long an encoder learns nothing of a smile from it.
+    The distance between latents is mostly one of traits that are hard to see, such as clothes below the
+    picture's edge; for a long time an encoder learns nothing of a smile from it.
     """
     weights = torch.ones(error.shape[-1], device=error.device)
     weights[: len(MOVED)] = MOVEMENT
@@ -123,7 +123,7 @@ def factor_loss(error: Tensor) -> Tensor:
 
 @torch.no_grad()
 def factor_reader(generator: Generator) -> Tensor:
-    """What reads factors off w: [style_dim, FACTORS], by least squares, in standard deviations of z."""
+    """Linear map from w to factors [style_dim, FACTORS], by least squares, in standard deviations of z."""
     z = sample_training_z(20_000, torch.Generator().manual_seed(2))
     w = generator.mapping(z.to(generator.latent_avg.device)).double()
     known = z[:, : len(FACTORS)].to(w)
@@ -131,16 +131,16 @@ def factor_reader(generator: Generator) -> Tensor:
 
 
 def untouched(done: float) -> float:
-    """Share of pictures that are left as they are, at this share of the run: first learn to see at all."""
+    """Share of pictures that are not augmented, at this share of the run: at first, all of them."""
     begin, end = DISTURBED
     return max(KEPT, 1 - (1 - KEPT) * max(0.0, done - begin) / (end - begin))
 
 
 def change_loss(latent: Tensor, w: Tensor) -> Tensor:
-    """How far what a pair differs in is from the truth, relative to it: a scalar.
+    """Relative error of the differences within pairs: a scalar.
 
     latent is [2P, styles, dim], w [2P, 1, dim], both in units of w's spread; 2i and 2i + 1 are a pair. A pair
-    that differs in one expression counts as much as two strangers do.
+    that differs in one expression counts as much as two different people.
     """
     change, true = latent[1::2] - latent[::2], w[1::2] - w[::2]
     wrong, there = (each.square().mean(dim=(1, 2)) for each in (change - true, true))
@@ -150,7 +150,7 @@ def change_loss(latent: Tensor, w: Tensor) -> Tensor:
 def shown_loss(
     generator: Generator, identity: IdentityNet | None, latent: Tensor, images: Tensor, z: Tensor
 ) -> Tensor:
-    """The loss of latents' pictures against the undisturbed renders [B, 3, SIZE, SIZE], faces first: a
+    """The loss of latents' pictures against the original renders [B, 3, SIZE, SIZE], mostly of faces: a
     scalar.
     """
     shown = shown_at_size(generator, latent)
@@ -159,9 +159,9 @@ def shown_loss(
 
 
 def shown_at_size(generator: Generator, latent: Tensor) -> Tensor:
-    """Pictures [B, 3, SIZE, SIZE] of W+ latents: the sum of the RGB layers up to SIZE², where there are more.
+    """Pictures [B, 3, SIZE, SIZE] of W+ latents: the sum of the RGB layers up to SIZE², if there are more.
 
-    A generator that has grown draws there what its full size shows (38 dB apart), for half the time.
+    A progressively grown generator draws there what its full size shows (38 dB apart), in half the time.
     """
     with half(latent.device):
         shown = generator.synthesize(latent, noise=None, resolution=min(SIZE, generator.resolution)).float()
@@ -177,7 +177,7 @@ def parted(done: float, styles: int) -> int:
 
 
 def bound(latent: Tensor, free: int) -> Tensor:
-    """Latents [B, styles, dim] in which all styles after the first ``free + 1`` are the first one."""
+    """Latents [B, styles, dim] in which all styles after the first ``free + 1`` equal the first one."""
     return torch.cat([latent[:, : free + 1], latent[:, :1].expand(-1, latent.shape[1] - free - 1, -1)], dim=1)
 
 
@@ -209,7 +209,7 @@ def draw(
 ) -> tuple[Tensor, Tensor]:
     """Pictures [count, 3, SIZE, SIZE] in [-1, 1] and their codes [count, Z_DIM]; count is a multiple of 8.
 
-    Three quarters are renders, in pairs; the rest are the generator's own, of strangers.
+    Three quarters are renders, in pairs; the rest are the generator's own, of new people.
     """
     images, z = draw_pairs(heads, weights, rng, count * 3 // 4)
     own = torch.where(torch.rand(count - len(z), 1, generator=rng) < 0.5, *_codes(count - len(z), rng))

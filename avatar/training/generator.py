@@ -1,16 +1,16 @@
 """Train the avatar's StyleGAN2 by distillation: from the code z of a head to its render.
 
 Why distillation and not adversarial training: the renderer is a function of known factors, so every code has
-ONE right picture, and a regression learns from each pixel of it. Trained from scratch on a CPU, an
-adversarial generator still draws ghosts after as much time as finishes this one. The price is softness in
-what small networks draw last (strands of hair, outlines); ``GeneratorLoss`` keeps the face crisp.
+exactly one right picture, and a regression learns from each pixel of it. Trained from scratch on a CPU, an
+adversarial generator still draws ghosts after the time in which this one is finished. The price is softness
+in what small networks draw last (strands of hair, outlines); ``GeneratorLoss`` keeps the face crisp.
 
 Growing the resolution 16 → 32 → … → 256 buys much of the training at a fraction of its cost. Synthesis stops
 early and returns the sum of the RGB skips so far, so no layers are faded in.
 
-Left alone, the mapping shrinks what expressions contribute to w (the smile's share came to a twentieth of
-yaw's), until the synthesis cannot see them and no weight in the loss brings them back. So their columns of
-its first layer begin larger than others, and are brought up to the others' size when the resolution grows.
+By itself, the mapping network shrinks what expressions contribute to w (the smile's share fell to a twentieth
+of yaw's), until the synthesis cannot see them and no weight in the loss brings them back. So their columns of
+its first layer start larger than the others, and are scaled up to the others' size when the resolution grows.
 """
 
 import math
@@ -42,8 +42,8 @@ GROWTH = ((16, 0.04), (32, 0.12), (64, 0.42), (128, 0.72), (256, 1.0))
 """Resolution, and the share of all images by which it ends."""
 
 CRITIC_FROM, CRITIC_WEIGHT, CRITIC_SEES = 0.55, 0.25, 128
-"""The share of all images from which a critic joins, how much its dislike counts, and the largest part of a
-picture that it is shown, in pixels a side.
+"""The share of all images from which a critic joins, the weight of its loss, and the largest window of a
+picture that it sees, in pixels a side.
 """
 
 EXPRESSIONS = {"smile": 4.0, "mouth_open": 2.0, "anger": 3.0, "eyes_closed": 1.5, "age": 2.0}
@@ -52,11 +52,11 @@ EMPHASIS = 2.0
 LEARNING_RATE, TURNING_RATE, BATCH, GPU_BATCH = 0.005, 0.02, 8, 64
 PREVIEWS = 12
 FFHQ_SPREAD = 0.45
-"""Of w at FFHQ, roughly: the root mean square of a number's distance from its mean."""
+"""Standard deviation of an entry of w at FFHQ, roughly."""
 
 
 def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -> None:
-    """One of ``world`` equal workers."""
+    """Run one of ``world`` equal workers."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     heads = dataset.load(data, rank, world)
     weights = pair_weights(heads)
@@ -101,8 +101,10 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
 
 
 def new_generator(seed: int) -> Generator:
-    """A fresh generator: pictures near [-1, 1], though they are sums of seven random ones, and no weight, now
-    and for ever, on the entries of z that carry nothing, which would drown the others in noise.
+    """A fresh generator.
+
+    Its pictures are near [-1, 1], though they are sums of seven random ones. The entries of z that carry no
+    factor have a weight of 0, in training too: they would drown the others in noise.
     """
     model = Generator(CONFIG, torch.Generator().manual_seed(seed))
     carried = (torch.arange(Z_DIM) < len(FACTORS)).float()
@@ -118,8 +120,8 @@ def new_generator(seed: int) -> Generator:
 
 
 def turned(model: Generator) -> list[nn.Parameter]:
-    """The weights of convolutions, of what modulates them, and of the mapping but for its first layer, whose
-    columns and units have sizes of their own.
+    """The weights that Muon trains: convolutions, modulations, and the mapping except its first layer, whose
+    columns and units have sizes chosen on purpose.
     """
     inner = [layer.weight for layer in list(model.mapping.layers)[1:]]
     convolutions = [conv.weight for conv in model.synthesis.convs]
@@ -134,7 +136,7 @@ def first_layer(model: Generator) -> Tensor:
 
 @torch.no_grad()
 def even_columns(model: Generator) -> None:
-    """Bring the columns of expressions and movements up to the size of an average factor's."""
+    """Scale the columns of motions and free movements up to the size of the median factor's."""
     first = first_layer(model)
     size = first.norm(dim=0)
     middle = size[: len(FACTORS)].median()
@@ -146,7 +148,7 @@ def resolution(progress: RunProgress) -> int:
 
 
 def window(made: Tensor, true: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The same part of both pictures [B, 3, S, S], of CRITIC_SEES² where they are larger than that."""
+    """The same window of both pictures [B, 3, S, S], CRITIC_SEES² if they are larger than that."""
     room = max(0, true.shape[-1] - CRITIC_SEES)
     y, x = torch.randint(room + 1, (2,), generator=rng).tolist()
     there = (..., slice(y, y + CRITIC_SEES), slice(x, x + CRITIC_SEES))
@@ -181,7 +183,7 @@ def pair_weights(heads: dataset.Heads) -> Tensor:
 
 
 def preview_of(data: Path, progress: RunProgress) -> DrawPreview:
-    """Heads held out above what the generator makes of their codes, at the resolution it has come to."""
+    """A preview: held-out heads above the generator's pictures of their codes, at the current resolution."""
     heads = dataset.load(data, held_out=1, validation=True)
     images, z = heads.images[:PREVIEWS].float() / 127.5 - 1, heads.z[:PREVIEWS]
 
@@ -199,7 +201,7 @@ def preview_of(data: Path, progress: RunProgress) -> DrawPreview:
 
 @torch.no_grad()
 def finish(generator: Generator, path: Path) -> None:
-    """Give w the width it has at FFHQ, measure its average over 20,000 codes, and write what ships."""
+    """Scale w to its spread at FFHQ, measure its mean over 20,000 codes, and save the generator."""
     codes = sample_z(20_000, torch.Generator().manual_seed(0))
     w = generator.mapping(codes)
     widen(generator, 2.0 ** round(math.log2(FFHQ_SPREAD / float((w - w.mean(dim=0)).square().mean().sqrt()))))
@@ -210,9 +212,9 @@ def finish(generator: Generator, path: Path) -> None:
 
 @torch.no_grad()
 def widen(generator: Generator, factor: float) -> None:
-    """Scale w by a factor and leave every picture as it is: what reads w is scaled by its inverse.
+    """Scale w by a factor without changing any picture: the modulations are scaled by its inverse.
 
-    Leaky ReLU keeps a factor. So constants that were chosen for FFHQ (a learning rate, a distance) fit here.
+    A factor passes through leaky ReLU. Constants chosen for FFHQ (a learning rate, a distance) then fit here.
     """
     last = generator.mapping.layers[-1]
     for name in ("weight", "bias"):

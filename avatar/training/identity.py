@@ -1,9 +1,9 @@
-"""Train the avatar's identity network: the same person stays the same, whatever they do.
+"""Train the avatar's identity network, which recognises a person in any expression, pose and light.
 
 ArcFace (Deng et al. 2019, arXiv 1801.07698) on people in other poses, moods, ages, lights, clothes and hair;
-how well it tells people apart is measured on people it never saw. As what makes a person is known here, it is
-read off the features as well: with few people and little time that carries over to strangers where telling
-the known apart would not.
+it is validated on people it never saw. As the traits of each person are known here, they are also regressed
+from the features: with few people and little time this generalises to unseen people, where telling the
+training people apart would not.
 """
 
 import math
@@ -31,16 +31,16 @@ CONFIG = IdentityConfig(
 )
 LEARNING_RATE, BATCH, GPU_BATCH = 0.002, 64, 256
 SCALE, MARGIN, EASY = 10.0, 0.1, 0.3
-"""Of the logits; the margin in radians; the share of the run over which the margin grows from nothing."""
+"""Scale of the logits; margin in radians; share of the run over which the margin grows from 0."""
 PULL = 3.0
-"""Weight of one less the cosine with one's own person: to tell people apart asks for no more than a half."""
+"""Weight of 1 − cosine with the own person: telling people apart requires a cosine of no more than a half."""
 READING = 2.0
-"""Weight of the traits that are read off the features."""
+"""Weight of the regression of traits from the features."""
 SETTLING = 20  # batches
 
 
 class Album(nn.Module):
-    """The network, and what is not kept: the direction of each person's features, and a reader of traits."""
+    """The network, and what only training uses: each person's feature direction, and a reader of traits."""
 
     def __init__(self, count: int, seed: int, config: IdentityConfig = CONFIG) -> None:
         super().__init__()
@@ -51,14 +51,14 @@ class Album(nn.Module):
 
 
 def arcface(features: Tensor, directions: Tensor, person: Tensor, margin: float) -> Tensor:
-    """Cross-entropy over people, where the angle to a picture's own person is made larger by a margin, and a
-    pull towards that person.
+    """Cross-entropy over people, with a margin added to the angle to a picture's own person, and a pull
+    towards that person.
 
     Args:
         features: [B, D] of unit length.
         directions: [people, D], of any length.
         person: int64 [B].
-        margin: radians. Where the angle and it exceed π, the cosine falls on in a straight line.
+        margin: radians. Where angle + margin exceeds π, the cosine continues in a straight line.
     """
     cosine = features @ F.normalize(directions).T
     own = cosine.gather(1, person[:, None]).clamp(-1 + 1e-6, 1 - 1e-6)
@@ -71,19 +71,19 @@ def arcface(features: Tensor, directions: Tensor, person: Tensor, margin: float)
 def step_loss(
     album: Album, data: people.People, index: Tensor, rng: torch.Generator, margin: float
 ) -> Tensor:
-    """The loss on some pictures, disturbed as ``rng`` has it."""
+    """The loss on some pictures, augmented with ``rng``."""
     device = album.directions.device
     images = augment(data.images[index].to(device).float() / 127.5 - 1, rng, keep=0.5)
     features = album.net.features(images)
-    # entries of z are standard normal: the mean square of those that are not read at all is 1
+    # entries of z are standard normal: a reader of zeros has a mean square error of 1
     traits = data.z[index][:, [INDEX[name] for name in people.TRAITS]].to(device)
     off = features.shape[1] ** 0.5 * features @ album.reader - traits
-    told = arcface(features, album.directions, data.person[index].to(device), margin)
-    return told + READING * off.square().mean()
+    identified = arcface(features, album.directions, data.person[index].to(device), margin)
+    return identified + READING * off.square().mean()
 
 
 def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -> None:
-    """One of ``world`` equal workers."""
+    """Run one of ``world`` equal workers."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     seen = people.load(data, rank, world)
     album = Album(seen.count, seed).to(device)
@@ -99,9 +99,9 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
 
     trainer.fit(learn)
     if rank == 0:
-        net = cast(IdentityNet, trainer.average.net)
-        settle(net, net.features, seen.images, torch.Generator().manual_seed(seed))
-        save_identity(net, run / "identity.safetensors", half=True)
+        network = cast(IdentityNet, trainer.average.net)
+        settle(network, network.features, seen.images, torch.Generator().manual_seed(seed))
+        save_identity(network, run / "identity.safetensors", half=True)
         print(f"wrote {run / 'identity.safetensors'}", flush=True)
         figures = verification(
             load_identity(run / "identity.safetensors"), people.load(data, validation=True)
@@ -110,50 +110,52 @@ def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -
 
 
 @torch.no_grad()
-def settle(net: nn.Module, look: Callable[[Tensor], Tensor], images: Tensor, rng: torch.Generator) -> None:
-    """Measure the normalisations' statistics again: those at hand are of weights that were averaged away.
+def settle(
+    network: nn.Module, look: Callable[[Tensor], Tensor], images: Tensor, rng: torch.Generator
+) -> None:
+    """Recompute the statistics of batch norms for averaged weights.
 
     Args:
         network: the network, which ends in eval mode.
         look: sends pictures in [-1, 1] through it.
         images: uint8 [N, 3, S, S], of which SETTLING batches are drawn.
     """
-    for module in net.modules():
+    for module in network.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.reset_running_stats()
             module.momentum = None  # the plain mean over batches
-    net.train()
-    device = next(net.parameters()).device
+    network.train()
+    device = next(network.parameters()).device
     for _ in range(SETTLING):
         index = torch.randint(len(images), (BATCH,), generator=rng)
         look(augment(images[index].to(device).float() / 127.5 - 1, rng, keep=0.5))
-    net.eval()
+    network.eval()
 
 
 @torch.inference_mode()
-def verification(net: IdentityNet, data: people.People) -> dict[str, float]:
-    """How well pairs of pictures are told apart by their cosine alone.
+def verification(network: IdentityNet, data: people.People) -> dict[str, float]:
+    """How well the cosine alone separates pairs of one person from pairs of two people.
 
     Returns:
         same, different: the mean cosine of two pictures of one person and of two people; auc: how often a
         pair of the same has the larger cosine; accuracy: at the best threshold, if both kinds of pair were
         equally frequent.
     """
-    device = net.linear.weight.device
-    parts = (net.features(part.to(device).float() / 127.5 - 1) for part in data.images.split(64))
+    device = network.linear.weight.device
+    parts = (network.features(part.to(device).float() / 127.5 - 1) for part in data.images.split(64))
     features = torch.cat(list(parts)).cpu()
     cosine = features @ features.T
     pair = torch.ones_like(cosine, dtype=torch.bool).triu(1)
     alike = data.person[:, None] == data.person
     same, different = cosine[pair & alike].sort()[0], cosine[pair & ~alike].sort()[0]
     threshold = torch.linspace(-1, 1, 2001)
-    kept = 1 - torch.searchsorted(same, threshold) / len(same)
-    refused = torch.searchsorted(different, threshold) / len(different)
+    accepted = 1 - torch.searchsorted(same, threshold) / len(same)
+    rejected = torch.searchsorted(different, threshold) / len(different)
     return {
         "same": float(same.mean()),
         "different": float(different.mean()),
         "auc": float(torch.searchsorted(different, same).double().mean() / len(different)),
-        "accuracy": float(((kept + refused) / 2).max()),
+        "accuracy": float(((accepted + rejected) / 2).max()),
     }
 
 

@@ -1,4 +1,4 @@
-"""What makes a generator spend itself on expressions rather than on hair and backdrop."""
+"""Losses that make a generator spend its capacity on expressions rather than on hair and backdrop."""
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +13,8 @@ SCALES = 3
 def attention(z: Tensor, size: int, focus: float = 10.0) -> Tensor:
     """Weights [B, 1, size, size], from 1 to 1 + ``focus``, raised where expressions happen.
 
-    That is at the eyes, the brows and the mouth, and a little over the whole face. The places are the
-    renderer's own, so they follow the head when it turns.
+    That is at the eyes, the brows and the mouth, and a little over the whole face. The positions are the
+    renderer's, so they follow the head when it turns.
     """
     f = factors_from_z(z)
     cx, cy, half = crop_frame(f)
@@ -38,7 +38,7 @@ def attention(z: Tensor, size: int, focus: float = 10.0) -> Tensor:
 
 
 class GeneratorLoss:
-    """Weighted L1 on colours and gradients at three scales, and a relative loss on what a pair differs in.
+    """Weighted L1 on colours and gradients at three scales, and a relative loss on differences within pairs.
 
     L1 alone lets a small generator ignore a smile, which is only a few pixels. Gradients at three scales make
     lines count; the attention map makes the face count; the pair term, |Δy − Δx| over the pixels where the
@@ -72,7 +72,7 @@ class GeneratorLoss:
         return total
 
     def pair(self, made: Tensor, true: Tensor, weight: Tensor) -> Tensor:
-        """How much of each pair's change is missed, from 0 to 3: that of the face above that of the hair."""
+        """How much of each pair's change is missed, from 0 to 3; the face counts more than the hair."""
         made_change, true_change = made[1::2] - made[::2], true[1::2] - true[::2]
         size = true_change.abs().mean(dim=1, keepdim=True)
         near = F.avg_pool2d(size, 5, stride=1, padding=2)

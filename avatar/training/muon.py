@@ -1,11 +1,11 @@
-"""Steps that turn all of a weight at once.
+"""The Muon optimiser: momentum steps with equal singular values.
 
-A gradient of a weight matrix is mostly a few directions, which Adam follows again and again, while what is
-rare or small (a pair of glasses, a strand of hair) waits. Muon (Jordan et al. 2024,
+The gradient of a weight matrix is dominated by a few directions, which Adam follows again and again, while
+rare or small features (a pair of glasses, a strand of hair) wait. Muon (Jordan et al. 2024,
 https://kellerjordan.github.io/posts/muon) makes all singular values of a step equal. The generator at 32²
-came further with 6,000 images than Adam brings it with 12,000.
+gets further with 6,000 images than with Adam and 12,000.
 
-By hand, not `torch.optim.Muon`, which takes matrices only, where convolutions are turned too.
+`torch.optim.Muon` takes matrices only; this one takes convolutions too.
 """
 
 from collections.abc import Iterable
@@ -21,10 +21,10 @@ it brings them near 1, fast rather than exactly.
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised; for weights of two or more dimensions, taken as [first, all the others].
+    """Orthogonalised momentum, for weights of two or more dimensions, flattened to [first, all others].
 
-    A step of ``lr`` changes a weight's entries by lr × their root mean square when training began, so one
-    rate fits layers of any size and scale.
+    A step of ``lr`` changes a weight's entries by lr × their initial root mean square, so one rate fits
+    layers of any size and scale.
     """
 
     def __init__(self, weights: Iterable[nn.Parameter], lr: float) -> None:
@@ -34,7 +34,7 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # takes no closure
         for group in self.param_groups:
             for weight in group["params"]:
-                # what takes no part in a step stays: however small, old momentum would make a whole turn
+                # without a gradient it stays: old momentum, however small, would make a full step
                 if weight.grad is None or not weight.grad.any():
                     continue
                 state = self.state[weight]
@@ -65,5 +65,5 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
 
 def root_mean_square(x: Tensor) -> Tensor:
-    """Of all entries: a scalar, never zero."""
+    """Root mean square of all entries: a scalar, never zero."""
     return x.square().mean().sqrt().clamp(min=1e-12)

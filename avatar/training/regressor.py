@@ -1,8 +1,8 @@
-"""Training the regressor that reads motions off a picture, `encoder4editing.regressor`.
+"""Train the evaluation regressor, which reads motions off a picture (`encoder4editing.regressor`).
 
-It is trained on renders and on nothing else, and then set like any instrument: what it reads of renders is
-held against what they show, and the line between the two is taken out, so that it neither reads motions too
-small nor one motion for another.
+It is trained on renders only and then calibrated like any instrument: a line is fitted from the true degrees
+of renders to its readings and taken out, so that it neither reads motions too small nor one motion for
+another.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ from encoder4editing.regressor import READ, Regressor, to_side
 
 LEARNING_RATE, BATCH, GPU_BATCH = 0.002, 32, 256
 FREE = 0.3  # weight of the free movements, half of which closed eyes hide
-HELD_OUT, SETTING = 4, 12  # shards that nothing is learned from: to judge by, and (at most) to set by
+HELD_OUT, SETTING = 4, 12  # shards not trained on: for validation, and (at most) for calibration
 
 
 def degrees(z: Tensor) -> Tensor:
@@ -40,9 +40,9 @@ Share = Literal["training", "setting", "validation"]
 
 
 def load_pictures(data: Path, share: Share, rank: int = 0, world: int = 1) -> Pictures:
-    """Renders to learn from (a worker's part of them), to set the evaluation regressor by, or to judge it on.
+    """Renders to train on (a worker's share), to calibrate the evaluation regressor with, or to validate.
 
-    No render is in two of the three: a network reads what it has learned from better than anything else.
+    The three are disjoint: a network reads the pictures it was trained on better than any others.
     Raises as ``dataset.load`` does.
     """
     shards = len(list(data.glob("heads-*.safetensors")))
@@ -52,7 +52,7 @@ def load_pictures(data: Path, share: Share, rank: int = 0, world: int = 1) -> Pi
     if share == "setting":
         both = reduced(dataset.load(data, held_out=aside, validation=True))
         return Pictures(*(part[: -HELD_OUT * dataset.SHARD] for part in both))
-    # Shard by shard, as many of 256² would fill the memory.
+    # One shard at a time: many of 256² would fill the memory.
     count = max(1, shards - aside)
     numbers = range(rank, max(count, rank + 1), world)
     parts = [reduced(dataset.load(data, i, count, held_out=aside)) for i in numbers]
@@ -68,8 +68,8 @@ def reduced(heads: dataset.Heads) -> Pictures:
 def disturb(images: Tensor, rng: torch.Generator) -> Tensor:
     """Change light, sharpness, noise and framing of pictures [B, 3, S, S] in [-1, 1], each by itself.
 
-    A generator's pictures are softer than renders, and must not read differently for it. Nothing here turns
-    or stretches a head.
+    A generator's pictures are softer than renders, and must not read differently because of it. Nothing here
+    turns or stretches a head.
     """
     gain, lift = (torch.rand(2, len(images), 1, 1, 1, generator=rng) * 0.24 - 0.12).to(images.device)
     soft = F.interpolate(F.avg_pool2d(images, 2), scale_factor=2.0, mode="bilinear", align_corners=False)
@@ -81,7 +81,7 @@ def disturb(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def train(rank: int, data: Path, run: Path, total: int, seed: int, world: int) -> None:
-    """One of ``world`` equal workers."""
+    """Run one of ``world`` equal workers."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     pictures = load_pictures(data, "training", rank, world)
     torch.manual_seed(seed)
@@ -122,18 +122,17 @@ def read_all(model: Regressor, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def adjust(model: Regressor, pictures: Pictures) -> None:
-    """Set the evaluation regressor: take out the least-squares line from the motions' true degrees to those
-    read.
+    """Calibrate the evaluation regressor: take out the least-squares line from true degrees to readings.
 
-    This is the classical calibration of an instrument. The free movements are left as they are read: closed
-    eyes hide where they look, and what can hardly be seen would drown the rest in noise.
+    This is the classical calibration of an instrument. The free movements stay uncalibrated: closed eyes hide
+    the gaze, and what can hardly be seen would drown the rest in noise.
     """
     model.setting.copy_(torch.eye(len(READ)))
     model.zero.zero_()
     slopes, zero = response(read_all(model, pictures.images), pictures.degrees)
-    set_up = slice(0, len(MOTIONS))
-    model.setting[set_up, set_up] = torch.linalg.inv(slopes[set_up, set_up]).to(model.setting)
-    model.zero[set_up] = zero[set_up].to(model.zero)
+    motions = slice(0, len(MOTIONS))
+    model.setting[motions, motions] = torch.linalg.inv(slopes[motions, motions]).to(model.setting)
+    model.zero[motions] = zero[motions].to(model.zero)
 
 
 def response(read: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,7 +143,7 @@ def response(read: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Calibration(NamedTuple):
-    """How good a regressor is on renders it never saw; each [len(READ)], by ``READ``.
+    """How good a regressor is on unseen renders; each [len(READ)], by ``READ``.
 
     error: mean absolute error; slope: change of a reading per unit of its own true degree; crosstalk: the
     largest change of it per unit of any other (which one: ``disturber``).
@@ -163,7 +162,7 @@ class Calibration(NamedTuple):
 
 
 def calibration(model: Regressor, pictures: Pictures) -> Calibration:
-    """Hold a regressor's readings against the truth."""
+    """Compare a regressor's readings with the true degrees."""
     read = read_all(model, pictures.images)
     slopes, _ = response(read, pictures.degrees)
     others = (slopes - slopes.diag().diag()).abs()

@@ -1,6 +1,6 @@
-"""What every training run of the avatar shares.
+"""Training runs of the avatar's networks.
 
-That is: equal workers with averaged gradients, a moving average of the model, checkpoints, a progress line.
+Equal workers with averaged gradients, a moving average of the model, checkpoints, a progress line.
 """
 
 import argparse
@@ -27,7 +27,7 @@ HALF_LIFE = 6_000
 
 @dataclass
 class RunProgress:
-    """Where a run stands."""
+    """Progress of a run, in images."""
 
     images: int
     total: int
@@ -46,19 +46,19 @@ Learn = Callable[[RunProgress, torch.Generator], tuple[Tensor, int]]
 """One step's loss (a scalar with its graph) on this worker, and how many images it saw."""
 
 Companion = nn.Module | torch.optim.Optimizer
-"""Something else that a run trains, kept in its checkpoint."""
+"""Something else that a run trains, saved in its checkpoint."""
 
 DrawPreview = Callable[[nn.Module], Tensor]
-"""What the averaged model can do so far: a picture [3, H, W] in [-1, 1]."""
+"""Shows what the averaged model can do so far, in a picture [3, H, W] in [-1, 1]."""
 
 
 class Trainer:
-    """One worker of a run that ``world`` equal workers share.
+    """One of the ``world`` equal workers of a run.
 
-    Everything is kept in ``run/<name>.pt``; a run started again goes on from there. ``average`` follows the
-    model with a half-life of ``half_life`` images and is what ships. Unless given that is HALF_LIFE, or a
-    twentieth of a shorter run, which would else end with much of the weights that it began with. Weights that
-    are ``turned`` are trained by ``avatar.training.muon``, at its own rate, the others by Adam.
+    The checkpoint ``run/<name>.pt`` holds everything; a run started again resumes from it. ``average`` is the
+    moving average of the model, with a half-life of ``half_life`` images, and is what ships. The default is
+    HALF_LIFE, or a twentieth of a shorter run, whose average would otherwise still hold much of the initial
+    weights. ``turned`` weights are trained by ``avatar.training.muon`` at its own rate, the others by Adam.
     """
 
     def __init__(
@@ -93,8 +93,8 @@ class Trainer:
         self.companions = dict(companions or {})
         self.progress = RunProgress(0, total)
         if world > 1:
-            meeting = _meeting_point(run, name).resolve()
-            dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
+            rendezvous = _rendezvous_file(run, name).resolve()
+            dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world)
         if self.checkpoint.exists():
             self._restore()
 
@@ -104,7 +104,7 @@ class Trainer:
         started = reported = saved = time.monotonic()
         first = self.progress.images
         while self.progress.done < 1:
-            # Seeded by its place in the run, so that a resumed run goes on as if it had not stopped.
+            # Seeded by the position in the run, so a resumed run continues as if it had not stopped.
             rng = torch.Generator().manual_seed(self.seed * 7919 + self.rank + self.progress.images)
             count, loss = self._step(learn, rng)
             self.progress.images += count * self.world
@@ -131,8 +131,8 @@ class Trainer:
         average_gradients(self.model.parameters(), self.world)
         for optimiser, _ in self.optimisers:
             optimiser.step()
-        keep = 0.5 ** (count * self.world / self.half_life)  # steps differ in size
-        self._averaged.multi_avg_fn = get_ema_multi_avg_fn(keep)
+        decay = 0.5 ** (count * self.world / self.half_life)  # steps differ in size
+        self._averaged.multi_avg_fn = get_ema_multi_avg_fn(decay)
         self._averaged.update_parameters(self.model)
         return count, loss.item()
 
@@ -172,7 +172,7 @@ class Trainer:
 
 
 def half(device: torch.device) -> torch.autocast:
-    """bfloat16 for what is computed within, where that is faster: on a GPU, and on processors that know it.
+    """Autocast to bfloat16 where that is faster: on a GPU, and on processors that support it.
 
     On others, such as x86 without AVX-512, PyTorch falls back to loops 5 to 20 times slower than float32.
     """
@@ -181,7 +181,7 @@ def half(device: torch.device) -> torch.autocast:
 
 
 def average_gradients(parameters: Iterable[nn.Parameter], world: int) -> None:
-    """Give every one of ``world`` workers the mean of their gradients."""
+    """Average the gradients over all ``world`` workers, in place."""
     if world == 1:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
@@ -202,10 +202,10 @@ def command(name: str, train: Callable[..., None], description: str, *, images: 
     parser.add_argument("--workers", type=int, default=workers.default_workers())
     args = parser.parse_args()
     args.run.mkdir(parents=True, exist_ok=True)
-    _meeting_point(args.run, name).unlink(missing_ok=True)  # an interrupted run leaves it behind
+    _rendezvous_file(args.run, name).unlink(missing_ok=True)  # an interrupted run leaves it behind
     workers.spawn(args.workers, train, args.data, args.run, args.images, args.seed, args.workers)
 
 
-def _meeting_point(run: Path, name: str) -> Path:
+def _rendezvous_file(run: Path, name: str) -> Path:
     """The file through which a run's workers find each other."""
     return run / f"{name}.meeting"
