@@ -12,7 +12,7 @@ from benchmarks.stages.race import Result
 from benchmarks.stages.table import StageRow
 
 HEADER = (
-    "| stage | ours | floor | ours ÷ floor | wanted | | memory | beside (times ours; memory) |\n"
+    "| stage | ours | floor | ours ÷ floor | target | | memory | compared with (times ours; memory) |\n"
     "|---|---|---|---|---|---|---|---|\n"
 )
 

@@ -55,7 +55,7 @@ T4 = Gpu(
     320e9,
     0.25,
     0.65,
-    "70 W do not carry its highest clock for long, and the convolutions of one picture are small, hence a "
+    "70 W do not sustain its highest clock for long, and the convolutions of one picture are small, hence a "
     "quarter of the operations; plain copies reach two thirds of the bandwidth, as we remember the "
     "microbenchmarks of Jia et al. 2019 (arXiv 1903.07486). Neither share was measured by us",
 )
@@ -111,13 +111,13 @@ def text(found: Costs, gpu: Gpu = T4) -> str:
     frame, plain, face = found.frame, found.plain, found.face
     return "\n".join(
         [
-            f"{gpu.name}: at its peaks {gpu.flops / 1e12:g} TFLOPS in float16 on tensor cores and "
-            f"{gpu.bandwidth / 1e9:g} GB/s (NVIDIA's data sheet). Assumed are {gpu.flops_share:.0%} and "
-            f"{gpu.bandwidth_share:.0%} of them: {gpu.why}.",
+            f"{gpu.name}: peaks of {gpu.flops / 1e12:g} TFLOPS in float16 on tensor cores and "
+            f"{gpu.bandwidth / 1e9:g} GB/s (NVIDIA's data sheet), of which {gpu.flops_share:.0%} and "
+            f"{gpu.bandwidth_share:.0%} are assumed: {gpu.why}.",
             "",
             "| | operations | bytes | as assumed | at half of that |",
             "|---|---|---|---|---|",
-            _row(f"a frame of {found.side}², were each layer one kernel", found.least, gpu),
+            _row(f"a frame of {found.side}², if each layer were one kernel", found.least, gpu),
             _row(f"the same with our kernels, {frame.operations} operations", frame, gpu),
             _row(f"the same by the reference, {plain.operations} operations", plain, gpu),
             _row(f"inversion by e4e, {face.operations} operations", face, gpu),
@@ -126,10 +126,10 @@ def text(found: Costs, gpu: Gpu = T4) -> str:
             f"| **photo to MP4, {FRAMES} frames** | | | **{said(whole)}** | **{said(cautious)}** |",
             "",
             f"The last line is finding the face, inversion, a frame drawn, {FRAMES - 1} times the longer of "
-            f"drawing and encoding, which overlap, and a frame encoded. To send an operation off takes the "
-            f"CPU {LAUNCH * 1e6:g} µs (assumed), {said(LAUNCH * frame.operations)} for a frame, while the "
-            f"GPU works. Wanted are {WANTED:g} s: {_met(whole)} as assumed, {_met(cautious)} at half of "
-            "that.",
+            f"drawing and encoding, which overlap, and a frame encoded. Launching an operation takes the "
+            f"CPU {LAUNCH * 1e6:g} µs (assumed), {said(LAUNCH * frame.operations)} for a frame, in parallel "
+            f"with the GPU. The target is {WANTED:g} s: {_met(whole)} as assumed, {_met(cautious)} at half "
+            "of that.",
             "",
             *(_beside(found, each) for each in (T4, H100)),
         ]
@@ -145,8 +145,8 @@ def _beside(found: Costs, gpu: Gpu) -> str:
     return (
         f"{gpu.name}, at {gpu.flops_share:.0%} of {gpu.flops / 1e12:g} TFLOPS and {gpu.bandwidth_share:.0%} "
         f"of {gpu.bandwidth / 1e9:g} GB/s: a frame takes the GPU {said(ours)} with our kernels, "
-        f"{said(plain)} by the reference, and would take {said(least)}, were each layer one kernel; to send "
-        f"its operations off takes the CPU {said(sending)} and {said(before)}, beside that.\n"
+        f"{said(plain)} by the reference, and would take {said(least)} if each layer were one kernel; "
+        f"launching its operations takes the CPU {said(sending)} and {said(before)}, in parallel.\n"
     )
 
 
