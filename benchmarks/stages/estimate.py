@@ -1,7 +1,7 @@
-"""What a prediction would take on a GPU that is not here: counts over published peaks, times assumed shares.
+"""The estimated time of a prediction on a GPU that is not available: counts over assumed shares of its peaks.
 
-An estimate and no measurement. Counted are a frame's and a face's operations and bytes (`arithmetic`);
-measured, on the machine at hand, is what the CPU does: finding the face and encoding the video.
+An estimate, not a measurement. The operations and bytes of a frame and a face are counted (`arithmetic`);
+only the CPU's part is measured, on this machine: finding the face and encoding the video.
 """
 
 import tempfile
@@ -22,16 +22,16 @@ from micromotion.video.writer import write_frames
 
 FRAMES, WANTED = 90, 6.0
 LAUNCH = 15e-6
-"""Seconds of a CPU to send one operation to the GPU: assumed, a bit more than is usual."""
+"""Seconds that a CPU takes to launch one operation on the GPU: assumed, a bit more than usual."""
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """Peaks as NVIDIA publishes them, and what share of each is assumed to be reached.
+    """The peaks that NVIDIA publishes, and the assumed share of each that is reached.
 
     Attributes:
-        flops: a second, float16 on tensor cores, dense.
-        bandwidth: bytes a second.
+        flops: per second, float16 on tensor cores, dense.
+        bandwidth: bytes per second.
         flops_share, bandwidth_share: of those.
         why: where the shares come from, in a sentence.
     """
@@ -44,7 +44,7 @@ class Gpu:
     why: str
 
     def seconds(self, flops: int, moved: int, *, share: float = 1.0) -> float:
-        """Arithmetic and traffic one after the other, as if nothing overlapped, at a share of the shares."""
+        """Seconds of arithmetic plus traffic, without overlap; `share` scales both assumed shares."""
         rate, bandwidth = self.flops * self.flops_share, self.bandwidth * self.bandwidth_share
         return (flops / rate + moved / bandwidth) / share
 
@@ -64,7 +64,7 @@ H100 = Gpu("H100 SXM", 989e12, 3.35e12, 0.3, 0.75, "assumed, from no source")
 
 @dataclass(frozen=True)
 class Costs:
-    """What the estimate is made of; seconds are the CPU's, measured."""
+    """The inputs of the estimate; seconds are the CPU's, measured."""
 
     side: int
     layers: list[arithmetic.Layer]
@@ -76,7 +76,7 @@ class Costs:
 
     @property
     def least(self) -> arithmetic.ArithmeticCost:
-        """A frame, were each layer one kernel."""
+        """A frame, if each layer were one kernel."""
         flops, moved = sum(each.flops for each in self.layers), sum(each.least for each in self.layers)
         return arithmetic.ArithmeticCost(flops, moved, len(self.layers))
 
@@ -92,7 +92,7 @@ class Costs:
 
 
 def _taken(cost: arithmetic.ArithmeticCost, gpu: Gpu, share: float) -> float:
-    """Seconds of the GPU, or those that the CPU takes to send the operations off: the longer."""
+    """The longer of the GPU's seconds and the CPU's seconds to launch the operations."""
     return max(gpu.seconds(cost.flops, cost.moved, share=share), LAUNCH * cost.operations)
 
 
@@ -105,7 +105,7 @@ def costs(size: str = "full") -> Costs:
 
 
 def text(found: Costs, gpu: Gpu = T4) -> str:
-    """The estimate for people, with its arithmetic."""
+    """The estimate as text, with its arithmetic."""
     whole, cautious = (found.whole(gpu, share) for share in (1.0, 0.5))
     finding, encoding = said(found.finding), said(found.encoding)
     frame, plain, face = found.frame, found.plain, found.face
@@ -137,7 +137,7 @@ def text(found: Costs, gpu: Gpu = T4) -> str:
 
 
 def _beside(found: Costs, gpu: Gpu) -> str:
-    """What our kernels are for on a GPU, and what is left to be had."""
+    """What our kernels gain on a GPU, and what remains to be gained."""
     least, ours, plain = (
         gpu.seconds(cost.flops, cost.moved) for cost in (found.least, found.frame, found.plain)
     )
@@ -160,7 +160,7 @@ def _row(name: str, cost: arithmetic.ArithmeticCost, gpu: Gpu) -> str:
 
 
 def align_seconds() -> float:
-    """Finding the face in the photo, once the finder is loaded."""
+    """Seconds to find the face in the photo, with the detector loaded."""
     picture = Image.open(PHOTO)
     align(picture, size=256)
     start = time.perf_counter()
@@ -169,7 +169,7 @@ def align_seconds() -> float:
 
 
 def encode_seconds(side: int, frames: int = FRAMES) -> float:
-    """For one frame of a video in which a photograph, with grain as a camera's, comes nearer."""
+    """Seconds to encode one frame of a video that zooms into a photograph with camera-like grain."""
     pictures = list(zooming_photo(side, frames))
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
@@ -178,7 +178,7 @@ def encode_seconds(side: int, frames: int = FRAMES) -> float:
 
 
 def zooming_photo(side: int, frames: int) -> Iterator[Frame]:
-    """A photograph that comes a tenth nearer, uint8 [side, side, 3]; its grain stands still, as our noise."""
+    """Frames, uint8 [side, side, 3], of a zoom by a tenth into a photo; its grain is fixed, as our noise."""
     photo = Image.open(PHOTO).convert("RGB")
     grain = np.random.default_rng(0).normal(0, 2, (side, side, 1))
     for index in range(frames):
