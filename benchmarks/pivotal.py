@@ -1,12 +1,12 @@
-"""What `--lock-identity` buys: likeness before and after tuning, with and without refining the latent first.
+"""Measure `--lock-identity`: likeness before and after tuning, with and without refining the latent first.
 
     python benchmarks/pivotal.py                               # the avatar on docs/faces
     python benchmarks/pivotal.py --model ffhq --photos me/     # a folder of photographs
 
 PSNR and person (the cosine of the identity network's features, where the model has one) compare the crop with
-the still face. Then comes each motion at strength 1: how much of the change that the model itself makes at
-this latent is kept, as a correlation (1 is all of it, 0 is another motion), and the size of the change in
-units of the model's. Seconds are of refining and tuning.
+the still frame. Then, for each motion at strength 1: how much of the change that the untuned model makes at
+this latent is kept, as a correlation (1 is all of it, 0 is another motion), and the size of the change
+relative to the untuned model's. Seconds: refining and tuning.
 """
 
 import argparse
@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
-    """Run what the command line asks for and print the table."""
+    """Measure what the command line selects and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -73,7 +73,7 @@ def main() -> None:
 def try_out(
     animator: Animator, crop: Image.Image, motions: dict[str, Motion], refined: int, steps: int
 ) -> tuple[Likeness, float, list[Image.Image]]:
-    """One face with so many steps of refining and of tuning; last the still face and it in each motion."""
+    """Refine and tune for one face; returns likeness, seconds, and the frames of `play`."""
     bundle, identity = animator.bundle, animator.identity
     small = crop.resize((INVERTER_SIZE, INVERTER_SIZE), Image.Resampling.LANCZOS)
     latent = animator.encode(small, aligned=True)
@@ -89,7 +89,7 @@ def try_out(
 
 @torch.inference_mode()
 def play(generator: Generator, latent: Tensor, motions: dict[str, Motion]) -> list[Image.Image]:
-    """The still face, and at strength 1 of each motion."""
+    """The still frame, and a frame of each motion at strength 1."""
     latents = [latent, *(latent + motion.offset(1.0).to(latent.device) for motion in motions.values())]
     return [Image.fromarray(quantise(generator.synthesize(each)[0]).cpu().numpy()) for each in latents]
 
@@ -98,7 +98,7 @@ def report(
     ways: Sequence[tuple[int, int]], names: list[str], found: list[list[tuple[Likeness, float]]]
 ) -> None:
     """Print means over faces, a line for each way."""
-    print(f"\n{len(found)} faces; of each motion what is kept and its size")
+    print(f"\n{len(found)} faces; for each motion, what is kept and its size")
     print("refine  tune   PSNR  person " + "".join(f"{name:>14}" for name in names) + "   seconds")
     for index, (refined, steps) in enumerate(ways):
         some = [row[index] for row in found]
@@ -111,7 +111,7 @@ def report(
 
 
 def lay_out(crop: Image.Image, strips: list[list[Image.Image]], tile: int = 192) -> Image.Image:
-    """The photo at the left of each strip."""
+    """A sheet with the crop to the left of each strip."""
     sheet = Image.new("RGB", (tile * (1 + len(strips[0])), tile * len(strips)))
     for y, strip in enumerate(strips):
         for x, picture in enumerate([crop, *strip]):

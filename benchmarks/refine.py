@@ -1,13 +1,13 @@
-"""What `--refine N` buys: likeness before and after, on faces no network has seen; and if motions still work.
+"""Measure `--refine N`: likeness before and after on unseen faces, and whether motions still work.
 
     python benchmarks/refine.py                                      # the avatar on new heads and docs/faces
     python benchmarks/refine.py --model ffhq --heads 0 --photos me/  # a folder of photographs
 
-PSNR and loss compare the crop with the still face, the loss being
-`micromotion.inversion.refinement.picture_loss`; person is the cosine of the identity network's features,
-where the model has one; moved is the distance from the inverter's latent in units of w's spread (two
-strangers are √2 apart). Then comes how far each motion at strength 1 moves its own factor, as the avatar's
-regressor reads it: 1 is the full motion. Seconds are of refinement alone.
+PSNR and loss compare the crop with the still frame; the loss is
+`micromotion.inversion.refinement.picture_loss`. Person is the cosine of the identity network's features, if
+the model has one; moved is the distance from the inverter's latent in units of w's spread (two random people
+are √2 apart). Then: how far each motion at strength 1 moves its own factor, as measured by the avatar's
+regressor; 1 is the full motion. Seconds: refinement alone.
 """
 
 import argparse
@@ -40,7 +40,7 @@ SEED = 31_415
 
 @dataclass(frozen=True)
 class Refined:
-    """Of one face; NaN is the person without an identity network, motions without a reader."""
+    """The figures of one face; person is NaN without an identity network, motions without a regressor."""
 
     psnr: float
     loss: float
@@ -51,12 +51,12 @@ class Refined:
 
 
 def main() -> None:
-    """Run what the command line asks for and print a table for each kind of face."""
+    """Measure what the command line selects and print a table for each kind of face."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="avatar")
-    parser.add_argument("--heads", type=int, default=8, help="renders, and as many of the generator's own")
+    parser.add_argument("--heads", type=int, default=8, help="renders, and as many generated heads")
     parser.add_argument("--photos", type=Path, default=ROOT / "docs/faces", help="folder of pictures")
     parser.add_argument("--steps", type=int, nargs="+", default=[0, 10, 30, 100])
     parser.add_argument("--device", default="auto")
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def kinds(animator: Animator, heads: int, photos: Path) -> dict[str, list[Image.Image]]:
-    """Aligned faces, 256², by where they come from."""
+    """Aligned faces, 256², by their source."""
     found: dict[str, list[Image.Image]] = {}
     if heads:
         found["the generator's own heads"] = dreamt(animator.bundle.generator, heads, SEED)
@@ -97,7 +97,7 @@ def aligned(folder: Path) -> Iterator[Image.Image]:
 
 
 def find_regressor(model: str) -> Regressor | None:
-    """The model's own reader of motions; None where it has none that this version reads."""
+    """The model's regressor; None if it has none that this version can load."""
     path = find_bundle(model).folder / "regressor.safetensors"
     try:
         return load_regressor(path) if path.is_file() else None
@@ -109,7 +109,7 @@ def find_regressor(model: str) -> Regressor | None:
 def improve(
     animator: Animator, regressor: Regressor | None, face: Image.Image, steps: int
 ) -> tuple[Refined, list[Image.Image]]:
-    """One face refined by so many steps, and pictures of it still and smiling."""
+    """Refine one face by `steps` steps; returns its figures, and pictures of it still and smiling."""
     bundle, start = animator.bundle, animator.encode(face, aligned=True)
     picture = (torch.tensor(np.asarray(face)).permute(2, 0, 1)[None] / 127.5 - 1).to(bundle.device)
     begun = time.perf_counter()
@@ -119,8 +119,8 @@ def improve(
         size = min(bundle.generator.resolution, 256)
         shown = shrink(bundle.generator.synthesize(latent).float(), size)
         wanted = shrink(picture, size)
-        net = animator.identity
-        person = math.nan if net is None else 1 - net.loss(shown, wanted).item()
+        identity = animator.identity
+        person = math.nan if identity is None else 1 - identity.loss(shown, wanted).item()
         result = Refined(
             psnr(shown, wanted),
             picture_loss(shown, wanted).item(),
@@ -134,7 +134,7 @@ def improve(
 
 
 def distance(moved: Tensor, axes: Tensor) -> float:
-    """Root mean square of a movement [1, styles, dim] along w's axes, in units of its spread there."""
+    """Root mean square of a displacement [1, styles, dim] along w's axes, in units of its spread there."""
     lengths = axes.norm(dim=1)
     varied = lengths > 1e-3 * lengths.max()
     along = moved[0] @ (axes[varied] / lengths[varied, None].square()).T

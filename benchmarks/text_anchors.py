@@ -1,13 +1,13 @@
-"""Time and peak memory of collecting anchors from a sentence on a CPU: ours beside the original's loop.
+"""Time and peak memory of collecting anchors from a sentence on a CPU: ours and the original's loop.
 
-    python benchmarks/text_anchors.py                                  # 64², to see that it runs
+    python benchmarks/text_anchors.py                                  # 64², to check that it runs
     python benchmarks/text_anchors.py --size full                      # 1024², ViT-B/32, IR-SE50
     python benchmarks/text_anchors.py --size full --original CHECKOUT  # with the public code itself
 
-The public code is a checkout of github.com/wuqiuche/micromotion-styleGAN, told to stay on the CPU. Without it
-its loop is played on our networks: one degree after the other, pictures enlarged seven times and averaged,
-gradients of the weights computed and thrown away. Each way runs in a process of its own; weights are random,
-and nothing is downloaded. CPU seconds are less disturbed by other programs than those of the clock.
+The public code is a checkout of github.com/wuqiuche/micromotion-styleGAN, patched to stay on the CPU. Without
+it its loop runs on our networks: one degree after the other, pictures enlarged seven times and averaged,
+gradients of the weights computed and discarded. Each way runs in a process of its own; weights are random,
+and nothing is downloaded. CPU seconds are less disturbed by other programs than wall time.
 """
 
 import argparse
@@ -41,7 +41,7 @@ Timed = tuple[float, float]
 
 
 def main() -> None:
-    """Run what the command line asks for and print a table."""
+    """Measure what the command line selects and print a table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -51,7 +51,7 @@ def main() -> None:
         "--sample", type=int, default=3, help="degrees of the loop that are timed, of 11 (default: 3)"
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--keep-memory", action="store_true", help="with glibc told to keep what is freed")
+    parser.add_argument("--keep-memory", action="store_true", help="let glibc keep freed memory")
     given = parser.parse_args()
     ways: dict[str, Callable[..., Timed]] = {"convolutions alone": convolutions, "ours, side by side": ours}
     ways |= {"the original": original} if given.original else {"its loop, our networks": loop}
@@ -116,7 +116,7 @@ def ours(given: argparse.Namespace) -> Timed:
 
 
 def our_step(size: str, sentences: Sequence[str] = SENTENCES) -> Callable[[], object]:
-    """One step for all degrees, side by side."""
+    """One step for all degrees in one batch."""
     generator, clip, identity = nets(size)
     start = sample_identity(generator, 0)
     with torch.no_grad():
@@ -150,7 +150,7 @@ def original_step(folder: Path, size: str, count: int) -> Callable[[], object]:
     def stay(self: Any, *_: Any, **__: Any) -> Any:
         return self
 
-    torch.Tensor.cuda = torch.nn.Module.cuda = stay  # type: ignore[method-assign]  # theirs wants a GPU
+    torch.Tensor.cuda = torch.nn.Module.cuda = stay  # type: ignore[method-assign]  # their code expects a GPU
     sys.path.insert(0, str(folder.resolve()))
     import clip
     from StyleCLIP.criteria.clip_loss import CLIPLoss
@@ -162,7 +162,7 @@ def original_step(folder: Path, size: str, count: int) -> Callable[[], object]:
     _, small, _ = nets(size) if size == "tiny" else (None, clip.model.CLIP(*VIT_B32).eval(), None)
     clip.load = lambda *_, **__: (small, None)
     file = Path(__file__).with_name(".ir_se50.tmp")
-    try:  # its loss reads a file, which holds nothing but random numbers here
+    try:  # its loss reads a file, which here holds only random numbers
         torch.save(Backbone(112, 50, "ir_se", 0.6).state_dict(), file)
         args = SimpleNamespace(stylegan_size=resolution, ir_se50_weights=str(file))
         clip_loss, identity_loss = CLIPLoss(args), IDLoss(args)
@@ -170,8 +170,8 @@ def original_step(folder: Path, size: str, count: int) -> Callable[[], object]:
         file.unlink(missing_ok=True)
     generator = TheirGenerator(resolution, 512, 8).eval()
 
-    def synthesize(codes: Tensor) -> Tensor:
-        picture: Tensor = generator([codes], input_is_latent=True, randomize_noise=False)[0]
+    def synthesize(latents: Tensor) -> Tensor:
+        picture: Tensor = generator([latents], input_is_latent=True, randomize_noise=False)[0]
         return picture
 
     with torch.no_grad():
@@ -191,25 +191,25 @@ def _one_by_one(
     clip: Any,
     count: int,
 ) -> None:
-    """One step of the original's loop for each of `count` degrees, weights' gradients and all."""
+    """One step of the original's loop for each of `count` degrees, including the weights' gradients."""
     for sentence in SENTENCES[:count]:
         ids = tokenize([sentence], clip)
-        code = start.clone().requires_grad_()
-        adam = torch.optim.Adam([code], lr=0.1)
-        fit, identity = losses(synthesize(code), ids)
-        loss = fit + 0.008 * (code - start).square().sum() + 0.005 * identity
+        latent = start.clone().requires_grad_()
+        adam = torch.optim.Adam([latent], lr=0.1)
+        fit, identity = losses(synthesize(latent), ids)
+        loss = fit + 0.008 * (latent - start).square().sum() + 0.005 * identity
         adam.zero_grad()
         loss.sum().backward()
         adam.step()
 
 
 def convolutions(given: argparse.Namespace) -> Timed:
-    """The arithmetic that no way can do without."""
+    """The arithmetic that every way needs."""
     return timed(arithmetic(given.size), 1)
 
 
 def arithmetic(size: str) -> Callable[[], object]:
-    """For one degree: the generator's convolutions there and back, and the scores.
+    """For one degree: the generator's convolutions forward and backward, and the scores.
 
     The convolutions are one chain, without modulation, noise or filters between them.
     """

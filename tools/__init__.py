@@ -1,1 +1,1 @@
-"""What writes files of the repository: pictures of the documents, measured tables, openapi.json."""
+"""Scripts that write files of the repository: the documents' pictures, measured tables, openapi.json."""

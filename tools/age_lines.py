@@ -1,11 +1,10 @@
-"""Write micromotion/photo/age.safetensors anew: what age draws on a face, over the mean face seen from its
-front.
+"""Rewrite micromotion/photo/age.safetensors: what age draws on a face, over the frontal mean face.
 
     python -m tools.age_lines     # ten seconds on one core
 
-Everything is measured in distances between the eyes' middles, x to the picture's right and y down from the
-point between them, and drawn from a seeded generator: the same file on every machine. What the file holds is
-told in `micromotion.photo.age`.
+Units are distances between the eyes' centres, x to the picture's right and y down from the midpoint; random
+values come from a seeded generator, so the file is the same on every machine. `micromotion.photo.age`
+describes its contents.
 """
 
 from __future__ import annotations
@@ -35,10 +34,9 @@ SIDES = (-1, 1)
 class Line:
     """A line of age.
 
-    points: [(x, y)], a smooth curve goes through them. width: of the groove, as a Gaussian's sigma. depth: of
-    the groove, 1 is a deep one. broken: how much the depth changes along the line, 0…1. wavy: how far it
-    strays
-    from its curve. ends: over which part of its length each end fades.
+    points: [(x, y)], joined by a smooth curve. width: of the groove, as a Gaussian's sigma. depth: of the
+    groove, 1 is a deep one. broken: how much the depth varies along the line, 0…1. wavy: how far it deviates
+    from its curve. ends: the share of its length over which each end fades.
     """
 
     points: Sequence[Point]
@@ -103,8 +101,7 @@ def crows_feet(side: int, random: np.random.Generator) -> list[Line]:
 
 
 def bags(side: int) -> list[Line]:
-    """Under the eye: the bag's lower edge, the hollow that runs on from the inner corner, finer ones
-    between."""
+    """Under the eye: the bag's lower edge, the hollow from the inner corner, finer lines between."""
 
     def arc(drop: float, start: float, end: float, tilt: float) -> list[Point]:
         x = np.linspace(start, end, 7)
@@ -253,7 +250,7 @@ def chin() -> list[Line]:
 
 
 class Canvas:
-    """A plane over the mean face, at so many cells per eye distance."""
+    """A plane over the mean face, with `cells` grid points per eye distance."""
 
     def __init__(self, cells: int) -> None:
         width, height = (round(cells * length) for length in WIDTH_HEIGHT)
@@ -288,7 +285,7 @@ class Canvas:
         self.plane[rows, columns] += a * (shoulder - valley / 1.35)
 
     def blob(self, x: float, y: float, width: float, height: float, amount: float) -> None:
-        """Add a soft spot, its sigmas over √2 being width and height."""
+        """Add a Gaussian spot; width and height are its sigmas times √2."""
         self.plane += amount * np.exp(-(((self.x - x) / width) ** 2) - ((self.y - y) / height) ** 2)
 
     def noise(self, random: np.random.Generator, across: float, down: float) -> Floats:
@@ -328,7 +325,7 @@ def draw_creases(random: np.random.Generator) -> Floats:
 
 
 def draw_hollows() -> Floats:
-    """Light and shade without edges: bags swell, temples and cheeks sink, jowls hang."""
+    """Soft light and shade: bags swell, temples and cheeks sink, jowls hang."""
     canvas = Canvas(COARSE)
     for side in SIDES:
         for x, y, width, height, amount in (
@@ -340,7 +337,7 @@ def draw_hollows() -> Floats:
             (0.42, 0.80, 0.09, 0.18, 0.12),  # the fold above nose to mouth
             (0.98, -0.38, 0.13, 0.25, -0.45),  # the temple
             (0.62, 1.42, 0.12, 0.10, 0.20),  # the jowl
-            (0.43, 1.52, 0.07, 0.12, -0.35),  # before it
+            (0.43, 1.52, 0.07, 0.12, -0.35),  # in front of it
             (0.55, -0.20, 0.25, 0.05, -0.25),  # the lid
         ):
             canvas.blob(side * x, y, width, height, amount)
@@ -361,7 +358,7 @@ def draw_spots(random: np.random.Generator) -> Floats:
     while count < 34:
         x, y = random.uniform(-1.05, 1.05), random.uniform(-1.2, 1.4)
         if (abs(x) < 0.85 and -0.45 < y < 0.28) or (abs(x) < 0.5 and y > 0.28):
-            continue  # on eyes, nose and mouth they would be dirt
+            continue  # on eyes, nose and mouth they would look like dirt
         size, long = random.uniform(0.014, 0.038), random.uniform(0.75, 1.35)
         canvas.blob(x, y, size * long, size / long, random.uniform(0.3, 0.9))
         count += 1
@@ -369,7 +366,7 @@ def draw_spots(random: np.random.Generator) -> Floats:
 
 
 def small_integers(plane: Floats) -> torch.Tensor:
-    """−FULL…FULL as int8."""
+    """A plane of values −FULL…FULL as int8."""
     return torch.from_numpy(np.clip(np.round(plane / FULL * 127), -127, 127).astype(np.int8))
 
 

@@ -2,9 +2,9 @@
 
     python -m tools.bias     # some minutes on one core
 
-Two worlds are looked at. Of the faces in docs/faces: are they found, also in the dark and small, and what
-becomes of their skin's lightness (L* of CIELAB on both cheeks) in the inversion? Of faces that the model
-draws itself, whose traits the latent tells: are they found, and does every motion move them as far?
+Two sets of faces are measured. The faces in docs/faces: are they found, also when dark or small, and how does
+the inversion change their skin's lightness (L* of CIELAB on both cheeks)? Faces that the model draws itself,
+whose traits are known from the latent: are they found, and does every motion move all groups equally far?
 """
 
 import argparse
@@ -29,7 +29,7 @@ from micromotion.types import Frame
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 CARD, BEGIN, END = DOCS / "model-card.md", "<!-- python -m tools.bias: begin -->\n", "<!-- end -->"
 PEOPLE, SEED = 192, 1
-CHEEKS = ((2, 31, 48), (14, 35, 54))  # dlib's landmarks whose middle is a cheek's
+CHEEKS = ((2, 31, 48), (14, 35, 54))  # dlib's landmarks whose mean is a cheek's centre
 RADIUS = 0.045  # of the crop's side
 MEDIA = {
     "eileen-collins": "photograph",
@@ -41,30 +41,30 @@ MEDIA = {
 
 
 def main() -> None:
-    """Measure, and put the figures between the marks in the model card."""
+    """Measure, and write the figures between the markers in the model card."""
     argparse.ArgumentParser(prog="python -m tools.bias", description=__doc__.split("\n")[0]).parse_args()
     torch.set_grad_enabled(False)
     subject = load_subject()
     text = "\n".join([*real_faces(subject), "", *drawn_faces(subject), "", measured_of(subject), ""])
     card = CARD.read_text(encoding="utf-8")
     head, _, rest = card.partition(BEGIN)
-    _, mark, tail = rest.partition(END)
-    CARD.write_text(f"{head}{BEGIN}{text}{mark}{tail}", encoding="utf-8")
+    _, end, tail = rest.partition(END)
+    CARD.write_text(f"{head}{BEGIN}{text}{end}{tail}", encoding="utf-8")
     print(text)
 
 
 def measured_of(subject: Subject) -> str:
-    """Which weights the figures are of."""
+    """The weights that the figures were measured on."""
     files = subject.about["files"]
     names = [f"{part} `{files[f'{part}.safetensors']['sha256'][:8]}`" for part in ("generator", "inverter")]
-    return f"Measured of the {' and the '.join(names)} (SHA-256 in `bundle.json`)."
+    return f"Measured on the {' and the '.join(names)} (SHA-256 in `bundle.json`)."
 
 
 # --- faces in docs/faces ------------------------------------------------------------------------------------
 
 
 def real_faces(subject: Subject) -> Iterator[str]:
-    """A row per face, and what they have in common."""
+    """A row per face, and a summary."""
     yield "| face | | found, score | dark, a quarter | small, 64 pixels | L* of the skin | of its inversion |"
     yield "|---|---|---|---|---|---|---|"
     before, after, crops, shown = [], [], [], []
@@ -75,11 +75,11 @@ def real_faces(subject: Subject) -> Iterator[str]:
         latent = subject.animator.encode(photo)[0].cpu()
         picture = resized(render([latent], subject.animator.bundle)[0], 256)
         assert face.landmarks is not None
-        marks = face.to_aligned(face.landmarks) / 256
+        landmarks = face.to_aligned(face.landmarks) / 256
         crops.append(np.asarray(face.image))
         shown.append(picture)
-        before.append(lightness(crops[-1], marks))
-        after.append(lightness(picture, marks))
+        before.append(lightness(crops[-1], landmarks))
+        after.append(lightness(picture, landmarks))
         dark = found(photo.point(lambda level: level // 4))
         height = max(32, round(64 * photo.height / photo.width))
         small = found(photo.resize((64, height), Image.Resampling.LANCZOS))
@@ -92,8 +92,8 @@ def real_faces(subject: Subject) -> Iterator[str]:
     yield (
         f"Lightness of skin: from {min(before):.0f} to {max(before):.0f} in the crops (standard deviation "
         f"{np.std(before):.1f}), from {min(after):.0f} to {max(after):.0f} in the inversions "
-        f"({np.std(after):.1f}). Slope {slope:.2f}, where 1 keeps what there is and 0 gives everybody the "
-        f"same; rank correlation {order:.2f}. Two faces differ by {apart(crops):.0f} gray levels on average "
+        f"({np.std(after):.1f}). Slope {slope:.2f}, where 1 keeps all differences and 0 removes "
+        f"them; rank correlation {order:.2f}. Two faces differ by {apart(crops):.0f} gray levels on average "
         f"in the crops (at 32 by 32 pixels), by {apart(shown):.0f} in the inversions."
     )
 
@@ -103,25 +103,25 @@ def resized(picture: Frame, side: int, how: Image.Resampling = Image.Resampling.
     return np.asarray(Image.fromarray(picture).resize((side, side), how))
 
 
-def lightness(picture: Frame, marks: np.ndarray) -> float:
-    """L*, 0…100, of both cheeks of a picture whose landmarks [68, 2] are in the unit square; their median."""
+def lightness(picture: Frame, landmarks: np.ndarray) -> float:
+    """The median L*, 0…100, of both cheeks of a picture with landmarks [68, 2] in the unit square."""
     side = len(picture)
     rows, columns = np.mgrid[:side, :side]
     mask = np.zeros((side, side), bool)
     for corners in CHEEKS:
-        x, y = marks[list(corners)].mean(axis=0) * side
+        x, y = landmarks[list(corners)].mean(axis=0) * side
         mask |= np.hypot(columns - x, rows - y) < RADIUS * side
     return float(np.median(rgb2lab(picture)[..., 0][mask]))
 
 
 def found(photo: Image.Image) -> str:
-    """The best face's score, or that there is none."""
+    """The best face's score, or "no" if none is found."""
     faces = detect(photo)
     return f"{faces[0].score:.2f}" if faces else "no"
 
 
 def apart(pictures: list[Frame]) -> float:
-    """How far two of the pictures differ, in gray levels, on average."""
+    """The mean difference between two of the pictures, in gray levels."""
     small = [resized(each, 32, Image.Resampling.BOX).astype(np.float64) for each in pictures]
     return float(np.mean([np.abs(a - b).mean() for i, a in enumerate(small) for b in small[:i]]))
 
@@ -133,7 +133,7 @@ def drawn_faces(subject: Subject) -> Iterator[str]:
     """A row per group of people: how many are found, and how far each motion moves them."""
     z = sample_z(PEOPLE, torch.Generator().manual_seed(SEED))
     age = z[:, INDEX["age"]].clone()
-    z[:, : INDEX["gaze_y"] + 1] = 0  # at rest, looking straight ahead
+    z[:, : INDEX["gaze_y"] + 1] = 0  # rest pose, looking straight ahead
     z[:, INDEX["age"]] = age
     latents = subject.sample(z, 0.8).cpu()
     still = read(subject, latents)
@@ -151,7 +151,7 @@ def drawn_faces(subject: Subject) -> Iterator[str]:
 
 
 def groups(factors: Factors) -> dict[str, np.ndarray]:
-    """Who belongs to which group, by the renderer's factors; they overlap."""
+    """A mask of people for each group, by the renderer's factors; groups overlap."""
     value = {name: values[:, 0].numpy() for name, values in factors.items()}
     tone, age = value["skin_tone"], value["age"]
     return {
@@ -167,7 +167,7 @@ def groups(factors: Factors) -> dict[str, np.ndarray]:
 
 
 def read(subject: Subject, latents: Tensor) -> np.ndarray:
-    """What the regressor reads of the latents' pictures, [N, factors]."""
+    """The regressor's readings of the latents' pictures, [N, factors]."""
     device = subject.animator.bundle.device
     parts = [subject.generator.synthesize(part.to(device), noise=None) for part in latents.split(BATCH)]
     return torch.cat([subject.regressor(part) for part in parts]).cpu().numpy()

@@ -1,10 +1,10 @@
-"""Write micromotion/photo/head.safetensors anew: the avatar world's mean head, from its front and side.
+"""Rewrite micromotion/photo/head.safetensors: the avatar world's mean head, seen from its front and side.
 
     python -m tools.head_model     # a minute on one core
 
-The head is that of the code z = 0, seen at yaws of 0, 10, 20 and 30 degrees to the picture's right in the
-square that `micromotion.photo.registration` cuts out around a face; the other side is its mirror image. What
-the file holds is told in `micromotion.photo.head`.
+The head is that of the latent z = 0, seen at yaws of 0, 10, 20 and 30 degrees to the picture's right in the
+square that `micromotion.photo.registration` cuts out around a face; the other side is its mirror image.
+`micromotion.photo.head` describes the file's contents.
 """
 
 import argparse
@@ -25,8 +25,8 @@ from micromotion.types import Floats
 from stylegan2.checkpoints.storage import write_safetensors
 
 ASSET_FILE = Path(__file__).resolve().parents[1] / "micromotion" / "photo" / ASSET
-SIDE = 208  # cells of a depth map's side: 346 kB in all
-PICTURE = 512  # pixels in which dlib reads the landmarks
+SIDE = 208  # grid points per side of a depth map: 346 kB in all
+PICTURE = 512  # pixels per side of the picture in which dlib detects the landmarks
 BOX = (0.2, 0.3, 0.8, 0.9)  # dlib's, of a face in FFHQ's crop
 
 
@@ -42,7 +42,7 @@ def main() -> None:
         depths.append(depth_map(factors))
         frames.append([float(value) for value in crop_frame(factors)])
         landmarks.append(read_landmarks(factors))
-    depths[0] = np.where(depths[0] == NOBODY, depths[0][:, ::-1], depths[0])  # what is symmetric, to the bit
+    depths[0] = np.where(depths[0] == NOBODY, depths[0][:, ::-1], depths[0])  # bit-exactly symmetric
     depths[0] = ((depths[0].astype(np.int32) + depths[0][:, ::-1]) // 2).astype(np.int16)
     landmarks[0] = (landmarks[0] + (landmarks[0] * (-1, 1) + (1, 0))[MIRROR]) / 2
     state = {
@@ -55,14 +55,14 @@ def main() -> None:
 
 
 def mean_head(yaw: float) -> Factors:
-    """The factors of the code z = 0, turned by so many degrees to the picture's right."""
+    """The factors of the latent z = 0, turned by so many degrees to the picture's right."""
     factors = factors_from_z(torch.zeros(1, Z_DIM))
     factors["yaw"][:] = np.radians(yaw) / MAX_YAW
     return factors
 
 
 def depth_map(factors: Factors) -> np.ndarray:
-    """z of what is seen in each cell of the square around the face, int16 [SIDE, SIDE]."""
+    """The z of the visible surface at each grid point of the square around the face, int16 [SIDE, SIDE]."""
     rays = camera_rays(factors, SIDE, 1, 1 / LARGER)
     distance = meet(field, factors, rays, _cones(field, factors, SIDE, 1 / LARGER))
     z = rays.at(distance)[2]
@@ -71,7 +71,7 @@ def depth_map(factors: Factors) -> np.ndarray:
 
 
 def read_landmarks(factors: Factors) -> Floats:
-    """dlib's landmarks [68, 2] of the rendered head, in parts of FFHQ's crop."""
+    """dlib's landmarks [68, 2] of the rendered head, relative to FFHQ's crop."""
     pixels = (render(factors, PICTURE)[0].movedim(0, -1) + 1) * 127.5
     picture = Image.fromarray(pixels.round().byte().numpy())
     left, top, right, bottom = (round(PICTURE * part) for part in BOX)

@@ -1,6 +1,6 @@
 """dlib's landmarks on a mean face seen from its front, over which the lines of age are drawn.
 
-In distances between the eyes' middles, x to the picture's right, y down from the point between them.
+Units are distances between the eyes' centres, x to the picture's right, y down from the midpoint.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Write anew what openapi.json takes from predict.py: `python -m tools.openapi`.
+"""Update the parts of openapi.json that follow from predict.py: `python -m tools.openapi`.
 
-The rules are those by which Cog reads the inputs without running the file.
+It follows Cog's rules for reading the inputs without running the file.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FIXED = {  # what Cog writes for every model
 
 
 def run_method() -> tuple[ast.FunctionDef, str]:
-    """The syntax of Predictor.run, and the text it is in."""
+    """The syntax tree of Predictor.run, and its source text."""
     source = (ROOT / "predict.py").read_text()
     predictor = next(node for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
     assert predictor.name == "Predictor"
@@ -47,7 +47,7 @@ def run_method() -> tuple[ast.FunctionDef, str]:
 
 
 def arguments() -> dict[str, tuple[str, dict[str, ast.expr]]]:
-    """Each input's name, in order: its type's name, and the syntax of what Input(...) is given."""
+    """Each input by name, in order: its type's name, and the syntax of its arguments to Input(...)."""
     method, _ = run_method()
     inputs = method.args.args[1:]
     assert len(inputs) == len(method.args.defaults), "every input needs Input(...)"
@@ -56,7 +56,7 @@ def arguments() -> dict[str, tuple[str, dict[str, ast.expr]]]:
         assert argument.annotation is not None
         assert isinstance(call, ast.Call)
         assert ast.unparse(call.func) == "Input"
-        assert not call.args, "Cog's parser passes over what has no keyword"
+        assert not call.args, "Cog's parser ignores arguments without a keyword"
         found[argument.arg] = (
             ast.unparse(argument.annotation),
             {str(word.arg): word.value for word in call.keywords},
@@ -65,7 +65,7 @@ def arguments() -> dict[str, tuple[str, dict[str, ast.expr]]]:
 
 
 def inputs() -> dict[str, tuple[str, dict[str, Any]]]:
-    """The same with values in place of syntax."""
+    """As `arguments`, with values instead of syntax."""
     return {
         name: (kind, {word: ast.literal_eval(value) for word, value in words.items()})
         for name, (kind, words) in arguments().items()
@@ -73,7 +73,7 @@ def inputs() -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 def schema_type(kind: str) -> dict[str, Any]:
-    """What Cog makes of an annotation: `X | None` is X that may be left out, and is nullable."""
+    """Cog's schema for an annotation: `X | None` is an optional X, and nullable."""
     bare = kind.removesuffix(" | None")
     return TYPES[bare] if bare == kind else {**TYPES[bare], "nullable": True}
 

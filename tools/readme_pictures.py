@@ -52,7 +52,7 @@ def own_faces(animator: Animator) -> None:
 
 def one_of_a_group(animator: Animator) -> None:
     """A photo of several people, in which one smiles."""
-    clip = animator.animate(
+    video = animator.animate(
         FACES / "groups" / "oath.jpg",
         "smile",
         face=1,
@@ -61,11 +61,11 @@ def one_of_a_group(animator: Animator) -> None:
         loop="pingpong",
         easing="smooth",
     )
-    write_loop(list(clip), DOCS / "whole-photo.webp")
+    write_loop(list(video), DOCS / "whole-photo.webp")
 
 
 def write_loop(frames: list[Frame], path: Path) -> None:
-    """An animated WebP that plays for ever."""
+    """Write an animated WebP that loops forever."""
     first, *rest = [Image.fromarray(frame) for frame in frames]
     first.save(
         path,

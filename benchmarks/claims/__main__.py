@@ -1,4 +1,4 @@
-"""Write docs/claims.md and its pictures; steps that are done for this model are not done again."""
+"""Write docs/claims.md and its pictures; steps already done for this model are reused."""
 
 import argparse
 import hashlib
@@ -32,9 +32,9 @@ def main() -> None:
     )
     parser.add_argument("--model", default="avatar", help="name or folder of the bundle (default: avatar)")
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="where claims.md goes")
-    parser.add_argument("--cache", type=Path, default=ROOT / ".runs/claims", help="where work is kept")
-    parser.add_argument("--motions", nargs="+", choices=MOTIONS, default=MOTIONS, help="the renderer's words")
-    parser.add_argument("--quick", action="store_true", help="a small form, to see that it runs")
+    parser.add_argument("--cache", type=Path, default=ROOT / ".runs/claims", help="where results are cached")
+    parser.add_argument("--motions", nargs="+", choices=MOTIONS, default=MOTIONS, help="the renderer's names")
+    parser.add_argument("--quick", action="store_true", help="a small form, to check that it runs")
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
     keep_memory()
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def run(work: Mapping[str, Callable[[], Figures]], path: Path) -> dict[str, Figures]:
-    """Do the steps whose figures are not yet in the file, which is written anew after each."""
+    """Run the steps whose figures are not yet in the file, which is rewritten after each."""
     figures = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     missing = [name for name in work if name not in figures]
     began = time.monotonic()
@@ -63,7 +63,7 @@ def run(work: Mapping[str, Callable[[], Figures]], path: Path) -> dict[str, Figu
 
 
 def key_of(subject: Subject, form: Form) -> str:
-    """What the figures hang on: the model's files, how much is measured, and the source that measures."""
+    """Hash of what the figures depend on: the model's files, the form, and the code that measures."""
     files = [subject.folder / "bundle.json", *sorted(subject.folder.glob("*.safetensors"))]
     files += [*renderer_sources(), ROOT / "avatar/training/collect.py", ROOT / "avatar/data/wordings.py"]
     files += [Path(__file__).with_name(f"{module}.py") for module in MEASURED]

@@ -21,11 +21,11 @@ STYLE: dict[Any, Any] = {
 }  # fmt: skip
 
 Panel = tuple[str, Sequence[str], Mapping[str, Sequence[float]]]
-"""A title, the names along the bottom, and of each line the values above them."""
+"""The label of the x axis, its tick names, and the values of each line."""
 
 
 def figure(width: int, height: int) -> Figure:
-    """An empty figure of that many pixels; drawn on within `rc_context(STYLE)`."""
+    """An empty figure of that many pixels, to be drawn on within `rc_context(STYLE)`."""
     return Figure((width / DPI, height / DPI), dpi=DPI, layout="constrained")
 
 
@@ -37,7 +37,7 @@ def picture(drawn: Figure) -> Image.Image:
 
 
 def line_figure(title: str, panels: Sequence[Panel]) -> Figure:
-    """Charts side by side, all to one scale that begins at 0; what is less lies at 0."""
+    """Line charts side by side with one y axis that begins at 0; negative values are drawn at 0."""
     with rc_context(STYLE):
         drawn = figure(420 * len(panels), 260)
         every = drawn.subplots(1, len(panels), sharey=True, squeeze=False)[0]
@@ -53,7 +53,7 @@ def line_figure(title: str, panels: Sequence[Panel]) -> Figure:
 
 
 def line_charts(path: Path, title: str, panels: Sequence[Panel]) -> None:
-    """Write what `line_figure` draws as a PNG."""
+    """Write `line_figure` as a PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with rc_context(STYLE):
         picture(line_figure(title, panels)).save(path, optimize=True)

@@ -1,4 +1,4 @@
-"""The words of docs/claims.md, from the figures of all steps."""
+"""The text of docs/claims.md, from the figures of all steps."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ from benchmarks.claims.verdicts import ALIKE, KEPT, RANK, RIGHT, WORDS
 from micromotion.weights.bundle import IDENTITY
 
 FOLDER = "claims"
-"""Where the pictures lie, as the document sees it."""
+"""The pictures' folder, relative to the document."""
 
 NO_TEXT = (
     "Nothing here is learned from text: the bundle has no CLIP or no identity network, and both are needed."
@@ -28,7 +28,7 @@ Table = Mapping[str, Figures]
 
 
 def document(subject: Subject, form: Form, figures: Table) -> str:
-    """The whole document as Markdown; figures by the name of the step (see `steps.steps`)."""
+    """The whole document as Markdown; figures: by step name (see `steps.steps`)."""
     available = sources(subject)
     shown = [source for source in SOURCES if of(figures, "people", source)]
     parts = [introduction(subject, form), in_short(figures, shown), regressor_section(subject, figures, form)]
@@ -48,11 +48,11 @@ def introduction(subject: Subject, form: Form) -> str:
     said = "".join(f"\n\n**{each}**" for each in missing)
     return f"""# The claims, measured
 
-The paper (Wu et al. 2022, arXiv 2204.12696) says of a micromotion that it is *low-rank*, that robust PCA
-finds it where anchors are *corrupted*, and that it *transfers*: to anyone, and to paintings and sculptures.
-In the avatar world the true factors of a head are known, so it is measured here. `make claims` wrote this
-page and its pictures, the verdicts included: each follows from a rule that stands beside it. The pictures are
-those of the embedded {subject.size}×{subject.size} model.{small}{said}"""
+The paper (Wu et al. 2022, arXiv 2204.12696) claims that a micromotion is *low-rank*, that robust PCA finds
+it even from *corrupted* anchors, and that it *transfers*: to anyone, and to paintings and sculptures. In the
+avatar world the true factors of a head are known, so these claims can be measured. `make claims` wrote this
+page, its pictures and its verdicts; each verdict follows from the rule next to it. The pictures are drawn by
+the embedded {subject.size}×{subject.size} model.{small}{said}"""
 
 
 def in_short(figures: Table, shown: list[str]) -> str:
@@ -61,18 +61,18 @@ def in_short(figures: Table, shown: list[str]) -> str:
 
     return f"""## In short
 
-**Low rank**: {each(verdicts.low_rank)} A motion is of low rank if the rank that its anchors' singular values
-ask for is at most {RANK}.
+**Low rank**: {each(verdicts.low_rank)} A motion is low-rank if the rank estimated
+from its anchors' singular values is at most {RANK}.
 
 **Robust**: {each(verdicts.robust)} A comparison is one kind of corruption and one other method, and is won
 by being {LEVEL:.0%} ahead in intended movement per leakage on average, and at least level in two thirds of
 all motions and draws.
 
-**Transferable, to people**: {each(verdicts.to_people)} That means the right way on at least {RIGHT:.0%} of
-the people and an identity cosine above {ALIKE} at full strength.
+**Transferable, to people**: {each(verdicts.to_people)} It holds if the motion goes the right way on
+at least {RIGHT:.0%} of the people and the identity cosine is above {ALIKE} at full strength.
 
-**Transferable, to other domains**: {each(verdicts.to_domains)} A case is one motion in one domain: the same,
-and at least {KEPT:.0%} of the movement that it has on renders."""
+**Transferable, to other domains**: {each(verdicts.to_domains)} A case is one motion in one domain; it
+must meet the same conditions, with at least {KEPT:.0%} of its movement on renders."""
 
 
 def regressor_section(subject: Subject, figures: Table, form: Form) -> str:
@@ -87,14 +87,14 @@ def regressor_section(subject: Subject, figures: Table, form: Form) -> str:
     who = ""
     if alike:
         head.append("identity")
-        who = f""" *Identity*: the cosine that the bundle's identity network gives to {form.judges} of the
-people's renders, at rest and at the full motion, which are the same person by their making: a motion that
-comes to this is as true to a person as the renderer."""
+        who = f""" *Identity*: the cosine that the bundle's identity network gives between renders of the
+rest pose and of the full motion, for {form.judges} of the people. Both show the same person by construction:
+a motion that reaches this value preserves identity as well as the renderer does."""
     return f"""## The evaluation regressor
 
-Factors are read off pictures by the bundle's regressor, which learned from renders. On renders that it never
-saw: its mean error, how much a reading moves per unit of the true factor, and the most that it moves per unit
-of any other. Small leakages are its own.{who}
+The bundle's regressor, trained on renders, reads factors from pictures. On renders that it never saw: its
+mean error, how much a reading changes per unit of the true factor, and the most that it changes per unit of
+any other. Small leakages come from the regressor.{who}
 
 {table(head, rows)}"""
 
@@ -124,11 +124,11 @@ def anchors(figures: Table, form: Form, available: tuple[str, ...]) -> str:
     return f"""## Anchors
 
 One person performs all motions. {text}*From video*: `micromotion learn video` on videos of {form.frames}
-frames (MP4, {form.side}² pixels) of a rendered head that goes from rest to the full motion; the face is found
-by dlib and cropped as any. *From the renderer's factors*, the upper bound: renders of the same head at even
-degrees, cropped as the model was taught; {form.anchors} of them, as from video. In the table: the
-rank that the data ask for (Gavish and Donoho 2014), the share of the movement that lies in one dimension, how
-much of what is not noise a straight line explains, and which anchors were left out as wrong.
+frames (MP4, {form.side}² pixels) of a rendered head that goes from the rest pose to the full motion; dlib
+finds the face, and it is cropped as usual. *From the renderer's factors*, the upper bound: renders of the
+same head at even degrees, cropped as in the model's training; {form.anchors} of them, as from video. In the
+table: the estimated rank (Gavish and Donoho 2014), the share of the movement in one dimension, the share of
+its noise-free part that a straight line explains, and which anchors were left out as wrong.
 
 {table(["motion", "rank", "one dimension", "straight line", "left out"], rows)}
 
@@ -140,7 +140,7 @@ def sentences() -> str:
 
 
 def people(subject: Subject, figures: Table, form: Form, shown: list[str]) -> str:
-    head = ["motion", "moves", "1 in 20 less than", "right way", "Spearman", "steps", *MOTIONS, "leakage"]
+    head = ["motion", "moves", "5% quantile", "right way", "Spearman", "steps", *MOTIONS, "leakage"]
     head += ["per leakage"]
     head += ["identity"] if subject.has(IDENTITY) else []
     parts = []
@@ -152,15 +152,15 @@ def people(subject: Subject, figures: Table, form: Form, shown: list[str]) -> st
         )
     return f"""## On unseen people
 
-{form.people} rendered heads in no data set, at rest, inverted by the bundle's inverter; motions are played at
-strengths 0, 0.1, …, 1 along their straight lines. *Moves*: the intended factor's movement per unit of
-strength, 1 being all that the renderer can do; what one person in twenty does not come up to. *Right way*: on
-how many it grew by more than the regressor's error (✓ from {RIGHT:.0%}). *Spearman*: its mean correlation
-with the strength, and on how many that is above 0.97. *Steps*: the smallest and the largest of the ten mean
-steps, 1 being a tenth of the way. Then how far each other factor moved, with its sign; *leakage*, the mean
-size of that, person by person and factor by factor; and the intended movement per leakage. *Identity*: the
-cosine of the bundle's identity network between full strength and rest (✓ above {ALIKE}), and what one in
-twenty does not come up to.
+{form.people} rendered heads from no data set, in the rest pose, inverted by the bundle's inverter; motions
+are played at strengths 0, 0.1, …, 1 along their straight lines. *Moves*: the intended factor's movement per
+unit of strength, 1 being the renderer's full motion; then its 5% quantile over the people. *Right way*: on
+how many people it grew by more than the regressor's error (✓ from {RIGHT:.0%}). *Spearman*: its mean
+correlation with the strength, and on how many that is above 0.97. *Steps*: the smallest and the largest of
+the ten mean steps, 1 being a tenth of the whole. Then how far each other factor moved, with its sign;
+*leakage*, the mean absolute value of that over people and factors; and the intended movement per leakage.
+*Identity*: the cosine of the bundle's identity network between full strength and the rest pose (✓ above
+{ALIKE}), and its 5% quantile.
 
 {chr(10).join(chr(10) + part for part in parts).strip()}"""
 
@@ -204,13 +204,13 @@ def errors(figures: Table, form: Form, shown: list[str]) -> str:
     return f"""## With errors in the anchors
 
 *Ours*: anchors that are wrong as a whole are left out, then principal component pursuit (Candès et al. 2011)
-of the centred anchors and a line fitted through what is low-rank. *The original's*: robust PCA as its public
-code has it, rank 4, last anchor less first. *Plain PCA*: centred, the rank chosen by the same rule as ours,
-the same fitted line. *The difference*: last anchor less first, so that errors in all others pass it
-by. Corrupted entries and anchors are those of other people, {form.draws} draws each, played on {form.judges}
+of the centred anchors and a line fitted through the low-rank part. *The original's*: robust PCA as in its
+public code, rank 4, last anchor minus first. *Plain PCA*: centred, the rank chosen by the same rule as ours,
+the same fitted line. *The difference*: last anchor minus first, so that errors in the other anchors do not
+matter. Corrupted entries and anchors come from other people, {form.draws} draws each, played on {form.judges}
 people. Figures are intended movement per leakage, the mean over motions and draws, and in brackets the
-movement as a share of what ours does with clean anchors, and the identity cosine where it is known; the best
-of a row is bold. A method can be pure because it hardly moves: look at both.
+movement relative to ours with clean anchors, and the identity cosine if known; the best of a row is bold. A
+method can have little leakage because it hardly moves: compare both.
 
 {chr(10).join(chr(10) + part for part in parts).strip()}"""
 
@@ -234,16 +234,16 @@ def domains(figures: Table, shown: list[str]) -> str:
     return f"""## In other domains
 
 The same people as oil paintings, pencil sketches, marble busts, cartoons with an outline, and old
-photographs, made by filters that no network here was trained on. (The inverter's training disturbs its
-renders too, but by others. Oil: strokes in three layers along the edges, with relief; training knows
-Kuwahara's flat dabs. Sketch: hatching in four directions, on paper; training knows shaded differences of
-Gaussians. Marble: hair, eyes and skin become one stone before a dark wall; training knows its hue. Cartoon:
-ten colours chosen for each picture, with a black outline; training knows evenly rounded ones. Photograph: an
-emulsion blind to red, a halo, creases, scratches, dust; training knows sepia and grain.) Each work is
-inverted as it is, which makes an avatar of it, and the motions are played at strengths 0, ½ and 1. In the
-table: movement of the intended factor per unit of strength, and on how many people it went the right way; ✓
-for what is at least {RIGHT:.0%} of them and {KEPT:.0%} of the movement on renders; then the means over the
-motions of leakage and identity.
+photographs, made by filters that no network here was trained on. (The inverter's training augments its
+renders too, but with other filters. Oil: strokes in three layers along the edges, with relief; training has
+Kuwahara's flat dabs. Sketch: hatching in four directions, on paper; training has shaded differences of
+Gaussians. Marble: hair, eyes and skin become one stone in front of a dark wall; training has its hue.
+Cartoon: ten colours chosen for each picture, with a black outline; training has evenly rounded ones.
+Photograph: an emulsion blind to red, a halo, creases, scratches, dust; training has sepia and grain.) Each
+work is inverted as it is, which makes an avatar of it, and the motions are played at three strengths (0, ½
+and 1). The table shows the movement of the intended factor per unit of strength, and on how many people it
+went the right way; ✓ if at least {RIGHT:.0%} of them did and the movement is at least {KEPT:.0%} of that on
+renders; then leakage and identity, averaged over the motions.
 
 {image("domains.jpg", "Works, their inversions, and the motions at full strength on them")}
 

@@ -1,11 +1,10 @@
 """Five ways to show a head that no network here was trained on: works of art, and a worn photograph.
 
-The encoder's training disturbs its renders too (`avatar.data.augment`), some of them in a painter's manner.
-None of that is used here, and the pictures are made by other means: strokes laid one over the other where
-training knows flat dabs of Kuwahara's filter; tone out of hatched lines where it shades a difference of
-Gaussians; few colours chosen for each picture, with a black outline, where it rounds each colour by itself;
-an emulsion that is blind to red, with a halo, creases, scratches and dust, where it knows sepia and grain;
-and carved stone, of which it knows the hue alone.
+The encoder's training augments its renders too (`avatar.data.augment`), some of them in a painter's style.
+None of those filters is used here: overlapping strokes where training has the flat dabs of Kuwahara's filter;
+tone from hatched lines where it shades a difference of Gaussians; few colours chosen for each picture, with a
+black outline, where it rounds each colour by itself; an emulsion that is blind to red, with a halo, creases,
+scratches and dust, where it has sepia and grain; and carved stone, of which it has only the hue.
 
 All work on float32 pictures [H, W, 3] in 0 … 1 and draw from an explicit generator.
 """
@@ -44,7 +43,7 @@ def oil_painting(picture: Array, rng: torch.Generator) -> Array:
 
 
 def pencil_sketch(picture: Array, rng: torch.Generator) -> Array:
-    """Contours, and tone out of four layers of hatching, each at its own angle, where it is dark enough."""
+    """Contours, and tone from four layers of hatching, each at its own angle, where it is dark enough."""
     size = len(picture)
     unit = size / 128
     gray = picture @ GRAY
@@ -66,7 +65,7 @@ def pencil_sketch(picture: Array, rng: torch.Generator) -> Array:
 
 
 def marble(picture: Array, rng: torch.Generator) -> Array:
-    """A bust of white stone before a dark wall: hair and eyes lose their colour and much of their depth.
+    """A bust of white stone in front of a dark wall: hair and eyes lose their colour and much of their depth.
 
     Veins are Perlin's marble (1985, "An image synthesizer"): a sine wave shaken by turbulence.
     """
@@ -89,7 +88,7 @@ def marble(picture: Array, rng: torch.Generator) -> Array:
 
 
 def cartoon_outline(picture: Array, rng: torch.Generator) -> Array:
-    """Ten flat colours chosen for the picture, and a black outline around what differs."""
+    """Ten flat colours chosen for the picture, and a black outline along strong edges."""
     size = len(picture)
     unit = max(1, round(size / 128))
     flat = _image(picture)
@@ -137,7 +136,7 @@ DOMAINS: Mapping[str, Filter] = {
 
 
 def repaint(pictures: Tensor, domain: str) -> Tensor:
-    """uint8 pictures [N, 3, S, S] as works of a domain, of the same shape; each has its own chance."""
+    """uint8 pictures [N, 3, S, S] as works of a domain, of the same shape; each has its own seed."""
     made = []
     for number, picture in enumerate(pictures):
         rng = torch.Generator().manual_seed(1000 + number)
@@ -183,7 +182,7 @@ def _edge_direction(picture: Array, width: float) -> Array:
 
 
 def _backdrop(picture: Array) -> Array:
-    """1 where nobody is, else 0, soft, [H, W]: where colours are as a smooth surface through the rim's."""
+    """A soft mask [H, W], 1 in the background: where colours follow a smooth surface fitted to the rim."""
     size = len(picture)
     v, u = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     surface = np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], axis=2)
@@ -199,7 +198,7 @@ def _backdrop(picture: Array) -> Array:
 
 
 def _clouds(size: int, cells: int, rng: torch.Generator) -> Array:
-    """Smooth unevenness [size, size], about ±1, with so many cells a side."""
+    """Smooth noise [size, size], about ±1, interpolated from a grid of cells × cells values."""
     drawn = torch.randn(1, 1, cells, cells, generator=rng)
     smooth = torch.nn.functional.interpolate(drawn, size=(size, size), mode="bicubic", align_corners=False)
     return smooth[0, 0].numpy()

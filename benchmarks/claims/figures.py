@@ -1,4 +1,4 @@
-"""From the steps' figures to those of the tables: means over motions and draws, comparisons, verdicts."""
+"""The tables' figures from those of the steps: means over motions and draws, comparisons, verdicts."""
 
 from collections.abc import Iterable, Mapping
 
@@ -8,12 +8,12 @@ from avatar.report.keeping import Figures
 from benchmarks.claims.methods import CLEAN, METHODS
 
 LEVEL, MOST = 0.05, 2 / 3
-"""Methods are level where their merits differ by less; one that beats another is ahead on average, and at
-least level in so many of the cases."""
+"""Methods are level if their merits differ by at most `LEVEL`; one beats another if it is ahead on average,
+and at least level in the share `MOST` of the cases."""
 
 
 def of(figures: Mapping[str, Figures], what: str, source: str) -> dict[str, Figures]:
-    """The figures of a step that were found for a source, by motion."""
+    """A step's figures for a source, by motion, without those that failed."""
     found = {
         name.split("/")[2]: each for name, each in figures.items() if name.startswith(f"{what}/{source}/")
     }
@@ -32,15 +32,15 @@ def merits(figures: Mapping[str, Figures], source: str) -> dict[str, dict[str, l
 
 
 def merit(figures: Figures) -> float:
-    """Intended movement per leakage; where nothing moves there is none."""
+    """Intended movement per leakage; 0 without leakage."""
     return float(figures["own"] / figures["leak"]) if figures["leak"] > 0 else 0.0
 
 
 def by_condition(figures: Mapping[str, Figures], source: str) -> dict[str, dict[str, dict[str, float]]]:
     """By condition and method, means over the motions and draws.
 
-    merit: movement per leakage. own: the movement, as a share of what ours shows from clean anchors. alike:
-    the identity cosine, where it is known.
+    merit: movement per leakage. own: the movement relative to ours with clean anchors. alike: the identity
+    cosine, if known.
     """
     spoilt = of(figures, "errors", source).values()
     result: dict[str, dict[str, dict[str, float]]] = {}

@@ -18,7 +18,7 @@ def ours(anchors: Anchors) -> Tensor:
 
 
 def original(anchors: Anchors) -> Tensor:
-    """The public code's: its robust PCA of each style, rank 4, the last anchor less the first."""
+    """The public code's: its robust PCA of each style, rank 4, the last anchor minus the first."""
     low_rank, _ = robust_pca_compatible(anchors.w_plus.transpose(0, 1))
     return (low_rank[:, -1] - low_rank[:, 0]) / _span(anchors)
 
@@ -26,7 +26,7 @@ def original(anchors: Anchors) -> Tensor:
 def plain_pca(anchors: Anchors) -> Tensor:
     """All styles together, centred, the rank chosen from the data, and the least-squares slope in it.
 
-    It differs from ours in that nothing is taken for an error.
+    Unlike ours, it treats nothing as an error.
     """
     subspace = principal_subspace(anchors.w_plus.flatten(1))
     degrees = anchors.degrees.double() - anchors.degrees.double().mean()
@@ -35,7 +35,7 @@ def plain_pca(anchors: Anchors) -> Tensor:
 
 
 def difference(anchors: Anchors) -> Tensor:
-    """The last anchor less the first."""
+    """The last anchor minus the first."""
     return (anchors.w_plus[-1] - anchors.w_plus[0]) / _span(anchors)
 
 
@@ -51,7 +51,7 @@ def _span(anchors: Anchors) -> float:
     return float(anchors.degrees[-1] - anchors.degrees[0])
 
 
-# --- what may go wrong with anchors ------------------------------------------------------------------------
+# --- corrupted anchors -------------------------------------------------------------------------------------
 
 CLEAN = "clean"
 SHARES, WHOLE = (0.05, 0.1, 0.2), (1, 2, 3)
@@ -61,7 +61,7 @@ Corrupt = Callable[[Anchors, torch.Generator], Anchors]
 
 
 def corrupt_entries(anchors: Anchors, rng: torch.Generator, *, others: Tensor, share: float) -> Anchors:
-    """Every entry is, with the probability `share`, that of somebody else.
+    """Replace each entry, with probability `share`, by that of another person.
 
     others: latents [m, styles, dim] of other people; each entry draws its own.
     """
@@ -71,7 +71,7 @@ def corrupt_entries(anchors: Anchors, rng: torch.Generator, *, others: Tensor, s
 
 
 def corrupt_anchors(anchors: Anchors, rng: torch.Generator, *, others: Tensor, count: int) -> Anchors:
-    """`count` anchors, drawn without regard to their degrees, are other people's latents."""
+    """Replace `count` random anchors by other people's latents; the degrees stay."""
     w_plus = anchors.w_plus.clone()
     where = torch.randperm(len(w_plus), generator=rng)[:count]
     w_plus[where] = others[torch.randperm(len(others), generator=rng)[:count]]
@@ -79,7 +79,7 @@ def corrupt_anchors(anchors: Anchors, rng: torch.Generator, *, others: Tensor, c
 
 
 def conditions(others: Tensor) -> dict[str, Corrupt]:
-    """By name, in order: the anchors as they are, and all that may be wrong with them."""
+    """By name, in order: clean anchors, then each kind of corruption."""
     entries: dict[str, Corrupt] = {
         f"{share:.0%} of the entries": partial(corrupt_entries, others=others, share=share)
         for share in SHARES

@@ -1,4 +1,4 @@
-"""What a direction does to people: its own factor, the others, and who they are, read off the pictures."""
+"""How a direction changes people: its own factor, the others and identity, read from the pictures."""
 
 import numpy as np
 import torch
@@ -13,16 +13,16 @@ from avatar.training.regressor import read_all
 from micromotion.weights.bundle import IDENTITY
 
 FINE, COARSE, ENDS = tuple(i / 10 for i in range(11)), (0.0, 0.5, 1.0), (0.0, 1.0)
-"""Strengths that a motion is shown at; all but the first and the last are for its evenness."""
+"""Strengths at which a motion is drawn; those between the first and the last show its evenness."""
 
 
 def readings(subject: Subject, pictures: Tensor) -> NDArray[np.float64]:
-    """The factors of MOTIONS, [N, 5], off uint8 pictures [N, 3, S, S]."""
+    """The factors of MOTIONS, [N, 5], read from uint8 pictures [N, 3, S, S]."""
     return read_all(subject.regressor, pictures)[:, : len(MOTIONS)].double().numpy()
 
 
 class ShownPeople:
-    """Some people's latents [N, styles, dim], and what they look like at rest, which is looked at once."""
+    """People's latents [N, styles, dim], with their pictures and readings in the rest pose, computed once."""
 
     def __init__(self, subject: Subject, latents: Tensor) -> None:
         self.subject, self.latents = subject, latents
@@ -44,7 +44,7 @@ class ShownPeople:
 
 @torch.inference_mode()
 def features(subject: Subject, pictures: Tensor) -> Tensor | None:
-    """Who is in uint8 pictures [N, 3, S, S], as unit features [N, D]; None where the bundle cannot tell."""
+    """Unit identity features [N, D] of uint8 pictures [N, 3, S, S]; None without an identity network."""
     if not subject.has(IDENTITY):
         return None
     bundle = subject.animator.bundle
@@ -63,17 +63,17 @@ def summary(
 
     Args:
         strengths: rising, from 0 to 1.
-        own: the index of the factor that is to move.
-        error: what one reading of it may be wrong by: who moved less did not move.
-        alike: how alike each person at the full motion is to the same at rest, cosines [N].
+        own: the index of the intended factor.
+        error: the error of one of its readings; a smaller movement does not count.
+        alike: identity cosines [N] between each person at the full motion and in the rest pose.
 
     Returns:
         people: N. right: how many of them moved the right way. own: mean movement of the own factor per unit
-        of strength, by least squares; least: what one in twenty does not come up to. order: the mean of
-        Spearman's correlation with the strength; steady: on how many it is above 0.97. steps: the smallest
-        and the largest of the mean steps from strength to strength, 1 where all are as large.
-        others: of each other factor the mean movement with its sign. leak: the mean size of the others'
-        movement, person by person and factor by factor. alike, alike_least: as `own` and `least`, or None.
+        of strength, by least squares; least: its 5% quantile. order: the mean of Spearman's correlation with
+        the strength; steady: on how many people it is above 0.97. steps: the smallest and the largest of the
+        mean steps from strength to strength, 1 if all are equal. others: the mean signed movement of each
+        other factor. leak: the mean absolute movement of the others, over people and factors. alike,
+        alike_least: as `own` and `least`, or None.
     """
     at = np.asarray(strengths) - np.mean(strengths)
     slopes = np.tensordot(at / np.square(at).sum(), read, axes=1)

@@ -7,16 +7,16 @@ from micromotion.motion.robust_pca import alternate, as_given, checked_matrices
 
 
 def robust_pca_compatible(matrices: Tensor, *, rank: int | None = 4) -> tuple[Tensor, Tensor]:
-    """Take each matrix apart as the original does, its defects included.
+    """Decompose each matrix as the original does, including its defects.
 
     Its step μ = n·d/(4·‖D‖_F²) has a squared norm where Candès et al. have the sum of absolute values, and it
-    stops at ‖D − L − S‖_F²/‖D‖_F² ≤ 1e-7·‖D‖_F², whose right side grows with the data. So its answer depends
+    stops at ‖D − L − S‖_F²/‖D‖_F² ≤ 1e-7·‖D‖_F², whose right side grows with the data. So its result depends
     on the scale of the data. The low-rank part is then cut to its first `rank` singular values, uncentred
     (exactly here; by an unseeded random projection there).
 
     Args:
         matrices: floating point [..., n, d].
-        rank: how many singular values the low-rank part keeps; None keeps what the iteration left.
+        rank: how many singular values the low-rank part keeps; None keeps all of them.
 
     Returns:
         (low_rank, sparse), both of the shape, dtype and device of `matrices`; computed in float64. A matrix

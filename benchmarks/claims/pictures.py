@@ -21,7 +21,7 @@ TILE, PERSON = 150, 0
 
 
 def draw(context: ClaimsContext, figures: Mapping[str, Figures], folder: Path) -> None:
-    """Draw all pictures; nothing of a source that there are no anchors from."""
+    """Draw all pictures, except for sources without anchors."""
     for source in SOURCES:
         if merits(figures, source):
             strips(context, source, folder / f"{source}.jpg")
@@ -71,7 +71,7 @@ def domains(context: ClaimsContext, path: Path) -> None:
 
 
 def chart(figures: Mapping[str, Figures], source: str, path: Path) -> None:
-    """Movement per leakage against how much is wrong, a line per method."""
+    """Movement per leakage over the amount of corruption, a line per method."""
     found = by_condition(figures, source)
     names = list(found)
     entries = [name for name in names if "anchor" not in name]
@@ -84,6 +84,6 @@ def chart(figures: Mapping[str, Figures], source: str, path: Path) -> None:
 
 
 def directions(context: ClaimsContext, source: str) -> dict[str, Tensor]:
-    """By motion, those that there are anchors of."""
+    """The directions by motion, of those that have anchors."""
     found = {motion: context.anchors(source, motion) for motion in context.motions}
     return {motion: analyse(each).direction for motion, each in found.items() if each is not None}

@@ -1,4 +1,4 @@
-"""Anchors of the five motions from words, from videos, and from the renderer's own factors."""
+"""Anchors of the five motions from text, from videos, and from the renderer's own factors."""
 
 import math
 from collections.abc import Iterator
@@ -23,12 +23,12 @@ FACTORS, VIDEO, TEXT = "factors", "video", "text"
 SOURCES = (TEXT, VIDEO, FACTORS)
 
 ZOOM, FPS = 0.7, 25  # a video shows more than the face
-REST = 3  # frames of rest at a video's beginning, and of the full motion at its end
+REST = 3  # frames of the rest pose at a video's beginning, and of the full motion at its end
 TEXT_SEED = 0
 
 
 def sources(subject: Subject) -> tuple[str, ...]:
-    """Those that the bundle has the networks for."""
+    """The sources for which the bundle has the networks."""
     words = subject.has(CLIP) and subject.has(IDENTITY)
     return SOURCES if words else (VIDEO, FACTORS)
 
@@ -47,7 +47,7 @@ def from_video(subject: Subject, video: Path, count: int) -> Anchors:
 
 
 def shoot(motion: str, video: Path, frames: int, side: int) -> None:
-    """Write a video (MP4) of the person whom `from_factors` shows, from rest to the full motion."""
+    """Write a video (MP4) of `from_factors`'s person, from the rest pose to the full motion."""
 
     def shown() -> Iterator[NDArray[np.uint8]]:
         for degree in schedule(frames):
@@ -58,7 +58,7 @@ def shoot(motion: str, video: Path, frames: int, side: int) -> None:
 
 
 def schedule(frames: int) -> list[float]:
-    """The degree of each frame: at rest, then as a cosine to the full motion, then held."""
+    """The degree of each frame: the rest pose, a cosine ramp to the full motion, which is then held."""
     moving = frames - 2 * REST
     rise = [0.5 - 0.5 * math.cos(math.pi * (i + 1) / (moving + 1)) for i in range(moving)]
     return [0.0] * REST + rise + [1.0] * REST
@@ -67,7 +67,7 @@ def schedule(frames: int) -> list[float]:
 def from_words(subject: Subject, motion: str, steps: int, resume: Path) -> Anchors:
     """As `micromotion learn text` collects them, from the motion's first sentence and the usual degrees."""
 
-    def tell(step: Step) -> None:
+    def report(step: Step) -> None:
         if step.done % 10 == 0:
             print(f"  {step.done} of {step.total} steps, loss {float(step.loss.mean()):.3f}", flush=True)
 
@@ -77,7 +77,7 @@ def from_words(subject: Subject, motion: str, steps: int, resume: Path) -> Ancho
         seed=TEXT_SEED,
         steps=steps,
         resume=resume,
-        on_step=tell,
+        on_step=report,
     )
 
 

@@ -1,4 +1,4 @@
-"""The steps of the measurement: each takes a minute or so, and says its figures in plain numbers."""
+"""The steps of the measurement: each takes a minute or so, and returns its figures as plain numbers."""
 
 import zlib
 from collections.abc import Callable, Mapping
@@ -32,8 +32,9 @@ OTHERS = 64
 class Form(NamedTuple):
     """How much is measured.
 
-    people: unseen ones. judges: the first of them, on whom corrupted anchors are played. draws: of what is
-    corrupted. anchors: of a motion. frames, side: of a video, its pixels. steps: of learning from text.
+    people: number of unseen people. judges: the first of them, on whom corrupted anchors are played. draws:
+    per kind of corruption. anchors: per motion. frames, side: of a video, side in pixels. steps: of learning
+    from text.
     """
 
     people: int = 50
@@ -50,9 +51,9 @@ QUICK = Form(people=4, judges=2, draws=1, anchors=7, frames=9, side=192, steps=2
 
 @dataclass(frozen=True)
 class ClaimsContext:
-    """What the steps share: the model, how much is measured and of which motions, and where work is kept.
+    """What the steps share: the model, how much is measured and of which motions, and the cache folders.
 
-    renders: heads and videos, which only the renderer changes; cache: anchors of this model and form.
+    renders: heads and videos, which depend on the renderer alone; cache: anchors of this model and form.
     """
 
     subject: Subject
@@ -63,7 +64,7 @@ class ClaimsContext:
 
     @cached_property
     def renders_at_rest(self) -> Tensor:
-        """Unseen people, uint8 [people, 3, S, S]."""
+        """Unseen people in the rest pose, uint8 [people, 3, S, S]."""
         return self.rendered(heads.neutral(self.form.people))
 
     @cached_property
@@ -76,26 +77,26 @@ class ClaimsContext:
 
     @cached_property
     def others(self) -> Tensor:
-        """Latents [OTHERS, styles, dim] of people in any mood, on the CPU."""
+        """Latents [OTHERS, styles, dim] of people with any expression, on the CPU."""
         return self.subject.sample(heads.as_met(OTHERS)).cpu().clone()
 
     def rendered(self, z: Tensor) -> Tensor:
         return heads.rendered(z, self.subject.size, self.renders)
 
     def error(self, motion: str) -> float:
-        """What a reading of a motion's factor may be wrong by."""
+        """The mean error of a reading of a motion's factor."""
         return float(self.subject.about["figures"]["regressor"][motion]["error"])
 
     def path(self, source: str, motion: str) -> Path:
         return self.cache / f"{source}-{motion}.safetensors"
 
     def video_path(self, motion: str) -> Path:
-        """Where a motion's video is or will be, in a folder named after all that it shows."""
+        """The path of a motion's video, in a folder named by a hash of what it shows."""
         shown = torch.cat([*model_person().values(), torch.full((1, 1), float(self.form.frames))])
         return self.renders / heads.part_key(shown, self.form.side) / f"{motion}.mp4"
 
     def anchors(self, source: str, motion: str) -> Anchors | None:
-        """Those that were collected; None where that failed."""
+        """The collected anchors; None if collecting failed."""
         path = self.path(source, motion)
         return Anchors.load(path) if path.is_file() else None
 
@@ -117,7 +118,7 @@ def steps(context: ClaimsContext) -> Mapping[str, Callable[[], Figures]]:
 
 
 def recognise(context: ClaimsContext, motion: str) -> Figures:
-    """How alike the identity network finds the judges' own renders, at rest and at the full motion."""
+    """The mean identity cosine of the judges' own renders, in the rest pose and at the full motion."""
     judges = heads.neutral(context.form.people)[: context.form.judges]
     full = features(context.subject, context.rendered(heads.with_factor(judges, motion, 1.0)))
     rest = features(context.subject, context.renders_at_rest[: len(judges)])
@@ -127,7 +128,7 @@ def recognise(context: ClaimsContext, motion: str) -> Figures:
 
 
 def collect(context: ClaimsContext, source: str, motion: str) -> Figures:
-    """Collect a motion's anchors, and say what they are like; or why that could not be done."""
+    """Collect a motion's anchors; returns their figures, or the reason for failure."""
     subject, form, video = context.subject, context.form, context.video_path(motion)
     context.cache.mkdir(parents=True, exist_ok=True)
     if source == sources.VIDEO and not video.is_file():
@@ -163,7 +164,7 @@ def play(context: ClaimsContext, source: str, motion: str) -> Figures:
 
 
 def spoil(context: ClaimsContext, source: str, motion: str) -> Figures:
-    """Each method on clean and on corrupted anchors: by condition and method, the figures of each draw."""
+    """Try each method on clean and corrupted anchors; returns figures by condition, method and draw."""
     anchors = context.anchors(source, motion)
     if anchors is None:
         return {}
@@ -179,7 +180,7 @@ def spoil(context: ClaimsContext, source: str, motion: str) -> Figures:
 
 
 def spoilt(context: ClaimsContext, source: str, motion: str, condition: str, draw: int) -> Anchors:
-    """Anchors that were collected, corrupted; each draw is another, and the same every time."""
+    """The collected anchors, corrupted; each draw differs, and is reproducible."""
     anchors = context.anchors(source, motion)
     assert anchors is not None
     seed = zlib.crc32(f"{source} {motion} {condition} {draw}".encode())

@@ -1,4 +1,4 @@
-"""What the figures say of each claim, in words that the figures choose."""
+"""The verdict on each claim, as text derived from the figures."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -7,11 +7,11 @@ from benchmarks.claims.figures import compare, mean, merits, of
 from benchmarks.claims.methods import CLEAN, METHODS
 
 RANK, RIGHT, ALIKE, KEPT = 3, 0.9, 0.6, 0.5
-"""Ranks up to it are low; the share of people who must move the right way (45 of 50); the least identity
-cosine at full strength; the least movement in another domain, as a share of that on renders."""
+"""The highest rank that counts as low; the share of people who must move the right way (45 of 50); the lowest
+identity cosine at full strength; the least movement in another domain, as a share of that on renders."""
 
 Say = Callable[[Mapping[str, Figures], str], str]
-"""What the figures say of a source."""
+"""The verdict on a source."""
 
 WORDS = {"text": "from text", "video": "from video", "factors": "from the renderer's factors"}
 
@@ -26,7 +26,7 @@ def how_many(count: int, total: int, what: str) -> str:
 
 
 def low_rank(figures: Mapping[str, Figures], source: str) -> str:
-    """Whether a source's anchors lie in few dimensions."""
+    """Whether a source's anchors have low rank."""
     found = of(figures, "anchors", source).values()
     low = sum(each["rank"] <= RANK for each in found)
     text = f"{WORDS[source]} it {how_many(low, len(found), 'motion')}"
@@ -36,7 +36,7 @@ def low_rank(figures: Mapping[str, Figures], source: str) -> str:
         text += (
             f" (rank {ranks} of {next(iter(found))['count'] - 1}; one dimension alone has"
             f" {mean(each['first'] for each in found):.0%} of the movement, a straight line"
-            f" {mean(each['straightness'] for each in found):.0%} of what is not noise)"
+            f" {mean(each['straightness'] for each in found):.0%} of its noise-free part)"
         )
     return text
 
@@ -59,7 +59,7 @@ def works(there: Figures, on_renders: Figures) -> bool:
 
 
 def to_domains(figures: Mapping[str, Figures], source: str) -> str:
-    """Whether a source's motions work in the domains, and what does not."""
+    """Whether a source's motions work in the domains, and which do not."""
     on_renders = of(figures, "people", source)
     cases = {
         (name.split("/")[1], motion): works(there, on_renders[motion])
@@ -78,7 +78,7 @@ def to_domains(figures: Mapping[str, Figures], source: str) -> str:
 
 
 def robust(figures: Mapping[str, Figures], source: str) -> str:
-    """Whether robust PCA beats the others where anchors are corrupted."""
+    """Whether robust PCA beats the other methods on corrupted anchors."""
     found = merits(figures, source)
     cases = [
         compare(methods["ours"], methods[other]) == "beats"
@@ -105,7 +105,7 @@ def comparisons(figures: Mapping[str, Figures], source: str) -> list[str]:
 
 
 def why_not(figures: Mapping[str, Figures], source: str) -> str:
-    """Where robust PCA does not beat another on corrupted anchors: by what it falls behind."""
+    """Where robust PCA does not beat another method on corrupted anchors: the figures of both."""
     reasons = []
     spoilt = of(figures, "errors", source).values()
     for condition, methods in merits(figures, source).items():

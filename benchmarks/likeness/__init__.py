@@ -1,1 +1,1 @@
-"""How well a photo's own face moves: measured on real faces, beside the way of before."""
+"""How well a photo's own face moves: measured on real faces, compared with the previous method."""

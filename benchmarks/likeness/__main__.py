@@ -1,4 +1,4 @@
-"""Write docs/likeness.md and its pictures; faces that were measured with this drawing stay as they are."""
+"""Write docs/likeness.md and its pictures; faces already measured with the same code are reused."""
 
 import argparse
 import hashlib
@@ -18,7 +18,7 @@ from micromotion.video.contact_sheet import contact_sheet
 ROOT = Path(__file__).resolve().parents[2]
 FACES = ROOT / "docs" / "faces"
 TILE = 150  # pixels of a picture in a sheet
-COLUMNS = 2  # faces beside each other, three pictures each
+COLUMNS = 2  # faces side by side, three pictures each
 
 
 def main() -> None:
@@ -28,7 +28,9 @@ def main() -> None:
     )
     parser.add_argument("--faces", nargs="+", help="names in docs/faces (default: all)")
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="where likeness.md goes")
-    parser.add_argument("--cache", type=Path, default=ROOT / ".runs/likeness", help="where work is kept")
+    parser.add_argument(
+        "--cache", type=Path, default=ROOT / ".runs/likeness", help="where results are cached"
+    )
     args = parser.parse_args()
     keep_memory()
     animator = Animator.load("avatar", "cpu")
@@ -59,7 +61,7 @@ def measured(animator: Animator, name: str, cache: Path) -> Trial:
 
 
 def drawing_hash() -> str:
-    """Changes with whatever draws or measures."""
+    """Hash of all files that draw or measure."""
     digest = hashlib.sha256()
     for folder in (ROOT / "micromotion/photo", ROOT / "benchmarks/likeness", ROOT / "anchors/avatar"):
         for path in sorted(folder.iterdir()):

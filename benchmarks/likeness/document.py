@@ -1,4 +1,4 @@
-"""docs/likeness.md: what was measured of all faces, beside the targets and the way of before."""
+"""docs/likeness.md: the measurements of all faces, with the targets and the previous method."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ OPEN = 0.2  # eye aspect ratio from which an eye is open in the photo
 FRONTAL = 12.0  # degrees
 
 Judged = Callable[[Seen, Seen, float], bool]
-"""The photo, the face that moved, and its yaw in degrees from the photo's -> whether it is as wanted."""
+"""(the photo, the moved face, its yaw in degrees relative to the photo's) -> whether the target is met."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Of one motion at strength 1, on at least this share of the faces.
+    """A target for one motion at strength 1, to be met on at least this share of the faces.
 
-    mesh: the share that met it to the face mesh (see `MESH`). of: which photos count.
+    mesh: the share that met it by the face mesh (see `MESH`). of: which photos count.
     """
 
     motion: str
@@ -88,25 +88,25 @@ TARGETS = (
     ),
 )
 
-MESH = """The column *mesh* is another eye: the same faces, at strength 1, were read once, on 30
-November 2026, with MediaPipe's face mesh, which is no part of this repository; where a shut eye's lids
-meet and how deep age's lines are was chosen with a look at it. To it an eye is shut below an aspect
-ratio of 0.13, not half of the photo's: the median is 0.09, and Berthe Morisot's left eye, which is
-looked for too high, stays open (0.185 for both). Of a shut eye dlib reads the lashes, and of a turned
-head it lags behind: where the two differ, look at the pictures. Fine detail is × 1.27 in the median; on
-the seven faces that are lined already, or painted roughly, little can be added."""
+MESH = """The column *mesh* is an independent check: the same faces, at strength 1, were measured once, on 30
+November 2026, with MediaPipe's face mesh, which is not part of this repository; its figures also guided
+the choice of where a shut eye's lids meet and how deep age's lines are. By the mesh an eye is shut below
+an aspect ratio of 0.13, not half of the photo's: the median is 0.09, and Berthe Morisot's left eye, which
+is located too high, stays open (0.185 for both). On a shut eye dlib detects the lashes, and on a turned
+head it lags behind: where the two differ, look at the pictures. The median of fine detail is × 1.27; on
+the seven faces that have lines already, or are painted roughly, little can be added."""
 
-COST = """On a machine with two cores the whole command took 8.3 s (smile) to 9.8 s (aging) for 90
-frames of a photo of 1920 × 1280 pixels with a face of 512, and 12.7 s for all five motions at once; the
-first frame of a photo of 440 × 400 is there 3.0 s after the process starts, of which importing torch
-takes 1.0, of that large photo after 4 s. On the page, the first preview of a motion took 0.16 to 0.34
-s, each further one 0.03 to 0.16 s (30 November 2026)."""
+COST = """On a machine with two cores the whole command took 8.3 s (smile) to 9.8 s (aging) for 90 frames of a
+photo of 1920 × 1280 pixels with a face of 512, and 12.7 s for all five motions at once; the first frame of a
+photo of 440 × 400 is ready 3.0 s after the process starts, of which importing torch takes 1.0 s, and that of
+the large photo after 4 s. On the page, the first preview of a motion took 0.16 to 0.34 s, each further one
+0.03 to 0.16 s (30 November 2026)."""
 
 IDENTITY = {"eyesClose": 0.26, "smile": 0.33, "angry": 0.33, "headsTurn": 0.36, "aging": 0.36}
-"""The median distance that is wanted at strength 1, at the most."""
+"""The largest allowed median distance at strength 1."""
 
 TREMBLE = (0.006, 0.014)
-"""Second differences of landmarks, over the eyes' distance, at the most: rms, 99% quantile."""
+"""The largest allowed second differences of landmarks, over the eyes' distance: rms, 99% quantile."""
 
 SHOWN = ("eyes", "gap", "teeth", "width", "lift", "brows", "fine")
 
@@ -118,7 +118,7 @@ def document(trials: Sequence[Trial]) -> str:
 
 
 def wrapped(part: str) -> str:
-    """A part of the page, its paragraphs broken anew; tables, headings and pictures stay."""
+    """A part of the page with its paragraphs rewrapped; tables, headings and pictures stay as they are."""
     paragraphs = part.split("\n\n")
     return "\n\n".join(p if p[:1] in "#|!" else textwrap.fill(p, WIDTH) for p in paragraphs)
 
@@ -127,11 +127,12 @@ def introduction(trials: Sequence[Trial]) -> str:
     return f"""# The photo's own face, moving: measured
 
 `make likeness` draws the five motions on the {len(trials)} real faces of [docs/faces](faces/README.md), in
-the whole photo, and measures what came of it: *now*, and *before* (the photo's pixels moved by the optical
-flow of the model's frames). Identity is the distance of dlib's face-recognition network, which the product
-does not use, from the photo: below 0.6 is the same person to it, two photos of one person have 0.2 to 0.45.
-Eyes, lips, brows and turn are read by dlib's landmarks, which the product uses to find the face: they
-say whether it does what it means to. ✓ and ✗ say whether a figure meets its target."""
+the whole photo, and measures the results: *now*, and *before*, with the previous method (the photo's pixels
+moved by the optical flow of the model's frames). Identity is the distance from the photo by dlib's
+face-recognition network, which the product does not use: below 0.6 it recognises the same person; two photos
+of one person have 0.2 to 0.45. Eyes, lips, brows and turn are measured with dlib's landmarks, which the
+product uses to find the face: they show whether it does what is intended. ✓ and ✗ say whether a figure meets
+its target."""
 
 
 def targets(trials: Sequence[Trial]) -> str:
@@ -142,12 +143,12 @@ def targets(trials: Sequence[Trial]) -> str:
         mark = "✓" if target.mesh >= target.share else "✗"
         wanted = [target.motion, target.words, f"{target.share:.0%}"]
         rows.append([*wanted, f"**{target.mesh:.0%}** {mark}", f"{now:.0%}", f"{before:.0%}"])
-    head = ["motion", "wanted", "of faces", "mesh, now", "dlib, now", "dlib, before"]
+    head = ["motion", "target", "of faces", "mesh, now", "dlib, now", "dlib, before"]
     return f"## Targets, at strength 1\n\n{_table(head, rows)}\n\n{MESH}"
 
 
 def identities(trials: Sequence[Trial]) -> str:
-    """How far each motion leads from the person."""
+    """How far each motion moves from the person's identity."""
     rows = []
     for motion in MOTIONS:
         cells = []
@@ -158,15 +159,15 @@ def identities(trials: Sequence[Trial]) -> str:
         worst = max(_values(trials, motion, 1.0, "now", "identity"))
         before = median(_values(trials, motion, 1.0, "before", "identity"))
         rows.append([motion, f"{IDENTITY[motion]}", *cells, f"{worst:.2f}", f"{before:.2f}"])
-    head = ["motion", "wanted at 1", *(f"now, {s:g}" for s in STRENGTHS), "worst at 1", "before, 1"]
-    words = "Median over the faces; what was refused does not count."
+    head = ["motion", "target at 1", *(f"now, {s:g}" for s in STRENGTHS), "worst at 1", "before, 1"]
+    words = "Median over the faces, without refusals."
     return f"## Identity\n\n{words}\n\n" + _table(head, rows)
 
 
 def effects(trials: Sequence[Trial]) -> str:
     """What each motion does, at each strength."""
     photos = [trial.still for trial in trials]
-    rows = [["photo", "", *(_told(name, photos, photos) for name in SHOWN), ""]]
+    rows = [["photo", "", *(_median_text(name, photos, photos) for name in SHOWN), ""]]
     for motion in MOTIONS:
         for way, strength in (*(("now", strength) for strength in STRENGTHS), ("before", 1.0)):
             both = [(t.still, row) for t in trials for row in _rows([t], motion, strength, way)]
@@ -175,12 +176,12 @@ def effects(trials: Sequence[Trial]) -> str:
             turns = [row.yaw for _, row in both if row.yaw is not None]
             when = f"{strength:g}{', before' * (way == 'before')}"
             yaw = f"{median(turns):+.0f}" if turns else ""
-            rows.append([motion, when, *(_told(name, stills, moved) for name in SHOWN), yaw])
-    words = """Medians over the faces. Eyes: aspect ratio, of
-which dlib sees about 0.4 to 0.5 in a shut eye. Gap: between the lips, over the mouth's width;
-teeth: the bright share of what lies between them. Width of the mouth, lift of its corners and height of the
-brows over the distance of the eyes' outer corners. Fine: detail over the photo's. Yaw: degrees
-from the photo's, of a head's pose fitted to the landmarks."""
+            rows.append([motion, when, *(_median_text(name, stills, moved) for name in SHOWN), yaw])
+    words = """Medians over the faces. Eyes: aspect ratio; for a shut eye
+dlib measures about 0.4 to 0.5 of the open eye's. Gap: between the lips, relative to the mouth's width;
+teeth: the bright share of the area between them. Width of the mouth, lift of its corners and height of
+the brows: relative to the distance between the eyes' outer corners. Fine: detail relative to the photo's.
+Yaw: degrees relative to the photo's, of a head pose fitted to the landmarks."""
     return f"## What the motions do\n\n{words}\n\n" + _table(["motion", "strength", *SHOWN, "yaw"], rows)
 
 
@@ -202,8 +203,8 @@ def others(trials: Sequence[Trial]) -> str:
         now, before = (median(_values(trials, motion, 1.0, way, "milliseconds")) for way in WAYS)
         what = f"processor time of a frame of the whole photo, {motion}, ms"
         rows.append([what, f"{now:.0f}", f"{before:.0f}", ""])
-    words = "Beyond the square around the face no pixel changes, and none does at its border (tested)."
-    table = _table(["", "now", "before", "wanted"], rows)
+    words = "No pixel changes outside the square around the face or at its border (tested)."
+    table = _table(["", "now", "before", "target"], rows)
     return f"## Refusals, tremble, cost\n\n{table}\n\n{words}\n\n{COST}"
 
 
@@ -240,7 +241,7 @@ def _values(trials: Sequence[Trial], motion: str, strength: float, way: str, nam
 
 
 def _share(trials: Sequence[Trial], target: Target, way: str) -> float:
-    """The share of photos that count on which the target is met; what was refused does not meet it."""
+    """The share of photos that count on which the target is met; a refusal does not meet it."""
     met = [
         row.seen is not None and target.met(trial.still, row.seen, row.yaw or 0.0)
         for trial in trials
@@ -250,8 +251,8 @@ def _share(trials: Sequence[Trial], target: Target, way: str) -> float:
     return float(np.mean(met))
 
 
-def _told(name: str, stills: Sequence[Seen], moved: Sequence[Seen]) -> str:
-    """A median; of fine the ratio to the photo's."""
+def _median_text(name: str, stills: Sequence[Seen], moved: Sequence[Seen]) -> str:
+    """The median of a measure as text; for `fine`, of its ratio to the photo's."""
     if not moved:
         return "–"
     pairs = [(getattr(s, name), getattr(m, name)) for s, m in zip(stills, moved, strict=True)]

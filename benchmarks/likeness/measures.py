@@ -1,8 +1,8 @@
-"""What is measured of a face that moved, beside its photo.
+"""Measurements of a moved face, compared with its photo.
 
-Who it is: dlib's face-recognition network, which the product does not use. What it does: dlib's 68 landmarks,
-which the product does use to register the photo; so these figures say whether it did what it meant to, and
-not how it looks to others.
+Identity: dlib's face-recognition network, which the product does not use. Motion: dlib's 68 landmarks, which
+the product does use to register the photo; so these figures show whether it did what was intended, not how it
+looks to others.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from micromotion.photo.landmark_reading import LandmarkReader, eye_aspect_ratios
 from micromotion.photo.sampling import blur, luminance
 from micromotion.types import Floats, Frame
 
-RECOGNITION_SIDE = 150  # pixels of what dlib's network sees
-WHITE = 0.6  # of the skin's upper quartile: brighter between the lips are teeth
+RECOGNITION_SIDE = 150  # pixels, of the input of dlib's network
+WHITE = 0.6  # of the skin's upper quartile: brighter pixels between the lips are teeth
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Of one picture. Lengths are in distances of the eyes' outer corners, or as they say.
+    """The measurements of one picture; lengths over the distance of the eyes' outer corners, or as stated.
 
-    eyes: mean aspect ratio; dlib's of a shut eye is about 0.4 to 0.5 of that of the open one. gap: between
-    the inner lips, over the mouth's width. teeth: share of what lies between the lips that is bright. width,
-    lift: of the mouth, and of its corners over its middle. brows: height above the eyes' corners. fine: what
-    detail brow and cheeks have.
+    eyes: mean aspect ratio; by dlib a shut eye has about 0.4 to 0.5 of that of the open one. gap: between the
+    inner lips, over the mouth's width. teeth: the bright share of the area between the lips. width, lift: of
+    the mouth, and of its corners over its middle. brows: height above the eyes' corners. fine: detail on brow
+    and cheeks.
     """
 
     eyes: float
@@ -47,7 +47,7 @@ class Seen:
 
 
 def seen(frame: Frame, box: tuple[int, int, int, int]) -> tuple[Seen, Floats]:
-    """What there is to see of the face in a box of a frame, and its landmarks [68, 2]."""
+    """The measurements and the landmarks [68, 2] of the face in a box of a frame."""
     points = find_landmarks(Image.fromarray(frame), box)
     across = points[45] - points[36]
     unit = float(np.linalg.norm(across))
@@ -73,7 +73,7 @@ def seen(frame: Frame, box: tuple[int, int, int, int]) -> tuple[Seen, Floats]:
 
 
 def identity(frame: Frame, box: tuple[int, int, int, int]) -> Floats:
-    """dlib's descriptor [128] of the face in a box; those of one person lie less than 0.6 apart."""
+    """dlib's descriptor [128] of the face in a box; those of one person are less than 0.6 apart."""
     import dlib
 
     shape, network = _recognition()
@@ -108,7 +108,7 @@ def _teeth(frame: Frame, points: Floats) -> float:
 
 
 def _fine(frame: Frame, points: Floats) -> float:
-    """Standard deviation of what is 2 to 6 pixels wide in a face of 300, on brow and cheeks."""
+    """Standard deviation of detail 2 to 6 pixels wide in a face of 300 pixels, on brow and cheeks."""
     low, high = points.min(axis=0), points.max(axis=0)
     low[1] -= 0.35 * (high[1] - low[1])
     face = Image.fromarray(frame).crop((*low.astype(int).tolist(), *high.astype(int).tolist()))

@@ -1,4 +1,4 @@
-"""The trial of one face: all motions at some strengths, drawn now and the way of before."""
+"""The trial of one face: all motions at several strengths, drawn now and by the previous method."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WAYS = ("now", "before")
 
 @dataclass(frozen=True)
 class Measured:
-    """One face, motion, strength and way; None for what was refused."""
+    """The measurements for one face, motion, strength and way; None if it was refused."""
 
     face: str
     motion: str
@@ -51,7 +51,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Trial:
-    """What was measured of one face; still, yaw: of its photo."""
+    """All measurements of one face; still, yaw: of its photo."""
 
     face: str
     still: Seen
@@ -60,7 +60,7 @@ class Trial:
     tremble: dict[str, tuple[float, float]]
 
     def as_json(self) -> dict[str, object]:
-        """What `json` can hold."""
+        """The trial as plain values for `json`."""
         return asdict(self)
 
 
@@ -105,7 +105,7 @@ def try_face(animator: Animator, path: Path, pictures: Path) -> Trial:
 def _drawn(
     animator: Animator, photo: Image.Image, face: AlignedFace, stage: Stage, motion: str
 ) -> Iterator[tuple[str, Callable[[float], Frame]]]:
-    """Each way to draw a motion, as a function of its strength; set up, so that frames alone are timed."""
+    """Yield each way with its function from strength to frame, set up so that only frames are timed."""
     loaded = load_fitting(animator.bundle.motions[motion], animator.bundle)
     response = Response()
     response.stated(0, loaded.provenance)
@@ -121,14 +121,14 @@ def _drawn(
 def _before(
     animator: Animator, photo: Image.Image, face: AlignedFace, motion: Motion
 ) -> Callable[[float], Frame]:
-    """The way of before: the photo's pixels moved by the optical flow of the model's frames."""
+    """The previous method: the photo's pixels moved by the optical flow of the model's frames."""
     latent = animator.encode(photo)
     paste = Paste(photo, face, animator.still(latent, [motion], [0.0]))
     try:
         rows = poses(np.array([[max(STRENGTHS)]]))
         paste.learn([(row, animator.still(latent, [motion], row.tolist())) for row in rows])
     except MicromotionError:
-        pass  # then each frame is measured by itself, and refused by itself
+        pass  # then each frame is measured, and refused, on its own
 
     def drawn(strength: float) -> Frame:
         known = np.array([strength]) if 0 < strength <= max(STRENGTHS) else None
@@ -143,6 +143,6 @@ def _around(quad: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int
 
 
 def with_seen(row: dict[str, Any]) -> Measured:
-    """A row that `Trial.as_json` made."""
+    """The `Measured` of a row from `Trial.as_json`."""
     found = row["seen"]
     return Measured(**row | {"seen": None if found is None else Seen(**found)})

@@ -1,15 +1,15 @@
-"""Every stage of a prediction, beside its rivals and its floor: about five minutes on a CPU.
+"""Every stage of a prediction, compared with its rivals and its floor: about five minutes on a CPU.
 
     python -m benchmarks.stages                                       # ours alone
     python -m benchmarks.stages --peers DIR --out docs/performance.md
-    python -m benchmarks.stages --only synthesis                      # the rows whose names begin so
+    python -m benchmarks.stages --only synthesis                      # only rows whose names begin with this
     python -m benchmarks.stages --gpu --peers DIR                     # the same on an NVIDIA GPU
     python -m benchmarks.stages --estimate                            # what a T4 would take, not measured
 
-DIR holds checkouts of the public repositories, named as they are: wuqiuche/micromotion-styleGAN (which is the
-original), NVlabs/stylegan2-ada-pytorch, rosinality/stylegan2-pytorch, omertov/encoder4editing. Weights are
-random and of the published sizes; nothing is downloaded, and nothing is kept. Rivals and floors take turns
-with ours (see `race`).
+DIR holds checkouts of the public repositories, under their own names: wuqiuche/micromotion-styleGAN (which is
+the original), NVlabs/stylegan2-ada-pytorch, rosinality/stylegan2-pytorch, omertov/encoder4editing. Weights
+are random and of the published sizes; nothing is downloaded or stored. Rivals and floors take turns with ours
+(see `race`).
 """
 
 import argparse
@@ -25,13 +25,13 @@ from benchmarks.stages.table import Stage, growth, measure, stages
 
 
 def main() -> None:
-    """Run what the command line asks for, print the tables, and write them down if asked to."""
+    """Measure what the command line selects, print the tables, and write them to --out if given."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--peers", type=Path, help="folder with checkouts of the public repositories")
     parser.add_argument("--out", type=Path, help="document that the tables are written into")
-    parser.add_argument("--only", default="", help="only the stages whose names begin so")
+    parser.add_argument("--only", default="", help="only stages whose names begin with this")
     parser.add_argument("--size", choices=("tiny", "full"), default="full")
     parser.add_argument("--threads", type=int, default=min(4, os.cpu_count() or 1))
     parser.add_argument("--gpu", action="store_true", help="on the GPU, and the estimate for a T4")
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def table(rows: Iterable[Stage], only: str, threads: int, device: str = "") -> str:
-    """Measure the stages whose names begin so; prints each line as it comes."""
+    """Measure the stages whose names begin with `only`; prints each line when it is done."""
     text = f"Measured {document.machine(threads, device)}\n\n{document.HEADER}"
     print(text, end="", flush=True)
     for stage in rows:

@@ -1,7 +1,7 @@
-"""What a frame and a face cost on no machine in particular: operations and bytes, counted from the networks.
+"""The cost of a frame and of a face on any machine: operations and bytes, counted from the networks.
 
-Two counts of bytes: the least that there can be, each layer's input, weights and output once; and those
-that operations move, PyTorch's and our kernels, one by one, as our code calls them.
+Two counts of bytes: the minimum, each layer's input, weights and output once; and those that PyTorch's
+operations and our kernels move, one by one, as our code calls them.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from stylegan2.kernels import LANES, NAMES
 FLOAT, HALF = 4, 2
 """Bytes of a number."""
 UNMOVED = {"aten._unsafe_view", "aten.empty", "aten.empty_like", "aten.new_empty"}
-"""Operations that touch no number, beside those that PyTorch itself calls views."""
+"""Operations that move no data, in addition to those that PyTorch marks as views."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class ArithmeticCost:
 
 
 def synthesis_layers(config: GeneratorConfig) -> list[Layer]:
-    """The layers for one frame: convolutions with what belongs to them, and the RGB layers.
+    """The layers for one frame: styled layers and RGB layers.
 
-    A multiplication and an addition count as two. Of a styled layer they are its convolution, the modulation
+    A multiplication and an addition count as two. A styled layer has its convolution, the modulation
     (style_dim × in) and the demodulation (in × out), which the RGB layers have in float16 as well. Filter,
-    noise and leaky ReLU count as nothing: they could ride along. Noise and RGB sum are float32.
+    noise and leaky ReLU count as nothing: they could be fused. Noise and RGB sum are float32.
     """
     layers = []
     below, side = config.channels[4], 4
@@ -74,22 +74,22 @@ def _styling(config: GeneratorConfig, below: int, width: int) -> int:
 
 
 def frame(size: str, *, kernels: bool = True) -> ArithmeticCost:
-    """One frame in float16 as our code draws it on a GPU, brought to 8 bits and found finite.
+    """One frame in float16 as our code draws it on a GPU, converted to 8 bits and checked to be finite.
 
-    Without our kernels, it is drawn by the reference.
+    Without `kernels`, it is drawn by the reference.
     """
 
     def prepare(traffic: Traffic) -> Callable[[], object]:
-        net = Generator(networks.generator_config(size)).use_half().requires_grad_(False)
-        latent = torch.zeros(1, net.num_styles, net.style_dim)
-        noises = net.synthesis.noises("fixed", 1, net.num_styles - 1)
+        network = Generator(networks.generator_config(size)).use_half().requires_grad_(False)
+        latent = torch.zeros(1, network.num_styles, network.style_dim)
+        noises = network.synthesis.noises("fixed", 1, network.num_styles - 1)
         counting = {(name, lanes): partial(traffic.kernel, name) for name in NAMES for lanes in LANES}
 
         def draw() -> tuple[Tensor, Tensor]:
             if kernels:
-                picture = fast_gpu.draw(net.synthesis, latent, noises, counting)[0]
+                picture = fast_gpu.draw(network.synthesis, latent, noises, counting)[0]
             else:
-                picture = net.synthesize(latent, fast=False)[0]
+                picture = network.synthesize(latent, fast=False)[0]
             return quantise(picture), all_finite(picture)
 
         return draw
@@ -101,17 +101,17 @@ def face(size: str) -> ArithmeticCost:
     """One inversion in float16."""
 
     def prepare(_: Traffic) -> Callable[[], object]:
-        net = Inverter(networks.encoder_config(size)).use_half().eval().requires_grad_(False)
-        image = torch.zeros(1, 3, net.input_size, net.input_size)
-        return lambda: net.invert(image)
+        network = Inverter(networks.encoder_config(size)).use_half().eval().requires_grad_(False)
+        image = torch.zeros(1, 3, network.input_size, network.input_size)
+        return lambda: network.invert(image)
 
     return counted(prepare)
 
 
 def counted(prepare: "Callable[[Traffic], Callable[[], object]]") -> ArithmeticCost:
-    """What the work does that `prepare` gives, the second time; no number is computed or takes memory.
+    """The cost of the second run of the work that `prepare` returns; fake tensors take no time or memory.
 
-    The first time a network makes what it keeps.
+    In the first run a network fills its caches.
     """
     traffic = Traffic()
     with torch.no_grad(), FakeTensorMode():
@@ -133,24 +133,22 @@ class Traffic(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten.is_set_to.default:
-            return True  # no weight changes meanwhile; fake tensors would say that all do
+            return True  # no weight changes meanwhile; fake tensors would report that all do
         result = func(*args, **(kwargs or {}))
-        counts = (
-            func.namespace == "aten" and not func.is_view
-        )  # "prim" asks where a tensor lies, and the like
+        counts = func.namespace == "aten" and not func.is_view  # "prim" queries devices and the like
         if counts and str(func.overloadpacket) not in UNMOVED:
             self.operations += 1
             self.moved += sum(_bytes(each) for each in tree_leaves((args, kwargs, result)))
         return result
 
     def kernel(self, name: str, threads: int, *arguments: Tensor | float | None) -> None:
-        """Stands in for a kernel of ours: each tensor is read or written once, the first of `finish` both."""
+        """Stand-in for a kernel of ours: each tensor is read or written once, the first of `finish` both."""
         self.operations += 1
         self.moved += sum(map(_bytes, arguments[:1] * (name == "finish") + arguments))
 
 
 def _bytes(value: object) -> int:
-    """The bytes of a tensor's numbers, those once that it repeats; nothing for what is no tensor."""
+    """The bytes of a tensor, its expanded dimensions counted once; 0 for other objects."""
     if not isinstance(value, Tensor):
         return 0
     sizes = zip(value.shape, value.stride(), strict=True)

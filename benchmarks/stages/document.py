@@ -1,4 +1,4 @@
-"""The tables of the stages, for people: on the terminal, and within docs/performance.md."""
+"""The tables of the stages, for the terminal and for docs/performance.md."""
 
 import math
 import os
@@ -12,13 +12,13 @@ from benchmarks.stages.race import Result
 from benchmarks.stages.table import StageRow
 
 HEADER = (
-    "| stage | ours | floor | ours ÷ floor | wanted | | memory | beside (times ours; memory) |\n"
+    "| stage | ours | floor | ours ÷ floor | target | | memory | compared with (times ours; memory) |\n"
     "|---|---|---|---|---|---|---|---|\n"
 )
 
 
 def machine(threads: int, device: str = "") -> str:
-    """Where and with what this was measured; `device` is a GPU in words."""
+    """The machine, the versions and the time of a measurement; `device` is a GPU in words."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -54,13 +54,13 @@ def rival(result: Result, ours: Result) -> str:
 
 
 def parts(result: Result) -> str:
-    """The seconds of a work's parts, where it says them."""
+    """The seconds of a work's parts, if it reports them."""
     said = result.said if isinstance(result.said, dict) else {}
     return ", ".join(f"{name} {time(value)}" for name, value in said.items())
 
 
 def seconds(result: Result) -> str:
-    """A median, and how far the rounds lie apart."""
+    """A median, and the spread of the rounds."""
     if result.failed:
         return f"failed: {result.failed}"
     if len(result.seconds) == 1:
@@ -91,7 +91,7 @@ def growth(tables: Mapping[str, Iterable[StageRow]]) -> str:
 
 
 def write(path: Path, measured: str, block: str = "measured") -> None:
-    """Put a text between the two marks of a block in a document; a document without them gets them."""
+    """Put a text between the two markers of a block in a document; a document without them gets them."""
     begin, end = f"<!-- {block}: begin -->", f"<!-- {block}: end -->"
     text = path.read_text(encoding="utf-8") if path.exists() else "# Performance\n"
     if begin not in text or end not in text:

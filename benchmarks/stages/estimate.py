@@ -1,7 +1,7 @@
-"""What a prediction would take on a GPU that is not here: counts over published peaks, times assumed shares.
+"""The estimated time of a prediction on a GPU that is not available: counts over assumed shares of its peaks.
 
-An estimate and no measurement. Counted are a frame's and a face's operations and bytes (`arithmetic`);
-measured, on the machine at hand, is what the CPU does: finding the face and encoding the video.
+An estimate, not a measurement. The operations and bytes of a frame and a face are counted (`arithmetic`);
+only the CPU's part is measured, on this machine: finding the face and encoding the video.
 """
 
 import tempfile
@@ -22,16 +22,16 @@ from micromotion.video.writer import write_frames
 
 FRAMES, WANTED = 90, 6.0
 LAUNCH = 15e-6
-"""Seconds of a CPU to send one operation to the GPU: assumed, a bit more than is usual."""
+"""Seconds that a CPU takes to launch one operation on the GPU: assumed, a bit more than usual."""
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """Peaks as NVIDIA publishes them, and what share of each is assumed to be reached.
+    """The peaks that NVIDIA publishes, and the assumed share of each that is reached.
 
     Attributes:
-        flops: a second, float16 on tensor cores, dense.
-        bandwidth: bytes a second.
+        flops: per second, float16 on tensor cores, dense.
+        bandwidth: bytes per second.
         flops_share, bandwidth_share: of those.
         why: where the shares come from, in a sentence.
     """
@@ -44,7 +44,7 @@ class Gpu:
     why: str
 
     def seconds(self, flops: int, moved: int, *, share: float = 1.0) -> float:
-        """Arithmetic and traffic one after the other, as if nothing overlapped, at a share of the shares."""
+        """Seconds of arithmetic plus traffic, without overlap; `share` scales both assumed shares."""
         rate, bandwidth = self.flops * self.flops_share, self.bandwidth * self.bandwidth_share
         return (flops / rate + moved / bandwidth) / share
 
@@ -55,7 +55,7 @@ T4 = Gpu(
     320e9,
     0.25,
     0.65,
-    "70 W do not carry its highest clock for long, and the convolutions of one picture are small, hence a "
+    "70 W do not sustain its highest clock for long, and the convolutions of one picture are small, hence a "
     "quarter of the operations; plain copies reach two thirds of the bandwidth, as we remember the "
     "microbenchmarks of Jia et al. 2019 (arXiv 1903.07486). Neither share was measured by us",
 )
@@ -64,7 +64,7 @@ H100 = Gpu("H100 SXM", 989e12, 3.35e12, 0.3, 0.75, "assumed, from no source")
 
 @dataclass(frozen=True)
 class Costs:
-    """What the estimate is made of; seconds are the CPU's, measured."""
+    """The inputs of the estimate; seconds are the CPU's, measured."""
 
     side: int
     layers: list[arithmetic.Layer]
@@ -76,7 +76,7 @@ class Costs:
 
     @property
     def least(self) -> arithmetic.ArithmeticCost:
-        """A frame, were each layer one kernel."""
+        """A frame, if each layer were one kernel."""
         flops, moved = sum(each.flops for each in self.layers), sum(each.least for each in self.layers)
         return arithmetic.ArithmeticCost(flops, moved, len(self.layers))
 
@@ -92,7 +92,7 @@ class Costs:
 
 
 def _taken(cost: arithmetic.ArithmeticCost, gpu: Gpu, share: float) -> float:
-    """Seconds of the GPU, or those that the CPU takes to send the operations off: the longer."""
+    """The longer of the GPU's seconds and the CPU's seconds to launch the operations."""
     return max(gpu.seconds(cost.flops, cost.moved, share=share), LAUNCH * cost.operations)
 
 
@@ -105,19 +105,19 @@ def costs(size: str = "full") -> Costs:
 
 
 def text(found: Costs, gpu: Gpu = T4) -> str:
-    """The estimate for people, with its arithmetic."""
+    """The estimate as text, with its arithmetic."""
     whole, cautious = (found.whole(gpu, share) for share in (1.0, 0.5))
     finding, encoding = said(found.finding), said(found.encoding)
     frame, plain, face = found.frame, found.plain, found.face
     return "\n".join(
         [
-            f"{gpu.name}: at its peaks {gpu.flops / 1e12:g} TFLOPS in float16 on tensor cores and "
-            f"{gpu.bandwidth / 1e9:g} GB/s (NVIDIA's data sheet). Assumed are {gpu.flops_share:.0%} and "
-            f"{gpu.bandwidth_share:.0%} of them: {gpu.why}.",
+            f"{gpu.name}: peaks of {gpu.flops / 1e12:g} TFLOPS in float16 on tensor cores and "
+            f"{gpu.bandwidth / 1e9:g} GB/s (NVIDIA's data sheet), of which {gpu.flops_share:.0%} and "
+            f"{gpu.bandwidth_share:.0%} are assumed: {gpu.why}.",
             "",
             "| | operations | bytes | as assumed | at half of that |",
             "|---|---|---|---|---|",
-            _row(f"a frame of {found.side}², were each layer one kernel", found.least, gpu),
+            _row(f"a frame of {found.side}², if each layer were one kernel", found.least, gpu),
             _row(f"the same with our kernels, {frame.operations} operations", frame, gpu),
             _row(f"the same by the reference, {plain.operations} operations", plain, gpu),
             _row(f"inversion by e4e, {face.operations} operations", face, gpu),
@@ -126,10 +126,10 @@ def text(found: Costs, gpu: Gpu = T4) -> str:
             f"| **photo to MP4, {FRAMES} frames** | | | **{said(whole)}** | **{said(cautious)}** |",
             "",
             f"The last line is finding the face, inversion, a frame drawn, {FRAMES - 1} times the longer of "
-            f"drawing and encoding, which overlap, and a frame encoded. To send an operation off takes the "
-            f"CPU {LAUNCH * 1e6:g} µs (assumed), {said(LAUNCH * frame.operations)} for a frame, while the "
-            f"GPU works. Wanted are {WANTED:g} s: {_met(whole)} as assumed, {_met(cautious)} at half of "
-            "that.",
+            f"drawing and encoding, which overlap, and a frame encoded. Launching an operation takes the "
+            f"CPU {LAUNCH * 1e6:g} µs (assumed), {said(LAUNCH * frame.operations)} for a frame, in parallel "
+            f"with the GPU. The target is {WANTED:g} s: {_met(whole)} as assumed, {_met(cautious)} at half "
+            "of that.",
             "",
             *(_beside(found, each) for each in (T4, H100)),
         ]
@@ -137,7 +137,7 @@ def text(found: Costs, gpu: Gpu = T4) -> str:
 
 
 def _beside(found: Costs, gpu: Gpu) -> str:
-    """What our kernels are for on a GPU, and what is left to be had."""
+    """What our kernels gain on a GPU, and what remains to be gained."""
     least, ours, plain = (
         gpu.seconds(cost.flops, cost.moved) for cost in (found.least, found.frame, found.plain)
     )
@@ -145,8 +145,8 @@ def _beside(found: Costs, gpu: Gpu) -> str:
     return (
         f"{gpu.name}, at {gpu.flops_share:.0%} of {gpu.flops / 1e12:g} TFLOPS and {gpu.bandwidth_share:.0%} "
         f"of {gpu.bandwidth / 1e9:g} GB/s: a frame takes the GPU {said(ours)} with our kernels, "
-        f"{said(plain)} by the reference, and would take {said(least)}, were each layer one kernel; to send "
-        f"its operations off takes the CPU {said(sending)} and {said(before)}, beside that.\n"
+        f"{said(plain)} by the reference, and would take {said(least)} if each layer were one kernel; "
+        f"launching its operations takes the CPU {said(sending)} and {said(before)}, in parallel.\n"
     )
 
 
@@ -160,7 +160,7 @@ def _row(name: str, cost: arithmetic.ArithmeticCost, gpu: Gpu) -> str:
 
 
 def align_seconds() -> float:
-    """Finding the face in the photo, once the finder is loaded."""
+    """Seconds to find the face in the photo, with the detector loaded."""
     picture = Image.open(PHOTO)
     align(picture, size=256)
     start = time.perf_counter()
@@ -169,7 +169,7 @@ def align_seconds() -> float:
 
 
 def encode_seconds(side: int, frames: int = FRAMES) -> float:
-    """For one frame of a video in which a photograph, with grain as a camera's, comes nearer."""
+    """Seconds to encode one frame of a video that zooms into a photograph with camera-like grain."""
     pictures = list(zooming_photo(side, frames))
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
@@ -178,7 +178,7 @@ def encode_seconds(side: int, frames: int = FRAMES) -> float:
 
 
 def zooming_photo(side: int, frames: int) -> Iterator[Frame]:
-    """A photograph that comes a tenth nearer, uint8 [side, side, 3]; its grain stands still, as our noise."""
+    """Frames, uint8 [side, side, 3], of a zoom by a tenth into a photo; its grain is fixed, as our noise."""
     photo = Image.open(PHOTO).convert("RGB")
     grain = np.random.default_rng(0).normal(0, 2, (side, side, 1))
     for index in range(frames):

@@ -1,6 +1,6 @@
-"""The stages of a prediction on a GPU: what is measured, beside whom, and what is wanted.
+"""The stages of a prediction on a GPU: what is measured, compared with what, and the targets.
 
-With the device "cpu" and the size "tiny" all of it runs without a GPU, to see that it does.
+With the device "cpu" and the size "tiny" everything runs without a GPU, as a check.
 """
 
 import tempfile
@@ -67,7 +67,7 @@ def stages(size: str, folder: Path | None, device: str = "cuda") -> Iterator[Sta
 
 
 def steady(device: str, make: Callable[..., Work], *args: Any) -> Work:
-    """The work that make(*args) gives, again and again: a GPU is told what to do before it does it."""
+    """Repeat the work that make(*args) returns and wait for the device: a GPU runs asynchronously."""
     work = make(*args)
     times = 1 if device == "cpu" else 20
 
@@ -83,9 +83,9 @@ def steady(device: str, make: Callable[..., Work], *args: Any) -> Work:
 
 
 def floor(size: str, device: str) -> Work:
-    """The least that a frame can take: for each layer the longer of arithmetic and traffic.
+    """The least time of a frame: for each layer the longer of arithmetic and memory traffic.
 
-    At the speeds that this device reaches now: of a large product of matrices in float16, of a large copy.
+    At the speeds that this device reaches for a large float16 matrix product and for a large copy.
     """
     layers = arithmetic.synthesis_layers(networks.generator_config(size))
     side = 8192 if device != "cpu" else 64
@@ -109,7 +109,7 @@ def _seconds(work: Work) -> float:
 
 
 def prediction(size: str, frames: int, device: str) -> Work:
-    """Photo to MP4 on disk, with networks of random weights that lie ready; says the seconds of each part."""
+    """Photo to MP4 on disk, with prepared networks of random weights; returns the seconds of each part."""
     half = device != "cpu"
     generator, inverter = networks.generator(size), networks.inverter(size)
     if half:
@@ -136,13 +136,13 @@ def prediction(size: str, frames: int, device: str) -> Work:
 
 
 def finish(device: str) -> None:
-    """Wait until the device has done what it was told."""
+    """Wait until the device has finished its work."""
     if device != "cpu":
         torch.cuda.synchronize(device)
 
 
 def memory(device: str) -> int:
-    """The most bytes that this process has held on the device at once."""
+    """The peak memory of this process on the device, in bytes."""
     return peak_memory() if device == "cpu" else torch.cuda.max_memory_reserved(device)
 
 

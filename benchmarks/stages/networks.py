@@ -1,4 +1,4 @@
-"""Networks of the published sizes with random weights, and the convolutions in them alone."""
+"""Networks of the published sizes with random weights, and their convolutions alone."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -34,22 +34,22 @@ def generator_config(size: str, resolution: int | None = None) -> GeneratorConfi
 
 
 def generator(size: str, resolution: int | None = None) -> Generator:
-    """StyleGAN2 with noise, whose pictures mostly lie in [-1, 1]."""
-    net = Generator(generator_config(size, resolution), torch.Generator().manual_seed(0))
+    """StyleGAN2 with noise, whose pictures are mostly in [-1, 1]."""
+    network = Generator(generator_config(size, resolution), torch.Generator().manual_seed(0))
     with torch.no_grad():
-        for name, parameter in net.synthesis.named_parameters():
+        for name, parameter in network.synthesis.named_parameters():
             if name.endswith("noise_strength"):
                 parameter.add_(0.3)
-        for layer in net.synthesis.rgb_layers:
+        for layer in network.synthesis.rgb_layers:
             layer.weight.mul_(0.1)
-    return net.eval().requires_grad_(False)
+    return network.eval().requires_grad_(False)
 
 
 def inverter(size: str) -> Inverter:
     """e4e for a generator of that size."""
     with skeleton():
-        net = Inverter(encoder_config(size))
-    return filled(net.to_empty(device="cpu")).eval()
+        network = Inverter(encoder_config(size))
+    return filled(network.to_empty(device="cpu")).eval()
 
 
 def encoder_config(size: str) -> EncoderConfig:
@@ -60,11 +60,11 @@ def encoder_config(size: str) -> EncoderConfig:
     return EncoderConfig(num_styles=styles)
 
 
-def filled(net: Network) -> Network:
-    """A network filled with a million random numbers, again and again: a billion would take half a minute."""
+def filled(network: Network) -> Network:
+    """Fill a network with a million random numbers, repeated: a billion would take half a minute."""
     block = 0.02 * torch.randn(1 << 20, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        for name, tensor in net.state_dict().items():
+        for name, tensor in network.state_dict().items():
             if tensor.is_floating_point():
                 for part in tensor.view(-1).split(len(block)):
                     part.copy_(block[: len(part)])
@@ -72,7 +72,7 @@ def filled(net: Network) -> Network:
                     tensor.abs_().add_(1)
                 elif "norm" in name and name.endswith("weight"):
                     tensor.add_(1)
-    return net.requires_grad_(False)
+    return network.requires_grad_(False)
 
 
 def save_bundle(folder: Path, size: str) -> None:
@@ -85,11 +85,11 @@ def save_bundle(folder: Path, size: str) -> None:
     write_about(folder, "random", {}, ())
 
 
-def synthesis_convolutions(net: Generator, dtype: torch.dtype) -> Callable[[], None]:
-    """The convolutions of one picture, on inputs and weights that lie ready in the layout they like best."""
+def synthesis_convolutions(network: Generator, dtype: torch.dtype) -> Callable[[], None]:
+    """The convolutions of one picture, on inputs and weights prepared in their best memory layout."""
     steps: list[Callable[[], Tensor]] = []
     inputs: dict[tuple[int, int], Tensor] = {}
-    synthesis = net.synthesis
+    synthesis = network.synthesis
 
     def prepared(weight: Tensor) -> Tensor:
         return weight.to(dtype).contiguous(memory_format=torch.channels_last)
@@ -113,9 +113,9 @@ def synthesis_convolutions(net: Generator, dtype: torch.dtype) -> Callable[[], N
 
 
 def encoder_convolutions(
-    net: nn.Module, image: Tensor, dtype: torch.dtype = torch.float32
+    network: nn.Module, image: Tensor, dtype: torch.dtype = torch.float32
 ) -> Callable[[], None]:
-    """The convolutions that a network does to an image, again on what lies ready."""
+    """The convolutions that a network applies to an image, also on prepared inputs and weights."""
     steps: list[Callable[[], Tensor]] = []
     inputs: dict[torch.Size, Tensor] = {}
 
@@ -128,9 +128,11 @@ def encoder_convolutions(
         weight = layer.weight.to(dtype, memory_format=torch.channels_last)
         steps.append(lambda: F.conv2d(x, weight, None, stride, padding))
 
-    hooks = [layer.register_forward_pre_hook(note) for layer in net.modules() if isinstance(layer, nn.Conv2d)]
+    hooks = [
+        layer.register_forward_pre_hook(note) for layer in network.modules() if isinstance(layer, nn.Conv2d)
+    ]
     with torch.inference_mode():
-        net(image)
+        network(image)
     for hook in hooks:
         hook.remove()
     return lambda: _run(steps)

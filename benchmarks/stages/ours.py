@@ -1,6 +1,6 @@
-"""Our side of every stage: functions that prepare, and give the function that is timed.
+"""Our side of every stage: functions that prepare, and return the function that is timed.
 
-What stands behind the floors (the convolutions of a stage alone) is in `networks`.
+The floors (the convolutions of a stage alone) are defined in `networks`.
 """
 
 import os
@@ -27,14 +27,14 @@ def synthesis(
     size: str, dtype: str, resolution: int | None = None, fast: bool = True, device: str = "cpu"
 ) -> Work:
     """One frame."""
-    net = networks.generator(size, resolution)
+    network = networks.generator(size, resolution)
     if dtype != "float32":
-        net.use_half(getattr(torch, dtype))
-    net, latent = net.to(device), torch.randn(1, net.num_styles, net.style_dim).to(device)
+        network.use_half(getattr(torch, dtype))
+    network, latent = network.to(device), torch.randn(1, network.num_styles, network.style_dim).to(device)
 
     def draw() -> Tensor:
         with torch.inference_mode(), deterministic():
-            return net.synthesize(latent, fast=fast)
+            return network.synthesize(latent, fast=fast)
 
     return draw
 
@@ -45,26 +45,26 @@ def synthesis_floor(size: str, dtype: str) -> Work:
 
 def inversion(size: str, half: bool = False, device: str = "cpu") -> Work:
     """One face."""
-    net = networks.inverter(size).to(device)
+    network = networks.inverter(size).to(device)
     if half:
-        net.use_half()
-    image = torch.rand(1, 3, net.input_size, net.input_size).to(device) * 2 - 1
+        network.use_half()
+    image = torch.rand(1, 3, network.input_size, network.input_size).to(device) * 2 - 1
 
     def invert() -> Tensor:
         with torch.inference_mode(), deterministic():
-            return net.invert(image)
+            return network.invert(image)
 
     return invert
 
 
 def inversion_floor(size: str, half: bool = False, device: str = "cpu") -> Work:
-    net = networks.inverter(size).to(device)
-    image = torch.zeros(1, 3, net.input_size, net.input_size, device=device)
-    return networks.encoder_convolutions(net.encoder, image, torch.float16 if half else torch.float32)
+    network = networks.inverter(size).to(device)
+    image = torch.zeros(1, 3, network.input_size, network.input_size, device=device)
+    return networks.encoder_convolutions(network.encoder, image, torch.float16 if half else torch.float32)
 
 
 def anchors() -> Tensor:
-    """18 layers of 11 latents of 512: a line, in noise, as collected anchors are."""
+    """18 layers of 11 latents of 512: a line with noise, like collected anchors."""
     rng = torch.Generator().manual_seed(0)
     still, way = torch.randn(2, 18, 1, 512, generator=rng)
     return (
@@ -73,7 +73,7 @@ def anchors() -> Tensor:
 
 
 def pca() -> Work:
-    """The anchors of one motion, taken apart."""
+    """Robust PCA of the anchors of one motion."""
     from micromotion import robust_pca
 
     data = anchors()
@@ -81,7 +81,7 @@ def pca() -> Work:
 
 
 def pca_floor(rounds: int = 35) -> Work:
-    """What no round of it can do without: the Gram matrices, their eigenvectors, and a product with them."""
+    """The least work of its iterations: the Gram matrices, their eigenvectors, and a product with them."""
     data = anchors().double()
     gram = data @ data.mT
 
@@ -95,7 +95,7 @@ def pca_floor(rounds: int = 35) -> Work:
 
 
 def text_step(size: str) -> Work:
-    """One optimisation step of three degrees side by side; of eleven it is the same work again and again."""
+    """One optimisation step of three degrees in one batch; eleven degrees only repeat that work."""
     from benchmarks import text_anchors
 
     return text_anchors.our_step(size, text_anchors.SENTENCES[:3])
@@ -110,7 +110,7 @@ def text_floor(size: str) -> Work:
 
 
 def text_original(folder: Path, size: str) -> Work:
-    """That of one degree in the original's code."""
+    """One optimisation step of one degree in the original's code."""
     from benchmarks import text_anchors
 
     return text_anchors.original_step(folder, size, 1)
@@ -122,7 +122,7 @@ def importing(module: str, folder: Path = ROOT) -> Work:
 
 
 def cold_start(size: str) -> Work:
-    """From the start of a process until a model of that size lies ready, read from local safetensors."""
+    """From the start of a process until a model of that size is loaded from local safetensors."""
     folder = tempfile.TemporaryDirectory()
     networks.save_bundle(Path(folder.name), size)
     code = f"from micromotion import Animator\nAnimator.load({folder.name!r}, 'cpu')"
@@ -147,7 +147,7 @@ def process_of(code: str, folder: Path = ROOT) -> Spent:
 
 
 def prediction(frames: int, *, model: str = "avatar", photo: Path = PHOTO) -> Work:
-    """Photo to MP4 on disk with the embedded model, loaded before; says the seconds of each part."""
+    """Photo to MP4 on disk with the embedded model, loaded beforehand; returns the seconds of each part."""
     from micromotion import Animator
     from micromotion.animation import Video
 
@@ -156,7 +156,7 @@ def prediction(frames: int, *, model: str = "avatar", photo: Path = PHOTO) -> Wo
 
     def predict() -> dict[str, float]:
         video = animator.animate(photo, "smile", frames=min(frames, 600), view="model")
-        if frames > 600:  # more than the service allows, to see what memory does
+        if frames > 600:  # more than the service allows, to measure memory
             motions, latent = video._motions, video._latent
             video = Video(video._generator, latent, motions, np.linspace(0, 1, frames)[:, None], fps=30)
         video.save(Path(folder.name) / "video.mp4")
@@ -175,7 +175,7 @@ def rendering(frames: int, *, model: str = "avatar") -> Work:
 
 
 def encoding(frames: int, *, model: str = "avatar") -> Work:
-    """Frames that lie ready, into an MP4."""
+    """Prepared frames, encoded to an MP4."""
     from micromotion import Animator
     from micromotion.video.writer import write_frames
 

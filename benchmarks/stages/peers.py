@@ -1,7 +1,7 @@
 """The public implementations, from checkouts of their repositories, with random weights.
 
-Their code runs as it is. What stands in its way on a CPU is put aside from outside: `.cuda()` stays there,
-and CUDA extensions are not compiled (all of them have a plain path beside those). On a GPU nothing is.
+Their code runs unmodified. What prevents that on a CPU is patched from outside: `.cuda()` does nothing, and
+CUDA extensions are not compiled (all of them also have a plain path). On a GPU nothing is patched.
 """
 
 import sys
@@ -64,27 +64,27 @@ def rosinality_synthesis(folder: Path, resolution: int, dtype: str) -> Callable[
 
 
 def _rosinality_like(kind: Any, resolution: int, dtype: str, device: str = "cpu") -> Callable[[], object]:
-    net = kind(resolution, 512, 8).eval().to(device)
-    code = torch.randn(1, net.n_latent, 512).to(device)
+    network = kind(resolution, 512, 8).eval().to(device)
+    latent = torch.randn(1, network.n_latent, 512).to(device)
 
     def draw() -> object:
         with torch.no_grad(), _precision(dtype):
-            return net([code], input_is_latent=True, randomize_noise=False)[0]
+            return network([latent], input_is_latent=True, randomize_noise=False)[0]
 
     return draw
 
 
 def nvidia_synthesis(folder: Path, resolution: int, dtype: str, device: str = "cpu") -> Callable[[], object]:
-    """Its reference path, which is what it takes on a CPU; on a GPU its kernels, or an error where they fail.
+    """Its reference path on a CPU; on a GPU its kernels, or an error if they fail.
 
-    In float16 it is as its FFHQ model is trained: the four largest resolutions, clamped at 256.
+    In float16 it is configured as its FFHQ model is trained: the four largest resolutions, clamped at 256.
     """
     enter(folder, device)
     from training.networks import Generator
 
     shape = {"channel_base": 32768} | ({"num_fp16_res": 4, "conv_clamp": 256} if dtype == "float16" else {})
-    net = Generator(512, 0, 512, resolution, 3, synthesis_kwargs=shape).eval().to(device)
-    code = torch.randn(1, net.num_ws, 512).to(device)
+    network = Generator(512, 0, 512, resolution, 3, synthesis_kwargs=shape).eval().to(device)
+    latent = torch.randn(1, network.num_ws, 512).to(device)
     if device != "cpu":
         from torch_utils.ops import bias_act, upfirdn2d
 
@@ -93,13 +93,13 @@ def nvidia_synthesis(folder: Path, resolution: int, dtype: str, device: str = "c
 
     def draw() -> object:
         with torch.no_grad(), _precision(dtype):
-            return net.synthesis(code, noise_mode="const", force_fp32=dtype != "float16")
+            return network.synthesis(latent, noise_mode="const", force_fp32=dtype != "float16")
 
     return draw
 
 
 def _precision(dtype: str) -> Any:
-    """These networks know no bfloat16: it is torch that makes their convolutions so."""
+    """These networks do not support bfloat16: torch's autocast converts their convolutions."""
     return torch.autocast("cpu", torch.bfloat16) if dtype == "bfloat16" else nullcontext()
 
 
@@ -108,15 +108,15 @@ def e4e_inversion(folder: Path, device: str = "cpu") -> Callable[[], object]:
     from models.encoders.psp_encoders import Encoder4Editing
 
     with torch.device("meta"):
-        net = Encoder4Editing(50, "ir_se", Namespace(stylegan_size=1024))
-    net = filled(net.to_empty(device="cpu")).eval().to(device)
+        network = Encoder4Editing(50, "ir_se", Namespace(stylegan_size=1024))
+    network = filled(network.to_empty(device="cpu")).eval().to(device)
     image = torch.rand(1, 3, 256, 256).to(device) * 2 - 1
     average = torch.zeros(1, 18, 512).to(device)
 
     def invert() -> Tensor:
         with torch.no_grad():
-            codes: Tensor = net(image) + average
-            return codes
+            latents: Tensor = network(image) + average
+            return latents
 
     return invert
 
@@ -136,10 +136,9 @@ def original_pca(folder: Path, anchors: Tensor) -> Callable[[], object]:
 
 
 def original_chain(folder: Path, resolution: int, frames: int, device: str = "cpu") -> Callable[[], object]:
-    """Its whole way from an aligned picture to a video, as its main.py goes it, with networks that are
-    loaded.
+    """Its whole chain from an aligned picture to a video, as in its main.py, with loaded networks.
 
-    For a GPU: its inverter has no path for a CPU.
+    For a GPU: its inverter does not run on a CPU.
     """
     enter(folder, device)
     import imageio
@@ -160,10 +159,10 @@ def original_chain(folder: Path, resolution: int, frames: int, device: str = "cp
 
     def predict() -> None:
         with torch.no_grad():
-            code = run_batch_latent(picture, inverter, options, picture[0])[0][4][None]
+            latent = run_batch_latent(picture, inverter, options, picture[0])[0][4][None]
             video = []
             for index in range(frames):
-                drawn = generator([code + 0.001 * index], input_is_latent=True, randomize_noise=False)[0]
+                drawn = generator([latent + 0.001 * index], input_is_latent=True, randomize_noise=False)[0]
                 drawn = (drawn - drawn.min()) / (drawn.max() - drawn.min())
                 video.append(img_as_ubyte(drawn.squeeze(0).cpu().numpy()).transpose(1, 2, 0))
         imageio.mimsave(Path(temporary.name) / "video.mp4", video, fps=30, codec="libx264")  # its default
@@ -172,19 +171,19 @@ def original_chain(folder: Path, resolution: int, frames: int, device: str = "cp
 
 
 def original_start(folder: Path) -> Callable[[], object]:
-    """From the start of a process until its networks lie ready, read from files of random weights."""
+    """From the start of a process until its networks are loaded from files of random weights."""
     checkpoints = tempfile.TemporaryDirectory()
     process_of(f"{_HERE}.write_checkpoints({str(folder)!r}, {checkpoints.name!r})")
     return lambda: process_of(f"{_HERE}.load_checkpoints({str(folder)!r}, {checkpoints.name!r})")
 
 
 def write_checkpoints(folder: str, checkpoints: str) -> None:
-    """Files as the original reads them."""
+    """Write files of random weights as the original reads them."""
     original, options = _original_main(Path(folder))
     with torch.device("meta"):
         original.pSp.load_weights = lambda self: None
-        nets = original.pSp(options), original.Generator(1024, 512, 8)
-    inverter, generator = (filled(net.to_empty(device="cpu")).state_dict() for net in nets)
+        networks = original.pSp(options), original.Generator(1024, 512, 8)
+    inverter, generator = (filled(network.to_empty(device="cpu")).state_dict() for network in networks)
     shape = vars(options) | {"checkpoint_path": ""}
     saved = {"state_dict": inverter, "latent_avg": torch.zeros(18, 512), "opts": shape}
     torch.save(saved, f"{checkpoints}/inverter.pt")
@@ -192,9 +191,9 @@ def write_checkpoints(folder: str, checkpoints: str) -> None:
 
 
 def load_checkpoints(folder: str, checkpoints: str) -> None:
-    """What its main.py does before it looks at a picture, its imports first.
+    """Do what its main.py does before it reads a picture, its imports first.
 
-    The inverter is read by its own code, options and generator by our reader, which is the quicker one.
+    The inverter is read by its own code, options and generator by our reader, which is faster.
     """
     original, _ = _original_main(Path(folder))
     path = f"{checkpoints}/inverter.pt"

@@ -1,7 +1,7 @@
-"""Contenders, each in a process of its own, that work in turns: A B C A B C.
+"""Contenders that work in turns, A B C A B C, each in a process of its own.
 
-Taking turns, whatever disturbs the machine for a while disturbs all alike; processes of their own, none finds
-another's allocator, caches or patches.
+Since they take turns, a temporary disturbance of the machine affects all alike; since each has its own
+process, none sees another's allocator, caches or patches.
 """
 
 import multiprocessing
@@ -22,9 +22,9 @@ Work = Callable[[], object]
 
 
 class Spent(NamedTuple):
-    """What a work may return where it knows better than clock and process: on a GPU, in a process of its own.
+    """What a work may return to replace the measured time and memory: on a GPU, in a process of its own.
 
-    Seconds of one piece of work; bytes, the most that were held at once; the seconds of its parts, by name.
+    Seconds of one piece of work; peak memory in bytes; the seconds of its parts, by name.
     """
 
     seconds: float
@@ -34,18 +34,18 @@ class Spent(NamedTuple):
 
 @dataclass(frozen=True)
 class Contender:
-    """What to measure: make(*args) prepares, in the new process, and gives the function that is timed."""
+    """What to measure: make(*args) prepares, in the new process, and returns the function that is timed."""
 
     name: str
     make: Callable[..., Work]
     args: tuple[Any, ...] = ()
     threads: int = 4
-    rounds: int | None = None  # at most so many, for one that is slow
+    rounds: int | None = None  # an upper limit, for a slow contender
 
 
 @dataclass
 class Result:
-    """Wall seconds of each round, the most memory in bytes, and what the last round's work returned."""
+    """Wall seconds of each round, peak memory in bytes, and what the last round's work returned."""
 
     name: str
     seconds: list[float] = field(default_factory=list)
@@ -64,9 +64,9 @@ class Result:
 
 
 def race(contenders: Sequence[Contender], *, rounds: int = 3, keep: bool = True) -> list[Result]:
-    """Let all of them work once to warm up, then in turns for some rounds; `keep` is `keep_memory`.
+    """Run all contenders once to warm up, then in turns for some rounds; `keep`: call `keep_memory`.
 
-    A contender that fails says why in its result and is out; the others go on.
+    A contender that fails has the reason in its result and drops out; the others continue.
     """
     context = multiprocessing.get_context("spawn")
     results, pipes, workers = [], [], []
@@ -79,7 +79,7 @@ def race(contenders: Sequence[Contender], *, rounds: int = 3, keep: bool = True)
         results.append(Result(contender.name))
         pipes.append(here)
         workers.append(worker)
-    for result, pipe in zip(results, pipes, strict=True):  # all prepare at once, and say when they are ready
+    for result, pipe in zip(results, pipes, strict=True):  # all prepare at once, and report when ready
         _note(pipe, result)
     for number in range(-1, rounds):
         for contender, result, pipe in zip(contenders, results, pipes, strict=True):
@@ -110,12 +110,12 @@ def _environment(threads: int) -> Iterator[None]:
 
 
 def _send(pipe: Connection, what: str) -> None:
-    with suppress(OSError):  # it is gone
+    with suppress(OSError):  # its process has ended
         pipe.send(what)
 
 
 def _note(pipe: Connection, result: Result) -> float:
-    """Write down what a contender answers; returns the seconds that it took."""
+    """Store a contender's answer in its result; returns the seconds that it took."""
     try:
         result.failed, seconds, result.said, result.peak = pipe.recv()
     except EOFError:
@@ -146,12 +146,12 @@ def _serve(pipe: Connection, contender: Contender, keep: bool) -> None:
 
 
 def peak_memory() -> int:
-    """The most memory that this process has had at once, in bytes; 0 where the system does not say."""
+    """The peak memory of this process, in bytes; 0 if the system does not report it."""
     return _bytes(Path("/proc/self/status"), "VmHWM:")
 
 
 def free_memory() -> int:
-    """Bytes that processes could still take; 0 where the system does not say."""
+    """Bytes of memory available to processes; 0 if the system does not report it."""
     return _bytes(Path("/proc/meminfo"), "MemAvailable:")
 
 

@@ -1,4 +1,4 @@
-"""The stages of a prediction on a CPU: what is measured, beside whom, and what is wanted."""
+"""The stages of a prediction on a CPU: what is measured, compared with what, and the targets."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -24,10 +24,10 @@ TEXT_MEMORY = 12e9
 
 @dataclass(frozen=True)
 class Stage:
-    """`limit` is what is wanted: at most so many times the floor, or, where there is none, so many seconds.
+    """`limit` is the target: at most so many times the floor or, without a floor, so many seconds.
 
-    `scale` brings a contender's time to the same amount of work, by its name. Where memory does not suffice
-    for all contenders at once, not `together`, they run one after the other.
+    `scale` converts a contender's time, by its name, to the same amount of work. If not `together`, since
+    memory does not suffice for all contenders at once, they run one after the other.
     """
 
     name: str
@@ -51,7 +51,7 @@ class StageRow:
 
     @property
     def share(self) -> float | None:
-        """How many times the floor our median is."""
+        """Our median as a multiple of the floor."""
         return self.results[0].median / self.floor.median if self.floor else None
 
     @property
@@ -62,7 +62,7 @@ class StageRow:
 
 
 def measure(stage: Stage) -> StageRow:
-    """Let the contenders of a stage run, in turns if together."""
+    """Run the contenders of a stage, in turns if `together`."""
     everyone = [stage.ours, *stage.rivals, *([stage.floor] if stage.floor else [])]
     groups = [everyone] if stage.together else [[each] for each in everyone]
     results = [each for group in groups for each in race(group, rounds=stage.rounds, keep=stage.keep)]
@@ -156,7 +156,7 @@ def _others(size: str, folder: Path | None) -> Iterator[Stage]:
 
 
 def growth(size: str, threads: int) -> dict[str, list[StageRow]]:
-    """How the cost grows: a table of rows for each thing that it grows with."""
+    """How the cost grows: a table of rows for each quantity that it grows with."""
 
     def alone(name: str, contender: Contender, rounds: int = 4) -> StageRow:
         return measure(Stage(name, contender, rounds=rounds))

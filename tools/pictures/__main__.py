@@ -1,4 +1,4 @@
-"""Draw the pictures in docs/method/ anew, all of them or those that are named.
+"""Redraw the pictures in docs/method/, all of them or those named.
 
 python -m tools.pictures                # all, some minutes on one core
 python -m tools.pictures align rank     # these two
@@ -35,7 +35,7 @@ PICTURES: dict[str, Callable[[Animator], Image.Image]] = {
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Draw the pictures that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m tools.pictures", description=__doc__.split("\n")[0])
     known = {Path(file).stem: file for file in PICTURES}
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))

@@ -1,4 +1,4 @@
-"""Pictures that show numbers: each function is given an animator and gives one RGB picture."""
+"""Pictures that show numbers: each function takes an animator and returns one RGB picture."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks.claims.charts import COLOURS, INK, PAPER, STYLE, figure, picture
 from micromotion import Animator, parse_timeline
-from micromotion import robust_pca as take_apart
+from micromotion import robust_pca as decompose
 from micromotion.inspection import render
 from micromotion.motion.anchors import Anchors
 from micromotion.motion.micromotion import Analysis, analyse
@@ -28,14 +28,14 @@ EXAMPLE = "1s smile smooth, 1.6s hold, 1.8s eyesClose, 2s eyesClose=0, 3s smile=
 
 
 def robust_pca(animator: Animator) -> Image.Image:
-    """One layer's anchors with errors planted in them, taken apart: D = L + S, a row per anchor."""
+    """One layer's anchors with planted errors, decomposed: D = L + S, a row per anchor."""
     found = Anchors.load(animator.bundle.motions["smile"])
     clean = found.w_plus.double() - found.w_plus.double().median(dim=0).values
     layer = int(clean.square().sum((0, 2)).argmax())
     clean, rng = clean[:, layer], torch.Generator().manual_seed(0)
     errors = torch.rand(clean.shape, generator=rng) < 0.04
     data = clean + errors * 6 * clean.std() * torch.randn(clean.shape, generator=rng, dtype=torch.float64)
-    low_rank, sparse = take_apart(data)
+    low_rank, sparse = decompose(data)
     caught = float((sparse[errors].abs() > 1e-9).double().mean())
     rows, columns = len(data), 96
     titles = (

@@ -1,4 +1,4 @@
-"""Pictures that show faces: each function is given an animator and gives one RGB picture."""
+"""Pictures that show faces: each function takes an animator and returns one RGB picture."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ FINER = 3
 
 
 def align(animator: Animator) -> Image.Image:
-    """A photo and a painting with the detector's box, landmarks and FFHQ's square; beside them the crops."""
+    """A photo and a painting with the detector's box, landmarks and FFHQ's square; next to them the crops."""
     shown, labels = [], []
     for name in ("grace-hopper", "mona-lisa"):
         with Image.open(FACES / f"{name}.jpg") as file:
@@ -40,8 +40,10 @@ def align(animator: Animator) -> Image.Image:
     return contact_sheet(shown, labels=labels, columns=4, tile=256)
 
 
-def _marked(photo: Image.Image, quad: np.ndarray, box: Sequence[int], marks: np.ndarray, size: int) -> Frame:
-    """The photo's square around all of this, with it drawn in, size × size."""
+def _marked(
+    photo: Image.Image, quad: np.ndarray, box: Sequence[int], landmarks: np.ndarray, size: int
+) -> Frame:
+    """A square of the photo, size × size, around box, quad and landmarks, with these drawn."""
     centre, half = quad.mean(axis=0), 1.22 * np.abs(quad - quad.mean(axis=0)).max()
     side = FINER * size
     scale = side / (2 * half)
@@ -55,14 +57,14 @@ def _marked(photo: Image.Image, quad: np.ndarray, box: Sequence[int], marks: np.
     outline = place(quad)
     draw.line([*outline, outline[0]], RED, 2 * FINER, joint="curve")
     draw.rectangle(place(np.array(box).reshape(2, 2)), outline=YELLOW, width=FINER)
-    for x, y in place(marks):
+    for x, y in place(landmarks):
         radius = 1.6 * FINER
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), BLUE, (255, 255, 255))
     return np.asarray(large.resize((size, size), Image.Resampling.LANCZOS))
 
 
 def invert(animator: Animator) -> Image.Image:
-    """Crops above, what the generator makes of their latents below."""
+    """Crops above, the generator's pictures of their latents below."""
     names = (
         "eileen-collins",
         "grace-hopper",
@@ -79,7 +81,7 @@ def invert(animator: Animator) -> Image.Image:
 
 
 def styles(animator: Animator) -> Image.Image:
-    """One face that takes the coarse, the middle or the fine styles of another: what W+'s layers are for."""
+    """One face with the coarse, the middle or the fine styles of another: the roles of W+'s layers."""
     first, second = (sample_identity(animator.bundle.generator, seed, 0.9).cpu() for seed in (2, 9))
     count = len(first)
     parts = {"coarse": range(4), "middle": range(4, 8), "fine": range(8, count)}
@@ -130,7 +132,7 @@ def synthesis(animator: Animator) -> Image.Image:
 
 
 def likeness(animator: Animator) -> Image.Image:
-    """What each way of getting nearer to a photo gives, and a smile on it."""
+    """The result of each way to approach a photo, and a smile on it."""
     generator = animator.bundle.generator
     frames, labels = [], []
     for name in ("grace-hopper", "mona-lisa"):
@@ -143,14 +145,14 @@ def likeness(animator: Animator) -> Image.Image:
         smile = _offsets(animator, "smile", (1.0,))[0].to(latent.device)
         frames.append(crop)
         with torch.inference_mode():
-            for where, net in ((latent, generator), (refined, generator), (latent, locked)):
-                frames += [to_uint8(net.synthesize(where + move))[0] for move in (0 * smile, smile)]
+            for where, network in ((latent, generator), (refined, generator), (latent, locked)):
+                frames += [to_uint8(network.synthesize(where + move))[0] for move in (0 * smile, smile)]
         labels += ["photo", "inversion", "smile", "refine 30", "smile", "lock identity", "smile"]
     return contact_sheet(frames, labels=labels, columns=7, tile=TILE)
 
 
 def whole_photo(animator: Animator) -> Image.Image:
-    """The way of a frame back into its photo, of which a square around the face is shown."""
+    """The steps that put a frame back into its photo, as squares around the face."""
     with Image.open(FACES / "mona-lisa.jpg") as file:
         photo = file.convert("RGB")
     face, latent = align_face(photo, 256), animator.encode(photo)
@@ -177,7 +179,7 @@ def whole_photo(animator: Animator) -> Image.Image:
 
 
 def _around(picture: np.ndarray, quad: np.ndarray) -> Frame:
-    """The part of a photo that shows a face and something of what is around it, uint8."""
+    """The part of a photo that shows a face and some of its surroundings, uint8."""
     centre, half = quad.mean(axis=0), 1.35 * np.abs(quad - quad.mean(axis=0)).max()
     half = min(half, *centre, *(np.array(picture.shape[1::-1]) - centre))
     left, top, right, bottom = (int(edge) for edge in (*(centre - half), *(centre + half)))
@@ -185,13 +187,13 @@ def _around(picture: np.ndarray, quad: np.ndarray) -> Frame:
 
 
 def _crop(name: str, animator: Animator) -> Frame:
-    """The crop of one of the faces in docs/faces, as large as the model's pictures."""
+    """The crop of one of the faces in docs/faces, at the size of the model's pictures."""
     size = min(animator.bundle.generator.resolution, 1024)
     return np.asarray(align_face(FACES / f"{name}.jpg", size).image)
 
 
 def _offsets(animator: Animator, motion: str, strengths: Sequence[float]) -> list[Tensor]:
-    """What a motion adds to a latent at these strengths, each [styles, dim]."""
+    """A motion's offsets to a latent at these strengths, each [styles, dim]."""
     from micromotion.motion.micromotion import load_motion
 
     learned = load_motion(animator.bundle.motions[motion])
