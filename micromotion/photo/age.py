@@ -35,7 +35,7 @@ class AgeConfig:
     depth: float = 0.52
     """Gain of a groove of depth 1: little light reaches its bottom. More looks drawn."""
 
-    deepest: float = 0.75
+    deepest: float = 0.6
     """Gains of lines stay below this, darker."""
 
     highest: float = 0.14
