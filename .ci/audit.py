@@ -18,7 +18,9 @@ from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
+OLDEST_PIP = Version("25.1")  # older ones report no yanked files, or no licence expressions
 SAID_ELSEWHERE = {
     "clip-anytorch": "MIT",  # in the file LICENSE of its source
     "cuda-toolkit": "LicenseRef-NVIDIA-Proprietary",  # names other packages, has no files
@@ -72,7 +74,11 @@ def needed(packages: dict[str, dict[str, Any]]) -> set[str]:
 def main() -> int:
     lock = Path("requirements.lock").read_text()
     hashes = dict(re.findall(r"^(\S+)==\S+ --hash=sha256:(\w{64})$", lock, re.MULTILINE))
-    report = json.load(sys.stdin)["install"]
+    answer = json.load(sys.stdin)
+    if Version(answer["pip_version"]) < OLDEST_PIP:
+        print(f"pip {answer['pip_version']} reports too little: .venv/bin/pip install --upgrade pip")
+        return 1
+    report = answer["install"]
     packages = {canonicalize_name(each["metadata"]["name"]): each["metadata"] for each in report}
     wanted = needed(packages)
     problems = [f"{name} is locked and not on the index" for name in hashes.keys() - packages.keys()]
