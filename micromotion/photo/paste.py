@@ -84,7 +84,7 @@ class Paste:
         crop = _tensor(aligned.image)
         self._mask = self._masked()
         self._box = self._face_box(aligned)
-        landmarks = _landmarks(crop, self._box)  # found as the still's are, to be the same for the same face
+        landmarks = _landmarks(crop, self._box)  # detected like the still's, for the same bias
         found = _landmarks(_tensor(still), self._box)
         # Maps the still face's features to the photo's: everything below is in the photo's geometry.
         self._fit = landmark_field(landmarks, np.clip(found - landmarks, -_FIT, _FIT))
@@ -266,7 +266,7 @@ class Paste:
         """Raise MotionError unless the face is found where the field says.
 
         Measured on fine detail: the share of the still face's and the frame's variation that differs
-        between them, 0 for the same face and 1 for another; the five motions leave 0.03 to 0.4.
+        between them, 0 for the same face and 1 for another; the five motions give 0.03 to 0.4.
         """
         where = moved(self._face, field)
         was, now = (_fine(resized(each, SIDE)) for each in (moved(self._still, field), frame))

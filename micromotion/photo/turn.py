@@ -66,8 +66,8 @@ def reachable(asked: float, own: float, config: TurnConfig | None = None) -> flo
 class Turn:
     """Turns one photo's head. Create with `Turn.of`, once per photo.
 
-    picture: the photo's square [N, N, 3]. cells: grid cells per side of the map, C. box: rows and columns of the
-    cells in which anything moves.
+    picture: the photo's square [N, N, 3]. cells: grid cells per side of the map, C. box: rows and columns of
+    the cells in which anything moves.
     shade: [G, G], how far the light on each cell changes as the head turns.
     """
 
