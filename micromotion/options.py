@@ -197,7 +197,7 @@ def view_of_frame(frame: str) -> View:
 def seed_of_noise(
     seed: int | None, generator: Generator, warn: Callable[[str], object], *, drawn: bool = False
 ) -> int | None:
-    """The seed; None if the generator has no noise, with a call of `warn` unless it draws the motion (`drawn`)."""
+    """The seed; None if the generator has no noise, calling `warn` unless it draws the motion (`drawn`)."""
     if seed is None or generator.has_noise:
         return seed
     if not drawn:

@@ -84,7 +84,7 @@ class Paste:
         crop = _tensor(aligned.image)
         self._mask = self._masked()
         self._box = self._face_box(aligned)
-        landmarks = _landmarks(crop, self._box)  # detected like the still's, for the same bias
+        landmarks = _landmarks(crop, self._box)  # detected as in the still: same face, same landmarks
         found = _landmarks(_tensor(still), self._box)
         # Maps the still face's features to the photo's: everything below is in the photo's geometry.
         self._fit = landmark_field(landmarks, np.clip(found - landmarks, -_FIT, _FIT))
