@@ -110,26 +110,26 @@ def find_hair(
     """
     small, landmarks = reduced(registration, config.grid)
     unit = registration.eye_distance * len(small) / registration.side
-    places = _Places(registration, head, skin, small, landmarks, unit, config)
+    regions = _Regions(registration, head, skin, small, landmarks, unit, config)
     colours = _bins(small, config)
-    against = _histogram(colours, places.background, config)[colours]
-    face = _histogram(colours, places.skin, config)[colours]
-    first = places.first * (
-        face < 0.6 * np.quantile(face[places.skin > 0.5], 0.3) if places.skin.any() else 1
+    against = _histogram(colours, regions.background, config)[colours]
+    face = _histogram(colours, regions.skin, config)[colours]
+    first = regions.first * (
+        face < 0.6 * np.quantile(face[regions.skin > 0.5], 0.3) if regions.skin.any() else 1
     )
     weight = first / (1 + (against / (_typical(against, first) + 1e-9)) ** 2) if first.any() else first
     model = _Model(colours, against, face, _shining(small, colours, weight, skin, config), config)
     for _ in range(config.rounds):
-        probability = model.probability(weight, places)
-        weight = probability * (probability > 0.5) * (places.prior > 0.3)
-    enough = _enough(probability > 0.6, places, config)  # before holes are closed, which lets hats in
+        probability = model.probability(weight, regions)
+        weight = probability * (probability > 0.5) * (regions.prior > 0.3)
+    enough = _enough(probability > 0.6, regions, config)  # before holes are closed, which lets hats in
     sure = smoothstep(*config.sure, blur(probability.astype(np.float32), 0.02 * unit))
     enough *= _stranded(small, sure > 0.5, unit, config)
     sure = ndimage.grey_opening(sure, footprint=_disc(config.strips * unit / 2))
     sure = ndimage.grey_closing(sure, footprint=_disc(config.holes * unit / 2))
-    maybe = np.where(places.face_only, 0, _together(sure, places.beside)).astype(np.float32)
-    sure = maybe * _seen(small, maybe > 0.5, places.face, unit, config)
-    sure *= smoothstep(config.lowest, config.lowest - 0.8, places.height)
+    maybe = np.where(regions.face_only, 0, _together(sure, regions.beside)).astype(np.float32)
+    sure = maybe * _seen(small, maybe > 0.5, regions.face, unit, config)
+    sure *= smoothstep(config.lowest, config.lowest - 0.8, regions.height)
     fine = guided(
         luminance(small), (sure * enough).astype(np.float32), max(1, round(config.soft * unit)), 1e-3
     )
@@ -151,17 +151,17 @@ class _Model:
     shining: Picture
     config: HairConfig
 
-    def probability(self, weight: Picture, places: _Places) -> Picture:
+    def probability(self, weight: Picture, regions: _Regions) -> Picture:
         """The probability of hair, [h, w], with its colours learned where weight is."""
         own = _histogram(self.colours, weight, self.config)[self.colours] + self.shining
         unknown = self.config.unknown / float(np.prod(self.config.bins))
-        prior = places.prior
-        rest = (1 - 0.9 * prior) * self.against + places.skin_prior * self.face + unknown
+        prior = regions.prior
+        rest = (1 - 0.9 * prior) * self.against + regions.skin_prior * self.face + unknown
         probability: Picture = prior * own / (prior * own + rest)
         return probability
 
 
-class _Places:
+class _Regions:
     """Where hair, skin and background are possible and where they are certain, on the grid."""
 
     def __init__(
@@ -281,9 +281,9 @@ def _together(sure: Picture, seeds: Mask) -> Picture:
     return sure * np.isin(parts, known[known > 0])
 
 
-def _enough(hair: Mask, places: _Places, config: HairConfig) -> float:
+def _enough(hair: Mask, regions: _Regions, config: HairConfig) -> float:
     """0…1: whether enough of the ring beside the face is hair."""
-    ring = places.first > 0
+    ring = regions.first > 0
     return float(smoothstep(*config.enough, float(hair[ring].mean()))) if ring.any() else 0.0
 
 
