@@ -1,6 +1,6 @@
 """Bring a still face to life: micromotions in the latent space of StyleGAN2.
 
-What needs torch loads on first use, so that importing the package, and `micromotion --help`, stay fast.
+Modules that need torch load on first use, so that importing the package and `micromotion --help` stay fast.
 """
 
 import warnings

@@ -33,33 +33,33 @@ if TYPE_CHECKING:
 
 
 class Drawing(Protocol):
-    """Draws finished frames, each by itself; if it needs no frames, several threads may ask at once."""
+    """Draws finished frames, independently; if it needs no frames, several threads may call it at once."""
 
     @property
     def needs_frames(self) -> bool:
-        """Whether it wants what the model renders for each frame; else it is given None."""
+        """Whether it needs the model's render of each frame; if not, it is passed None."""
 
     def __call__(self, strengths: Row, frame: Frame | None) -> Frame:
         """The finished frame, uint8 [H, W, 3], at these strengths of the motions."""
 
 
 class Finish(Protocol):
-    """What becomes of the frames: each is put beside others, or drawn in the photo."""
+    """Postprocesses the frames: puts each beside others, or draws it in the photo."""
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of a finished frame, in pixels."""
 
     def needs_model(self, strengths: Strengths) -> bool:
-        """Whether it wants anything that the model renders, to finish frames of these strengths."""
+        """Whether it needs any render of the model to finish frames of these strengths."""
 
     def looks_at(self, strengths: Strengths) -> Strengths:
-        """The strengths [n, motions] at which it wants to see what the model renders, before frames of these
-        are finished; a row of zeros is the still frame.
+        """The strengths [n, motions] whose renders it needs before it finishes frames of these strengths; a
+        row of zeros is the still frame.
         """
 
     def begin(self, seen: Sequence[Pose]) -> Drawing:
-        """What draws the frames, given what it wanted to see."""
+        """Return what draws the frames, given the poses of `looks_at`."""
 
 
 class Video:
@@ -68,11 +68,11 @@ class Video:
     Frames are not stored: each iteration renders them again, and memory does not grow with their number. On a
     GPU the next frame renders while the caller uses this one; on a CPU nothing renders ahead.
 
-    `timings`: seconds per stage, motion, align, invert, and refine if asked for; render and encode are those
+    `timings`: seconds per stage: motion, align, invert, and refine if requested; render and encode are those
     of the last iteration. render is the time that the caller waited for frames, so that the stages add up to
     the total even if a GPU renders while the caller encodes.
 
-    `likeness`: the effect of locking the identity; None without.
+    `likeness`: the effect of locking the identity; None if it was not locked.
 
     If a GPU runs out of memory, the inverter is offloaded to the CPU and the frame is rendered again; if that
     does not help, iterating raises DeviceMemoryError.
@@ -96,14 +96,14 @@ class Video:
         """Create a video; nothing is rendered yet.
 
         Args:
-            latent: of the still frame, [1, num_styles, style_dim], on the device that renders; or what
-                gives it when it is first needed.
+            latent: of the still frame, [1, num_styles, style_dim], on the device that renders; or a
+                function that returns it, called on first use.
             strengths: float64 [frames, motions].
-            memory: of that device; None for what the generator is on.
+            memory: of that device; None: of the generator's device.
             finish: applied to each rendered frame.
             face: the face in its photo; None for a latent.
 
-        For the others see `Animator.animate`.
+        For the other arguments see `Animator.animate`.
         """
         self.fps = fps
         self.timings = timings if timings is not None else {}
@@ -172,11 +172,11 @@ class Video:
         wanted = self._spread(count) if sheet is not None else []
         if sheet is not None:
             check_side(check_picture(sheet), sheet_size(self.size, len(wanted)))
-        kept: list[Frame] = []
+        collected: list[Frame] = []
         self.timings["encode"] = 0.0
         with timed(self.timings, "encode"):
             write_frames(
-                _collecting(self, wanted, kept),
+                _collecting(self, wanted, collected),
                 path,
                 self.fps,
                 total=len(self),
@@ -186,7 +186,7 @@ class Video:
             )
         self.timings["encode"] -= self.timings["render"]
         if sheet is not None:
-            write_picture(self._lay_out(kept, wanted), sheet)
+            write_picture(self._lay_out(collected, wanted), sheet)
 
     def sheet(self, count: int = 8) -> Image.Image:
         """A contact sheet of `count` evenly spaced frames, with their strengths; only these are rendered.
@@ -265,11 +265,11 @@ def offsets(motions: Sequence[Motion], strengths: Strengths, shape: tuple[int, i
     return moved
 
 
-def _collecting(frames: Iterable[Frame], wanted: Container[int], kept: list[Frame]) -> Iterator[Frame]:
-    """Pass frames on, and append those with a wanted index to `kept`."""
+def _collecting(frames: Iterable[Frame], wanted: Container[int], collected: list[Frame]) -> Iterator[Frame]:
+    """Pass frames on, and append those with a wanted index to `collected`."""
     for index, frame in enumerate(frames):
         if index in wanted:
-            kept.append(frame)
+            collected.append(frame)
         yield frame
 
 

@@ -54,7 +54,7 @@ INVERTER_SIZE = 256  # e4e's input, in pixels
 
 @dataclass(frozen=True, eq=False)
 class _Face:
-    """A face in its RGB photo; or, without photo and crop, a latent [1, num_styles, style_dim] of one."""
+    """A face in its RGB photo; or, without photo and crop, its latent [1, num_styles, style_dim]."""
 
     photo: Image.Image | None
     crop: AlignedFace | None
@@ -71,14 +71,14 @@ class _Face:
         return np.asarray(crop_quad(self.photo, self.crop.quad, size))
 
     def scene(self, view: View, longest: int | None) -> Scene:
-        """What a view of the photo shows; raises OptionError if there is only the latent."""
+        """The scene of a view of the photo; raises OptionError if there is only the latent."""
         if self.photo is None or self.crop is None:
             raise OptionError("A face can only be moved in its photo, which a latent does not have.")
         return (whole_photo if view == "photo" else face_square)(self.photo, self.crop, longest)
 
 
 class Animator:
-    """Plays a bundle's micromotions on faces; its only state are the loaded networks."""
+    """Plays a bundle's micromotions on faces; its only state is the loaded networks."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
@@ -156,15 +156,15 @@ class Animator:
                 strengths of several motions and of a timeline.
             loop: "pingpong" appends the frames in reverse, "hold" repeats the last one: n become 2n − 1
                 frames.
-            view: "photo" shows the whole photo, whose own face moves; "face" the square around it; "model"
+            view: "photo" shows the whole photo with its own face moving; "face" the square around it; "model"
                 what the model draws; "auto" what suits the model.
             compare: puts the photo's crop and its still reconstruction beside each frame; only with the views
                 "auto" and "model".
             seed: None uses the generator's fixed noise; a number draws noise, the same for all frames so that
                 texture does not flicker. In a model without noise, such as "avatar", it changes nothing, and
                 a NoEffectWarning says so.
-            refine: improves the likeness of what the model draws. Where nothing of that is shown or looked
-                at, the photo is not even inverted, and a NoEffectWarning says so.
+            refine: improves the likeness of what the model draws. If none of it is shown or measured, the
+                photo is not even inverted, and a NoEffectWarning says so.
             lock_identity: tunes a copy of the generator around the photo's latent, once per photo, in minutes
                 on a CPU (see `micromotion.inversion.pivotal_tuning.tuned`); the video's `likeness` has the
                 result.
@@ -213,9 +213,8 @@ class Animator:
     ) -> Image.Image:
         """One picture of the face at 1 to 24 strengths of a motion, or of several at once, side by side.
 
-        Of the options, those that say how the photo is read and drawn count: view, size, face, aligned, seed,
-        refine. The view "auto" is the face's, where the model's own is the photo's.
-        Raises and warns as `animate`.
+        Only the options for reading and drawing the photo apply: view, size, face, aligned, seed, refine. The
+        view "auto" is "face" for models whose own is "photo". Raises and warns as `animate`.
         """
         options = options_from(keywords, options)
         names, rows = schedule_strip(motion, strengths)
@@ -239,7 +238,7 @@ class Animator:
     ) -> Frame:
         """One frame of a latent from `encode`, uint8 [H, W, 3], with these motions at these strengths.
 
-        stage: what the photo shows of the face that the latent is of; without it, what the model draws.
+        stage: the latent's face in its photo, to draw there; without it, the model's picture is returned.
         """
         finish = None if stage is None else self._photo_view(stage.scene, motions, stage=stage)
         return next(iter(self._drawn(latent, motions, np.array([strengths], np.float64), finish=finish)))
@@ -252,13 +251,13 @@ class Animator:
         seed: int | None = None,
         finish: Finish | None = None,
     ) -> Video:
-        """What the model draws of a latent, as it is, or finished."""
+        """The video of a latent: the model's frames, finished if `finish` is given."""
         generator = self.bundle.generator
         memory = self._memory(generator)
         return Video(generator, latent, motions, strengths, fps=1, seed=seed, memory=memory, finish=finish)
 
     def _view(self, options: AnimateOptions, face: _Face) -> View:
-        """The view that is shown: "auto" is the model's own where there is no photo, or for a comparison."""
+        """The view to show: "auto" is "model" without a photo or for a comparison."""
         if options.view != "auto":
             return options.view
         return "model" if face.photo is None or options.compare else self.bundle.view
@@ -266,15 +265,15 @@ class Animator:
     def _finish(
         self, face: _Face, options: AnimateOptions, motions: Sequence[Motion], strengths: Strengths
     ) -> Finish | None:
-        """What becomes of the model's frames; None where they are shown as they are."""
+        """The postprocessing of the model's frames; None if they are shown unchanged."""
         if options.compare:
             return Comparison(face.at(self.bundle.generator.resolution))
         if (view := self._view(options, face)) == "model":
             return None
         scene = face.scene(view, options.longest)
         check_total_pixels(scene.size, len(strengths))
-        stranger = self.bundle.view == "photo" and not options.lock_identity
-        return self._photo_view(scene, motions, may_be_twin=not stranger)
+        draws_other_face = self.bundle.view == "photo" and not options.lock_identity
+        return self._photo_view(scene, motions, may_be_twin=not draws_other_face)
 
     def _photo_view(
         self,
@@ -284,12 +283,12 @@ class Animator:
         may_be_twin: bool = False,
         stage: Stage | None = None,
     ) -> PhotoView:
-        """What finishes frames of a scene with these motions."""
+        """The `Finish` for a scene with these motions."""
         reader: Reader = LandmarkReader()
         if self.bundle.regressor is not None:
             reader = RegressorReader(self.bundle.regressor, READ, self.bundle.device)
-        told = [each.provenance for each in motions]
-        return PhotoView(scene, told, reader, may_be_twin=may_be_twin, stage=stage)
+        provenances = [each.provenance for each in motions]
+        return PhotoView(scene, provenances, reader, may_be_twin=may_be_twin, stage=stage)
 
     def _load(self, names: Sequence[MotionName], timings: dict[str, float]) -> list[Motion]:
         paths = [find_motion(name, self.bundle) for name in names]
@@ -315,13 +314,13 @@ class Animator:
         return generator, found
 
     def _memory(self, generator: Generator) -> DeviceMemory:
-        """The device's memory while this generator, the bundle's or a tuned one, works on it."""
+        """The device's memory while this generator, the bundle's or a tuned one, runs on it."""
         return DeviceMemory(self.bundle.device, generator, spare=self.bundle.inverter)
 
     def _find(
         self, photo: ImageSource | torch.Tensor, options: AnimateOptions, timings: dict[str, float]
     ) -> _Face:
-        """The face of a photo, not inverted yet; or a latent, unchanged."""
+        """The face of a photo, not yet inverted; or a latent, unchanged."""
         if isinstance(photo, torch.Tensor):
             if options.refine:
                 raise OptionError("Only a photo can be refined, not its latent: give refine to encode().")
@@ -338,7 +337,7 @@ class Animator:
     def _latent(
         self, face: _Face, refine: int, on_refine: OnStep | None, timings: dict[str, float]
     ) -> torch.Tensor:
-        """The latent of a face; that of a photo is its inversion, refined by so many steps."""
+        """The latent of a face; for a photo, its inversion, refined by this many steps."""
         if face.crop is None:
             assert face.latent is not None
             return face.latent
@@ -375,7 +374,7 @@ class Animator:
 def _refine_steps(
     options: AnimateOptions, finish: Finish | None, strengths: Strengths, warn: Callable[[str], object]
 ) -> int:
-    """The steps of refinement; 0, with a warning, where nothing of the model is shown or looked at."""
+    """The steps of refinement; 0, with a warning, if the model's frames are neither shown nor measured."""
     if options.refine and finish is not None and not finish.needs_model(strengths):
         warn("Only the photo's own pixels are shown, and nothing of the model: refine has no effect.")
         return 0

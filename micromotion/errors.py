@@ -1,8 +1,8 @@
-"""Everything that can go wrong for a person, each as one sentence: what, which, and what to do."""
+"""All errors shown to users, each one sentence: what is wrong, with which input, and what to do."""
 
 
 class MicromotionError(Exception):
-    """Base of all errors that are meant to be read by the person who caused or can mend them."""
+    """Base of all errors meant for the user who caused them or can fix them."""
 
 
 class ImageError(MicromotionError):
@@ -10,7 +10,7 @@ class ImageError(MicromotionError):
 
 
 class NoFaceError(ImageError):
-    """The picture was read, but holds no face, or not the one asked for."""
+    """The picture was read, but has no face, or not the requested one."""
 
 
 class OptionError(MicromotionError):
@@ -30,11 +30,11 @@ class ManifestError(MicromotionError):
 
 
 class DownloadError(MicromotionError):
-    """A file cannot be fetched from any of its sources, or is not the one that was asked for."""
+    """A file cannot be fetched from any of its sources, or is not the requested one."""
 
 
 class OutputError(MicromotionError):
-    """The result cannot be written where it was asked for."""
+    """The result cannot be written to the requested destination."""
 
 
 class ScaledWarning(UserWarning):
@@ -46,7 +46,7 @@ class NoEffectWarning(UserWarning):
 
 
 class DeviceMemoryError(MicromotionError):
-    """The GPU has too little memory, also after room was made on it."""
+    """The GPU has too little memory, even after memory was freed on it."""
 
 
 class MainMemoryError(MicromotionError):
@@ -54,8 +54,8 @@ class MainMemoryError(MicromotionError):
 
 
 class RenderError(MicromotionError):
-    """The model gave numbers that are no picture."""
+    """The model's output is not finite."""
 
 
 class TimeLimitError(MicromotionError):
-    """The time that something may take is over before it is done."""
+    """A time limit was exceeded."""

@@ -1,4 +1,4 @@
-"""What a micromotion is made of, for people: its rank, its noise, how straight it is, and a picture."""
+"""A micromotion's analysis for people: its rank, noise and straightness, and a picture."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 COLUMNS = 7
 STRENGTHS = (-0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
 FACES = (1, 2, 3, 4)
-"""Seeds of faces; a motion is shown on the first three that are not the one it was learned from."""
+"""Seeds of faces; a motion is shown on the first three it was not learned from."""
 _BAR = 24  # characters of the longest bar
 _SHOWN = 10  # singular values
 
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """A micromotion, and what was found in its anchors; without anchors (a ready direction) two are None."""
+    """A micromotion and the analysis of its anchors; anchors and found are None for a ready direction."""
 
     path: Path
     motion: Motion
@@ -47,7 +47,7 @@ class Inspection:
 
 
 def inspect_motion(path: Path, bundle: Bundle, kind: PathKind | None = None) -> Inspection:
-    """Read a micromotion's file and take its anchors apart. Raises MotionError as `load_fitting` does."""
+    """Read a micromotion's file and analyse its anchors. Raises MotionError as `load_fitting` does."""
     motion = load_fitting(path, bundle, kind)
     if directions.is_published(path) or motion_file_kind(path) != KIND:
         return Inspection(path, motion, None, None)
@@ -59,12 +59,12 @@ def inspect_motion(path: Path, bundle: Bundle, kind: PathKind | None = None) -> 
 
 
 def report(inspection: Inspection, resolution: int) -> RenderableType:
-    """All that is known of a micromotion, as tables for a terminal; resolution is the model's, in pixels."""
+    """Everything known about a micromotion, as terminal tables; resolution: the model's, in pixels."""
     summary = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     summary.add_column(style="bold", no_wrap=True)
     summary.add_column(overflow="fold")
-    for what, said in _summary(inspection):
-        summary.add_row(what, Text(said))
+    for label, text in _summary(inspection):
+        summary.add_row(label, Text(text))
     for name, value in sorted(inspection.motion.provenance.items()):
         summary.add_row(f"  {_plain(name, 40)}", Text(_plain(value)))
     if inspection.found is None:
@@ -100,7 +100,7 @@ def _summary(inspection: Inspection) -> Iterable[tuple[str, str]]:
 
 
 def _strays(anchors: Anchors, found: Analysis) -> str:
-    """Which anchors are wrong as a whole, by their degrees."""
+    """The degrees of the anchors that are wrong as a whole."""
     count = len(anchors.degrees)
     if count < FEWEST_FOR_STRAYS:
         return f"not looked for: it takes {FEWEST_FOR_STRAYS} anchors to tell one that is wrong as a whole"
@@ -112,12 +112,12 @@ def _strays(anchors: Anchors, found: Analysis) -> str:
 
 
 def _singular_values(found: Analysis) -> str:
-    """Those of the motion, and after a bar those that are noise."""
+    """The singular values of the motion, and after a bar those of the noise."""
     values, rank = found.subspace.singular_values.tolist(), found.subspace.coordinates.shape[1]
-    kept = ", ".join(f"{value:.3g}" for value in values[:rank])
+    signal = ", ".join(f"{value:.3g}" for value in values[:rank])
     noise = ", ".join(f"{value:.3g}" for value in values[rank:_SHOWN])
     more = " …" if len(values) > _SHOWN else ""
-    return f"{kept or 'none'} | noise, below {found.subspace.threshold:.3g}: {noise or 'none'}{more}"
+    return f"{signal or 'none'} | noise, below {found.subspace.threshold:.3g}: {noise or 'none'}{more}"
 
 
 def _played(motion: Motion) -> str:
@@ -138,8 +138,8 @@ def _calibration(motion: Motion, anchors: Anchors | None) -> str:
 
 
 def _layers(found: Analysis, resolution: int) -> Table:
-    """A row per style: what it shapes, how much of the movement it has, the rank that robust PCA left it, its
-    noise."""
+    """A row per style: the resolution it shapes, its share of the displacement, its rank after robust PCA,
+    its noise."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("layer", "pixels", "movement", "RPCA rank", "sparse noise", "gross errors"):
         table.add_column(title, justify="right")
@@ -154,12 +154,12 @@ def _layers(found: Analysis, resolution: int) -> Table:
 
 
 def _movement(found: Analysis) -> Tensor:
-    """[styles], ‖D‖² of each: how much its anchors differ."""
+    """‖D‖² of each style, [styles]: how much its anchors differ."""
     return (found.cleaned - found.cleaned.mean(0)).square().sum((0, 2))
 
 
 def _overall(shares: tuple[float, ...], found: Analysis) -> float:
-    """One figure out of the layers', each weighed by its movement."""
+    """The layers' shares as one figure, weighted by displacement."""
     moved = _movement(found)
     total = float(moved.sum())
     return (
@@ -174,11 +174,11 @@ def _percent(share: float) -> str:
 
 
 def _signed(share: float) -> str:
-    return f"{round(100 * share)}%"  # the sheet's font has no minus sign but the hyphen
+    return f"{round(100 * share)}%"  # the sheet's font has a hyphen, but no minus sign
 
 
 def _plain(value: object, length: int = 300) -> str:
-    """A text out of a file as a terminal may show it: one line, printable, not without end."""
+    """A text from a file made safe for a terminal: one line, printable, of limited length."""
     text = f"{value:g}" if isinstance(value, float) else str(value)
     return "".join(letter if letter.isprintable() else "?" for letter in text[:length])
 
@@ -189,7 +189,7 @@ def _plain(value: object, length: int = 300) -> str:
 def picture(inspection: Inspection, bundle: Bundle) -> Image.Image:
     """Anchors as collected and as low-rank, then the motion on three other faces, a row each.
 
-    Raises DeviceMemoryError where a GPU is too small.
+    Raises DeviceMemoryError if the GPU's memory is too small.
     """
     latents: list[Tensor] = []
     labels: list[str] = []
@@ -220,10 +220,10 @@ def render(latents: Iterable[Tensor], bundle: Bundle) -> list[Frame]:
 
 
 def _anchor_rows(anchors: Anchors, found: Analysis) -> tuple[list[Tensor], list[str]]:
-    """Up to seven anchors as they were collected, and the same in the subspace, with their labels."""
+    """Up to seven anchors as collected, and projected onto the subspace, with their labels."""
     chosen = _chosen(len(anchors.degrees), found.strays)
     identity = anchors.w_plus.double() - found.cleaned
-    middle = identity.median(0).values  # each entry's median over the anchors, but for gross errors
+    middle = identity.median(0).values  # each entry's median over the anchors, without gross errors
     subspace = found.subspace
     low_rank = subspace.centre + subspace.coordinates @ subspace.basis
     after = middle + low_rank.unflatten(1, middle.shape)
@@ -236,18 +236,18 @@ def _anchor_rows(anchors: Anchors, found: Analysis) -> tuple[list[Tensor], list[
 
 
 def _chosen(count: int, strays: tuple[int, ...]) -> list[int]:
-    """The numbers of up to seven anchors: up to three that stray, so that they are seen, others evenly."""
+    """The indices of up to seven anchors: up to three strays, to show them, the others evenly spaced."""
     strays = strays[: COLUMNS // 2]
     others = [number for number in range(count) if number not in strays]
     return sorted([*strays, *(others[i] for i in evenly_spaced(len(others), COLUMNS - len(strays)))])
 
 
 def _faces(motion: Motion) -> list[int]:
-    """The seeds of three faces that are not its own; only those of motions from text are samples at all."""
+    """The seeds of three faces other than the motion's own; only motions from text have a seed."""
     return [seed for seed in FACES if seed != motion.provenance.get("seed")][:3]
 
 
 def _around(count: int) -> list[int]:
-    """Which strengths fit into fewer columns: full and none first, then between and beyond."""
+    """The indices of strengths for fewer columns: full and none first, then between and beyond."""
     order = [5, 1, 3, 0, 6, 2, 4]
     return sorted(order[:count])

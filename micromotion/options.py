@@ -49,7 +49,7 @@ def _choice(choices: object, sentence: str) -> dict[str, Any]:
 class AnimateOptions:
     """The options of an animation.
 
-    Its constructor raises OptionError, with the option and its limits.
+    Its constructor raises OptionError, naming the option and its limits.
     """
 
     strength: float = field(
@@ -140,7 +140,7 @@ class AnimateOptions:
 
     @property
     def longest(self) -> int | None:
-        """Pixels of the longest side of what is written; None for as many as the photo has."""
+        """Longest side of the output in pixels; None: the photo's own."""
         return None if self.size == "full" else self.size
 
 
@@ -197,7 +197,7 @@ def view_of_frame(frame: str) -> View:
 def seed_of_noise(
     seed: int | None, generator: Generator, warn: Callable[[str], object], *, drawn: bool = False
 ) -> int | None:
-    """The seed; None if the generator has no noise, with a call of `warn` unless what is played is drawn."""
+    """The seed; None if the generator has no noise, calling `warn` unless it draws the motion (`drawn`)."""
     if seed is None or generator.has_noise:
         return seed
     if not drawn:
@@ -227,7 +227,7 @@ def check_whole(name: str, value: object, low: int, high: int, word: str | None 
     if word is not None and value == word:
         return
     try:
-        valid = low <= operator.index(value) <= high  # type: ignore[arg-type]  # TypeError is the question
+        valid = low <= operator.index(value) <= high  # type: ignore[arg-type]  # TypeError is caught
     except TypeError:
         valid = False
     if not valid:

@@ -1,4 +1,4 @@
-"""Types that the rooms share, so that none has to ask another for them."""
+"""Types shared by the subpackages, so that they need not import each other for them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Frame = NDArray[np.uint8]
 """One picture of a video: RGB, [H, W, 3], 0 … 255."""
 
 Strengths = NDArray[np.float64]
-"""How strong each motion is in each frame, [frames, motions]."""
+"""The strength of each motion in each frame, [frames, motions]."""
 
 Row = NDArray[np.float64]
 """The strengths of one frame, [motions]."""
@@ -26,17 +26,17 @@ Floats = NDArray[np.float64]
 
 
 class MotionOwner(Protocol):
-    """A model as far as its micromotions are concerned, loaded or not."""
+    """The part of a model that concerns its micromotions, loaded or not."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def motions(self) -> Mapping[str, Path]:
-        """The files of its own motions, by name."""
+        """The files of the model's own motions, by name."""
 
     def generator_hash(self) -> str:
-        """The SHA-256 of its generator's float32 file, which its motions fit; "" of a model in memory."""
+        """The SHA-256 of its generator's float32 file, which its motions fit; "" for a model in memory."""
 
 
 class LoadedModel(MotionOwner, Protocol):

@@ -1,1 +1,1 @@
-"""How a face moves, drawn in the photo's own pixels."""
+"""Move a face in the photo's own pixels."""

@@ -1,5 +1,4 @@
-"""A face grows older or younger: lines, hollows and spots in the photo's light, hair that greys. Colour
-only."""
+"""Make a face older or younger: lines, hollows and spots lit as in the photo, greying hair. Colour only."""
 
 from __future__ import annotations
 
@@ -21,100 +20,100 @@ Rows = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class AgeConfig:
-    """What was tuned. Gains are logarithms of what luminance is multiplied by; lengths are eye distances."""
+    """Tuned constants. Gains are logs of luminance factors; lengths are in eye distances."""
 
     saturation: float = 0.8
-    """How soon more age adds less: tanh(saturation · age), 1 at age 1. Higher: less beyond 1, more below."""
+    """How early age saturates: tanh(saturation · age), 1 at age 1. Higher: less beyond 1, more below."""
 
     away: float = 0.066
-    """Gain per slope (height per eye distance) on a line's side that is away from the light."""
+    """Gain per slope (height per eye distance) on the side of a line that faces away from the light."""
 
     towards: float = 0.026
-    """The same towards the light. More looks embossed."""
+    """The same on the side that faces the light. More looks embossed."""
 
     depth: float = 0.52
     """Gain of a groove of depth 1: little light reaches its bottom. More looks drawn."""
 
     deepest: float = 0.6
-    """Gains of lines stay below this, darker."""
+    """Upper bound on how much lines darken."""
 
     highest: float = 0.14
-    """And this, lighter."""
+    """Upper bound on how much they lighten."""
 
     creases: float = 0.25
-    """Height of the fine creases over that of lines. More is leather."""
+    """Height of fine creases relative to lines. More looks like leather."""
 
     hollows: float = 0.20
     """Gain of hollows and bags."""
 
     mottling: float = 0.025
     spots: float = 0.13
-    """Gain of a spot, darker."""
+    """How much a spot darkens."""
 
     own: float = 1.3
-    """How much the photo's own lines deepen, of their depth. More makes pores and brushwork dirty."""
+    """How much the photo's own lines deepen, relative to their depth. More dirties pores and brushwork."""
 
     own_width: float = 0.07
-    """Radius of what counts as a line of the photo's own."""
+    """Largest radius of what counts as one of the photo's own lines."""
 
     own_contrast: float = 0.09
-    """Log contrast of an edge that is none of age: nostrils, beards, the jaw."""
+    """Log contrast of edges not caused by age: nostrils, beards, the jaw."""
 
     own_deepest: float = 0.4
-    """Log depth up to which the photo's own lines deepen."""
+    """Log depth at which the photo's own lines stop deepening."""
 
     pale: float = 0.15
-    """Part of its chroma that skin loses."""
+    """Fraction of its chroma that skin loses."""
 
     colours: tuple[float, float, float] = (0.88, 1.04, 1.10)
     """Exponents of the gains in red, green and blue: skin's shadows are red."""
 
     younger: tuple[float, float] = (0.85, 0.55)
-    """Part of the photo's own dark lines, and of its light ones, that youth takes away. More is wax."""
+    """Fraction of the photo's own dark and light lines that rejuvenation removes. More looks like wax."""
 
     texture: float = 0.045
-    """Standard deviation of the log luminance of cheeks on which lines are drawn as told above."""
+    """Standard deviation of log luminance of cheeks on which lines have exactly the strength above."""
 
     texture_power: float = 0.7
-    """On rougher ones they are deeper, on smoother ones finer, by that power of the ratio. 0: the same on
-    all; 1: a painting's lines are brush strokes, and a blurred photo's are not seen."""
+    """Lines are deeper on rougher cheeks, finer on smoother ones, by this power of the ratio. 0: the same on
+    all; 1: a painting's lines look like brush strokes, a blurred photo's are invisible."""
 
     texture_range: tuple[float, float] = (0.45, 2.0)
 
     above: float = 0.45
-    """Light from above that is mixed with the photo's: lines are never lit from below."""
+    """Light from above, mixed with the photo's, so that lines are never lit from below."""
 
     grey: float = 0.9
-    """Old hair: part of it that is grey."""
+    """Fraction of old hair that is grey."""
 
     grey_light: tuple[float, float] = (0.22, 0.58)
-    """Luminance of grey hair, of the skin's: the darkest lock's, and what the lightest has more."""
+    """Luminance of grey hair over the skin's: of the darkest lock, and the lightest lock's excess."""
 
     grey_lift: float = 2.8
-    """How many times lighter hair grows at most: the noise of black is no silver."""
+    """Largest factor by which hair lightens, so that noise in black hair does not turn silver."""
 
     grey_hue: float = 0.12
-    """Part of its own chroma that grey hair keeps."""
+    """Fraction of its own chroma that grey hair keeps."""
 
     grey_cast: float = 0.55
-    """Part of the photo's mean chroma that it has: the light of a room, a painting's varnish."""
+    """Fraction of the photo's mean chroma that it takes on: the light of a room, a painting's varnish."""
 
     grey_detail: float = 0.75
-    """Exponent of how strands' contrast grows with their light. Less is dull, more brings out noise."""
+    """Exponent of strand contrast as hair lightens. Less is dull, more brings out noise."""
 
     lock: float = 0.08
-    """Sigma of a lock, whose mean tone turns grey; its strands remain."""
+    """Sigma of a lock: its mean tone turns grey, its strands remain."""
 
     strand: tuple[float, float] = (1.3, 0.6)
-    """Log luminance by which a strand may differ from its lock: not at all, and freely. What is beyond is
-    seen through the hair: without this, its rim glows."""
+    """Smoothstep limits on a pixel's log luminance difference from its lock. What differs more is background
+    seen through the hair: without this, the hair's rim glows."""
 
     brows: float = 0.1
-    """Part of their contrast that brows lose at age 1."""
+    """Fraction of their contrast that brows lose at age 1."""
 
 
 class Ageing:
-    """One photo's face at any age. Made once by `of`."""
+    """One photo's face at any age. Create with `of`, once per photo."""
 
     def __init__(self, side: int, config: AgeConfig, face: Rows, hair: Rows) -> None:
         self._side, self._config = side, config
@@ -122,7 +121,7 @@ class Ageing:
 
     @classmethod
     def of(cls, registration: Registration, head: HeadFit, config: AgeConfig = AgeConfig()) -> Ageing:
-        """Find skin, hair and light, and lay the lines of age over the face.
+        """Find skin, hair and light, and map the lines of age onto the face.
 
         About 200 ms for a face of 512 pixels.
         """
@@ -140,9 +139,9 @@ class Ageing:
         return ageing
 
     def stroke(self, age: float) -> Stroke:
-        """The stroke that makes the face older by so much: 0 is the photo, 1 old; below 0 it is younger.
+        """The stroke that ages the face: 0 is the photo, 1 old; below 0 is younger.
 
-        Beyond ±1 it changes less and less. Colour only: what sags is a matter of shape.
+        Saturates beyond ±1. Colour only; sagging is part of the shape (`expression`).
         """
         if not age:
             return Stroke(0, 0)
@@ -197,7 +196,7 @@ class Ageing:
         self._brow_light = (brows * _wide_blur(picture, 0.12 * unit)).astype(np.float32)
 
     def _draw_hair(self, registration: Registration, skin: Skin, hair: Picture) -> None:
-        """Locks turn grey, their strands keep their contrast: a straight line for each channel and place."""
+        """Turn locks grey, preserving strand contrast: a linear function per channel and pixel."""
         config = self._config
         hair, picture = hair[self._hair], registration.picture[self._hair]
         if not hair.size:
@@ -243,14 +242,14 @@ def _lit_from_the_right(registration: Registration, skin: Skin) -> bool:
 
 
 def _light(head: HeadFit, config: AgeConfig) -> Floats:
-    """Where the light comes from in the picture, [2], to the right and up, at most a unit vector."""
+    """The light's direction in the picture, [2], (right, up), at most a unit vector."""
     light = np.array([0.6 * head.light[1], 0.35 * head.light[2] + config.above])
     turned: Floats = light / max(float(np.linalg.norm(light)), 0.35)
     return turned
 
 
 def _shaded(height: Picture, light: Floats, unit: float, config: AgeConfig) -> Picture:
-    """The gain of a relief in that light, [h, w]."""
+    """The gain of a height map in this light, [h, w]."""
     across, down = unit * np.gradient(height, axis=1), unit * np.gradient(height, axis=0)
     slope = down * light[1] - across * light[0]  # above 0: it faces the light
     gain = config.away * np.minimum(slope, 0) + config.towards * np.maximum(slope, 0)
@@ -261,7 +260,7 @@ def _shaded(height: Picture, light: Floats, unit: float, config: AgeConfig) -> P
 
 
 def _strength(light: Picture, skin: Picture, unit: float, config: AgeConfig) -> float:
-    """How deep lines must be to be seen beside the skin's own texture, and to look as it does.
+    """Scale of line depth that matches the skin's own texture.
 
     light: log luminance. skin: 0…1.
     """
@@ -272,14 +271,14 @@ def _strength(light: Picture, skin: Picture, unit: float, config: AgeConfig) -> 
 
 
 def _own_lines(light: Picture, unit: float, config: AgeConfig) -> Picture:
-    """Log luminance of the photo's own fine lines, without what is too contrasty or as fine as grain."""
+    """Log luminance of the photo's own fine lines, without strong edges and grain."""
     radius = max(1, round(config.own_width * unit))
     smooth = guided(light, light, radius, config.own_contrast**2)
     return (blur(light, 0.009 * unit) - smooth).astype(np.float32)
 
 
 def _wide_blur(picture: Picture, sigma: float) -> Picture:
-    """`blur` of a picture [h, w, C] by many pixels: on a smaller one."""
+    """`blur` a picture [h, w, C] with a large sigma, at reduced resolution."""
     height, width = picture.shape[:2]
     by = int(sigma / 2.5)
     if by < 2 or min(height, width) < 4 * by:
@@ -291,7 +290,7 @@ def _wide_blur(picture: Picture, sigma: float) -> Picture:
 
 
 def _towards_us(head: HeadFit, side: int) -> Picture:
-    """1 where a face's skin looks at us, 0 where it is seen from the side."""
+    """1 where the face's surface is turned to the camera, 0 where it is seen edge-on."""
     return enlarged(smoothstep(0.15, 0.5, head.normal[..., 2]).astype(np.float32), side)
 
 
@@ -304,7 +303,7 @@ def _inside(registration: Registration) -> Picture:
 
 
 def _around(plane: Picture) -> Rows:
-    """The rows and columns that hold all that is above 0, and a border of zeros."""
+    """The rows and columns of all values above 0, plus a border of zeros."""
     rows, columns = (np.flatnonzero((plane > 0).any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return slice(0, 0), slice(0, 0)
@@ -325,7 +324,7 @@ def _union(one: Rows, other: Rows) -> Rows:
 
 
 def _within(box: Rows, rows: slice, columns: slice) -> Rows:
-    """A box, counted from where another begins."""
+    """A box relative to the origin of another."""
     if box[0].stop == 0:
         return box
     return (

@@ -1,10 +1,10 @@
-"""What age draws on a face, as it lies on the face of a photo.
+"""The map of age lines, warped onto the face of a photo.
 
-The asset is drawn over a mean face seen from its front, in eye distances: x to the right, y down from the
-middle between the eyes (`tools/age_lines.py` draws it). Its planes are int8, −127…127 for −FULL…FULL:
-`lines` and `creases` are heights of the skin, grooves below 0, at FINE cells per eye distance; `soft` are
-three at
-COARSE: hollows (light and shade, −1…1), mottling (around 0) and spots (0…1). `landmarks` is the mean face's.
+The asset covers a mean face seen from the front, in eye distances: x to the right, y down from the
+midpoint between the eyes (`tools/age_lines.py` draws it). Its planes are int8, −127…127 for −FULL…FULL:
+`lines` and `creases` are skin heights, grooves below 0, at FINE cells per eye distance; `soft` has three
+planes at COARSE: hollows (light and shade, −1…1), mottling (around 0) and spots (0…1). `landmarks` are the
+mean face's.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ WIDTH_HEIGHT = 2.6, 3.2
 FINE, COARSE = 170, 60
 """Cells per eye distance."""
 FULL = 2.0
-"""What 127 stands for."""
+"""The value of 127."""
 
-_FLAT = [*range(17, 28), *range(36, 60)]  # brows, eyes, lips: they lie in one plane, nearly
+_FLAT = [*range(17, 28), *range(36, 60)]  # brows, eyes, lips: nearly in one plane
 _FOREHEAD = np.array([(x, y) for y in (-0.75, -1.15) for x in (-0.75, 0.0, 0.75)])
-"""Where a forehead has points that dlib does not see, in eye distances on the mean face."""
+"""Forehead points, which dlib does not have, in eye distances on the mean face."""
 
 
 @dataclass(frozen=True, eq=False)
 class AgeMap:
     """The asset's planes over a box of a registration's picture, each float32 [h, w].
 
-    left, top: the box's first pixel. lines, creases, hollows, mottling, spots: as the asset has them; heights
-    are as blurred as asked.
+    left, top: the box's first pixel. lines, creases, hollows, mottling, spots: as in the asset; the heights
+    are blurred as requested.
     """
 
     left: int
@@ -63,10 +63,10 @@ class _Asset:
 
 
 def age_map(registration: Registration, blurred: float, mirrored: bool) -> AgeMap:
-    """Lay the asset over a photo's face.
+    """Warp the asset onto a photo's face.
 
-    blurred: sigma of the photo's own edges, in pixels, with which the heights are blurred. mirrored: whether
-    the asset's left lies on the picture's right: real faces are not symmetric, and neither is the asset.
+    blurred: sigma in pixels with which the heights are blurred, that of the photo's own edges. mirrored:
+    whether the asset's left is on the picture's right: like real faces, the asset is not symmetric.
     """
     asset = _asset()
     mean = asset.landmarks
@@ -97,12 +97,12 @@ def _asset() -> _Asset:
 
 
 def _frame(registration: Registration) -> tuple[Floats, Floats, float]:
-    """The point between the eyes, the face's right and down, and the distance between the eyes, in pixels."""
+    """The midpoint between the eyes, the face's right and down axes, and the eye distance, in pixels."""
     return registration.landmarks[36:48].mean(axis=0), registration.axes, registration.eye_distance
 
 
 def _box(registration: Registration, middle: Floats, axes: Floats, unit: float) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of the picture's part that holds the face, in whole pixels."""
+    """Left, top, right, bottom of the face's bounding box, in whole pixels."""
     corners = np.array([(x, y) for x in (-1.35, 1.35) for y in (-1.45, 2.0)])
     corners = np.concatenate([middle + unit * corners @ axes, registration.landmarks])
     low, high = corners.min(axis=0), corners.max(axis=0) + 2
@@ -118,10 +118,10 @@ def _on_the_mean_face(
     unit: float,
     box: tuple[int, int, int, int],
 ) -> Floats:
-    """Where on the mean face the pixels of a box lie, [h, w, 2] in eye distances.
+    """Map the pixels of a box to the mean face, [h, w, 2] in eye distances.
 
-    A thin-plate spline through the landmarks. dlib's have no forehead: an affine map of what lies in one
-    plane with it says where it is, so that its lines foreshorten with a turned head.
+    A thin-plate spline through the landmarks. dlib has none on the forehead: an affine map of the landmarks
+    in its plane locates it, so that its lines are foreshortened when the head is turned.
     """
     landmarks, side = registration.landmarks, registration.side
     system = np.concatenate([mean[_FLAT], np.ones((len(_FLAT), 1))], axis=1)

@@ -1,4 +1,4 @@
-"""A frame's colours in the photo's light: how they are matched, and how light is carried over.
+"""Match a frame's colours to the photo, and transfer changes of light.
 
 Pictures are [1, C, N, N], float32 in 0…1.
 """
@@ -9,24 +9,24 @@ from torch import Tensor
 
 from micromotion.photo.displacement import blurred
 
-_CONTRAST = 0.5, 1.25  # the least and the most that a frame's contrast is multiplied by
-_CHROMA = 1.25  # the most that its chroma is
+_CONTRAST = 0.5, 1.25  # lower and upper bound on the contrast gain
+_CHROMA = 1.25  # upper bound on the chroma gain
 _YCC = np.array([[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]])  # BT.601
-_NOISE = 0.01  # of 0…1: colours that vary less are not spread
-_DARK = 0.1  # of 0…1: so that the ratio of two blacks is 1
-_CAST = 0.35  # of a face's colour: the part that is the light's
-_MOST = 1.3  # that skin grows lighter or, inverted, darker
+_NOISE = 0.01  # of 0…1: colours that vary less are not stretched
+_DARK = 0.1  # of 0…1: added to both, so that the ratio of two blacks is 1
+_CAST = 0.35  # fraction of a face's colour that is due to the light
+_MOST = 1.3  # upper bound on how much skin lightens or, inverted, darkens
 
 
 class Tint:
     """The map of colours that gives the still face the photo's brightness, contrast and hue.
 
-    Chroma is turned and stretched as a number of the complex plane (Cb + i·Cr), so that gray stays gray:
-    teeth and eyes take no colour from a skin that is another's. In a gray photo all becomes gray.
+    Chroma is rotated and scaled as a complex number (Cb + i·Cr), so that gray stays gray: teeth and eyes do
+    not take on the other skin's colour. In a gray photo everything becomes gray.
     """
 
     def __init__(self, still: Tensor, photo: Tensor, face: Tensor) -> None:
-        """All [1, C, SIDE, SIDE]; face: how much of each cell is face, 0…1."""
+        """All [1, C, SIDE, SIDE]; face: coverage of each cell by the face, 0…1."""
         weights = face.flatten().double().numpy()
         ours, theirs = (_YCC @ picture[0].flatten(1).double().numpy() for picture in (still, photo))
         (y, b, r), (their_y, their_b, their_r) = (np.average(each, 1, weights) for each in (ours, theirs))
@@ -41,7 +41,7 @@ class Tint:
         self._shift = torch.from_numpy(back @ [their_y - contrast * y, 0, 0]).float()
 
     def __call__(self, picture: Tensor) -> Tensor:
-        """Colours [1, 3, H, W]."""
+        """Map colours [1, 3, H, W]."""
         return torch.einsum("ij,bjhw->bihw", self._gain, picture) + self._shift[:, None, None]
 
 
@@ -51,20 +51,20 @@ def brightness(picture: Tensor) -> Tensor:
 
 
 def brightest(picture: Tensor, face: Tensor) -> float:
-    """The brightness that a twentieth of a face passes; face: how much of each cell it is, [1, 1, H, W]."""
+    """The 95th percentile of a face's brightness; face: its coverage of each cell, [1, 1, H, W]."""
     return float(brightness(picture)[face > 0.5].quantile(0.95))
 
 
 def cast(picture: Tensor, face: Tensor) -> Tensor:
-    """What a white thing is to be multiplied by to stand in this face's light, [1, 3, 1, 1], gray in gray."""
+    """The factor that puts a white object in this face's light, [1, 3, 1, 1]; gray in a gray photo."""
     mean = ((picture * face).sum(dim=(2, 3)) / face.sum())[..., None, None].clamp(min=_DARK)
     return (mean / brightness(mean)) ** _CAST
 
 
 def ratio(now: Tensor, was: Tensor, where: Tensor) -> Tensor:
-    """By how much the light on a moved face has grown, [1, 1, H, W], near 1; where: what counts, 0…1.
+    """The ratio of light on a moved face, now to before, [1, 1, H, W], near 1; where: weights, 0…1.
 
-    Beyond what counts it fades to 1.
+    Fades to 1 where the weights are 0.
     """
     change = ((brightness(now).clamp(min=0) + _DARK) / (brightness(was).clamp(min=0) + _DARK)).log()
     most = float(np.log(_MOST))

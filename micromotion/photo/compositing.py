@@ -1,4 +1,4 @@
-"""A face's stroke, drawn in the photo itself: every pixel of the result is read from the photo once."""
+"""Draw a face's stroke in the photo itself, resampling the photo only once."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from micromotion.photo.sampling import Picture, sample, span, turned
 from micromotion.photo.strokes import Stroke, differs
 from micromotion.types import Floats, Frame
 
-_STRIP = 256  # rows of the photo that are worked on together, so that memory does not grow with the photo
-_LEAP = 1.0  # pixels by which neighbours' shifts differ along an outline
-_REACH = 8  # pixels on either side of it at most, from which the outline's own are mixed
+_STRIP = 256  # rows of the photo processed together, so that memory does not grow with the photo
+_LEAP = 1.0  # pixels: difference between neighbours' shifts that marks an outline
+_REACH = 8  # most pixels on either side from which the outline's pixels are blended
 _MARGIN = 3  # pixels of the photo around those read, for the bicubic kernel
 
 
 class Canvas:
-    """A photo in which strokes on the square around its face are drawn; all else stays as it is."""
+    """A photo on which strokes on the square around its face are drawn; the rest is unchanged."""
 
     def __init__(self, photo: Frame, matrix: Floats) -> None:
         """photo: uint8 [H, W, 3]. matrix: [2, 3], from the square's pixels to the photo's."""
@@ -31,14 +31,14 @@ class Canvas:
         return self._photo.shape[1], self._photo.shape[0]
 
     def drawn(self, stroke: Stroke) -> Frame:
-        """The photo [H, W, 3] after a stroke of the square, uint8; a new array."""
+        """The photo [H, W, 3] with a stroke applied, uint8; a new array."""
         picture = self._photo.copy()
         for rows, columns in self._strips(stroke):
             self._draw(stroke, rows, columns, picture)
         return picture
 
     def _draw(self, stroke: Stroke, rows: slice, columns: slice, picture: Frame) -> None:
-        """Draw what a stroke does to these rows and columns of the photo into the picture."""
+        """Apply a stroke to these rows and columns of the photo, writing into the picture."""
         x = np.arange(columns.start, columns.stop, dtype=np.float32)[None]
         y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
         (xx, xy), (yx, yy) = self._inverse.tolist()
@@ -67,10 +67,10 @@ class Canvas:
         )
 
     def _mix_outlines(self, new: Picture, shift: Picture, x: Picture, y: Picture) -> None:
-        """Draw the pixels [h, w, 3] along outlines, where shifts leap from what is near to what it hides.
+        """Draw the pixels [h, w, 3] along outlines, where shifts jump from the foreground to what it hides.
 
-        What lies between the two is of neither. Each such pixel is mixed of what the nearest pixels beyond
-        the outline to the left, right, top and bottom would show in its place, the nearer the more.
+        Pixels between the two belong to neither. Each is a blend, weighted by nearness, of what the nearest
+        pixels beyond the outline to the left, right, top and bottom would show in its place.
         """
         leap = _leaps(shift)
         row, column = np.nonzero(leap)
@@ -103,7 +103,7 @@ class Canvas:
         return sample(part.astype(np.float32), x - left, y - top, bicubic=True)
 
     def _strips(self, stroke: Stroke) -> list[tuple[slice, slice]]:
-        """The rows and columns of the photo that a stroke's box may reach, a few rows at a time."""
+        """The rows and columns of the photo that a stroke's box may cover, a few rows at a time."""
         corners: NDArray = np.array(
             [(x, y) for x in (stroke.left - 1, stroke.right) for y in (stroke.top - 1, stroke.bottom)]
         )
@@ -120,7 +120,7 @@ class Canvas:
 
 
 def _leaps(shift: Picture) -> NDArray[np.bool_]:
-    """Where the shifts [h, w, 2] of two neighbours differ by more than _LEAP: both of them, [h, w]."""
+    """Mask [h, w] of both neighbours wherever their shifts [h, w, 2] differ by more than _LEAP."""
     leap = np.zeros(shift.shape[:2], bool)
     across = (np.abs(shift[:, 1:] - shift[:, :-1]) > _LEAP).any(axis=-1)
     down = (np.abs(shift[1:] - shift[:-1]) > _LEAP).any(axis=-1)
@@ -134,7 +134,7 @@ def _leaps(shift: Picture) -> NDArray[np.bool_]:
 
 
 def _within(box: tuple[slice, slice] | None, x: Picture, y: Picture) -> tuple[slice, slice] | None:
-    """The rows and columns of points x, y [h, w] that hold all within a box; None where none is."""
+    """The rows and columns of all points x, y [h, w] within a box; None if there are none."""
     if box is None:
         return None
     rows, columns = box

@@ -1,6 +1,6 @@
-"""How a face moves from one picture to another: by its landmarks, then by the pictures themselves.
+"""Displacement fields of a face between two pictures: from its landmarks, then from the pixels.
 
-Fields are [1, 2, H, W] (x, y), float32, in parts of a square picture's side, so that they hold at any
+Fields are [1, 2, H, W] (x, y), float32, in fractions of a square picture's side, so that they hold at any
 resolution: after(p) ≈ before(p + field(p)). Points are (x, y) in the unit square, (0, 0) the outer corner of
 the top left pixel. Pictures are [1, C, N, N], float32 in 0…1.
 """
@@ -14,22 +14,22 @@ from micromotion.photo.spline import square_border
 from micromotion.types import Floats
 
 SIDE = 128
-"""Cells of the side on which movement is measured."""
+"""Grid cells per side for measuring displacement."""
 
-_STIFF_JAW, _STIFF_INNER = 0.4, 0.002  # landmarks of the jaw slide along it; eyes and mouth are sharp
+_STIFF_JAW, _STIFF_INNER = 0.4, 0.002  # jaw landmarks slide along the jaw; eyes and mouth are precise
 _JAW = 17
-_SPLINE = 64  # cells of the side on which the spline is computed
-_LEVELS, _ROUNDS = 3, 4  # of the pyramid; steps on each
-_ASTRAY = 0.015  # parts of the side: a correction that is larger has gone astray
+_SPLINE = 64  # grid cells per side for the spline
+_LEVELS, _ROUNDS = 3, 4  # levels of the pyramid; steps on each
+_ASTRAY = 0.015  # fraction of the side: larger corrections are errors
 _WINDOW = 2.0  # cells: sigma of the neighbourhood that moves together
 _PLAIN = 0.02  # a neighbourhood with less texture than this hardly moves
-_CONTRAST = 0.04  # weaker local contrast than this is not raised
+_CONTRAST = 0.04  # weaker local contrast is not amplified
 
 
 def landmark_field(at: Floats, value: Floats, side: int = SIDE) -> Tensor:
-    """The smoothest field [1, 2, side, side] that has about `value` [68, 2] at 68 landmarks `at` [68, 2].
+    """The smoothest field [1, 2, side, side] with about `value` [68, 2] at the 68 landmarks `at` [68, 2].
 
-    It vanishes on the square's border. A thin-plate spline (Bookstein 1989), smoothing.
+    A smoothing thin-plate spline (Bookstein 1989), 0 on the square's border.
     """
     border = square_border()
     points = np.concatenate([at, border])
@@ -43,7 +43,7 @@ def landmark_field(at: Floats, value: Floats, side: int = SIDE) -> Tensor:
     values = np.zeros((count + 3, 2))
     values[: len(at)] = value
     weights = np.linalg.solve(system, values)
-    coarse = min(side, _SPLINE)  # it is smooth: reading it at every cell would take most of a frame's time
+    coarse = min(side, _SPLINE)  # smooth enough; evaluating it at every cell would dominate a frame's time
     cells = grid(coarse).reshape(-1, 2).double().numpy()
     field = np.concatenate([_bending(cells, points), _affine(cells)], axis=1) @ weights
     spline = torch.from_numpy(field.astype(np.float32)).reshape(1, coarse, coarse, 2).movedim(-1, 1)
@@ -51,10 +51,9 @@ def landmark_field(at: Floats, value: Floats, side: int = SIDE) -> Tensor:
 
 
 def rigid_field(at: Floats, value: Floats, side: int = SIDE) -> Tensor:
-    """The turn and the shift [1, 2, side, side] that come closest to `value` [n, 2] at points `at` [n, 2].
+    """The rotation and translation [1, 2, side, side] closest to `value` [n, 2] at points `at` [n, 2].
 
-    By least squares in the complex plane, without a change of scale: how the head moves, as far as a picture
-    can do so.
+    Least squares in the complex plane, without scale: the head's motion, as far as a picture shows it.
     """
     before, after = (points[:, 0] + 1j * points[:, 1] for points in (at, at + value))
     turn = np.vdot(before - before.mean(), after - after.mean())
@@ -66,10 +65,10 @@ def rigid_field(at: Floats, value: Floats, side: int = SIDE) -> Tensor:
 
 
 def refined(field: Tensor, before: Tensor, after: Tensor, where: Tensor) -> Tensor:
-    """A field [1, 2, SIDE, SIDE] made to fit the pictures better, within `where` [1, 1, SIDE, SIDE] in 0…1.
+    """Refine a field [1, 2, SIDE, SIDE] by the pictures, within `where` [1, 1, SIDE, SIDE] in 0…1.
 
-    Pyramidal Lucas-Kanade (1981; Bouguet 2001) on locally normalised pictures, so that light which changes is
-    not taken for movement, and only so far as the pictures then agree better.
+    Pyramidal Lucas-Kanade (1981; Bouguet 2001) on locally normalised pictures, so that changes of light are
+    not mistaken for motion; applied only as far as the pictures then agree better.
     """
     found = field
     pairs = list(zip(_pyramid(before), _pyramid(after), strict=True))
@@ -85,9 +84,9 @@ def refined(field: Tensor, before: Tensor, after: Tensor, where: Tensor) -> Tens
 
 
 def unfolded(field: Tensor, least: float = 0.2) -> Tensor:
-    """The field, smoothed where it must be for every point to keep its neighbours on their sides.
+    """The field, smoothed where it would fold over.
 
-    least: how much of an area may be left of it, at its narrowest.
+    least: the smallest fraction of its area to which a cell may shrink.
     """
     for sigma in (2.0, 3.0, 4.0, 6.0, 8.0):
         folds = (_area(field) < least).float()
@@ -99,19 +98,19 @@ def unfolded(field: Tensor, least: float = 0.2) -> Tensor:
 
 
 def grid(side: int) -> Tensor:
-    """The cells' centres of the unit square [1, side, side, 2], (x, y)."""
+    """The cell centres of a grid on the unit square, [1, side, side, 2], (x, y)."""
     at = (torch.arange(side) + 0.5) / side
     y, x = torch.meshgrid(at, at, indexing="ij")
     return torch.stack([x, y], dim=-1)[None]
 
 
 def read(picture: Tensor, points: Tensor, mode: str = "bilinear") -> Tensor:
-    """A picture [1, C, H, W] at points [1, h, w, 2], its border continued; [1, C, h, w]."""
+    """Sample a picture [1, C, H, W] at points [1, h, w, 2], its border extended; [1, C, h, w]."""
     return F.grid_sample(picture, 2 * points - 1, mode=mode, padding_mode="border", align_corners=False)
 
 
 def moved(picture: Tensor, field: Tensor) -> Tensor:
-    """A square picture with every point taken from where the field says."""
+    """Warp a square picture: read every point where the field says."""
     side = picture.shape[-1]
     return read(picture, grid(side) + resized(field, side).movedim(1, -1))
 
@@ -126,7 +125,7 @@ def resized(picture: Tensor, side: int) -> Tensor:
 
 
 def blurred(picture: Tensor, sigma: float) -> Tensor:
-    """A Gaussian of so many cells over [1, C, H, W], its border continued."""
+    """[1, C, H, W] after a Gaussian blur, its border extended; sigma in cells."""
     reach = max(1, round(2.5 * sigma))
     weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
     channels = picture.shape[1]
@@ -157,7 +156,7 @@ def _pyramid(picture: Tensor) -> list[Tensor]:
 
 
 def _step(field: Tensor, old: Tensor, new: Tensor) -> Tensor:
-    """One step of Lucas and Kanade's at every point, at most a cell, then smoothed."""
+    """One Lucas-Kanade step at every point, at most a cell, then smoothed."""
     guess = moved(old, field)
     across = F.pad(guess, (1, 1, 0, 0), "replicate")
     down = F.pad(guess, (0, 0, 1, 1), "replicate")
@@ -175,7 +174,7 @@ def _apart(before: Tensor, after: Tensor, field: Tensor) -> Tensor:
 
 
 def _area(field: Tensor) -> Tensor:
-    """What is left of each cell's area [1, 1, H, W] when read through the field; below 0: turned over."""
+    """The factor by which the field changes each cell's area, [1, 1, H, W]; below 0: folded over."""
     side = field.shape[-1]
     across = F.pad(field, (0, 1, 0, 0), "replicate").diff(dim=-1) * side
     down = F.pad(field, (0, 0, 0, 1), "replicate").diff(dim=-2) * side

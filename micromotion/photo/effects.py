@@ -1,9 +1,9 @@
-"""What a face does in a frame, in terms that hold for any face, and how that follows from motions' strengths.
+"""What a face does in a frame, in terms that apply to any face, as a function of the motions' strengths.
 
-A model's frames say how far a motion moves a face: that is read off a few of them, at some strengths of each
-motion by itself, as differences from the still frame (`poses` says at which). `Response` then knows the
-effects at any strengths, as smooth functions: measured frame by frame, a face would tremble by what measuring
-errs. A motion's file may state its effects; then no frame need be looked at.
+How far a motion moves a face is measured on a few of the model's frames, each motion by itself at a few
+strengths (given by `poses`), as differences from the still frame. `Response` fits smooth functions of the
+strengths: measured frame by frame, errors would make the face tremble. If a motion's file states its effects,
+no frame is needed.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from micromotion.photo.sampling import MonotoneCurve
 from micromotion.types import Floats, Row, Strengths
 
 POSES = 5
-"""Strengths at which a motion is looked at, on each side of the still frame."""
+"""Strengths at which a motion is measured, on each side of the still frame."""
 
 STATED = "effects."
-"""What the keys of a motion file's provenance begin with that state its effects."""
+"""Prefix of the keys in a motion file's provenance that state its effects."""
 
 _STRENGTHS = STATED + "strengths"
-_MAX_STATED = 32  # strengths in a file
+_MAX_STATED = 32  # most strengths in a file
 _MAX_VALUE = 1000.0
 
 LANDMARKS = 68
 
 Provenance = Mapping[str, str | int | float]
-"""What the file of a motion says about it, which may state its effects (`stated_effects`)."""
+"""The provenance in a motion's file, which may state its effects (`stated_effects`)."""
 
 
 @dataclass(frozen=True)
 class Effects:
-    """What a face does, as differences from the photo; of all zeros, nothing.
+    """What a face does, as differences from the photo; all zeros: nothing.
 
     smile, anger, mouth_open, age: 1 is the full degree; negative is the opposite. left_eye, right_eye: how
     far the eye on that side of the picture is closed, 1 shut, below 0 wider open. yaw, pitch, roll: degrees
-    that the head turns towards the picture's right, nods down, and leans with its top to the left.
+    by which the head turns to the picture's right, nods down, and tilts with its top to the left.
     """
 
     smile: float = 0.0
@@ -55,15 +55,15 @@ class Effects:
 
 
 NAMES = tuple(field.name for field in fields(Effects))
-"""The effects, in the order of all arrays of them."""
+"""The names of the effects, in the order used in arrays."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What was read at some strengths of one motion or of none, each less what the still frame has.
+    """What was measured at some strengths of one motion or of none, relative to the still frame.
 
-    effects: float64 [n, len(NAMES)]. field: float64 [n, 68, 2], how the landmarks move beyond the effects,
-    in distances of the eyes, along the face's own right and down, of a face that looks straight ahead.
+    effects: float64 [n, len(NAMES)]. field: float64 [n, 68, 2], displacement of the landmarks beyond the
+    effects, in eye distances, along the face's own right and down, as on a face looking straight ahead.
     """
 
     effects: Floats
@@ -71,10 +71,10 @@ class Reading:
 
 
 def poses(strengths: Strengths) -> Strengths:
-    """The strengths at which a face is to be looked at before frames of these strengths are drawn.
+    """The strengths at which to measure a face before drawing frames of these strengths.
 
     strengths: [frames, motions]. Returns [n, motions], each motion by itself: even steps up to the strongest
-    on either side of the still frame; n = 0 where nothing moves.
+    on either side of the still frame; n = 0 if nothing moves.
     """
     rows = [np.zeros((0, strengths.shape[1]))]
     for motion, column in enumerate(strengths.T):
@@ -92,7 +92,7 @@ class Response:
         self._curves: dict[int, MonotoneCurve] = {}
 
     def measured(self, strengths: Strengths, reading: Reading) -> None:
-        """Learn motions from what was read at the strengths [n, motions], one motion in each row."""
+        """Learn motions from a reading at the strengths [n, motions], one motion per row."""
         values = np.concatenate([reading.effects, reading.field.reshape(len(strengths), -1)], axis=1)
         for motion in np.flatnonzero(np.abs(strengths).max(axis=0, initial=0)):
             rows = np.flatnonzero(strengths[:, motion])
@@ -113,7 +113,7 @@ class Response:
         return Effects(**effects), total[len(NAMES) :].reshape(LANDMARKS, 2)
 
     def _learn(self, motion: int, strengths: Floats, values: Floats) -> None:
-        """A curve through the values at these strengths, none of them 0, and through nothing at 0."""
+        """Fit a curve through the values at these strengths, none of them 0, and through 0 at 0."""
         strengths, values = (
             np.append(strengths, 0.0),
             np.concatenate([values, np.zeros((1, values.shape[1]))]),
@@ -123,7 +123,7 @@ class Response:
 
 
 def stated_effects(strengths: Sequence[float], effects: Floats) -> dict[str, str]:
-    """Effects [n, len(NAMES)] at strengths [n], none of them 0, as entries of a motion file's provenance."""
+    """Provenance entries of a motion file for effects [n, len(NAMES)] at strengths [n], none of them 0."""
     columns = {
         name: column for name, column in zip(NAMES, effects.T, strict=True) if np.abs(column).max() > 0
     }
@@ -142,7 +142,7 @@ def _listed(values: Sequence[float] | Floats) -> str:
 
 
 def _parsed(provenance: Provenance) -> tuple[Floats, Floats]:
-    """Strengths [n] and effects [n, len(NAMES)] of a provenance; raises MotionError for what is none."""
+    """Strengths [n] and effects [n, len(NAMES)] of a provenance; raises MotionError if they are invalid."""
     strengths = _numbers(_STRENGTHS, provenance)
     if len(strengths) != len(set(strengths)) or 0 in strengths:
         raise MotionError("The micromotion states its effects at a strength of 0, or twice at the same.")
@@ -151,7 +151,7 @@ def _parsed(provenance: Provenance) -> tuple[Floats, Floats]:
         name = key.removeprefix(STATED)
         if name != key and key != _STRENGTHS:
             if name not in NAMES:
-                raise MotionError(f"The micromotion states an effect that there is not: {name!r:.40}.")
+                raise MotionError(f"The micromotion states an unknown effect: {name!r:.40}.")
             values = _numbers(key, provenance)
             if len(values) != len(strengths):
                 raise MotionError(f"The micromotion states {name!r} at other strengths than it names.")

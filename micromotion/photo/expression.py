@@ -1,8 +1,8 @@
-"""Where a face's landmarks go when it smiles, opens its mouth, gets angry, ages.
+"""Displacement of a face's landmarks when it smiles, opens its mouth, gets angry, ages.
 
-A shape is a table: landmark -> how far it goes at degree 1, (outwards, down), in units of the head. It is
-written for both halves of the face at once; "outwards" is away from its middle. What a head that is turned
-shows foreshortened moves less across, in each half by itself.
+A shape is a table: landmark -> its displacement at degree 1, (outwards, down), in head units. It applies to
+both halves of the face; "outwards" is away from the middle. On a turned head, sideways motion is
+foreshortened in each half separately.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from micromotion.photo.sampling import smoothstep
 from micromotion.types import Floats
 
 Shape = dict[tuple[int, ...], tuple[float, float]]
-"""Landmarks of the face's left half in the picture, or of its middle -> (outwards, down)."""
+"""Landmarks in the left half of the picture's face, or on its midline -> (outwards, down)."""
 
 _PAIRS = [
     *((left, 16 - left) for left in range(8)),
@@ -26,7 +26,7 @@ _PAIRS = [
     *zip(range(36, 42), (45, 44, 43, 42, 47, 46), strict=True),
     *((48, 54), (49, 53), (50, 52), (58, 56), (59, 55), (60, 64), (61, 63), (67, 65)),
 ]
-"""Landmarks of the left half in the picture, and their fellows in the right one."""
+"""Landmarks of the left half in the picture, paired with their mirror images in the right one."""
 
 SMILE: Shape = {
     (48,): (0.100, -0.085),
@@ -47,7 +47,7 @@ SMILE: Shape = {
     (4, 5): (0.018, -0.014),
     (17, 18, 19): (0.000, -0.006),
 }
-"""Corners up and out, cheeks, lower lids and the nose's wings with them; the lips still closed."""
+"""Mouth corners up and out, with cheeks, lower lids and the nose's wings; the lips stay closed."""
 
 PARTED: Shape = {
     (61, 62): (0.000, -0.036),
@@ -60,7 +60,7 @@ PARTED: Shape = {
     (6,): (0.000, 0.020),
     (5,): (0.000, 0.010),
 }
-"""The lips of one who smiles part, and the teeth show."""
+"""A smile's lips part, and the teeth show."""
 
 FROWN: Shape = {
     (48, 60): (-0.014, 0.060),
@@ -85,7 +85,7 @@ OPEN: Shape = {
     (5,): (0.000, 0.115),
     (4,): (0.000, 0.050),
 }
-"""The jaw falls."""
+"""The jaw drops."""
 
 ANGER: Shape = {
     (21,): (-0.036, 0.094),
@@ -124,30 +124,30 @@ AGE: Shape = {
     (5,): (0.045, 0.040),
     (6,): (0.040, 0.036),
 }
-"""What sags: brows and lids at their outer ends, corners, jowls, the nose's tip; the lips thin."""
+"""Brows and lids sag at their outer ends, as do mouth corners, jowls and the nose's tip; lips thin."""
 
 
 @dataclass(frozen=True)
 class ExpressionConfig:
-    """How shapes fit a face. The unit of the head is the eyes' distance of one that looks straight ahead."""
+    """How shapes fit a face. The head unit is the eye distance of a head looking straight ahead."""
 
     eyes_to_mouth: float = 1.1
-    """Units from between the eyes down to the mouth of a common face: where there is more, the eyes' distance
-    is foreshortened, and the unit larger than it."""
+    """Units from between the eyes down to the mouth of a typical face: if it is more, the eye distance is
+    foreshortened, and the unit larger."""
     mouth_half: float = 0.42
-    """Units of half a mouth of a common face: narrower ones, or foreshortened, go outwards that much less."""
+    """Units of half a typical mouth: narrower or foreshortened halves move outwards proportionally less."""
     narrowest: float = 0.4
-    """The least of that factor: a mouth's far half in near-profile moves little, but it does."""
+    """Lower bound of that factor: in near-profile, a mouth's far half still moves a little."""
     saturation: float = 1.0
-    """How soon a degree saturates: 1 is 1, 2 is 1.27, -1 is -1, infinity 1.31. More: sooner."""
+    """How early a degree saturates: 1 is 1, 2 is 1.27, -1 is -1, infinity 1.31. More: earlier."""
     parts_from: float = 0.15
     """Degree of a smile from which the lips part."""
     smiling: tuple[float, float] = (0.06, 0.18)
-    """Units by which the corners lie above the lips' middle in one who smiles already: from, fully."""
+    """Units by which the corners are above the lips' middle in a face that already smiles: from, fully."""
     restraint: float = 0.45
-    """How much less one moves who smiles fully already."""
+    """How much less a face moves that already smiles fully."""
     parts_on: float = 0.12
-    """How much of a parting is done by lips that are as far apart already."""
+    """How much of a parting counts as done if the lips are already as far apart."""
 
 
 EXPRESSION = ExpressionConfig()
@@ -165,9 +165,9 @@ def expression_landmarks(
 ) -> Floats:
     """This face's landmarks [68, 2] at these degrees, in pixels of the registration's square.
 
-    Degrees: 0 is the photo, 1 the whole expression; beyond it they saturate, below 0 they do the opposite
-    (a negative smile is a frown, with closed lips), a mouth that is to open by less than 0 stays. They add.
-    field: [68, 2], what landmarks do beyond that, (right, down) of the head in eyes' distances.
+    Degrees: 0 is the photo, 1 the full expression; they saturate beyond 1, and below 0 do the opposite (a
+    negative smile is a frown, with closed lips), except that mouth_open below 0 does nothing. They add up.
+    field: [68, 2], further displacement of the landmarks, (right, down) of the head in eye distances.
     """
     landmarks = registration.landmarks
     fit = _Fit.of(registration, config)
@@ -185,7 +185,7 @@ def expression_landmarks(
 
 
 def head_unit(registration: Registration, config: ExpressionConfig = EXPRESSION) -> float:
-    """The eyes' distance of this head if it looked straight ahead, in pixels of the registration's square."""
+    """This head's eye distance if it looked straight ahead, in pixels of the registration's square."""
     landmarks = registration.landmarks
     down = landmarks[48:60].mean(axis=0) - landmarks[36:48].mean(axis=0)
     return max(registration.eye_distance, float(down @ registration.axes[1]) / config.eyes_to_mouth)
@@ -193,8 +193,8 @@ def head_unit(registration: Registration, config: ExpressionConfig = EXPRESSION)
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    """How a shape fits a face: pixels of a unit; what is left of a move across at each landmark [68]; what is
-    left of a smile (0…1); units of the mouth's width."""
+    """How a shape fits a face: pixels per unit; factor of sideways motion at each landmark [68]; factor of a
+    smile (0…1); the mouth's width in units."""
 
     unit: float
     across: Floats
@@ -218,7 +218,7 @@ class _Fit:
 
 
 def _table(shape: Shape) -> Floats:
-    """A shape as (right, down) of each landmark [68, 2]."""
+    """A shape as the displacement (right, down) of each landmark [68, 2]."""
     moved, fellows = np.zeros((68, 2)), dict(_PAIRS)
     for marks, (outwards, down) in shape.items():
         for mark in marks:
@@ -232,7 +232,7 @@ _SMILE, _PARTED, _FROWN, _OPEN, _ANGER, _AGE = map(_table, (SMILE, PARTED, FROWN
 
 
 def _saturated(degree: float, config: ExpressionConfig) -> float:
-    """0 -> 0, 1 -> 1, beyond it less and less; odd."""
+    """0 -> 0, 1 -> 1, saturating beyond; odd."""
     return float(np.tanh(config.saturation * degree) / np.tanh(config.saturation))
 
 
@@ -241,6 +241,6 @@ def _parting(smile: float, config: ExpressionConfig) -> float:
 
 
 def _left_to_part(parted: Floats, gap: float, config: ExpressionConfig) -> float:
-    """What part of a parting is left to lips that are `gap` units apart already; 1 where they are closed."""
+    """The fraction of a parting left for lips already `gap` units apart; 1 if they are closed."""
     whole = parted[66, 1] - parted[62, 1]
     return 1 - (1 - config.parts_on) * float(smoothstep(0.2, 1.3, gap / whole))

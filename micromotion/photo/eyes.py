@@ -1,8 +1,8 @@
-"""Eyes that close and open wider, in a photo's own pixels.
+"""Close eyes or open them wider, in a photo's own pixels.
 
-The lids' geometry (`lids.py`) says where each pixel comes from; painted is what no photo of an open eye shows
-(`lid_paint.py`): the lid's skin, its fold, the lashes, and the lid's shadow on the eyeball. All is in the
-photo's own colours, as sharp and as grainy as it is.
+The lids' geometry (`lids.py`) gives each pixel's source. What no photo of an open eye shows is painted
+(`lid_paint.py`): the lid's skin, its fold, the lashes, and the lid's shadow on the eyeball, with the photo's
+own colours, sharpness and grain.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ from micromotion.types import Floats
 
 @dataclass(frozen=True)
 class EyeConfig:
-    """How what is painted appears as an eye closes. Lengths are in eye widths, shares of colours in 0…1."""
+    """How painted parts appear as an eye closes. Lengths are in eye widths, shares of colours in 0…1."""
 
     knee: float = 0.05
-    """Degrees around 1 within which closing comes to rest: less is more abrupt, more leaves a slit at 1."""
+    """Degrees around 1 over which closing slows to a stop: less is more abrupt, more leaves a slit at 1."""
 
     widest: float = 0.3
-    """The negative degree that is neared, never passed: an eye opened wider shows what no photo has."""
+    """Asymptote of negative degrees: an eye opened wider would show what no photo has."""
 
     appears: tuple[float, float] = (0.0, 0.5)
     """Degrees between which the painted skin appears."""
 
     lash_appears: float = 0.05
-    """Way that the lid comes down until its painted lashes are all there."""
+    """How far the lid has come down when its painted lashes are fully visible."""
 
     convex: float = 0.06
-    """Light on the lid's middle over that at its ends: more is a more bulging eyeball."""
+    """How much lighter the lid's middle is than its ends: more looks like a more bulging eyeball."""
 
     margin_shade: float = 0.2
     """How much darker the skin is at the lashes."""
 
     margin_reach: float = 0.05
-    """Where that shade has fallen to a third."""
+    """Distance at which that shade has fallen to a third."""
 
     crease: float = 0.06
     """How much darker the fold is above a shut lid."""
@@ -66,16 +66,16 @@ class EyeConfig:
     """The lid's shadow on the eyeball, at the lid."""
 
     shadow_reach: float = 0.06
-    """Where that shadow has fallen to a third."""
+    """Distance at which that shadow has fallen to a third."""
 
     lash_most: float = 0.9
-    """How much of the lash line's colour covers at most: more looks drawn."""
+    """Largest opacity of the lash line: more looks drawn."""
 
     fringe: float = 0.5
-    """How much the fringe covers of what the line does."""
+    """Opacity of the fringe relative to the line."""
 
     fringe_appears: tuple[float, float] = (0.35, 0.9)
-    """Degrees between which the fringe turns down and is seen."""
+    """Degrees between which the fringe turns down and becomes visible."""
 
     under_shade: float = 0.10
     """The lashes' shadow on the lower lid."""
@@ -84,11 +84,11 @@ class EyeConfig:
 CONFIG = EyeConfig()
 
 _NOTHING = Stroke(0, 0)
-_ROOM = 0.45  # eye widths around the eye, within which all ends that is moved or painted
+_ROOM = 0.45  # eye widths around the eye, beyond which nothing is moved or painted
 
 
 class Eye:
-    """One eye of a photo, found once and closed as often as one likes."""
+    """One eye of a photo, found once and closed any number of times."""
 
     def __init__(self, registration: Registration, lids: Lids, config: EyeConfig = CONFIG) -> None:
         self.lids = lids
@@ -115,11 +115,11 @@ class Eye:
 
     @classmethod
     def found(cls, registration: Registration, side: int, config: EyeConfig = CONFIG) -> Eye:
-        """Look for one eye in a photo. side: 0 the eye that is left in the picture, 1 the right one."""
+        """Find one eye in a photo. side: 0 the eye on the left in the picture, 1 the right one."""
         return cls(registration, Lids.found(registration, side), config)
 
     def stroke(self, closed: float) -> Stroke:
-        """The eye at a degree: 0 as in the photo … 1 shut; below 0 a little wider, to about −0.3.
+        """The stroke for a degree: 0 as in the photo … 1 shut; below 0 a little wider, to about −0.3.
 
         An eye that is shut in the photo stays as it is.
         """
@@ -137,7 +137,7 @@ class Eye:
         return (way[..., None] * self.lids.frame.up).astype(np.float32)
 
     def _paint(self, margins: Margins, degree: float) -> tuple[Picture, Picture]:
-        """What is kept of the moved pixels [h, w, 1], and what is added to them [h, w, 3]."""
+        """The factor of the moved pixels [h, w, 1], and what is added to them [h, w, 3]."""
         above = self._y - margins.upper
         cover = self._painted * self._covering(above, degree)
         lash = self._lash(margins, above, degree)
@@ -147,7 +147,7 @@ class Eye:
         return kept[..., None].astype(np.float32), added.astype(np.float32)
 
     def _covering(self, above: Floats, degree: float) -> Floats:
-        """How much of the painted skin the lid shows."""
+        """Opacity of the painted skin."""
         edge = np.clip(above / (2 * self._sharpness) + 0.5, 0, 1)
         return edge * float(smoothstep(*self._config.appears, degree))
 
@@ -164,7 +164,7 @@ class Eye:
         return 1 + self._along * (smoothstep(0, 0.5, degree) * (bulge - shade) - crease)
 
     def _shadow(self, margins: Margins, above: Floats, degree: float) -> Floats:
-        """How much darker the eyeball is beneath the lid, and the lower lid beneath the lashes."""
+        """How much darker the eyeball is under the lid, and the lower lid under the lashes."""
         c = self._config
         eyeball = c.shadow * np.exp(np.minimum(above, 0) / c.shadow_reach) * (above < 0)
         eyeball *= smoothstep(0, c.lash_appears, margins.drop)
@@ -174,7 +174,7 @@ class Eye:
         return np.where(self._y < margins.lower, lid * smoothstep(0.3, 1, degree), eyeball)
 
     def _lash(self, margins: Margins, above: Floats, degree: float) -> Floats:
-        """How much the lashes cover [h, w]."""
+        """Opacity of the lashes, [h, w]."""
         c = self._config
         line, fringe = np.moveaxis(on_lash_chart(self._lashes, self._x, above), -1, 0)
         lash = np.maximum(line, c.fringe * smoothstep(*c.fringe_appears, degree) * fringe) * c.lash_most
@@ -182,7 +182,7 @@ class Eye:
 
 
 def _saturated(closed: float, config: EyeConfig) -> float:
-    """A degree as drawn: as it is up to the knee, then smoothly to 1; below 0 smoothly to −widest."""
+    """The degree as drawn: unchanged up to the knee, then smoothly to 1; below 0 smoothly to −widest."""
     if closed < 0:
         return -config.widest * float(np.tanh(-closed / config.widest))
     knee = config.knee

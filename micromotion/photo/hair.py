@@ -1,4 +1,4 @@
-"""Where a photo surely shows the head's hair. Rather none than a hat, a scarf or a dark wall."""
+"""Find the head's hair in a photo. Better none than a hat, a scarf or a dark wall."""
 
 from __future__ import annotations
 
@@ -22,78 +22,78 @@ class HairConfig:
     """Lengths are in eye distances."""
 
     grid: int = 34
-    """Cells per eye distance on which hair is looked for: more takes longer."""
+    """Grid cells per eye distance on which hair is searched: more takes longer."""
 
     bins: tuple[int, int, int] = (20, 24, 24)
-    """Of the histograms: log luminance, red and blue chroma. Fewer mix hair and hats, more need more hair."""
+    """Histogram bins: log luminance, red and blue chroma. Fewer mix hair and hats, more need more hair."""
 
     bin_blur: tuple[float, float, float] = (1.5, 0.8, 0.8)
     """Sigmas of the histograms' blur, in bins."""
 
     shine: tuple[tuple[float, float, float], ...] = ((0.75, 0.2, 0.15), (0.6, 0.4, 0.10), (0.45, 0.55, 0.05))
-    """Tones of hair that shines, as (part of its colour, part of the light's white, weight beside the seen
-    tones). More finds fair locks, and takes pale walls for hair."""
+    """Tones of shining hair, as (fraction of its colour, fraction of the light's white, weight relative to
+    the observed tones). More finds fair locks, but takes pale walls for hair."""
 
     rough: tuple[float, float] = (0.33, 0.8)
-    """How many times rougher than the cheeks a place above the brows is that may be skin, and is none."""
+    """Roughness above the brows over that of cheeks: up to the first may be skin, from the second is not."""
 
     unknown: float = 0.6
-    """Density of what is neither hair, skin nor background (hats), of that of evenly spread colours. More
-    finds less hair."""
+    """Density of what is neither hair, skin nor background (hats), relative to uniformly distributed colours.
+    More finds less hair."""
 
     rounds: int = 4
-    """Times that hair's colours are learned anew from what they found."""
+    """Number of times hair's colours are learned again from the hair they found."""
 
     beside: tuple[float, float] = (-0.1, 0.45)
-    """Heights beside the face, from the eyes downwards, where hair is looked for first: hats end above."""
+    """Heights beside the face, measured down from the eyes, searched for hair first: hats end above."""
 
     ring: tuple[float, float] = (0.04, 0.45)
-    """How far outside of the face hair is looked for first."""
+    """Distances from the face at which hair is searched first."""
 
     reach: tuple[float, float] = (0.25, 1.0)
-    """How far outside the mean head hair is as likely as within it, and no longer possible."""
+    """Distance outside the mean head up to which hair is as likely as within, and from which impossible."""
 
     behind: float = 0.6
-    """How far outside the mean head nothing but background is."""
+    """Distance outside the mean head from which all is background."""
 
     lowest: float = 2.0
-    """Height below the eyes at which hair ends: farther down it could be a collar's fur."""
+    """Distance below the eyes at which hair ends: farther down it could be a fur collar."""
 
     sure: tuple[float, float] = (0.55, 0.85)
-    """Probabilities that are no hair, and all hair. Lower values gray the background."""
+    """Probabilities that count as no hair, and as all hair. Lower values gray the background."""
 
     enough: tuple[float, float] = (0.28, 0.40)
-    """Part of the ring's cells beside the face that must be hair for there to be any, and to be sure."""
+    """Fraction of the ring's cells beside the face that must be hair: for any hair at all, and to be sure."""
 
     strands: tuple[float, float] = (0.10, 0.16)
-    """Standard deviation of log luminance within 0.1 eye distances: what is as smooth as that is no hair
-    but a hat, a veil, a wall, and what is as rough as that may be hair."""
+    """Standard deviation of log luminance within 0.1 eye distances: below the first it is a hat, a veil or a
+    wall, above the second it may be hair."""
 
     outlined: tuple[float, float] = (0.35, 0.60)
-    """Part of its outline along which hair must differ from what is behind it: too little, and enough."""
+    """Fraction of its outline along which hair must differ from the background: too little, and enough."""
 
     step: float = 0.30
-    """What differs: log luminance, or chroma, from 0.15 eye distances within the outline to as far beyond
-    it."""
+    """What counts as different: log luminance, or chroma, between 0.15 eye distances inside the outline and
+    as far outside."""
 
     along: float = 0.45
-    """Sigma along which the outline is judged: hair fades where its outline is not seen. Less gives
+    """Sigma along which the outline is judged: hair fades where its outline is invisible. Less gives
     patches."""
 
     holes: float = 0.20
-    """Size of the holes that are closed."""
+    """Size of holes that are closed."""
 
     strips: float = 0.17
-    """Width of the strips that are no hair: outlines of bald heads, rims of hats."""
+    """Width of strips that are not hair: outlines of bald heads, rims of hats."""
 
     soft: float = 0.06
-    """Radius of the guided filter that lays the map along strands."""
+    """Radius of the guided filter that aligns the map with strands."""
 
 
 @dataclass(frozen=True, eq=False)
 class Hair:
-    """sure: float32 [N, N], 0…1, how sure it is that a pixel shows the head's hair; zeros where none is sure.
-    maybe: the same, 0…1, of what is no skin: hair, or a hat, or what is behind."""
+    """sure: float32 [N, N], 0…1, confidence that a pixel shows the head's hair; all zeros if none is found.
+    maybe: the same, 0…1, for anything that is not skin: hair, a hat, or the background."""
 
     sure: Picture
     maybe: Picture
@@ -102,33 +102,34 @@ class Hair:
 def find_hair(
     registration: Registration, head: HeadFit, skin: Skin, config: HairConfig = HairConfig()
 ) -> Hair:
-    """Look for hair around the face.
+    """Find the hair around the face.
 
-    Histograms of hair, skin and background, from where each is for certain, tell them apart (naive Bayes);
-    what was found teaches hair's colours anew. Only what hangs together with hair beside the face counts.
+    Colour histograms of hair, skin and background, from where each is certain, classify pixels (naive
+    Bayes); hair's colours are then learned again from the result. Only what is connected to hair beside the
+    face counts.
     """
     small, landmarks = reduced(registration, config.grid)
     unit = registration.eye_distance * len(small) / registration.side
-    places = _Places(registration, head, skin, small, landmarks, unit, config)
+    regions = _Regions(registration, head, skin, small, landmarks, unit, config)
     colours = _bins(small, config)
-    against = _histogram(colours, places.background, config)[colours]
-    face = _histogram(colours, places.skin, config)[colours]
-    first = places.first * (
-        face < 0.6 * np.quantile(face[places.skin > 0.5], 0.3) if places.skin.any() else 1
+    against = _histogram(colours, regions.background, config)[colours]
+    face = _histogram(colours, regions.skin, config)[colours]
+    first = regions.first * (
+        face < 0.6 * np.quantile(face[regions.skin > 0.5], 0.3) if regions.skin.any() else 1
     )
     weight = first / (1 + (against / (_typical(against, first) + 1e-9)) ** 2) if first.any() else first
     model = _Model(colours, against, face, _shining(small, colours, weight, skin, config), config)
     for _ in range(config.rounds):
-        probability = model.probability(weight, places)
-        weight = probability * (probability > 0.5) * (places.prior > 0.3)
-    enough = _enough(probability > 0.6, places, config)  # before holes are closed: that lets hats in
+        probability = model.probability(weight, regions)
+        weight = probability * (probability > 0.5) * (regions.prior > 0.3)
+    enough = _enough(probability > 0.6, regions, config)  # before holes are closed, which lets hats in
     sure = smoothstep(*config.sure, blur(probability.astype(np.float32), 0.02 * unit))
     enough *= _stranded(small, sure > 0.5, unit, config)
     sure = ndimage.grey_opening(sure, footprint=_disc(config.strips * unit / 2))
     sure = ndimage.grey_closing(sure, footprint=_disc(config.holes * unit / 2))
-    maybe = np.where(places.face_only, 0, _together(sure, places.beside)).astype(np.float32)
-    sure = maybe * _seen(small, maybe > 0.5, places.face, unit, config)
-    sure *= smoothstep(config.lowest, config.lowest - 0.8, places.height)
+    maybe = np.where(regions.face_only, 0, _together(sure, regions.beside)).astype(np.float32)
+    sure = maybe * _seen(small, maybe > 0.5, regions.face, unit, config)
+    sure *= smoothstep(config.lowest, config.lowest - 0.8, regions.height)
     fine = guided(
         luminance(small), (sure * enough).astype(np.float32), max(1, round(config.soft * unit)), 1e-3
     )
@@ -138,10 +139,10 @@ def find_hair(
 
 @dataclass(frozen=True, eq=False)
 class _Model:
-    """Naive Bayes: hair, skin, background, or what is none of these.
+    """Naive Bayes: hair, skin, background, or none of these.
 
     colours: each cell's bin. against, face, shining: [h, w], the densities of background, skin, and of
-    what hair looks like where it shines, at each cell.
+    shining hair, at each cell.
     """
 
     colours: tuple[NDArray, ...]
@@ -150,18 +151,18 @@ class _Model:
     shining: Picture
     config: HairConfig
 
-    def probability(self, weight: Picture, places: _Places) -> Picture:
-        """Of hair, [h, w], as far as its colours are those where weight is."""
+    def probability(self, weight: Picture, regions: _Regions) -> Picture:
+        """The probability of hair, [h, w], with its colours learned where weight is."""
         own = _histogram(self.colours, weight, self.config)[self.colours] + self.shining
         unknown = self.config.unknown / float(np.prod(self.config.bins))
-        prior = places.prior
-        rest = (1 - 0.9 * prior) * self.against + places.skin_prior * self.face + unknown
+        prior = regions.prior
+        rest = (1 - 0.9 * prior) * self.against + regions.skin_prior * self.face + unknown
         probability: Picture = prior * own / (prior * own + rest)
         return probability
 
 
-class _Places:
-    """Where hair, skin and background may be and where they are for certain, on the grid."""
+class _Regions:
+    """Where hair, skin and background are possible and where they are certain, on the grid."""
 
     def __init__(
         self,
@@ -205,9 +206,9 @@ class _Places:
 
 
 def guided(guide: Picture, plane: Picture, radius: int, eps: float) -> Picture:
-    """The plane, its edges laid along the guide's, both [h, w] (guided filter, He, Sun and Tang 2013).
+    """The plane with its edges aligned with the guide's, both [h, w] (guided filter, He, Sun and Tang 2013).
 
-    radius: in pixels. eps: of the guide's squared contrast, what is no edge.
+    radius: in pixels. eps: squared contrast of the guide below which there is no edge.
     """
 
     def mean(values: Picture) -> Picture:
@@ -238,7 +239,7 @@ def _bins(picture: Picture, config: HairConfig) -> tuple[NDArray, ...]:
 
 
 def _histogram(colours: tuple[NDArray, ...], weight: Picture, config: HairConfig) -> Picture:
-    """The density of the colours where weight is, float64 `config.bins`, its sum 1 (or 0)."""
+    """The weighted density of the colours, float64 `config.bins`, its sum 1 (or 0)."""
     flat = np.ravel_multi_index(colours, config.bins)
     density = np.bincount(flat.ravel(), np.asarray(weight, float).ravel(), int(np.prod(config.bins)))
     density = ndimage.gaussian_filter(density.reshape(config.bins), config.bin_blur, mode="nearest")
@@ -246,9 +247,9 @@ def _histogram(colours: tuple[NDArray, ...], weight: Picture, config: HairConfig
 
 
 def _roughness(light: Picture, cheeks: Mask, unit: float) -> Picture:
-    """How many times rougher than the cheeks each place is, [h, w]; light: log luminance.
+    """The roughness relative to the cheeks, [h, w]; light: log luminance.
 
-    The least nearby counts: a forehead's edge is rough, too, and hair is rough everywhere.
+    The local minimum, as a forehead's edge is rough, too, while hair is rough everywhere.
     """
     rough = blur(np.abs(light - blur(light, 0.1 * unit)), 0.1 * unit)
     own = float(np.median(rough[cheeks])) if cheeks.any() else 0.0
@@ -259,7 +260,7 @@ def _roughness(light: Picture, cheeks: Mask, unit: float) -> Picture:
 def _shining(
     small: Picture, colours: tuple[NDArray, ...], weight: Picture, skin: Skin, config: HairConfig
 ) -> Picture:
-    """The density, at each cell, of the tones that hair has where it shines: towards the light's own colour
+    """The density, at each cell, of the tones of shining hair: shifted towards the light's own colour
     (Shafer's dichromatic reflection, 1985)."""
     white = np.float32(1.1 * skin.light)
     shining: Picture = sum(
@@ -274,20 +275,20 @@ def _typical(values: Picture, weight: Picture) -> float:
 
 
 def _together(sure: Picture, seeds: Mask) -> Picture:
-    """What hangs together with the seeds."""
+    """The components connected to the seeds."""
     parts, _ = ndimage.label(sure > 0.3)
     known = np.unique(parts[seeds & (parts > 0)])
     return sure * np.isin(parts, known[known > 0])
 
 
-def _enough(hair: Mask, places: _Places, config: HairConfig) -> float:
-    """0…1: whether enough of what is beside the face is hair."""
-    ring = places.first > 0
+def _enough(hair: Mask, regions: _Regions, config: HairConfig) -> float:
+    """0…1: whether enough of the ring beside the face is hair."""
+    ring = regions.first > 0
     return float(smoothstep(*config.enough, float(hair[ring].mean()))) if ring.any() else 0.0
 
 
 def _stranded(small: Picture, hair: Mask, unit: float, config: HairConfig) -> float:
-    """0…1: whether what was taken for hair has strands."""
+    """0…1: whether the supposed hair has strands."""
     inner = ndimage.binary_erosion(hair, iterations=max(1, round(0.1 * unit)))
     if not inner.any():
         return 0.0
@@ -296,7 +297,7 @@ def _stranded(small: Picture, hair: Mask, unit: float, config: HairConfig) -> fl
 
 
 def _seen(small: Picture, hair: Mask, face: Mask, unit: float, config: HairConfig) -> Picture:
-    """0…1, [h, w]: whether hair differs from what is behind it, nearby and everywhere."""
+    """0…1, [h, w]: whether hair differs from the background, nearby and overall."""
     edge, seen = _outline(small, hair, face, unit, config)
     if not edge.any():
         return np.zeros(hair.shape, np.float32)

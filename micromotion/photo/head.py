@@ -1,15 +1,15 @@
-"""The head of a photo in depth: a mean head's depth maps, laid on the photo by the face's landmarks.
+"""The 3D head of a photo: a mean head's depth maps, fitted to the photo by the face's landmarks.
 
-The mean head is the renderer's of the embedded model (`tools/head_model.py` writes it to head.safetensors):
+The mean head is the embedded model's (`tools/head_model.py` writes it to head.safetensors):
 
-    depth      int16 [4, S, S]: z of what is seen in each cell of the square that `registration` cuts out, in
-               DEPTH_UNIT, NOBODY where there is nobody; seen at YAWS (the other side is the mirror image)
+    depth      int16 [4, S, S]: z of the surface in each cell of the square that `registration` cuts out, in
+               DEPTH_UNIT, NOBODY in the background; at YAWS (the other side is the mirror image)
     frame      float32 [4, 3]: FFHQ's crop at each of them, its centre x, y and half its side
     landmarks  float32 [4, 68, 2]: dlib's, in the unit square of FFHQ's crop
 
-Lengths are in the model's units: the skull's radius is about 0.7, the eyes are 0.52 apart, the chin lies near
-y = -1. x grows to the picture's right, y up, z towards the camera, which stands at z = CAMERA_Z; the skull's
-middle is the origin. A yaw is an angle in degrees, above 0 where the face looks to the picture's right.
+Lengths are in the model's units: the skull's radius is about 0.7, the eyes are 0.52 apart, the chin is near
+y = -1. x grows to the picture's right, y up, z towards the camera, which is at z = CAMERA_Z; the origin is
+the skull's centre. A yaw is an angle in degrees, above 0 if the face looks to the picture's right.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ DEPTH_UNIT = 1 / 8192
 NOBODY = -32768
 CAMERA_Z = 9.0
 CELLS = 256
-"""Cells of the side of the square on which a head is laid."""
+"""Grid cells per side of the square on which a head is fitted."""
 
 # fmt: off
 MIRROR = np.array([
@@ -51,27 +51,26 @@ MIRROR = np.array([
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """What was tuned. Lengths are parts of the side of FFHQ's crop, unless they say otherwise.
+    """Tuned constants. Lengths are fractions of the side of FFHQ's crop, unless stated otherwise.
 
-    nose_depth: how far the nose's tip stands before the eyes, in distances of the eyes. jaw_depth: how far
-    its root stands before the visible sides of the jaw, in widths of the jaw. Both of people, not of the
-    renderer.
+    nose_depth: how far the nose's tip is in front of the eyes, in eye distances. jaw_depth: how far its root
+    is in front of the visible sides of the jaw, in jaw widths. Both of people, not of the renderer.
     relief: how much deeper people's faces are than the renderer's.
-    rim: the renderer's outline is not the photo's; so much of it is not believed. rim_blend: over so much of
-    what is left its depth passes into that beyond the outline: less tears the outline, more flattens the
+    rim: the renderer's outline is not the photo's; this much of it is ignored. rim_blend: width over which
+    the remaining depth blends into that beyond the outline: less tears the outline, more flattens the
     cheeks. beyond: depth (model's units) far from the head. beyond_pull: how fast it is reached. spread: blur
-    with which the rim's depth goes on beyond the outline. smooth: blur of the depth, against curls of hair
-    that the photo has not.
-    reach: how far outside of the mean head hair and hats may lie. sure: what lies so far within it is the
-    head's, whatever its colour. rare: colours that are so much rarer than the mean prove nothing.
-    follow: (start, end) from the head, its hair and hat outwards, over which what surrounds them stops to
-    follow: earlier shears their edges, later bends lines behind.
-    neck: how far below the chin the neck follows the head no more, in the model's units: less shears it, more
+    with which the rim's depth continues beyond the outline. smooth: blur of the depth, against curls of hair
+    that the photo does not have.
+    reach: how far outside the mean head hair and hats may be. sure: this far inside it, everything belongs to
+    the head, whatever its colour. rare: colours this much rarer than the mean are no evidence.
+    follow: (start, end) distance from the head, its hair and hat, over which the surroundings stop following:
+    earlier shears their edges, later bends lines behind.
+    neck: how far below the chin the neck stops following the head, in the model's units: less shears it, more
     takes the shoulders along.
-    neck_width: how far from the head's axis what is lower than the chin belongs to the shoulders, which stay.
-    border: (sides, top and bottom) parts of the drawn square over which all comes to rest at its border.
-    light_spread: of log luminance, beyond which a pixel (a brow, a beard) is no witness of the light.
-    light_prior: how firmly the light is held at none, against faces that are painted flat.
+    neck_width: distance from the head's axis beyond which what is below the chin is shoulders, which stay.
+    border: (sides, top and bottom) fractions of the drawn square over which motion fades at its border.
+    light_spread: deviation of log luminance beyond which a pixel (a brow, a beard) is ignored for the light.
+    light_prior: how strongly the light is pulled to none, against faces that are painted flat.
     """
 
     nose_depth: float = 0.6
@@ -96,10 +95,10 @@ class HeadConfig:
 
 @dataclass(frozen=True, eq=False)
 class HeadFit:
-    """The head of a photo in depth, as it is in the photo, on CELLS × CELLS cells of the drawn square.
+    """The 3D head of a photo in its pose there, on a grid of CELLS × CELLS over the drawn square.
 
     yaw: degrees. position: float32 [G, G, 3], in the model's units. normal: [G, G, 3], unit vectors. cover:
-    [G, G], 1 where the mean head, its neck and shoulders are. weight: [G, G] in 0…1, how far each cell moves
+    [G, G], 1 where the mean head, its neck and shoulders are. weight: [G, G] in 0…1, how much each cell moves
     with the head. light: [4], log luminance of the face ≈ light[0] + light[1:] @ normal. frame: FFHQ's crop
     in the model's units, its centre x, y and half its side.
     """
@@ -113,7 +112,7 @@ class HeadFit:
     frame: tuple[float, float, float]
 
     def projected(self, position: NDArray) -> NDArray:
-        """Positions [..., 3] in the model's units -> [..., 2], parts of the drawn square's side."""
+        """Positions [..., 3] in the model's units -> [..., 2], fractions of the drawn square's side."""
         centre_x, centre_y, half = self.frame
         nearer = CAMERA_Z / (CAMERA_Z - position[..., 2])
         x = (position[..., 0] * nearer - centre_x) / half
@@ -122,7 +121,7 @@ class HeadFit:
 
 
 def fit_head(registration: Registration, config: HeadConfig | None = None) -> HeadFit:
-    """Lay the mean head on a photo: the view of it that is turned as the face is, warped by the landmarks."""
+    """Fit the mean head to a photo: take its view at the face's yaw and warp it by the landmarks."""
     config = config or HeadConfig()
     landmarks = _in_square(registration.landmarks, registration.side)
     yaw = yaw_of(landmarks, config)
@@ -141,7 +140,7 @@ def fit_head(registration: Registration, config: HeadConfig | None = None) -> He
     pixels = _cells_of(registration.picture)
     beside = (height < 0) & (np.abs(position[..., 0]) > config.neck_width)
     weight = _following(pixels, np.where(beside, config.reach, outside), height > 0, config)
-    weight *= smoothstep(-config.neck, 0, height) * _rest_at_border(at, config)
+    weight *= smoothstep(-config.neck, 0, height) * _fade_at_border(at, config)
     return HeadFit(
         yaw,
         position,
@@ -154,16 +153,15 @@ def fit_head(registration: Registration, config: HeadConfig | None = None) -> He
 
 
 def canonical_landmarks() -> Floats:
-    """dlib's landmarks [68, 2] of the mean head from its front, in the unit square of FFHQ's crop."""
+    """dlib's landmarks [68, 2] of the mean head from the front, in the unit square of FFHQ's crop."""
     return _view(0).landmarks.copy()
 
 
 def yaw_of(landmarks: Floats, config: HeadConfig | None = None) -> float:
-    """How far a face is turned, in degrees, from dlib's landmarks [68, 2], in any unit; scale and roll do not
-    matter.
+    """A face's yaw in degrees, from dlib's landmarks [68, 2] in any unit; scale and roll do not matter.
 
-    The mean of two signs of it: how far the nose's tip lies from the middle between the eyes, and how far its
-    root lies from the middle between the sides of the jaw.
+    The mean of two estimates: from the distance of the nose's tip to the midpoint between the eyes, and of
+    its root to the midpoint between the sides of the jaw.
     """
     config = config or HeadConfig()
     left, right = landmarks[[36, 39]].mean(axis=0), landmarks[[42, 45]].mean(axis=0)
@@ -177,9 +175,9 @@ def yaw_of(landmarks: Floats, config: HeadConfig | None = None) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _View:
-    """The mean head, seen at one yaw.
+    """The mean head at one yaw.
 
-    depth: float32 [S, S], 0 where there is nobody. cover: float32 [S, S], 1 where there is somebody.
+    depth: float32 [S, S], 0 in the background. cover: float32 [S, S], 1 on the head.
     landmarks: [68, 2], in the unit square of FFHQ's crop. frame: as in `HeadFit`.
     """
 
@@ -190,13 +188,13 @@ class _View:
 
     @property
     def crop(self) -> float:
-        """Cells of the side of FFHQ's crop."""
+        """Grid cells per side of FFHQ's crop."""
         return len(self.depth) / LARGER
 
 
 @cache
 def _view(step: int) -> _View:
-    """The mean head, turned by so many tens of degrees, -3…3."""
+    """The mean head, turned by `step` × 10 degrees, -3…3."""
     state = read_safetensors(Path(__file__).with_name(ASSET), KIND)[1]
     depth, frame, landmarks = (state[name][abs(step)].numpy() for name in ("depth", "frame", "landmarks"))
     centre_x, centre_y, half = (float(value) for value in frame)
@@ -210,12 +208,12 @@ def _view(step: int) -> _View:
 
 
 def _in_square(landmarks: Floats, side: int) -> Floats:
-    """From pixels of a picture to parts of its side."""
+    """Pixels of a picture -> fractions of its side."""
     return (landmarks + 0.5) / side
 
 
 def _of_crop(points: Floats) -> Floats:
-    """From the unit square of FFHQ's crop to that which is drawn."""
+    """The unit square of FFHQ's crop -> that of the drawn square."""
     return (points - 0.5) / LARGER + 0.5
 
 
@@ -226,12 +224,12 @@ def _cell_centres() -> NDArray:
 
 
 def _core(view: _View, config: HeadConfig) -> NDArray:
-    """Where the mean head's depth is believed; bool [S, S]."""
+    """Where the mean head's depth is trusted; bool [S, S]."""
     return ndimage.distance_transform_edt(view.cover) > config.rim * view.crop
 
 
 def _depth_within(view: _View, config: HeadConfig) -> Picture:
-    """The mean head's depth, gone on with beyond its outline as it is there; [S, S]."""
+    """The mean head's depth, extrapolated beyond its outline by a blur; [S, S]."""
     core = _core(view, config).astype(np.float32)
     sigma = 0.5 * config.smooth * view.crop
     fine = blur(view.depth * core, sigma) / np.maximum(blur(core, sigma), 1e-6)
@@ -242,8 +240,8 @@ def _depth_within(view: _View, config: HeadConfig) -> Picture:
 def _depth_everywhere(view: _View, config: HeadConfig) -> Picture:
     """Depth within and beyond the outline, without a step between: [S, S].
 
-    A step would tear the outline; a passage from the cheeks themselves would flatten them, and half of the
-    turn with them. So only the rim's own depth goes on, and falls to that of the head's axis.
+    A step would tear the outline; blending from the cheeks would flatten them, and halve the turn. So only
+    the rim's own depth continues, falling to that of the head's axis.
     """
     core = _core(view, config)
     inside = ndimage.distance_transform_edt(core) / view.crop
@@ -256,18 +254,18 @@ def _depth_everywhere(view: _View, config: HeadConfig) -> Picture:
 
 
 def _outside(view: _View, config: HeadConfig) -> Picture:
-    """How far each cell lies outside of the mean head, in parts of the crop, below 0 within; [S, S]."""
+    """Each cell's distance outside the mean head, in fractions of the crop, below 0 inside; [S, S]."""
     core = _core(view, config)
     far = ndimage.distance_transform_edt(~core) - ndimage.distance_transform_edt(core)
     return (far / view.crop).astype(np.float32)
 
 
 def _following(pixels: Picture, outside: Picture, above: NDArray[np.bool_], config: HeadConfig) -> Picture:
-    """How far each cell moves with the head, [G, G]: 1 on it, its hair and its hat, 0 in the background.
+    """How much each cell moves with the head, [G, G]: 1 on it, its hair and its hat, 0 in the background.
 
-    pixels: the photo's [G, G, 3]. outside: how far each lies outside of the mean head. above: what is higher
-    than the chin: below it the shoulders are, neither head nor background. What looks as the head does and
-    not as the background is taken for the head's, the more readily the nearer it is.
+    pixels: the photo's [G, G, 3]. outside: each one's distance outside the mean head. above: what is higher
+    than the chin; below are the shoulders, neither head nor background. What looks like the head and unlike
+    the background counts as head, the more so the nearer it is.
     """
     likely = 3 * (1 - 2 * outside / config.reach)
     head, background = above & (outside < 0), above & (outside > 1.1 * config.reach)
@@ -284,13 +282,13 @@ def _following(pixels: Picture, outside: Picture, above: NDArray[np.bool_], conf
 
 
 def _histogram(bins: NDArray) -> Floats:
-    """How often each colour is among [n, 3] of 16³ colours, smoothed; its mean is 1."""
+    """Smoothed histogram of [n, 3] of 16³ colours; its mean is 1."""
     counts = np.bincount(np.ravel_multi_index(tuple(bins.T), (16, 16, 16)), minlength=16**3)
     smooth: Floats = ndimage.gaussian_filter(counts.reshape(16, 16, 16).astype(float), 1.0, mode="nearest")
     return smooth * (smooth.size / max(smooth.sum(), 1e-9))
 
 
-def _rest_at_border(at: NDArray, config: HeadConfig) -> NDArray:
+def _fade_at_border(at: NDArray, config: HeadConfig) -> NDArray:
     """0 on the square's border, 1 within; [G, G]."""
     sides, ends = config.border
     x, y = at[..., 0], at[..., 1]
@@ -299,7 +297,7 @@ def _rest_at_border(at: NDArray, config: HeadConfig) -> NDArray:
 
 
 def _unprojected(at: NDArray, depth: NDArray, frame: tuple[float, float, float]) -> Picture:
-    """What `HeadFit.projected` undoes: points of the unit square at a depth z, [..., 3]."""
+    """The inverse of `HeadFit.projected`: points of the unit square at a depth z -> [..., 3]."""
     centre_x, centre_y, half = frame
     crop = (at - 0.5) * 2 * LARGER
     farther = (CAMERA_Z - depth) / CAMERA_Z
@@ -318,7 +316,7 @@ def _normals(position: Picture, cover: Picture) -> Picture:
 
 
 def _cells_of(picture: Picture) -> Picture:
-    """A picture [N, N, 3] on the cells, [G, G, 3]."""
+    """A picture [N, N, 3] averaged onto the grid, [G, G, 3]."""
     whole = Image.fromarray((np.clip(picture, 0, 1) * 255).round().astype(np.uint8))
     small = whole.resize((CELLS, CELLS), Image.Resampling.BOX)
     return np.asarray(small).astype(np.float32) / np.float32(255)
@@ -341,7 +339,7 @@ def _light(pixels: Picture, normal: Picture, config: HeadConfig) -> Floats:
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> Floats:
-    """How a head turns, in degrees: [3, 3], for points (x right, y up, z to the camera).
+    """The rotation matrix [3, 3] of a head, angles in degrees, for points (x right, y up, z to the camera).
 
     First a roll, its top to the picture's left, then a pitch, downwards, then a yaw, to the picture's right,
     as `avatar.renderer.pose` turns heads.
@@ -355,7 +353,7 @@ def rotation(yaw: float, pitch: float, roll: float) -> Floats:
 
 
 def face_mask(landmarks: Floats) -> NDArray[np.bool_]:
-    """The face from the jaw to a little above the brows, [G, G]; landmarks in parts of the square's side."""
+    """The face from the jaw to a little above the brows, [G, G]; landmarks in fractions of the side."""
     eyes = np.linalg.norm(landmarks[42:48].mean(axis=0) - landmarks[36:42].mean(axis=0))
     brows = landmarks[26:16:-1] - np.array([0, 0.25 * eyes])
     outline = np.concatenate([landmarks[:17], brows])

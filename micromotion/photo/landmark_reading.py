@@ -1,7 +1,7 @@
-"""Reading effects off frames by landmarks alone, for models of which no regressor knows the faces.
+"""Measure effects in frames by landmarks alone, for models whose faces no regressor was trained on.
 
-The head's pose is fitted to the landmarks that expressions move least; what is left, seen from the front, is
-the expression: the lids by their aspect ratio, all else as a displacement field.
+The head's pose is fitted to the landmarks that expressions move least; the residual, seen from the front, is
+the expression: the lids by their aspect ratio, the rest as a displacement field.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ STEADY = np.array([*range(27, 36), 36, 39, 42, 45, 0, 1, 2, 14, 15, 16])
 
 _TRUST = np.array([1.0] * 5 + [0.6] * 4 + [1.0] * 4 + [0.15] * 6)  # the temples slide along the outline
 _ROUNDS, _STEP = 12, 1e-4
-_ASTRAY = 0.04  # distances of the eyes: a landmark farther from its place counts less
+_ASTRAY = 0.04  # eye distances: landmarks with a larger residual count less
 _PIVOT = np.array([0.0, -0.35, -0.15])  # the top of the neck, in the head's units
 
 _CLOSED = MonotoneCurve(
     np.array([0.42, 0.5, 0.6, 0.7, 0.8, 0.96, 1.04, 1.34]),
     np.array([1.0, 0.88, 0.48, 0.22, 0.10, 0.0, 0.0, -0.3]),
 )
-"""An eye's aspect ratio over its own in the still frame -> how far it is closed. dlib's ratio of a shut eye
-is 0.42 of that of the open one, not 0."""
+"""An eye's aspect ratio over that in the still frame -> how far it is closed. dlib's ratio of a shut eye is
+0.42 of that of the open one, not 0."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Head:
-    """The still frame's landmarks in depth."""
+    """The still frame's landmarks in 3D."""
 
     fit: HeadFit
     points: Floats  # [68, 3], in the head's units
-    eye_distance: float  # parts of the square's side
+    eye_distance: float  # fraction of the square's side
 
     def seen(self, pose: Floats, away: Floats | None = None) -> Floats:
-        """Where the landmarks [68, 2] are seen in a pose (yaw, pitch, roll in radians; log scale; x, y)."""
+        """The projected landmarks [68, 2] in a pose (yaw, pitch, roll in radians; log scale; x, y)."""
         turned = (self.points - _PIVOT) @ rotation(*np.degrees(pose[:3])).T + _PIVOT
         place = self.fit.projected(turned)
         return np.exp(pose[3]) * (place - 0.5) + 0.5 + pose[4:]
 
 
 class LandmarkReader:
-    """Reads by dlib's landmarks; the frames are crops of faces, as FFHQ cuts them."""
+    """Measures effects by dlib's landmarks; the frames are FFHQ-like crops of faces."""
 
     def __call__(self, still: Frame, frames: Sequence[Frame]) -> Reading:
         first = _registered(still)
@@ -68,7 +68,7 @@ class LandmarkReader:
             read = dict(zip(("yaw", "pitch", "roll"), turn, strict=True))
             read["left_eye"], read["right_eye"] = _closed(square, field, head.eye_distance)
             row[:] = [read.get(name, 0.0) for name in NAMES]
-            field[36:48] = 0  # the lids are drawn by themselves
+            field[36:48] = 0  # the lids are drawn separately
             fields.append(field)
         return Reading(effects, np.stack(fields))
 
@@ -79,16 +79,16 @@ def _registered(frame: Frame) -> Registration:
 
 
 def _in_depth(fit: HeadFit, square: Floats) -> Floats:
-    """The landmarks [68, 3] in the head's units."""
+    """The landmarks [68, 3] in 3D, in the head's units."""
     cells = (square * len(fit.position) - 0.5).astype(np.float32)
     position: Picture = fit.position
     return sample(position, cells[None, :, 0], cells[None, :, 1])[0].astype(np.float64)
 
 
 def _pose(head: _Head, landmarks: Floats) -> Floats:
-    """The pose (see `_Head.seen`) of landmarks [68, 2] in parts of the square, by Gauss and Newton's method.
+    """The pose (see `_Head.seen`) of landmarks [68, 2] in fractions of the square, by Gauss-Newton.
 
-    Landmarks that lie off, by an expression or an error, count less (Geman and McClure's weights).
+    Landmarks that are off, by an expression or an error, count less (Geman-McClure weights).
     """
     pose = np.zeros(6)
     for _ in range(_ROUNDS):
@@ -106,7 +106,7 @@ def _pose(head: _Head, landmarks: Floats) -> Floats:
 
 
 def _expression(head: _Head, landmarks: Floats, pose: Floats) -> Floats:
-    """How far landmarks lie from the still frame's in this pose, from the front: [68, 2], eye distances."""
+    """Landmark displacements from the still frame in this pose, from the front: [68, 2], eye distances."""
     off = (landmarks - head.seen(pose)) / np.exp(pose[3])
     across = rotation(*np.degrees(pose[:3]))[:2, :2] * [[1, -1], [-1, 1]]  # y down
     front: Floats = np.linalg.solve(across, off.T).T / head.eye_distance
@@ -114,14 +114,14 @@ def _expression(head: _Head, landmarks: Floats, pose: Floats) -> Floats:
 
 
 def _closed(square: Floats, field: Floats, eye_distance: float) -> tuple[float, float]:
-    """How far each eye is closed, left and right in the picture."""
+    """How far the left and the right eye in the picture are closed."""
     before, after = (eye_aspect_ratios(points) for points in (square, square + field * eye_distance))
     left, right = np.clip(_CLOSED(after / before), -0.3, 1).tolist()
     return left, right
 
 
 def eye_aspect_ratios(landmarks: Floats) -> Floats:
-    """[2]: each eye's height over its width (Soukupová and Čech 2016)."""
+    """Each eye's height over its width, [2] (Soukupová and Čech 2016)."""
 
     def apart(one: int, other: int) -> float:
         return float(np.linalg.norm(landmarks[one] - landmarks[other]))

@@ -1,6 +1,6 @@
-"""What no photo of an open eye shows, made once from the photo around it: a shut lid's skin, and its lashes.
+"""Paint what no photo of an open eye shows, once, from the photo around it: a shut lid's skin and lashes.
 
-Places are X and Y in the eye's own frame (see `lids.py`), lengths in eye widths.
+Positions are X and Y in the eye's own coordinates (see `lids.py`), lengths in eye widths.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class PaintConfig:
     """How a lid's skin and lashes are made. Lengths are in eye widths, brightness in 0…1."""
 
     hidden_above: float = 0.15
-    """Above the upper lid the picture is lashes, so far, and not taken for skin."""
+    """Up to this far above the upper lid the picture shows lashes, and is not used as skin."""
 
     hidden_most: float = 0.65
-    """No more than this share of the way to the brow is taken for lashes."""
+    """At most this share of the way to the brow counts as lashes."""
 
     hidden_below: float = 0.05
     """The same beneath the lower lid."""
@@ -33,20 +33,20 @@ class PaintConfig:
     """The same beyond the corners."""
 
     hidden_blur: float = 1.0
-    """Edges' widths (sigma) by which these grow: in a blurred photo lashes reach further."""
+    """Edge widths (sigma) by which these grow: in a blurred photo lashes reach further."""
 
     blend: float = 0.13
-    """Beyond what is hidden the painted skin fades over so much: less shows a seam, more hides the fold."""
+    """Width over which painted skin fades beyond what is hidden: less shows a seam, more hides the fold."""
 
     brow_near: float = 0.75
-    """Beyond this share of the way to the brow the picture is not taken for skin."""
+    """Beyond this share of the way to the brow the picture is not used as skin."""
 
     dark: tuple[float, float] = (0.35, 0.7)
-    """Brightness over the brighter skin's below which the picture counts little as skin, and above which it
-    counts fully: less takes glasses' frames for skin, more makes lids pale where eyes lie in the shade."""
+    """Brightness over the brighter skin's below which a pixel counts little as skin, and above which it
+    counts fully: less takes glasses' frames for skin, more makes lids of shaded eyes pale."""
 
     bright_share: float = 0.7
-    """Quantile of the brightness around the eye that is the brighter skin's."""
+    """Quantile of the brightness around the eye that defines the brighter skin."""
 
     scales: tuple[tuple[float, float], ...] = (
         (0.5, 0.1),
@@ -55,29 +55,29 @@ class PaintConfig:
         (0.06, 0.4),
         (0.03, 1.0),
     )
-    """Sigmas by which colours are carried on under the lid, coarse to fine; and what the dark counts in each:
-    little afar, so that lids are not stained by frames and brows, all at the seam, so that there is none."""
+    """Sigmas by which colours are extended under the lid, coarse to fine; and the weight of dark pixels in
+    each: low far away, so that frames and brows do not stain lids, full at the seam, to hide it."""
 
     trust: float = 0.15
-    """Share of skin in a neighbourhood at which it counts as much as the next coarser one."""
+    """Share of skin in a neighbourhood at which it weighs as much as the next coarser one."""
 
     most_blur: float = 0.12
-    """The most blurred that edges are taken to be: a face without any sharp edge is not smeared."""
+    """Upper bound on the estimated edge blur, so that a face without any sharp edge is not smeared."""
 
     lash_dark: float = 0.2
-    """The darkest share along the margin that is taken for lashes' colour."""
+    """The darkest share of pixels along the margin, which gives the lashes' colour."""
 
     lash_line: tuple[float, float] = (0.014, 0.03)
-    """Half the lash line's thickness, at the inner and at the outer corner."""
+    """Half the lash line's thickness, at the inner and the outer corner."""
 
     lash_uneven: float = 0.12
-    """Standard deviation of its thickness, as a share: an even line looks drawn."""
+    """Relative standard deviation of its thickness: an even line looks drawn."""
 
     lash_spread: float = 0.7
-    """Edges' widths (sigma) by which the line grows: a blurred photo's line would pale."""
+    """Edge widths (sigma) by which the line grows: in a blurred photo it would pale."""
 
     lashes: int = 34
-    """Single lashes of the fringe beneath the line."""
+    """Number of lashes in the fringe below the line."""
 
     lash_length: tuple[float, float] = (0.05, 0.10)
     """Their length, shortest and longest."""
@@ -86,26 +86,26 @@ class PaintConfig:
     """Half of a lash's width."""
 
     detail: float = 0.05
-    """Sigma that parts the cheek's detail, which the lid is given, from its colour; at least two pixels."""
+    """Sigma that separates the cheek's detail, used for the lid, from its colour; at least two pixels."""
 
     detail_most: float = 2.0
-    """Detail's standard deviations beyond which it is an edge, not grain, and is held back."""
+    """Standard deviations of detail beyond which it is an edge, not grain, and is compressed."""
 
     detail_from: float = 0.45
-    """How far beneath the lower lid the cheek's detail begins."""
+    """How far below the lower lid the cheek's detail begins."""
 
 
 CONFIG = PaintConfig()
 
 SKIN_LEFT, SKIN_RIGHT, SKIN_BOTTOM, SKIN_TOP = -0.45, 1.45, -0.7, 0.9
-"""What the chart of skin shows."""
+"""The extent of the skin chart."""
 
 _SKIN_CELLS = 60  # per eye width
 
 LASH_LEFT, LASH_RIGHT, LASH_BOTTOM, LASH_TOP = -0.2, 1.1, -0.2, 0.1
-"""What the chart of lashes shows; Y is the height above the margin."""
+"""The extent of the lash chart; Y is the height above the margin."""
 
-_LASH_CELLS = 160  # per eye width: so fine that single lashes are smooth
+_LASH_CELLS = 160  # per eye width: fine enough for smooth single lashes
 
 
 class Surroundings:
@@ -126,7 +126,7 @@ class Surroundings:
         """Sigma of the photo's edges, eye widths."""
 
     def chart(self) -> tuple[Floats, Floats, Picture]:
-        """X, Y and the colours [h, w, 3] of the cells of a chart of the surroundings, top row first."""
+        """X, Y and colours [h, w, 3] of the cells of a chart of the surroundings, top row first."""
         x, y = np.meshgrid(
             np.arange(SKIN_LEFT, SKIN_RIGHT + 1e-9, 1 / _SKIN_CELLS),
             np.arange(SKIN_TOP, SKIN_BOTTOM - 1e-9, -1 / _SKIN_CELLS),
@@ -137,20 +137,20 @@ class Surroundings:
 
 
 def on_skin_chart(chart: Picture, x: NDArray, y: NDArray) -> Picture:
-    """A chart of skin read at X, Y."""
+    """Sample a skin chart at X, Y."""
     return sample(chart, (x - SKIN_LEFT) * _SKIN_CELLS, (SKIN_TOP - y) * _SKIN_CELLS)
 
 
 def on_lash_chart(chart: Picture, x: NDArray, above: NDArray) -> Picture:
-    """A chart of lashes read at X and heights above the margin; 0 beyond it."""
+    """Sample a lash chart at X and heights above the margin; 0 beyond it."""
     return sample(chart, (x - LASH_LEFT) * _LASH_CELLS, (LASH_TOP - above) * _LASH_CELLS, beyond="zeros")
 
 
 def skin_chart(around: Surroundings, lids: Lids, config: PaintConfig = CONFIG) -> Picture:
-    """[h, w, 4]: the colours of skin as if there were no eye, and how much of it is to be painted, 0…1.
+    """[h, w, 4]: the colours of skin as if there were no eye, and the opacity at which to paint it, 0…1.
 
-    The skin around what the eye and its lashes hide is carried on beneath them, from coarse scales to fine
-    ones (normalised convolution, Knutsson and Westin 1993): it meets the photo's skin without a seam.
+    The skin around the eye and its lashes is extended beneath them, from coarse scales to fine ones
+    (normalised convolution, Knutsson and Westin 1993), so that it meets the photo's skin without a seam.
     """
     x, y, colours = around.chart()
     distance = _distance(x, y, lids, config, config.hidden_blur * around.sharpness)
@@ -172,7 +172,7 @@ def skin_chart(around: Surroundings, lids: Lids, config: PaintConfig = CONFIG) -
 
 
 def lash_colour(around: Surroundings, lids: Lids, config: PaintConfig = CONFIG) -> Floats:
-    """The mean of what is darkest along the upper lid [3]."""
+    """The mean colour [3] of the darkest pixels along the upper lid."""
     x = np.tile(np.linspace(0.12, 0.88, 40), 5)
     y = lids.upper(x) + np.repeat([-0.05, -0.03, -0.015, 0, 0.015], 40)
     band = around.frame.read(around.picture, x, y)
@@ -182,7 +182,7 @@ def lash_colour(around: Surroundings, lids: Lids, config: PaintConfig = CONFIG) 
 
 
 def lash_chart(sharpness: float, config: PaintConfig = CONFIG) -> Picture:
-    """[h, w, 2]: how much the lash line covers, and its fringe, 0…1, about a margin at height 0.
+    """[h, w, 2]: opacity of the lash line and of its fringe, 0…1, around a margin at height 0.
 
     sharpness: sigma of the photo's edges, eye widths.
     """
@@ -212,7 +212,7 @@ def lash_chart(sharpness: float, config: PaintConfig = CONFIG) -> Picture:
 def cheek_detail(
     around: Surroundings, lids: Lids, x: NDArray, y: NDArray, config: PaintConfig = CONFIG
 ) -> Picture:
-    """The cheek's fine detail over its brightness, for painted skin at X, Y [h, w]; [h, w, 3], about 0."""
+    """The cheek's fine detail over its brightness, for painted skin at X, Y [h, w]; [h, w, 3], around 0."""
     colour = blur(around.picture, max(2.0, config.detail * around.frame.width))
     detail = (around.picture - colour) / (luminance(colour)[..., None] + np.float32(0.05))
     away = config.detail_from + float(lids.upper(np.array(0.5)) - lids.lower(np.array(0.5)))
@@ -223,7 +223,7 @@ def cheek_detail(
 
 
 def _distance(x: Floats, y: Floats, lids: Lids, config: PaintConfig, more: float) -> Floats:
-    """How far each cell lies outside of what eye and lashes hide, eye widths; 0 within."""
+    """Each cell's distance from the area hidden by eye and lashes, eye widths; 0 inside."""
     aside = config.hidden_aside + more
     inner = np.clip((x + aside) / (1 + 2 * aside), 0, 1)
     top, bottom = lids.upper(inner), lids.lower(inner)
@@ -239,7 +239,7 @@ def _distance(x: Floats, y: Floats, lids: Lids, config: PaintConfig, more: float
 
 
 def _blurred(picture: Picture, sigma: float) -> Picture:
-    """A Gaussian; large ones on every fourth cell, where nobody sees it."""
+    """Gaussian blur; large ones on every fourth cell, which is invisible."""
     if sigma < 6:
         return blur(picture, sigma)
     height, width = picture.shape[:2]

@@ -1,7 +1,7 @@
-"""An eye's lids: where they lie in a photo, and how they move when the eye closes.
+"""An eye's lids: where they are in a photo, and how they move when the eye closes.
 
-All lengths and places are in the eye's own frame: X runs from the outer corner (0) to the inner one (1), Y
-upwards, in eye widths. It is mirrored for one of the two eyes, so that both are treated alike.
+All lengths and positions are in the eye's own coordinates: X runs from the outer corner (0) to the inner one
+(1), Y upwards, in eye widths. They are mirrored for one of the eyes, so that both are treated alike.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from micromotion.types import Floats
 _OUTER_TO_INNER = (
     {"corners": [36, 39], "upper": [37, 38], "lower": [41, 40], "brow": [17, 18, 19, 20, 21]},
     {"corners": [45, 42], "upper": [44, 43], "lower": [46, 47], "brow": [26, 25, 24, 23, 22]},
-)  # dlib's landmarks of the eye that is left in the picture, and of the right one
-_WIDER = 0.5  # of the eye's opening, that a degree of −1 would open it further
+)  # dlib's landmarks of the eye on the left in the picture, and of the right one
+_WIDER = 0.5  # fraction of its opening by which a degree of −1 would open the eye further
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class LidConfig:
     """Exponent of 4X(1−X): a lid's outline; 1 is a parabola, less is fuller towards the corners."""
 
     lean: float = 0.4
-    """How far a lid's highest point may lie off its middle, as a share of its height."""
+    """How far a lid's highest point may be off its middle, as a share of its height."""
 
     smoothing: float = 0.018
-    """Sigma of the blur in which lids are looked for: more overlooks lashes, less follows grain."""
+    """Sigma of the blur before lids are searched: more overlooks lashes, less follows grain."""
 
     above: tuple[float, ...] = (0.04, 0.08)
-    """Distances above the upper lid where it should be bright: more is surer against a fold, less finer."""
+    """Distances above the upper lid where it should be bright: more is safer near a fold, less is finer."""
 
     beneath: tuple[float, ...] = (0.015, 0.05)
     """Distances beneath it where lashes and iris should be dark."""
@@ -45,45 +45,45 @@ class LidConfig:
     """Distance on both sides of the lower lid at which brightness is compared."""
 
     tries: tuple[float, ...] = (0.0, 0.08)
-    """Heights above the landmarks from which the upper lid is looked for: they tend to lie on the iris."""
+    """Starting heights above the landmarks for the upper lid's search: landmarks tend to be on the iris."""
 
     lower_weight: float = 0.5
-    """The lower lid's contrast against the upper one's: it is weaker, and of either sign."""
+    """Weight of the lower lid's contrast over the upper one's: it is weaker, and of either sign."""
 
     trust: tuple[float, ...] = (25.0, 25.0, 60.0, 25.0, 120.0, 120.0)
-    """Cost of leaving the landmarks, per eye width squared, for each of the outline's numbers; against
+    """Cost of deviating from the landmarks, per eye width squared, for each outline parameter; relative to
     contrasts in standard deviations of the brightness around the eye."""
 
     steps: tuple[float, ...] = (0.04, 0.02, 0.01)
     """Steps of the search."""
 
     least_opening: float = 0.02
-    """The lids found are at least so far apart: lids that cross would turn the picture over."""
+    """Smallest distance between the lids found: lids that cross would fold the picture over."""
 
     shut_aspect: float = 0.12
-    """An eye whose opening over its width is less is shut, and stays as it is."""
+    """An eye with a smaller opening over its width is shut, and stays unchanged."""
 
     sunk: float = 0.3
-    """How far beneath the lower lid's place in the photo the upper one ends, as a share of the opening: the
-    lashes of a shut eye lie lower than the lower lid of the open one."""
+    """How far below the lower lid in the photo the upper one ends, as a share of the opening: the lashes of
+    a shut eye are lower than the lower lid of the open one."""
 
     rise: float = 0.02
     """How far the lower lid comes up, as a share of the opening."""
 
     fold: float = 0.12
-    """From the upper lid to the fold out of which its skin comes: above it nothing moves."""
+    """From the upper lid to the fold from which its skin unfolds: nothing moves above it."""
 
     fold_of_brow: float = 0.5
-    """The fold lies no higher than so much of the way to the brow."""
+    """The fold is no higher than this share of the way to the brow."""
 
     rigid: float = 0.035
-    """Height of the lid's edge with its lashes, which comes down as it is."""
+    """Height of the lid's edge with its lashes, which moves down rigidly."""
 
     least_slope: float = 0.2
-    """How much of the skin between edge and fold is spread evenly: less keeps more of it near the fold."""
+    """How evenly the skin between edge and fold stretches: less leaves more of it near the fold."""
 
     below: float = 0.35
-    """How far beneath the lower lid its rising is felt."""
+    """How far below the lower lid the skin moves when it rises."""
 
 
 CONFIG = LidConfig()
@@ -91,8 +91,8 @@ CONFIG = LidConfig()
 
 @dataclass(frozen=True, eq=False)
 class EyeFrame:
-    """The eye's own frame in a picture. origin: the outer corner, pixels [2]; across, up: unit vectors [2];
-    width: pixels from corner to corner."""
+    """The eye's own coordinate system in a picture. origin: the outer corner, pixels [2]; across, up: unit
+    vectors [2]; width: pixels from corner to corner."""
 
     origin: Floats
     across: Floats
@@ -100,24 +100,24 @@ class EyeFrame:
     width: float
 
     def to_frame(self, points: NDArray) -> Floats:
-        """Pixels [..., 2] -> the frame's X and Y [..., 2]."""
+        """Pixels [..., 2] -> X and Y [..., 2]."""
         offset = (points - self.origin) / self.width
         return np.stack([offset @ self.across, offset @ self.up], axis=-1)
 
     def to_picture(self, x: NDArray, y: NDArray) -> Floats:
-        """X and Y of one shape [...] -> pixels [..., 2]."""
+        """X and Y, both [...] -> pixels [..., 2]."""
         offset = np.asarray(x)[..., None] * self.across + np.asarray(y)[..., None] * self.up
         return self.origin + self.width * offset
 
     def read(self, picture: Picture, x: NDArray, y: NDArray) -> Picture:
-        """A picture at X, Y, both [n]: [n, C]."""
+        """Sample a picture at X, Y, both [n]: [n, C]."""
         points = self.to_picture(x, y)[None]
         return sample(picture, points[..., 0], points[..., 1])[0]
 
 
 @dataclass(frozen=True, eq=False)
 class Lids:
-    """Where an eye's lids and brow lie.
+    """The position of an eye's lids and brow.
 
     outline: [6], the upper lid's height and lean, the lower lid's, and the heights of outer and inner corner.
     brow: [n, 2], points of the brow, X growing. aspect: the eye's opening over its width.
@@ -131,7 +131,7 @@ class Lids:
 
     @classmethod
     def found(cls, registration: Registration, side: int, config: LidConfig = CONFIG) -> Lids:
-        """The lids of one eye of a photo. side: 0 the eye that is left in the picture, 1 the right one."""
+        """Find one eye's lids in a photo. side: 0 the eye on the left in the picture, 1 the right one."""
         points = registration.landmarks
         which = _OUTER_TO_INNER[side]
         outer, inner = points[which["corners"]]
@@ -159,15 +159,15 @@ class Lids:
         return np.interp(x, self.brow[:, 0], self.brow[:, 1])
 
     def fold(self, x: NDArray) -> Floats:
-        """How far above the upper lid the fold lies out of which the lid comes."""
+        """Height of the fold above the upper lid."""
         room = self.config.fold_of_brow * (self.brow_at(x) - self.upper(x))
         return np.clip(room, self.config.rigid + 0.02, self.config.fold)
 
 
 @dataclass(frozen=True, eq=False)
 class Margins:
-    """Lids on their way. upper, lower: where their margins are now; drop: how far the upper one has come
-    down, eye widths; source: the Y of the still picture that is seen at each pixel. All [h, w]."""
+    """Moving lids. upper, lower: the current position of their margins; drop: how far the upper one has come
+    down, eye widths; source: the Y of the still picture shown at each pixel. All [h, w]."""
 
     upper: Floats
     lower: Floats
@@ -176,29 +176,29 @@ class Margins:
 
 
 class Blink:
-    """How every pixel near an eye moves when its lids do."""
+    """How every pixel near an eye moves with its lids."""
 
     def __init__(self, lids: Lids, x: NDArray, y: NDArray) -> None:
-        """x, y: the pixels' places in the eye's frame, [h, w] each."""
+        """x, y: the pixels' eye coordinates, [h, w] each."""
         self._config = lids.config
         self._y = y
         self._upper, self._lower, self._fold = lids.upper(x), lids.lower(x), lids.fold(x)
         self._opening = np.maximum(self._upper - self._lower, 0)
 
     def closing(self, closed: float) -> Margins:
-        """Lids that come together. closed: 0 as in the photo … 1 shut.
+        """Close the lids. closed: 0 as in the photo … 1 shut.
 
-        The upper lid comes out of its fold like a blind: its edge with the lashes as it is, the skin
-        between edge and fold stretched. The eyeball stays where it is and is covered.
+        The upper lid comes out of its fold like a blind: its edge with the lashes moves rigidly, the skin
+        between edge and fold stretches. The eyeball does not move and is covered.
         """
         c, y, fold = self._config, self._y, self._fold
-        drop = (closed + c.sunk * closed**3) * self._opening  # half shut is half the way, nearly
+        drop = (closed + c.sunk * closed**3) * self._opening  # half shut is nearly half the way
         rise = closed * c.rise * self._opening
         upper, lower = self._upper - drop, self._lower + rise
         above = y - upper
         part = np.clip((above - c.rigid) / (fold + drop - c.rigid), 0, 1)
         stretch = (fold + drop - c.rigid) / (fold - c.rigid)
-        # Slope `stretch` at the fold, which is 1 in the picture: nothing is seen to begin there
+        # Slope `stretch` at the fold, which is 1 in the picture, so that no edge shows there
         power = (stretch - c.least_slope) / (1 - c.least_slope)
         skin = c.rigid + (fold - c.rigid) * (c.least_slope * part + (1 - c.least_slope) * part**power)
         lid = np.where((part < 1) & (drop > 0), self._upper + np.where(above < c.rigid, above, skin), y)
@@ -207,7 +207,7 @@ class Blink:
         return Margins(upper, lower, drop, source)
 
     def widening(self, opened: float) -> Margins:
-        """Lids that go apart a little, by a smooth stretch. opened: 0 as in the photo … 0.3."""
+        """Open the lids a little wider, by a smooth stretch. opened: 0 as in the photo … 0.3."""
         rise = _WIDER * opened * self._opening
         inside = smoothstep(0, 1, (self._y - self._lower) / np.maximum(self._opening, 1e-3))
         above = 1 - smoothstep(0, 1, (self._y - self._upper) / (2.5 * self._fold))
@@ -273,7 +273,7 @@ def _refined(picture: Picture, frame: EyeFrame, start: Floats, config: LidConfig
 
 
 def _light(picture: Picture, frame: EyeFrame, config: LidConfig) -> tuple[Picture, Floats]:
-    """Brightness around an eye, blurred, in standard deviations; and the first pixel (x, y) of it."""
+    """Blurred brightness around an eye, in standard deviations; and its first pixel (x, y)."""
     middle = frame.to_picture(np.array(0.5), np.array(0.0))
     reach = 0.9 * frame.width + 2
     low = np.clip(np.floor(middle - reach), 0, np.array(picture.shape[1::-1]) - 2).astype(int)

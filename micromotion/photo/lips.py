@@ -1,4 +1,4 @@
-"""Where the lips of a face lie in its photo: their outlines, the line between them, are they apart."""
+"""Find the lips in a photo: their outlines, the line between them, and whether they are apart."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ UPPER_INNER, LOWER_INNER = [61, 62, 63], [67, 66, 65]
 
 @dataclass(frozen=True)
 class LipConfig:
-    """How the lips are found. Lengths in widths of the mouth unless told otherwise."""
+    """How the lips are found. Lengths in mouth widths unless stated otherwise."""
 
     reach: float = 0.09
-    """How far from dlib's inner points the line may lie: theirs are wrong by up to .06; more finds the nose's
+    """How far the line may be from dlib's inner points, which are wrong by up to .06; more finds the nose's
     shadow or a beard's edge."""
     pull: float = 0.35
-    """What it costs, in standard deviations of luminance, to lie .07 away from dlib's points."""
+    """Cost, in standard deviations of luminance, of being .07 away from dlib's points."""
     bend: float = 0.25
-    """What it costs to go one of `offsets` steps up or down from one column to the next."""
+    """Cost of going up or down by one step of `offsets` from one column to the next."""
     columns: int = 65
     offsets: int = 37
     smooth: float = 2.5
-    """Columns: sigma of what smooths the line that was found; less trembles with the grain."""
+    """Columns: sigma with which the line found is smoothed; less follows the grain."""
     apart: float = 0.05
-    """Inner lips that are nearer than this are closed: dlib's own error is up to that."""
+    """Inner lips nearer than this are closed: dlib's error is up to that."""
     teeth: float = 1.05
     """Luminance between the lips over that of the brighter lip above which teeth show…"""
     cavity: float = 0.5
-    """…and over that of the darker lip below which a dark mouth does. Between the two, dlib took a closed
+    """…and over that of the darker lip below which a dark cavity does. Between the two, dlib mistook a closed
     mouth for an open one."""
     reversed: float = 0.03
-    """Where dlib has the upper lip end this far below the lower one, its inner points mean nothing."""
+    """If dlib's upper lip ends this far below the lower one, its inner points are meaningless."""
     upper_share: float = 0.42
-    """The upper lip's part of both lips' height, where only their outlines can be believed."""
+    """The upper lip's share of both lips' height, used if only their outlines can be trusted."""
 
 
 LIPS = LipConfig()
@@ -49,14 +49,14 @@ LIPS = LipConfig()
 
 @dataclass(frozen=True, eq=False)
 class MouthFrame:
-    """A mouth's own coordinates: X from its left corner (0) to its right one (1), Y down, in its widths."""
+    """A mouth's own coordinates: X from its left corner (0) to its right one (1), Y down, in mouth widths."""
 
     origin: Floats
     width: float
     axes: Floats
     """[2, 2]: right and down, unit vectors in the picture."""
     middle: float
-    """X of the lips' middle: not .5 where the head is turned."""
+    """X of the lips' middle: not .5 if the head is turned."""
 
     @classmethod
     def of(cls, landmarks: Floats) -> MouthFrame:
@@ -69,16 +69,16 @@ class MouthFrame:
         return cls(landmarks[48], width, np.array([right, (-right[1], right[0])]), middle)
 
     def inside(self, points: Floats) -> Floats:
-        """Points [..., 2] of the picture, in the mouth's coordinates."""
+        """Points [..., 2] of the picture -> the mouth's coordinates."""
         local: Floats = turned(points - self.origin, self.axes) / self.width
         return local
 
     def outside(self, points: Floats) -> Floats:
-        """The way back."""
+        """The inverse of `inside`."""
         return self.origin + self.width * turned(points, self.axes.T)
 
     def halves(self, x: Floats) -> Floats:
-        """X as -.5 at the left corner, 0 in the lips' middle, .5 at the right corner."""
+        """X mapped to -.5 at the left corner, 0 in the lips' middle, .5 at the right corner."""
         across: Floats = np.where(
             x < self.middle, (x - self.middle) / self.middle, (x - self.middle) / (1 - self.middle)
         )
@@ -86,7 +86,7 @@ class MouthFrame:
 
 
 class LipCurve:
-    """A curve Y(X) over X in 0…1, level beyond; a table, since it is read at every pixel."""
+    """A curve Y(X) over X in 0…1, constant beyond; a table, since it is read at every pixel."""
 
     _X = np.linspace(0, 1, 257)
 
@@ -102,7 +102,7 @@ class LipCurve:
 class Lips:
     """The lips in their mouth's coordinates, each a curve Y(X) over X in 0…1.
 
-    upper_edge, lower_edge: where each lip ends towards the other: the same line where they are closed.
+    upper_edge, lower_edge: the lips' inner edges, the same line if they are closed.
     upper_outer, lower_outer: their outlines. parted: whether they are apart in the photo.
     """
 
@@ -126,10 +126,10 @@ class Lips:
 
 
 def lips_apart(registration: Registration, config: LipConfig = LIPS) -> float:
-    """How far the lips are apart in the photo, in widths of the mouth; 0 where they are closed.
+    """How far the lips are apart in the photo, in mouth widths; 0 if they are closed.
 
-    dlib also sets the inner lips apart where the lips are thick or painted: so the picture is asked whether
-    what lies between them is brighter (teeth) or much darker (a cavity) than the lips.
+    dlib also parts the inner lips if they are thick or painted, so the picture must confirm it: the area
+    between them is brighter (teeth) or much darker (a cavity) than the lips.
     """
     landmarks = registration.landmarks
     upper, lower = landmarks[UPPER_INNER], landmarks[LOWER_INNER]
@@ -153,9 +153,9 @@ def _read(picture: Picture, points: Floats) -> Picture:
 
 
 def _through(points: Floats) -> LipCurve:
-    """The curve from corner to corner through points [n, 2] that go to the right."""
+    """The curve from corner to corner through points [n, 2], ordered from left to right."""
     x, y = np.concatenate([[[0.0, 0.0]], points, [[1.0, 0.0]]]).T
-    # A turned head's may lie above one another.
+    # On a turned head they may be above one another.
     x = np.maximum.accumulate(x) + 1e-3 * np.arange(len(x))
     return LipCurve(MonotoneCurve(x, y))
 

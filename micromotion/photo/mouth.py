@@ -1,8 +1,8 @@
-"""A face's expression in the photo's own pixels: the whole face's displacement field, and the mouth it tears.
+"""A face's expression in the photo's own pixels: the face's displacement field, torn between the lips.
 
-The field is smooth but between the lips, which may part: there are two fields, one that knows the upper lip
-and one that knows the lower, and each pixel takes the one whose lip it comes from. What comes from neither
-lies in the mouth.
+The field is smooth except between the lips, which may part. There are two fields, one through the upper lip
+and one through the lower; each pixel takes the one whose lip it comes from. A pixel of neither is inside the
+mouth.
 """
 
 from __future__ import annotations
@@ -31,44 +31,44 @@ from micromotion.photo.strokes import Stroke, composed
 from micromotion.types import Floats
 
 _JAW = list(range(17))
-_SKULL = [27, 28, 29, 30, 36, 39, 42, 45]  # the nose's ridge, the eyes' corners
+_SKULL = [27, 28, 29, 30, 36, 39, 42, 45]  # bridge of the nose, corners of the eyes
 _REST = [*range(17, 49), 54]  # all but lips and jaw; the mouth's corners
 
 
 @dataclass(frozen=True)
 class MouthConfig:
-    """How the field is laid and torn. Lengths in widths of the mouth unless told otherwise."""
+    """How the field is computed and torn. Lengths in mouth widths unless stated otherwise."""
 
     stiff_jaw: float = 0.02
-    """Squared parts of the square: how far landmarks of the jaw may be missed; dlib slides along it."""
+    """Softness of jaw landmarks, squared fractions of the square: dlib's slide along the jaw."""
     stiff: float = 2e-5
-    """The same of all others; more is smoother, and moves less than asked."""
+    """The same of all others; more is smoother, and moves less than requested."""
     crown: float = 0.62
-    """How far above the brows the head keeps its shape, in units of the head; less creases the forehead."""
+    """Height above the brows from which the head is rigid, in head units; less creases the forehead."""
     cells: int = 64
-    """Of the side on which the smooth field is computed: it is smooth; more costs time."""
+    """Grid cells per side for the smooth field; more costs time."""
     fine: int = 26
-    """Cells of the mouth's width on which the torn fields are computed."""
+    """Grid cells per mouth width for the torn fields."""
     border: float = 0.03
-    """Parts of the side over which the field fades at the square's border."""
+    """Fraction of the side over which the field fades at the square's border."""
     around: float = 0.32
-    """How far around the lips the torn fields are computed: what `fade` and `corner` ask for, and half as
-    much again where skin is stretched."""
+    """How far around the lips the torn fields are computed: as `fade` and `corner` need, and half as much
+    again for stretched skin."""
     fade: float = 0.16
-    """Beyond the lips' outlines the torn fields fade to the smooth one over this; less shows the outline."""
+    """Distance beyond the lips' outlines over which the tear fades out; less shows the outline."""
     corner: float = 0.12
     """…and outwards from the lips' inner corners over this; less has a kink there."""
     stretch: float = 0.3
-    """How much longer own teeth may get before what is behind them is drawn."""
+    """How far the photo's own teeth may stretch before the mouth behind them is drawn."""
     round: float = 0.74
-    """How wide the lips part halfway from a corner to the next landmark, of what they part there: .58 is a
+    """The gap halfway between a corner and the next landmark, over the gap at that landmark: .58 is a
     parabola, .76 an ellipse."""
     apart: tuple[float, float] = (0.01, 0.05)
-    """Lips that part by more than the first are held to that distance less, by the second not at all."""
+    """Lips that part by more than the first are less bound to that distance, from the second not at all."""
     line: float = 0.014
-    """How much of a lip's edge goes where lips part: the dark line between them would rim the teeth."""
+    """How much of a lip's edge is removed where lips part: their dark line would rim the teeth."""
     seen: float = 0.02
-    """A gap narrower than this shows less and less of the mouth: the lips' own dark line does."""
+    """In a gap narrower than this the mouth fades out, in favour of the lips' own dark line."""
 
 
 MOUTH = MouthConfig()
@@ -91,7 +91,7 @@ class _Box:
 
 @dataclass(frozen=True, eq=False)
 class Mouth:
-    """The mouth of a photo's face, and how the whole face follows its landmarks."""
+    """A photo's mouth, and the motion of the whole face with its landmarks."""
 
     registration: Registration
     lips: Lips
@@ -104,15 +104,15 @@ class Mouth:
         return cls(registration, lips, Interior.of(registration, lips, head_unit(registration)), config)
 
     def stroke(self, landmarks: Floats) -> Stroke:
-        """The face with its landmarks there: [68, 2], pixels of the registration's square.
+        """The stroke that moves the face's landmarks to [68, 2], pixels of the registration's square.
 
-        Empty where none moves.
+        Empty if none moves.
         """
         return composed(self.strokes(landmarks), self.registration.side)
 
     def strokes(self, landmarks: Floats) -> list[Stroke]:
-        """The same as two steps, which costs less: how the picture moves, and what is painted between the
-        lips, within the mouth's own box."""
+        """`stroke` as two steps, which is faster: the motion of the picture, and the paint between the lips,
+        within the mouth's own box."""
         if np.array_equal(landmarks, self.registration.landmarks):
             return []
         shift = self._smooth(landmarks)
@@ -123,7 +123,7 @@ class Mouth:
         return [Stroke(0, 0, shift=shift), *self._painted(tear, landmarks)]
 
     def _painted(self, tear: _Tear, landmarks: Floats) -> list[Stroke]:
-        """What shows between the lips: nothing where they are shut, or their own teeth show."""
+        """What shows between the lips: nothing if they are shut, or if the photo's own teeth show."""
         shown = tear.shown(self.interior.edge)
         cut = span(shown > 0)
         if cut is None:
@@ -132,19 +132,19 @@ class Mouth:
         points, shown = tear.points[cut], shown[cut][..., None]
         depth, height = (scale * np.maximum(-side[cut], 0) for side in (tear.over, tear.under))
         colour = self.interior.colour(points, depth, height, self._skull(landmarks))
-        # A frame of pixels that change nothing, as a stroke's box must have.
+        # A border of pixels that change nothing, as a stroke's box requires.
         shown, added = (np.pad(plane, ((1, 1), (1, 1), (0, 0))) for plane in (shown, shown * colour))
         left, top = tear.box.left + cut[1].start - 1, tear.box.top + cut[0].start - 1
         return [Stroke(left, top, kept=1 - shown, added=added)]
 
     def _skull(self, landmarks: Floats) -> Floats:
-        """How far the skull moves, and the teeth with it: [2], in pixels."""
+        """Displacement of the skull, and of the teeth with it: [2], in pixels."""
         moved: Floats = (landmarks - self.registration.landmarks)[_SKULL].mean(axis=0)
         return moved
 
     @cached_property
     def _crown(self) -> Floats:
-        """Points of forehead and temples [5, 2] that brows do not draw along, nor a hat's brim with them."""
+        """Points of forehead and temples [5, 2] that brows do not drag along, nor a hat's brim with them."""
         landmarks, (right, down) = self.registration.landmarks, self.registration.axes
         unit, brows = self.interior.unit, landmarks[17:27].mean(axis=0)
         across = np.linspace(-1, 1, 5)[:, None]
@@ -158,15 +158,15 @@ class Mouth:
         frame, local = self.lips.frame, self.lips.frame.inside(self.registration.landmarks)
         both = (local[UPPER_INNER, 0] + local[LOWER_INNER, 0]) / 2
         edges = []
-        for marks, curve in ((UPPER_INNER, self.lips.upper_edge), (LOWER_INNER, self.lips.lower_edge)):
-            inner = local[marks, 0] if self.lips.parted else both
+        for indices, curve in ((UPPER_INNER, self.lips.upper_edge), (LOWER_INNER, self.lips.lower_edge)):
+            inner = local[indices, 0] if self.lips.parted else both
             left, right = local[60, 0], local[64, 0]
             x = np.array([left, (left + inner[0]) / 2, *inner, (inner[2] + right) / 2, right])
             edges.append(frame.outside(np.stack([x, curve(x)], axis=-1)))
         return edges[0], edges[1]
 
     def _edge_moves(self, landmarks: Floats) -> tuple[Floats, Floats]:
-        """How far those points move, [7, 2] each, in pixels."""
+        """The displacements of these points, [7, 2] each, in pixels."""
         moves = landmarks - self.registration.landmarks
         upper, lower = moves[[60, *UPPER_INNER, 64]], moves[[60, *LOWER_INNER, 64]]
         line, apart = (upper + lower) / 2, (upper - lower) / 2
@@ -178,7 +178,7 @@ class Mouth:
         return found[0], found[1]
 
     def _parting(self, landmarks: Floats) -> LipCurve:
-        """How much further apart the lips get over the photo's X, in its widths; below 0 they press."""
+        """How much the lips part over the photo's X, in mouth widths; below 0 they are pressed together."""
         frame, (upper, lower) = self.lips.frame, self._edge_moves(landmarks)
         x = np.stack([frame.inside(points)[:, 0] for points in self._edges]).mean(axis=0)
         x = np.maximum.accumulate(x) + 1e-4 * np.arange(len(x))
@@ -187,10 +187,10 @@ class Mouth:
         return LipCurve(MonotoneCurve(x, np.pad(apart, 1)))
 
     def _smooth(self, landmarks: Floats) -> Picture:
-        """The field without a tear, [N, N, 2] in pixels."""
+        """The field without the tear, [N, N, 2] in pixels."""
         side, cells = self.registration.side, self.config.cells
-        marks = [*_REST, *UPPER_OUTER, *LOWER_OUTER]
-        spline = self._spline(landmarks, marks, np.zeros((0, 2)), np.zeros((0, 2)))
+        indices = [*_REST, *UPPER_OUTER, *LOWER_OUTER]
+        spline = self._spline(landmarks, indices, np.zeros((0, 2)), np.zeros((0, 2)))
         at = (np.arange(cells) + 0.5) / cells - 0.5 / side
         coarse = (spline(np.stack(np.meshgrid(at, at), axis=-1)) * side).astype(np.float32)
         smooth = np.empty((side, side, 2), np.float32)
@@ -200,7 +200,7 @@ class Mouth:
 
     @cached_property
     def _widen(self) -> Picture:
-        """[N, cells]: interpolates the coarse field along one side, and fades it at the border."""
+        """[N, cells]: matrix that interpolates the coarse field along a side, and fades it at the border."""
         side, cells = self.registration.side, self.config.cells
         rows = torch.eye(cells)[None, None]
         widen = F.interpolate(rows, (side, cells), mode="bicubic", align_corners=False)[0, 0].numpy()
@@ -226,11 +226,11 @@ class Mouth:
 
     @property
     def _cell(self) -> int:
-        """Pixels of a cell's side on which the torn fields are computed."""
+        """Pixels per side of a grid cell of the torn fields."""
         return max(1, round(self.lips.frame.width / self.config.fine))
 
     def _box(self, landmarks: Floats) -> _Box:
-        """Around the lips as they will be, of whole cells that lie where they always do: no trembling."""
+        """A box around the moved lips, of whole cells on a fixed grid, to avoid trembling."""
         cell, side = self._cell, self.registration.side
         reach = self.config.around * self.lips.frame.width
         lips = landmarks[48:68]
@@ -241,15 +241,16 @@ class Mouth:
         right, bottom = cell * np.clip(high, 4, most)
         return _Box(int(left), int(top), int(max(right, left + 4 * cell)), int(max(bottom, top + 4 * cell)))
 
-    def _spline(self, landmarks: Floats, marks: list[int], points: Floats, moves: Floats) -> ThinPlate:
-        """The field by which to read the photo, in parts of the side: through the jaw, these landmarks, the
-        crown of the head, which the skull moves, and more points [n, 2] that move by `moves` [n, 2]."""
+    def _spline(self, landmarks: Floats, indices: list[int], points: Floats, moves: Floats) -> ThinPlate:
+        """The field by which to read the photo, in fractions of the side: through the jaw, the landmarks at
+        these indices, the crown of the head, which moves with the skull, and more points [n, 2] that move by
+        `moves` [n, 2]."""
         crown = self._crown
         points = np.concatenate([crown, points])
         moves = np.concatenate([np.broadcast_to(self._skull(landmarks), crown.shape), moves])
-        side, marks, edge = self.registration.side, [*_JAW, *marks], square_border()
-        before = np.concatenate([self.registration.landmarks[marks], points]) / side
-        after = np.concatenate([landmarks[marks], points + moves]) / side
+        side, indices, edge = self.registration.side, [*_JAW, *indices], square_border()
+        before = np.concatenate([self.registration.landmarks[indices], points]) / side
+        after = np.concatenate([landmarks[indices], points + moves]) / side
         softness = np.full(len(before) + len(edge), self.config.stiff)
         softness[: len(_JAW)] = self.config.stiff_jaw
         softness[len(before) :] = 0
@@ -262,9 +263,9 @@ class Mouth:
 class _Tear:
     """A mouth's two fields for one expression, at the pixels of a box [h, w].
 
-    points: [h, w, 2]. upper, lower: the fields [h, w, 2], in pixels. over, under: how far on its lip's side
-    of the edge a pixel's source lies in each, in widths of the mouth; below 0 it is no lip's. across: X of
-    the source. share: the tear's part in the field, 0…1; the rest is the smooth one's.
+    points: [h, w, 2]. upper, lower: the fields [h, w, 2], in pixels. over, under: distance of
+    a pixel's source from the edge, in mouth widths, on its lip's side in each; below 0 it is not on the lip.
+    across: X of the source. share: weight of the tear in the field, 0…1; the rest is the smooth one's.
     """
 
     mouth: Mouth
@@ -282,16 +283,16 @@ class _Tear:
         lips, points = mouth.lips, box.points()
         outer = [*_REST, *UPPER_OUTER], [*_REST, *LOWER_OUTER]
         upper, lower = (
-            mouth._fine(mouth._spline(landmarks, marks, edge, moves), box)
-            for marks, edge, moves in zip(outer, mouth._edges, mouth._edge_moves(landmarks), strict=True)
+            mouth._fine(mouth._spline(landmarks, indices, edge, moves), box)
+            for indices, edge, moves in zip(outer, mouth._edges, mouth._edge_moves(landmarks), strict=True)
         )
         above, below = lips.frame.inside(points + upper), lips.frame.inside(points + lower)
         over = lips.upper_edge(above[..., 0]) - above[..., 1]
         under = below[..., 1] - lips.lower_edge(below[..., 0])
         across = np.clip((above[..., 0] + below[..., 0]) / 2, 0, 1)
-        # Between the points through which the fields go, and where lips are pressed, these would part a
-        # little, or both claim a pixel: what is too much is given up by halves. Not where lips part: the
-        # fields are bent there, so that over and under do not tell how far.
+        # Between the fields' anchors, and where lips are pressed, they would part a little, or both claim a
+        # pixel: each gives up half of the excess. Not where lips part: the fields are bent there, so that
+        # over and under do not measure the distance.
         own, parting = lips.lower_edge(across) - lips.upper_edge(across), mouth._parting(landmarks)(across)
         pressed = (over + under + np.maximum(own + parting, 0)) / 2
         pressed = np.maximum(pressed * (1 - smoothstep(*mouth.config.apart, parting)), (over + under) / 2)
@@ -302,7 +303,7 @@ class _Tear:
         )
 
     def beyond(self, smooth: Picture) -> Picture:
-        """What the tear adds to the smooth field [h, w, 2] of the box."""
+        """The tear's difference from the smooth field [h, w, 2] of the box."""
         field = np.where((self.over > self.under)[..., None], self.upper, self.lower)
         if self.mouth.lips.parted:
             own, _, _ = self._own()
@@ -313,7 +314,7 @@ class _Tear:
         return added
 
     def shown(self, edge: float) -> Picture:
-        """How much of each pixel is drawn, since it lies in the mouth: [h, w].
+        """Opacity of the painted mouth at each pixel, [h, w].
 
         edge: pixels over which lips end.
         """
@@ -329,20 +330,20 @@ class _Tear:
         return shown
 
     def _own(self) -> tuple[Floats, Floats, Floats]:
-        """Of an open mouth: how deep below the upper lip each pixel's source lies; how deep the lower lip lay
-        there; how much further the lips are apart than that and its stretching explain."""
+        """For a mouth that is open in the photo: each pixel's depth below the upper lip at its source; the
+        lower lip's depth there; and the excess of the new gap over that, stretched."""
         lips, stretch = self.mouth.lips, self.mouth.config.stretch
         whole = np.maximum(lips.lower_edge(self.across) - lips.upper_edge(self.across), 0)
         gap = np.maximum(-(self.over + self.under), 0)
-        ratio = (gap + 0.01) / (whole + 0.01)  # the corners have no depth to speak of
+        ratio = (gap + 0.01) / (whole + 0.01)  # the corners have almost no depth
         longer = np.where(ratio > 1, 1 + stretch * np.tanh((ratio - 1) / stretch), ratio)
         return -self.over / longer, whole, np.maximum(gap - longer * whole, 0)
 
 
 def _share(mouth: Mouth, at: Floats) -> Floats:
-    """Where the tear rules [h, w], 0…1: on the lips, and a little around them.
+    """The weight of the tear [h, w], 0…1: on the lips, and a little around them.
 
-    at: where pixels come from but for the tear, [h, w, 2] in the mouth's coordinates.
+    at: the pixels' sources without the tear, [h, w, 2] in the mouth's coordinates.
     """
     lips, config = mouth.lips, mouth.config
     x, y = at[..., 0], at[..., 1]

@@ -1,4 +1,4 @@
-"""What shows between parted lips: teeth, tongue, the dark behind, in the photo's light and grain."""
+"""Paint what shows between parted lips: teeth, tongue, cavity, in the photo's light and grain."""
 
 from __future__ import annotations
 
@@ -23,44 +23,44 @@ from micromotion.types import Floats
 
 @dataclass(frozen=True)
 class InteriorConfig:
-    """What a mouth holds. Lengths in units of the head: the eyes' distance if it looked straight ahead."""
+    """The inside of a mouth. Lengths in head units: the eye distance of a head looking straight ahead."""
 
     mouth_half: float = 0.42
-    """Half of a common mouth: teeth of a narrower or foreshortened one are narrower by that much."""
+    """Half of a typical mouth: a narrower or foreshortened one has proportionally narrower teeth."""
     edges: tuple[float, ...] = (0.0, 0.128, 0.228, 0.318, 0.385, 0.44, 0.485)
-    """Where the upper teeth end, from the middle outwards: two incisors, a canine, the rest seen end on."""
+    """Edges of the upper teeth, from the middle outwards: two incisors, a canine, the rest foreshortened."""
     shorter: tuple[float, ...] = (0.0, 0.010, 0.001, 0.014, 0.022, 0.030)
     """By how much each ends above the first: lateral incisors are shorter, canines are not."""
     lower_edges: tuple[float, ...] = (0.0, 0.066, 0.135, 0.205, 0.27, 0.32, 0.36)
     height: float = 0.045
-    """How far the upper incisors reach below the line of the closed lips: the skull holds them, lips bare
-    them. More looks like a denture, less like a dark slit."""
+    """How far the upper incisors reach below the line of the closed lips: the skull holds them, the lips
+    uncover them. More looks like a denture, less like a dark slit."""
     lower_height: float = 0.028
-    """How far the lower ones reach above the lower lip of a mouth that is wide open."""
+    """How far the lower ones reach above the lower lip of a wide-open mouth."""
     arc: float = 0.40
-    """How the teeth's ends rise outwards, per unit squared: with the lower lip, when one smiles."""
+    """Rise of the teeth's ends outwards, per unit squared: parallel to a smile's lower lip."""
     between: tuple[float, float] = (0.0040, 0.26)
     """Width of the gaps between teeth, and how dark they are."""
     corridor: tuple[float, float, float] = (0.22, 0.48, 0.55)
-    """From where to where teeth fall into shade outwards, and by how much."""
+    """Start and end of the teeth's outward shading, and its strength."""
     lip_shade: tuple[float, float] = (0.028, 0.28)
-    """How far down the upper lip's shadow reaches on the teeth, and how dark it is."""
+    """Length of the upper lip's shadow on the teeth, and how dark it is."""
     lift: float = 0.16
-    """What part of the way to white the teeth of a dark skin are above it: enamel is as bright on all skins,
-    and a dark mouth has no teeth."""
+    """Fraction of the way from skin to white by which teeth are brighter than dark skin: enamel is equally
+    bright on all skins, and a dark mouth seems to have no teeth."""
     brightness: float = 1.14
-    """Of teeth over the luminance of the skin where it is lit."""
+    """Luminance of teeth over that of lit skin."""
     shadow: float = 0.6
-    """Exponent of the light along the mouth: teeth are wet, and shine in a shadow that dulls the skin."""
+    """Exponent of the light along the mouth: wet teeth shine in a shadow that dulls the skin."""
     chroma: float = 0.66
-    """How much of the skin's colour cast teeth have; with less they look blue."""
+    """Fraction of the skin's colour cast that teeth have; with less they look blue."""
     brightest: float = 0.95
     uneven: float = 0.02
-    """Standard deviation of one tooth's brightness to the next."""
+    """Standard deviation of brightness between teeth."""
     grain: float = 0.8
-    """Of the photo's own."""
+    """Grain relative to the photo's own."""
     grey: tuple[float, float] = (0.004, 0.015)
-    """Spread of hue below and above which a photo is taken for monochrome, or for coloured."""
+    """Spread of hue below which a photo is monochrome, and above which it is coloured."""
 
 
 INTERIOR = InteriorConfig()
@@ -71,13 +71,13 @@ _TONGUE = np.array([0.60, 0.465, 0.48])
 
 @dataclass(frozen=True, eq=False)
 class Interior:
-    """The colours and the light of a mouth, from its photo.
+    """A mouth's colours and light, from its photo.
 
-    unit: pixels of a unit of the head. middle: [2], of the closed lips' line, pixels of the photo's square.
-    axes: [2, 2], the mouth's right and down. own_teeth: whether the photo shows them. narrow: [2], how
-    wide the left and the right half look, of a common mouth's. white, lip, cast: [3], colours 0…1; cast is
-    that of a grey, over its luminance. tint: 0…1, 0 for a monochrome photo. light: [33], along the mouth.
-    edge: pixels, sigma of the photo's edges. grain: [h, w, 3].
+    unit: pixels of a unit of the head. middle: [2], of the closed lips' line, pixels of the square.
+    axes: [2, 2], the mouth's right and down. own_teeth: whether the photo shows them. narrow: [2],
+    apparent width of the left and the right half over a typical mouth's. white, lip, cast: [3], colours 0…1;
+    cast is a grey's colour over its luminance. tint: 0…1, 0 for a monochrome photo. light: [33], along the
+    mouth. edge: pixels, sigma of the photo's edges. grain: [h, w, 3].
     """
 
     unit: float
@@ -126,10 +126,10 @@ class Interior:
         )
 
     def colour(self, points: Floats, depth: Floats, height: Floats, skull: Floats) -> Picture:
-        """What is there at points [h, w, 2] between the lips; [h, w, 3] in 0…1.
+        """The colours at points [h, w, 2] between the lips; [h, w, 3] in 0…1.
 
-        depth, height: pixels below the upper lip's edge, above the lower one's, [h, w]. skull: [2], how far
-        the head has moved, in pixels.
+        depth, height: pixels below the upper lip's edge, above the lower one's, [h, w]. skull: [2],
+        displacement of the head in pixels.
         """
         config = self.config
         local = turned(points - self.middle - skull, self.axes) / self.unit
@@ -140,7 +140,7 @@ class Interior:
         colour = self._lower_teeth(colour, x, above, gap)
         if not self.own_teeth:
             colour = self._upper_teeth(colour, x, local[..., 1], below)
-        colour = colour * (1 - 0.3 * np.exp(-above / 0.018))[..., None]  # the lower lip's own shade
+        colour = colour * (1 - 0.3 * np.exp(-above / 0.018))[..., None]  # the lower lip's shadow
         light = np.interp(0.5 + 0.5 * x / config.mouth_half, np.linspace(0, 1, len(self.light)), self.light)
         seen = colour * light[..., None]
         soft = blur(seen.astype(np.float32), float(np.sqrt(max(self.edge**2 - 0.2, 0))))
@@ -159,7 +159,7 @@ class Interior:
         return deeper
 
     def _lower_teeth(self, colour: Floats, x: Floats, above: Floats, gap: float) -> Floats:
-        """…with the lower teeth's edges, which show in a mouth that is wide open."""
+        """Paint the lower teeth's edges, which show in a wide-open mouth."""
         open_wide = float(smoothstep(0.16, 0.32, gap))
         if not open_wide:
             return colour
@@ -171,9 +171,9 @@ class Interior:
         return _over(colour, 0.7 * self.white * shade[..., None], 0.8 * covered)
 
     def _upper_teeth(self, colour: Floats, x: Floats, y: Floats, below: Floats) -> Floats:
-        """…with the upper teeth before all.
+        """Paint the upper teeth over everything.
 
-        y: [h, w], down from the line of the closed lips; below: down from the upper lip's edge.
+        y: [h, w], distance below the line of the closed lips; below: below the upper lip's edge.
         """
         config, edges, away = self.config, np.array(self.config.edges), np.abs(x)
         tooth, along = _which(away, edges)
@@ -199,12 +199,12 @@ class Interior:
         return _over(colour, tooth_colour * shade[..., None], covered)
 
     def _covers(self, inside: Floats) -> Floats:
-        """What part of a pixel lies inside, from how many units it does."""
+        """A pixel's coverage, from its signed distance inside the edge in units."""
         part: Floats = np.clip(inside * self.unit + 0.5, 0, 1)
         return part
 
     def _tinted(self, colour: Floats) -> Floats:
-        """A colour as this photo can have it: a monochrome one has only its own."""
+        """A colour within this photo's palette: a monochrome photo has a single hue."""
         plain = self.cast * float(luminance(colour.astype(np.float32)))
         tinted: Floats = plain + self.tint * (colour - plain)
         return tinted
@@ -237,7 +237,7 @@ def _skin(registration: Registration) -> Picture:
 
 
 def _spread_of_hue(pixels: Picture) -> float:
-    """How much the colours of pixels [n, 3] differ but for their luminance.
+    """How much the colours of pixels [n, 3] differ apart from luminance.
 
     0 in a monochrome photo, also in a sepia one, whose cast is a function of luminance.
     """
@@ -252,7 +252,7 @@ def _spread_of_hue(pixels: Picture) -> float:
 
 
 def _lip_colour(picture: Picture, lips: Lips) -> Floats:
-    """The lower lip's mean colour [3], rather its upper half, without the line's dark."""
+    """The lower lip's mean colour [3], mostly of its upper half, without the dark line."""
     x = np.linspace(0.3, 0.7, 15)
     across = lips.frame.middle + (x - 0.5) * 0.8
     part = np.linspace(0.3, 0.7, 5)[:, None]
@@ -266,7 +266,7 @@ def _lip_colour(picture: Picture, lips: Lips) -> Floats:
 
 
 def _light_along(picture: Picture, lips: Lips, unit: float) -> Floats:
-    """How light it is along the mouth [33], of its own light parts: .45 … 1.12."""
+    """Light along the mouth [33], relative to its own lit parts: .45 … 1.12."""
     light = blur(luminance(picture), 0.10 * unit)
     x = np.linspace(0, 1, 33)
     rows = np.stack([lips.upper_outer(x) - 0.10, lips.lower_outer(x) + 0.12])
@@ -292,6 +292,6 @@ def _grain(patch: Picture) -> Picture:
 
 
 def _to_and_fro(index: np.ndarray, length: int) -> np.ndarray:
-    """Whole numbers as those of a row of that length that is read to and fro."""
+    """Indices reflected at the ends of a row of this length."""
     place = index % (2 * length)
     return np.minimum(place, 2 * length - 1 - place)

@@ -1,7 +1,7 @@
-"""A face that moves: from effects to one stroke on the square around it.
+"""Move a face: effects to one stroke on the square around it.
 
-The parts draw in this order, each on what those before it have made: lids, the lines of age, expression
-and mouth, and last the head that turns. What a part must know of the photo is found when it is first used.
+The parts draw in this order, each on the result of the previous ones: lids, the lines of age, expression
+and mouth, and last the turn of the head. Each part analyses the photo when it is first used.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from micromotion.types import Floats
 
 
 class MovingFace:
-    """The parts of one face in its photo; keeps no state between frames but what never changes."""
+    """The parts of one face in its photo; no state changes between frames."""
 
     def __init__(self, registration: Registration) -> None:
         self.registration = registration
 
     def stroke(self, effects: Effects, field: Floats | None = None) -> Stroke:
-        """What the effects do to the square around the face; empty where they are all 0.
+        """The stroke for these effects on the square around the face; empty if they are all 0.
 
-        field: [68, 2], how the landmarks move beyond the effects, see `effects.Reading`.
+        field: [68, 2], displacement of the landmarks beyond the effects, see `effects.Reading`.
         """
         strokes = []
         for eye, closed in zip(self._eyes, (effects.left_eye, effects.right_eye), strict=True):

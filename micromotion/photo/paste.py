@@ -1,6 +1,6 @@
 """Move a face in its own photo, at the photo's resolution.
 
-The photo's own pixels move along the displacement field of the frame, so that the still frame gives the photo
+The photo's own pixels move along the frame's displacement field, so that the still frame gives the photo
 itself, and the seam, where nothing moves, is invisible. What else is taken from a frame depends on how well
 its inversion matches the photo (`Paste.likeness`). A faithful frame is blended in unchanged, plus the photo's
 missing detail, moved along. Of an unfaithful frame only the change of light on the skin is used, and what
@@ -39,64 +39,64 @@ from micromotion.photo.seam import around, crop_outline, face_outline, feathered
 from micromotion.types import Floats, Frame, Pose
 from micromotion.video.pixels import to_uint8
 
-_EYES = 512  # pixels of the side in which landmarks are looked for
-_MARGIN = 0.005  # of the crop's side, at its border, that is left alone
+_EYES = 512  # side in pixels at which landmarks are detected
+_MARGIN = 0.005  # of the crop's side, at its border, left unchanged
 _FEATHER = 0.14  # of the crop's side, from its border inwards
-_FACE_FEATHER = 0.1  # from the face's outline inwards: where the frame's colours are taken
-_NEAR = 0.1  # from it outwards: what moves with the skin
-_NEW = 0.12  # of 0…1: a change of colour that movement does not explain, and that is a new thing
+_FACE_FEATHER = 0.1  # from the face's outline inwards: where the frame's colours are used
+_NEAR = 0.1  # from the outline outwards: what moves with the skin
+_NEW = 0.12  # of 0…1: a change of colour that motion does not explain, so new content
 _ALIKE = 0.04  # of 0…1: how far still and photo may differ where the frame is trusted beyond the face
-_FIT = 0.12  # of the crop's side: farther apart, photo's and still's landmarks are not the same thing's
-_LOST = 0.75  # of a face's fine detail: with more unaccounted for, it is not where it is looked for
+_FIT = 0.12  # of the crop's side: clamp on the distance between photo's and still's landmarks
+_LOST = 0.75  # of a face's fine detail: with more unexplained, the face is not where expected
 _UNFAITHFUL, _FAITHFUL = (
     0.6,
     0.85,
-)  # likeness below which an inversion is not trusted; above which it is fully
-_SPREAD = 1.0  # cells: a new thing's neighbourhood
-_PARTED = 0.06  # of the mouth's width: lips farther from each other are open
-_LIPS, _LIDS = 0.006, 0.03  # of the crop's side: how far beyond their landmarks new things may show
+)  # likeness below which an inversion is not trusted; above which it is fully trusted
+_SPREAD = 1.0  # cells: blur of new content
+_PARTED = 0.06  # of the mouth's width: lips farther apart are open
+_LIPS, _LIDS = 0.006, 0.03  # of the crop's side: how far beyond their landmarks new content may show
 _SKULL = slice(27, 48)  # the landmarks of nose and eyes, which smile and speech move least
-_SHRINK = 1.0  # how much deeper inside the face colours are taken, per mean movement
+_SHRINK = 1.0  # how far the colours' area shrinks into the face, per mean displacement
 _SMALL = 0.006  # of the crop's side: landmarks that move less are trusted less
-_NOISE = 0.01  # of 0…1: colours that vary less are not spread
-_STRIP = 64  # rows of the photo that are worked on together
+_NOISE = 0.01  # of 0…1: added to the variance, as noise
+_STRIP = 64  # rows of the photo processed together
 
 
 class Paste:
-    """Plays frames of an animated face in the photo it came from: call it with a frame, it gives the photo.
+    """Pastes frames of an animated face into its photo: call it with a frame, it returns the photo.
 
-    `size` is the photo's width and height. What depends on the video alone is worked out once. A frame costs
-    what the face's own box costs, and the copy of the photo; each is worked out by itself, in any order.
+    `size` is the photo's width and height. What depends on the video alone is computed once. A frame costs
+    the processing of the face's box and a copy of the photo; frames are independent, in any order.
     """
 
     def __init__(self, photo: Image.Image, aligned: AlignedFace, still: Frame) -> None:
-        """photo: what `align` was given, of any mode. aligned: what it gave. still: uint8 [N, N, 3], the
-        inversion's picture before it moves, at the size of all frames.
+        """photo: the input of `align`, of any mode. aligned: its result. still: uint8 [N, N, 3], the still
+        frame of the inversion, of the same size as all frames.
 
-        Raises ImageError as `load_image` does, OptionError if the still frame is no square RGB picture,
+        Raises ImageError as `load_image` does, OptionError if the still frame is not a square RGB picture,
         BundleError if the landmark model is missing.
         """
         _check(still, None)
-        self._photo = np.array(as_loaded(photo))  # torch reads only what could be written
+        self._photo = np.array(as_loaded(photo))  # a copy, as torch needs a writable array
         self._shape = still.shape
         self._place = _Place(aligned, self.size)
         self._samples = min(len(still), max(16, math.ceil(self._place.side)))
         crop = _tensor(aligned.image)
         self._mask = self._masked()
         self._box = self._face_box(aligned)
-        marks = _marks(crop, self._box)  # as the still's are found, so that the same face has the same ones
-        found = _marks(_tensor(still), self._box)
-        # The still face's features onto the photo's: everything below happens in the photo's geometry.
-        self._fit = landmark_field(marks, np.clip(found - marks, -_FIT, _FIT))
-        self._within = _layer(face_outline(marks).inside(grid(SIDE)[0].double().numpy()))
+        landmarks = _landmarks(crop, self._box)  # detected as in the still: same face, same landmarks
+        found = _landmarks(_tensor(still), self._box)
+        # Maps the still face's features to the photo's: everything below is in the photo's geometry.
+        self._fit = landmark_field(landmarks, np.clip(found - landmarks, -_FIT, _FIT))
+        self._within = _layer(face_outline(landmarks).inside(grid(SIDE)[0].double().numpy()))
         self._face = feathered(self._within, _FACE_FEATHER)
         self._near = feathered(self._within + _NEAR, _NEAR)
         edge = crop_outline(_MARGIN).inside(grid(SIDE)[0].double().numpy())
         self._edge = feathered(_layer(edge), _FEATHER)
         still_fit = self._fitted(still)
-        self._marks = _marks(still_fit, self._box)
-        # Between eyes and nose, where only the head moves: its movement is read there, from many cells.
-        low, high = self._marks[_SKULL].min(axis=0), self._marks[_SKULL].max(axis=0)
+        self._landmarks = _landmarks(still_fit, self._box)
+        # Between eyes and nose, where only the head moves: its motion is measured there, on many cells.
+        low, high = self._landmarks[_SKULL].min(axis=0), self._landmarks[_SKULL].max(axis=0)
         self._middle = low + grid(16)[0].reshape(-1, 2).double().numpy() * (high - low)
         small = resized(crop, SIDE)
         self._tint = Tint(resized(still_fit, SIDE), small, self._face)
@@ -105,7 +105,7 @@ class Paste:
         self._difference = small - toned
         self.likeness = _alike(toned, small, self._face)
         self._trust = float(feathered(torch.tensor(self.likeness - _UNFAITHFUL), _FAITHFUL - _UNFAITHFUL))
-        self._eyes, self._gap = _eyes(marks), gap(marks)
+        self._eyes, self._gap = _eyes(landmarks), gap(landmarks)
         self._whitest, self._cast = brightest(small, self._face), cast(small, self._face)
         self._known: tuple[Family, Family] | None = None
 
@@ -122,26 +122,29 @@ class Paste:
         return mask
 
     def learn(self, poses: Sequence[Pose]) -> None:
-        """See how the face moves, from frames at some strengths of the motions (see `family.poses`).
+        """Learn how the face moves, from frames at some strengths of the motions (see `effects.poses`).
 
-        Frames that come with their strengths are then moved without a tremble. Raises as a call does.
+        Frames given with their strengths then move without trembling. Raises as a call does.
         """
         if not poses:
             return
         with torch.inference_mode():
-            marks, fields = [], []
+            landmarks, fields = [], []
             for _, frame in poses:
                 _check(frame, self._shape)
                 fitted = self._fitted(frame)
-                marks.append(_marks(fitted, self._box))
-                fields.append(self._movement(fitted, marks[-1]))
+                landmarks.append(_landmarks(fitted, self._box))
+                fields.append(self._displacement(fitted, landmarks[-1]))
         rows = np.stack([strengths for strengths, _ in poses])
-        self._known = Family(rows, fields), Family(rows, [torch.from_numpy(m - self._marks) for m in marks])
+        self._known = (
+            Family(rows, fields),
+            Family(rows, [torch.from_numpy(m - self._landmarks) for m in landmarks]),
+        )
 
     def __call__(self, frame: Frame, strengths: Floats | None = None) -> Frame:
         """The whole photo [PH, PW, 3] with the face as in this frame, uint8; a new array.
 
-        strengths: those of the motions in this frame, [motions], if `learn` has seen them play.
+        strengths: those of the motions in this frame, [motions], if `learn` has seen these motions.
 
         Raises OptionError if the frame has another shape than the still one, MotionError if the face leaves
         its place in the photo.
@@ -163,15 +166,15 @@ class Paste:
         return picture
 
     def _change(self, frame: Tensor, strengths: Floats | None) -> tuple[Tensor, Tensor]:
-        """Where the photo's pixels come from, [1, 2, SIDE, SIDE]; and colours to add to them, with what they
-        are multiplied by before, [1, 4, samples, samples].
+        """The displacement field of the photo's pixels, [1, 2, SIDE, SIDE]; and colours to add to them, with
+        the factor applied before, [1, 4, samples, samples].
         """
-        marks, field = self._moves(frame, strengths)
+        landmarks, field = self._moves(frame, strengths)
         toned, was = self._tint(frame), moved(self._tint(self._still), field)
-        fine = _fine(resized(toned - was, SIDE))  # other light on the same skin is nothing new
+        fine = _fine(resized(toned - was, SIDE))  # a change of light on the same skin is not new content
         size = blurred(fine.square().mean(dim=1, keepdim=True), _SPREAD)
-        own = torch.exp(-size / (2 * _NEW**2))  # 1: the photo's pixels, moved; 0: something new
-        opened = self._opened(marks, field, own)
+        own = torch.exp(-size / (2 * _NEW**2))  # 1: the photo's pixels, moved; 0: new content
+        opened = self._opened(landmarks, field, own)
         mixed = torch.zeros(1, 4, self._samples, self._samples)
         if self._trust < 1:
             mixed += (1 - self._trust) * self._blend_low_fidelity(field, opened, own, toned, was)
@@ -179,27 +182,27 @@ class Paste:
             mixed += self._trust * self._blend_high_fidelity(field, own, toned, was)
         return field, mixed
 
-    def _opened(self, marks: Floats, field: Tensor, own: Tensor) -> Tensor:
-        """Where mouth and eyes show what they did not, 0…1 [1, 1, SIDE, SIDE].
+    def _opened(self, landmarks: Floats, field: Tensor, own: Tensor) -> Tensor:
+        """Where mouth and eyes show new content, 0…1 [1, 1, SIDE, SIDE].
 
-        Between the lips, if they part there and have not in the photo, whose own teeth move well; on the eyes
-        whatever movement does not explain.
+        Between the lips, if they part there but not in the photo, whose own teeth move well; on the eyes,
+        whatever motion does not explain.
         """
-        parted = (gap(marks) - gap(self._marks) - _PARTED) / _PARTED
+        parted = (gap(landmarks) - gap(self._landmarks) - _PARTED) / _PARTED
         shut = 1 - (self._gap - _PARTED) / _PARTED
         much = float(feathered(torch.tensor(min(parted, shut)), 1.0))
-        lips = _layer(around(marks[60:68]).inside(grid(SIDE)[0].double().numpy())) + _LIPS
+        lips = _layer(around(landmarks[60:68]).inside(grid(SIDE)[0].double().numpy())) + _LIPS
         eyes = moved(self._eyes, field) * (2 - 2 * own).clamp(max=1)
         return torch.maximum(much * feathered(lips, 2 * _LIPS), eyes)
 
     def _blend_low_fidelity(
         self, field: Tensor, opened: Tensor, own: Tensor, toned: Tensor, was: Tensor
     ) -> Tensor:
-        """What an inversion that is another person's says of the photo: light on its skin, and what opens.
+        """Use an inversion that shows another person: only light on the skin, and opening mouth and eyes.
 
         Light as a ratio (Liu, Shan and Zhang 2001, Expressive expression mapping with ratio images), as the
-        photo's skin may be darker; new colours only within mouth and eyes, as all that is new elsewhere is
-        the other person's hair, outline or background.
+        photo's skin may be darker; new colours only within mouth and eyes, as new content elsewhere is the
+        other person's hair, outline or background.
         """
         samples = self._samples
         opened = resized(opened, samples)
@@ -211,7 +214,7 @@ class Paste:
         return torch.cat([opened * new, (1 - opened) * resized(gain, samples)], dim=1)
 
     def _blend_high_fidelity(self, field: Tensor, own: Tensor, toned: Tensor, was: Tensor) -> Tensor:
-        """The frame itself, and what the inversion lacks of the photo, moved along where it still is."""
+        """Use the frame itself, plus what the inversion lacks of the photo, moved along where still valid."""
         samples = self._samples
         carried = moved(self._difference, field)
         smooth = blurred(carried * own, 8.0) / blurred(own, 8.0).clamp(min=1e-3)
@@ -223,34 +226,34 @@ class Paste:
         return torch.cat([added, 1 - gone], dim=1)
 
     def _within_face(self, field: Tensor) -> Tensor:
-        """How much of each cell is the moved face, 0…1 [1, 1, SIDE, SIDE].
+        """The moved face's coverage of each cell, 0…1 [1, 1, SIDE, SIDE].
 
-        A head that turns shows what was behind it, at its outline: the more it does, the deeper inside.
+        A turning head uncovers the background at its outline, so coverage shrinks with the motion.
         """
-        movement = (field.norm(dim=1) * self._face[:, 0]).sum() / self._face.sum()
-        return feathered(moved(self._within, field) - _SHRINK * movement, _FACE_FEATHER)
+        displacement = (field.norm(dim=1) * self._face[:, 0]).sum() / self._face.sum()
+        return feathered(moved(self._within, field) - _SHRINK * displacement, _FACE_FEATHER)
 
     def _moves(self, frame: Tensor, strengths: Floats | None) -> tuple[Floats, Tensor]:
-        """A frame's landmarks [68, 2] and its movement: known for its strengths, or else measured."""
+        """A frame's landmarks [68, 2] and displacement field: known for its strengths, or else measured."""
         if strengths is None or self._known is None:
-            marks = _marks(frame, self._box)
-            return marks, self._movement(frame, marks)
-        fields, marks_away = self._known
+            landmarks = _landmarks(frame, self._box)
+            return landmarks, self._displacement(frame, landmarks)
+        fields, displacements = self._known
         field = torch.zeros(1, 2, SIDE, SIDE)
-        # What moves the face least comes first: a smiling mouth is carried along by a head that turns.
+        # What moves the face least comes first: a turning head carries a smiling mouth along.
         for each in sorted(fields.at(strengths), key=lambda one: float((one.norm(dim=1) * self._face).sum())):
             field = each + moved(field, each)
-        return self._marks + marks_away.total(strengths).double().numpy(), unfolded(field)
+        return self._landmarks + displacements.total(strengths).double().numpy(), unfolded(field)
 
-    def _movement(self, frame: Tensor, marks: Floats) -> Tensor:
-        """Where each cell's pixels come from: the whole crop moves as the head does, the face by itself."""
-        back = self._marks - marks
-        # Small movements are seen better in the pictures than landmarks, which tremble, can tell them.
+    def _displacement(self, frame: Tensor, landmarks: Floats) -> Tensor:
+        """The displacement field of a frame: the whole crop moves with the head, the face also by itself."""
+        back = self._landmarks - landmarks
+        # The pictures measure small displacements better than landmarks, which tremble.
         size = np.square(back).sum(axis=1, keepdims=True)
         back = back * size / (size + _SMALL**2)
-        head = rigid_field(marks[_SKULL], back[_SKULL])
-        still = read(head, _points(marks))[0, :, 0].T.double().numpy()
-        face = landmark_field(marks, back - still)
+        head = rigid_field(landmarks[_SKULL], back[_SKULL])
+        still = read(head, _points(landmarks))[0, :, 0].T.double().numpy()
+        face = landmark_field(landmarks, back - still)
         near = moved(self._near, head)
         found = refined(head + near * face, self._still, frame, near)
         at = self._middle
@@ -260,10 +263,10 @@ class Paste:
         return field
 
     def _check_found(self, frame: Tensor, field: Tensor) -> None:
-        """Raise MotionError unless the face is found again where the field says.
+        """Raise MotionError unless the face is found where the field says.
 
-        Measured on what is fine in it: the share of the still face's and the frame's own variation that is
-        left between them, 0 for the same face and 1 for another; the five motions leave 0.03 to 0.4.
+        Measured on fine detail: the share of the still face's and the frame's variation that differs
+        between them, 0 for the same face and 1 for another; the five motions give 0.03 to 0.4.
         """
         where = moved(self._face, field)
         was, now = (_fine(resized(each, SIDE)) for each in (moved(self._still, field), frame))
@@ -291,7 +294,7 @@ class Paste:
         return np.concatenate(strips)
 
     def _face_box(self, aligned: AlignedFace) -> tuple[float, ...]:
-        """Where in the crop landmarks are looked for, in the unit square: the detector's box, upright."""
+        """The box in the crop to detect landmarks in, in the unit square: the detector's box, upright."""
         if aligned.landmarks is None:
             return FACE_IN_CROP
         box = np.array(aligned.box, np.float64).reshape(2, 2)
@@ -301,7 +304,7 @@ class Paste:
 
 
 class _Place:
-    """The crop's box in the photo, and the way from the crop's points to the photo's pixels."""
+    """The crop's box in the photo, and the map from the crop's points to the photo's pixels."""
 
     def __init__(self, aligned: AlignedFace, size: tuple[int, int]) -> None:
         low = np.floor(aligned.quad.min(axis=0)).astype(int)
@@ -319,7 +322,7 @@ class _Place:
             yield slice(first, min(first + _STRIP, self.bottom)), slice(self.left, self.right)
 
     def points(self, rows: slice, columns: slice) -> Tensor:
-        """The pixels' places in the crop's unit square, [1, h, w, 2] float32."""
+        """The pixels' positions in the crop's unit square, [1, h, w, 2] float32."""
         back = np.linalg.inv(self._axes)
         first = back @ (np.array([columns.start, rows.start]) - self._corner)
         x, y = torch.arange(columns.stop - columns.start), torch.arange(rows.stop - rows.start)
@@ -328,7 +331,7 @@ class _Place:
         return points.float()[None]
 
     def read(self, photo: Frame, rows: slice, columns: slice, shift: Tensor) -> Tensor:
-        """The photo at its pixels moved by `shift` [h, w, 2] in the crop's unit: [3, h, w] in 0…255."""
+        """The photo at its pixels displaced by `shift` [h, w, 2] in crop units: [3, h, w] in 0…255."""
         away = shift @ torch.from_numpy(self._axes.T).float()
         x = (torch.arange(columns.start, columns.stop) + away[..., 0]).clamp(0, photo.shape[1] - 1)
         y = (torch.arange(rows.start, rows.stop)[:, None] + away[..., 1]).clamp(0, photo.shape[0] - 1)
@@ -340,30 +343,30 @@ class _Place:
 
 
 def _alike(still: Tensor, photo: Tensor, face: Tensor) -> float:
-    """How far two faces are one: the correlation of what is fine in them, below 0 where it is none."""
+    """The likeness of two faces: the correlation of their fine detail; may be below 0."""
     ours, theirs = _fine(still), _fine(photo)
     both, one, other = ((a * b * face).sum() for a, b in ((ours, theirs), (ours, ours), (theirs, theirs)))
     return float(both / (one * other).sqrt().clamp(min=1e-9))
 
 
-def _eyes(marks: Floats) -> Tensor:
-    """How far each cell lies within the eyes, 0…1 [1, 1, SIDE, SIDE]."""
+def _eyes(landmarks: Floats) -> Tensor:
+    """Each cell's coverage by the eyes, 0…1 [1, 1, SIDE, SIDE]."""
     cells = grid(SIDE)[0].double().numpy()
-    depths = [_layer(around(marks[eye]).inside(cells)) for eye in (slice(36, 42), slice(42, 48))]
+    depths = [_layer(around(landmarks[eye]).inside(cells)) for eye in (slice(36, 42), slice(42, 48))]
     return feathered(torch.maximum(*depths) + _LIDS, 2 * _LIDS)
 
 
-def _marks(picture: Tensor, box: tuple[float, ...]) -> Floats:
+def _landmarks(picture: Tensor, box: tuple[float, ...]) -> Floats:
     """The landmarks [68, 2] of the face in a box of a picture [1, 3, N, N], both in the unit square."""
     large = F.interpolate(picture, (_EYES, _EYES), mode="bicubic", align_corners=False, antialias=True)
     image = Image.fromarray(to_uint8(2 * large[0] - 1))
     x0, y0, x1, y1 = (round(edge * _EYES) for edge in box)
-    marks: Floats = (find_landmarks(image, (x0, y0, x1, y1)) + 0.5) / _EYES
-    return marks
+    landmarks: Floats = (find_landmarks(image, (x0, y0, x1, y1)) + 0.5) / _EYES
+    return landmarks
 
 
 def _fine(picture: Tensor) -> Tensor:
-    """A picture of SIDE cells without its slow changes, such as light and shade."""
+    """A picture of SIDE cells without its low frequencies, such as light and shade."""
     return picture - blurred(picture, 6.0)
 
 

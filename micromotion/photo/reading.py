@@ -1,4 +1,4 @@
-"""Reading effects off a model's frames: how far a motion moves this face from its still frame."""
+"""Measure effects in a model's frames: how far a motion moves this face from its still frame."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from micromotion.types import Floats, Frame
 
 DEAD = {"yaw": 0.15, "pitch": 0.3, "roll": 0.4}
 OTHERWISE_DEAD = 0.06
-"""Readings up to this are what the regressor errs (docs/avatar.md); larger ones lose as much, so that nothing
-leaps."""
+"""Readings up to this are regressor error (docs/avatar.md); it is subtracted from larger ones, so that
+nothing jumps."""
 
 UNITS = {"yaw": 35.0, "pitch": 11.5, "roll": 12.0}
-"""Degrees of a turn that the regressor reads as 1 (`avatar.renderer.pose`)."""
+"""Degrees that the regressor reads as 1 (`avatar.renderer.pose`)."""
 
-# How each effect is read: the regressor's factor.
+# Effect -> the regressor's factor.
 _FACTORS = {name: name for name in NAMES} | {"left_eye": "eyes_closed", "right_eye": "eyes_closed"}
 
 Reader = Callable[[Frame, Sequence[Frame]], Reading]
-"""The still frame, and frames [n] of the same face in motion -> what was read."""
+"""The still frame, and frames [n] of the same face in motion -> reading."""
 
 
 class RegressorReader:
-    """Reads with a regressor, which knows the faces of one model's world (`encoder4editing.regressor`)."""
+    """Measures with a regressor trained on one model's faces (`encoder4editing.regressor`)."""
 
     def __init__(
         self, regressor: Callable[[Tensor], Tensor], names: Sequence[str], device: torch.device

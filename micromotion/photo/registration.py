@@ -1,4 +1,4 @@
-"""Where a face lies in its photo, and the square of the photo around it in which its motion is drawn."""
+"""Locate a face in its photo, and the square around it in which its motion is drawn."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from micromotion.photo.sampling import Picture
 from micromotion.types import Floats
 
 LARGER = 1.36
-"""The drawn square's side over that of FFHQ's crop: hair and shoulders move, too."""
+"""The drawn square's side over that of FFHQ's crop, as hair and shoulders move, too."""
 
 MAX_SIDE = 1400
-"""Pixels of the drawn square's side at most; the pixels of a larger one move as those of this one do."""
+"""Largest side of the drawn square in pixels; the motion of a larger one is computed at this size."""
 
 MIN_SIDE = 192
 
 
 @dataclass(frozen=True, eq=False)
 class Registration:
-    """A face as it lies in the photo, before it moves.
+    """A face in its photo, before it moves.
 
-    picture: float32 [N, N, 3] in 0…1, the square around the face, upright, as near to the photo's own pixels
-    as MIN_SIDE and MAX_SIDE let it be. landmarks: dlib's 68, float64 [68, 2], in pixels of `picture`.
+    picture: float32 [N, N, 3] in 0…1, the square around the face, upright, as near to the photo's own
+    resolution as MIN_SIDE and MAX_SIDE allow. landmarks: dlib's 68, float64 [68, 2], in pixels of `picture`.
     matrix: [2, 3] float64, a point of `picture` (x, y, 1) -> a point of the photo, in pixels.
     """
 
@@ -41,7 +41,7 @@ class Registration:
 
     @cached_property
     def eye_distance(self) -> float:
-        """From the middle of one eye to that of the other, in pixels of `picture`."""
+        """The distance between the eyes' centres, in pixels of `picture`."""
         left, right = self.landmarks[36:42].mean(axis=0), self.landmarks[42:48].mean(axis=0)
         return float(np.linalg.norm(right - left))
 
@@ -54,10 +54,10 @@ class Registration:
 
 
 def register(photo: Image.Image, face: AlignedFace) -> Registration:
-    """Find a face's landmarks, and cut the square around it out of the photo.
+    """Find a face's landmarks, and cut out the square around it.
 
-    photo: RGB, what `align` was given. face: what it gave. A picture taken as it is, without landmarks, is
-    looked at where FFHQ's faces are. Raises BundleError if the landmark model is missing.
+    photo: RGB, the input of `align`. face: its result. In an already aligned picture, without landmarks,
+    the face is searched where FFHQ's faces are. Raises BundleError if the landmark model is missing.
     """
     middle = face.quad.mean(axis=0)
     quad = middle + LARGER * (face.quad - middle)

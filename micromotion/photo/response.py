@@ -1,8 +1,8 @@
-"""What a motion does to a picture, as a smooth function of how strong the motion is.
+"""Fit what a motion does to a picture by a smooth function of its strength.
 
-Measured frame by frame, a movement trembles by what measuring errs. But the frames of a motion are a family
-of one parameter: measured at a few strengths and fitted once, the movement is known for all of them, and
-nothing trembles.
+Measured frame by frame, displacements tremble by the measuring error. But a motion's frames depend on one
+parameter: fitted once to measurements at a few strengths, the displacement is known for all of them, without
+trembling.
 """
 
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ from torch import Tensor
 
 from micromotion.types import Strengths
 
-_POWERS = 3  # of the polynomial through rest
+_POWERS = 3  # of the polynomial, which is 0 at strength 0
 
 
 class Family:
     """Values of any shape at any strengths of some motions, fitted to what was measured at `poses`."""
 
     def __init__(self, strengths: Strengths, values: Sequence[Tensor]) -> None:
-        """strengths: [n, motions], one motion in each row. values: what each is at it, less what it is at
-        rest; n of one shape, float32.
+        """strengths: [n, motions], one motion per row. values: n measurements of one shape, float32, relative
+        to the still frame.
         """
         self._rest = torch.zeros_like(values[0])
         self._sides: dict[tuple[int, bool], Tensor] = {}
@@ -35,7 +35,7 @@ class Family:
             )
 
     def at(self, strengths: np.ndarray) -> list[Tensor]:
-        """What each motion adds at these strengths [motions], in their order; only those that play."""
+        """Each motion's contribution at these strengths [motions], in order; none for strength 0."""
         playing = [(m, float(s)) for m, s in enumerate(strengths) if (m, bool(s > 0)) in self._sides and s]
         return [
             torch.tensordot(torch.from_numpy(_powers(np.array([s]))[0]), self._sides[m, s > 0], 1).float()
@@ -43,7 +43,7 @@ class Family:
         ]
 
     def total(self, strengths: np.ndarray) -> Tensor:
-        """The sum of `at`, nothing at rest."""
+        """The sum of `at`; 0 at strength 0."""
         return torch.stack([self._rest, *self.at(strengths)]).sum(dim=0)
 
 

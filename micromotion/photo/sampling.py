@@ -1,4 +1,4 @@
-"""Reading pictures between their pixels, and the small tools that all drawing on a photo shares.
+"""Sample pictures between their pixels, and other utilities shared by all drawing on a photo.
 
 Pictures are float32 [H, W, C] or [H, W], in 0…1. Points are (x, y) in pixels, whole numbers pixel centres.
 """
@@ -21,9 +21,9 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 def sample(
     picture: Picture, x: NDArray, y: NDArray, *, bicubic: bool = False, beyond: str = "border"
 ) -> Picture:
-    """A picture at points x, y, both [h, w]: [h, w, C], or [h, w] of one without channels.
+    """Sample a picture at points x, y, both [h, w]: [h, w, C], or [h, w] if it has no channels.
 
-    beyond: "border" continues the border, "zeros" has zeros there.
+    beyond: "border" extends the border, "zeros" pads with zeros.
     """
     height, width = picture.shape[:2]
     channels = torch.from_numpy(np.ascontiguousarray(picture, np.float32)).reshape(height, width, -1)
@@ -39,16 +39,16 @@ def sample(
 
 
 def turned(points: NDArray, matrix: NDArray) -> NDArray:
-    """Points [..., n] by a matrix [m, n], n 2 or 3: points @ matrix.T, [..., m], of the points' dtype.
+    """Points [..., n] times a matrix [m, n], n 2 or 3: points @ matrix.T, [..., m], of the points' dtype.
 
-    NumPy would hand this to BLAS, whose threads wait for one another longer than they work.
+    NumPy would use BLAS, whose threads wait for each other longer than they work.
     """
     rows = matrix.astype(points.dtype)
     return np.stack([sum(points[..., i] * row[i] for i in range(len(row))) for row in rows], axis=-1)
 
 
 def product(first: NDArray, second: NDArray) -> NDArray:
-    """first @ second [n, m] @ [m, k], on torch's threads, see `turned`."""
+    """first @ second, [n, m] @ [m, k], on torch's threads, see `turned`."""
     return (torch.from_numpy(first) @ torch.from_numpy(second)).numpy()
 
 
@@ -58,13 +58,13 @@ def luminance(picture: Picture) -> Picture:
 
 
 def smoothstep(start: float, end: float, x: NDArray | float) -> NDArray:
-    """0 at start, 1 at end, flat at both; falls if end lies before start."""
+    """0 at start, 1 at end, flat at both; descending if end < start."""
     t = np.clip((np.asarray(x) - start) / (end - start), 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def blur(picture: Picture, sigma: float) -> Picture:
-    """A Gaussian of so many pixels over height and width, the border continued."""
+    """Gaussian blur over height and width, the border extended; sigma in pixels."""
     if sigma <= 0:
         return picture
     sigmas = (sigma, sigma, 0)[: picture.ndim]
@@ -72,7 +72,7 @@ def blur(picture: Picture, sigma: float) -> Picture:
 
 
 def edge_width(picture: Picture) -> float:
-    """How blurred a picture's edges are: the sigma of its sharpest one, in pixels, 0.4 at the least.
+    """The blur of a picture's edges: the sigma of its sharpest one, in pixels, at least 0.4.
 
     The contrast of its luminance over 2.5 times its steepest gradient: that of a Gaussian edge.
     """
@@ -83,7 +83,7 @@ def edge_width(picture: Picture) -> float:
 
 
 def fine_grain(picture: Picture) -> Picture:
-    """What a picture has that is finer than about two pixels: its grain, canvas or pores, around 0."""
+    """A picture's detail finer than about two pixels: grain, canvas or pores, around 0."""
     return picture - blur(picture, 2.0)
 
 
@@ -96,7 +96,7 @@ def filled(polygons: list[Floats], shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 def span(where: NDArray[np.bool_]) -> tuple[slice, slice] | None:
-    """The rows and columns that hold all that is True in [h, w]; None where nothing is."""
+    """The rows and columns of all True values in [h, w]; None if there are none."""
     rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
     if not len(rows):
         return None
@@ -104,13 +104,13 @@ def span(where: NDArray[np.bool_]) -> tuple[slice, slice] | None:
 
 
 class MonotoneCurve:
-    """A curve through points (x, y) that turns only where they turn (Fritsch and Butland 1984).
+    """A curve through points (x, y), monotone wherever they are (Fritsch and Butland 1984).
 
-    Beyond the first and the last point it goes on straight.
+    Extrapolated linearly beyond the first and the last point.
     """
 
     def __init__(self, x: Floats, y: Floats) -> None:
-        """x [n] grows, n at least 2; y [n, ...]: each of its columns is a curve by itself."""
+        """x [n] is increasing, n at least 2; y [n, ...]: each column is a curve of its own."""
         self._x, self._y = np.asarray(x, np.float64), np.asarray(y, np.float64)
         step = np.diff(self._x).reshape(-1, *(1,) * (self._y.ndim - 1))
         slope = np.diff(self._y, axis=0) / step

@@ -1,4 +1,4 @@
-"""Where a moving face lies in a photo, and where it ends.
+"""The outline of a moving face in a photo, and the feathering of its seam.
 
 Points are (x, y) in the unit square of FFHQ's crop: (0, 0) is the outer corner of its top left pixel.
 """
@@ -11,18 +11,18 @@ from torch import Tensor
 from micromotion.types import Floats
 
 _ANGLES = 180
-_FOREHEAD = 0.25  # of the way from the chin to the root of the nose, above the brows
+_FOREHEAD = 0.25  # of the distance from the chin to the root of the nose, above the brows
 
 
 @dataclass(frozen=True)
 class Outline:
-    """A closed line about `centre` (x, y): `radii` [n] at n even angles, from the right, downwards first."""
+    """A closed line around `centre` (x, y): `radii` [n] at n even angles, clockwise from the right."""
 
     centre: Floats
     radii: Floats
 
     def inside(self, points: Floats) -> Floats:
-        """How far points [..., 2] lie within the line, towards the centre; negative outside. [...]."""
+        """How far points [..., 2] are inside the line, towards the centre; negative outside. [...]."""
         offset = points - self.centre
         turn = np.arctan2(offset[..., 1], offset[..., 0]) / (2 * np.pi) * len(self.radii)
         at = np.arange(len(self.radii))
@@ -31,35 +31,35 @@ class Outline:
 
 
 def face_outline(landmarks: Floats) -> Outline:
-    """Around jaw, cheeks, brows and forehead, of 68 landmarks [68, 2]."""
+    """The outline around jaw, cheeks, brows and forehead, of 68 landmarks [68, 2]."""
     jaw, brows = landmarks[:17], landmarks[26:16:-1]
     forehead = brows + _FOREHEAD * (landmarks[27] - landmarks[8])
     return around(np.concatenate([jaw, forehead]))
 
 
 def around(polygon: Floats) -> Outline:
-    """Around a polygon [n, 2] that its middle sees all of."""
+    """The outline of a polygon [n, 2] that is star-shaped about its middle."""
     centre = polygon.mean(axis=0)
     return Outline(centre, _reach(polygon - centre))
 
 
 def gap(landmarks: Floats) -> float:
-    """How far the lips are from each other, of 68 landmarks [68, 2]; in parts of the mouth's width."""
+    """How far the lips are apart, of 68 landmarks [68, 2]; in mouth widths."""
     width = np.linalg.norm(landmarks[54] - landmarks[48])
     return float(np.linalg.norm(landmarks[61:64] - landmarks[67:64:-1], axis=1).mean() / width)
 
 
 def crop_outline(margin: float) -> Outline:
-    """Around the whole crop, with round corners, a margin away from its border."""
+    """The outline of the whole crop, with round corners, a margin inside its border."""
     angle = _angles()
     half = 0.5 - margin
-    power = 6  # a superellipse: where the seam turns a corner it would show
+    power = 6  # a superellipse, as the seam would show at a sharp corner
     radii = half / (np.abs(np.cos(angle)) ** power + np.abs(np.sin(angle)) ** power) ** (1 / power)
     return Outline(np.array([0.5, 0.5]), radii)
 
 
 def feathered(depth: Tensor, width: float) -> Tensor:
-    """0 where depth is 0 or less, smoothly rising to 1 at `width`."""
+    """0 for depth ≤ 0, rising smoothly to 1 at `width`."""
     rise = (depth / width).clamp(0, 1)
     return rise * rise * (3 - 2 * rise)
 
@@ -70,7 +70,7 @@ def _angles() -> Floats:
 
 
 def _reach(polygon: Floats) -> Floats:
-    """How far from (0, 0) a polygon [n, 2] reaches at each angle: its outermost crossing."""
+    """The distance from (0, 0) to a polygon [n, 2] at each angle: its outermost crossing."""
     edge = np.roll(polygon, -1, axis=0) - polygon
     ray = np.stack([np.cos(_angles()), np.sin(_angles())], axis=-1)[:, None]
     across = ray[..., 0] * edge[:, 1] - ray[..., 1] * edge[:, 0]

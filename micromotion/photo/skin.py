@@ -1,4 +1,4 @@
-"""Where a photo shows the face's bare skin: without eyes, lips, brows, hair, beard and glasses."""
+"""Find the face's bare skin in a photo: without eyes, lips, brows, hair, beard and glasses."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ class SkinConfig:
     """Lengths are in eye distances, tones in units of the skin's own spread."""
 
     grid: int = 30
-    """Cells per eye distance on which skin is looked for: more takes longer."""
+    """Grid cells per eye distance on which skin is searched: more takes longer."""
 
     forehead: float = 0.85
-    """How far above the brows a forehead may reach; hair before it is told by its colour."""
+    """How far above the brows a forehead may reach; hair in front of it is excluded by colour."""
 
     near_light: float = 0.45
-    """Sigma of the neighbourhood whose skin says how bright skin is there: less takes shadows for skin, and
-    beards, too."""
+    """Sigma of the neighbourhood that gives the local brightness of skin: less takes shadows and beards for
+    skin."""
 
     darker: tuple[float, float] = (0.30, 0.75)
-    """Log of how much darker than the skin around it a place is: still skin, and no more so. More lets
-    brows and the frames of glasses be skin, less leaves out wrinkles."""
+    """Log of how much darker than the surrounding skin a pixel is: up to the first it is skin, from the
+    second not. More takes brows and glasses' frames for skin, less leaves out wrinkles."""
 
     lighter: tuple[float, float] = (0.45, 0.9)
-    """The same for lighter places: highlights, and what is no skin."""
+    """The same for lighter pixels: highlights, and what is not skin."""
 
     hue: tuple[float, float] = (2.2, 4.5)
-    """Spreads that its chroma is away from the skin's: still skin, and no more so."""
+    """Distance of its chroma from the skin's, in spreads: up to the first it is skin, from the second not."""
 
     rough: tuple[float, float] = (2.2, 4.5)
-    """How many times rougher than the cheeks a place is: still skin, and no more so. Beards and hair are
+    """Roughness relative to the cheeks: up to the first it is skin, from the second not. Beards and hair are
     rough; less leaves out old skin."""
 
     holes: float = 0.035
@@ -54,9 +54,9 @@ class SkinConfig:
 class Skin:
     """The skin of a face.
 
-    cover: float32 [N, N], 0…1, where bare skin is. brows: float32 [N, N], 0…1. face: bool [N, N], the
-    inside of jaw and forehead. cheeks: bool [N, N], what is skin for certain. light: the upper quarter of the
-    cheeks' luminance. coloured: 0…1, 0 on a photo of one hue, however toned.
+    cover: float32 [N, N], 0…1, bare skin. brows: float32 [N, N], 0…1. face: bool [N, N], the
+    inside of jaw and forehead. cheeks: bool [N, N], certain skin. light: the upper quarter of the
+    cheeks' luminance. coloured: 0…1, 0 for a photo of a single hue, even if toned.
     """
 
     cover: Picture
@@ -68,7 +68,7 @@ class Skin:
 
 
 def find_skin(registration: Registration, config: SkinConfig = SkinConfig()) -> Skin:
-    """Look for skin like that of the cheeks, within the face's outline."""
+    """Find skin like that of the cheeks, within the face's outline."""
     small, landmarks = reduced(registration, config.grid)
     unit = registration.eye_distance * len(small) / registration.side
     shape = small.shape[:2]
@@ -99,7 +99,7 @@ def find_skin(registration: Registration, config: SkinConfig = SkinConfig()) -> 
 
 
 def reduced(registration: Registration, cells: int) -> tuple[Picture, Floats]:
-    """The picture with so many cells per eye distance, at most its own pixels, and the landmarks in it."""
+    """The picture reduced to `cells` per eye distance, never enlarged, and the landmarks in it."""
     side = min(registration.side, round(registration.side * cells / registration.eye_distance))
     scale = side / registration.side
     if side == registration.side:
@@ -108,14 +108,14 @@ def reduced(registration: Registration, cells: int) -> tuple[Picture, Floats]:
 
 
 def averaged(picture: Picture, height: int, width: int | None = None) -> Picture:
-    """A picture [h, w, C] at a smaller size, each pixel the mean of what it covers."""
+    """A picture [h, w, C] downscaled by area averaging."""
     channels = torch.from_numpy(np.ascontiguousarray(picture, np.float32)).movedim(-1, 0)[None]
     small = F.interpolate(channels, (height, width or height), mode="area")[0].movedim(0, -1)
     return np.ascontiguousarray(small.numpy())
 
 
 def enlarged(plane: Picture, side: int) -> Picture:
-    """A square plane at another side, smoothly; float32 [side, side]."""
+    """A square plane smoothly resized; float32 [side, side]."""
     if len(plane) == side:
         return plane
     scale = len(plane) / side
@@ -124,7 +124,7 @@ def enlarged(plane: Picture, side: int) -> Picture:
 
 
 def tone(picture: Picture) -> tuple[Picture, Picture]:
-    """Log luminance [h, w], and chroma in parts of it [h, w, 2]: what light leaves as it is."""
+    """Log luminance [h, w], and chroma relative to luminance [h, w, 2], which light does not change."""
     bright = luminance(picture)
     base = bright + np.float32(0.06)  # so that the chroma of black is not noise
     chroma = np.stack([(picture[..., 0] - bright) / base, (picture[..., 2] - bright) / base], axis=-1)
@@ -132,8 +132,8 @@ def tone(picture: Picture) -> tuple[Picture, Picture]:
 
 
 def colourful(picture: Picture) -> float:
-    """How sure it is that a photo has colours: 0 where its chroma follows from its luminance, as in grey
-    and in toned photos; 1 where it does not."""
+    """Confidence that a photo is coloured: 0 if its chroma is a function of its luminance, as in grey and
+    toned photos; 1 if not."""
     bright = luminance(picture).ravel()
     red = (picture[..., 0] - picture[..., 2]).ravel()
     at = (np.clip(bright, 0, 0.999) * 12).astype(int)
@@ -181,7 +181,7 @@ def _like(
     unit: float,
     config: SkinConfig,
 ) -> Picture:
-    """How much each cell has the cheeks' tone, 0…1, wherever the light falls."""
+    """How well each cell matches the cheeks' tone, 0…1, whatever the light."""
     if not cheeks.any():
         return np.zeros_like(light)
     middle = np.median(chroma[cheeks], axis=0)
@@ -203,7 +203,7 @@ def _like(
 
 
 def roughness(light: Picture, cheeks: NDArray[np.bool_], scale: float) -> Picture:
-    """How many times rougher than the cheeks each place is, [h, w].
+    """Roughness relative to the cheeks, [h, w].
 
     light: log luminance. scale: pixels; structures below it count.
     """

@@ -8,11 +8,11 @@ from micromotion.types import Floats
 
 
 class ThinPlate:
-    """A field that has about `values` at `anchors` and bends as little as it can (Bookstein 1989).
+    """A field with about `values` at `anchors` and minimal bending energy (Bookstein 1989).
 
-    anchors: [n, 2]; values: [n, d]; softness: [n] or a number, how far the field may miss an anchor for being
-    smoother, in squared units of the anchors (Wahba's smoothing spline); 0 goes through. Anchors should be
-    within a unit square or so: the system is solved as it stands.
+    anchors: [n, 2]; values: [n, d]; softness: [n] or a number, how far the field may miss an anchor to be
+    smoother, in squared units of the anchors (Wahba's smoothing spline); 0 interpolates. Anchors should be
+    within about a unit square, as the system is not normalised.
     """
 
     def __init__(self, anchors: Floats, values: Floats, softness: Floats | float = 0.0) -> None:
@@ -46,7 +46,7 @@ def square_border(count: int = 7) -> Floats:
 def _bending(points: Floats, centres: Floats) -> NDArray[np.float32]:
     """r² log r² of every point to every centre, [n, m].
 
-    In single precision, four times as fast: the weights are small, and a field errs by 1e-6 of the square.
+    Single precision is four times as fast; as the weights are small, the error is 1e-6 of the square.
     """
     at, around = points.astype(np.float32), centres.astype(np.float32)
     square = (at[:, :1] - around[:, 0]) ** 2 + (at[:, 1:] - around[:, 1]) ** 2

@@ -1,8 +1,8 @@
-"""Strokes: what drawing does to a picture, kept apart from the picture, so that its pixels are read once.
+"""Strokes: drawing operations separate from the picture, so that its pixels are resampled once.
 
-Each part of a face (a lid, the lips, the turning head) says where the pixels of its result come from, and
-what is painted over them, as a `Stroke`. `composed` makes one stroke of any number of them: the geometry of
-all is followed back to the photo, which is resampled once, however many move it.
+Each part of a face (a lid, the lips, the turning head) describes the sources of its result's pixels, and what
+is painted over them, as a `Stroke`. `composed` merges any number of strokes into one: their geometry is
+traced back to the photo, which is resampled once.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from micromotion.photo.sampling import Picture, sample, span
 
 STILL = 0.02
-"""Pixels: a shift that no eye sees, but that would have half the photo read anew."""
+"""Pixels: smaller shifts are invisible, but would resample half the photo."""
 
 
 @dataclass(frozen=True, eq=False)
 class Stroke:
-    """One step of drawing, within a box of the picture; outside of the box it changes nothing.
+    """One drawing operation, within a box of the picture; outside the box nothing changes.
 
-    left, top: the box's first pixel. shift: float32 [h, w, 2], or None where nothing moves: a pixel (x, y)
+    left, top: the box's first pixel. shift: float32 [h, w, 2], or None if nothing moves: a pixel (x, y)
     of the result is the pixel (x, y) + shift of the picture before the step. kept, added: float32
     [h, w, 1 or 3], or None: the moved pixel's colour is multiplied by `kept` (None: 1), then `added` is added
     (None: 0). On the box's border, where it is not the picture's, shift and added are 0 and kept is 1.
@@ -46,7 +46,7 @@ class Stroke:
 
     @cached_property
     def painted(self) -> tuple[slice, slice] | None:
-        """The box's rows and columns in which it paints; None where it does not."""
+        """The box's rows and columns in which it paints; None if it does not."""
         touched = np.zeros(self.size[::-1], bool)
         if self.kept is not None:
             touched |= differs(self.kept, 1)
@@ -64,10 +64,10 @@ class Stroke:
 
 
 def composed(strokes: Sequence[Stroke], side: int) -> Stroke:
-    """One stroke that does what these do one after another, on a square picture of that side.
+    """One stroke equivalent to these in sequence, on a square picture of that side.
 
-    Its box is no larger than need be; shift, kept and added are always there, [h, w, 2], [h, w, 3],
-    [h, w, 3]. What moves by less than STILL does not move.
+    Its box is minimal; shift, kept and added are never None, [h, w, 2], [h, w, 3], [h, w, 3]. Shifts below
+    STILL are set to 0.
     """
     strokes = [stroke for stroke in strokes if stroke.size != (0, 0)]
     if not strokes:
@@ -101,7 +101,7 @@ def composed(strokes: Sequence[Stroke], side: int) -> Stroke:
 
 
 def trimmed(stroke: Stroke) -> Stroke:
-    """The same in the smallest box that holds what it does."""
+    """The same stroke in its smallest box."""
     touched = np.zeros(stroke.size[::-1], bool)
     if stroke.painted is not None:
         touched[stroke.painted] = True
@@ -115,7 +115,7 @@ def trimmed(stroke: Stroke) -> Stroke:
 
 
 def drawn(picture: Picture, stroke: Stroke) -> Picture:
-    """A picture [N, N, 3] after a stroke; a new array, clipped to 0…1."""
+    """A picture [N, N, 3] with a stroke applied; a new array, clipped to 0…1."""
     result = picture.copy()
     width, height = stroke.size
     if not width:
@@ -136,18 +136,18 @@ def drawn(picture: Picture, stroke: Stroke) -> Picture:
 
 
 def differs(plane: Picture, value: float) -> NDArray[np.bool_]:
-    """Where a channel of a plane [h, w, c] is not this value: [h, w]; ten times as fast as numpy's `any`."""
+    """Where any channel of a plane [h, w, c] is not this value, [h, w]; ten times as fast as `np.any`."""
     return reduce(np.logical_or, (plane[..., channel] != value for channel in range(plane.shape[-1])))
 
 
 def _seen(stroke: Stroke, x: Picture, y: Picture) -> tuple[slice, slice] | None:
-    """The rows and columns of x and y that hold all points within the stroke's box; None where none does."""
+    """The rows and columns of all points x, y within the stroke's box; None if there are none."""
     inside = (x >= stroke.left - 1) & (x <= stroke.right) & (y >= stroke.top - 1) & (y <= stroke.bottom)
     return span(inside)
 
 
 def _inside(stroke: Stroke, x: Picture, y: Picture) -> Picture:
-    """1 where a point lies on the box's pixels, 0 beyond them; [h, w, 1]."""
+    """1 where a point is on the box's pixels, 0 beyond; [h, w, 1]."""
     width, height = stroke.size
     inside = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
     return inside[..., None].astype(np.float32)

@@ -1,9 +1,9 @@
-"""A head that turns: the photo's pixels moved as the surface of a head in depth moves.
+"""Turn a head: move the photo's pixels with the surface of a 3D head.
 
-Every cell of the head knows where it goes. A picture is drawn the other way round: each of its cells asks
-where it comes from. The nearest of all cells that land on a cell is found with a depth buffer; from there,
-Newton's method finds the exact point. So what is near covers what lies behind, and the map is smooth in the
-angle wherever nothing is covered or laid bare. Where something is laid bare, the background's side stretches.
+The 3D head gives the forward map: where each cell goes. Drawing needs the inverse: where each comes from.
+A depth buffer finds the nearest of all cells that land on a cell; from there, Newton's method finds the exact
+point. So the foreground covers the background, and the map is smooth in the angle wherever nothing is covered
+or uncovered. Where something is uncovered, the background's side stretches.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from micromotion.types import Floats
 
 @dataclass(frozen=True)
 class TurnConfig:
-    """What was tuned.
+    """Tuned constants.
 
-    pivot: height y and depth z of the point about which the head turns, nods and leans, in the model's units;
+    pivot: height y and depth z of the point about which the head turns, nods and tilts, in the model's units;
     lower moves the chin less and the hair more.
-    last_yaw, last_pitch, last_roll: degrees at which the head stands still, however far it is asked to turn;
-    more shows what the photo has not. least_yaw: degrees that a head may always turn on.
-    firm: how suddenly it comes to a stand (an exponent).
+    last_yaw, last_pitch, last_roll: limits in degrees at which the head stops turning; more would show what
+    the photo does not have. least_yaw: degrees that a head may always turn further.
+    firm: how suddenly it stops (an exponent).
     density: cells of the map for each pixel of the picture's side; more sharpens outlines and takes longer.
-    cells: least and most of them.
-    steps: of Newton's method. stretch: least part of an area that a step believes in, against folds.
-    relight: how much of the light's change is shown; darkest: its bound, in log luminance.
+    cells: lower and upper bound.
+    steps: of Newton's method. stretch: smallest area factor that a step trusts, against folds.
+    relight: fraction of the change of light that is shown; darkest: its bound, in log luminance.
     """
 
     pivot: tuple[float, float] = (-0.7, -0.15)
@@ -53,9 +53,9 @@ class TurnConfig:
 
 
 def reachable(asked: float, own: float, config: TurnConfig | None = None) -> float:
-    """How far a head that is turned by `own` degrees turns when it is asked to turn `asked` degrees further.
+    """How many degrees a head already turned by `own` turns when `asked` more are requested.
 
-    As far as asked, until the whole turn nears its end on that side; then less and less.
+    As requested, saturating as the total approaches the limit on that side.
     """
     config = config or TurnConfig()
     room = max(config.last_yaw - own * np.sign(asked), config.least_yaw)
@@ -64,10 +64,10 @@ def reachable(asked: float, own: float, config: TurnConfig | None = None) -> flo
 
 @dataclass(frozen=True, eq=False)
 class Turn:
-    """How one photo's head turns. Made by `Turn.of`, once for a photo.
+    """Turns one photo's head. Create with `Turn.of`, once per photo.
 
-    picture: the photo's square [N, N, 3]. cells: of the map's side, C. box: rows and columns of the cells in
-    which anything moves.
+    picture: the photo's square [N, N, 3]. cells: grid cells per side of the map, C. box: rows and columns of
+    the cells in which anything moves.
     shade: [G, G], how far the light on each cell changes as the head turns.
     """
 
@@ -80,7 +80,7 @@ class Turn:
 
     @classmethod
     def of(cls, registration: Registration, head: HeadFit, config: TurnConfig | None = None) -> Turn:
-        """Get a photo's head ready to turn."""
+        """Prepare a photo's head for turning."""
         config = config or TurnConfig()
         side = registration.side
         face = blur(face_mask((registration.landmarks + 0.5) / side).astype(np.float32), 6.0)
@@ -91,10 +91,10 @@ class Turn:
         return cls(registration.picture, head, config, cells, box, face * head.cover * head.weight)
 
     def stroke(self, yaw: float, pitch: float = 0.0, roll: float = 0.0) -> Stroke:
-        """Turn the head further, by degrees of any size; nothing at 0, 0, 0.
+        """The stroke that turns the head further, by any number of degrees; empty at 0, 0, 0.
 
-        yaw: above 0 towards the picture's right. pitch: above 0 downwards. roll: above 0, the top of the head
-        leans to the picture's left.
+        yaw: above 0 to the picture's right. pitch: above 0 downwards. roll: above 0, the top of the head
+        tilts to the picture's left.
         """
         config, head = self.config, self.head
         yaw = reachable(yaw, head.yaw, config)
@@ -110,7 +110,7 @@ class Turn:
         return self._drawn(source, self._gain(way))
 
     def _gain(self, way: Floats) -> Picture:
-        """How much brighter each cell becomes as it turns this way in the light, [G, G]."""
+        """How much brighter each cell becomes by this rotation in the light, [G, G]."""
         normal, bound = self.head.normal, self.config.darkest
         brighter = np.clip(
             turned(turned(normal, way) - normal, self.head.light[None, 1:])[..., 0], -bound, bound
@@ -118,10 +118,10 @@ class Turn:
         return np.exp(self.config.relight * brighter * self.shade).astype(np.float32)
 
     def _drawn(self, source: Picture, gain: Picture) -> Stroke:
-        """The stroke of a source map [h, w, 2], in parts of the square."""
+        """The stroke of a source map [h, w, 2], in fractions of the square."""
         side, cells = len(self.picture), self.cells
         shift = source - _centres(cells)[self.box]
-        shift[~_beyond(shift, 1e-6)] = 0  # what rounding leaves would resample a still background
+        shift[~_beyond(shift, 1e-6)] = 0  # rounding errors would resample a still background
         light = sample(gain, source[..., 0] * len(gain) - 0.5, source[..., 1] * len(gain) - 0.5)
         planes = np.dstack([shift * side, light])
         rows, columns = (_pixels(part, cells, side) for part in self.box)
@@ -135,12 +135,12 @@ class Turn:
 
 
 def _saturated(asked: float, room: float, firm: float) -> float:
-    """As far as asked, but never as far as `room`: smooth, odd, of slope 1 at 0."""
+    """`asked`, saturating at `room`: smooth, odd, of slope 1 at 0."""
     return float(asked / (1 + abs(asked / room) ** firm) ** (1 / firm))
 
 
 def _pixels(cells: slice, count: int, side: int) -> slice:
-    """The pixels of a picture that lie in a span of so many cells in all."""
+    """The pixels of a picture of `side` within a span of cells, `count` cells per side."""
     return slice(-(-cells.start * side // count), cells.stop * side // count)
 
 
@@ -165,13 +165,13 @@ def _centres(cells: int) -> Picture:
 def _inverted(
     shift: Picture, depth: Picture, cells: int, box: tuple[slice, slice], config: TurnConfig
 ) -> Picture:
-    """Where each cell of a box of the result comes from, [h, w, 2], in parts of the square.
+    """The source of each cell in a box of the result, [h, w, 2], in fractions of the square.
 
     shift: [G, G, 2], where each cell of the source goes. depth: [G, G], its z there.
     """
     source, hole = _nearest(shift, depth, cells, box)
     source, exact = _refined(_filled(source, hole), shift, cells, box, config)
-    if not exact.all():  # on the very edge of what is near: as beside it
+    if not exact.all():  # exactly on the foreground's edge: as beside it
         index = ndimage.distance_transform_edt(~exact, return_distances=False, return_indices=True)
         wanted = _centres(cells)[box]
         source = wanted + (source - wanted)[index[0], index[1]]
@@ -181,7 +181,7 @@ def _inverted(
 def _nearest(
     shift: Picture, depth: Picture, cells: int, box: tuple[slice, slice]
 ) -> tuple[Picture, NDArray[np.bool_]]:
-    """Of all points that land on a cell the nearest, [h, w, 2], and where none does: a depth buffer."""
+    """Depth buffer: the nearest of all points that land on each cell, [h, w, 2], and where none does."""
     dense = 2 * cells
     rows, columns = (slice(2 * part.start, 2 * part.stop) for part in box)
     planes = torch.from_numpy(_resized(np.dstack([shift * cells, depth * 4096]), dense)[rows, columns])
@@ -202,7 +202,7 @@ def _nearest(
 
 
 def _filled(source: Picture, hole: NDArray[np.bool_]) -> Picture:
-    """The map without holes: along rows, linear between what is known on both sides."""
+    """The map with holes filled along rows, by linear interpolation between both sides."""
     index = np.arange(source.shape[1])
     for row in np.flatnonzero(hole.any(axis=1)):
         known = ~hole[row]
@@ -215,7 +215,7 @@ def _filled(source: Picture, hole: NDArray[np.bool_]) -> Picture:
 def _refined(
     source: Picture, shift: Picture, cells: int, box: tuple[slice, slice], config: TurnConfig
 ) -> tuple[Picture, NDArray[np.bool_]]:
-    """The map made exact, source + shift(source) = the cell itself, by Newton's method; and where it is."""
+    """The exact map, source + shift(source) = the cell itself, by Newton's method; and where it converged."""
     own, wanted = len(shift), _centres(cells)[box]
     across, down = (np.gradient(shift, axis=axis) * own for axis in (1, 0))
     planes = np.dstack([shift, across, down])

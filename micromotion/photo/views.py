@@ -1,7 +1,7 @@
 """The views that show the photo's own pixels: the whole photo, or the square around the face.
 
-Each is a picture of the photo at the size that is written, in which the face lies somewhere; from there on
-there is one way to draw (`MovingFace`, `Canvas`).
+Each is a picture of the photo at the output size, with the face somewhere in it; both are drawn the same way
+(`MovingFace`, `Canvas`).
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from micromotion.types import Floats, Frame, Pose, Row, Strengths
 from micromotion.video.format_limits import scaled_size
 
 FACE_SIDE = 1024
-"""Pixels of the side of the view of the face, at most."""
+"""Largest side of the view 'face', in pixels."""
 
 TWIN = 0.75
-"""How alike the photo a model's still frame is from which its own pixels are used (`Paste.likeness`)."""
+"""Least likeness of a model's still frame to the photo for its pixels to be used (`Paste.likeness`)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A picture in which a face lies, and what of it is shown.
+    """A picture with a face, and the part of it that is shown.
 
-    picture: RGB. face: where the face lies in it. shown: left, top, right, bottom of what is written.
+    picture: RGB. face: the face in it. shown: left, top, right, bottom of the output.
     """
 
     picture: Image.Image
@@ -47,13 +47,13 @@ class Scene:
         return right - left, bottom - top
 
     def cut(self, picture: Frame) -> Frame:
-        """What is shown of a drawn picture, uint8 [H, W, 3]."""
+        """The shown part of a drawn picture, uint8 [H, W, 3]."""
         left, top, right, bottom = self.shown
         return np.ascontiguousarray(picture[top:bottom, left:right])
 
 
 def whole_photo(photo: Image.Image, face: AlignedFace, longest: int | None = None) -> Scene:
-    """The photo, RGB, scaled down to a longest side of so many pixels; None keeps its own."""
+    """The photo, RGB, scaled down to a longest side of `longest` pixels; None: unscaled."""
     size = scaled_size(photo.size, longest)
     if size != photo.size:
         ratio = np.array(size) / photo.size
@@ -64,7 +64,7 @@ def whole_photo(photo: Image.Image, face: AlignedFace, longest: int | None = Non
 def face_square(photo: Image.Image, face: AlignedFace, longest: int | None = None) -> Scene:
     """FFHQ's square around the face, upright, at the photo's own resolution up to FACE_SIDE and `longest`.
 
-    What moves at its border comes from beyond it: the picture is larger than what is shown.
+    What moves in at its border comes from beyond it: the picture is larger than what is shown.
     """
     side = face_side(face, longest)
     beyond = round((LARGER - 1) / 2 * side)
@@ -81,13 +81,13 @@ def face_square(photo: Image.Image, face: AlignedFace, longest: int | None = Non
 
 
 def face_side(face: AlignedFace, longest: int | None) -> int:
-    """Pixels of the side of the view of the face; an even number, as videos want."""
+    """Side of the view 'face' in pixels; an even number, as videos require."""
     side = round(float(np.linalg.norm(face.quad[3] - face.quad[0])))
     return max(16, min(side, FACE_SIDE, longest or FACE_SIDE) // 2 * 2)
 
 
 class Stage:
-    """A scene that is ready to be drawn: the parts of its face, each worked out when it first moves.
+    """A scene ready to be drawn: the parts of its face, each computed when it first moves.
 
     Raises BundleError if the landmark model is missing.
     """
@@ -99,15 +99,15 @@ class Stage:
         self._canvas = Canvas(np.asarray(scene.picture), registration.matrix)
 
     def drawn(self, effects: Effects, field: Floats | None = None) -> Frame:
-        """What is shown of the scene when its face does this: uint8 [H, W, 3]; a new array.
+        """The shown part of the scene with these effects: uint8 [H, W, 3]; a new array.
 
-        field: [68, 2], how the landmarks move beyond the effects (see `effects.Reading`).
+        field: [68, 2], displacement of the landmarks beyond the effects (see `effects.Reading`).
         """
         return self.scene.cut(self._canvas.drawn(self._face.stroke(effects, field)))
 
 
 class PhotoView:
-    """A `Finish` of a video: the scene's own pixels move as the motions do."""
+    """A video's `Finish`: moves the scene's own pixels with the motions."""
 
     def __init__(
         self,
@@ -118,9 +118,9 @@ class PhotoView:
         may_be_twin: bool = False,
         stage: Stage | None = None,
     ) -> None:
-        """motions: of each motion what its file says; it may state the effects. reader: reads them otherwise.
-        may_be_twin: whether the model's still frame may be so like the photo that its pixels are used.
-        stage: the scene's own, if it is there already.
+        """motions: each file's provenance, which may state the effects. reader: measures them otherwise.
+        may_be_twin: whether the model's pixels are used if its still frame is similar enough to the photo.
+        stage: the scene's, if it exists already.
         """
         self._scene, self._motions, self._reader, self._may_be_twin = scene, motions, reader, may_be_twin
         self._stage = stage
@@ -132,17 +132,17 @@ class PhotoView:
         return self._scene.size
 
     def needs_model(self, strengths: Strengths) -> bool:
-        """Whether a motion of these strengths must be read off the model's frames, or they may be shown."""
+        """Whether the model's frames are needed at these strengths, to measure a motion or to be shown."""
         return self._may_be_twin or len(self.looks_at(strengths)) > 0
 
     def looks_at(self, strengths: Strengths) -> Strengths:
-        """The still frame, and motions whose files do not state their effects, each by itself."""
+        """The strengths of the still frame and of motions whose files state no effects, each by itself."""
         wanted = poses(strengths if self._may_be_twin else np.where(self._stated, 0.0, strengths))
         still = np.zeros((1 if len(wanted) or self._may_be_twin else 0, strengths.shape[1]))
         return np.concatenate([still, wanted])
 
     def begin(self, seen: Sequence[Pose]) -> MovingPhoto | TwinPhoto:
-        """What draws the frames, given what `looks_at` asked for. Raises BundleError, MotionError."""
+        """Return what draws the frames, given the poses of `looks_at`. Raises BundleError, MotionError."""
         if self._may_be_twin:
             twin = Paste(self._scene.picture, self._scene.face, seen[0][1])
             if twin.likeness >= TWIN:
@@ -159,7 +159,7 @@ class PhotoView:
 
 
 class MovingPhoto:
-    """Draws frames of a stage whose face does what motions of these strengths do; each frame by itself."""
+    """Draws frames of a stage by the motions' effects; frames are independent."""
 
     needs_frames = False
 
@@ -167,12 +167,12 @@ class MovingPhoto:
         self._stage, self._response = stage, response
 
     def __call__(self, strengths: Row, frame: Frame | None = None) -> Frame:
-        """What is shown of the scene at these strengths [motions]: uint8 [H, W, 3]; a new array."""
+        """The shown part of the scene at these strengths [motions]: uint8 [H, W, 3]; a new array."""
         return self._stage.drawn(*self._response(strengths))
 
 
 class TwinPhoto:
-    """Puts frames of a model that is the photo's twin into the scene; each frame by itself."""
+    """Pastes frames of a model that is the photo's twin into the scene; frames are independent."""
 
     needs_frames = True
 
@@ -180,13 +180,13 @@ class TwinPhoto:
         self._scene, self._twin = scene, twin
 
     def __call__(self, strengths: Row, frame: Frame | None) -> Frame:
-        """What is shown of the scene with this frame, at these strengths [motions]; uint8 [H, W, 3]."""
-        assert frame is not None  # it asks for them
+        """The shown part of the scene with this frame, at these strengths [motions]; uint8 [H, W, 3]."""
+        assert frame is not None  # `needs_frames` requests them
         return self._scene.cut(self._twin(frame, strengths))
 
 
 def _scaled(face: AlignedFace, ratio: np.ndarray) -> AlignedFace:
-    """A face in its photo that was resized by so much across and down; whole numbers are pixel centres."""
+    """A face in its photo resized by `ratio` (across, down); whole numbers are pixel centres."""
     left, top, right, bottom = (round(edge * ratio[i % 2]) for i, edge in enumerate(face.box))
     landmarks = None if face.landmarks is None else (face.landmarks + 0.5) * ratio - 0.5
     quad = (face.quad + 0.5) * ratio - 0.5
