@@ -154,7 +154,7 @@ def _parsed(provenance: Provenance) -> tuple[Floats, Floats]:
                 raise MotionError(f"The micromotion states an unknown effect: {name!r:.40}.")
             values = _numbers(key, provenance)
             if len(values) != len(strengths):
-                raise MotionError(f"The micromotion states {name!r} at other strengths than it names.")
+                raise MotionError(f"The micromotion states {name!r} for a different number of strengths.")
             effects[:, NAMES.index(name)] = values
     return np.array(strengths), effects
 
@@ -166,5 +166,5 @@ def _numbers(key: str, provenance: Provenance) -> list[float]:
         values = []
     sane = all(math.isfinite(value) and abs(value) <= _MAX_VALUE for value in values)
     if not sane or not 1 <= len(values) <= _MAX_STATED:
-        raise MotionError(f"The micromotion states no numbers as {key!r}: {str(provenance[key])!r:.60}.")
+        raise MotionError(f"The micromotion has no numbers for {key!r}: {str(provenance[key])!r:.60}.")
     return values

@@ -274,7 +274,7 @@ class Paste:
         if left > _LOST * (whole + 3 * _NOISE**2 * where.sum()):
             raise MotionError(
                 "The face moves so far that it leaves its place in the photo: lower the strength, or take "
-                "the crop alone as the frame."
+                "the view 'model'."
             )
 
     def _fitted(self, frame: Frame) -> Tensor:
