@@ -80,14 +80,14 @@ def test_a_file_states_its_effects_and_they_come_back() -> None:
 @pytest.mark.parametrize(
     ("entries", "says"),
     [
-        ({"effects.strengths": "0.5 x"}, "no numbers"),
-        ({"effects.strengths": ""}, "no numbers"),
-        ({"effects.strengths": "nan"}, "no numbers"),
-        ({"effects.strengths": "1e9"}, "no numbers"),
-        ({"effects.strengths": " ".join(map(str, range(1, 99)))}, "no numbers"),
+        ({"effects.strengths": "0.5 x"}, "has no numbers"),
+        ({"effects.strengths": ""}, "has no numbers"),
+        ({"effects.strengths": "nan"}, "has no numbers"),
+        ({"effects.strengths": "1e9"}, "has no numbers"),
+        ({"effects.strengths": " ".join(map(str, range(1, 99)))}, "has no numbers"),
         ({"effects.strengths": "0.5 0.5"}, "twice"),
         ({"effects.strengths": "0 1"}, "strength of 0"),
-        ({"effects.strengths": "0.5 1", "effects.smile": "1"}, "other strengths"),
+        ({"effects.strengths": "0.5 1", "effects.smile": "1"}, "different number of strengths"),
         ({"effects.strengths": "0.5 1", "effects.nose": "1 2"}, "'nose'"),
     ],
 )
