@@ -166,5 +166,8 @@ def _numbers(key: str, provenance: Provenance) -> list[float]:
         values = []
     sane = all(math.isfinite(value) and abs(value) <= _MAX_VALUE for value in values)
     if not sane or not 1 <= len(values) <= _MAX_STATED:
-        raise MotionError(f"The micromotion has no numbers for {key!r}: {str(provenance[key])!r:.60}.")
+        raise MotionError(
+            f"The micromotion states invalid numbers for {key!r}: {str(provenance[key])!r:.60}; it takes 1 to "
+            f"{_MAX_STATED} of at most ±{_MAX_VALUE:g}."
+        )
     return values

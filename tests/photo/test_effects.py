@@ -80,11 +80,11 @@ def test_a_file_states_its_effects_and_they_come_back() -> None:
 @pytest.mark.parametrize(
     ("entries", "says"),
     [
-        ({"effects.strengths": "0.5 x"}, "has no numbers"),
-        ({"effects.strengths": ""}, "has no numbers"),
-        ({"effects.strengths": "nan"}, "has no numbers"),
-        ({"effects.strengths": "1e9"}, "has no numbers"),
-        ({"effects.strengths": " ".join(map(str, range(1, 99)))}, "has no numbers"),
+        ({"effects.strengths": "0.5 x"}, "invalid numbers"),
+        ({"effects.strengths": ""}, "invalid numbers"),
+        ({"effects.strengths": "nan"}, "invalid numbers"),
+        ({"effects.strengths": "1e9"}, "invalid numbers"),
+        ({"effects.strengths": " ".join(map(str, range(1, 99)))}, "invalid numbers"),
         ({"effects.strengths": "0.5 0.5"}, "twice"),
         ({"effects.strengths": "0 1"}, "strength of 0"),
         ({"effects.strengths": "0.5 1", "effects.smile": "1"}, "different number of strengths"),
