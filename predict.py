@@ -136,7 +136,7 @@ class Predictor(BaseRunner):
             le=99,
         ),
         refine: int = Input(
-            description="The number of steps that improve the likeness before the motion is played: 0 is off, 30 is a good number, more takes longer.",
+            description="The number of steps that improve the likeness of what the model draws: 0 is off, 30 is a good number, more takes longer. Without effect, which the logs say, where only the photo's own pixels are shown.",
             default=0,
             ge=0,
             le=200,

@@ -167,7 +167,7 @@ def _numbers(key: str, provenance: Provenance) -> list[float]:
     sane = all(math.isfinite(value) and abs(value) <= _MAX_VALUE for value in values)
     if not sane or not 1 <= len(values) <= _MAX_STATED:
         raise MotionError(
-            f"The micromotion states invalid numbers for {key!r}: {str(provenance[key])!r:.60}; it takes 1 to "
-            f"{_MAX_STATED} of at most ±{_MAX_VALUE:g}."
+            f"The micromotion states invalid numbers for {key!r}: {str(provenance[key])!r:.60}; "
+            f"it takes 1 to {_MAX_STATED} of at most ±{_MAX_VALUE:g}."
         )
     return values

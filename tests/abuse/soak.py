@@ -172,6 +172,7 @@ def _options(rng: random.Random, pictures: list[str]) -> dict[str, Any]:
         "fps": rng.choice([1, 12, 30, 50]),  # a GIF cannot show more
         "seed": rng.choice([-1, 0, 7]),
         "refine": rng.choice([0, 0, 0, 2]),
+        "view": rng.choice(["auto", "model"]),
         "output_format": rng.choice(["mp4", "gif", "webp"]),
     }
 
@@ -240,7 +241,7 @@ def cancelled_anywhere(world: World, count: int, seed: int) -> list[float]:
         File(photo)(exchange)
 
     world.elsewhere.add("/late.jpg", late)
-    long = {"frames": 600, "fps": 12, "refine": 200}
+    long = {"frames": 600, "fps": 12, "view": "model", "refine": 200}
     kinds: list[dict[str, Any]] = [
         {"image": world.elsewhere.url("/late.jpg"), **long},
         {"image": world.elsewhere.url("/slow"), **long},
@@ -265,7 +266,11 @@ def cancelled_anywhere(world: World, count: int, seed: int) -> list[float]:
         seconds.append(time.monotonic() - start)
         if number % 5 == 4:
             assert world.good() == world.expected
-    for options in ({"refine": 2}, {"motion": "custom", "template": SENTENCE}, {"lock_identity": True}):
+    for options in (
+        {"view": "model", "refine": 2},
+        {"motion": "custom", "template": SENTENCE},
+        {"lock_identity": True},
+    ):
         status, answer = world.server.predict(world.photo, **options)
         assert (status, answer["status"]) == (200, "succeeded"), f"{options} works no more: {answer}"
     return seconds

@@ -71,7 +71,7 @@ def test_a_cancellation_that_comes_before_the_worker_has_begun_is_not_lost(
 ) -> None:
     """The worker stands still meanwhile, and reads of the cancellation first: Cog 0.23 then forgets it."""
     ready(server)
-    inputs = {"image": photo, **CHOSEN, "frames": 600, "refine": 200}
+    inputs = {"image": photo, **CHOSEN, "frames": 600, "view": "model", "refine": 200}
     os.kill(worker(server), signal.SIGSTOP)
     try:
         body = {"id": "early", "input": inputs}
