@@ -116,8 +116,8 @@ class AnimateOptions:
         metadata=_whole(
             0,
             MAX_REFINE,
-            f"Improve the likeness of what the model draws by this many steps, 0 to {MAX_REFINE}; 30 is a good "
-            "number.",
+            f"Improve the likeness of what the model draws by this many steps, 0 to {MAX_REFINE}; 30 is "
+            "a good number.",
         ),
     )
     lock_identity: bool = field(
