@@ -164,7 +164,7 @@ def test_the_time_is_bounded_and_goes_on(
 
     module = sys.modules[type(predictor).__module__]
     monkeypatch.setattr(module, "COLLECTING_LIMIT", 0.0)
-    with pytest.raises(TimeLimitError, match="the same request goes on from there") as raised:
+    with pytest.raises(TimeLimitError, match="the same request resumes from it") as raised:
         play(predictor, astronaut_file, motion="custom", template=SENTENCE)
     check_sentence(str(raised.value))
     monkeypatch.setattr(module, "COLLECTING_LIMIT", 600.0)
