@@ -34,7 +34,7 @@ def image_features(s: dict[str, Array], image: Array) -> Array:
 
 
 def text_features(s: dict[str, Array], ids: list[int]) -> Array:
-    """The features of one sentence's tokens, zeros after the end, whose id is the largest: [D], not normalised."""
+    """The features of one sentence's tokens, zeros after the end (the largest id): [D], not normalised."""
     rows = ids
     if "token_embedding.tokens" in s:  # a model with a small vocabulary
         known = s["token_embedding.tokens"].astype(int).tolist()
