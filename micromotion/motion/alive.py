@@ -103,8 +103,8 @@ class Alive(Timeline):
         start = pace.quiet + rng.uniform(0.3, 1.0)
         while start <= last:
             since = time - start
-            down = _smooth_step(since / pace.closing)
-            up = _smooth_step((since - pace.closing - pace.shut) / pace.opening)
+            down = _ramp(since / pace.closing)
+            up = _ramp((since - pace.closing - pace.shut) / pace.opening)
             closed += down - up
             start += length + pace.blinks * np.exp(rng.normal(-0.08, 0.4))  # log-normal of mean 1
         return closed
@@ -124,12 +124,10 @@ class Alive(Timeline):
         size = rng.uniform(*pace.smile)
         start = rng.uniform(0.08, 0.25)
         end = rng.uniform(0.92, 1.0)
-        return size * (
-            _smooth_step((part - start) / pace.onset) - _smooth_step((part - end + pace.offset) / pace.offset)
-        )
+        return size * (_ramp((part - start) / pace.onset) - _ramp((part - end + pace.offset) / pace.offset))
 
 
-def _smooth_step(x: Floats) -> Floats:
+def _ramp(x: Floats) -> Floats:
     """A smooth step from 0 at x ≤ 0 to 1 at x ≥ 1: 6x⁵ − 15x⁴ + 10x³."""
     x = np.clip(x, 0, 1)
     step: Floats = x**3 * (10 + x * (6 * x - 15))

@@ -157,12 +157,7 @@ def test_a_larger_photo_has_the_same_pasted_pixels(scene: Scene) -> None:
     there = AlignedFace(aligned.image, aligned.quad + shift, box, aligned.score, aligned.landmarks + shift)
     small, big = Paste(photo, aligned, frames["smile"][0]), Paste(large, there, frames["smile"][0])
     assert small._mask.shape == big._mask.shape
-    left, top, right, bottom = (
-        20,
-        20,
-        photo.width - 20,
-        photo.height - 20,
-    )  # its border is now inside the photo
+    left, top, right, bottom = 20, 20, photo.width - 20, photo.height - 20  # the border is inside the photo
     one = small(frames["smile"][1])[top:bottom, left:right].astype(int)
     other = big(frames["smile"][1])[top + 200 : bottom + 200, left + 300 : right + 300]
     assert np.abs(one - other).max() <= 1

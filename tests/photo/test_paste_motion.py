@@ -92,9 +92,7 @@ def test_a_smile_leaves_no_pale_patch(animator: Animator, name: str) -> None:
     still, frame = animator.animate(photo, "smile", frames=2, view="model")
     paste = Paste(photo, aligned, still)
     picture = paste(frame)
-    paste._photo = np.zeros_like(
-        picture
-    )  # black stays black when moved and lit, so only the model's pixels show
+    paste._photo = np.zeros_like(picture)  # black stays black, moved or lit: only the model's pixels show
     added = luma(Image.fromarray(paste(frame)))
 
     landmarks = find_landmarks(Image.fromarray(picture), aligned.box)
