@@ -276,7 +276,7 @@ def test_a_wrong_value_is_told_before_any_work(arguments: list[str], words: str)
 
 
 def test_a_model_that_cannot_learn_is_told(tmp_path: Path) -> None:
-    bare = save_learning_bundle(tmp_path / "bare", nets=False)
+    bare = save_learning_bundle(tmp_path / "bare", networks=False)
     assert_told(*learn(SENTENCE, "-n", "grin", "--model", bare, *SHORT), "'random' has no CLIP")
 
 

@@ -188,7 +188,7 @@ def test_a_collection_stopped_by_the_time_limit_resumes(
 def test_a_model_that_cannot_learn_says_so(
     tmp_path: Path, astronaut_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predictor = load(save_learning_bundle(tmp_path, nets=False), monkeypatch)
+    predictor = load(save_learning_bundle(tmp_path, networks=False), monkeypatch)
     with pytest.raises(
         BundleError, match=r"has no CLIP to learn motions with: put a clip\.safetensors into its"
     ) as raised:

@@ -51,10 +51,10 @@ def random_clip(words: str = WORDS) -> "CLIP":
     return model
 
 
-def save_learning_bundle(folder: Path, *, nets: bool = True) -> Path:
+def save_learning_bundle(folder: Path, *, networks: bool = True) -> Path:
     """Save a bundle, with or without an identity network and CLIP; the files round the weights."""
     folder.mkdir(parents=True, exist_ok=True)
-    optional = {"identity": random_identity(folder), "clip": random_clip()} if nets else {}
+    optional = {"identity": random_identity(folder), "clip": random_clip()} if networks else {}
     save_bundle(
         folder / "model",
         name="random",
