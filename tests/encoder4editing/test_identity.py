@@ -46,7 +46,7 @@ def test_features_are_those_of_an_independent_network(size: int, net: IdentityNe
     found = net.features(images)
     assert found.dtype == torch.float32
     assert np.abs(found.detach().numpy() - expected).max() <= 1e-5
-    assert np.abs(expected[0] - expected[1]).max() > 1e-2  # else nothing would have been shown
+    assert np.abs(expected[0] - expected[1]).max() > 1e-2  # otherwise the test would prove nothing
 
 
 def test_features_are_of_unit_length_and_the_same_for_each_picture_alone(net: IdentityNet) -> None:

@@ -1,4 +1,4 @@
-"""ReStyle's iterations against an independent float64 reference; how inverter and generator live together."""
+"""ReStyle's iterations against an independent float64 reference; and its generator's handling."""
 
 import copy
 import dataclasses
@@ -27,7 +27,7 @@ SMALL_GENERATOR = dataclasses.replace(TINY_RESTYLE, input_size=64, num_styles=8,
 
 
 class Draws:
-    """Counts how often a generator draws."""
+    """Counts how often a generator renders."""
 
     def __init__(self, generator: Generator) -> None:
         self.count, self.draw = 0, generator.synthesize
@@ -61,7 +61,7 @@ def test_every_iteration_agrees_with_reference(name: str) -> None:
         assert ours.dtype == torch.float32
     assert torch.equal(invert(inverter, images), single[-1])
     moves = [(after - before).abs().max() for before, after in pairwise(expected)]
-    assert min(moves) > 0.1  # or the comparison would say little about the later iterations
+    assert min(moves) > 0.1  # otherwise later iterations would hardly be tested
 
 
 def test_a_generator_smaller_than_the_input_agrees_with_reference() -> None:
@@ -122,7 +122,7 @@ def test_the_generator_is_no_part_of_the_inverter() -> None:
 
 
 def test_moving_the_inverter_takes_the_generator_along() -> None:
-    """To the only other device that every machine has."""
+    """To the meta device, the only other one on every machine."""
     inverter = make_restyle()
     generator = inverter.generator
     inverter.to("meta")
