@@ -170,7 +170,7 @@ def test_a_part_that_a_bundle_lacks_is_told(
     save_inverter(random_inverter(), copy / f"{part}.safetensors")
     with pytest.raises(BundleError, match=rf"'random' cannot be used.*{part}\.safetensors"):
         getattr(loaded, part)
-    if part == "identity":  # and a part that was missing is found once it is there
+    if part == "identity":  # and a part that was missing is found once it exists
         save_identity(random_identity(), copy / "identity.safetensors")
         assert loaded.identity.config == random_identity().config
 
@@ -245,7 +245,7 @@ def test_parts_must_fit_together(copy: Path, tmp_path: Path) -> None:
 
 
 def test_the_embedded_avatar_is_complete() -> None:
-    """Its files are the ones that its bundle.json describes, and it plays what the service offers."""
+    """Its files agree with its bundle.json, and it has the motions that the service offers."""
     found = find_bundle("avatar")
     for name, recorded in found.about["files"].items():
         assert file_record(found.folder / name) == recorded

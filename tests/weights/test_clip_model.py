@@ -1,4 +1,4 @@
-"""CLIP from all its formats against the `clip` package's own network with the same numbers."""
+"""CLIP from all its formats, compared to the `clip` package's own network with the same weights."""
 
 import pickle
 import shutil
@@ -40,7 +40,7 @@ TEXTS = torch.randint(0, 100, (2, 10), generator=torch.Generator().manual_seed(0
 
 
 def fresh_clip() -> Any:
-    """A small CLIP of the package, biases not zero, its numbers exact in float16."""
+    """A small CLIP of the package with nonzero biases, its weights exact in float16."""
     from clip.model import CLIP
 
     with torch.random.fork_rng():
@@ -61,7 +61,7 @@ def original() -> Any:
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A TorchScript file as OpenAI's: traced in float16, the sizes among its buffers."""
+    """A TorchScript file like OpenAI's: traced in float16, with the sizes as buffers."""
     from clip.model import convert_weights
 
     model = fresh_clip()
@@ -79,7 +79,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @torch.no_grad()
 def assert_equal(model: Any, original: Any) -> None:
-    """The same features of pictures and sentences, the same logits."""
+    """Check that features of pictures and sentences, and the logits, are equal."""
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert not model.training
     pairs = [
@@ -125,7 +125,7 @@ def with_metadata(path: Path, state: dict[str, Tensor], kind: str = "clip") -> N
 
 
 def fresh_resnet() -> Any:
-    """The same with a ResNet for the pictures, whose statistics and gains are not those of a fresh one."""
+    """A small CLIP with a ResNet for the pictures, with random statistics and gains."""
     from clip.model import CLIP
 
     with torch.random.fork_rng():
@@ -181,7 +181,7 @@ def test_bad_resnets_are_refused(
 
 
 def test_words_do_not_see_the_words_after_them(published: Path) -> None:
-    """The mask is no part of a file, and without it CLIP still gives numbers."""
+    """The mask is not in the file, and without it CLIP would still give plausible features."""
     model = load_clip(published)
     texts = TEXTS.clone()
     texts[:, 4] = 99  # the end of the sentence, whose features count
@@ -226,7 +226,7 @@ def edited(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
 
 
 def stretched(name: str, *shape: int) -> Callable[[dict[str, Any]], object]:
-    """One number, repeated until it has that shape."""
+    """Expand one number to the tensor's shape."""
     return lambda state: state.update({name: torch.ones(1).expand(*shape)})
 
 
@@ -294,7 +294,7 @@ def test_archives_cut_short_are_refused(published: Path, tmp_path: Path) -> None
 
 
 def test_flipped_bytes_are_refused_or_harmless(published: Path, tmp_path: Path) -> None:
-    """Most of the file is numbers and code; the pickle and the table of contents are what can do harm."""
+    """Most of the file is weights and code; only the pickle and the zip directory can do harm."""
     with zipfile.ZipFile(published) as archive:
         contents = archive.start_dir
     path = Path(shutil.copy(published, tmp_path / "bad.pt"))

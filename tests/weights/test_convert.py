@@ -1,4 +1,4 @@
-"""Public files become a bundle's parts: recognised by their contents, with the same numbers, safely."""
+"""Public files become a bundle's parts: recognised by their contents, with the same weights, safely."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def test_motions_without_a_usable_name() -> None:
             motion_name(Path(path))
 
 
-# What does not become one.
+# What is refused.
 
 
 def refused(folder: Path, paths: Sequence[Path], *words: str) -> None:

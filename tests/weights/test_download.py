@@ -1,4 +1,4 @@
-"""Downloads: from source to source, going on with a part, packed files, other answers, proxies."""
+"""Downloads: fallback sources, resuming, packed files, unexpected answers, proxies."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_no_source_at_all(target: Path) -> None:
 
 
 def test_a_packed_source_between_plain_ones(server: MisbehavingServer, target: Path) -> None:
-    """Its failure leaves a beginning of the unpacked file, with which the next source goes on."""
+    """Its failure leaves the beginning of the unpacked file, from which the next source resumes."""
     sources: list[Source] = [
         Url(server.add("/a.bz2", File(bz2.compress(CONTENT, 1), cut=250_000)), unpack="bz2"),
         Url(server.add("/a", File(CONTENT))),
@@ -179,7 +179,7 @@ def test_the_part_goes_when_the_whole_proves_wrong(server: MisbehavingServer, ta
 
 
 class TestWithoutAHash:
-    """Nothing could tell afterwards that a part and its rest are of two files."""
+    """Without a hash, nothing could detect that a part and its rest are from different files."""
 
     def test_the_same_version_is_gone_on_with(self, server: MisbehavingServer, target: Path) -> None:
         address = server.add("/a.pt", InTurn(File(CONTENT, cut=100_000), File(CONTENT)))
@@ -221,7 +221,7 @@ class TestWithoutAHash:
         first = server.add("/a.pt", InTurn(File(OTHER, cut=70_000, version='"v"'), Status(404)))
         second = server.add("/b.pt", InTurn(File(CONTENT, cut=1), Status(404)))
         failure([Url(first)], target)
-        failure([Url(second)], target, **RIGHT)  # with a hash, a byte of another file may be tried
+        failure([Url(second)], target, **RIGHT)  # with a hash, a part of another file may be tried
         assert part_of(target).read_bytes() == OTHER[:70_000] + CONTENT[70_000:70_001]
         fetch([Url(server.add("/a.pt", File(CONTENT, version='"v"')))], target)
 
@@ -274,7 +274,7 @@ def test_bad_bzip2(server: MisbehavingServer, target: Path, packed: bytes, words
 
 
 def test_bzip2_comes_in_small_pieces() -> None:
-    """However much a few bytes unpack to, it is not all in memory at once."""
+    """However much a few bytes unpack to, memory holds only a piece."""
     sizes = [len(piece) for piece in _bunzip([bz2.compress(bytes(50_000_000))])]
     assert sum(sizes) == 50_000_000
     assert max(sizes) <= 1 << 20

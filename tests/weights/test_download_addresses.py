@@ -70,7 +70,7 @@ def test_bad_addresses(target: Path, address: str) -> None:
 
 
 def test_https_does_not_become_http(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only here no real server: one for https would need a certificate that is trusted."""
+    """Without a real server, since https would need a trusted certificate."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         assert request.url.scheme == "https", "asked over http"

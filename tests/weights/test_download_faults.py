@@ -1,4 +1,4 @@
-"""Downloads from servers that fail, now and then or for good."""
+"""Downloads from servers that fail, temporarily or permanently."""
 
 from __future__ import annotations
 
@@ -128,14 +128,14 @@ def test_nobody_listens(target: Path) -> None:
 def test_a_drip_is_bounded(
     server: MisbehavingServer, target: Path, behaviour: Behaviour, known: dict[str, Any]
 ) -> None:
-    """Every byte comes well within the timeout; only their rate tells."""
+    """Every byte arrives well within the timeout; only the rate is too low."""
     message = failure(server, target, behaviour, **known, timeout=30.0, patience=0.4)
     assert "sends less than 1000 bytes a second" in message
-    assert len(server.requests) <= 1  # none where this machine stalls for a whole window before it asks
+    assert len(server.requests) <= 1  # none if this machine stalls for a whole window before the request
 
 
 def test_slow_is_not_too_slow(server: MisbehavingServer, target: Path) -> None:
-    """Longer than several windows in all, at 20 kB a window of which 2 would do."""
+    """Longer than several windows, at 20 kB per window where 2 would suffice."""
     content = CONTENT[:60_000]
     address = server.add("/slow", File(content, chunk=1000, pace=0.1))
     download([Url(address)], target, size=len(content), timeout=30.0, patience=2.0)
@@ -162,7 +162,7 @@ def test_what_passes_is_sat_out(server: MisbehavingServer, target: Path, passing
 
 
 def test_a_connection_that_breaks_often_gets_there(server: MisbehavingServer, target: Path) -> None:
-    """Each answer brings over a megabyte: progress, however many answers it takes."""
+    """Each answer delivers over a megabyte, which is progress for any number of answers."""
     content = CONTENT * 3
     address = server.add("/a", File(content, cut=1_100_000))
     download([Url(address)], target, size=len(content), **QUICK)
@@ -187,7 +187,7 @@ def test_retry_after_is_kept_to(server: MisbehavingServer, target: Path) -> None
         Status(429, {"Retry-After": "1"})(exchange)
 
     download([Url(server.add("/a", InTurn(busy, good)))], target, **RIGHT, **QUICK)
-    assert times[1] - times[0] >= 1  # how much longer is the machine's affair
+    assert times[1] - times[0] >= 1  # how much longer depends on the machine
 
 
 IN_AN_HOUR = email.utils.formatdate(time.time() + 3600, usegmt=True)

@@ -85,7 +85,7 @@ def test_who_waits_sees_progress_and_takes_over_from_the_dead(
 def test_a_lock_on_a_file_that_was_just_removed_is_none(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The holder removes the lock file between our opening and our locking it; a third may lock a new one."""
+    """The holder removes the lock file between our opening and locking it; another may lock a new one."""
     target.parent.mkdir()
     lock = fcntl.flock
 
@@ -130,7 +130,7 @@ NURSERY = """
 
 @pytest.mark.parametrize(("name", "times"), [("SIGKILL", 20), ("SIGTERM", 4), ("SIGINT", 4)])
 def test_killed_at_random_moments(server: MisbehavingServer, tmp_path: Path, name: str, times: int) -> None:
-    """Processes are forked from one that has imported everything: the moments fall into the download."""
+    """Processes are forked after all imports, so that they are killed during the download."""
     folder = tmp_path / "models"
     target, right = folder / "weights.pt", tmp_path / "right"
     right.write_bytes(CONTENT)
@@ -178,18 +178,18 @@ AT = """
 def test_killed_between_any_two_steps(
     server: MisbehavingServer, tmp_path: Path, known: dict[str, Any]
 ) -> None:
-    """After each, the next call finishes."""
+    """After each kill, the next call finishes the download."""
     target, right = tmp_path / "models" / "weights.pt", tmp_path / "right"
     right.write_bytes(CONTENT)
     steps = [
         ("open", 1),  # the lock
         ("open", 2),  # the part
-        ("os.remove", 1),  # an older note
+        ("os.remove", 1),  # an older version note
         ("fsync", 1),
-        ("os.rename", 1),  # named in the next moment
-        ("os.remove", 2),  # it has its name, the note is to go
+        ("os.rename", 1),  # before the rename
+        ("os.remove", 2),  # renamed, before the note is removed
         ("fsync", 2),  # of the folder
-        ("os.remove", 3),  # the lock is to go
+        ("os.remove", 3),  # before the lock is removed
     ]
     if "sha256" not in known:
         steps.append(("open", 3))  # the note

@@ -1,4 +1,4 @@
-"""`micromotion weights fetch`: from a server to a model that plays, its parts, and what is here."""
+"""`micromotion weights fetch`: from a server to a usable model; its parts; and the list of models."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def recorded(folder: Path) -> set[str]:
 
 
 def test_from_nothing_to_a_video(offer: Offer, cache: Path, astronaut_file: Path, tmp_path: Path) -> None:
-    """The real command line, a process for each step, as a person would."""
+    """The real command line, with a process for each step."""
 
     def run(*arguments: object) -> str:
         result = subprocess.run(
@@ -273,7 +273,7 @@ def re_any(text: str, *words: str) -> bool:
     return any(word in text for word in words)
 
 
-# What else there is.
+# Other commands.
 
 
 def test_list_says_what_there_is_and_what_is_here(offer: Offer, cache: Path) -> None:

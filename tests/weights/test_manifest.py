@@ -1,4 +1,4 @@
-"""The manifest: the one that comes with us says what is known, and a wrong one is told in one sentence."""
+"""The manifest: ours is complete and valid, and an invalid one is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_files_that_are_no_manifests(content: bytes, tmp_path: Path) -> None:
         load_manifest(tmp_path)
 
 
-# Our own.
+# Our manifest.
 
 KNOWN: dict[str, tuple[int, str]] = {
     "e4e_ffhq_encode.pt": (

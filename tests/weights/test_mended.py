@@ -1,4 +1,4 @@
-"""Models that are no longer what was fetched, or never were: fetching mends them, or says why it will not."""
+"""Models that differ from the fetched files: fetching repairs them, or says why it does not."""
 
 import hashlib
 from pathlib import Path
@@ -13,7 +13,7 @@ from stylegan2 import load_generator
 
 
 def other_e4e(folder: Path) -> Path:
-    """Of the published name, with another decoder."""
+    """Write an e4e of the published name with another decoder."""
     folder.mkdir()
     path = write_e4e(folder / "e4e.pt")
     checkpoint = torch.load(path, weights_only=True)

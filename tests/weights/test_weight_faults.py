@@ -21,7 +21,7 @@ from micromotion.weights.manifest import load_manifest
 
 pytestmark = pytest.mark.slow
 
-# Fetches, and is killed as soon as a function has returned for the n-th time: no moment depends on the clock.
+# Fetches, and is killed when a function has returned for the n-th time, independently of the clock.
 KILLED_AFTER = """
 import importlib, os, signal, sys
 module, _, function = sys.argv[1].rpartition(".")
@@ -47,7 +47,7 @@ app(["weights", "fetch", "tiny", "--yes"])
 @pytest.mark.parametrize(
     ("function", "calls"),
     [
-        ("micromotion.weights.download.download", 3),  # all is there, nothing begun
+        ("micromotion.weights.download.download", 3),  # all is fetched, nothing begun
         ("micromotion.weights.convert.save_inverter", 1),
         ("micromotion.weights.convert.save_inverter", 2),  # in half precision
         ("micromotion.weights.assembly.write_about", 1),  # complete, but without its name
@@ -83,7 +83,7 @@ def test_killed_while_the_download_runs(offer: Offer, cache: Path) -> None:
 
 
 def test_killed_between_the_two_renames(offer: Offer, cache: Path) -> None:
-    """The one moment at which a model that is added to has no name; the next call gives it back."""
+    """The only moment at which an extended model has no folder of its name; the next call restores it."""
     done("fetch", "tiny", "--yes")
     before = contents(cache / "models/tiny")
     (cache / "models/tiny").rename(cache / "models/.tiny.replaced")
