@@ -69,14 +69,14 @@ def assert_same(loaded: Inverter, expected: Inverter) -> None:
 
 
 @pytest.mark.parametrize("fields", [{}, {"num_styles": 2, "fpn_width": 40}, {"stem_stride": 2}], ids=str)
-def test_own_format_keeps_everything(tmp_path: Path, fields: dict[str, Any]) -> None:
+def test_own_format_survives_a_round_trip(tmp_path: Path, fields: dict[str, Any]) -> None:
     known = {field: getattr(TINY, field) for field in TINY.__dataclass_fields__}
     inverter = make_inverter(EncoderConfig(**(known | fields)))
     save_inverter(inverter, tmp_path / "inverter.safetensors")
     assert_same(load_inverter(tmp_path / "inverter.safetensors"), inverter)
 
 
-def test_own_format_is_what_the_project_says(tmp_path: Path) -> None:
+def test_own_format_is_as_documented(tmp_path: Path) -> None:
     save_inverter(make_inverter(TINY), tmp_path / "a")
     with safe_open(tmp_path / "a", "pt") as file:
         metadata = file.metadata()

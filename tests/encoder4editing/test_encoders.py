@@ -210,7 +210,7 @@ def test_images_of_another_kind_are_refused(images: Tensor) -> None:
     ],
     ids=str,
 )
-def test_impossible_architectures_are_refused(fields: dict) -> None:
+def test_invalid_architectures_are_refused(fields: dict) -> None:
     with pytest.raises(ValueError, match=r"must be|four"):
         EncoderConfig(**fields)
 
@@ -224,7 +224,7 @@ def test_six_channels_need_a_generator() -> None:
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_half_precision_changes_codes_little(name: str) -> None:
+def test_half_precision_changes_latents_little(name: str) -> None:
     config = variant(name)
     inverter, images = make_inverter(config), make_images(config.input_size)
     offsets = Reference(inverter).offsets(images)

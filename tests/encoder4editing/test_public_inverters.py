@@ -179,7 +179,7 @@ def test_only_one_pass_encoders_may_not_start_from_the_average(tmp_path: Path, n
 
 
 @pytest.mark.parametrize("name", ["e4e", "ReStyle-pSp", "ReStyle-pSp, FPN"])
-def test_without_its_type_the_likelier_encoder_is_taken_and_named(tmp_path: Path, name: str) -> None:
+def test_without_its_type_the_likelier_encoder_is_chosen_and_named(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / "file", name, options(encoder_type=None))
     with pytest.warns(UserWarning, match=rf"file does not say .* read as {FORMATS[name][0]}\.") as caught:
         loaded = load_inverter(path)
@@ -202,7 +202,7 @@ def test_half_precision_of_encoder_and_stored_generator(tmp_path: Path, name: st
 
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("name", FORMATS)
-def test_own_files_keep_everything_but_the_generator(tmp_path: Path, name: str, half: bool) -> None:
+def test_own_files_contain_everything_but_the_generator(tmp_path: Path, name: str, half: bool) -> None:
     expected = make(name)
     generator = None
     if isinstance(expected, ReStyle):
@@ -222,7 +222,7 @@ def test_own_files_keep_everything_but_the_generator(tmp_path: Path, name: str, 
         assert loaded.generator is generator
 
 
-def test_an_own_file_of_half_precision_is_read_in_full(tmp_path: Path) -> None:
+def test_an_own_file_of_half_precision_loads_as_float32(tmp_path: Path) -> None:
     save_inverter(make("e4e").use_half(), tmp_path / "own")
     loaded = load_inverter(tmp_path / "own")
     assert {tensor.dtype for tensor in loaded.parameters()} == {torch.float32}

@@ -5,7 +5,7 @@ from encoder4editing_reference import TINY_RESTYLE, make_images, make_restyle
 
 
 @torch.no_grad()
-def test_the_average_picture_is_drawn_again_in_half_precision() -> None:
+def test_the_average_picture_is_rendered_again_in_half_precision() -> None:
     """The first pass must compare with the generator's current picture, as all later ones do."""
     inverter = make_restyle(TINY_RESTYLE)
     before = inverter.average_image().clone()

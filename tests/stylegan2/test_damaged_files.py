@@ -165,7 +165,7 @@ def test_files_that_are_not_checkpoints_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kept", [9, 100, 3000, -1], ids=str)
 @pytest.mark.parametrize("which", ["own", "public", "legacy"])
-def test_files_cut_short_are_refused(which: str, kept: int, request: pytest.FixtureRequest) -> None:
+def test_truncated_files_are_refused(which: str, kept: int, request: pytest.FixtureRequest) -> None:
     path: Path = request.getfixturevalue("public" if which == "legacy" else which)
     if which == "legacy":
         torch.save(torch.load(path), path, _use_new_zipfile_serialization=False)

@@ -37,7 +37,7 @@ def public(tmp_path: Path) -> Path:
 # --- our own format ---------------------------------------------------------------------------------------
 
 
-def test_what_is_saved_comes_back(own: Path) -> None:
+def test_saved_files_survive_a_round_trip(own: Path) -> None:
     saved, loaded = small_generator(), load_generator(str(own))
     assert loaded.config == saved.config
     assert not loaded.training

@@ -208,7 +208,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("form", READERS)
-def test_files_cut_short_are_refused(form: str, good: dict[str, bytes], tmp_path: Path) -> None:
+def test_truncated_files_are_refused(form: str, good: dict[str, bytes], tmp_path: Path) -> None:
     path = tmp_path / "cut"
     whole = good[form]
     for kept in sorted({*range(0, len(whole), max(1, len(whole) // 100)), len(whole) - 1}):

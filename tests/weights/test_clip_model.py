@@ -111,7 +111,7 @@ def test_a_state_dict_gives_the_same_features(tmp_path: Path, original: Any) -> 
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_what_is_saved_comes_back(half: bool, tmp_path: Path, original: Any) -> None:
+def test_saved_files_survive_a_round_trip(half: bool, tmp_path: Path, original: Any) -> None:
     path = tmp_path / "clip.safetensors"
     save_clip(original, path)
     if half:
@@ -137,7 +137,7 @@ def fresh_resnet() -> Any:
     return model
 
 
-def test_a_resnet_comes_back_too(tmp_path: Path) -> None:
+def test_a_resnet_survives_a_round_trip_too(tmp_path: Path) -> None:
     original = fresh_resnet()
     save_clip(original, tmp_path / "clip.safetensors")
     torch.save(original.state_dict(), tmp_path / "clip.pt")
@@ -146,7 +146,7 @@ def test_a_resnet_comes_back_too(tmp_path: Path) -> None:
     assert kind_of(tmp_path / "clip.pt") == "clip"
 
 
-def test_half_of_the_bytes_give_nearly_the_same_features(tmp_path: Path) -> None:
+def test_half_precision_files_give_nearly_the_same_features(tmp_path: Path) -> None:
     original = fresh_resnet()
     save_clip(original, tmp_path / "clip.safetensors")
     whole = (tmp_path / "clip.safetensors").stat().st_size
@@ -180,7 +180,7 @@ def test_bad_resnets_are_refused(
     assert_refused(tmp_path / "bad.pt", mention)
 
 
-def test_words_do_not_see_the_words_after_them(published: Path) -> None:
+def test_words_do_not_attend_to_later_words(published: Path) -> None:
     """The mask is not in the file, and without it CLIP would still give plausible features."""
     model = load_clip(published)
     texts = TEXTS.clone()
@@ -286,7 +286,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     assert_refused(path, "lacks")
 
 
-def test_archives_cut_short_are_refused(published: Path, tmp_path: Path) -> None:
+def test_truncated_archives_are_refused(published: Path, tmp_path: Path) -> None:
     whole, path = published.read_bytes(), tmp_path / "cut.pt"
     for kept in np.linspace(5, len(whole) - 1, 25).astype(int):
         path.write_bytes(whole[:kept])

@@ -21,13 +21,13 @@ from micromotion.weights.partfile import Part, hidden
 # ── the disk ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_too_large_for_the_disk(server: MisbehavingServer, target: Path) -> None:
+def test_a_file_too_large_for_the_disk_is_refused(server: MisbehavingServer, target: Path) -> None:
     message = failure(server, target, File(CONTENT), size=1 << 60)
     assert "MB free" in message
     assert server.requests == []
 
 
-def test_too_large_for_the_disk_says_the_server(server: MisbehavingServer, target: Path) -> None:
+def test_a_stated_length_too_large_for_the_disk_is_refused(server: MisbehavingServer, target: Path) -> None:
     message = failure(server, target, File(CONTENT, announce=1 << 59), size=None)
     assert "MB free" in message
 
@@ -97,7 +97,7 @@ def finishes_in(server: MisbehavingServer, folder: Path) -> None:
     assert "range" in server.asked("/good")[0].headers
 
 
-def test_somebody_else_fills_the_disk_meanwhile(server: MisbehavingServer, tmp_path: Path) -> None:
+def test_the_disk_may_be_filled_by_others_meanwhile(server: MisbehavingServer, tmp_path: Path) -> None:
     """The size was known and fitted; a process limit simulates the disk, as it is available everywhere."""
     address = server.add("/a", File(CONTENT))
     message = run_python(LIMITED, json.dumps([address, str(tmp_path / "weights.pt"), RIGHT]))
@@ -106,7 +106,7 @@ def test_somebody_else_fills_the_disk_meanwhile(server: MisbehavingServer, tmp_p
     finishes_in(server, tmp_path)
 
 
-def test_a_folder_that_may_not_be_written(server: MisbehavingServer, tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_reported(server: MisbehavingServer, tmp_path: Path) -> None:
     """As the user nobody if the tests run as root, which permissions do not stop."""
     folder = tmp_path / "locked"
     folder.mkdir()
@@ -131,14 +131,14 @@ def test_a_folder_that_may_not_be_written(server: MisbehavingServer, tmp_path: P
     assert list(folder.iterdir()) == []
 
 
-def test_a_right_file_in_such_a_folder_will_do(tmp_path: Path) -> None:
+def test_a_right_file_in_an_unwritable_folder_is_used(tmp_path: Path) -> None:
     """Models may be in read-only container images, where no lock can be taken either."""
     (tmp_path / "weights.pt").write_bytes(CONTENT)
     (tmp_path / ".weights.pt.lock").mkdir()  # locking would fail
     download([], tmp_path / "weights.pt", **RIGHT)
 
 
-def test_the_target_is_a_folder(server: MisbehavingServer, tmp_path: Path) -> None:
+def test_a_folder_as_target_is_refused(server: MisbehavingServer, tmp_path: Path) -> None:
     (tmp_path / "weights.pt").mkdir()
     with pytest.raises(DownloadError, match="is a folder") as caught:
         download([Url(server.add("/a", File(CONTENT)))], tmp_path / "weights.pt", **RIGHT)
@@ -146,13 +146,13 @@ def test_the_target_is_a_folder(server: MisbehavingServer, tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["weights.pt"]
 
 
-def test_the_target_is_a_device() -> None:
+def test_a_device_as_target_is_refused() -> None:
     with pytest.raises(DownloadError, match="not a file"):
         download([], os.devnull, **RIGHT)
     assert Path(os.devnull).exists()
 
 
-def test_a_disk_that_takes_little_at_a_time(target: Path) -> None:
+def test_partial_writes_are_continued(target: Path) -> None:
     """write() may write only a part, and returns how much."""
     target.parent.mkdir()
 
@@ -172,20 +172,20 @@ def test_a_disk_that_takes_little_at_a_time(target: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["part", "lock"])
-def test_something_is_in_the_way(server: MisbehavingServer, target: Path, suffix: str) -> None:
+def test_a_folder_at_a_needed_path_is_reported(server: MisbehavingServer, target: Path, suffix: str) -> None:
     target.parent.mkdir()
     hidden(target, suffix).mkdir()
     failure(server, target, File(CONTENT))
 
 
-def test_a_folders_place_is_taken(server: MisbehavingServer, tmp_path: Path) -> None:
+def test_a_file_at_a_folders_path_is_reported(server: MisbehavingServer, tmp_path: Path) -> None:
     (tmp_path / "models").write_text("a file")
     with pytest.raises(DownloadError) as caught:
         download([Url(server.add("/a", File(CONTENT)))], tmp_path / "models" / "weights.pt", **RIGHT)
     assert_sentence(str(caught.value))
 
 
-def test_a_name_that_is_too_long(server: MisbehavingServer, tmp_path: Path) -> None:
+def test_too_long_a_name_is_reported(server: MisbehavingServer, tmp_path: Path) -> None:
     for length in (250, 300):
         with pytest.raises(DownloadError) as caught:
             download([Url(server.add("/a", File(CONTENT)))], tmp_path / ("x" * length), **RIGHT)

@@ -101,12 +101,12 @@ def test_bad_servers(server: MisbehavingServer, target: Path, behaviour: Behavio
         pytest.param(lambda exchange: exchange.pause(60), id="no answer"),
     ],
 )
-def test_silence(server: MisbehavingServer, target: Path, behaviour: Behaviour) -> None:
+def test_a_silent_server_times_out(server: MisbehavingServer, target: Path, behaviour: Behaviour) -> None:
     assert "sends nothing for 0.4 s" in failure(server, target, behaviour, timeout=0.4)
     finishes(server, target)
 
 
-def test_nobody_listens(target: Path) -> None:
+def test_a_refused_connection_is_reported(target: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{closed.getsockname()[1]}/a"
@@ -149,19 +149,21 @@ def test_slow_is_not_too_slow(server: MisbehavingServer, target: Path) -> None:
     ("behaviour", "requests"),
     [(Status(404), 1), (Status(403), 1), (File(OTHER), 1), (Status(500), 3), (Status(429), 3), (hang_up, 3)],
 )
-def test_how_often(server: MisbehavingServer, target: Path, behaviour: Behaviour, requests: int) -> None:
+def test_the_number_of_retries(
+    server: MisbehavingServer, target: Path, behaviour: Behaviour, requests: int
+) -> None:
     failure(server, target, behaviour)
     assert len(server.requests) == requests
 
 
 @pytest.mark.parametrize("passing", [Status(500), Status(429), hang_up, File(CONTENT, cut=5000)])
-def test_what_passes_is_sat_out(server: MisbehavingServer, target: Path, passing: Behaviour) -> None:
+def test_temporary_failures_are_retried(server: MisbehavingServer, target: Path, passing: Behaviour) -> None:
     address = server.add("/a", InTurn(passing, passing, File(CONTENT)))
     download([Url(address)], target, **RIGHT, **QUICK)
     assert target.read_bytes() == CONTENT
 
 
-def test_a_connection_that_breaks_often_gets_there(server: MisbehavingServer, target: Path) -> None:
+def test_a_connection_that_breaks_often_still_succeeds(server: MisbehavingServer, target: Path) -> None:
     """Each answer delivers over a megabyte, which is progress for any number of answers."""
     content = CONTENT * 3
     address = server.add("/a", File(content, cut=1_100_000))
@@ -175,7 +177,7 @@ def test_a_server_that_breaks_at_the_same_place_for_ever(server: MisbehavingServ
     assert len(server.requests) == 3
 
 
-def test_retry_after_is_kept_to(server: MisbehavingServer, target: Path) -> None:
+def test_retry_after_is_respected(server: MisbehavingServer, target: Path) -> None:
     times: list[float] = []
 
     def good(exchange: Exchange) -> None:
@@ -194,13 +196,15 @@ IN_AN_HOUR = email.utils.formatdate(time.time() + 3600, usegmt=True)
 
 
 @pytest.mark.parametrize("when", ["3600", pytest.param(IN_AN_HOUR, id="a date"), "9" * 9])
-def test_nobody_waits_an_hour(server: MisbehavingServer, target: Path, when: str) -> None:
+def test_long_retry_after_times_are_not_waited_for(
+    server: MisbehavingServer, target: Path, when: str
+) -> None:
     busy = server.add("/busy", Status(503, {"Retry-After": when}))
     download([Url(busy), Url(server.add("/good", File(CONTENT)))], target, **RIGHT, **QUICK)
     assert len(server.asked("/busy")) == 1
 
 
 @pytest.mark.parametrize("when", ["soon", "-1", "", "0", "Wed, 21 Oct 2015 07:28:00 GMT"])
-def test_strange_times(server: MisbehavingServer, target: Path, when: str) -> None:
+def test_other_retry_after_times_do_not_delay(server: MisbehavingServer, target: Path, when: str) -> None:
     failure(server, target, Status(503, {"Retry-After": when}))
     assert len(server.requests) == 3

@@ -10,7 +10,7 @@ from micromotion.weights.download import Url
 
 
 @pytest.mark.parametrize("off", [-500, 500])
-def test_a_range_that_begins_elsewhere_is_not_joined_on(
+def test_a_range_with_another_start_is_not_appended(
     server: MisbehavingServer, target: Path, off: int
 ) -> None:
     """Its length would fit, and without a hash the error would go unnoticed."""
