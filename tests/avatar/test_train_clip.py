@@ -259,9 +259,7 @@ def test_the_figure_is_one_for_a_perfect_model() -> None:
 
         def encode_image(self, images: Tensor) -> Tensor:
             x = next(rows)
-            x[:, -1] = (
-                20 - x.square().sum(dim=1)
-            ).sqrt()  # all of equal length, since features are normalised
+            x[:, -1] = (20 - x.square().sum(dim=1)).sqrt()  # equal lengths, as features are normalised
             return x
 
         def encode_text(self, ids: Tensor) -> Tensor:
