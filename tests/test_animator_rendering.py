@@ -99,7 +99,7 @@ def test_a_photo_is_inverted_once_and_played_often(
     assert all(np.array_equal(a, b) for a, b in zip(again, direct, strict=True))
 
 
-def test_no_gradient_is_kept(latent: torch.Tensor) -> None:
+def test_no_gradient_is_stored(latent: torch.Tensor) -> None:
     assert not latent.requires_grad
     assert latent.dtype == torch.float32
 

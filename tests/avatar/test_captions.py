@@ -232,7 +232,7 @@ def test_the_anchors_sentences_are_among_them_at_every_degree(motion: str) -> No
         assert degree.whole[0].replace("{degree}", f"{10 * tenth}%" if tenth else "no") in texts
 
 
-def test_a_caption_can_be_made_to_state_what_sets_a_head_apart() -> None:
+def test_a_caption_can_state_the_distinguishing_factors_of_a_head() -> None:
     readings = read(factors_from_z(sample_training_z(200, rng())))
     said = captions(readings, rng(1), ["age"] * 200)
     assert all(any(name == "age" for name, _, _ in c.facts) for c in said)

@@ -159,7 +159,7 @@ def test_the_floor_runs_exactly_the_convolutions() -> None:
     assert 0 < counts[0] <= counts[1]
 
 
-def test_peak_memory_counts_what_was_freed_again() -> None:
+def test_peak_memory_includes_freed_memory() -> None:
     block = b"x" * (300 << 20)
     size = len(block)
     del block

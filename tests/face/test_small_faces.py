@@ -108,7 +108,7 @@ def test_the_error_says_how_wide_a_face_must_be(size: tuple[int, int], width: in
     assert head.score is not None  # cropping helps, as the sentence says
 
 
-def test_the_page_says_it_too() -> None:
+def test_the_page_says_how_wide_a_face_must_be() -> None:
     with pytest.raises(NoFaceError, match="at least 40 pixels wide: crop"):
         find_faces(scene((2000, 1300)))
 

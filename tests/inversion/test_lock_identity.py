@@ -65,7 +65,7 @@ def test_a_tuned_generator_is_cached_for_the_photo(animator: Animator, astronaut
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
 
 
-def test_a_full_gpu_is_told(
+def test_a_full_gpu_is_reported_when_locking(
     animator: Animator, astronaut: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []

@@ -210,7 +210,7 @@ def test_likeness_agrees_with_a_slow_reference(
         assert part in found.describe()
 
 
-def test_nothing_tuned_is_all_kept(generator: Generator, latent: Tensor, image: Tensor) -> None:
+def test_an_untuned_generator_has_full_likeness(generator: Generator, latent: Tensor, image: Tensor) -> None:
     motion = Motion.from_anchors(random_anchors(1), "nod")
     still = replace(motion, direction=torch.zeros_like(motion.direction))
     found = likeness(generator, generator, latent, image, motions={"nod": motion, "none": still})

@@ -189,7 +189,7 @@ def test_refinement_is_reproducible_and_without_side_effects(
     assert all(each.grad is None for each in generator.parameters())
 
 
-def test_progress_is_told(generator: Generator, start: Tensor, picture: Tensor) -> None:
+def test_progress_of_refinement_is_reported(generator: Generator, start: Tensor, picture: Tensor) -> None:
     told: list[tuple[int, float]] = []
     refine(generator, start, picture, 6, on_step=lambda done, loss: told.append((done, loss)))
     assert [done for done, _ in told] == list(range(7))

@@ -240,7 +240,7 @@ def test_steps_scale_with_the_width_of_w(networks: Networks) -> None:
     assert torch.equal(wide.losses, narrow.losses)
 
 
-def test_what_steps_report(bundle: Bundle) -> None:
+def test_steps_report_losses_and_pictures(bundle: Bundle) -> None:
     steps: list[Step] = []
     anchors = collect(bundle, steps=20, on_step=steps.append)
     assert [step.done for step in steps] == list(range(1, 21))

@@ -273,7 +273,7 @@ def test_the_default_ends_above_the_minimum_as_documented() -> None:
     assert float(shipped.max()) < 0.0034
 
 
-def test_exact_recovers_what_the_default_misses() -> None:
+def test_exact_recovers_parts_that_the_default_misses() -> None:
     """A noiseless sum of a low-rank and a sparse matrix, which the pursuit separates."""
     wanted = normal(40, 2, seed=21)[None] @ normal(30, 2, 60, seed=22)
     data = wanted + gross(30, 40, 60, share=0.05, size=5.0, seed=23)

@@ -49,7 +49,7 @@ def test_the_same_frame_shows_nothing(read: dict[str, dict[str, float]]) -> None
     assert all(abs(value) < 1e-6 for value in read["rest"].values())
 
 
-def test_a_turn_is_read_in_degrees_with_its_sign_and_is_no_expression(
+def test_a_turn_is_measured_in_signed_degrees_and_not_as_an_expression(
     read: dict[str, dict[str, float]],
 ) -> None:
     assert read["yaw"]["yaw"] == pytest.approx(15, abs=4)
@@ -68,7 +68,7 @@ def test_only_closed_eyes_are_read_as_closed(read: dict[str, dict[str, float]]) 
     assert abs(read["eyes_closed"]["yaw"]) < 3
 
 
-def test_a_mouth_that_opens_and_one_that_smiles_are_a_field(read: dict[str, dict[str, float]]) -> None:
+def test_an_open_mouth_and_a_smile_are_measured_as_a_field(read: dict[str, dict[str, float]]) -> None:
     assert read["mouth_open"]["gap"] > 0.1
     assert read["smile"]["wider"] > 0.05
     assert read["smile"]["corners"] > 0.02

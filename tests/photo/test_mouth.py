@@ -55,7 +55,7 @@ def test_the_lip_line_is_found_where_landmarks_miss_it(line: float) -> None:
     assert not lips.parted
 
 
-def test_teeth_are_seen_and_thick_lips_are_not_taken_for_an_open_mouth() -> None:
+def test_teeth_are_detected_and_thick_lips_are_not_an_open_mouth() -> None:
     assert lips_apart(drawn_face(teeth=True)) == pytest.approx(0.12, abs=0.01)
     assert lips_apart(registered("eileen-collins")) > 0.1
     for name in ("red-jacket", "elizabeth-i", "young-woman-in-mauve", "grace-hopper", "mona-lisa"):

@@ -130,7 +130,7 @@ def test_the_still_frame_leaves_photos_of_any_mode_unchanged(scene: Scene, kind:
         assert np.ptp(picture.astype(int), axis=-1).max() <= 1
 
 
-def test_one_of_several_people(scene: Scene) -> None:
+def test_only_the_chosen_of_several_people_is_changed(scene: Scene) -> None:
     _, _, frames = scene
     hopper, washington = open_face("grace-hopper"), open_face("george-washington")
     photo = Image.new("RGB", (800, 620), (90, 100, 90))

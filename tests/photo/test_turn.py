@@ -57,7 +57,7 @@ def plain() -> Registration:
     return synthetic(256)
 
 
-def test_no_turn_is_no_stroke(real: Registration) -> None:
+def test_a_turn_of_0_gives_an_empty_stroke(real: Registration) -> None:
     stroke = turn_of(real).stroke(0, 0, 0)
 
     assert stroke.size == (0, 0)

@@ -353,7 +353,7 @@ def test_a_repeated_prediction_is_not_cancelled(
         assert settled(inner) == before + 1
 
 
-def test_a_caller_that_goes_away_cancels_until_it_is_gone(
+def test_a_disconnecting_caller_cancels_until_the_prediction_is_gone(
     port: int, inner: Inner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gateway, "AGAIN", 0.05)

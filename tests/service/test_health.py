@@ -67,7 +67,7 @@ def test_the_health_check_does_not_render_during_a_prediction(
     assert not checked.check()
 
 
-def test_a_prediction_that_begins_during_the_health_check_is_no_failure(
+def test_a_prediction_beginning_during_a_health_check_is_not_a_failure(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "EVERY", 0.0)

@@ -37,7 +37,7 @@ def test_openapi_json_matches_predict_py() -> None:
     assert list(schemas["Input"]["properties"]) == list(arguments())
 
 
-def test_openapi_json_is_what_the_server_expects() -> None:
+def test_openapi_json_is_valid_for_the_server() -> None:
     document = stored()
     assert document["info"]["version"] == cog_yaml()["build"]["sdk_version"]
     assert set(document["paths"]) == {

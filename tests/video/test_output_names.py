@@ -130,7 +130,7 @@ def test_the_home_folder_is_expanded_without_a_shell(
     assert list(desk.iterdir()) == []
 
 
-def test_the_default_name_is_no_longer_than_it_may_be() -> None:
+def test_the_default_name_is_within_the_length_limit() -> None:
     assert default_name(Path("a/me.jpg"), "-smile.mp4") == Path("me-smile.mp4")
     long = default_name(Path("ü" * 125 + ".jpg"), "-smile.mp4")
     assert len(os.fsencode(long)) in (254, 255)
