@@ -1,4 +1,4 @@
-"""Shared by the tests: a small model bundle with random weights, and one real photo."""
+"""Shared fixtures: a small model bundle with random weights, and one real photo."""
 
 import os
 import signal
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from public_files import Offer
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    torch.set_num_threads(1)  # one of several, a core for each
+    torch.set_num_threads(1)  # one core for each worker
 
-# A shell that runs the tests in the background has them ignore Ctrl-C, and so would what they interrupt.
+# Run in the background by a shell, the tests would ignore Ctrl-C, and so would the processes they interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 RESOLUTION, STYLES, STYLE_DIM = 32, 8, 16
 
 
 def random_generator() -> Generator:
-    """32×32 pixels, 8 styles of 16; noise strengths are drawn too: fresh ones are zero and hide the noise."""
+    """A generator of 32×32 pixels and 8 styles of 16, with random noise strengths (fresh ones are zero)."""
     rng = torch.Generator().manual_seed(1)
     widths = {4: 16, 8: 16, 16: 8, 32: 8}
     config = GeneratorConfig(RESOLUTION, STYLE_DIM, z_dim=STYLE_DIM, mapping_layers=2, channels=widths)
@@ -47,18 +47,18 @@ def random_generator() -> Generator:
             if "noise_strength" in name:
                 parameter.copy_(0.3 * torch.randn(parameter.shape, generator=rng))
             if ".to_rgbs." in f".{name}" and name.endswith("weight") and parameter.ndim == 4:
-                parameter.mul_(0.2)  # so that most pixels lie within [-1, 1]
+                parameter.mul_(0.2)  # so that most pixels are within [-1, 1]
     return generator.eval()
 
 
 def same(one: Generator, other: Generator) -> bool:
-    """Whether all their numbers are the same."""
+    """Whether all parameters and buffers are equal."""
     theirs = other.state_dict()
     return all(torch.equal(value, theirs[name]) for name, value in one.state_dict().items())
 
 
 def random_inverter(num_styles: int = STYLES) -> Inverter:
-    """Reads 32×32 pixels."""
+    """An inverter that reads 32×32 pixels."""
     config = EncoderConfig(
         input_size=32,
         num_styles=num_styles,
@@ -75,13 +75,13 @@ def random_inverter(num_styles: int = STYLES) -> Inverter:
 
 
 def random_identity() -> IdentityNet:
-    """Reads 16×16 pixels, 8 features."""
+    """An identity network that reads 16×16 pixels and gives 8 features."""
     rng = torch.Generator().manual_seed(4)
     return IdentityNet(IdentityConfig(16, 8, (8, 8), (1, 1), 2), rng).eval().requires_grad_(False)
 
 
 def random_code(generator: Generator) -> Tensor:
-    """One face of this generator, [1, styles, dim]."""
+    """A random latent of this generator, [1, styles, dim]."""
     z = torch.randn(1, STYLE_DIM, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         return generator.mapping(z)[:, None].repeat(1, STYLES, 1)
@@ -93,7 +93,7 @@ def zero_code(generator: Generator) -> Tensor:
 
 
 def random_anchors(seed: int) -> Anchors:
-    """Six codes on a straight line."""
+    """Six latents on a straight line."""
     rng = torch.Generator().manual_seed(seed)
     still, direction = torch.randn(2, STYLES, STYLE_DIM, generator=rng)
     degrees = torch.linspace(0, 1, 6)
@@ -102,10 +102,9 @@ def random_anchors(seed: int) -> Anchors:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Every test has an empty cache folder of its own: none finds the models of whoever runs the tests.
+    """An empty cache folder for each test, and an empty folder of learned micromotions beside it.
 
-    Nor their micromotions: an empty folder of learned ones lies beside it. Other processes run the very
-    package under test, installed or not.
+    No test finds the user's own. Other processes run the package under test, installed or not.
     """
     monkeypatch.setenv("PYTHONPATH", str(Path(micromotion.__file__).parent.parent), prepend=os.pathsep)
     folder = tmp_path_factory.mktemp("cache", numbered=True)
@@ -118,7 +117,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> "Iterator[MisbehavingServer]":
-    """A server of files on this machine, which no proxy and no token of whoever runs the tests reach."""
+    """A file server on this machine; the user's proxies and tokens are not used."""
     from misbehaving_server import MisbehavingServer
 
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "HF_TOKEN", "HF_ENDPOINT"):
@@ -130,13 +129,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> "Iterator[MisbehavingServer]":
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    """Where a download is to go, in a folder that is yet to be made."""
+    """The target of a download, in a folder that does not exist yet."""
     return tmp_path / "models" / "weights.pt"
 
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder; temporary files would go to a folder beside it."""
+    """An empty current folder; temporary files go to a folder beside it."""
     folder, temporary = tmp_path / "desk", tmp_path / "temporary"
     folder.mkdir()
     temporary.mkdir()
@@ -148,7 +147,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Iterator[Offer]":
-    """The model `tiny` on a server; its manifest is that of this test, also for processes of their own."""
+    """The model `tiny` on a server, and its manifest, also for other processes."""
     from misbehaving_server import MisbehavingServer
     from public_files import Offer
 
@@ -169,7 +168,7 @@ def chrome() -> "Iterator[Browser]":
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Served]":
-    """A running `micromotion page`, which asks no other machine for anything."""
+    """A running `micromotion page`, which contacts no other machine."""
     from page_browser import served
 
     with served(tmp_path_factory.mktemp("page")) as running:
@@ -179,7 +178,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Served]":
 
 @pytest.fixture(scope="session")
 def random_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle folder with random weights and two motions, smile and headsTurn; do not write into it."""
+    """A bundle folder with random weights and the motions smile and headsTurn; do not write into it."""
     folder = tmp_path_factory.mktemp("bundle")
     save_bundle(
         folder,
@@ -211,14 +210,14 @@ def latent(generator: Generator) -> Tensor:
 
 @pytest.fixture(scope="module")
 def image() -> Tensor:
-    """A smooth picture, [1, 3, R, R], that the generator has no latent for."""
+    """A smooth picture, [1, 3, R, R], that no latent of the generator gives."""
     coarse = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(2)) * 2 - 1
     return torch.nn.functional.interpolate(coarse, RESOLUTION, mode="bicubic").clamp(-1, 1)
 
 
 @pytest.fixture(scope="module")
 def animator(random_bundle: Path) -> Animator:
-    """Of the bundle with random weights."""
+    """An animator of the bundle with random weights."""
     return Animator.load(random_bundle, "cpu")
 
 

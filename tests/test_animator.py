@@ -28,11 +28,11 @@ def latent(animator: Animator, astronaut: Image.Image) -> torch.Tensor:
     return animator.encode(astronaut)
 
 
-# The golden behaviour.
+# Basic behaviour.
 
 
 @pytest.mark.slow
-def test_the_first_frame_is_the_inverted_face(animator: Animator, latent: torch.Tensor) -> None:
+def test_the_first_frame_is_the_inverted_latent(animator: Animator, latent: torch.Tensor) -> None:
     with torch.inference_mode():
         image = animator.bundle.generator.synthesize(latent)[0].double().numpy()
     expected = np.clip(np.rint((image + 1) * 127.5), 0, 255).transpose(1, 2, 0)
@@ -80,7 +80,7 @@ def test_the_same_call_gives_the_same_bytes(animator: Animator, astronaut_file: 
     assert (tmp_path / "a.mp4.png").read_bytes() == (tmp_path / "b.mp4.png").read_bytes()
 
 
-def test_a_seed_changes_the_noise_but_does_not_let_it_boil(animator: Animator, latent: torch.Tensor) -> None:
+def test_a_seed_changes_the_noise_once_per_video(animator: Animator, latent: torch.Tensor) -> None:
     def still(seed: int | None) -> list[np.ndarray]:
         return list(animator.animate(latent, strength=0, frames=3, seed=seed))
 
@@ -105,8 +105,8 @@ def test_the_global_random_state_is_neither_read_nor_changed(
 # Several motions, timelines, loops.
 
 
-def test_one_motion_is_the_same_however_it_is_asked_for(animator: Animator, latent: torch.Tensor) -> None:
-    """Bit by bit also what the straight line gave before there were timelines."""
+def test_one_motion_is_the_same_in_all_notations(animator: Animator, latent: torch.Tensor) -> None:
+    """Bit-identical also to the straight line before timelines existed."""
     direction = load_motion(animator.bundle.motions["smile"]).direction
     expected = [latent + 1.3 * (i / 6) * direction for i in range(7)]
     ways: list[Motions] = [
@@ -132,7 +132,7 @@ def test_motions_add_up(animator: Animator, latent: torch.Tensor) -> None:
         assert moved.dtype == torch.float32
 
 
-def test_a_timeline_moves_the_code_as_it_says(animator: Animator, latent: torch.Tensor) -> None:
+def test_a_timeline_moves_the_latent(animator: Animator, latent: torch.Tensor) -> None:
     smile, turn = (
         load_motion(animator.bundle.motions[name]).direction.double() for name in ("smile", "headsTurn")
     )
@@ -153,7 +153,7 @@ def test_a_timeline_moves_the_code_as_it_says(animator: Animator, latent: torch.
     assert len(list(animator.animate(latent, parse_timeline("1s hold"), fps=2))) == 3
 
 
-def test_motions_along_curves_keep_to_them(animator: Animator, latent: torch.Tensor, tmp_path: Path) -> None:
+def test_motions_along_curves_follow_them(animator: Animator, latent: torch.Tensor, tmp_path: Path) -> None:
     anchors = random_anchors(3)
     drawn = torch.randn(STYLES, STYLE_DIM, generator=torch.Generator().manual_seed(4))
     bent = anchors.w_plus + anchors.degrees.square()[:, None, None] * drawn
@@ -170,7 +170,7 @@ def test_motions_along_curves_keep_to_them(animator: Animator, latent: torch.Ten
     assert not torch.allclose(latents[2], straight, atol=0.1), "the middle of the way is no chord"
 
 
-def test_a_clip_goes_back_the_way_it_came(animator: Animator, latent: torch.Tensor) -> None:
+def test_pingpong_plays_the_frames_in_reverse(animator: Animator, latent: torch.Tensor) -> None:
     video = animator.animate(latent, frames=4, loop="pingpong", easing="smooth")
     frames = list(video)
     assert len(frames) == len(video) == 7
@@ -180,7 +180,7 @@ def test_a_clip_goes_back_the_way_it_came(animator: Animator, latent: torch.Tens
     assert not np.array_equal(frames[0], frames[3])
 
 
-def test_a_sheet_says_how_strong_each_motion_is(
+def test_a_sheet_is_labelled_with_the_strengths(
     animator: Animator, latent: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[list[str]] = []
@@ -196,7 +196,7 @@ def test_a_sheet_says_how_strong_each_motion_is(
 # Half precision.
 
 
-def test_half_precision_nets_play_the_same_clip(random_bundle: Path, astronaut: Image.Image) -> None:
+def test_half_precision_networks_play_the_same_video(random_bundle: Path, astronaut: Image.Image) -> None:
     animator, half = (Animator.load(random_bundle, "cpu") for _ in range(2))
     half.bundle.generator.use_half()
     half.bundle.inverter.use_half()
@@ -215,7 +215,7 @@ def test_half_precision_nets_play_the_same_clip(random_bundle: Path, astronaut: 
 
 
 @pytest.mark.slow
-def test_a_photo_may_come_in_any_form(
+def test_a_photo_may_be_given_in_any_form(
     animator: Animator, latent: torch.Tensor, astronaut: Image.Image, tmp_path: Path
 ) -> None:
     path = tmp_path / "photo.png"
@@ -224,7 +224,7 @@ def test_a_photo_may_come_in_any_form(
         assert torch.equal(animator.encode(photo), latent)
 
 
-def test_aligned_takes_the_picture_as_it_is(animator: Animator, astronaut: Image.Image) -> None:
+def test_aligned_uses_the_picture_unchanged(animator: Animator, astronaut: Image.Image) -> None:
     from micromotion import align
 
     crop = align(astronaut, 256).image
@@ -235,7 +235,7 @@ def test_aligned_takes_the_picture_as_it_is(animator: Animator, astronaut: Image
         animator.encode(grey)
 
 
-def test_face_takes_another_one(animator: Animator, astronaut: Image.Image, latent: torch.Tensor) -> None:
+def test_face_selects_another_face(animator: Animator, astronaut: Image.Image, latent: torch.Tensor) -> None:
     two = Image.new("RGB", (1024, 512))
     two.paste(astronaut, (0, 0))
     two.paste(astronaut.transpose(Image.Transpose.FLIP_LEFT_RIGHT), (512, 0))
@@ -245,7 +245,7 @@ def test_face_takes_another_one(animator: Animator, astronaut: Image.Image, late
         animator.encode(astronaut, face=9)
 
 
-# Wrong options are told before the photo is opened.
+# Wrong options are refused before the photo is opened.
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_options_are_checked_first(animator: Animator, options: dict[str, Any]) 
         animator.animate("missing.jpg", **options)
 
 
-def test_an_unknown_motion_is_told_with_the_known_ones(animator: Animator) -> None:
+def test_an_unknown_motion_is_refused_with_the_known_ones(animator: Animator) -> None:
     with pytest.raises(MotionError, match=r"did you mean 'smile'\?.*headsTurn, smile\."):
         animator.animate("missing.jpg", "Smlie")
     with pytest.raises(MotionError, match=r"'xyz'; this model has headsTurn, smile\.$"):
@@ -286,7 +286,9 @@ def test_an_unknown_motion_is_told_with_the_known_ones(animator: Animator) -> No
             animator.animate("missing.jpg", several)
 
 
-def test_a_motion_of_another_model_is_told(animator: Animator, latent: torch.Tensor, tmp_path: Path) -> None:
+def test_a_motion_of_another_model_is_refused(
+    animator: Animator, latent: torch.Tensor, tmp_path: Path
+) -> None:
     anchors = random_anchors(0)
     path = tmp_path / "smile.safetensors"
     type(anchors)(anchors.w_plus[:, :-2].contiguous(), anchors.degrees, anchors.provenance).save(path)
@@ -297,13 +299,13 @@ def test_a_motion_of_another_model_is_told(animator: Animator, latent: torch.Ten
         other.animate(latent)
 
 
-def test_a_bad_photo_is_told(animator: Animator) -> None:
+def test_a_bad_photo_is_refused(animator: Animator) -> None:
     with pytest.raises(ImageError):
         animator.animate("missing.jpg")
 
 
 @pytest.mark.parametrize("shape", [(STYLES, STYLE_DIM), (2, STYLES, STYLE_DIM), (1, STYLES + 1, STYLE_DIM)])
-def test_a_code_of_another_model_is_told(animator: Animator, shape: tuple[int, ...]) -> None:
+def test_a_latent_of_another_model_is_refused(animator: Animator, shape: tuple[int, ...]) -> None:
     with pytest.raises(OptionError, match="latent"):
         animator.animate(torch.zeros(shape))
 

@@ -1,4 +1,4 @@
-"""A video renders when asked for, and no more than asked for, also where a GPU has too little memory."""
+"""A video renders lazily, only the frames needed, also when a GPU has too little memory."""
 
 import math
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def latent(animator: Animator, astronaut: Image.Image) -> torch.Tensor:
 
 @pytest.fixture
 def rendered(animator: Animator, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
-    """The W+ latents that the generator was asked for, as they come."""
+    """The W+ latents that the generator is called with, in order."""
     latents: list[torch.Tensor] = []
     synthesize = Generator.synthesize
 
@@ -48,7 +48,7 @@ def frames_of(path: Path) -> list[np.ndarray]:
         return [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
 
 
-# A video renders when asked for, and no more than asked for.
+# A video renders lazily, only the frames needed.
 
 
 def test_frames_render_one_by_one(
@@ -78,11 +78,11 @@ def test_the_sheet_is_made_of_the_frames_of_the_video(
     assert len(rendered) == 20
     with Image.open(tmp_path / "sheet.png") as saved:
         assert np.array_equal(np.asarray(saved), np.asarray(video.sheet(5)))
-    assert len(rendered) == 25  # video.sheet alone renders only what it shows
+    assert len(rendered) == 25  # video.sheet renders only the frames it shows
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sheet.png", "video.mp4"]
 
 
-def test_a_code_is_inverted_once_and_played_often(
+def test_a_photo_is_inverted_once_and_played_often(
     animator: Animator, astronaut: Image.Image, latent: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert latent.shape == (1, STYLES, STYLE_DIM)
@@ -99,7 +99,7 @@ def test_a_code_is_inverted_once_and_played_often(
     assert all(np.array_equal(a, b) for a, b in zip(again, direct, strict=True))
 
 
-def test_no_gradient_is_kept(latent: torch.Tensor) -> None:
+def test_no_gradient_is_stored(latent: torch.Tensor) -> None:
     assert not latent.requires_grad
     assert latent.dtype == torch.float32
 
@@ -131,7 +131,7 @@ def test_an_interrupted_save_leaves_nothing(animator: Animator, latent: torch.Te
     assert not list(tmp_path.iterdir())
 
 
-def test_a_sheet_of_a_short_clip_shows_every_frame(animator: Animator, latent: torch.Tensor) -> None:
+def test_a_sheet_of_a_short_video_shows_every_frame(animator: Animator, latent: torch.Tensor) -> None:
     for frames in (1, 2):
         video = animator.animate(latent, frames=frames)
         assert video.sheet(600).size == video.sheet(frames).size
@@ -142,7 +142,7 @@ def test_a_sheet_of_a_short_clip_shows_every_frame(animator: Animator, latent: t
 
 
 @pytest.mark.parametrize("sheet", ["sheet.xyz", "missing/sheet.png", ""])
-def test_a_sheet_that_cannot_be_written_is_told_before_rendering(
+def test_an_unwritable_sheet_is_refused_before_rendering(
     animator: Animator, latent: torch.Tensor, rendered: list[torch.Tensor], tmp_path: Path, sheet: str
 ) -> None:
     with pytest.raises(OutputError):
@@ -151,10 +151,10 @@ def test_a_sheet_that_cannot_be_written_is_told_before_rendering(
     assert not list(tmp_path.iterdir())
 
 
-def test_frames_under_way_are_neither_lost_nor_doubled(
+def test_frames_in_flight_are_neither_lost_nor_repeated(
     animator: Animator, latent: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a GPU, where the next picture is asked for before a frame is handed out."""
+    """As on a GPU, where the next picture is begun before a frame is returned."""
     one_by_one = list(animator.animate(latent, frames=5, seed=1))
     monkeypatch.setattr(
         "micromotion.animation.fetch_frames", lambda pictures, ahead: fetch_frames(pictures, ahead=1)
@@ -163,7 +163,7 @@ def test_frames_under_way_are_neither_lost_nor_doubled(
     assert all(np.array_equal(a, b) for a, b in zip(ahead, one_by_one, strict=True))
 
 
-def test_noise_is_drawn_once_for_a_clip(
+def test_noise_is_drawn_once_for_a_video(
     animator: Animator, latent: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[int] = []
@@ -183,7 +183,7 @@ def test_noise_is_drawn_once_for_a_clip(
 
 
 class Full:
-    """Stands in for a method: raises torch.OutOfMemoryError at the calls with these numbers, from 0."""
+    """Replaces a method: raises torch.OutOfMemoryError at the calls with these indices, from 0."""
 
     def __init__(self, original: Callable[..., object], *calls: int) -> None:
         self.original = original
@@ -199,7 +199,7 @@ class Full:
 
 @pytest.fixture
 def moved(animator: Animator, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The networks that were sent to main memory to make room, in order."""
+    """The networks that were offloaded to main memory, in order."""
     names: list[str] = []
     for name in ("generator", "inverter"):
         net = getattr(animator.bundle, name)
@@ -213,12 +213,12 @@ def moved(animator: Animator, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-# A GPU without enough memory, played by networks that say so.
+# A GPU without enough memory, simulated by the networks.
 
 
 @pytest.mark.parametrize("full", [(0,), (2,), (4,), (0, 2, 4), (5,)])
 @pytest.mark.parametrize("ahead", [0, 1])
-def test_a_frame_renders_again_where_memory_was_full(
+def test_a_frame_is_rendered_again_after_an_out_of_memory_error(
     animator: Animator,
     latent: torch.Tensor,
     moved: list[str],
@@ -247,7 +247,7 @@ def test_a_frame_renders_again_where_memory_was_full(
 
 @pytest.mark.parametrize("first", [0, 3])
 @pytest.mark.parametrize("ahead", [0, 1])
-def test_a_gpu_that_stays_full_is_told_and_nothing_is_left(
+def test_a_gpu_that_stays_full_is_reported_and_nothing_is_left(
     animator: Animator,
     latent: torch.Tensor,
     monkeypatch: pytest.MonkeyPatch,
@@ -269,21 +269,21 @@ def test_a_gpu_that_stays_full_is_told_and_nothing_is_left(
         video.sheet()
 
 
-def test_noise_and_the_way_back_to_the_device_are_tried_again_too(
+def test_noise_and_moving_back_to_the_device_are_retried_too(
     animator: Animator, latent: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator = animator.bundle.generator
     expected = list(animator.animate(latent, frames=2, seed=1))
     monkeypatch.setattr(generator, "draw_noise", Full(generator.draw_noise, 0))
     monkeypatch.setattr(generator, "to", Full(lambda *_: generator, 0))
-    with pytest.raises(DeviceMemoryError):  # first the way back fails, then the noise
+    with pytest.raises(DeviceMemoryError):  # first the move back fails, then the noise
         list(animator.animate(latent, frames=2, seed=1))
     again = animator.animate(latent, frames=2, seed=1)
     assert all(np.array_equal(a, b) for a, b in zip(again, expected, strict=True))
 
 
-def test_a_net_that_went_along_with_the_other_comes_back() -> None:
-    """A ReStyle inverter takes its generator, which is the bundle's, wherever it goes."""
+def test_a_network_that_was_moved_along_is_moved_back() -> None:
+    """A ReStyle inverter moves its generator, which is the bundle's, along with it."""
 
     class Net(torch.nn.Module):
         place: object = "gpu"
@@ -305,7 +305,7 @@ def test_a_net_that_went_along_with_the_other_comes_back() -> None:
 
 
 @pytest.mark.slow
-def test_the_inversion_is_tried_again_with_the_generator_out_of_the_way(
+def test_the_inversion_is_retried_with_the_generator_offloaded(
     animator: Animator,
     astronaut: Image.Image,
     latent: torch.Tensor,
@@ -332,7 +332,7 @@ def test_the_inversion_is_tried_again_with_the_generator_out_of_the_way(
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     ],
 )
-def test_a_full_gpu_has_many_words(error: RuntimeError) -> None:
+def test_all_out_of_memory_errors_are_recognised(error: RuntimeError) -> None:
     with (
         pytest.raises(DeviceMemoryError, match="too little memory for the model"),
         translate_oom("the model", torch.device("cpu")),
@@ -340,7 +340,7 @@ def test_a_full_gpu_has_many_words(error: RuntimeError) -> None:
         raise error
 
 
-def test_other_errors_of_pytorch_stay_what_they_are() -> None:
+def test_other_pytorch_errors_are_unchanged() -> None:
     with (
         pytest.raises(RuntimeError, match="shapes") as caught,
         translate_oom("the model", torch.device("cpu")),

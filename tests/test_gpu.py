@@ -1,4 +1,4 @@
-"""What only a GPU can show, at FFHQ's full size with random weights; skipped, with a reason, without one."""
+"""Tests that need a GPU, at FFHQ's full size with random weights; skipped without one."""
 
 import math
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def exact_float32() -> Iterator[None]:
 
 
 def drawn(resolution: int, *, half: bool) -> Generator:
-    """A generator on the GPU whose pictures lie within [-1, 1]; the same for the same resolution."""
+    """A generator on the GPU with pictures within [-1, 1]; the same for the same resolution."""
     rng = torch.Generator().manual_seed(resolution)
     generator = Generator(GeneratorConfig(resolution), rng)
     with torch.no_grad():
@@ -96,7 +96,7 @@ def test_extreme_styles_overflow_nowhere() -> None:
 
 
 @pytest.mark.parametrize("seed", [None, 3])
-def test_the_same_clip_gives_the_same_frames(seed: int | None) -> None:
+def test_the_same_video_gives_the_same_frames(seed: int | None) -> None:
     generator = drawn(1024, half=True)
     first, second = (list(video(generator, 4, seed)) for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
@@ -104,7 +104,7 @@ def test_the_same_clip_gives_the_same_frames(seed: int | None) -> None:
 
 
 def test_the_frames_are_those_rendered_one_by_one() -> None:
-    """Nothing is handed out before it has arrived, nor written over while the caller looks at it."""
+    """No frame is returned before it is complete, or overwritten while the caller uses it."""
     generator = drawn(256, half=True)
     played = video(generator, 12)
     frames = list(played)
@@ -112,7 +112,7 @@ def test_the_frames_are_those_rendered_one_by_one() -> None:
         with torch.inference_mode():
             image = generator.synthesize(latent)[0].cpu()
         expected = ((image + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
-        assert np.abs(expected.astype(int) - frame).max() <= 2  # cuDNN may have taken another algorithm
+        assert np.abs(expected.astype(int) - frame).max() <= 2  # cuDNN may have chosen another algorithm
 
 
 @pytest.mark.parametrize("seed", [None, 3])
@@ -156,7 +156,7 @@ def test_memory_does_not_grow_with_the_frames() -> None:
     assert peaks[1] <= peaks[0] + (8 << 20)
 
 
-def test_a_full_gpu_is_told_with_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_gpu_is_reported_with_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     from micromotion.errors import DeviceMemoryError
 
     generator = drawn(256, half=True)

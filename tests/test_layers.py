@@ -1,4 +1,4 @@
-"""Imports go one way: each room knows only of the rooms below it, and no two know of each other."""
+"""Imports go one way: each package imports only those below it, without cycles."""
 
 import ast
 from collections import defaultdict
@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "__init__": LOWER | STEPS | {"animation", "animator"},
     "__main__": {"cli"},
 }
-"""Each room of `micromotion`, or module at its top, and what it may import of the others."""
+"""Each package or top-level module of `micromotion`, and which of the others it may import."""
 PACKAGES = {
     "stylegan2": {"stylegan2"},
     "encoder4editing": {"encoder4editing", "stylegan2"},
@@ -36,7 +36,7 @@ OURS = {*PACKAGES, "avatar", "benchmarks", "tools", "predict"}
 
 
 def imported(path: Path) -> set[str]:
-    """The full names of all that a module imports, also within functions and for type checkers."""
+    """The full names of everything that a module imports, also within functions and for type checkers."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -48,7 +48,7 @@ def imported(path: Path) -> set[str]:
 
 
 def rooms() -> dict[str, set[str]]:
-    """Each room -> the other rooms that it imports."""
+    """Each package -> the other packages that it imports."""
     found: dict[str, set[str]] = defaultdict(set)
     for path in (ROOT / "micromotion").rglob("*.py"):
         room = path.relative_to(ROOT / "micromotion").with_suffix("").parts[0]
@@ -60,26 +60,26 @@ def rooms() -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_packages_know_only_of_those_below(package: str) -> None:
+def test_packages_import_only_those_below(package: str) -> None:
     for path in (ROOT / package).rglob("*.py"):
         known = {name.partition(".")[0] for name in imported(path)} & OURS
         assert known <= PACKAGES[package], path
 
 
-def test_every_room_is_known_and_knows_only_of_those_below() -> None:
+def test_every_part_is_listed_and_imports_only_those_below() -> None:
     for room, known in rooms().items():
-        assert room in ALLOWED, f"where does {room} stand? say so in ALLOWED"
-        assert known <= ALLOWED[room], f"{room} must not know of {known - ALLOWED[room]}"
+        assert room in ALLOWED, f"add {room} to ALLOWED"
+        assert known <= ALLOWED[room], f"{room} must not import {known - ALLOWED[room]}"
 
 
-def test_no_rooms_know_of_each_other() -> None:
+def test_there_are_no_cyclic_imports() -> None:
     graph = {room: known for room, known in rooms().items() if room != "__init__"}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
-        pytest.fail(f"rooms in a circle: {' → '.join(error.args[1])}")
+        pytest.fail(f"cyclic imports: {' → '.join(error.args[1])}")
 
 
-def test_few_modules_stand_at_the_top() -> None:
+def test_there_are_few_top_level_modules() -> None:
     modules = [path.name for path in (ROOT / "micromotion").glob("*.py")]
     assert len(modules) <= 12, sorted(modules)

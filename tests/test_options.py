@@ -1,4 +1,4 @@
-"""All options stand in one place: every door has the same names, defaults, limits and sentences."""
+"""All options are defined once: every interface has the same names, defaults, limits and help texts."""
 
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
@@ -17,13 +17,13 @@ from micromotion.options import OPTIONS, AnimateKeywords, AnimateOptions, option
 
 
 def command_options() -> dict[str, Any]:
-    """What `micromotion animate` knows, by the parameter's name."""
+    """The options of `micromotion animate`, by the parameter's name."""
     commands: Any = get_command(app)
     animate = commands.commands["animate"]
     return {each.name: each for each in animate.params}
 
 
-def test_options_are_checked_when_they_are_made_and_stay_as_they_are() -> None:
+def test_options_are_checked_when_made_and_immutable() -> None:
     options = AnimateOptions(strength=-2, frames=1, seed=0)
     with pytest.raises(FrozenInstanceError):
         options.strength = 9.0  # type: ignore[misc]  # wrong on purpose
@@ -44,7 +44,7 @@ def test_the_keywords_that_type_checkers_see_are_the_options() -> None:
     )
 
 
-def test_the_command_has_every_option_with_its_default_and_its_sentence() -> None:
+def test_the_command_has_every_option_with_its_default_and_help() -> None:
     known = command_options()
     for each in fields(AnimateOptions):
         option = known[each.name]
@@ -58,7 +58,7 @@ def test_keywords_win_over_options(animator: Animator, latent: torch.Tensor) -> 
     assert (len(video), video.fps) == (3, 12)
 
 
-def test_a_name_that_is_none_is_told_with_the_nearest(animator: Animator, latent: torch.Tensor) -> None:
+def test_an_unknown_option_is_refused_with_the_nearest_name(animator: Animator, latent: torch.Tensor) -> None:
     with pytest.raises(TypeError, match="no option 'strenght': did you mean 'strength'"):
         animator.animate(latent, strenght=2)  # type: ignore[call-arg]  # wrong on purpose
 
@@ -75,9 +75,7 @@ def test_frame_is_the_old_name_of_view() -> None:
 
 
 @pytest.mark.slow
-def test_the_command_still_understands_frame(
-    random_bundle: Path, astronaut_file: Path, tmp_path: Path
-) -> None:
+def test_the_command_still_accepts_frame(random_bundle: Path, astronaut_file: Path, tmp_path: Path) -> None:
     def run(*chosen: str) -> np.ndarray:
         folder = tmp_path / "-".join(chosen).strip("-")
         given = ["--model", str(random_bundle), "--frames", "1", "--strength", "0.1", "-o", str(folder)]

@@ -1,4 +1,4 @@
-"""What SECURITY.md promises of the whole: nothing that comes in is run, no network, no images in the log."""
+"""What SECURITY.md promises: no input is executed, no network, no images in the log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 PLACES = ("micromotion", "stylegan2", "encoder4editing", "avatar", "benchmarks", ".ci")
 SOURCES = [ROOT / "predict.py", *(path for place in PLACES for path in sorted((ROOT / place).rglob("*.py")))]
 
-# --- nothing is run -----------------------------------------------------------------------------------------
+# --- nothing is executed ------------------------------------------------------------------------------------
 
 MODULES = {
     "pickle",
@@ -36,14 +36,14 @@ MODULES = {
     "yaml",
     "pty",
 }
-"""Those that run what they read."""
+"""Functions that execute what they read."""
 CALLS = {"eval", "exec", "compile", "__import__"}
 METHODS = {("os", "system"), ("os", "popen"), ("torch", "load"), ("jit", "load"), ("hub", "load"),
            ("subprocess", "getoutput"), ("subprocess", "getstatusoutput")}  # fmt: skip
 
 
 def dangers(source: str) -> Iterator[str]:
-    """What in a program could run, as a program, what comes in from outside."""
+    """The calls in a source that could execute input."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names]
@@ -66,11 +66,11 @@ def dangers(source: str) -> Iterator[str]:
                     yield f"{keyword.arg}="
 
 
-def test_no_source_runs_what_comes_in() -> None:
+def test_no_source_executes_input() -> None:
     assert len(SOURCES) > 80
     found = {str(path.relative_to(ROOT)): set(dangers(path.read_text())) for path in SOURCES}
     for path in found:
-        if path.startswith("avatar/"):  # the training's own checkpoints; others' could keep it busy for ever
+        if path.startswith("avatar/"):  # the training's own checkpoints; others' might never end
             found[path] -= {"torch.load(weights_only)"}
     assert {path: each for path, each in found.items() if each} == {}
 
@@ -92,11 +92,11 @@ def test_no_source_runs_what_comes_in() -> None:
         "subprocess.Popen(words, shell=flag)",
     ],
 )
-def test_the_search_finds(source: str) -> None:
+def test_the_search_finds_dangerous_calls(source: str) -> None:
     assert list(dangers(source)) != []
 
 
-def test_the_search_leaves_alone() -> None:
+def test_the_search_ignores_harmless_calls() -> None:
     source = "re.compile(x); model.eval(); np.load(p, allow_pickle=False); json.load(f); import pickletools"
     assert list(dangers(source)) == []
 
@@ -118,7 +118,7 @@ main()
 
 
 def offline(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """The command line in a process that ends at its first step into a network."""
+    """The command line in a process that ends at its first use of a network."""
     return subprocess.run(
         [sys.executable, "-c", OFFLINE, *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -146,10 +146,10 @@ def test_a_photo_is_animated_without_a_network(
 # --- the log ------------------------------------------------------------------------------------------------
 
 
-def test_the_log_holds_no_image_data(
+def test_the_log_contains_no_image_data(
     random_bundle: Path, astronaut: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Good, failed and refused requests: of what was sent and given back, nothing is in the server's log."""
+    """For good, failed and refused requests, the server's log contains neither inputs nor results."""
     monkeypatch.setenv("MICROMOTION_MODEL", str(random_bundle))
     file = io.BytesIO()
     astronaut.save(file, "JPEG")

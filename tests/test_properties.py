@@ -1,4 +1,4 @@
-"""Whatever comes in: parsers give what they promise or one sentence, geometry goes there and back."""
+"""Property tests: parsers give valid results or a one-sentence error; geometry is invertible."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ texts = st.text(max_size=320) | st.builds(
 @example("{degree!r}", ["no"])
 @example("{{degree}}", ["no"])
 def test_a_template_is_filled_letter_by_letter_or_refused(template: str, words: list[str]) -> None:
-    """What passes has the words where the place was, and all else as it stood, whatever the words are."""
+    """A filled template has the words in place of the placeholder and is otherwise unchanged."""
     degrees = tuple((word, float(number)) for number, word in enumerate(words))
     try:
         sentences = fill(template, degrees)
@@ -113,14 +113,14 @@ def test_a_whole_number_is_within_its_limits_or_refused(value: Any, low: int, sp
 
 @quick
 @given(st.dictionaries(st.sampled_from(["strength", "frames", "fps", "face", "seed", "refine"]), numbers))
-def test_options_are_right_or_told(options: dict[str, Any]) -> None:
+def test_options_are_valid_or_refused(options: dict[str, Any]) -> None:
     with suppress(OptionError):
         AnimateOptions(**options)
 
 
 @quick
 @given(st.text(max_size=130))
-def test_a_plain_name_is_no_path(name: str) -> None:
+def test_a_plain_name_is_not_a_path(name: str) -> None:
     if is_plain_name(name):
         assert Path(name).name == name
         assert name.isascii()
@@ -161,7 +161,7 @@ points = hn.arrays(np.float64, (68, 2), elements=coordinates)
 
 
 def a_face(centre: tuple[float, float], size: float, turn: float) -> np.ndarray:
-    """Landmarks [68, 2] of an upright face, turned and moved."""
+    """Landmarks [68, 2] of an upright face, rotated and moved."""
     marks = np.zeros((68, 2))
     marks[36:42], marks[42:48], marks[48:68] = (-1, -1), (1, -1), (0, 1)
     marks[48], marks[54] = (-0.5, 1), (0.5, 1)
@@ -202,7 +202,9 @@ def test_the_crop_moves_with_the_face(
 
 @quick
 @given(faces, st.integers(16, 1024), hn.arrays(np.float64, (5, 2), elements=coordinates))
-def test_from_the_photo_to_the_crop_and_back(landmarks: np.ndarray, size: int, places: np.ndarray) -> None:
+def test_mapping_to_the_crop_and_back_is_the_identity(
+    landmarks: np.ndarray, size: int, places: np.ndarray
+) -> None:
     quad = ffhq_quad(landmarks)
     face = AlignedFace(Image.new("RGB", (size, size)), quad, (0, 0, 1, 1), 1.0, landmarks)
     np.testing.assert_allclose(face.to_source(face.to_aligned(places)), places, atol=1e-5)
@@ -291,7 +293,7 @@ plain = st.text(max_size=10) | st.integers() | st.floats(allow_nan=False, allow_
 
 @settings(deadline=None, max_examples=60)
 @given(arrays, st.dictionaries(st.text(max_size=10), plain))
-def test_anchors_come_back_from_their_file(arrays: Any, provenance: dict[str, Any]) -> None:
+def test_any_anchors_survive_a_round_trip(arrays: Any, provenance: dict[str, Any]) -> None:
     w_plus, degrees = torch.from_numpy(arrays[0].copy()), torch.tensor(arrays[1])
     assume(bool((degrees.diff() > 0).all()))
     anchors = Anchors(w_plus, degrees, provenance)

@@ -1,4 +1,4 @@
-"""What the container installs: every version is fixed, and the lock holds all of it with hashes."""
+"""The container's dependencies: every version is pinned, and the lock file contains all with hashes."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ LINE = re.compile(r"([a-z0-9.-]+)==([^ ]+) --hash=sha256:([0-9a-f]{64})")
 
 
 def pins() -> dict[str, str]:
-    """What requirements.txt asks for."""
+    """The pins of requirements.txt."""
     lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
     return {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
 
 
 def locked() -> dict[str, str]:
-    """What requirements.lock holds."""
+    """The pins of requirements.lock."""
     lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if line[0] != "#"]
     matches = [LINE.fullmatch(line) for line in lines]
     assert all(matches), "every line is one version of one package with one hash"
     return {canonicalize_name(found[1]): found[2] for found in matches if found}
 
 
-def test_the_lock_holds_what_is_asked_for() -> None:
+def test_the_lock_contains_the_pins() -> None:
     assert pins().items() <= locked().items()
 
 
@@ -40,7 +40,7 @@ def test_every_dependency_of_ours_is_pinned() -> None:
 
 
 def test_the_lock_is_closed() -> None:
-    """What a locked package needs on Linux is locked too; checked for those that are installed here."""
+    """The dependencies of locked packages on Linux are locked too; checked for installed ones."""
     environment: dict[str, Any] = {
         **default_environment(),
         "extra": "",

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel's contents in a folder of their own, and nothing of the checkout."""
+    """The wheel's contents in a separate folder, without the checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run(
@@ -59,7 +59,7 @@ def test_the_wheel_animates_with_its_own_model(installed: Path, astronaut_file: 
     assert (tmp_path / "out.mp4").read_bytes()[4:8] == b"ftyp"
 
 
-def test_the_wheel_holds_the_service_and_no_laboratory(installed: Path) -> None:
+def test_the_wheel_contains_the_service_and_not_the_training_code(installed: Path) -> None:
     data = installed / "micromotion/data"
     assert (data / "service/predict.py").is_file()
     assert (data / "service/openapi.json").is_file()

@@ -13,11 +13,11 @@ from micromotion.face.tiles import Box
 from micromotion.learn.ordering import outlier_distance
 from micromotion.learn.track import Track, steady_landmarks
 
-MIN_SHARPNESS = 0.4  # of the median frame's
+MIN_SHARPNESS = 0.4  # relative to the median of the main track's crops
 MAX_TURN = 0.6  # sine of the angle between a latent's offset and the plane of the motion
 SAME_PERSON = 0.1  # tracks closer than this are of one person; unit: the distance between two people
 MIN_OUTLIER_DISTANCE = 0.06  # in the same unit; latents nearer to the motion's plane are never outliers
-HALF = 0.5  # smallest part of any crop that must lie within the picture
+HALF = 0.5  # smallest part of any crop that must be inside the picture
 MIN_INSIDE = 0.85  # the same, relative to the 90th percentile of the person's crops
 _PROBES = 32  # sample points per side of a crop
 FEWEST = 5  # fewest frames to which a plane of motion can be fitted
@@ -27,8 +27,8 @@ FEWEST = 5  # fewest frames to which a plane of motion can be fitted
 class Crop:
     """A face that may be the person's.
 
-    frame: its frame's index. landmarks: those that define the crop. track: number of its track, from 1; 0 for
-    the person's own. free: no other face overlaps it. inside: the part of the crop within the picture, 0…1.
+    frame: index of its frame. landmarks: those that define the crop. track: number of its track, from 1; 0
+    for the main track. free: no other face is near it. inside: the part of the crop within the picture, 0…1.
     """
 
     frame: int

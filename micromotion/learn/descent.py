@@ -3,7 +3,8 @@
 The state is one safetensors file, replaced atomically after every step. It holds the recipe of its
 collection, and is refused for any other.
 
-By hand, not `torch.optim.Adam`: a few tensors in one file without a pickle, resumed to the same bits.
+Implemented here, rather than with `torch.optim.Adam`, so that the state is a few tensors in one file without
+a pickle, from which the optimisation resumes bit-exactly.
 """
 
 import math
@@ -41,8 +42,8 @@ class Descent:
     """Latents being optimised, and the state of Adam (Kingma, Ba 2015, arXiv 1412.6980).
 
     Attributes:
-        latents: [n, styles, dim], after `done` steps. Adam works elementwise, so n latents side by side go
-            where each would go alone.
+        latents: [n, styles, dim], after `done` steps. Adam works elementwise, so each of the n
+            latents is optimised as it would be alone.
         mean, square: running means of the gradient and of its square, shaped as the latents.
         losses: float32 [3, n], of the last step: CLIP, squared distance and identity, before their weights.
         done: number of steps taken.

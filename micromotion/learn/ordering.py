@@ -15,7 +15,7 @@ _RANK = 2  # a motion's path bends: a line and a curve
 _ROUNDS = 6
 _GRID = 33
 _WIDTH = 1 / 12  # sigma of the smoothing, as a fraction of the path
-_UNEVEN = 2.5  # an end this many times further from rest than the other is the motion, the other its recoil
+_UNEVEN = 2.5  # an end this many times further than the other is the motion, the other its recoil
 _EDGE = 1 / 6  # a rest pose this near to an end, as a fraction of the path, is that end
 
 

@@ -1,7 +1,7 @@
 """A disk cache of anchors collected from text.
 
 The cache folder's `collected/` holds the collected anchors and the progress of interrupted collections, each
-under a hash of everything that it depends on. The oldest are evicted when there are too many. Files are
+under a hash of everything that affects it. The oldest are evicted when there are too many. Files are
 written atomically; two processes that collect the same anchors with the same number of threads write the same
 bytes.
 """
@@ -88,7 +88,7 @@ def collect_cached(
         try:
             anchors = _collect_unless_damaged(collect, progress)
         except TimeLimitError as error:
-            raise _over(time_limit or 0.0, kept=progress is not None) from error
+            raise _over(time_limit or 0.0, saved=progress is not None) from error
         except (MotionError, OutputError):
             done = _read(path) if path else None
             if done is None:
@@ -103,7 +103,7 @@ def collect_cached(
 
 
 def _key(template: str, bundle: Bundle, name: str, seed: int, steps: int) -> str:
-    """A hash of everything that the anchors and their provenance depend on."""
+    """A hash of everything that affects the anchors and their provenance."""
     from micromotion import __version__
 
     networks = network_fingerprint(bundle.generator, bundle.clip, bundle.identity)
@@ -163,8 +163,8 @@ def _state(progress: Path | None) -> list[tuple[str, int, int]] | None:
     return [(each.name, each.stat().st_ino, each.stat().st_mtime_ns) for each in files]
 
 
-def _over(seconds: float, *, kept: bool) -> TimeLimitError:
-    after = "what was done is kept, and the same request goes on from there" if kept else "nothing was kept"
+def _over(seconds: float, *, saved: bool) -> TimeLimitError:
+    after = "the progress is saved, and the same request resumes from it" if saved else "nothing was saved"
     return TimeLimitError(
-        f"The time for learning the motion, {time_left(seconds)}, was over before it was done: {after}."
+        f"The time for learning the motion, {time_left(seconds)}, ran out before it was done: {after}."
     )

@@ -200,7 +200,7 @@ def _clipped(box: Box, size: tuple[int, int]) -> Box:
 def _link(tracks: list[Track], seen: list[Sighting], before: float) -> None:
     """Append each sighting to the track it continues, the most similar pairs first, or start a new track.
 
-    before: time of the previous frame; its faces may be linked however long ago that is.
+    before: time of the previous frame, whose faces may be linked however long ago it was.
     """
     pairs = sorted(
         (cost, which, one)

@@ -74,7 +74,7 @@ class SeenFace:
 
 @dataclass(frozen=True, eq=False)
 class Collected:
-    """Anchors, and the frames behind them.
+    """Anchors, and the frames they were collected from.
 
     kept: the used frames, with their degree; left_out: the others, with the reason; both in order of time.
     followed: the tracked face of a video; others: the other faces in it, the best first.

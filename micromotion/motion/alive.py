@@ -1,6 +1,6 @@
-"""The timeline "alive": a face that breathes. It blinks, sways a little, and begins to smile, in a loop.
+"""The timeline "alive": a face that blinks, sways a little and begins to smile, in a loop.
 
-It is drawn from a seed and has no seam: the frame after the last one is the first, which is the still face.
+It is random, from a seed, and loops without a jump: after the last frame comes the first, the still frame.
 Importing this module does not import torch.
 """
 
@@ -18,7 +18,7 @@ from micromotion.options import MAX_FRAMES, Easing, check_whole
 from micromotion.types import Floats, Strengths
 
 ALIVE = "alive"
-"""Its name."""
+"""The name of this timeline."""
 
 MOTIONS = ("eyesClose", "headsTurn", "smile")
 
@@ -28,12 +28,12 @@ LEAST_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Pace:
-    """How a person at rest moves; seconds and strengths of the motions.
+    """How a person at rest moves: times in seconds, and strengths of the motions.
 
-    blinks: between two blinks, on average (people at rest: 2 to 6). closing, shut, opening: of a blink.
-    quiet: at both ends of the loop, without a blink. sway: of the head's turn, of one, two and three swings
-    in a loop. smile: the strength of its beginning, drawn between these. onset, offset: of the smile, as
-    parts of the loop.
+    blinks: mean time between two blinks (people at rest: 2 to 6). closing, shut, opening: the phases of a
+    blink. quiet: time without a blink at both ends of the loop. sway: strengths of the head's turn, with one,
+    two and three swings in a loop. smile: the range from which the smile's strength is drawn. onset, offset:
+    of the smile, as fractions of the loop.
     """
 
     blinks: float = 2.8
@@ -49,7 +49,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Alive(Timeline):
-    """A loop of so many seconds, 2…600, played `repeat` times; it has no keyframes.
+    """A loop of `seconds`, 2…600, played `repeat` times; it has no keyframes.
 
     Raises OptionError for other lengths, and unless repeat is in 1…100.
     """
@@ -67,7 +67,7 @@ class Alive(Timeline):
 
     @property
     def is_drawn(self) -> bool:
-        """A seed draws it."""
+        """Always True: its strengths are random, from a seed."""
         return True
 
     @property
@@ -76,7 +76,7 @@ class Alive(Timeline):
         return MOTIONS
 
     def with_files(self, files: Mapping[str, Path]) -> Alive:
-        """Itself: it names the model's own motions."""
+        """The timeline unchanged, since it plays the model's own motions."""
         return self
 
     def count(self, fps: int) -> int:
@@ -84,7 +84,7 @@ class Alive(Timeline):
         return self.repeat * round(self.seconds * fps)
 
     def strengths(self, fps: int, easing: Easing = "linear", seed: int | None = None) -> Strengths:
-        """How strong each of `motions` is in each frame, float64 [count(fps), 3]; None is the seed 0.
+        """The strength of each of `motions` in each frame, float64 [count(fps), 3]; seed None is 0.
 
         Raises OptionError if there would be more than 600 frames.
         """
@@ -95,7 +95,7 @@ class Alive(Timeline):
         return np.tile(once, (self.repeat, 1))
 
     def _blinks(self, time: Floats, rng: np.random.Generator) -> Floats:
-        """Between 0 and 1; a lid falls faster than it rises."""
+        """The strength of the blinks, 0…1; a lid closes faster than it opens."""
         pace = self.pace
         length = pace.closing + pace.shut + pace.opening
         last = self.seconds - pace.quiet - length
@@ -103,14 +103,14 @@ class Alive(Timeline):
         start = pace.quiet + rng.uniform(0.3, 1.0)
         while start <= last:
             since = time - start
-            down = _risen(since / pace.closing)
-            up = _risen((since - pace.closing - pace.shut) / pace.opening)
+            down = _ramp(since / pace.closing)
+            up = _ramp((since - pace.closing - pace.shut) / pace.opening)
             closed += down - up
-            start += length + pace.blinks * np.exp(rng.normal(-0.08, 0.4))  # mean 1, never long in coming
+            start += length + pace.blinks * np.exp(rng.normal(-0.08, 0.4))  # log-normal of mean 1
         return closed
 
     def _sway(self, time: Floats, rng: np.random.Generator) -> Floats:
-        """Swings that come back to where they began, 0."""
+        """The strength of the head's turn: swings that start and end at 0."""
         way = np.zeros_like(time)
         for swings, size in enumerate(self.pace.sway, start=1):
             phase = rng.uniform(0, 2 * np.pi)
@@ -119,16 +119,16 @@ class Alive(Timeline):
         return way
 
     def _smile(self, time: Floats, rng: np.random.Generator) -> Floats:
-        """It comes, stays, and goes."""
+        """The strength of the smile: it rises, stays, and falls."""
         pace, part = self.pace, time / self.seconds
         size = rng.uniform(*pace.smile)
         start = rng.uniform(0.08, 0.25)
         end = rng.uniform(0.92, 1.0)
-        return size * (_risen((part - start) / pace.onset) - _risen((part - end + pace.offset) / pace.offset))
+        return size * (_ramp((part - start) / pace.onset) - _ramp((part - end + pace.offset) / pace.offset))
 
 
-def _risen(way: Floats) -> Floats:
-    """0 up to way 0, 1 from way 1 on, without a jolt: 6w⁵ − 15w⁴ + 10w³."""
-    way = np.clip(way, 0, 1)
-    risen: Floats = way**3 * (10 + way * (6 * way - 15))
-    return risen
+def _ramp(x: Floats) -> Floats:
+    """A smooth step from 0 at x ≤ 0 to 1 at x ≥ 1: 6x⁵ − 15x⁴ + 10x³."""
+    x = np.clip(x, 0, 1)
+    step: Floats = x**3 * (10 + x * (6 * x - 15))
+    return step

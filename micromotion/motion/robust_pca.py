@@ -7,7 +7,7 @@ Principal component pursuit (Candès, Li, Ma, Wright 2011, "Robust principal com
 `robust_pca` solves it by the method of multipliers: shrink the singular values for L, shrink the entries for
 S, then update the multiplier with the residual.
 
-By hand: neither PyTorch nor SciPy has it.
+Implemented here because neither PyTorch nor SciPy has it.
 """
 
 from dataclasses import dataclass

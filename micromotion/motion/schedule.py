@@ -56,7 +56,7 @@ def schedule(
 
 
 def is_drawn(motion: Motions) -> bool:
-    """Whether a seed draws what is played."""
+    """Whether the motion is random, from a seed."""
     return isinstance(motion, Timeline) and motion.is_drawn
 
 

@@ -4,7 +4,8 @@ The function g that minimises Σ(y_i − g(t_i))² + λ·∫g″² is cubic betw
 first and the last (Green and Silverman 1994, "Nonparametric Regression and Generalized Linear Models",
 chapter 2). λ = 0 interpolates all points; λ = ∞ is the least-squares line.
 
-By hand, not `scipy.interpolate`: its import delays every start, and curves would play to other bits.
+Implemented here, rather than with `scipy.interpolate`, whose import delays every start and whose rounding
+would change existing curves.
 """
 
 from dataclasses import dataclass

@@ -66,7 +66,7 @@ class Timeline:
 
     @property
     def is_drawn(self) -> bool:
-        """Whether a seed draws it."""
+        """Whether its strengths are random, from a seed."""
         return False
 
     @property
@@ -92,7 +92,7 @@ class Timeline:
         """The strengths of `motions` in each frame, float64 [count(fps), motions].
 
         Frame i shows the time i/fps; the last frame of a repetition shows its last keyframe. easing: for
-        keyframes without one. seed: for timelines that are drawn, as "alive" is. Raises OptionError if there
+        keyframes without one. seed: for random timelines such as "alive". Raises OptionError if there
         would be more than 600 frames.
         """
         check_choice("easing", easing, get_args(Easing))

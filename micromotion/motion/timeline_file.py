@@ -11,7 +11,7 @@ from unicodedata import category
 from micromotion.errors import OptionError
 from micromotion.motion.timeline_text import MAX_TEXT
 
-_MARKS = (  # UTF-32 first: its mark starts with that of UTF-16
+_BYTE_ORDER_MARKS = (  # UTF-32 first: its mark starts with UTF-16's
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -38,7 +38,7 @@ def read_timeline_file(name: str) -> str:
 
 def _decoded(content: bytes, *, whole: bool) -> str:
     """Decode bytes, whose last character may be incomplete unless `whole`. Raises ValueError."""
-    marked = next((encoding for mark, encoding in _MARKS if content.startswith(mark)), None)
+    marked = next((encoding for mark, encoding in _BYTE_ORDER_MARKS if content.startswith(mark)), None)
     for encoding in (marked,) if marked else ("utf-8", "cp1252"):
         try:
             text = codecs.getincrementaldecoder(encoding)().decode(content, final=whole)

@@ -10,7 +10,7 @@ plays everything N times.
 
     alive
 
-A timeline that has a name: a face that blinks, sways and begins to smile, in a loop (see
+A named timeline: a face that blinks, sways and begins to smile, in a loop (see
 `micromotion.motion.alive`). Its length may follow, `alive 8s`, and `repeat N`.
 
 Importing this module does not import torch.
@@ -69,7 +69,7 @@ def parse_timeline(text: str, check: Callable[[str], object] | None = None) -> T
     if parts and parts[0][0].text == ALIVE:
         return _read_alive(text, parts, check)
     for words in parts:
-        with _told_where(text, words[0].at):
+        with _with_position(text, words[0].at):
             if repeat is not None:
                 raise OptionError("nothing can follow repeat")
             if len(keyframes) == MAX_KEYFRAMES:
@@ -79,7 +79,7 @@ def parse_timeline(text: str, check: Callable[[str], object] | None = None) -> T
             continue
         keyframes.append(_read_keyframe(text, words, keyframes[-1].time if keyframes else None, check))
         names |= keyframes[-1].strengths.keys()
-        with _told_where(text, words[0].at):
+        with _with_position(text, words[0].at):
             check_whole("the number of motions", len(names), 0, MAX_MOTIONS)
     if not keyframes:
         raise TimelineError("The timeline is empty: write times and motions, such as '1s smile, 2s hold'.")
@@ -90,7 +90,7 @@ def _read_alive(text: str, parts: list[list[_Word]], check: Callable[[str], obje
     """The named timeline "alive", with its length and a repeat if they follow."""
     (name, *length), *rest = parts
     seconds, repeat = SECONDS, 1
-    with _told_where(text, length[0].at if length else name.at):
+    with _with_position(text, length[0].at if length else name.at):
         if name.value is not None or len(length) > 1:
             raise OptionError("alive stands alone, or with its length: alive 8s")
         if length:
@@ -123,7 +123,7 @@ def _parts(text: str) -> Iterator[list[_Word]]:
 
 
 def _read_repeat(text: str, words: list[_Word]) -> int:
-    with _told_where(text, words[-1].at):
+    with _with_position(text, words[-1].at):
         if len(words) != 2 or words[0].value or words[1].value or not re.fullmatch("[0-9]+", words[1].text):
             raise OptionError(f"repeat takes one whole number from 1 to {MAX_REPEAT}, as in 'repeat 3'")
         repeat = int(words[1].text)
@@ -135,7 +135,7 @@ def _read_keyframe(
     text: str, words: list[_Word], before: float | None, check: Callable[[str], object] | None
 ) -> Keyframe:
     first, *rest = words
-    with _told_where(text, first.at):
+    with _with_position(text, first.at):
         time = _read_time(text, first)
         check_time(time, before)
         if not rest:
@@ -143,7 +143,7 @@ def _read_keyframe(
     strengths: dict[str, float] = {}
     easing: Easing | None = None
     for word in rest:
-        with _told_where(text, word.at):
+        with _with_position(text, word.at):
             if word.text == "hold" and word.value is None:
                 if len(rest) > 1:
                     raise OptionError("hold must be alone after its time: it keeps everything unchanged")
@@ -155,9 +155,9 @@ def _read_keyframe(
                 _check_name(word, check)
                 if word.text in strengths:
                     raise OptionError(f"{word.text} is in this keyframe already")
-                with _told_where(text, word.value_at if word.value else word.at):
+                with _with_position(text, word.value_at if word.value else word.at):
                     strengths[word.text] = _read_strength(word)
-    with _told_where(text, rest[0].at):
+    with _with_position(text, rest[0].at):
         if easing is not None and not strengths:
             raise OptionError(f"say which motion goes {easing} there, such as smile=1 {easing}")
     return Keyframe(time, strengths, easing)
@@ -222,7 +222,7 @@ def _check_name(word: _Word, check: Callable[[str], object] | None) -> None:
 
 
 @contextmanager
-def _told_where(text: str, at: int) -> Iterator[None]:
+def _with_position(text: str, at: int) -> Iterator[None]:
     """Within the block, add the position in the text to each error."""
     try:
         yield

@@ -57,7 +57,7 @@ def line(result: Result) -> str:
 
 
 def table(results: list[Result]) -> str:
-    """One row per group: inputs, outcomes, the longest, the largest, and how many broke the word."""
+    """One row per group: inputs, outcomes, longest time, largest memory, and number of problems."""
     rows = [
         "| group | inputs | refused | failed, told why | succeeded | longest | memory | broken |",
         "|" + "---|" * 8,

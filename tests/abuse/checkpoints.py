@@ -1,4 +1,4 @@
-"""Other projects' checkpoints, given to `weights add`: layouts × what is wrong with them."""
+"""Other projects' checkpoints for `weights add`: layouts × defects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Spoil = Callable[[Contents], object]
 
 
 def checkpoints() -> Iterator[Item]:
-    """A sound e4e, and a generator beside it that is not."""
+    """Checkpoints with a valid e4e and an invalid generator."""
     for layout, wrap in LAYOUTS.items():
         for name, spoil in SPOILT.items():
             arguments = partial(_add, wrap, spoil)
@@ -107,13 +107,13 @@ def _deep(contents: Contents) -> Contents:
 
 def _many_ways(contents: Contents) -> Contents:
     contents = {"x": torch.ones(1)}
-    for _ in range(100):  # 2^100 ways lead to it
+    for _ in range(100):  # reachable on 2^100 paths
         contents = {"a": contents, "b": contents}
     return contents
 
 
 def _tall(contents: Contents) -> Contents:
-    """A generator of 4096², of width one, without noises and average: little in a file, much to make up."""
+    """A 4096² generator of width one, without noises and mean latent: a small file, much to fill in."""
     state = {
         name: each
         for name, each in contents["g_ema"].items()

@@ -1,4 +1,4 @@
-"""The whole corpus, in one order; and a part of it that has every kind."""
+"""The whole corpus in a fixed order, and a sample with every kind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from abuse.world import World
 
 
 def corpus(world: World) -> list[Item]:
-    """Every item; their names are all different."""
+    """Every item; the names are unique."""
     photo = world.folder / "photo.jpg"
     items = list(
         chain(
@@ -37,7 +37,7 @@ def corpus(world: World) -> list[Item]:
 
 
 def sample(items: list[Item], per_group: dict[str, int], seed: int) -> list[Item]:
-    """So many of each group, drawn by the seed, in the corpus's order."""
+    """A number of items per group, drawn by the seed, in the corpus's order."""
     rng = random.Random(seed)
     chosen: set[int] = set()
     for group, count in per_group.items():

@@ -1,4 +1,4 @@
-"""What an abusive input is: what is sent, and which answers keep the service's word."""
+"""Abusive inputs: what is sent, and which answers are acceptable."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Content = Callable[[], bytes]
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request. body is the JSON text, or what becomes of it when the item is sent.
+    """One HTTP request. body is the JSON text, or a function that makes it when the item is sent.
 
-    says: words that the sentence of a failed prediction must have.
+    says: words that the error of a failed prediction must contain.
     """
 
     group: str
@@ -50,7 +50,7 @@ def expected(*outcomes: str) -> frozenset[str]:
 
 
 EITHER = expected(FAILED, SUCCEEDED)
-"""Damage that a decoder may or may not notice: a result or a sentence."""
+"""Damage that a decoder may or may not notice: a result or an error."""
 
 
 def data_url(content: bytes, kind: str = "image/png") -> str:

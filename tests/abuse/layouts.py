@@ -1,4 +1,4 @@
-"""Pictures: layouts × depths × profiles × orientations, and files whose pages are not what they seem."""
+"""Pictures: layouts × depths × profiles × orientations, and files with misleading pages."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def turned_pictures(photo: Image.Image) -> dict[str, Content]:
 
 
 def strange_pages(photo: Image.Image) -> dict[str, tuple[Content, str]]:
-    """TIFFs that must be refused, and what the sentence says."""
+    """TIFFs that must be refused, with words of the error."""
     pixels = np.asarray(photo)
     whole = tags_of(pixels, RGB, planar=False), strips(pixels, planar=False)
     wide = (pixels[..., :1].astype(np.uint16) * 257, GRAY)

@@ -27,7 +27,7 @@ ENCODINGS = ("utf-8", "ascii", "cp1252")
 
 
 def names(model: Path, photo: Path) -> Iterator[Item]:
-    """Each as a photo that can be animated, and as one that is not there."""
+    """Each name for a photo that can be animated, and for a missing one."""
     for name, written in NAMES.items():
         for encoding in ENCODINGS:
             for outcome in (SUCCEEDED, FAILED):

@@ -1,4 +1,4 @@
-"""Pictures: every format cut and flipped, bombs, absurd sizes and metadata, and what is none."""
+"""Pictures: every format truncated and with flipped bits, bombs, absurd sizes and metadata, other files."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from micromotion.face.images import FORMATS
 
 CUTS, FLIPS = 5, 7  # per format
 FOREIGN = ("EPS", "PDF", "ICO", "ICNS", "IM", "MSP", "SPIDER", "XBM", "BLP", "DDS", "TIFF-CCITT", "HDF5")
-"""What Pillow can read and we do not, or only in part."""
+"""Formats that Pillow reads and we do not, or only in part."""
 
 
 def pictures(photo: Image.Image) -> Iterator[Item]:
-    """All of them; photo is a good picture with a face, 100 to 300 pixels wide."""
+    """All picture items; photo is a good picture with a face, 100 to 300 pixels wide."""
     yield from _damaged(photo)
     for name, content in _foreign(photo).items():
         yield _picture(f"{name} is a format that is not read", content, "JPEG or PNG")
@@ -54,7 +54,7 @@ def encode(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def _damaged(photo: Image.Image) -> Iterator[Item]:
-    """Each format cut at some places, and with a few bits flipped in head and body."""
+    """Each format truncated at several places, and with a few bits flipped in header and body."""
     for number, kind in enumerate(FORMATS):
         rng = np.random.default_rng(number)
         data = cache(partial(encode, photo, kind))
@@ -137,7 +137,7 @@ def _zip() -> bytes:
     return file.getvalue()
 
 
-# --- bombs: refused from the header, or in the time that the sentence takes --------------------------------
+# --- bombs: refused from the header, or quickly -------------------------------------------------------------
 
 
 def _bombs(photo: Image.Image) -> dict[str, tuple[Content, str]]:
@@ -218,7 +218,7 @@ def _resized_jpeg(data: bytes, width: int, height: int) -> bytes:
 
 
 def scans(photo: Image.Image, side: int, count: int) -> bytes:
-    """A progressive JPEG with one of its scans over and over: each of them costs a pass over all pixels."""
+    """A progressive JPEG with one of its scans repeated: each costs a pass over all pixels."""
     data = _resized_jpeg(encode(photo.convert("L"), "JPEG", progressive=True), side, side)
     starts = [i for i in range(len(data) - 1) if data[i : i + 2] == b"\xff\xda"]
     head, last = data[: starts[-1]], data[starts[-1] : -2]
@@ -255,7 +255,7 @@ def tiff(width: int, height: int, *, again: bool = False) -> bytes:
 
 
 def tiff_pages(count: int) -> bytes:
-    """A chain of empty directories."""
+    """A TIFF with a chain of empty directories."""
     pages = [struct.pack("<HI", 0, 8 + 6 * (i + 1)) for i in range(count)]
     return b"II*\0" + struct.pack("<I", 8) + b"".join(pages)
 
@@ -285,7 +285,7 @@ def webp(side: int) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
-# --- good pixels with strange company: a result or a sentence ----------------------------------------------
+# --- good pixels with odd metadata: a result or an error ----------------------------------------------------
 
 
 def _strange(photo: Image.Image) -> dict[str, Content]:

@@ -1,4 +1,4 @@
-"""Requests: bodies that are no JSON, no objects or of wrong types; identifiers; URLs of pictures."""
+"""Requests: bodies that are not JSON, not objects or of wrong types; identifiers; URLs of pictures."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ NO_PICTURES: dict[str, str] = {
 
 
 def requests(photo: str) -> Iterator[Item]:
-    """All but those that need a server to fetch from; photo is a good picture as a URL."""
+    """All requests except those that fetch from a server; photo is a good picture as a URL."""
     for name, text in BODIES.items():
         yield Request("requests", f"body: {name}", partial(str, text), expected(REFUSED))
     for number, (name, value) in enumerate(VALUES):
@@ -218,7 +218,7 @@ def _odd_calls(photo: str) -> Iterator[Item]:
 
 
 def fetched(base: str) -> Iterator[Item]:
-    """Pictures from a server on this machine that misbehaves: `abuse.world` says how."""
+    """Pictures from a misbehaving server on this machine (see `abuse.world`)."""
     for path in (
         "picture.jpg",
         "redirect",

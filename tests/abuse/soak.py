@@ -1,4 +1,4 @@
-"""Many predictions in a row, good and bad, then many at once, then many that are cancelled at any moment.
+"""Many good and bad predictions in a row, then many at once, then many cancelled at any moment.
 
 python -m abuse.soak [--predictions N] [--cancellations N] [--figures FILE.json]
 """
@@ -30,15 +30,15 @@ from abuse.tensors import anchors, safetensors
 from abuse.world import MOTIONS, World, judge, open_files, resident, running
 
 SETTLED = 50  # predictions after which memory is compared with the end
-STEP = 25  # predictions between two looks
+STEP = 25  # predictions between two samples
 
 
 @dataclass
 class Row:
-    """What predictions in a row showed; problems is empty where all was right."""
+    """The results of predictions in a row; problems is empty if all went well."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
-    memory: list[int] = field(default_factory=list)  # bytes, all processes of the server, at each look
+    memory: list[int] = field(default_factory=list)  # bytes, all processes of the server, per sample
     files: list[int] = field(default_factory=list)
     left: list[int] = field(default_factory=list)  # temporary files
     seconds: list[float] = field(default_factory=list)
@@ -94,7 +94,7 @@ def summary(row: Row, crowd: Counter[str], cancelled: list[float]) -> dict[str, 
 
 
 def in_a_row(world: World, count: int, seed: int, *, report: bool = False) -> Row:
-    """Random inputs and options, one after another; a fifth of them come again and must give the same."""
+    """Random inputs and options in a row; a fifth of them are repeated and must give the same result."""
     rng, row = random.Random(seed), Row()
     pictures = _pictures(world)
     before: dict[str, tuple[str, bytes]] = {}
@@ -128,7 +128,7 @@ def in_a_row(world: World, count: int, seed: int, *, report: bool = False) -> Ro
 
 
 def _look(world: World, row: Row) -> None:
-    """Note memory, open files, and what is left once the results of the last seconds are collected."""
+    """Sample memory, open files, and the files left once recent results have been collected."""
     end = time.monotonic() + 15
     while (left := _left(world)) and time.monotonic() < end:
         time.sleep(0.2)
@@ -138,14 +138,14 @@ def _look(world: World, row: Row) -> None:
 
 
 def _left(world: World) -> int:
-    """The files below the server's temporary folder, but for those that it was laid out with."""
+    """The files below the server's temporary folder, except those present at the start."""
     laid_out = {"predict.py", "python", "openapi_schema.json"}
     walk = os.walk(world.server.temporary)
     return sum(len(set(files) - laid_out) for folder, _, files in walk if Path(folder).name != "__pycache__")
 
 
 def _pictures(world: World) -> dict[str, tuple[str, str]]:
-    """By name: what becomes of it, and its URL."""
+    """By name, a picture's expected outcome and its URL."""
     file = io.BytesIO()
     world.picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(file, "PNG")
     flipped = file.getvalue()
@@ -201,7 +201,7 @@ def _count(content: bytes, kind: str) -> int:
 
 
 def at_once(world: World, callers: int, each: int) -> Counter[str]:
-    """Callers that ask at the same time: each is served with the right result, or refused; none is lost."""
+    """Concurrent callers: each gets the right result or is refused; none is lost."""
     outcomes: Counter[str] = Counter()
     lock = threading.Lock()
 
@@ -229,9 +229,9 @@ def at_once(world: World, callers: int, each: int) -> Counter[str]:
 
 
 def cancelled_anywhere(world: World, count: int, seed: int) -> list[float]:
-    """Long predictions, cancelled after any time in any stage; the seconds until the server is ready again.
+    """Long predictions, cancelled at random times in any stage; the seconds until the server is ready again.
 
-    After each fifth a good prediction must give what it always gave; after all, each stage must still work.
+    After every fifth a good prediction must give the usual result; at the end, each stage must still work.
     """
     rng = random.Random(seed)
     photo = base64.b64decode(world.photo.partition(",")[2])

@@ -1,4 +1,4 @@
-"""Templates and timelines: what is no sentence with one {degree}, or plays nothing; each is told why."""
+"""Invalid templates and timelines; each is refused with the reason."""
 
 from __future__ import annotations
 

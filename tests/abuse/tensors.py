@@ -22,7 +22,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def safetensors(arrays: Arrays, metadata: object = None, **header: object) -> bytes:
-    """A file of these float32 arrays, written by hand; header entries replace what would be right."""
+    """A safetensors file of these float32 arrays; metadata and header entries replace the correct ones."""
     kind = {"format": FORMAT, "kind": "anchors", "provenance": "{}"}
     entries: dict[str, Any] = {"__metadata__": kind if metadata is None else metadata}
     body = b""
@@ -47,7 +47,7 @@ def _with(arrays: Arrays, name: str, at: tuple[int, ...], value: float) -> Array
 
 
 def motion_files(styles: int, dim: int) -> dict[str, Content]:
-    """Files that no micromotion of a model with so many styles of so many numbers can be."""
+    """Invalid motion files for a model with this many styles and dimensions."""
     good = anchors(styles, dim)
     headers = {name: partial(safetensors, good, **each) for name, each in _headers(good).items()}
     told = {name: partial(safetensors, good, each) for name, each in _metadata().items()}
@@ -55,7 +55,7 @@ def motion_files(styles: int, dim: int) -> dict[str, Content]:
 
 
 def _wrong_numbers(good: Arrays) -> dict[str, Content]:
-    """Sound files of what cannot be anchors."""
+    """Well-formed files whose tensors cannot be anchors."""
     _, styles, dim = good["w_plus"].shape
     arrays: dict[str, Arrays] = {
         "no tensors": {},
@@ -85,7 +85,7 @@ def _wrong_numbers(good: Arrays) -> dict[str, Content]:
 
 
 def _headers(good: Arrays) -> dict[str, dict[str, object]]:
-    """What a header says that is not so."""
+    """Files with false headers."""
     _, styles, dim = good["w_plus"].shape
     size = good["w_plus"].nbytes // 2
     return {
@@ -105,7 +105,7 @@ def _headers(good: Arrays) -> dict[str, dict[str, object]]:
 
 
 def _metadata() -> dict[str, dict[str, str]]:
-    """What a file says of itself that it must not."""
+    """Files with invalid metadata."""
     sound = {"format": FORMAT, "kind": "anchors"}
     provenances = {
         "not JSON": "{",
@@ -123,7 +123,7 @@ def _metadata() -> dict[str, dict[str, str]]:
 
 
 def _wrong_bytes(whole: bytes) -> dict[str, Content]:
-    """What is no safetensors file, or no longer one."""
+    """Files that are not safetensors, or damaged ones."""
     return {
         "nothing": bytes,
         "eight zeros": lambda: bytes(8),
@@ -147,7 +147,7 @@ def _entry(shape: Sequence[object], place: list[int]) -> dict[str, object]:
 
 
 def uploads(photo: str, styles: int, dim: int) -> Iterator[Item]:
-    """Motion files over HTTP; the hostile pickles too, each as plain Python would load it."""
+    """Motion files over HTTP, including hostile pickles that plain Python would load."""
     for name, content in motion_files(styles, dim).items():
         yield Request(
             "motion files", f"motion file: {name}", partial(_body, photo, content), expected(FAILED)
@@ -172,7 +172,7 @@ def _body(photo: str, content: Content) -> object:
 
 
 def bundles(model: Path, photo: Path) -> Iterator[Item]:
-    """Models that a person was sent, each a folder; model is a good one, which is copied and spoilt."""
+    """Bundles from strangers, each a folder: copies of the good `model` with a defect."""
     for name, spoil in _SPOILT.items():
         arguments = partial(_animate, model, photo, spoil)
         yield Command("bundles", f"bundle: {name}", arguments, expected(FAILED, REFUSED))
@@ -225,7 +225,7 @@ def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _config(text: str, folder: Path) -> None:
-    """Another configuration in the generator's file."""
+    """Replace the configuration in the generator's file."""
     from safetensors import safe_open
     from safetensors.torch import load_file, save_file
 
@@ -291,7 +291,7 @@ _SPOILT = {
 
 
 def _streams() -> dict[str, tuple[str, bytes]]:
-    """A few pickles that would run in Python's own reader, as the generator's file and as a motion's."""
+    """A few pickles that Python's own unpickler would execute, as the generator's file and as a motion's."""
     programs = list(hostile_pickles.programs(Path("sprung")).items())
     return {
         f"{name} as {what}": (file, stream)

@@ -1,6 +1,6 @@
 """The service and the command line under abuse: a part of the corpus in `abuse`, and a short soak.
 
-`make test-abuse` sends all of it, `make test-soak` goes on for long; docs/reliability.md has their figures.
+`make test-abuse` sends all of it, `make test-soak` runs long; docs/reliability.md has their figures.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SAMPLE = {
     "videos": 6,
 }
 NEVER_LEFT_OUT = ("identifier", "fetched", "JPEG of 49")  # what once broke the service
-MEGABYTES = 1500  # by which a process may grow for one input: the largest picture takes a third of it
+MEGABYTES = 1500  # a process may grow by this for one input; the largest picture takes a third of it
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield world
 
 
-def test_hostile_inputs_are_answered_and_change_nothing(world: World) -> None:
+def test_hostile_inputs_are_refused_and_change_nothing(world: World) -> None:
     items = corpus(world)
     assert len(items) > 500
     chosen = sample(items, SAMPLE, seed=7)

@@ -1,4 +1,4 @@
-"""Videos for `learn video`: cut, flipped, trimmed, turned, empty, endless, huge, foreign, or none."""
+"""Videos for `learn video`: truncated, damaged, trimmed, rotated, empty, endless, huge, foreign, or none."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _MATRICES: dict[str, Sequence[int]] = {
 
 
 def videos(model: Path, photo: Image.Image) -> Iterator[Item]:
-    """Each as one call of `micromotion learn video`; photo is a face, shown in videos that can be decoded."""
+    """One call of `micromotion learn video` for each video; photo is the face in the decodable ones."""
     for name, (file, make) in _clips(photo).items():
         arguments = partial(_learn, model, file, make)
         yield Command("videos", f"video: {name}", arguments, expected(FAILED, REFUSED))
@@ -54,7 +54,7 @@ def _learn(model: Path, file: str, make: Maker, folder: Path) -> Sequence[str]:
 
 
 def _video(photo: Image.Image, path: Path, count: int = 12) -> bytes:
-    """A short video of the same face; as it does not move, no motion can be learned from it."""
+    """A short video of one still face, from which no motion can be learned."""
     pixels = np.asarray(photo.resize((160, 160)))
     options: dict[str, Any] = {"codec": "mpeg4"} if path.suffix == ".avi" else {}
     write_video(path, [pixels] * count, **options)
@@ -113,7 +113,7 @@ def _matrix(photo: Image.Image, numbers: Sequence[int], path: Path) -> None:
 
 
 def _edit_count(photo: Image.Image, count: int, path: Path) -> None:
-    """An edit list that says it has so many entries, but has one."""
+    """An edit list that claims this many entries, but has one."""
     data = bytearray(_video(photo, path))
     struct.pack_into(">I", data, data.index(b"elst") + 8, count)
     path.write_bytes(data)

@@ -1,4 +1,4 @@
-"""The real server and the real command line, on a small model, watched: answers, seconds, memory, files."""
+"""The real server and command line on a small model, with measured answers, seconds, memory and files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from running_server import Server, relatives, wait_until
 from abuse.items import FAILED, REFUSED, SUCCEEDED, Command, Item, Request, data_url
 
 HANG = 90.0
-"""Seconds after which an answer counts as none; the slowest honest one here takes a few."""
+"""Seconds after which an answer counts as missing; the slowest regular one takes a few."""
 
 MOTIONS = ("smile", "angry", "aging", "eyesClose", "headsTurn")
 PRELOADED = [
@@ -45,13 +45,13 @@ _HIDDEN = ("Traceback", 'File "', "site-packages", "object at 0x", "<class ", "/
 
 @dataclass
 class Result:
-    """What an item led to; problem is empty where the service kept its word."""
+    """The outcome of an item; problem is empty if it is acceptable."""
 
     item: Item
     outcome: str
     said: str
     seconds: float
-    megabytes: float  # by which the largest process grew meanwhile
+    megabytes: float  # growth of the largest process meanwhile
     problem: str = ""
 
 
@@ -73,13 +73,13 @@ class World:
     def ask(
         self, method: str, path: str, body: object, headers: dict[str, str] | None = None
     ) -> tuple[int, Any]:
-        """One request, byte by byte as given; the status and what came back, 0 if the connection broke."""
+        """Send one request verbatim; the status (0 if the connection broke) and the answer."""
         text = body if isinstance(body, str) else json.dumps(body)
         sent = {"content-type": "application/json", **(headers or {})}
         parts = urlsplit(self.server.url)
         connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=HANG)
         try:
-            with suppress(BrokenPipeError, ConnectionResetError):  # refused before it was read
+            with suppress(BrokenPipeError, ConnectionResetError):  # refused before it was read completely
                 connection.request(method, path, text.encode(errors="surrogatepass"), sent)
             answer = connection.getresponse()
             content = answer.read()
@@ -93,7 +93,7 @@ class World:
             return answer.status, content.decode(errors="replace")
 
     def good(self) -> bytes:
-        """The result of the same good request, which must always be the same."""
+        """The result of a fixed good request, which must always be the same."""
         status, answer = self.server.predict(self.photo, frames=2, output_format="gif")
         assert (status, answer["status"]) == (200, "succeeded"), answer
         return base64.b64decode(answer["output"].partition(",")[2])
@@ -107,7 +107,7 @@ class World:
         return self._workers
 
     def try_item(self, item: Item) -> Result:
-        """Send it, and judge what came back."""
+        """Send an item, and judge the answer."""
         return self._call(item) if isinstance(item, Command) else self._send(item)
 
     def _send(self, item: Request) -> Result:
@@ -166,8 +166,8 @@ class World:
 
 
 def judge(status: int, answer: object) -> tuple[str, str]:
-    """The outcome of a request, and its sentence."""
-    if 400 <= status < 500 or status == 501:  # a method that nobody knows
+    """The outcome of a request, and its error."""
+    if 400 <= status < 500 or status == 501:  # an unknown method
         return REFUSED, str(answer)[:300]
     if status == 200 and isinstance(answer, dict) and answer.get("status") in (FAILED, SUCCEEDED):
         said = str(answer.get("error", ""))
@@ -204,7 +204,7 @@ def _problem(item: Item, outcome: str, said: str, seconds: float) -> str:
 
 
 def run_command(arguments: list[str], folder: Path, encoding: str) -> None:
-    """In a process of its own: one call of the command line."""
+    """Call the command line in a separate process."""
     os.chdir(folder)
     for name, number in (("stdout.txt", 1), ("stderr.txt", 2)):
         file = os.open(folder / name, os.O_WRONLY | os.O_CREAT, 0o600)
@@ -222,7 +222,7 @@ def run_command(arguments: list[str], folder: Path, encoding: str) -> None:
 
 
 def names_below(folder: Path) -> set[str]:
-    """The names of all files and folders below, of which some may go meanwhile."""
+    """The names of all files and folders below, some of which may be deleted meanwhile."""
     return {name for _, folders, files in os.walk(folder) for name in (*folders, *files)}
 
 
@@ -230,7 +230,7 @@ def names_below(folder: Path) -> set[str]:
 
 
 def reset_peaks(processes: list[int]) -> int:
-    """Begin to measure peaks anew; the bytes that the largest process has now."""
+    """Reset the peak measurement; the current bytes of the largest process."""
     for number in processes:
         with suppress(OSError):
             Path(f"/proc/{number}/clear_refs").write_text("5")
@@ -238,12 +238,12 @@ def reset_peaks(processes: list[int]) -> int:
 
 
 def peak(processes: list[int]) -> int:
-    """The most bytes that any of the processes has had since `reset_peaks`."""
+    """The peak bytes of any of the processes since `reset_peaks`."""
     return _largest(processes, "VmHWM")
 
 
 def resident(processes: list[int]) -> int:
-    """The bytes that all of the processes have now."""
+    """The current bytes of all processes."""
     return sum(_status(number, "VmRSS") for number in processes)
 
 

@@ -1,4 +1,4 @@
-"""Each disturbance does what its name says; together they repeat, and leave their share alone."""
+"""Each augmentation does what its name says; together they are reproducible, and leave a share unchanged."""
 
 import io
 import math
@@ -17,7 +17,7 @@ NAMES = [disturb.__name__ for disturb, _ in a.DISTURBANCES]
 
 
 def pictures(count: int = 6, size: int = SIZE) -> Tensor:
-    """A light disc with two dark spots and a bar, as a face has, before an even backdrop."""
+    """A face-like picture: a light disc with two dark spots and a bar, before an even background."""
     at = (torch.arange(size) + 0.5) / size * 2 - 1
     x, y = at.view(1, 1, 1, size), at.view(1, 1, size, 1)
     colour = torch.rand(2, count, 3, 1, 1, generator=rng(5))
@@ -55,10 +55,10 @@ def test_the_same_numbers_give_the_same_pictures() -> None:
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.4, 1.0])
-def test_a_share_stays_as_it_is(keep: float) -> None:
+def test_a_share_of_pictures_is_unchanged(keep: float) -> None:
     images = pictures(1, 16).expand(600, -1, -1, -1)
     same = (a.augment(images, rng(), keep=keep) == images).all(dim=(1, 2, 3)).float().mean()
-    untouched = math.prod(1 - share for _, share in a.DISTURBANCES)  # drawn, but nothing befell them
+    untouched = math.prod(1 - share for _, share in a.DISTURBANCES)  # selected, but no augmentation applied
     assert abs(float(same) - (keep + (1 - keep) * untouched)) < 0.06
 
 
@@ -96,8 +96,8 @@ def test_a_disturbance_changes_every_picture_and_repeats(name: str) -> None:
         "blur",
     ],
 )
-def test_what_is_drawn_in_the_picture_is_the_same_at_twice_the_size(name: str) -> None:
-    """A kernel that ignores the resolution would be half as wide."""
+def test_augmentations_scale_with_the_resolution(name: str) -> None:
+    """A kernel that ignored the resolution would be half as wide."""
     large = pictures(4, 256)
     half = torch.nn.functional.avg_pool2d(large, 2)
     expected = changed(name, half)
@@ -127,7 +127,7 @@ def test_relief_darkens_the_eyes_and_draws_thin_lines() -> None:
     assert (light.amin(dim=(1, 2)) < 0.75).float().mean() > 0.5, "no lines"
 
 
-def test_the_backdrop_changes_behind_the_head_alone() -> None:
+def test_the_background_changes_only_behind_the_head() -> None:
     moved = (changed("backdrop", pictures()) - pictures()).abs().mean(dim=1)
     middle = slice(SIZE * 3 // 8, SIZE * 5 // 8)
     assert moved[:, :4, :4].mean() > 0.2
@@ -139,11 +139,11 @@ def test_light_falls_off_to_one_side() -> None:
     brightest = gain.amax(dim=(1, 2)) / gain.amin(dim=(1, 2))
     assert (brightest > 1.1).all()
     assert (brightest < 8).all()
-    opposite = gain * gain.flip(1, 2)  # of a plane in the exponent: the same everywhere
+    opposite = gain * gain.flip(1, 2)  # a plane in the exponent: the same everywhere
     assert (opposite.amax(dim=(1, 2)) / opposite.amin(dim=(1, 2)) < 1.02).all()
 
 
-def test_a_vignette_spares_the_middle() -> None:
+def test_a_vignette_leaves_the_middle_unchanged() -> None:
     moved = (changed("vignette", pictures()) - pictures()).abs().mean(dim=1)
     assert (moved[:, 0, 0] > 4 * moved[:, SIZE // 2, SIZE // 2]).all()
 
@@ -163,22 +163,22 @@ def test_an_occluder_is_one_piece_and_leaves_the_rest() -> None:
 
 
 @pytest.mark.parametrize("name", ["brush", "blur", "shake", "small"])
-def test_what_smooths_takes_detail_and_keeps_the_brightness(name: str) -> None:
+def test_smoothing_removes_detail_and_preserves_brightness(name: str) -> None:
     grainy = (pictures() + 0.2 * torch.randn(6, 3, SIZE, SIZE, generator=rng(3))).clamp(-1, 1)
     result = changed(name, grainy)
     assert roughness(result) < 0.7 * roughness(grainy)
     assert (result.mean(dim=(2, 3)) - grainy.mean(dim=(2, 3))).abs().max() < 0.1
 
 
-def test_a_brush_keeps_edges_that_a_blur_takes() -> None:
+def test_a_brush_preserves_edges_that_a_blur_removes() -> None:
     step = torch.ones(4, 3, SIZE, SIZE)
     step[..., : SIZE // 2] = -1
     assert torch.equal(changed("brush", step), step)
     assert (changed("blur", step) - step).abs().max() > 0.2
 
 
-def test_a_blur_is_the_convolution_that_it_says() -> None:
-    """Against a plain double sum over the neighbours, mirrored at the borders."""
+def test_a_blur_agrees_with_a_plain_convolution() -> None:
+    """Compared to a plain double sum over the neighbours, mirrored at the borders."""
     images = pictures(1, 32)
     result = changed("blur", images, 4)
     width = 0.6 + 1.4 * float(torch.rand(1, generator=rng(4)))
@@ -216,8 +216,8 @@ def test_a_canvas_is_fine_and_even_on_the_whole() -> None:
     assert roughness(result) > 1e-4
 
 
-def test_colour_leaves_every_place_where_it_is() -> None:
-    """It maps colours to colours, whatever lies beside them."""
+def test_colour_changes_do_not_move_pixels() -> None:
+    """It maps colours to colours, whatever their neighbours."""
     images, order = pictures(), torch.randperm(SIZE, generator=rng(8))
     assert torch.allclose(
         changed("colour", images)[..., order], changed("colour", images[..., order]), atol=1e-6
@@ -238,8 +238,8 @@ def test_noise_has_no_bias() -> None:
     assert 0.01 < result.std(dim=(1, 2, 3)).min() < result.std(dim=(1, 2, 3)).max() < 0.16
 
 
-def test_jpeg_is_what_a_real_codec_leaves() -> None:
-    """Pillow's file of the same quality is wrong by as much, and in the same places."""
+def test_jpeg_agrees_with_a_real_codec() -> None:
+    """Pillow's file of the same quality has the same amount of error in the same positions."""
     images = pictures(1, 128)
     quality = 8 + 62 * float(torch.rand(1, 1, 1, 1, 1, 1, generator=rng(6)))
     ours = changed("jpeg", images, 6).clamp(-1, 1)

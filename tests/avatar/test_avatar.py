@@ -1,4 +1,4 @@
-"""The laboratory (codes, renderer, data set, training) and what the embedded model's motions do."""
+"""The training code (latents, renderer, data set, training) and the embedded model's motions."""
 
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def small_heads(count: int = 16) -> dataset.Heads:
     )
 
 
-def test_the_loss_is_zero_on_the_truth_and_counts_the_mouth_more_than_the_backdrop() -> None:
+def test_the_loss_is_zero_at_the_target_and_weights_the_mouth_more_than_the_background() -> None:
     z = sample_training_z(4, rng())
     true = torch.rand(4, 3, 64, 64, generator=rng()) * 2 - 1
     weight = attention(z, 64)
@@ -66,7 +66,7 @@ def test_the_loss_is_zero_on_the_truth_and_counts_the_mouth_more_than_the_backdr
     assert loss.picture(at_face, true, weight) > 3 * loss.picture(at_corner, true, weight)
 
 
-def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_a_run_resumes_where_it_stopped(tmp_path: Path) -> None:
     def run(total: int) -> Trainer:
         torch.manual_seed(0)
         model = torch.nn.Linear(3, 1)
@@ -82,20 +82,20 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
         return trainer
 
     first = run(1000).average.state_dict()
-    again = run(1000)  # nothing left to do
+    again = run(1000)  # already finished
     assert all(torch.equal(first[k], v) for k, v in again.average.state_dict().items())
     longer = run(6000)
     assert longer.progress.images == 6000
     torch.testing.assert_close(longer.average.weight, torch.ones(1, 3), atol=0.05, rtol=0)
 
 
-def test_codes_at_rest_are_the_same_people_with_a_neutral_face() -> None:
+def test_latents_at_rest_are_the_same_people_with_a_neutral_face() -> None:
     z = sample_z(32, rng(9))
     rest, neutral = factors_from_z(codes_at_rest(z)), at_rest(z)
     moving = [f.name for f in FACTORS[: INDEX["gaze_y"] + 1]]
     assert {*MOTIONS, "mouth_open", "pitch", "roll"} <= set(moving)
     assert all(torch.equal(rest[name], neutral[name]) for name in moving)
-    for name in set(INDEX) - set(moving):  # PixelNorm stretches what is left by a few per cent
+    for name in set(INDEX) - set(moving):  # PixelNorm scales the rest by a few per cent
         torch.testing.assert_close(rest[name], neutral[name], atol=0.05, rtol=0.05)
 
 
@@ -114,21 +114,21 @@ def regressor() -> Regressor:
 
 @pytest.fixture(scope="module")
 def faces(avatar: Animator) -> list[Image.Image]:
-    """Ten people of the model's own world, who are in no data set and were never anchors."""
+    """Ten people sampled from the model, who are in no data set and in no anchors."""
     return dreamt(avatar.bundle.generator, 10)
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
-def test_a_motion_moves_its_own_factor_in_step_with_time(
+def test_a_motion_moves_its_own_factor_linearly_in_time(
     motion: str, avatar: Animator, regressor: Regressor, faces: list[Image.Image]
 ) -> None:
     movement = measure(avatar, regressor, motion, faces, frames=20)
-    assert movement.steady(0.9) >= 9  # on some faces anger is all there before strength 1
+    assert movement.steady(0.9) >= 9  # on some faces anger saturates before strength 1
     assert movement.own > 0.35
     assert all(value < 0.6 * movement.own for value in movement.leak.values())
 
 
-def test_the_motions_carry_the_published_names(avatar: Animator) -> None:
+def test_the_motions_have_the_published_names(avatar: Animator) -> None:
     assert sorted(PUBLISHED_NAMES.values()) == avatar.motions
     assert set(PUBLISHED_NAMES) == set(MOTIONS) <= set(INDEX)
 
@@ -146,13 +146,13 @@ def test_the_opposite_of_a_turn_is_a_turn_the_other_way(
     assert turned[1] > 0.25
 
 
-def test_sampled_codes_are_people_of_the_same_world(avatar: Animator) -> None:
+def test_sampled_latents_are_plausible_people(avatar: Animator) -> None:
     generator: Generator = avatar.bundle.generator
     with torch.inference_mode():
         w = generator.truncate(generator.mapping(sample_z(8, rng(5))), 0.7)
         pictures = generator.synthesize(w[:, None].expand(-1, generator.num_styles, -1))
     assert pictures.std(dim=0).mean() > 0.15  # eight people, not one
-    assert pictures.abs().max() < 2.5  # what lies outside [-1, 1], as on the rims of glasses, is cut off
+    assert pictures.abs().max() < 2.5  # values outside [-1, 1], as on the rims of glasses, are clipped
 
 
 def test_rank_correlation() -> None:

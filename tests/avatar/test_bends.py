@@ -1,4 +1,4 @@
-"""Hidden units that see one factor alone: their kinks lie where the renderer's are."""
+"""Hidden units that depend on one factor: their kinks are where the renderer's are."""
 
 import pytest
 import torch
@@ -19,13 +19,13 @@ def mapping() -> Mapping:
 
 
 def codes_along(name: str, values: torch.Tensor) -> torch.Tensor:
-    """One person's codes, all of length √Z_DIM, whose entry for one factor takes these values."""
+    """One person's latents, all of length √Z_DIM, whose entry for one factor takes these values."""
     z = sample_z(1, torch.Generator().manual_seed(3)).clamp(-1, 1).expand(len(values), -1).clone()
     z[:, INDEX[name]] = values
     return fill_to_norm(z)
 
 
-def test_each_kink_lies_where_the_factor_has_its_share(mapping: Mapping) -> None:
+def test_each_kink_is_at_its_quantile_of_the_factor(mapping: Mapping) -> None:
     shares = [(name, share) for name, all_shares in BENDS.items() for share in all_shares]
     first = mapping.layers[0]
     for unit, ((name, place), (same, share)) in enumerate(zip(units(), shares, strict=True)):
@@ -38,13 +38,13 @@ def test_each_kink_lies_where_the_factor_has_its_share(mapping: Mapping) -> None
         assert float((here - lowest) / (highest - lowest)) == pytest.approx(share, abs=0.003)
 
 
-def test_a_unit_sees_one_factor_alone(mapping: Mapping) -> None:
+def test_a_unit_depends_on_one_factor(mapping: Mapping) -> None:
     for unit, (name, _) in enumerate(units()):
         seen = mapping.get_parameter("layers.0.weight")[unit].nonzero().flatten().tolist()
         assert seen == [INDEX[name]]
 
 
-def test_steps_leave_w_alone_where_the_hair_cut_rests_and_move_it_where_it_changes(mapping: Mapping) -> None:
+def test_w_changes_only_where_the_hair_cut_does(mapping: Mapping) -> None:
     z = torch.linspace(-1.5, 1.5, 301)
     codes = codes_along("hair_cut", z)
     given = [i for i, (name, _) in enumerate(units()) if name == "hair_cut"]

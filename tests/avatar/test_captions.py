@@ -1,4 +1,4 @@
-"""Captions are true of their heads: an independent reader, below, takes every sentence apart again."""
+"""Captions are true of their heads: an independent parser, below, checks every sentence."""
 
 import re
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Head = dict[str, float]
 Claim = Callable[[Head], bool]
 
 
-# --- an independent reader of sentences, which knows factors and nothing of readings or ranges
+# --- an independent parser of sentences, which knows only factors
 
 
 def between(name: str, low: float, high: float) -> Claim:
@@ -25,7 +25,7 @@ def between(name: str, low: float, high: float) -> Claim:
 
 
 def hair(first: int, last: int) -> Claim:
-    """A cut of the renderer's table, by its row, that is not thinned away."""
+    """A hair cut of the renderer's table, by its row, that is not thinned away."""
     return lambda h: first - 0.4 <= 10 * h["hair_cut"] <= last + 0.4 and h["baldness"] < 0.7
 
 
@@ -160,8 +160,8 @@ def share_of(name: str, share: float) -> Claim:
 
 
 def claims_of(text: str) -> tuple[list[Claim], str]:
-    """What a sentence claims of a head, and what of it could not be understood."""
-    if re.match(r"a (\d+%|no) old person with gray hair$", text):  # the authors' own: gray goes with age
+    """The claims of a sentence about a head, and the words that were not understood."""
+    if re.match(r"a (\d+%|no) old person with gray hair$", text):  # the authors' own: gray implies age
         text = text.removesuffix(" with gray hair")
     claims: list[Claim] = []
     for name, pattern in PERCENT.items():
@@ -169,7 +169,7 @@ def claims_of(text: str) -> tuple[list[Claim], str]:
         for match in number.finditer(text):
             claims.append(share_of(name, next(int(g) for g in match.groups() if g) / 100))
         text = number.sub("|", text)
-    # longest first, not counting what is optional: "no smile" is not "smile"
+    # longest first, not counting optional parts: "no smile" is not "smile"
     for pattern, claim in sorted(WORDS, key=lambda pair: -len(re.sub(r"\(.*?\)\?", "", pair[0]))):
         found = re.compile(rf"(?<!\w)(?:{pattern})(?!\w)")
         claims += [claim] * len(found.findall(text))
@@ -191,7 +191,7 @@ def test_every_sentence_is_true_of_its_head() -> None:
     assert 0 < silent < 0.05 * len(rows)
 
 
-def test_the_reader_would_notice_a_lie() -> None:
+def test_the_parser_detects_false_captions() -> None:
     happy = dict.fromkeys((f.name for f in FACTORS), 0.0) | {"smile": 1.0}
     for text, true in (
         ("a person with a slight smile", False),
@@ -213,7 +213,7 @@ def test_the_same_generator_gives_the_same_sentences() -> None:
     assert captions(readings, rng(3)) != captions(readings, rng(4))
 
 
-def test_sentences_are_many_and_speak_of_everything() -> None:
+def test_sentences_are_varied_and_cover_everything() -> None:
     readings = read(factors_from_z(sample_training_z(4000, rng())))
     said = captions(readings, rng(1))
     assert len({c.text for c in said}) > 1500
@@ -232,7 +232,7 @@ def test_the_anchors_sentences_are_among_them_at_every_degree(motion: str) -> No
         assert degree.whole[0].replace("{degree}", f"{10 * tenth}%" if tenth else "no") in texts
 
 
-def test_a_caption_can_be_made_to_state_what_sets_a_head_apart() -> None:
+def test_a_caption_can_state_the_distinguishing_factors_of_a_head() -> None:
     readings = read(factors_from_z(sample_training_z(200, rng())))
     said = captions(readings, rng(1), ["age"] * 200)
     assert all(any(name == "age" for name, _, _ in c.facts) for c in said)
@@ -263,7 +263,7 @@ def test_degrees_are_missed_by_their_difference() -> None:
     readings[:, READINGS.index("anger")] = torch.tensor([0.5, 0.6, 0.65, 1.0])
     missed = misses([half, both, Caption("a person", ())], readings)
     torch.testing.assert_close(missed[:, 0], torch.tensor([0, 0.05, 0.1, 0.45]))
-    torch.testing.assert_close(missed[:, 1], missed[:, 0] + 1)  # no glasses at all: wholly wrong
+    torch.testing.assert_close(missed[:, 1], missed[:, 0] + 1)  # no glasses at all: entirely wrong
     assert missed[:, 2].tolist() == [0] * 4
 
 

@@ -1,4 +1,4 @@
-"""The critic of patches: it learns what is crisp, and its dislike says so."""
+"""The patch critic: it learns what is sharp, and its loss says so."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from avatar.training.runs import Trainer
 
 
 def stripes(rng: torch.Generator, count: int = 8) -> Tensor:
-    """Crisp pictures [count, 3, 32, 32]: stripes of random colours."""
+    """Sharp pictures [count, 3, 32, 32]: stripes of random colours."""
     colours = torch.rand(count, 3, 2, generator=rng) * 2 - 1
     pattern = (torch.rand(count, 1, 1, 32, generator=rng) > 0.5).float()
     stripes = colours[:, :, :1, None] * pattern + colours[:, :, 1:, None] * (1 - pattern)
@@ -24,7 +24,7 @@ def blurred(pictures: Tensor) -> Tensor:
 
 
 @pytest.mark.slow
-def test_it_comes_to_know_a_blur_and_its_dislike_falls_with_sharpness() -> None:
+def test_the_critic_learns_blur_and_its_loss_falls_with_sharpness() -> None:
     rng = torch.Generator().manual_seed(0)
     critic = Critic(seed=1)
     optimiser = critic.optimiser()
@@ -43,7 +43,7 @@ def test_it_comes_to_know_a_blur_and_its_dislike_falls_with_sharpness() -> None:
     assert blur > half > none
 
 
-def test_its_dislike_reaches_the_pictures_and_not_the_renders() -> None:
+def test_the_critics_gradient_reaches_the_pictures_and_not_the_renders() -> None:
     made, true = (stripes(torch.Generator().manual_seed(seed)).requires_grad_() for seed in (1, 2))
     Critic(seed=1).dislike(made, true).backward()
     assert made.grad is not None
@@ -51,7 +51,7 @@ def test_its_dislike_reaches_the_pictures_and_not_the_renders() -> None:
     assert true.grad is None
 
 
-def test_a_run_keeps_its_critic_and_one_begun_without_takes_it_in(tmp_path: Path) -> None:
+def test_a_run_saves_its_critic_and_may_add_one_on_resuming(tmp_path: Path) -> None:
     def trainer(critic: Critic | None) -> Trainer:
         torch.manual_seed(0)
         companions = {} if critic is None else {"critic": critic}
@@ -60,7 +60,7 @@ def test_a_run_keeps_its_critic_and_one_begun_without_takes_it_in(tmp_path: Path
 
     first, second = Critic(seed=1), Critic(seed=2)
     trainer(None)._save()
-    trainer(first)._save()  # resumes a run that knew no critic
+    trainer(first)._save()  # resumes a run without a critic
     trainer(second)
     for ours, theirs in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)

@@ -1,4 +1,4 @@
-"""What the report on the embedded model measures, against slow measures of the tests' own."""
+"""The metrics of the report on the embedded model, compared to slow references."""
 
 import copy
 
@@ -33,7 +33,7 @@ def regressor() -> Regressor:
 
 
 def slow_ms_ssim(a: np.ndarray, b: np.ndarray, count: int) -> float:
-    """Of one colour [S, S], float64, by the book: every window multiplied out."""
+    """MS-SSIM of one colour channel [S, S], float64, by the definition, window by window."""
     at = np.arange(11) - 5.0
     bell = np.exp(-(at[:, None] ** 2 + at**2) / (2 * 1.5**2))
     bell /= bell.sum()
@@ -58,7 +58,7 @@ def slow_ms_ssim(a: np.ndarray, b: np.ndarray, count: int) -> float:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("size", "count"), [(256, 5), (128, 4), (64, 3)])
-def test_ms_ssim_is_the_papers(size: int, count: int) -> None:
+def test_ms_ssim_agrees_with_the_paper(size: int, count: int) -> None:
     a, b = pictures(2, size), pictures(2, size, seed=5)
     b = (0.7 * a.float() + 0.3 * b.float()).round().byte()
     assert scales(size) == count
@@ -90,7 +90,7 @@ def test_likeness_is_one_for_equals_and_falls_with_noise_and_blur() -> None:
         torch.testing.assert_close(found, torch.stack([measure(true, each) for each in noisy]))
     torch.testing.assert_close(ms_ssim(true, true), torch.ones(2, dtype=torch.float64))
     assert (ms_ssim(resized(resized(true, 32), 128), true) < 0.99).all()
-    assert 0 <= float(ms_ssim(255 - true, true).max()) < 0.1  # a negative has no likeness, and no NaN
+    assert 0 <= float(ms_ssim(255 - true, true).max()) < 0.1  # a negative has no likeness, and gives no NaN
     assert batch_psnr(noisy[2], true)[0] == pytest.approx(
         peak_signal_noise_ratio(true[0].numpy(), noisy[2][0].numpy()), rel=1e-5
     )
@@ -115,7 +115,7 @@ def slow_kid(x: np.ndarray, y: np.ndarray) -> float:
 # --- diversity
 
 
-def test_kid_is_the_papers() -> None:
+def test_kid_agrees_with_the_paper() -> None:
     x = torch.randn(23, 7, generator=rng(1), dtype=torch.float64)
     y = torch.randn(31, 7, generator=rng(2), dtype=torch.float64) + 0.3
     assert kid(x, y) == pytest.approx(slow_kid(x.numpy(), y.numpy()), rel=1e-12)
@@ -129,11 +129,11 @@ def test_kid_is_unbiased_and_sees_a_shift_and_a_narrowing() -> None:
     same = np.array([kid(draw(2 * i), draw(2 * i + 1)) for i in range(200)])
     assert same.min() < 0 < same.max()
     assert abs(same.mean()) < 3 * same.std() / 200**0.5
-    assert kid(draw(1, 700), draw(2, 900) + 0.5) > 0.1  # of more rows than are taken at a time
+    assert kid(draw(1, 700), draw(2, 900) + 0.5) > 0.1  # more rows than one batch
     assert kid(draw(1, 700), 0.5 * draw(2, 900)) > 0.1
 
 
-def test_nearest_is_the_nearest() -> None:
+def test_nearest_finds_the_nearest() -> None:
     x = torch.randn(611, 4, generator=rng(1), dtype=torch.float64)
     y = torch.randn(90, 4, generator=rng(2), dtype=torch.float64)
     distance = (x[:, None] - y).norm(dim=2)
@@ -149,7 +149,7 @@ def test_nearest_is_the_nearest() -> None:
 # --- motions
 
 
-def test_movement_is_read_off_as_it_was_put_in() -> None:
+def test_motion_is_measured_as_constructed() -> None:
     true = np.array([[0.1, 0.9, 0.0, -0.05, 0.2], [0.3, 0.7, 0.0, 0.05, -0.2], [0.2, -0.4, 0.0, 0.0, 0.0]])
     read = np.asarray(STRENGTHS)[:, None, None] * true + np.array([0.2, -0.1, 0.3, 0.0, 0.5])
     found = movement_of(read, own=1)
@@ -162,7 +162,7 @@ def test_movement_is_read_off_as_it_was_put_in() -> None:
     assert set(found.others()) == set(MOTIONS) - {"anger"}
 
 
-def test_order_is_spearmans() -> None:
+def test_order_agrees_with_spearmans() -> None:
     read = np.random.default_rng(0).normal(size=(len(STRENGTHS), 6, 5))
     read[:, 0, 2] = np.exp(STRENGTHS)
     found = movement_of(read, own=2)
@@ -175,7 +175,7 @@ def test_order_is_spearmans() -> None:
 
 
 @torch.inference_mode()
-def test_pictures_of_any_size_are_read_alike(regressor: Regressor) -> None:
+def test_pictures_of_any_size_give_the_same_readings(regressor: Regressor) -> None:
     small = pictures(2, 128).float() / 127.5 - 1
     large = small.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     torch.testing.assert_close(regressor(large), regressor(small), atol=1e-5, rtol=1e-5)
@@ -183,8 +183,8 @@ def test_pictures_of_any_size_are_read_alike(regressor: Regressor) -> None:
 
 
 @torch.inference_mode()
-def test_age_is_read_off_the_skin_and_nothing_off_hair(regressor: Regressor) -> None:
-    """Another picture's hair, brows and forehead change no age; what lies beyond the face changes nothing."""
+def test_age_is_read_from_the_skin_and_not_from_hair(regressor: Regressor) -> None:
+    """Another picture's hair, brows and forehead do not change the age; nor do pixels beyond the face."""
     images = pictures(2, 128).float() / 127.5 - 1
     age = READ.index("age")
     before = regressor(images)
@@ -199,8 +199,8 @@ def test_age_is_read_off_the_skin_and_nothing_off_hair(regressor: Regressor) -> 
     assert not torch.equal(regressor(below)[:, age], before[:, age])
 
 
-def test_age_is_read_below_the_brows_whatever_they_do() -> None:
-    """The lower edge of the angriest brow lies above the window; the mouth lies in it."""
+def test_age_is_read_below_the_brows_in_any_pose() -> None:
+    """The lower edge of the angriest brow is above the window; the mouth is inside."""
     f = factors_from_z(heads.neutral(100))
     f |= {name: torch.ones(100, 1) for name in ("anger", "age")}
     across = torch.linspace(0.08, 0.46, 20)
@@ -214,7 +214,7 @@ def test_age_is_read_below_the_brows_whatever_they_do() -> None:
     assert (where[:, 2, 1] < bottom - 0.08).all()
 
 
-def test_the_response_is_what_was_put_in() -> None:
+def test_the_response_is_measured_as_constructed() -> None:
     true = torch.rand(500, len(READ), generator=rng(1))
     slopes = torch.eye(len(READ)) * 0.9 + 0.05 * torch.randn(len(READ), len(READ), generator=rng(2))
     read = true @ slopes + 0.1
@@ -225,10 +225,10 @@ def test_the_response_is_what_was_put_in() -> None:
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_a_yardstick_that_was_set_reads_each_motion_for_itself(regressor: Regressor) -> None:
+def test_a_calibrated_regressor_reads_each_motion_independently(regressor: Regressor) -> None:
     model, images = copy.deepcopy(regressor), pictures(96, 128)
     raw = torch.cat([model(part.float() / 127.5 - 1) for part in images.split(32)]).double()
-    # True degrees that the readings follow with a slope of 0.8, and with one another's, and some noise.
+    # True degrees that the readings follow with a slope of 0.8, with crosstalk and some noise.
     spread = torch.linalg.qr(raw - raw.mean(dim=0)).Q * len(raw) ** 0.5
     mixture = torch.eye(len(READ)) * 0.8
     mixture[1, 0], mixture[3, 2] = 0.3, -0.2
@@ -237,7 +237,7 @@ def test_a_yardstick_that_was_set_reads_each_motion_for_itself(regressor: Regres
     true = spread.float()
 
     class Crooked(Regressor):
-        """Reads as ``model`` does before it is set."""
+        """Reads as ``model`` does before calibration."""
 
         def forward(self, images: Tensor) -> Tensor:
             return (regressor(images) @ set_by_hand - self.zero) @ self.setting
@@ -252,9 +252,9 @@ def test_a_yardstick_that_was_set_reads_each_motion_for_itself(regressor: Regres
     count = len(MOTIONS)
     np.testing.assert_allclose(after.slope[:count], 1.0, atol=1e-2)
     np.testing.assert_allclose(after.crosstalk[:count], 0.0, atol=1e-2)
-    np.testing.assert_allclose(after.slope[count:], 0.8, atol=1e-2)  # the free movements stay as they were
+    np.testing.assert_allclose(after.slope[count:], 0.8, atol=1e-2)  # the free motions are unchanged
     assert max(after.error[:count]) < min(before.error[:count])
-    adjust(crooked, data)  # setting it twice is setting it once
+    adjust(crooked, data)  # calibration is idempotent
     np.testing.assert_allclose(calibration(crooked, data).slope, after.slope, atol=1e-3)
 
 
@@ -278,7 +278,7 @@ def test_landmarks_are_sensible_where_the_face_is() -> None:
     assert sensible(good, FACE)
     assert sensible(good + 0.05, FACE)
     assert not sensible(good + np.array([0.1, 0]), FACE)  # beside it
-    assert not sensible(good * [-1, 1] + [1, 0], FACE)  # the right eye on the left
+    assert not sensible(good * [-1, 1] + [1, 0], FACE)  # eyes swapped
     assert not sensible(good * [1, -1] + [0, 1], FACE)  # upside down
     strayed = good.copy()
     strayed[30] = [1.02, 0.5]
@@ -303,7 +303,7 @@ def test_eyes_and_mouth_are_where_dlib_finds_them_on_a_render() -> None:
     assert np.abs(off).max() < 0.04
 
 
-def test_what_turns_right_is_the_mirror_of_what_turns_left() -> None:
+def test_a_turn_to_the_right_mirrors_one_to_the_left() -> None:
     straight = heads.neutral(5)
     left, right = (expected(heads.with_factor(straight, "yaw", yaw)) for yaw in (-0.5, 0.5))
     mirrored = right[:, [1, 0, 2]] * [-1, 1] + [1, 0]
@@ -311,6 +311,6 @@ def test_what_turns_right_is_the_mirror_of_what_turns_left() -> None:
     assert (expected(straight)[:, 2, 0] - 0.5 < 1e-5).all()
 
 
-def test_what_is_read_are_the_first_factors_of_a_head() -> None:
+def test_the_regressor_reads_the_first_factors_of_a_head() -> None:
     assert tuple(factor.name for factor in FACTORS[: len(READ)]) == READ
     assert READ[: len(MOTIONS)] == MOTIONS

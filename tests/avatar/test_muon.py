@@ -1,4 +1,4 @@
-"""Turned steps: all singular values alike, whatever the size of the gradient; and they learn."""
+"""Muon's orthogonalised steps: equal singular values, whatever the size of the gradient; and they learn."""
 
 import copy
 
@@ -14,23 +14,23 @@ def rng(seed: int = 0) -> torch.Generator:
 
 
 @pytest.mark.parametrize("shape", [(24, 60), (60, 24), (1, 30), (32, 32)])
-def test_singular_values_come_near_one_and_directions_stay(shape: tuple[int, int]) -> None:
+def test_singular_values_become_nearly_one_and_directions_stay(shape: tuple[int, int]) -> None:
     matrix = torch.randn(*shape, generator=rng())
     u, values, v = torch.linalg.svd(matrix.double(), full_matrices=False)
     turned = u.T @ orthogonal(matrix).double() @ v.T
-    kept = values > 0.05 * values.max()  # five rounds do not bring up what is smaller
+    kept = values > 0.05 * values.max()  # five rounds do not raise smaller ones
     assert (turned.diagonal()[kept] - 1).abs().max() < 0.4
     assert (turned - turned.diagonal().diag()).abs().max() < 0.1
 
 
-def test_what_has_no_gradient_stays() -> None:
+def test_weights_with_a_zero_gradient_stay() -> None:
     matrix = torch.randn(16, 40, generator=rng())
     matrix[:, 5:20] = 0
     assert not orthogonal(matrix)[:, 5:20].any()
     assert not orthogonal(torch.zeros(4, 6)).any()
 
 
-def test_a_step_has_the_size_that_the_rate_says_whatever_the_gradient() -> None:
+def test_the_step_size_is_the_rate_whatever_the_gradient() -> None:
     for scale in (1e-4, 1.0, 1e4):
         weight = nn.Parameter(3 * torch.randn(8, 4, 3, 3, generator=rng()))
         before = weight.detach().clone()
@@ -47,8 +47,8 @@ def test_weights_without_a_gradient_are_left_alone() -> None:
     assert (weight == 1).all()
 
 
-def test_weights_that_fall_out_of_use_are_left_alone_for_all_their_momentum() -> None:
-    """As the later styles of an encoder, when a run is made longer and they are bound to the first again."""
+def test_unused_weights_are_unchanged_despite_their_momentum() -> None:
+    """As for the later styles of an encoder, when a run is extended and they are tied to the first again."""
     weight = nn.Parameter(torch.randn(6, 9, generator=rng()))
     optimiser = Muon([weight], lr=0.1)
     weight.grad = torch.randn(6, 9, generator=rng(1))
@@ -79,7 +79,7 @@ def test_rare_directions_are_learned_too() -> None:
     assert error(turned=True) < 0.3 * error(turned=False)
 
 
-def test_it_goes_on_where_it_was_saved() -> None:
+def test_the_optimiser_resumes_from_its_saved_state() -> None:
     def steps(weight: nn.Parameter, optimiser: Muon, seeds: range) -> None:
         for seed in seeds:
             weight.grad = torch.randn(6, 9, generator=rng(seed))

@@ -55,7 +55,7 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_bundle_says_what_it_holds_and_how_it_was_made(data: Path, run: Path, tmp_path: Path) -> None:
+def test_a_bundle_describes_its_contents_and_training(data: Path, run: Path, tmp_path: Path) -> None:
     weights = tmp_path / "weights"
     publish.publish_networks(data, run, weights)
     about = read_about(weights)
@@ -77,7 +77,7 @@ def test_a_bundle_says_what_it_holds_and_how_it_was_made(data: Path, run: Path, 
     assert bundle.identity.features(torch.zeros(1, 3, 32, 32)).shape == (1, 8)
 
 
-def test_what_a_recipe_does_not_tell_is_told_by_a_note(data: Path, run: Path, tmp_path: Path) -> None:
+def test_a_note_adds_what_a_recipe_lacks(data: Path, run: Path, tmp_path: Path) -> None:
     (run / publish.NOTES).write_text('{"generator": "stopped early"}', encoding="utf-8")
     publish.publish_networks(data, run, tmp_path / "weights")
     training = read_about(tmp_path / "weights")["training"]
@@ -85,7 +85,7 @@ def test_what_a_recipe_does_not_tell_is_told_by_a_note(data: Path, run: Path, tm
     assert training["inverter"].endswith(" images")
 
 
-def test_what_the_next_run_lacks_does_not_stay(data: Path, run: Path, tmp_path: Path) -> None:
+def test_parts_missing_in_the_next_run_are_removed(data: Path, run: Path, tmp_path: Path) -> None:
     weights = tmp_path / "weights"
     publish.publish_networks(data, run, weights)
     (run / "identity.safetensors").unlink()
@@ -112,8 +112,8 @@ def test_anchors_are_collected_at_the_models_size(
     assert {path.stem for path in anchors.iterdir()} == set(PUBLISHED_NAMES.values())
 
 
-def test_no_render_is_learned_from_and_judged_by(data: Path) -> None:
-    """Of six shards one is to learn from, one to set by and four are to judge by."""
+def test_training_and_evaluation_renders_are_disjoint(data: Path) -> None:
+    """Of six shards one is for training, one for calibration and four for evaluation."""
     shards = [load_file(path)["z"] for path in sorted(data.iterdir())]
     learn, setting, judge = (load_pictures(data, share) for share in get_args(Share))
     torch.testing.assert_close(learn.degrees, degrees(shards[0]))
@@ -125,7 +125,7 @@ def test_no_render_is_learned_from_and_judged_by(data: Path) -> None:
 
 
 class Reads(Regressor):
-    """Reads a given smile off the pictures of a batch, whatever they show."""
+    """A regressor that reads given smiles from a batch, whatever the pictures show."""
 
     def __init__(self, smile: torch.Tensor) -> None:
         super().__init__()
@@ -138,13 +138,13 @@ class Reads(Regressor):
 @pytest.mark.parametrize(
     ("read", "full"),
     [
-        (lambda s: 0.8 * s, 1.25),  # reads as 1 at a quarter more
-        (lambda s: 0.4 * s.clamp(max=1.5), 1.35),  # never: nine tenths of the most
-        (lambda s: -0.3 + 0.5 * s, 1.8),  # begins below nothing
+        (lambda s: 0.8 * s, 1.25),  # reads 1 at a quarter more
+        (lambda s: 0.4 * s.clamp(max=1.5), 1.35),  # never reaches 1: nine tenths of the maximum
+        (lambda s: -0.3 + 0.5 * s, 1.8),  # begins below 0
         (lambda s: 0 * s - 0.5, None),  # shows nothing
     ],
 )
-def test_strength_one_is_the_full_motion_as_it_shows(
+def test_strength_one_is_the_full_motion_as_measured(
     run: Path, read: Callable[[torch.Tensor], torch.Tensor], full: float | None
 ) -> None:
     generator = load_generator(run / "generator.safetensors")

@@ -1,4 +1,4 @@
-"""The avatar world: codes and factors, the camera, the renderer, and the shards it writes."""
+"""The avatar's data: latents and factors, the camera, the renderer, and its shards."""
 
 import math
 from pathlib import Path
@@ -40,7 +40,7 @@ def stacked(people: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.cat([p[name] for p in people]) for name in people[0]}
 
 
-# --- codes and factors
+# --- latents and factors
 
 
 def test_factors_survive_pixel_norm() -> None:
@@ -50,14 +50,14 @@ def test_factors_survive_pixel_norm() -> None:
         torch.testing.assert_close(before[factor.name], after[factor.name])
 
 
-def test_filling_keeps_what_is_carried_and_sets_the_length() -> None:
+def test_filling_preserves_the_given_entries_and_sets_the_length() -> None:
     z = sample_training_z(64, rng())
     filled = fill_to_norm(z)
     torch.testing.assert_close(filled[:, : len(FACTORS)], z[:, : len(FACTORS)])
     torch.testing.assert_close(filled.norm(dim=1), torch.full((64,), math.sqrt(Z_DIM)))
 
 
-def test_factors_stay_in_their_range_and_traits_fill_it() -> None:
+def test_factors_are_within_their_range_and_traits_cover_it() -> None:
     f = factors_from_z(sample_z(4000, rng()))
     for factor in FACTORS:
         values = f[factor.name]
@@ -69,7 +69,7 @@ def test_factors_stay_in_their_range_and_traits_fill_it() -> None:
             assert values.mean() == pytest.approx(middle, abs=0.03 * (factor.high - factor.low))
 
 
-def test_training_codes_favour_rest_and_extremes() -> None:
+def test_training_latents_favour_rest_and_extremes() -> None:
     smile = factors_from_z(sample_training_z(4000, rng()))["smile"]
     assert (smile == 0).float().mean() > 0.4
     assert (smile > 0.9).float().mean() > 0.12
@@ -94,14 +94,14 @@ def test_rendering_is_deterministic_and_independent_of_the_batch() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("motion", MOTIONS)
-def test_each_motion_changes_the_face_and_but_for_turning_leaves_the_frame(motion: str) -> None:
+def test_each_motion_changes_the_face_and_only_turning_changes_the_crop(motion: str) -> None:
     full: dict[str, Any] = {motion: 1.0}
     still, moved = render(person(), 64), render(person(**full), 64)
     change = (moved - still).abs().mean(dim=1)[0]
     assert change.max() > 0.3
     corner = change[:10, :10].max()
     if motion != "yaw":
-        assert corner < 0.02  # the frame does not move, nor the backdrop
+        assert corner < 0.02  # neither the crop nor the background moves
 
 
 def test_yaw_turns_towards_the_named_side() -> None:
@@ -135,7 +135,7 @@ def test_dlib_aligns_a_render_to_nearly_the_renderers_own_frame() -> None:
 # --- the camera
 
 
-def test_rays_go_pixel_by_pixel_row_by_row() -> None:
+def test_rays_are_in_row_major_order() -> None:
     rays = camera_rays(person(), 4, supersample=2)
     u, v = (part.view(16, 4) for part in (rays.u, rays.v))
     centres = torch.tensor([-0.75, -0.25, 0.25, 0.75])
@@ -150,11 +150,11 @@ def test_the_crop_is_level_whatever_the_pose(pose: dict[str, Any]) -> None:
     p = {k: np.array([v[0].item(), v[1].item()]) for k, v in landmarks(f).items()}
     eyes, mouth = (p["left_eye"] + p["right_eye"]) / 2, (p["left_mouth"] + p["right_mouth"]) / 2
     down = mouth - eyes
-    # Karras et al. 2019: the crop's x axis is the eyes' line less the upright of eyes and mouth, turned
+    # Karras et al. 2019: the crop's x axis is the eyes' line minus the eyes-to-mouth line, rotated
     axis = p["right_eye"] - p["left_eye"] - np.array([down[1], -down[0]])
     assert axis[1] == pytest.approx(0, abs=1e-6)
     assert axis[0] > 0
-    # and the ray through the left eye's place in the picture is the one that meets the left eye
+    # and the ray through the left eye's pixel meets the left eye
     cx, cy, half = (float(v) for v in crop_frame(f))
     u, v = (p["left_eye"][0] - cx) / half, (p["left_eye"][1] - cy) / half
     rays = camera_rays(f, 256)
@@ -166,19 +166,19 @@ def test_the_crop_is_level_whatever_the_pose(pose: dict[str, Any]) -> None:
     assert float(rays.direction[1][0, i] * depth) == pytest.approx(float(y), abs=0.01)
 
 
-def test_a_head_and_the_world_agree_about_points() -> None:
+def test_head_and_world_coordinates_agree() -> None:
     f = person(yaw=0.5, pitch=-0.8, roll=0.9)
     point = torch.randn(3, 1, 20, generator=rng()).unbind()
     for there, back in zip(point, to_head(f, *to_world(f, *point)), strict=True):
         torch.testing.assert_close(there, back, atol=1e-5, rtol=0)
 
 
-# --- the shape and how it moves
+# --- the shape and its motion
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [32, 30, 14])
-def test_no_surface_lies_before_a_cones_end(size: int) -> None:
+def test_no_surface_is_before_a_cones_end(size: int) -> None:
     f = stacked([person(4, yaw=0.7, glasses=1.0), person(9, mouth_open=1.0)])
     begun = renderer._cones(field, f, size, 1.0)
     rays = camera_rays(f, size, 3)
@@ -186,11 +186,11 @@ def test_no_surface_lies_before_a_cones_end(size: int) -> None:
     slow = march(field, f, rays, depth, 400)
     missed = begun.repeat_interleave(9, dim=1) > slow + 1e-3
     assert missed.float().mean() < 1e-3
-    assert (begun > renderer.NEAR + 0.3).all()  # and the cones did come some way
+    assert (begun > renderer.NEAR + 0.3).all()  # and the cones did advance
 
 
 @pytest.mark.slow
-def test_a_picture_does_not_depend_on_how_many_points_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_does_not_depend_on_the_batch_of_points(monkeypatch: pytest.MonkeyPatch) -> None:
     f = person(5)
     whole = render(f, 40)
     monkeypatch.setattr(renderer, "CPU_POINTS", 700)
@@ -198,12 +198,12 @@ def test_a_picture_does_not_depend_on_how_many_points_are_held(monkeypatch: pyte
 
 
 @pytest.mark.slow
-def test_every_factor_shows() -> None:
+def test_every_factor_is_visible() -> None:
     plain = {"hair_cut": 0.9, "hair_colour": 0.7, "hair_red": 0.9, "skin_tone": 0.2, "glasses": 0.9}
     ends = []
     for factor in FACTORS:
         low = -1.0 if factor.kind == "signed" else factor.low
-        high = 0.5 if factor.name.endswith("hue") else factor.high  # hues go round
+        high = 0.5 if factor.name.endswith("hue") else factor.high  # hues are cyclic
         base = person(4, **plain) | ({"hair_cut": torch.full((1, 1), 0.3)} if "ear" in factor.name else {})
         ends += [base | {factor.name: torch.full((1, 1), value)} for value in (low, high)]
     pictures = render(stacked(ends), 48)
@@ -212,7 +212,7 @@ def test_every_factor_shows() -> None:
     assert not dead
 
 
-def test_lids_close_smoothly_and_wholly() -> None:
+def test_lids_close_smoothly_and_completely() -> None:
     degrees = torch.linspace(0, 1, 21).tolist()
     people = stacked([person(4, eyes_closed=d) for d in degrees])
     upper, lower = lid_angles(people)
@@ -271,7 +271,7 @@ def test_a_rolled_head_leaves_the_face_and_leans_the_shoulders() -> None:
 
 
 @pytest.mark.slow
-def test_eleven_cuts_are_eleven_heads() -> None:
+def test_the_eleven_hair_cuts_differ() -> None:
     bald = person(4, beard=0.0, baldness=0.0)
     cuts = render(stacked([bald | {"hair_cut": torch.full((1, 1), i / 10)} for i in range(11)]), 48)
     apart = (cuts[:, None] - cuts[None]).abs().mean(dim=(2, 3, 4)) + torch.eye(11)
@@ -282,7 +282,7 @@ def test_eleven_cuts_are_eleven_heads() -> None:
 
 
 @pytest.mark.slow
-def test_a_shard_is_made_once_and_knows_its_factors(tmp_path: Path) -> None:
+def test_a_shard_is_made_once_and_contains_its_factors(tmp_path: Path) -> None:
     for index in range(2):
         dataset.make_shard(tmp_path, index, 0, size=16, compiled=False, pairs=2)
     first = tmp_path / "heads-00000.safetensors"
@@ -300,12 +300,12 @@ def test_a_shard_is_made_once_and_knows_its_factors(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_quick_pictures_are_the_rays_of_a_picture_of_half_the_size() -> None:
+def test_quick_pictures_use_the_rays_of_half_the_size() -> None:
     f = stacked([person(4, yaw=0.5), person(5)])
     quick = render_quickly(f, 32)
     assert quick.shape == (2, 3, 32, 32)
     torch.testing.assert_close(F.avg_pool2d(quick, 2), render(f, 16), atol=1e-5, rtol=0)
-    # Each ray lies in its own quarter: a full picture of this size agrees but for light and edges.
+    # Each ray is in its own quarter pixel: a full picture of this size agrees except for light and edges.
     off = (quick - render(f, 32, 1)).abs()
     assert off.mean() < 0.02
     assert (off - (quick - render(f, 32, 1).flip(-1)).abs()).mean() < -0.05
@@ -319,7 +319,7 @@ def test_shards_of_other_factors_are_refused(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_asking_for_a_gpu_that_is_not_there_says_so(
+def test_a_missing_gpu_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["dataset", str(tmp_path), "--device", "cuda"])

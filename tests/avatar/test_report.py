@@ -1,4 +1,4 @@
-"""The report on the embedded model: its steps, its words."""
+"""The report on the embedded model: its steps and its text."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ def regressor() -> Regressor:
 # --- heads
 
 
-def test_unseen_heads_are_as_they_are_said_to_be() -> None:
+def test_unseen_heads_are_as_documented() -> None:
     at_rest, turned = factors_from_z(heads.neutral(40)), factors_from_z(heads.turned(40))
     for name in READ:
         assert (at_rest[name] == 0).all()
@@ -80,7 +80,7 @@ def test_heads_are_rendered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         heads.rendered(z, 16, tmp_path, processes=1)
     calls.clear()
     first = heads.rendered(z, 16, tmp_path, processes=1)
-    assert calls == [4]  # the two parts before the interrupt were kept
+    assert calls == [4]  # the two parts before the interrupt were cached
     assert torch.equal(heads.rendered(z, 16, tmp_path, processes=1), first)
     assert calls == [4]
     assert torch.equal(first[:, :, 0, 0], colour_of(z))
@@ -126,7 +126,7 @@ def subject(bundle: Path) -> Subject:
 # --- the whole
 
 
-def test_every_step_finds_its_figures_and_draws_its_pictures(
+def test_every_step_computes_its_figures_and_pictures(
     subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(steps, "SAMPLES", 40)
@@ -162,7 +162,7 @@ def cost_of_nothing(threads: int) -> Any:
     return AnimationCost(threads, 1.0, 0.1, 0.05, 2**28)
 
 
-def test_steps_resume_and_another_model_begins_afresh(
+def test_steps_resume_and_another_model_restarts(
     tmp_path: Path, subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
@@ -205,13 +205,13 @@ def test_renders_are_those_that_the_model_learned_from_one_of_each_pair(
     assert torch.equal(found[:, :, 0, 0], colour_of(z[[3, 69]]))
 
 
-def test_the_feature_net_is_named(subject: Subject) -> None:
+def test_the_feature_network_is_named(subject: Subject) -> None:
     net = feature_net(subject)
     assert net.name == "the regressor's last hidden layer"
     assert net.of(torch.zeros(2, 3, 32, 32)).shape == (2, 128)
 
 
-def test_cost_is_measured_in_a_process_of_its_own(bundle: Path) -> None:
+def test_cost_is_measured_in_a_separate_process(bundle: Path) -> None:
     found = cost(bundle, threads=1)
     assert found.threads == 1
     assert 0 < found.frame < found.load
@@ -268,10 +268,10 @@ def written(figures: dict[str, Any], total: int = 20_000_000, slope: float = 0.9
     return document(about, 256, total, figures)
 
 
-# --- the words
+# --- the text
 
 
-def test_what_meets_its_target_is_ticked() -> None:
+def test_met_targets_are_ticked() -> None:
     text = written(figures_that_pass())
     assert "✗" not in text.replace("✓ and ✗ say", "")
     assert text.count("✓") > 40
@@ -291,7 +291,7 @@ def test_what_meets_its_target_is_ticked() -> None:
         (("detection", "eyesClose", "1", "sensible"), 185),
     ],
 )
-def test_what_misses_its_target_is_crossed(path: tuple[str, ...], value: Any) -> None:
+def test_missed_targets_are_crossed(path: tuple[str, ...], value: Any) -> None:
     figures = figures_that_pass()
     place = figures
     for key in path[:-1]:
@@ -301,6 +301,6 @@ def test_what_misses_its_target_is_crossed(path: tuple[str, ...], value: Any) ->
     assert written(figures).count("✗") == 2
 
 
-def test_size_and_yardstick_have_targets_too() -> None:
+def test_size_and_regressor_have_targets_too() -> None:
     assert written(figures_that_pass(), total=30_000_001).count("✗") == 2
     assert written(figures_that_pass(), slope=0.94).count("✗") == 1 + len(MOTIONS)

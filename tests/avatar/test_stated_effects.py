@@ -1,4 +1,4 @@
-"""The effects that the embedded motions state are what the model's own people show."""
+"""The stated effects of the embedded motions agree with the model's sampled people."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def animator() -> Animator:
 @pytest.fixture(scope="module")
 @torch.inference_mode()
 def people(animator: Animator) -> torch.Tensor:
-    """W+ latents [PEOPLE, styles, dim] of people whom the generator draws, halfway to the mean face."""
+    """W+ latents [PEOPLE, styles, dim] of sampled people, halfway to the mean face."""
     generator = animator.bundle.generator
     rng = torch.Generator().manual_seed(11)
     w = generator.mapping(torch.randn(200, generator.style_dim, generator=rng))
@@ -32,14 +32,14 @@ def people(animator: Animator) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("motion", "name"), PUBLISHED_NAMES.items())
-def test_the_files_state_what_is_declared(animator: Animator, motion: str, name: str) -> None:
+def test_the_files_state_the_declared_effects(animator: Animator, motion: str, name: str) -> None:
     provenance = load_fitting(find_motion(name, animator.bundle), animator.bundle).provenance
     assert {key: value for key, value in provenance.items() if key.startswith("effects.")} == stated(motion)
 
 
 @pytest.mark.parametrize(("motion", "name"), PUBLISHED_NAMES.items())
 @pytest.mark.parametrize("strength", [0.5, 1.0])
-def test_what_is_stated_is_what_people_show(
+def test_stated_effects_agree_with_sampled_people(
     animator: Animator, people: torch.Tensor, motion: str, name: str, strength: float
 ) -> None:
     bundle = animator.bundle

@@ -1,4 +1,4 @@
-"""How the avatar's CLIP is trained: its loss, its words, its run and its file."""
+"""Training of the avatar's CLIP: loss, vocabulary, run and file."""
 
 import math
 from pathlib import Path
@@ -28,7 +28,7 @@ def small_clip(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def slow_contrast(images: Tensor, texts: Tensor, scale: float, missed: Tensor) -> float:
-    """Head by head and caption by caption, from the definition."""
+    """The loss head by head and caption by caption, from the definition."""
 
     def divergence(logits: list[float], distances: list[float]) -> float:
         p = [math.exp(-train_clip.STEEPNESS * d) for d in distances]
@@ -44,15 +44,15 @@ def slow_contrast(images: Tensor, texts: Tensor, scale: float, missed: Tensor) -
 # --- the loss
 
 
-def test_the_contrast_is_what_its_definition_says() -> None:
+def test_the_contrast_agrees_with_its_definition() -> None:
     images, texts = unit(4, 0), unit(6, 1)
     missed = 2 * torch.rand(4, 6, generator=rng(2), dtype=torch.float64).round(decimals=1)
     found = contrast(images, texts, torch.tensor(7.0), missed)
     assert float(found) == pytest.approx(slow_contrast(images, texts, 7.0, missed), rel=1e-9)
 
 
-def test_similarity_is_to_fall_in_a_straight_line() -> None:
-    """Heads that smile by 0 … 1, and the full smile, on an arc: best where cosines are linear."""
+def test_the_best_similarity_is_linear_in_the_degree() -> None:
+    """Heads that smile by 0 … 1, and the full smile, on an arc: best if cosines are linear."""
 
     def loss(cosines: Tensor) -> float:
         angle = cosines.acos()
@@ -66,8 +66,8 @@ def test_similarity_is_to_fall_in_a_straight_line() -> None:
     assert loss(line) < 0.1 * loss(line - 0.1 * (degree > 0.5).float())
 
 
-def test_two_heads_that_fit_the_same_caption_are_not_wrong() -> None:
-    """Heads 0 and 1 share their caption, and 2 and 3 theirs: telling the twins apart would gain nothing."""
+def test_heads_with_the_same_caption_are_not_penalised() -> None:
+    """Heads 0 and 1 share a caption, as do 2 and 3: distinguishing these would gain nothing."""
     missed = 9 * torch.tensor([[0.0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 0, 0], [1, 1, 0, 0]])
     pole = torch.tensor([[1.0, 0], [1, 0], [-1, 0], [-1, 0]])
     assert contrast(pole, pole, torch.tensor(36.0), missed) < 1e-6
@@ -75,12 +75,12 @@ def test_two_heads_that_fit_the_same_caption_are_not_wrong() -> None:
     assert strict == pytest.approx(math.log(2), rel=1e-4)
 
 
-def test_captions_that_everybody_fits_ask_for_nothing() -> None:
+def test_captions_that_fit_every_head_have_no_gradient() -> None:
     same = torch.ones(4, 3) / math.sqrt(3)
     assert contrast(same, same, torch.tensor(10.0), torch.zeros(4, 4)) == pytest.approx(0, abs=1e-6)
 
 
-def test_pairs_are_disturbed_alike_and_pictures_are_not() -> None:
+def test_pairs_are_augmented_alike_and_pictures_differently() -> None:
     pictures = smooth_pictures(4).float() / 127.5 - 1
     twins = pictures[[0, 0, 1, 1, 2, 2, 3, 3]]
     found = train_clip.disturb(twins, rng())
@@ -120,7 +120,7 @@ def test_pulls_and_follows_of_a_network_that_knows_where_to_look() -> None:
     assert follows(net, heads)["smile"] < -0.99
 
 
-def test_fresh_features_have_little_in_common(small_clip: None) -> None:
+def test_fresh_features_differ(small_clip: None) -> None:
     pictures = smooth_pictures(48).float() / 127.5 - 1
     texts = ["a person with no smile", "90% angry", "very old, eyes closed", "bald", "a pale man", "glasses"]
 
@@ -137,8 +137,8 @@ def test_fresh_features_have_little_in_common(small_clip: None) -> None:
     assert after[1] < before[1]
 
 
-def test_each_head_of_attention_begins_at_a_place_of_its_own() -> None:
-    """What is changed in one cell of the last map is seen, and in an outer row it is not."""
+def test_each_attention_head_starts_at_a_different_position() -> None:
+    """A change in one cell of the last map has an effect, and in an outer row it has none."""
     pool = new_clip(0).visual.attnpool
     maps = torch.randn(1, 512, 4, 4, generator=rng()).relu()
 
@@ -153,10 +153,10 @@ def test_each_head_of_attention_begins_at_a_place_of_its_own() -> None:
     assert min(inner) > 5 * max(outer)
 
 
-# --- words
+# --- vocabulary
 
 
-def test_every_wording_has_tokens_of_its_own() -> None:
+def test_every_wording_has_distinct_tokens() -> None:
     model = new_clip(0)
     tokens = model.token_embedding.tokens
     assert torch.isin(tokenize(list(wordings())), tokens).all()
@@ -166,7 +166,7 @@ def test_every_wording_has_tokens_of_its_own() -> None:
     assert torch.equal(model.token_embedding(ids), alone)
 
 
-def test_words_it_does_not_know_are_one_and_the_same() -> None:
+def test_unknown_words_share_one_token() -> None:
     model = new_clip(0).eval()
     lion, girl, man = text_features(model, ["a photo of a lion", "a photo of a girl", "a photo of a man"])
     assert torch.equal(lion, girl)
@@ -245,8 +245,8 @@ def test_bad_tokens_are_refused(broken: Any, said: str, tmp_path: Path) -> None:
         load_clip(path)
 
 
-def test_the_figure_is_one_for_a_perfect_reader() -> None:
-    """A stand-in whose picture features are the true degrees, and whose text features are the axes."""
+def test_the_figure_is_one_for_a_perfect_model() -> None:
+    """A model whose picture features are the true degrees, and whose text features are the axes."""
     heads = few_heads(40)
     f = factors_from_z(heads.z)
     degrees = torch.cat(
@@ -259,7 +259,7 @@ def test_the_figure_is_one_for_a_perfect_reader() -> None:
 
         def encode_image(self, images: Tensor) -> Tensor:
             x = next(rows)
-            x[:, -1] = (20 - x.square().sum(dim=1)).sqrt()  # all of one length, which features lose
+            x[:, -1] = (20 - x.square().sum(dim=1)).sqrt()  # equal lengths, as features are normalised
             return x
 
         def encode_text(self, ids: Tensor) -> Tensor:

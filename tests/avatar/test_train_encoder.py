@@ -1,4 +1,4 @@
-"""The encoder's training: codes in units of w's spread, pairs, styles that part late, any resolution."""
+"""Training of the encoder: latents in units of w's spread, pairs, late untying of styles, any resolution."""
 
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def test_the_encoder_fits_a_generator_of_any_resolution(resolution: int) -> None
     loss.backward()
 
 
-def test_heads_are_shrunk_by_means() -> None:
+def test_heads_are_downscaled_by_means() -> None:
     large = heads(2, 2 * SIZE)
     small = shrunk(large)
     assert small.images.dtype == torch.uint8
@@ -69,7 +69,7 @@ def test_heads_are_shrunk_by_means() -> None:
     assert shrunk(same) is same
 
 
-def test_the_drawn_codes_are_those_of_the_pictures() -> None:
+def test_the_sampled_latents_belong_to_the_pictures() -> None:
     model, some = generator(SIZE), heads(32, SIZE)
     images, z = draw(some, torch.ones(16), model, rng(), 16)
     for image, code in zip(images[:12], z, strict=False):
@@ -82,7 +82,7 @@ def test_the_drawn_codes_are_those_of_the_pictures() -> None:
     assert (images[12:] - made).abs().mean() < 0.02  # bfloat16
 
 
-def test_styles_part_one_by_one_once_codes_are_known() -> None:
+def test_styles_are_untied_one_by_one() -> None:
     free = [parted(done / 100, 12) for done in range(101)]
     assert free[0] == free[34] == 0
     assert free[-1] == free[50] == 11
@@ -91,7 +91,7 @@ def test_styles_part_one_by_one_once_codes_are_known() -> None:
 
 
 @pytest.mark.parametrize("free", [0, 3, 11])
-def test_a_bound_style_is_the_first(free: int) -> None:
+def test_a_tied_style_equals_the_first(free: int) -> None:
     code = torch.randn(2, 12, 4, generator=rng(), requires_grad=True)
     result = bound(code, free)
     assert torch.equal(result[:, : free + 1], code[:, : free + 1])
@@ -104,7 +104,7 @@ def pair(w: Tensor, change: Tensor) -> Tensor:
     return torch.stack([w, w + change])[:, None]
 
 
-def test_a_pair_counts_by_what_it_differs_in() -> None:
+def test_a_pair_is_weighted_by_its_difference() -> None:
     w, small = torch.randn(8, generator=rng()), torch.zeros(8)
     small[2] = 0.5
     truth = pair(w, small)
@@ -115,7 +115,7 @@ def test_a_pair_counts_by_what_it_differs_in() -> None:
     assert 0.7 < still / large <= 1, "a smile that is overlooked counts as much as a stranger who is"
 
 
-def test_factors_are_read_off_w() -> None:
+def test_factors_are_read_from_w() -> None:
     config = GeneratorConfig(8, 192, z_dim=Z_DIM, mapping_layers=2, channels={4: 4, 8: 4})
     model = Generator(config, rng(4)).eval()
     with torch.no_grad():
@@ -127,13 +127,13 @@ def test_factors_are_read_off_w() -> None:
     assert left.max() < 0.5
 
 
-def test_a_wrong_movement_counts_more_than_a_wrong_trait() -> None:
+def test_a_wrong_motion_costs_more_than_a_wrong_trait() -> None:
     smile, trait = torch.zeros(2, 1, len(FACTORS)), torch.zeros(2, 1, len(FACTORS))
     smile[..., INDEX["smile"]] = trait[..., INDEX["ear_size"]] = 1
     assert factor_loss(smile) == pytest.approx(MOVEMENT * float(factor_loss(trait)))
 
 
-def test_pictures_are_disturbed_little_by_little() -> None:
+def test_augmentation_increases_gradually() -> None:
     shares = [untouched(i / 100) for i in range(101)]
     assert shares == sorted(shares, reverse=True)
     assert shares[0] == 1
@@ -141,7 +141,7 @@ def test_pictures_are_disturbed_little_by_little() -> None:
     assert shares[-1] == KEPT
 
 
-def test_the_person_counts_where_there_is_an_identity_net(tmp_path: Path) -> None:
+def test_the_identity_loss_is_used_if_there_is_an_identity_network(tmp_path: Path) -> None:
     assert train_encoder.find_identity(tmp_path, torch.device("cpu")) is None
     net = IdentityNet(IdentityConfig(16, 4, (4, 4), (1, 1), 2), rng()).eval()
     save_identity(net, tmp_path / "identity.safetensors")
@@ -154,7 +154,7 @@ def test_the_person_counts_where_there_is_an_identity_net(tmp_path: Path) -> Non
         assert shown_loss(model, identity, code, images, z) > without
 
 
-def test_a_short_run_writes_an_inverter_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_run_writes_an_inverter_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     some = heads(32, 256)
     some.differs[:] = INDEX["smile"]
     monkeypatch.setattr(train_encoder.dataset, "load", lambda *_, **__: some)

@@ -1,4 +1,4 @@
-"""Distilling the generator: what is done to the mapping, and what must not change by it."""
+"""Distilling the generator: changes of the mapping, and what they must preserve."""
 
 import os
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ def test_a_wider_w_gives_the_same_pictures(small: Generator) -> None:
     torch.testing.assert_close(pictures(small), before, rtol=1e-5, atol=1e-5)
 
 
-def test_what_ships_has_the_width_of_ffhq_and_knows_its_mean(small: Generator, tmp_path: Path) -> None:
+def test_the_published_generator_has_ffhqs_width_and_its_mean(small: Generator, tmp_path: Path) -> None:
     widen(small, 37.0)
     before = pictures(small)
     finish(small, tmp_path / "generator.safetensors")
@@ -66,7 +66,7 @@ def test_what_ships_has_the_width_of_ffhq_and_knows_its_mean(small: Generator, t
     torch.testing.assert_close(pictures(shipped), before, rtol=1e-4, atol=1e-4)
 
 
-def test_entries_that_carry_nothing_change_nothing_and_never_learn_to(small: Generator) -> None:
+def test_unused_entries_never_affect_the_picture(small: Generator) -> None:
     z = sample_z(4, torch.Generator().manual_seed(1))
     other = torch.cat([z[:, : len(FACTORS)], z[:, len(FACTORS) :].flip(1)], dim=1)  # the same length
     torch.testing.assert_close(small.mapping(z), small.mapping(other))
@@ -77,7 +77,7 @@ def test_entries_that_carry_nothing_change_nothing_and_never_learn_to(small: Gen
     assert gradient[:, len(FACTORS) :].abs().max() == 0
 
 
-def test_expressions_that_faded_are_brought_up_and_others_stay(small: Generator) -> None:
+def test_faded_expressions_are_amplified_and_others_stay(small: Generator) -> None:
     first = first_layer(small)
     with torch.no_grad():
         first[:, 0] *= 0.01
@@ -86,7 +86,7 @@ def test_expressions_that_faded_are_brought_up_and_others_stay(small: Generator)
     after = first.detach()
     middle = before.norm(dim=0)[: len(FACTORS)].median()
     assert after[:, 0].norm() == pytest.approx(float(middle), rel=1e-5)
-    torch.testing.assert_close(after[:, 1:], before[:, 1:])  # they begin larger than others
+    torch.testing.assert_close(after[:, 1:], before[:, 1:])  # they start larger than others
     torch.testing.assert_close(after[:, 0] / after[:, 0].norm(), before[:, 0] / before[:, 0].norm())
 
 
@@ -101,7 +101,7 @@ def note_cores(rank: int, folder: Path) -> None:
     (folder / str(rank)).write_text(repr(sorted(os.sched_getaffinity(0))))
 
 
-def test_as_many_workers_as_cores_have_one_each(tmp_path: Path) -> None:
+def test_one_worker_per_core_has_one_thread(tmp_path: Path) -> None:
     cores = sorted(os.sched_getaffinity(0))
     workers.spawn(len(cores), note_cores, tmp_path)
     if len(cores) > 1:
@@ -127,7 +127,7 @@ def test_no_more_workers_than_pieces_are_started(compiles: bool, tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["0 took 7"]
 
 
-def test_one_worker_leaves_the_callers_threads_as_they_were() -> None:
+def test_one_worker_does_not_change_the_callers_threads() -> None:
     before, seen = torch.get_num_threads(), list[tuple[int, int]]()
     torch.set_num_threads(3)
     try:

@@ -1,4 +1,4 @@
-"""How the avatar's identity network is trained: its people, its loss, its run and its file."""
+"""Training of the avatar's identity network: people, loss, run and file."""
 
 import math
 from pathlib import Path
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 TINY = IdentityConfig(input_size=32, feature_dim=16, widths=(8, 12), depths=(1, 1), se_reduction=4)
 
 
-def test_a_person_stays_the_same_and_all_else_passes() -> None:
+def test_a_persons_traits_are_constant_and_all_else_varies() -> None:
     f = factors_from_z(people.draw(rng(), 20, 6))
     for factor in FACTORS:
         spread = f[factor.name].view(20, 6).std(dim=1)
@@ -36,7 +36,7 @@ def test_a_person_stays_the_same_and_all_else_passes() -> None:
     assert not {"hair_cut", "beard", "age", "glasses"} & set(people.TRAITS)
 
 
-def test_hair_is_kept_more_often_than_not() -> None:
+def test_hair_is_usually_preserved() -> None:
     views = factors_from_z(people.draw(rng(), 200, 8))["hair_cut"].view(200, 8)
     usual = views.median(dim=1, keepdim=True).values
     assert 0.55 < ((views - usual).abs() < 1e-4).float().mean() < 0.75
@@ -73,7 +73,7 @@ def slow_arcface(features: Tensor, directions: Tensor, person: Tensor, margin: f
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.3, 1.0])
-def test_arcface_is_what_its_definition_says(margin: float) -> None:
+def test_arcface_agrees_with_its_definition(margin: float) -> None:
     features, person = unit(6, 0), torch.tensor([0, 1, 2, 3, 3, 0])
     directions = 2 * unit(4, 1)
     directions[2] = -features[2] + 0.1  # an angle near π
@@ -81,7 +81,7 @@ def test_arcface_is_what_its_definition_says(margin: float) -> None:
     assert found == pytest.approx(slow_arcface(features, directions, person, margin), rel=1e-5)
 
 
-def test_a_few_people_are_learned_and_told_apart() -> None:
+def test_a_few_people_are_learned_and_distinguished() -> None:
     person = torch.arange(4).repeat_interleave(4)
     data = people.People(smooth_pictures(4)[person], sample_training_z(4, rng())[person], person, 4)
     album = Album(4, 0, TINY)
@@ -102,7 +102,7 @@ def test_a_few_people_are_learned_and_told_apart() -> None:
 
 def test_the_accuracy_of_chance_and_of_a_perfect_network() -> None:
     class Colour(nn.Module):
-        """Features that are the mean colour: perfect where every person has a colour of their own."""
+        """Features that are the mean colour: perfect if every person has a different colour."""
 
         linear = nn.Linear(1, 1)
 
@@ -131,7 +131,7 @@ def test_an_identity_file_loads_with_the_same_features(tmp_path: Path) -> None:
             module.running_var.uniform_(0.5, 2.0, generator=rng(2))
     save_identity(net, tmp_path / "identity.safetensors", half=True)
     assert (tmp_path / "identity.safetensors").stat().st_size < 2_000_000
-    assert all(p.dtype == torch.float32 for p in net.parameters())  # what trains stays as it is
+    assert all(p.dtype == torch.float32 for p in net.parameters())  # the training network is unchanged
     again = load_identity(tmp_path / "identity.safetensors")
     pictures = smooth_pictures(3).float() / 127.5 - 1
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Training runs of the avatar's networks: interrupted ones end as others, too little data is told."""
+"""Training runs of the avatar's networks: interrupted ones resume, and too little data is reported."""
 
 from pathlib import Path
 from typing import Any
@@ -83,14 +83,14 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(
     assert files[0] == files[1]
 
 
-def test_too_few_shards_are_told(tmp_path: Path) -> None:
+def test_too_few_shards_are_reported(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"avatar\.data\.people"):
         people.load(tmp_path)
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_bfloat16_is_taken_where_the_processor_knows_it(known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Elsewhere training would take twenty times as long."""
+def test_bfloat16_is_used_if_the_processor_supports_it(known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On other processors training would take twenty times as long."""
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: known)
     with training.half(torch.device("cpu")):
         made = torch.ones(2, 2) @ torch.ones(2, 2)

@@ -1,4 +1,4 @@
-"""The measurement of the method's claims: its figures against slow ones, its verdicts, and a run of it."""
+"""The measurement of the method's claims: figures compared to slow references, verdicts, and a run."""
 
 import json
 from pathlib import Path
@@ -57,8 +57,8 @@ def test_clean_anchors_on_a_line_give_the_line(method: str) -> None:
     torch.testing.assert_close(METHODS[method](half), 2 * METHODS[method](ANCHORS), rtol=1e-4, atol=1e-4)
 
 
-def test_the_originals_is_its_code() -> None:
-    """Its loop, written again: shrink singular values, shrink entries; cut to rank 4; last less first."""
+def test_the_originals_method_agrees_with_its_code() -> None:
+    """Its loop, rewritten: shrink singular values, shrink entries; truncate to rank 4; last minus first."""
     wanted = []
     for style in range(6):
         data = ANCHORS.w_plus[:, style].double().numpy()
@@ -80,11 +80,11 @@ def test_the_originals_is_its_code() -> None:
     np.testing.assert_allclose(found, np.stack(wanted), rtol=1e-4, atol=1e-5)
 
 
-def test_errors_are_somebody_elses_numbers_and_as_many_as_said() -> None:
+def test_errors_are_the_given_number_of_another_faces_entries() -> None:
     spoilt = corrupt_entries(ANCHORS, rng(), others=OTHERS, share=0.2)
     hit = spoilt.w_plus != ANCHORS.w_plus
     assert 0.18 < float(hit.float().mean()) < 0.22
-    known = (spoilt.w_plus[:, None] == OTHERS[None]).any(dim=1)  # at the same place of another's code
+    known = (spoilt.w_plus[:, None] == OTHERS[None]).any(dim=1)  # at the same position of another's latent
     assert bool(known[hit].all())
     assert len({int(i) for i in (spoilt.w_plus[0, 0] == OTHERS[:, 0]).float().argmax(dim=0)[hit[0, 0]]}) > 3
     whole = corrupt_anchors(ANCHORS, rng(), others=OTHERS, count=3).w_plus
@@ -104,7 +104,7 @@ def test_the_conditions_are_those_of_the_issue() -> None:
 
 
 @pytest.mark.parametrize("condition", list(conditions(OTHERS))[1:])
-def test_ours_comes_nearest_whatever_is_wrong(condition: str) -> None:
+def test_our_method_is_nearest_under_every_condition(condition: str) -> None:
     spoilt = [conditions(OTHERS)[condition](ANCHORS, rng(seed)) for seed in range(6)]
     errors = {name: np.mean([error(learn(each)) for each in spoilt]) for name, learn in METHODS.items()}
     assert errors["ours"] < min(errors[name] for name in METHODS if name != "ours")
@@ -114,7 +114,7 @@ def test_ours_comes_nearest_whatever_is_wrong(condition: str) -> None:
 # --- figures
 
 
-def test_the_figures_are_those_of_the_books() -> None:
+def test_the_figures_agree_with_their_definitions() -> None:
     noise = np.random.default_rng(0)
     read = noise.normal(0, 0.05, (11, 7, 5))
     read[..., 2] += 0.8 * np.asarray(FINE)[:, None] ** 1.5 * np.linspace(-0.2, 1, 7)
@@ -137,7 +137,7 @@ def test_the_figures_are_those_of_the_books() -> None:
     assert found["steps"] == pytest.approx([steps.min(), steps.max()])
 
 
-def test_equal_steps_are_one_each() -> None:
+def test_equal_steps_measure_one_each() -> None:
     read = np.zeros((3, 2, 5))
     read[1:, :, 0] = [[0.2, 0.4], [0.4, 0.8]]
     found = summary(read, (0.0, 0.5, 1.0), 0, 0.1)
@@ -151,7 +151,7 @@ def test_equal_steps_are_one_each() -> None:
 # --- verdicts
 
 
-def test_words_follow_the_figures() -> None:
+def test_the_text_follows_the_figures() -> None:
     assert compare([10, 12, 8], [5, 6, 9]) == "beats"
     assert compare([30, 5, 5], [10, 6, 6]) == "is ahead only on average of"
     assert compare([10, 10], [10.3, 9.6]) == "is level with"
@@ -167,7 +167,7 @@ def moved(own: float, leak: float, right: int = 50, alike: float | None = 0.9) -
 
 
 def figures(ours: float, theirs: float) -> dict[str, Any]:
-    """Of two motions from video: what robust PCA and what plain PCA make of corrupted anchors."""
+    """For two motions from video, the errors of robust and of plain PCA on corrupted anchors."""
     each = {
         CLEAN: {name: [moved(1.0, 0.1)] for name in METHODS},
         "10% of the entries": {name: [moved(theirs, 0.1)] for name in METHODS} | {"ours": [moved(ours, 0.1)]},
@@ -203,7 +203,7 @@ def test_each_verdict_can_go_both_ways() -> None:
     ]
 
 
-def test_a_strangers_face_does_not_transfer() -> None:
+def test_another_face_does_not_transfer() -> None:
     assert verdicts.transfers(moved(1.0, 0.1, 45, 0.61))
     assert verdicts.transfers(moved(1.0, 0.1, 45, None))
     assert not verdicts.transfers(moved(1.0, 0.1, 45, 0.59))
@@ -228,7 +228,7 @@ def test_every_motion_has_its_sentence() -> None:
 
 
 def heads(size: int) -> Tensor:
-    """Two discs before a smooth backdrop, of different colours."""
+    """Two discs of different colours before a smooth background."""
     v, u = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
     face = (((u / 0.45) ** 2 + ((v - 0.1) / 0.65) ** 2) < 1).float()
     skin = torch.tensor([[220.0, 170, 140], [120.0, 80, 60]])[:, :, None, None]
@@ -272,7 +272,7 @@ def test_a_chart_draws_every_line(tmp_path: Path) -> None:
         assert (np.abs(pixels - colour).max(axis=1) < 12).sum() > 50
 
 
-def test_charts_have_one_scale_that_begins_at_zero() -> None:
+def test_charts_share_a_scale_that_begins_at_zero() -> None:
     lines = {"a": [1.0, 83.0], "b": [-5.0, 0.7]}
     left, right = line_figure("t", [("low", ["x", "y"], {"a": [1.0, 2.0]}), ("high", ["x", "y"], lines)]).axes
     assert left.get_ylim() == right.get_ylim()
@@ -298,7 +298,7 @@ def bundle(folder: Path, *, nets: bool) -> Path:
     inverter = Inverter(ENCODER, rng(2)).eval()
     with torch.no_grad():
         for name, parameter in inverter.named_parameters():
-            if name.endswith("linear.weight"):  # or a video's codes would hardly differ
+            if name.endswith("linear.weight"):  # otherwise a video's latents would hardly differ
                 parameter.mul_(100)
     save_bundle(
         folder / "model",
@@ -325,7 +325,7 @@ def run(monkeypatch: pytest.MonkeyPatch, model: Path, root: Path) -> str:
 def test_the_small_form_measures_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Text, video and factors, then again: nothing is done twice, and the page is the same to the byte."""
+    """Text, video and factors, run twice: nothing is repeated, and the page is byte-identical."""
     model = bundle(tmp_path / "with", nets=True)
     text = run(monkeypatch, model, tmp_path)
     assert "proves nothing" in text
@@ -348,7 +348,7 @@ def test_the_small_form_measures_everything(
     assert len(figures["errors/text/smile"]["3 whole anchors"]["ours"]) == QUICK.draws
     assert f"| smile | 0.001 | 0.990 | 0.010 (age) | {figures['same/renders/smile']['alike']:.2f} |" in text
 
-    # without its networks the same model says what is missing, from the same renders
+    # without its networks the same model reports what is missing, from the same renders
     for name in ("clip.safetensors", "identity.safetensors"):
         (model / name).unlink()
     less = run(monkeypatch, model, tmp_path)
@@ -359,8 +359,8 @@ def test_the_small_form_measures_everything(
     assert "from text" not in less.split("## In short")[1]
 
 
-def test_what_cannot_be_collected_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A video without a face, and the rest goes on."""
+def test_failed_collections_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A video without a face is reported, and the rest continues."""
     monkeypatch.setattr(sources, "shoot", lambda motion, video, *_: write_frames(moving(8), video, 25))
     subject = load_subject(bundle(tmp_path / "model", nets=False), "cpu")
     context = ClaimsContext(subject, tmp_path / "renders", tmp_path, QUICK._replace(people=2), ("smile",))

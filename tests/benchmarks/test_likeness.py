@@ -1,4 +1,4 @@
-"""The measures of docs/likeness.md, on pictures whose truth is known, and its small form from end to end."""
+"""The metrics of docs/likeness.md on pictures with known values, and its small form end to end."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def moved(photo: Image.Image) -> dict[str, Frame]:
     return {name: stage.drawn(effects) for name, effects in asked.items()}
 
 
-def test_each_measure_sees_its_own_motion(moved: dict[str, Frame], photo: Image.Image) -> None:
+def test_each_metric_responds_to_its_own_motion(moved: dict[str, Frame], photo: Image.Image) -> None:
     box = align(photo).box
     found = {name: seen(frame, box)[0] for name, frame in moved.items()}
     still = found["still"]
@@ -63,7 +63,7 @@ def test_the_same_picture_is_the_same_person_and_another_is_not(
     assert 0 < np.linalg.norm(who - smiling) < 0.4 < 0.6 < np.linalg.norm(who - stranger)
 
 
-def test_what_slides_evenly_does_not_tremble() -> None:
+def test_even_motion_is_not_trembling() -> None:
     rest = np.random.default_rng(0).normal(0, 50, (68, 2))
     rest[36], rest[45] = (0, 0), (100, 0)
     even = [rest + i * np.array([1.5, 0.5]) for i in range(12)]

@@ -1,4 +1,4 @@
-"""The original's robust PCA, which the claims compare with: against its formulas, one matrix at a time."""
+"""The original's robust PCA, for comparison in the claims: tested against its formulas, per matrix."""
 
 from collections.abc import Callable
 
@@ -56,7 +56,7 @@ def test_compatible_agrees_with_the_plain_loop(scale: float) -> None:
 
 
 @pytest.mark.parametrize("scale", [1e307, 1e200, 1e-200, 5e-324])
-def test_compatible_says_where_its_step_has_no_number(scale: float) -> None:
+def test_compatible_reports_a_non_finite_step(scale: float) -> None:
     with pytest.raises(ValueError, match="range of float64"):
         robust_pca_compatible(scale * torch.ones(2, 4, 5, dtype=torch.float64))
 
@@ -72,7 +72,7 @@ def test_compatible_keeps_four_singular_values() -> None:
 
 
 def test_only_the_compatible_variant_depends_on_the_scale() -> None:
-    """The same anchors in other units: the original's answer has another rank, the textbook's has not."""
+    """The same anchors in other units change the rank of the original's result, not of the textbook's."""
     line = torch.linspace(-0.5, 0.5, 11, dtype=torch.float64)[:, None] * normal(1, 64)
     wrong = torch.rand(1, 11, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64) < 0.05
     errors = torch.where(wrong, 5 * normal(1, 11, 64, seed=2), 0.0)

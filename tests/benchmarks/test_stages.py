@@ -1,4 +1,4 @@
-"""The benchmark of the stages: who works when, who fails, what is written; no times."""
+"""The benchmark of the stages: order, failures and output; no timings."""
 
 import os
 from pathlib import Path
@@ -37,7 +37,7 @@ def failing(when: str) -> Work:
     return work
 
 
-def test_contenders_take_turns_each_in_a_process_of_its_own(tmp_path: Path) -> None:
+def test_contenders_alternate_in_separate_processes(tmp_path: Path) -> None:
     log = tmp_path / "log"
     before = dict(os.environ)
     first, second = race(
@@ -52,7 +52,7 @@ def test_contenders_take_turns_each_in_a_process_of_its_own(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("when", ["made", "working", "dying"])
-def test_one_that_fails_is_out_and_the_others_go_on(when: str, tmp_path: Path) -> None:
+def test_a_failed_contender_is_dropped_and_the_others_continue(when: str, tmp_path: Path) -> None:
     good, bad = race(
         [Contender("good", writing, (tmp_path / "log", "a")), Contender("bad", failing, (when,))]
     )
@@ -62,7 +62,7 @@ def test_one_that_fails_is_out_and_the_others_go_on(when: str, tmp_path: Path) -
 
 
 def knowing(log: Path) -> Work:
-    """A contender that knows better than clock and process what it used."""
+    """A contender that reports its own time and memory."""
     with log.open("a") as file:
         file.write("made ")
 
@@ -74,22 +74,22 @@ def knowing(log: Path) -> Work:
     return work
 
 
-def test_a_work_may_say_what_it_used(tmp_path: Path) -> None:
+def test_a_contender_may_report_its_own_usage(tmp_path: Path) -> None:
     (found,) = race([Contender("a", knowing, (tmp_path / "log",))], rounds=2)
     assert (found.seconds, found.peak, found.said) == ([7.0, 7.0], 5, {"part": 3.0})
     assert "part 3.00 s" in document.line(StageRow(Stage("a", Contender("a", knowing)), [found], None))
 
 
-def test_contenders_for_whom_memory_does_not_suffice_run_one_after_the_other(tmp_path: Path) -> None:
+def test_contenders_run_one_by_one_if_memory_is_short(tmp_path: Path) -> None:
     log = tmp_path / "log"
     one = Contender("one", knowing, (log,))
     row = measure(Stage("both", one, (), one, rounds=1, together=False))
-    assert log.read_text() == 2 * "made worked worked "  # the first is gone before the second is made
+    assert log.read_text() == 2 * "made worked worked "  # the first ends before the second is made
     assert row.share == 1.0
     assert [each.name for each in row.results] == ["one"]
 
 
-def test_a_process_of_its_own_says_the_memory_that_it_took() -> None:
+def test_a_separate_process_reports_its_memory() -> None:
     spent = process_of(f"block = b'x' * {200 << 20}")
     assert spent.seconds > 0
     assert 200 << 20 < spent.memory < 300 << 20
@@ -99,7 +99,7 @@ def result(name: str, *seconds: float) -> Result:
     return Result(name, list(seconds), 2_000_000_000)
 
 
-def test_a_line_says_what_was_measured() -> None:
+def test_a_line_contains_the_measurements() -> None:
     stage = Stage("synthesis", Contender("ours", writing), limit=1.35)
     row = StageRow(stage, [result("ours", 0.1, 0.12, 0.14), result("theirs", 0.36)], result("floor", 0.1))
     assert row.share == pytest.approx(1.2)
@@ -114,7 +114,7 @@ def test_a_line_says_what_was_measured() -> None:
     assert StageRow(Stage("start", stage.ours, limit=0.1), row.results, None).met is False
 
 
-def test_what_is_written_by_hand_stays(tmp_path: Path) -> None:
+def test_handwritten_text_is_preserved(tmp_path: Path) -> None:
     path = tmp_path / "performance.md"
     document.write(path, "| one |")
     path.write_text(f"# By hand\n\n{path.read_text()}\nAlso by hand.\n", encoding="utf-8")
@@ -131,8 +131,8 @@ def test_what_is_written_by_hand_stays(tmp_path: Path) -> None:
     assert path.read_text(encoding="utf-8") == text.replace("| three |", "| four |")
 
 
-def test_every_stage_of_ours_runs_and_answers() -> None:
-    """At the smallest size; what starts processes or wants the embedded model is left to the benchmark."""
+def test_every_stage_of_ours_runs() -> None:
+    """At the smallest size, without stages that start processes or need the embedded model."""
     rows = {stage.name: stage for stage in stages("tiny", None, 1)}
     assert len(rows) == 10
     for name, stage in rows.items():
@@ -142,8 +142,8 @@ def test_every_stage_of_ours_runs_and_answers() -> None:
                 contender.make(*contender.args)()
 
 
-def test_the_floor_does_all_convolutions_and_nothing_else() -> None:
-    """Multiplications are counted, of the floor and of what it is the floor of."""
+def test_the_floor_runs_exactly_the_convolutions() -> None:
+    """Counts the multiplications of the floor and of the network."""
     from torch.utils.flop_counter import FlopCounterMode
 
     generator = networks.generator("tiny")
@@ -159,7 +159,7 @@ def test_the_floor_does_all_convolutions_and_nothing_else() -> None:
     assert 0 < counts[0] <= counts[1]
 
 
-def test_peak_memory_counts_what_was_freed_again() -> None:
+def test_peak_memory_includes_freed_memory() -> None:
     block = b"x" * (300 << 20)
     size = len(block)
     del block

@@ -1,4 +1,4 @@
-"""The benchmark of the GPU where there is none: what it counts, what it runs, what it says; no times."""
+"""The GPU benchmark without a GPU: counts, stages and output; no timings."""
 
 import runpy
 import sys
@@ -15,14 +15,14 @@ from stylegan2 import Generator
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", ["tiny", "full"])
-def test_operations_are_those_that_the_network_does(size: str) -> None:
-    """Counted from the shapes here, and by PyTorch from the operations that run."""
+def test_operation_counts_agree_with_the_network(size: str) -> None:
+    """Counted from the shapes, and by PyTorch from the executed operations."""
     layers = arithmetic.synthesis_layers(networks.generator_config(size))
     assert sum(each.flops for each in layers) == arithmetic.frame(size, kernels=False).flops
 
 
-def test_the_least_bytes_are_those_of_the_tensors_that_lie_between_the_layers() -> None:
-    """Read off the tensors of a real picture."""
+def test_the_least_bytes_are_those_of_the_tensors_between_the_layers() -> None:
+    """Compared to the tensors of a real picture."""
     config = networks.generator_config("tiny")
     net = Generator(config).use_half().eval()
     seen: list[int] = []
@@ -46,7 +46,7 @@ def test_traffic_is_what_operations_read_and_write() -> None:
         z = x.t() + 1  # a view, which is free; 128 bytes read, 128 written
         z += y.t()  # 128 and 8 read, 128 written
         z.relu_()
-        y.expand(8, 4).clone()  # what is repeated is read once
+        y.expand(8, 4).clone()  # repeated elements are read once
     assert traffic.moved == 2 * 128 + (2 * 128 + 8) + 2 * 128 + (8 + 64)
     assert traffic.operations == 4
 
@@ -59,7 +59,7 @@ def test_our_kernels_move_less_than_the_reference_and_more_than_the_least() -> N
     assert ours.operations < 0.2 * plain.operations
 
 
-def test_every_stage_runs_where_there_is_no_gpu() -> None:
+def test_every_stage_runs_without_a_gpu() -> None:
     spent: object = None
     for stage in gpu.stages("tiny", None, "cpu"):
         for contender in (stage.ours, *stage.rivals, *([stage.floor] if stage.floor else [])):
@@ -84,13 +84,13 @@ def test_the_estimate_adds_up() -> None:
     machine = estimate.Gpu("G", flops=20, bandwidth=40, flops_share=0.5, bandwidth_share=0.25, why="so")
     assert machine.seconds(10, 20) == 3.0  # 10 / 10 + 20 / 10
     assert costs.drawing(machine) == 3.0
-    assert costs.whole(machine) == 0.5 + 20 + 3 + 89 * 4 + 4  # encoding takes longer than drawing
+    assert costs.whole(machine) == 0.5 + 20 + 3 + 89 * 4 + 4  # encoding takes longer than rendering
     assert costs.whole(machine, 0.5) == 0.5 + 40 + 6 + 89 * 6 + 4
     assert "**383.50 s**" in estimate.text(costs, machine)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="is about machines without a GPU")
-def test_without_a_gpu_it_says_so_and_leaves_the_document_alone(
+def test_without_a_gpu_it_reports_so_and_keeps_the_document(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "performance.md"

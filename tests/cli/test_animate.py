@@ -1,4 +1,4 @@
-"""The command as people run it: what it writes and what it says."""
+"""The command end to end: the files it writes and the text it prints."""
 
 import re
 import subprocess
@@ -29,7 +29,7 @@ def frames_of(path: Path) -> np.ndarray:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)])
 
 
-# What it writes and says.
+# Output.
 
 
 @pytest.mark.slow
@@ -46,7 +46,7 @@ def test_a_photo_becomes_a_video_and_a_sheet(desk: Path, astronaut_file: Path, r
 
 
 @pytest.mark.slow
-def test_the_options_reach_the_clip(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
+def test_the_options_reach_the_video(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
     common = [astronaut_file, "--model", random_bundle, "--frames", 4]
     play(*common, "-o", "smile.mp4")
     for name, options in {
@@ -87,7 +87,7 @@ def test_a_comparison_is_three_times_as_wide(desk: Path, astronaut_file: Path, r
     assert frames.shape[2] > 2.5 * frames.shape[1]
 
 
-def test_a_strip_shows_the_strengths_asked_for(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
+def test_a_strip_shows_the_requested_strengths(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
     common = [astronaut_file, "--model", random_bundle, "--strengths"]
     said = play(*common, "-1,0,1.5", "-m", "smile", "-m", "headsTurn=0.5")
     assert said == "Picture: astronaut-smile-headsTurn-strengths.png\n"
@@ -138,14 +138,14 @@ def test_a_motion_file_may_have_a_strength(desk: Path, astronaut_file: Path, ran
         (["--strengths", "1", "-o", "photo.jpg"], "the photo itself"),
     ],
 )
-def test_motions_that_cannot_be_played_are_told(
+def test_unplayable_motions_are_refused(
     desk: Path, random_bundle: Path, astronaut_file: Path, options: list[str], word: str
 ) -> None:
     Path("photo.jpg").write_bytes(astronaut_file.read_bytes())
     assert re.search(word, assert_fails(desk, "animate", "photo.jpg", "--model", random_bundle, *options))
 
 
-def test_where_a_timeline_is_wrong_is_shown(desk: Path, random_bundle: Path, astronaut_file: Path) -> None:
+def test_a_timeline_error_shows_its_position(desk: Path, random_bundle: Path, astronaut_file: Path) -> None:
     text = "1s smile\n2s headTurn=0.5"
     done = run("animate", astronaut_file, "--model", random_bundle, "-t", text)
     assert (done.returncode, done.stdout, list(desk.iterdir())) == (1, "", [])
@@ -186,7 +186,7 @@ def test_a_terminal_shows_progress(desk: Path, astronaut_file: Path, random_bund
     assert b"5/5" in shown
 
 
-def test_motions_lists_what_can_be_played(random_bundle: Path) -> None:
+def test_motions_lists_the_playable_motions(random_bundle: Path) -> None:
     done = run("motions", "--model", random_bundle)
     assert (done.returncode, done.stdout, done.stderr) == (0, "headsTurn\nsmile\n", "")
 

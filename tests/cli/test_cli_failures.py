@@ -1,4 +1,4 @@
-"""The command as people run it: one sentence, exit code 1, nothing left behind."""
+"""Failures of the command: one sentence, exit code 1, nothing left behind."""
 
 import os
 import re
@@ -37,11 +37,11 @@ BAD_PHOTOS: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-# How it fails: one sentence, exit code 1, nothing left behind.
+# Failures.
 
 
 @pytest.mark.parametrize("name", BAD_PHOTOS)
-def test_a_bad_photo_is_told(desk: Path, random_bundle: Path, name: str) -> None:
+def test_a_bad_photo_is_refused(desk: Path, random_bundle: Path, name: str) -> None:
     make, word = BAD_PHOTOS[name]
     make(desk / name)
     arguments = ["animate", name, "--model", random_bundle, "--sheet", "sheet.png"]
@@ -49,7 +49,7 @@ def test_a_bad_photo_is_told(desk: Path, random_bundle: Path, name: str) -> None
     assert re.search(word, assert_fails(desk, *arguments, real=real))
 
 
-def test_a_truncated_jpeg_is_told(desk: Path, random_bundle: Path, astronaut_file: Path) -> None:
+def test_a_truncated_jpeg_is_refused(desk: Path, random_bundle: Path, astronaut_file: Path) -> None:
     content = astronaut_file.read_bytes()
     Path("cut.jpg").write_bytes(content[: len(content) // 2])
     assert "cut short" in assert_fails(desk, "animate", "cut.jpg", "--model", random_bundle, real=True)
@@ -83,7 +83,7 @@ def test_a_truncated_jpeg_is_told(desk: Path, random_bundle: Path, astronaut_fil
         (["--sheet", "astronaut.jpg"], "the photo"),
     ],
 )
-def test_wrong_options_are_told(
+def test_wrong_options_are_refused(
     desk: Path, random_bundle: Path, astronaut_file: Path, options: list[str], word: str
 ) -> None:
     Path("astronaut.jpg").write_bytes(astronaut_file.read_bytes())
@@ -93,7 +93,7 @@ def test_wrong_options_are_told(
     assert re.search(word, assert_fails(desk, "animate", "astronaut.jpg", *model, *options, real=real))
 
 
-def test_a_damaged_model_is_told(desk: Path, random_bundle: Path, astronaut_file: Path) -> None:
+def test_a_damaged_model_is_refused(desk: Path, random_bundle: Path, astronaut_file: Path) -> None:
     for path in random_bundle.glob("*.*"):
         Path(path.name).write_bytes(path.read_bytes()[: -1 if path.suffix == ".safetensors" else None])
     Path("anchors").mkdir()
@@ -111,7 +111,7 @@ def test_an_existing_result_survives_a_failure(desk: Path, random_bundle: Path) 
     assert Path("precious.mp4").read_bytes() == b"precious"
 
 
-def test_wrong_usage_is_2(desk: Path) -> None:
+def test_wrong_usage_exits_with_2(desk: Path) -> None:
     for arguments in (
         ["animate"],
         ["animate", "a.jpg", "--frames", "many"],
@@ -148,7 +148,7 @@ def test_an_interruption_leaves_nothing(
     command = [*COMMAND, "animate", str(astronaut_file), "--model", str(random_bundle), *options]
     before = listing(desk)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        while process.poll() is None and not list(desk.rglob("*.png")):  # until it has begun to write
+        while process.poll() is None and not list(desk.rglob("*.png")):  # until it writes
             time.sleep(0.002)
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
@@ -157,7 +157,7 @@ def test_an_interruption_leaves_nothing(
     assert listing(desk) == before
 
 
-def test_a_closed_pipe_is_no_error_worth_a_traceback(random_bundle: Path) -> None:
+def test_a_closed_pipe_gives_no_traceback(random_bundle: Path) -> None:
     ours, theirs = os.pipe()
     os.close(ours)
     command = [*COMMAND, "motions", "--model", str(random_bundle)]

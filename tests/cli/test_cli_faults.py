@@ -1,4 +1,4 @@
-"""Command line and predictor where something fails: killed, read-only, homeless, a full disk or GPU."""
+"""Command line and predictor under faults: killed, read-only, without a home, a full disk or GPU."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ micromotion.animator.tuned = lambda *given, **named: tuned(*given, steps=3, **na
 from micromotion.cli.main import main
 main()
 """
-"""The command line, which tunes in a few steps."""
+"""The command line, with only a few tuning steps."""
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 
 
 def animate(*arguments: object) -> tuple[int, str]:
-    """In this process: the status, and the only line that was said."""
+    """Run `animate` in this process: the status, and the only line of output."""
     result = CliRunner().invoke(app, ["animate", *map(str, arguments)])
     return result.exit_code, result.output.strip()
 
@@ -85,15 +85,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
-    """A file system that nobody may write to, not even root."""
+    """A file system that not even root can write to."""
     yield from mounted(tmp_path / "read-only", "ro")
 
 
 # --- the command --------------------------------------------------------------------------------------------
 
 
-def test_killed_while_it_renders(model: Path, astronaut_file: Path, tmp_path: Path) -> None:
-    """An older video stays whole, and the next call writes a new one."""
+def test_a_command_killed_while_rendering_leaves_the_old_video(
+    model: Path, astronaut_file: Path, tmp_path: Path
+) -> None:
+    """An older video stays complete, and the next call writes a new one."""
     video = tmp_path / "video.mp4"
     video.write_bytes(b"the old video")
     process = start(astronaut_file, "--model", model, "--frames", 600, "-o", video)
@@ -105,7 +107,7 @@ def test_killed_while_it_renders(model: Path, astronaut_file: Path, tmp_path: Pa
     assert video.read_bytes()[4:8] == b"ftyp"
 
 
-def test_two_that_tune_at_once_share_a_cache(
+def test_two_concurrent_tunings_share_a_cache(
     model: Path, astronaut_file: Path, tmp_path: Path, cache: Path
 ) -> None:
     options = ["--model", model, "--frames", 2, "--lock-identity"]
@@ -120,7 +122,9 @@ def test_two_that_tune_at_once_share_a_cache(
     assert videos[0].read_bytes() == videos[1].read_bytes() == videos[2].read_bytes()
 
 
-def test_a_full_disk_is_told_and_nothing_is_left(model: Path, astronaut_file: Path, small_disk: Path) -> None:
+def test_a_full_disk_is_reported_and_nothing_is_left(
+    model: Path, astronaut_file: Path, small_disk: Path
+) -> None:
     (small_disk / "filler").write_bytes(bytes((1 << 20) - 8192))
     for name in ("video.mp4", "video.gif", "video.webp"):
         status, said = animate(astronaut_file, "--model", model, "--frames", 60, "-o", small_disk / name)
@@ -133,7 +137,7 @@ def test_a_full_disk_is_told_and_nothing_is_left(model: Path, astronaut_file: Pa
     assert animate(astronaut_file, "--model", model, "--frames", 2, "-o", small_disk / "video.mp4")[0] == 0
 
 
-def test_a_folder_that_may_only_be_read(model: Path, astronaut_file: Path, read_only: Path) -> None:
+def test_a_read_only_folder_is_reported(model: Path, astronaut_file: Path, read_only: Path) -> None:
     video = read_only / "video.mp4"
     assert animate(astronaut_file, "--model", model, "-o", video) == (
         1,
@@ -150,7 +154,7 @@ def test_a_folder_that_may_only_be_read(model: Path, astronaut_file: Path, read_
     assert learned.output.count("\n") == 1
 
 
-def test_a_cache_that_may_only_be_read_costs_time_and_nothing_else(
+def test_a_read_only_cache_costs_only_time(
     predictor: Any, astronaut_file: Path, read_only: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quickly(predictor, monkeypatch)
@@ -160,10 +164,10 @@ def test_a_cache_that_may_only_be_read_costs_time_and_nothing_else(
     assert [play(predictor, astronaut_file, **inputs) for inputs in asked] == expected
 
 
-def test_without_a_home_all_but_keeping_works(
+def test_without_a_home_everything_but_caching_works(
     predictor: Any, model: Path, astronaut_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a container whose user nobody has told about."""
+    """As in a container whose user is not in /etc/passwd."""
     quickly(predictor, monkeypatch)
     asked: list[dict[str, Any]] = [{}, {"motion": "custom", "template": SENTENCE}, {"lock_identity": True}]
     expected = [play(predictor, astronaut_file, **inputs) for inputs in asked]
@@ -184,7 +188,7 @@ def test_without_a_home_all_but_keeping_works(
 
 
 def quickly(predictor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two steps of learning and of tuning."""
+    """Reduce learning and tuning to two steps."""
     from micromotion.inversion import pivotal_tuning
 
     tuned = pivotal_tuning.tuned
@@ -196,7 +200,7 @@ def quickly(predictor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Full:
-    """In place of a function: takes memory, and finds that there is none left."""
+    """Replaces a function: allocates memory, then fails as if none were left."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -220,7 +224,7 @@ STAGES = [
 
 
 @pytest.mark.parametrize(("place", "name", "inputs", "task"), STAGES)
-def test_a_full_gpu_is_told_and_the_next_prediction_works(
+def test_a_full_gpu_is_reported_and_the_next_prediction_works(
     predictor: Any,
     astronaut_file: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -244,14 +248,14 @@ def test_a_full_gpu_is_told_and_the_next_prediction_works(
     assert play(predictor, astronaut_file) == good
 
 
-# --- no numbers ---------------------------------------------------------------------------------------------
+# --- non-finite output --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize(
     "inputs", [{}, {"view": "photo"}, {"compare": True}, {"output_format": "webp"}, {"refine": 2}]
 )
-def test_a_code_that_is_no_number_is_an_error_and_no_video(
+def test_a_non_finite_latent_is_an_error_and_no_video(
     predictor: Any,
     astronaut_file: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -1,4 +1,4 @@
-"""`micromotion inspect`: what it says of a micromotion, and the picture it draws."""
+"""`micromotion inspect`: its report on a micromotion, and the picture it draws."""
 
 import re
 from pathlib import Path
@@ -47,7 +47,7 @@ def said(path: Path, bundle: Bundle) -> str:
     return capture.get()
 
 
-def test_it_says_what_was_found(bundle: Bundle) -> None:
+def test_inspect_reports_its_findings(bundle: Bundle) -> None:
     path = place_for("grin", bundle)
     with_provenance(spoilt_anchors(), "grin", bundle, "curve").save(path)
     text, found = said(path, bundle), analyse(spoilt_anchors())
@@ -63,14 +63,14 @@ def test_it_says_what_was_found(bundle: Bundle) -> None:
     assert [float(noise) for _, _, noise, _ in layers] == [round(100 * each, 1) for each in found.noise]
 
 
-def test_what_the_file_says_cannot_harm_a_terminal(bundle: Bundle, tmp_path: Path) -> None:
+def test_control_characters_in_a_file_are_not_printed(bundle: Bundle, tmp_path: Path) -> None:
     spoilt_anchors().save(tmp_path / "grin.safetensors")
     text = said(tmp_path / "grin.safetensors", bundle)
     assert "a {degree} ?[31mgrin?more" in text
     assert "\x1b" not in text
 
 
-def test_degrees_that_end_elsewhere_are_told(bundle: Bundle, tmp_path: Path) -> None:
+def test_degrees_that_do_not_end_at_1_are_reported(bundle: Bundle, tmp_path: Path) -> None:
     anchors = random_anchors(3)
     for last, words in (
         (0.5, "beyond the last anchor (degree 0.5)"),
@@ -83,7 +83,7 @@ def test_degrees_that_end_elsewhere_are_told(bundle: Bundle, tmp_path: Path) -> 
         assert "the file says nothing" in text
 
 
-def test_a_ready_direction_has_no_anchors(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_ready_made_direction_has_no_anchors(bundle: Bundle, tmp_path: Path) -> None:
     save_direction(torch.ones(STYLES, STYLE_DIM), tmp_path / "nod.safetensors", {"source": "by hand"})
     found = inspection.inspect_motion(tmp_path / "nod.safetensors", bundle)
     assert found.anchors is None
@@ -135,7 +135,7 @@ def test_the_picture_shows_anchors_before_and_after_and_three_faces(bundle: Bund
 
 
 def strayed_anchors(*where: int) -> Anchors:
-    """Eleven anchors, of which those are another face's."""
+    """Eleven anchors, of which those at the given indices show another face."""
     anchors = spoilt_anchors()
     codes = anchors.w_plus.clone()
     codes[list(where)] = 3 * torch.randn(
@@ -151,7 +151,7 @@ def strayed_anchors(*where: int) -> Anchors:
         ((2, 10), "strays           2 of 11, wrong as a whole and left out: degrees 0.2, 1\n"),
     ],
 )
-def test_anchors_that_stray_are_named_and_shown(
+def test_strays_are_named_and_shown(
     where: tuple[int, ...], words: str, bundle: Bundle, tmp_path: Path
 ) -> None:
     anchors = strayed_anchors(*where)
@@ -165,12 +165,12 @@ def test_anchors_that_stray_are_named_and_shown(
         assert any(np.array_equal(tile, shown(anchors.w_plus[number], bundle)) for tile in drawn[:7])
 
 
-def test_among_few_anchors_strays_are_not_looked_for(bundle: Bundle, tmp_path: Path) -> None:
+def test_among_few_anchors_strays_are_not_searched(bundle: Bundle, tmp_path: Path) -> None:
     random_anchors(3).save(tmp_path / "few.safetensors")
     assert "strays           not looked for: it takes 7 anchors" in said(tmp_path / "few.safetensors", bundle)
 
 
-def test_the_faces_are_others_than_the_one_it_was_learned_from(bundle: Bundle, tmp_path: Path) -> None:
+def test_the_faces_differ_from_the_one_it_was_learned_from(bundle: Bundle, tmp_path: Path) -> None:
     anchors = random_anchors(3)
     Anchors(anchors.w_plus, anchors.degrees, {"seed": 2}).save(tmp_path / "grin.safetensors")
     found = inspection.inspect_motion(tmp_path / "grin.safetensors", bundle)
@@ -213,7 +213,7 @@ def test_the_command_on_the_avatar(tmp_path: Path) -> None:
         (["smile", "--model", "nonsense"], "There is no model"),
     ],
 )
-def test_the_command_fails_in_a_sentence(arguments: list[str], words: str) -> None:
+def test_the_command_fails_with_one_sentence(arguments: list[str], words: str) -> None:
     done = CliRunner().invoke(app, ["inspect", *arguments])
     assert (done.exit_code, done.stdout) == (1, "")
     assert words in done.stderr

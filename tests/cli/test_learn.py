@@ -1,4 +1,4 @@
-"""`micromotion learn` as people run it: what it keeps and says, interrupted and resumed, and how it fails."""
+"""`micromotion learn` end to end: files and output, interrupted and resumed, and failures."""
 
 import re
 import resource
@@ -43,7 +43,7 @@ def _desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def command(*arguments: object) -> tuple[int, str, str]:
-    """A command in this process: its exit code, what it printed, what it told."""
+    """Run a command in this process: its exit code, stdout and stderr."""
     done = CliRunner().invoke(app, list(map(str, arguments)))
     return done.exit_code, done.stdout, done.stderr
 
@@ -62,7 +62,7 @@ def assert_told(code: int, output: str, errors: str, words: str) -> None:
     assert all(line.startswith("Step ") for line in progress)
 
 
-# --- what it keeps ------------------------------------------------------------------------------------------
+# --- files --------------------------------------------------------------------------------------------------
 
 
 def test_a_sentence_becomes_a_micromotion_that_plays(model: Path, astronaut_file: Path) -> None:
@@ -106,7 +106,7 @@ def test_the_options_reach_the_collection(model: Path) -> None:
     assert all(float(each.degrees[-1]) == 1.0 for each in seen.values())
 
 
-def test_a_preview_elsewhere(model: Path) -> None:
+def test_a_preview_can_be_written_elsewhere(model: Path) -> None:
     code, output, _ = learn(SENTENCE, "-n", "grin", "--model", model, *SHORT, "--preview", "look.webp")
     assert code == 0
     assert "Preview: look.webp" in output
@@ -130,7 +130,7 @@ def test_a_name_is_replaced_only_by_force(model: Path) -> None:
 
 @pytest.fixture(scope="module")
 def smiling(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the avatar's smile on a photo: smile.mp4, and five pictures from rest to full."""
+    """A folder with the avatar's smile on a photo: smile.mp4, and five pictures from rest to full motion."""
     folder = tmp_path_factory.mktemp("smiling")
     animator = Animator.load("avatar", "cpu")
     code = animator.encode(FACE)
@@ -180,7 +180,7 @@ def test_a_video_becomes_a_micromotion(smiling: Path) -> None:
         (["images", FACE, FACE], "without a motion"),
     ],
 )
-def test_what_nothing_can_be_learned_from_is_told(arguments: list[str], words: str) -> None:
+def test_unusable_inputs_are_refused(arguments: list[str], words: str) -> None:
     Path("text.mp4").write_text("This is only text.\n" * 99)
     assert_told(*command("learn", *arguments, "-n", "grin", "--device", "cpu"), words)
     assert not list(learned_folder("avatar").glob("*"))
@@ -190,8 +190,8 @@ def test_what_nothing_can_be_learned_from_is_told(arguments: list[str], words: s
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_goes_on_where_it_was(model: Path, number: int, code: int) -> None:
-    """The same command ends with the bits of a run that nobody interrupted, and nothing else is left."""
+def test_an_interrupted_command_resumes_bit_exactly(model: Path, number: int, code: int) -> None:
+    """The same command ends bit-identically to an uninterrupted run, and leaves nothing else."""
     arguments = ["learn", "text", SENTENCE, "--model", str(model), *SHORT, "--steps", "60"]
     folder = learned_folder("random")
     with subprocess.Popen(
@@ -206,7 +206,7 @@ def test_an_interrupted_run_goes_on_where_it_was(model: Path, number: int, code:
     assert "Traceback" not in errors
     assert [each.name[:6] for each in folder.iterdir()] == [".grin-"]
 
-    # In processes of their own like the first: the bits depend on how many threads a process has.
+    # In separate processes like the first, since the bits depend on the number of threads.
     again, whole = (
         subprocess.run([*COMMAND, *arguments, "--name", name], capture_output=True, text=True, timeout=300)
         for name in ("grin", "whole")
@@ -219,7 +219,7 @@ def test_an_interrupted_run_goes_on_where_it_was(model: Path, number: int, code:
     assert not list(folder.glob(".*"))
 
 
-# --- what it shows ------------------------------------------------------------------------------------------
+# --- progress -----------------------------------------------------------------------------------------------
 
 
 def test_a_terminal_shows_losses_of_each_degree(model: Path) -> None:
@@ -230,7 +230,7 @@ def test_a_terminal_shows_losses_of_each_degree(model: Path) -> None:
         assert words in shown
 
 
-def test_elsewhere_a_line_now_and_then(model: Path) -> None:
+def test_without_a_terminal_progress_is_printed_in_lines(model: Path) -> None:
     _, _, errors = learn(SENTENCE, "-n", "grin", "--model", model, *SHORT)
     lines = errors.splitlines()
     assert len(lines) == 2, "the first step and the last"
@@ -240,7 +240,7 @@ def test_elsewhere_a_line_now_and_then(model: Path) -> None:
         )
 
 
-def test_help_comes_without_torch() -> None:
+def test_help_does_not_import_torch() -> None:
     check = "import sys, micromotion.cli.learn; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check]).returncode == 0
     for each in ("text", "video", "images"):
@@ -270,21 +270,21 @@ def test_help_comes_without_torch() -> None:
         ([SENTENCE, "-n", "grin", "--device", "abacus"], "device must be"),
     ],
 )
-def test_a_wrong_value_is_told_before_any_work(arguments: list[str], words: str) -> None:
+def test_a_wrong_value_is_refused_before_any_work(arguments: list[str], words: str) -> None:
     assert_told(*learn(*arguments), words)
     assert not list(learned_folder("avatar").glob("*"))
 
 
-def test_a_model_that_cannot_learn_is_told(tmp_path: Path) -> None:
-    bare = save_learning_bundle(tmp_path / "bare", nets=False)
+def test_a_model_that_cannot_learn_is_refused(tmp_path: Path) -> None:
+    bare = save_learning_bundle(tmp_path / "bare", networks=False)
     assert_told(*learn(SENTENCE, "-n", "grin", "--model", bare, *SHORT), "'random' has no CLIP")
 
 
-def test_words_that_the_model_does_not_know_are_told(model: Path) -> None:
+def test_words_unknown_to_the_model_are_refused(model: Path) -> None:
     assert_told(*learn("a {degree} zeppelin", "-n", "grin", "--model", model, *SHORT), "zeppelin|cannot read")
 
 
-def test_damaged_progress_is_told(model: Path) -> None:
+def test_damaged_progress_is_reported(model: Path) -> None:
     assert learn(SENTENCE, "-n", "grin", "--model", model, *SHORT)[0] == 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("micromotion.cli.learn._save", _interrupt)
@@ -299,11 +299,11 @@ def _interrupt(*_: object) -> None:
 
 
 def no_more_than(kilobytes: int) -> Callable[[], None]:
-    """What a process runs first, so that no file of its grows beyond this: a disk that is almost full."""
+    """A function that limits the size of a process's files, like an almost full disk."""
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes << 10, kilobytes << 10))
 
 
-def test_a_full_disk_is_told_and_leaves_nothing_half_written(model: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_no_partial_file(model: Path) -> None:
     arguments = ["learn", "text", SENTENCE, "--name", "grin", "--model", str(model), *SHORT]
     done = subprocess.run(
         [*COMMAND, *arguments], capture_output=True, text=True, preexec_fn=no_more_than(kilobytes=1)
@@ -315,11 +315,11 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(model: Path) -> Non
     load_motion(folder / "grin.safetensors")
 
 
-# --- nothing to play ----------------------------------------------------------------------------------------
+# --- no motion ----------------------------------------------------------------------------------------------
 
 
-def test_what_shows_no_motion_is_not_learned(model: Path) -> None:
-    """The rate of the very first step is 0, so one step moves nothing."""
+def test_anchors_without_a_motion_are_not_learned(model: Path) -> None:
+    """The learning rate of the first step is 0, so one step moves nothing."""
     short = [*SHORT[:2], "--steps", "1", *SHORT[4:]]
     told = command("learn", "text", SENTENCE, "--name", "grin", "--model", model, *short)
     assert_told(*told, "No motion was learned for 'grin': its 3 anchors all show the same face; use more")

@@ -1,7 +1,7 @@
-"""The documents: what they say can be done can be done, and what they link to is there.
+"""The documents: their commands work, and their links exist.
 
-`make test-docs` does every block as it is written; without it only those that are marked to be run, the rest
-is read closely. See `doc_blocks` for the marks.
+`make test-docs` runs every block; otherwise only those marked to be run, and the others are checked
+statically. See `doc_blocks` for the marks.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.slow
 EVERYTHING = os.environ.get("DOCS") == "all"
 MARKS = {"run", "server", "elsewhere", "setup"}
 SHELLS = ("sh", "console")
-GENERATED = ("avatar.md", "claims.md", "likeness.md")  # their makers write them, pictures and all
+GENERATED = ("avatar.md", "claims.md", "likeness.md")  # written by programs, with their pictures
 
 
 def named(value: object) -> str:
@@ -50,11 +50,11 @@ def every(*languages: str) -> list[Block]:
     return [block for file in documents() for block in blocks(file, *languages)]
 
 
-# --- read closely -------------------------------------------------------------------------------------------
+# --- static checks ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("file", documents(), ids=lambda file: str(file.relative_to(ROOT)))
-def test_links_and_pictures_are_there(file: Path) -> None:
+def test_links_and_pictures_exist(file: Path) -> None:
     for _, target in links(file):
         if re.match(r"https?:|mailto:", target):
             continue
@@ -65,8 +65,8 @@ def test_links_and_pictures_are_there(file: Path) -> None:
             assert place in headings(found), f"{file.name} leads to {target}"
 
 
-def test_every_block_is_known_here() -> None:
-    """A fence that is not closed, or a mark that is misspelt, would silently leave something out."""
+def test_every_block_is_recognised() -> None:
+    """An unclosed fence or a misspelt mark would silently skip a block."""
     for file in documents():
         text = file.read_text(encoding="utf-8")
         assert text.count("\n```") % 2 == 0, file
@@ -76,7 +76,7 @@ def test_every_block_is_known_here() -> None:
 
 
 @pytest.mark.parametrize("block", every(*SHELLS), ids=named)
-def test_commands_are_those_that_there_are(block: Block) -> None:
+def test_documented_commands_are_valid(block: Block) -> None:
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
     for words in commands(block):
         if words[0] in COMMAND and words[1:]:
@@ -88,7 +88,7 @@ def test_commands_are_those_that_there_are(block: Block) -> None:
 
 
 def test_a_wrong_command_is_found() -> None:
-    """So that the test above can fail."""
+    """Shows that the test above can fail."""
     for line in (
         "animate photo.jpg --mtion smile",
         "animat photo.jpg",
@@ -100,12 +100,12 @@ def test_a_wrong_command_is_found() -> None:
 
 
 @pytest.mark.parametrize("block", every("python"), ids=named)
-def test_what_python_imports_is_there(block: Block) -> None:
+def test_documented_imports_exist(block: Block) -> None:
     check_imports(block)
 
 
-def test_inputs_sent_to_the_service_are_its_own() -> None:
-    """In Python, JavaScript and curl; their values too where they are written out."""
+def test_documented_service_inputs_are_valid() -> None:
+    """In Python, JavaScript and curl; literal values are checked too."""
     schemas = json.loads((ROOT / "openapi.json").read_text())["components"]["schemas"]
     known = schemas["Input"]["properties"]
     seen = 0
@@ -121,7 +121,7 @@ def test_inputs_sent_to_the_service_are_its_own() -> None:
 
 
 def _inputs(block: Block) -> Iterator[tuple[str, object]]:
-    """Names and, where they are texts, values of what a block sends as input."""
+    """The names, and the values if they are strings, of the inputs that a block sends."""
     text = block.text.replace('\\"', '"')
     if block.language == "python" and "input={" in text:
         for node in ast.walk(ast.parse(text)):
@@ -141,7 +141,7 @@ def _inputs(block: Block) -> Iterator[tuple[str, object]]:
 
 
 @pytest.mark.parametrize("file", [f for f in documents() if f.parent.name == "docs"], ids=named)
-def test_beside_every_picture_stands_the_command_that_makes_it(file: Path) -> None:
+def test_every_picture_has_the_command_that_makes_it(file: Path) -> None:
     if file.name in GENERATED:
         pytest.skip("written by its own command")
     text = file.read_text(encoding="utf-8")
@@ -152,18 +152,18 @@ def test_beside_every_picture_stands_the_command_that_makes_it(file: Path) -> No
     assert len(re.findall(r"tools\.pictures [\w-]+`$", text, re.M)) == len(shown)
 
 
-def test_no_picture_is_left_over() -> None:
+def test_no_picture_is_unused() -> None:
     linked = {Path(target).name for file in documents() for picture, target in links(file) if picture}
     there = {path.name for path in (ROOT / "docs/method").iterdir()}
     assert there == PICTURES.keys()
     assert there <= linked
 
 
-# --- done ---------------------------------------------------------------------------------------------------
+# --- running ------------------------------------------------------------------------------------------------
 
 
 def chosen(file: Path) -> list[Block]:
-    """What is to be done of a document."""
+    """The blocks of a document to run."""
     found = blocks(file, "sh", "python", "js", "console")
     if EVERYTHING:
         return [block for block in found if "elsewhere" not in block.marks]
@@ -174,7 +174,7 @@ TRIED = [file for file in documents() if file.parent.name == "docs" and blocks(f
 
 
 @pytest.mark.parametrize("file", TRIED, ids=named)
-def test_what_a_document_says_is_done(
+def test_the_blocks_of_a_document_run(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     todo = chosen(file)
@@ -191,7 +191,7 @@ def test_what_a_document_says_is_done(
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Of a `micromotion serve` with the embedded model."""
+    """The URL of a `micromotion serve` with the embedded model."""
     server = start(tmp_path_factory.mktemp("server"))
     try:
         yield server.url

@@ -1,4 +1,4 @@
-"""The real faces that the documents show: each is credited, small, and found."""
+"""The real faces in the documents: each is credited, small, and detected."""
 
 from pathlib import Path
 

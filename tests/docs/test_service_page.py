@@ -1,4 +1,4 @@
-"""docs/service.md against what the service is: its inputs, limits, statuses, metrics and variables."""
+"""docs/service.md agrees with the service: inputs, limits, statuses, metrics and variables."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def table(title: str) -> list[list[str]]:
 
 
 def allowed(about: dict[str, Any]) -> str:
-    """What the page says of an input's limits, from its schema."""
+    """The page's text on an input's limits, from its schema."""
     if "enum" in about:
         return ", ".join(f"`{choice}`" for choice in about["enum"] if choice)
     if "maximum" in about:
@@ -41,7 +41,7 @@ def allowed(about: dict[str, Any]) -> str:
 
 
 def expected(name: str, about: dict[str, Any]) -> list[str]:
-    """An input's row, but for its last cell."""
+    """An input's row without its last cell."""
     default = about.get("default")
     if "allOf" in about:
         about = SCHEMAS[name]
@@ -84,7 +84,7 @@ def test_the_time_for_a_template_is_that_of_the_service() -> None:
     assert f"a frame was rendered within the last {health.EVERY:.0f} seconds" in TEXT
 
 
-def test_every_status_of_the_gate_is_there() -> None:
+def test_every_status_of_the_gateway_is_documented() -> None:
     sources = "".join(
         (ROOT / f"micromotion/service/{name}.py").read_text() for name in ("gateway", "prediction_request")
     )
@@ -94,7 +94,7 @@ def test_every_status_of_the_gate_is_there() -> None:
     assert {"200", "202", "409"} <= said
 
 
-def test_every_metric_is_there() -> None:
+def test_every_metric_is_documented() -> None:
     text = TEXT.split("| metric |", 1)[1].split("\n\n", 1)[0]
     said = set(re.findall(r"`([a-z_.]+)`", text))
     timed = re.compile(r'timed\([\w.]+, "(\w+)"\)')
@@ -104,18 +104,18 @@ def test_every_metric_is_there() -> None:
     assert said == {f"timing.{stage}" for stage in stages} | facts | {"predict_time"}
 
 
-def test_every_variable_is_there() -> None:
+def test_every_variable_is_documented() -> None:
     used = {name for path in SOURCES for name in re.findall(r"MICROMOTION_[A-Z_]+", path.read_text())}
     assert used == set(re.findall(r"`(MICROMOTION_[A-Z_]+)`", TEXT.split("\n## Environment\n")[1]))
 
 
 @pytest.mark.parametrize("row", table("Requests"), ids=lambda row: row[0])
-def test_the_paths_are_let_through(row: list[str]) -> None:
+def test_the_documented_paths_pass_the_gateway(row: list[str]) -> None:
     method, path = re.findall(r"`(\w+) (/[\w/.-]*)", row[0])[0]
     assert gateway._ROUTES[method].fullmatch(path.replace("ID", "mine"))
 
 
-def test_every_path_of_the_gate_is_there() -> None:
+def test_every_path_of_the_gateway_is_documented() -> None:
     said = " ".join(row[0] for row in table("Requests"))
     for method, route in gateway._ROUTES.items():
         for path in route.pattern.replace(gateway._NAME, "ID").replace("\\", "").split("|"):
@@ -123,7 +123,7 @@ def test_every_path_of_the_gate_is_there() -> None:
 
 
 def provoked() -> list[str]:
-    """What the code says where a caller errs, as the service's `error` ends."""
+    """The error messages for callers' mistakes, as in the service's `error`."""
     wrongs: list[Callable[[], object]] = [
         lambda: load_image(b"no picture"),
         lambda: align(Image.new("RGB", (100, 100))),
@@ -143,7 +143,7 @@ def provoked() -> list[str]:
     return [*told, f"Input validation error: {refused}", f"MotionError: {needs[1]}"]
 
 
-def test_the_errors_it_quotes_are_those_that_come() -> None:
+def test_the_quoted_errors_are_real() -> None:
     quoted = re.findall(r"^\| `((?:\w+Error|Input validation error): [^`]+)` \|", TEXT, re.M)
     assert len(quoted) == 7
     for each in quoted:

@@ -1,4 +1,4 @@
-"""Inverter files: our own format, the public one (e4e's), and everything that only looks like either."""
+"""Inverter files: our own format, the public one (e4e's), and invalid files."""
 
 import argparse
 import json
@@ -28,7 +28,7 @@ Change = Callable[[dict[str, Any]], object]
 
 
 def public_checkpoint(inverter: Inverter) -> dict[str, Any]:
-    """What the public code saves: encoder and generator in one state dict, average latent, options."""
+    """A checkpoint of the public code: encoder and generator in one state dict, mean latent, options."""
     return {
         "state_dict": published_state(inverter) | {"decoder.input.input": torch.randn(1, 8, 4, 4)},
         "latent_avg": inverter.latent_avg,
@@ -69,14 +69,14 @@ def assert_same(loaded: Inverter, expected: Inverter) -> None:
 
 
 @pytest.mark.parametrize("fields", [{}, {"num_styles": 2, "fpn_width": 40}, {"stem_stride": 2}], ids=str)
-def test_own_format_keeps_everything(tmp_path: Path, fields: dict[str, Any]) -> None:
+def test_own_format_survives_a_round_trip(tmp_path: Path, fields: dict[str, Any]) -> None:
     known = {field: getattr(TINY, field) for field in TINY.__dataclass_fields__}
     inverter = make_inverter(EncoderConfig(**(known | fields)))
     save_inverter(inverter, tmp_path / "inverter.safetensors")
     assert_same(load_inverter(tmp_path / "inverter.safetensors"), inverter)
 
 
-def test_own_format_is_what_the_project_says(tmp_path: Path) -> None:
+def test_own_format_is_as_documented(tmp_path: Path) -> None:
     save_inverter(make_inverter(TINY), tmp_path / "a")
     with safe_open(tmp_path / "a", "pt") as file:
         metadata = file.metadata()
@@ -184,7 +184,7 @@ def text(path: Path, content: str) -> Path:
 
 
 def state_change(**changes: Tensor | None) -> Change:
-    """Replaces (or, with None, removes) tensors of a public checkpoint; `__` stands for a dot."""
+    """Replace (or, with None, remove) tensors of a public checkpoint; `__` stands for a dot."""
 
     def change(checkpoint: dict[str, Any]) -> None:
         for key, value in changes.items():
@@ -198,7 +198,7 @@ def state_change(**changes: Tensor | None) -> Change:
 
 
 def collapse(checkpoint: dict[str, Any]) -> None:
-    """Every tensor of the right shape, but only one number of it in the file."""
+    """Give every tensor the right shape, but only one number in the file."""
     state: dict[str, Tensor] = checkpoint["state_dict"]
     for name, tensor in state.items():
         state[name] = torch.zeros((), dtype=tensor.dtype).expand(tensor.shape)
@@ -299,11 +299,11 @@ def test_bad_file_is_one_clear_sentence(tmp_path: Path, case: str) -> None:
     assert sentence.endswith(".")
     assert "\n" not in sentence
     assert len(sentence) < len(str(path)) + 300
-    assert {entry.name for entry in tmp_path.iterdir()} <= {"inverter"}  # nothing was run, nothing left
+    assert {entry.name for entry in tmp_path.iterdir()} <= {"inverter"}  # nothing was executed or left behind
 
 
 def test_the_malicious_object_is_malicious(tmp_path: Path) -> None:
-    """The guard of the test above: an ordinary unpickler does run it."""
+    """Shows that the test above can fail: an ordinary unpickler executes it."""
     torch.save(Malicious(tmp_path / "marker"), tmp_path / "file")
     torch.load(tmp_path / "file", weights_only=False)
     assert (tmp_path / "marker").exists()

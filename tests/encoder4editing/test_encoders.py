@@ -122,7 +122,7 @@ def test_every_picture_of_a_batch_is_inverted_by_itself() -> None:
 
 
 def test_training_reaches_every_parameter_and_the_running_statistics() -> None:
-    inverter = make_inverter(variant("other gates")).train()  # wide gates, or all of one may be shut
+    inverter = make_inverter(variant("other gates")).train()  # wide gates, or all of one may be closed
     before = {name: tensor.clone() for name, tensor in inverter.named_buffers()}
     inverter.invert(make_images(TINY.input_size)).square().mean().backward()
     for name, parameter in inverter.named_parameters():
@@ -210,7 +210,7 @@ def test_images_of_another_kind_are_refused(images: Tensor) -> None:
     ],
     ids=str,
 )
-def test_impossible_architectures_are_refused(fields: dict) -> None:
+def test_invalid_architectures_are_refused(fields: dict) -> None:
     with pytest.raises(ValueError, match=r"must be|four"):
         EncoderConfig(**fields)
 
@@ -224,7 +224,7 @@ def test_six_channels_need_a_generator() -> None:
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_half_precision_changes_codes_little(name: str) -> None:
+def test_half_precision_changes_latents_little(name: str) -> None:
     config = variant(name)
     inverter, images = make_inverter(config), make_images(config.input_size)
     offsets = Reference(inverter).offsets(images)
@@ -258,7 +258,7 @@ def test_images_of_half_precision_are_accepted(half: bool) -> None:
 
 
 def test_half_precision_does_not_overflow_or_vanish() -> None:
-    """Features beyond float16's range, and below it, as a network with random weights may have them."""
+    """Features above and below float16's range, as a network with random weights may have."""
     inverter = make_inverter(TINY)
     images = make_images(TINY.input_size)
     with torch.no_grad():
@@ -292,7 +292,7 @@ def test_a_half_precision_convolution_scales_every_sample_by_itself() -> None:
 
 @pytest.mark.slow
 def test_half_precision_hardly_changes_an_avatar(astronaut: Image.Image) -> None:
-    """The shipped model on a real photo: the pictures of both codes agree to a fraction of a grey level."""
+    """The shipped model on a real photo: the pictures of both latents agree to a fraction of a grey level."""
     weights = Path(__file__).parents[2] / "weights" / "avatar"
     full, half = (load_inverter(weights / "inverter.safetensors", half=half) for half in (False, True))
     generator = load_generator(weights / "generator.safetensors")

@@ -46,7 +46,7 @@ def test_features_are_those_of_an_independent_network(size: int, net: IdentityNe
     found = net.features(images)
     assert found.dtype == torch.float32
     assert np.abs(found.detach().numpy() - expected).max() <= 1e-5
-    assert np.abs(expected[0] - expected[1]).max() > 1e-2  # else nothing would have been shown
+    assert np.abs(expected[0] - expected[1]).max() > 1e-2  # otherwise the test would prove nothing
 
 
 def test_features_are_of_unit_length_and_the_same_for_each_picture_alone(net: IdentityNet) -> None:
@@ -57,7 +57,7 @@ def test_features_are_of_unit_length_and_the_same_for_each_picture_alone(net: Id
     assert torch.equal(net(images), together)
 
 
-def test_only_the_face_counts(net: IdentityNet) -> None:
+def test_only_the_face_region_matters(net: IdentityNet) -> None:
     """Rows 35 to 222 and columns 32 to 219 of 256², no more and no less."""
     images = pictures(256, 1).requires_grad_()
     net.features(images)[0, 0].backward()
@@ -134,7 +134,7 @@ def test_the_default_is_the_public_ir_se50() -> None:
     assert net.linear.in_features == 512 * 7 * 7
 
 
-def test_random_weights_come_from_the_generator_given() -> None:
+def test_random_weights_come_from_the_given_generator() -> None:
     before = torch.random.get_rng_state()
     with torch.random.fork_rng():
         one, same = (IdentityNet(CONFIG, torch.Generator().manual_seed(4)) for _ in range(2))
@@ -205,7 +205,7 @@ def test_a_file_without_batch_counters_loads(net: IdentityNet, tmp_path: Path) -
     assert torch.equal(loaded.features(pictures(256)), net.features(pictures(256)))
 
 
-def test_what_is_saved_comes_back(net: IdentityNet, tmp_path: Path) -> None:
+def test_saved_files_survive_a_round_trip(net: IdentityNet, tmp_path: Path) -> None:
     save_identity(net, tmp_path / "identity.safetensors")
     loaded = load_identity(tmp_path / "identity.safetensors")
     assert_same(loaded, net)
@@ -282,7 +282,7 @@ def test_bad_public_files_are_refused(
 
 @pytest.mark.parametrize("kept", [0, 9, 100, 5000, -1], ids=str)
 @pytest.mark.parametrize("own", [True, False], ids=["own", "public"])
-def test_files_cut_short_are_refused(own: bool, kept: int, net: IdentityNet, tmp_path: Path) -> None:
+def test_truncated_files_are_refused(own: bool, kept: int, net: IdentityNet, tmp_path: Path) -> None:
     path = publish(tmp_path / "bad.pth")
     if own:
         save_identity(net, path)

@@ -1,4 +1,4 @@
-"""Checkpoints in the published formats of e4e, pSp, ReStyle-pSp and ReStyle-e4e, of tiny width, made here."""
+"""Tiny checkpoints in the published formats of e4e, pSp, ReStyle-pSp and ReStyle-e4e."""
 
 import argparse
 import dataclasses
@@ -52,14 +52,14 @@ ONE_PASS = ["e4e", "pSp"]
 
 
 def make(name: str) -> Inverter:
-    """The inverter that a format's file holds; a ReStyle draws with the generator in the file."""
+    """The inverter in a format's file; a ReStyle renders with the generator in the file."""
     encoder_type, channels, _ = FORMATS[name]
     config = dataclasses.replace(TINY_RESTYLE, **TYPES[encoder_type], input_channels=channels)
     return make_restyle(config) if channels == 6 else make_inverter(config)
 
 
 def write(path: Path, name: str, *changes: Change) -> Path:
-    """What the public code saves: encoder and generator in one state dict, average latent, options."""
+    """Write what the public code saves: encoder and generator in one state dict, mean latent, options."""
     encoder_type, _, options = FORMATS[name]
     inverter = make(name)
     checkpoint = {
@@ -87,7 +87,7 @@ def assert_inverts_like(loaded: Inverter, expected: Inverter, tolerance: float =
 
 
 def options(**values: object) -> Change:
-    """Sets training options; None takes one away."""
+    """Set training options; None removes one."""
 
     def change(checkpoint: Checkpoint) -> None:
         together = checkpoint["opts"] | values
@@ -97,7 +97,7 @@ def options(**values: object) -> Change:
 
 
 def without(prefix: str) -> Change:
-    """Takes all tensors of that prefix away; there must be one."""
+    """Remove all tensors with that prefix; there must be one."""
 
     def change(checkpoint: Checkpoint) -> None:
         left = {k: t for k, t in checkpoint["state_dict"].items() if not k.startswith(prefix)}
@@ -108,7 +108,7 @@ def without(prefix: str) -> Change:
 
 
 def with_(name: str, *shape: int) -> Change:
-    """Puts a tensor there, or another shape."""
+    """Add a tensor, or replace it by one of another shape."""
     return lambda checkpoint: checkpoint["state_dict"].update({name: torch.ones(shape)})
 
 
@@ -179,7 +179,7 @@ def test_only_one_pass_encoders_may_not_start_from_the_average(tmp_path: Path, n
 
 
 @pytest.mark.parametrize("name", ["e4e", "ReStyle-pSp", "ReStyle-pSp, FPN"])
-def test_without_its_type_the_likelier_encoder_is_taken_and_named(tmp_path: Path, name: str) -> None:
+def test_without_its_type_the_likelier_encoder_is_chosen_and_named(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / "file", name, options(encoder_type=None))
     with pytest.warns(UserWarning, match=rf"file does not say .* read as {FORMATS[name][0]}\.") as caught:
         loaded = load_inverter(path)
@@ -202,7 +202,7 @@ def test_half_precision_of_encoder_and_stored_generator(tmp_path: Path, name: st
 
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("name", FORMATS)
-def test_own_files_keep_everything_but_the_generator(tmp_path: Path, name: str, half: bool) -> None:
+def test_own_files_contain_everything_but_the_generator(tmp_path: Path, name: str, half: bool) -> None:
     expected = make(name)
     generator = None
     if isinstance(expected, ReStyle):
@@ -222,7 +222,7 @@ def test_own_files_keep_everything_but_the_generator(tmp_path: Path, name: str, 
         assert loaded.generator is generator
 
 
-def test_an_own_file_of_half_precision_is_read_in_full(tmp_path: Path) -> None:
+def test_an_own_file_of_half_precision_loads_as_float32(tmp_path: Path) -> None:
     save_inverter(make("e4e").use_half(), tmp_path / "own")
     loaded = load_inverter(tmp_path / "own")
     assert {tensor.dtype for tensor in loaded.parameters()} == {torch.float32}

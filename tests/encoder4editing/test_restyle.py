@@ -1,4 +1,4 @@
-"""ReStyle's iterations against an independent float64 reference; how inverter and generator live together."""
+"""ReStyle's iterations against an independent float64 reference; and its generator's handling."""
 
 import copy
 import dataclasses
@@ -27,7 +27,7 @@ SMALL_GENERATOR = dataclasses.replace(TINY_RESTYLE, input_size=64, num_styles=8,
 
 
 class Draws:
-    """Counts how often a generator draws."""
+    """Counts how often a generator renders."""
 
     def __init__(self, generator: Generator) -> None:
         self.count, self.draw = 0, generator.synthesize
@@ -61,7 +61,7 @@ def test_every_iteration_agrees_with_reference(name: str) -> None:
         assert ours.dtype == torch.float32
     assert torch.equal(invert(inverter, images), single[-1])
     moves = [(after - before).abs().max() for before, after in pairwise(expected)]
-    assert min(moves) > 0.1  # or the comparison would say little about the later iterations
+    assert min(moves) > 0.1  # otherwise later iterations would hardly be tested
 
 
 def test_a_generator_smaller_than_the_input_agrees_with_reference() -> None:
@@ -78,7 +78,7 @@ def test_larger_pictures_are_averaged_by_area() -> None:
 
 
 @pytest.mark.parametrize("iterations", [1, 3, 10])
-def test_more_iterations_go_on_where_fewer_stop(iterations: int) -> None:
+def test_more_iterations_continue_from_fewer(iterations: int) -> None:
     images = make_images(SIZE)
     few, many = make_restyle(iterations=iterations), make_restyle(iterations=10)
     with torch.no_grad():
@@ -90,7 +90,7 @@ def test_more_iterations_go_on_where_fewer_stop(iterations: int) -> None:
 
 
 @pytest.mark.parametrize("iterations", [0, 11, -1, 2.0, True, "5", None])
-def test_other_numbers_of_iterations_are_refused(iterations: object) -> None:
+def test_invalid_numbers_of_iterations_are_refused(iterations: object) -> None:
     inverter = make_restyle()
     with pytest.raises(ValueError, match="iterations must be a whole number from 1 to 10"):
         inverter.iterations = iterations  # type: ignore[assignment]  # wrong on purpose
@@ -113,7 +113,7 @@ def test_images_of_another_kind_are_refused() -> None:
 # --- the generator -----------------------------------------------------------------------------------------
 
 
-def test_the_generator_is_no_part_of_the_inverter() -> None:
+def test_the_generator_is_not_part_of_the_inverter() -> None:
     inverter = make_restyle()
     assert not [name for name in inverter.state_dict() if not name.startswith(("encoder.", "latent_avg"))]
     theirs = {id(parameter) for parameter in inverter.generator.parameters()}
@@ -121,8 +121,8 @@ def test_the_generator_is_no_part_of_the_inverter() -> None:
     assert inverter.generator not in list(inverter.modules())
 
 
-def test_moving_the_inverter_takes_the_generator_along() -> None:
-    """To the only other device that every machine has."""
+def test_moving_the_inverter_moves_the_generator() -> None:
+    """To the meta device, the only other one on every machine."""
     inverter = make_restyle()
     generator = inverter.generator
     inverter.to("meta")
@@ -131,7 +131,7 @@ def test_moving_the_inverter_takes_the_generator_along() -> None:
         assert tensor.device.type == "meta"
 
 
-def test_the_average_picture_does_not_stay_behind() -> None:
+def test_the_average_picture_moves_with_the_inverter() -> None:
     used, images = make_restyle(), make_images(SIZE)
     invert(used, images)
     assert torch.equal(
@@ -147,7 +147,7 @@ def test_a_generator_that_was_moved_alone_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("fields", [{"num_styles": 12}, {"style_dim": 16}], ids=str)
-def test_a_generator_for_other_codes_is_refused(fields: dict[str, Any]) -> None:
+def test_a_generator_for_other_latents_is_refused(fields: dict[str, Any]) -> None:
     config = dataclasses.replace(TINY_RESTYLE, **fields)
     sizes = f"{config.num_styles} styles of {config.style_dim}.* takes 10 of 24"
     with pytest.raises(ValueError, match=sizes):
@@ -159,7 +159,7 @@ def test_three_channels_are_refused() -> None:
         ReStyle(TINY, make_generator(TINY_RESTYLE))
 
 
-def test_the_average_picture_is_drawn_once_and_the_last_code_never() -> None:
+def test_the_average_picture_is_rendered_once_and_the_last_latent_never() -> None:
     inverter = make_restyle()
     draws = Draws(inverter.generator)
     invert(inverter, make_images(SIZE))
@@ -195,7 +195,7 @@ def test_it_can_be_trained_after_it_was_used() -> None:
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_half_precision_changes_codes_little(name: str) -> None:
+def test_half_precision_changes_latents_little(name: str) -> None:
     inverter = make_restyle(dataclasses.replace(TINY_RESTYLE, **TYPES[name]))
     images = make_images(SIZE)
     expected = Reference(inverter).refine(images, inverter.generator)[-1]
@@ -208,7 +208,7 @@ def test_half_precision_changes_codes_little(name: str) -> None:
     assert not torch.equal(codes, full)
 
 
-def test_half_precision_leaves_the_generator_alone() -> None:
+def test_half_precision_does_not_change_the_generator() -> None:
     inverter = make_restyle().use_half()
     assert all(parameter.dtype == torch.float32 for parameter in inverter.generator.parameters())
     assert inverter.encoder.backbone.get_parameter("stem.conv.weight").dtype == torch.float16

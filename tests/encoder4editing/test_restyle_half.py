@@ -1,12 +1,12 @@
-"""ReStyle and its generator may compute in different number formats, and nothing stale is kept of it."""
+"""ReStyle and its generator may have different dtypes, and no stale picture is cached."""
 
 import torch
 from encoder4editing_reference import TINY_RESTYLE, make_images, make_restyle
 
 
 @torch.no_grad()
-def test_the_average_picture_is_drawn_again_in_half_precision() -> None:
-    """The first pass must compare with what the generator draws now, as all later ones do."""
+def test_the_average_picture_is_rendered_again_in_half_precision() -> None:
+    """The first pass must compare with the generator's current picture, as all later ones do."""
     inverter = make_restyle(TINY_RESTYLE)
     before = inverter.average_image().clone()
     inverter.generator.use_half(torch.bfloat16)

@@ -1,4 +1,4 @@
-"""The crop is FFHQ's, however the picture was stored; the way back is exact; the right face is taken."""
+"""The crop is FFHQ's for any file format; its inverse is exact; the right face is chosen."""
 
 import io
 import math
@@ -43,7 +43,7 @@ def difference(image: Image.Image, other: Image.Image, margin: int = 0) -> float
 
 
 def sampled(photo: Image.Image, quad: np.ndarray, size: int, beyond: int = 1) -> np.ndarray:
-    """The quad by bilinear interpolation, point by point in float64, averaged over beyond² points a pixel."""
+    """Sample the quad bilinearly, point by point in float64, averaged over beyond² points per pixel."""
     pixels = np.asarray(photo, np.float64)
     result = np.zeros((size, size, 3))
     for row in range(size * beyond):
@@ -61,7 +61,7 @@ def sampled(photo: Image.Image, quad: np.ndarray, size: int, beyond: int = 1) ->
 # --- geometry ---
 
 
-def test_the_compatible_quad_is_the_references(photo: Image.Image, face: AlignedFace) -> None:
+def test_the_compatible_quad_equals_the_references(photo: Image.Image, face: AlignedFace) -> None:
     compatible = align(photo, compatible=True)
     np.testing.assert_allclose(compatible.quad, REFERENCE_QUAD, atol=1e-5)
     assert face.quad.dtype == np.float64
@@ -70,7 +70,7 @@ def test_the_compatible_quad_is_the_references(photo: Image.Image, face: Aligned
     assert (face.image.mode, face.image.size) == ("RGB", (256, 256))
 
 
-def test_eyes_and_mouth_lie_where_ffhq_has_them(face: AlignedFace) -> None:
+def test_eyes_and_mouth_are_at_ffhqs_positions(face: AlignedFace) -> None:
     assert face.landmarks is not None
     points = face.to_aligned(face.landmarks) / 256
     left, right = points[36:42].mean(0), points[42:48].mean(0)
@@ -103,7 +103,7 @@ def test_ffhq_quad_against_complex_arithmetic() -> None:
         np.testing.assert_allclose(found[:, 0] + 1j * found[:, 1], corners, atol=1e-9)
 
 
-def test_there_and_back(face: AlignedFace) -> None:
+def test_the_mapping_and_its_inverse_agree(face: AlignedFace) -> None:
     rng = np.random.default_rng(0)
     points = rng.uniform(-50, 300, (5, 7, 2))
     np.testing.assert_allclose(face.to_aligned(face.to_source(points)), points, atol=1e-9)
@@ -127,14 +127,14 @@ def test_against_a_slow_sampler(photo: Image.Image, face: AlignedFace) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("size", "whole"), [(256, 1), (60, 1), (40, 2), (25, 3)])
 def test_compatible_crops_read_single_points(photo: Image.Image, size: int, whole: int) -> None:
-    """As the public code: shrunk by a whole number, then one bilinear reading for each pixel of the crop."""
+    """As the public code: reduced by a whole factor, then sampled bilinearly once per pixel of the crop."""
     face = align(photo, size, compatible=True)  # whose quad's side is 174 pixels
     if whole > 1:
         photo = photo.resize((round(512 / whole), round(512 / whole)), Image.Resampling.LANCZOS)
     assert np.abs(np.asarray(face.image) - sampled(photo, face.quad / whole, size)).max() < 1.5
 
 
-def test_a_pattern_too_fine_for_the_crop_becomes_flat() -> None:
+def test_aliasing_patterns_become_flat() -> None:
     """A checkerboard of single pixels, cut at a fifth of its size: gray, no moiré."""
     board = np.indices((1000, 1000)).sum(0) % 2 * 255
     picture = Image.fromarray(board.astype(np.uint8)).convert("RGB")
@@ -144,7 +144,7 @@ def test_a_pattern_too_fine_for_the_crop_becomes_flat() -> None:
 
 
 def test_straight_gradients_stay_straight() -> None:
-    """On a linear ramp the crop must equal the map itself: no shift of half a pixel at any scale."""
+    """On a linear ramp the crop must equal the mapping: no shift of half a pixel at any scale."""
     x, y = np.meshgrid(np.arange(800), np.arange(800))
     ramp = np.stack([x * 0.3, y * 0.3, (x + y) * 0.15], axis=-1)
     picture = Image.fromarray(np.rint(ramp).astype(np.uint8))
@@ -159,8 +159,8 @@ def test_straight_gradients_stay_straight() -> None:
         assert np.abs(error.mean((0, 1)) + 0.35).max() < 0.35  # Pillow's bilinear filter drops fractions
 
 
-def test_beyond_the_border_the_picture_goes_on(photo: Image.Image, face: AlignedFace) -> None:
-    """A crop that hangs over: as before inside, neither black nor a seam outside."""
+def test_the_picture_is_continued_beyond_the_border(photo: Image.Image, face: AlignedFace) -> None:
+    """A crop beyond the border: unchanged inside, neither black nor a seam outside."""
     left, top = 170, 40
     tight = photo.crop((left, top, 300, 200))
     quad = face.quad - (left, top)
@@ -178,7 +178,7 @@ def test_beyond_the_border_the_picture_goes_on(photo: Image.Image, face: Aligned
     assert np.percentile(steps[outside[:, 1:]], 99) < 20
 
 
-# --- the same face however it is stored ---
+# --- the same face in any format ---
 
 
 def encode(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -233,8 +233,8 @@ def test_a_tilted_head_comes_out_upright(photo: Image.Image, face: AlignedFace, 
 
 
 @pytest.mark.slow
-def test_a_large_photo_gives_the_small_ones_crop(photo: Image.Image, face: AlignedFace) -> None:
-    """Searched in a reduced copy, cut from the full picture."""
+def test_a_large_photo_gives_the_same_crop(photo: Image.Image, face: AlignedFace) -> None:
+    """Detected in a reduced copy, cropped from the full picture."""
     large = align(photo.resize((3000, 3000), Image.Resampling.BICUBIC))
     scaled = (large.quad + 0.5) * 512 / 3000 - 0.5
     assert np.abs(scaled - face.quad).max() < 0.02 * np.linalg.norm(face.quad[3] - face.quad[0])
@@ -266,7 +266,7 @@ def couple(photo: Image.Image) -> Image.Image:
     return picture
 
 
-def test_the_large_face_comes_first_then_the_other(couple: Image.Image) -> None:
+def test_the_larger_face_comes_first(couple: Image.Image) -> None:
     first, second = align(couple), align(couple, face=1)
     assert first.box[0] > 290
     assert second.box[2] < 250
@@ -276,8 +276,8 @@ def test_the_large_face_comes_first_then_the_other(couple: Image.Image) -> None:
         align(couple, face=2)
 
 
-def test_a_false_face_comes_after_the_true_one(photo: Image.Image) -> None:
-    """dlib sees a face on the astronaut's suit, and the published code takes that one."""
+def test_a_false_detection_ranks_after_the_true_face(photo: Image.Image) -> None:
+    """dlib detects a face on the astronaut's suit, and the published code uses that one."""
     found = detect(photo)
     assert len(found) == 2
     assert found[0].box[3] < 200 < found[1].box[1]
@@ -304,7 +304,7 @@ def test_no_face(name: str) -> None:
     assert "--aligned" in sentence
 
 
-# --- taken as it is ---
+# --- already aligned ---
 
 
 def test_as_aligned_takes_the_central_square() -> None:
@@ -326,7 +326,7 @@ def test_as_aligned_of_a_square_of_the_right_size_is_the_picture(face: AlignedFa
 # --- refusals ---
 
 
-def test_out_of_range(photo: Image.Image, tmp_path: Path) -> None:
+def test_a_face_number_out_of_range_is_refused(photo: Image.Image, tmp_path: Path) -> None:
     for size in (0, 15, 1025, -256):
         with pytest.raises(OptionError, match="16 to 1024"):
             align(photo, size)
@@ -362,7 +362,7 @@ def test_without_the_landmark_package(photo: Image.Image, monkeypatch: pytest.Mo
 
 
 @pytest.mark.slow
-def test_many_threads_get_the_same_answer(photo: Image.Image, face: AlignedFace) -> None:
+def test_many_threads_get_the_same_result(photo: Image.Image, face: AlignedFace) -> None:
     quads: list[np.ndarray] = []
     threads = [threading.Thread(target=lambda: quads.append(align(photo).quad)) for _ in range(8)]
     for thread in threads:

@@ -1,4 +1,4 @@
-"""Where a crop goes beyond the photo: how soon its mirrored continuation fades, and to what."""
+"""Crops beyond the photo: how its mirrored continuation fades, and to what."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ SIDE, BEYOND, BRIGHT, DARK = 300, 30, 200, 50
 
 @pytest.fixture
 def picture() -> Image.Image:
-    """Dark, and bright near its left border, beyond which the crop reaches."""
+    """A dark picture that is bright near its left border, beyond which the crop extends."""
     values = np.full((900, 700, 3), DARK, np.uint8)
     values[:, :75] = BRIGHT
     return Image.fromarray(values)
@@ -22,7 +22,7 @@ def picture() -> Image.Image:
 def test_beyond_the_border_it_fades_over_three_tenths_of_the_side(
     picture: Image.Image, size: int, compatible: bool
 ) -> None:
-    """FFHQ's rule: 0.3 of the side away it is the median colour, and on the way there in proportion."""
+    """FFHQ's rule: the median colour from 0.3 of the side on, and a linear blend before that."""
     x0, y0 = -0.5 - BEYOND, 300.0
     x1, y1 = x0 + SIDE, y0 + SIDE
     quad = np.array([[x0, y0], [x0, y1], [x1, y1], [x1, y0]])
@@ -36,7 +36,7 @@ def test_beyond_the_border_it_fades_over_three_tenths_of_the_side(
 
 
 def test_beyond_the_border_it_is_blurred_by_a_fiftieth_of_the_side() -> None:
-    """A line that runs across the border, in parts of what is left of it: from 16% to 84% are two sigmas."""
+    """A line across the border: the blurred edge spans two sigmas from 16% to 84%."""
     values = np.full((900, 700, 3), DARK, np.uint8)
     values[:450] = BRIGHT
     x0, y0 = -0.5 - BEYOND, 299.5
@@ -50,13 +50,13 @@ def test_beyond_the_border_it_is_blurred_by_a_fiftieth_of_the_side() -> None:
 
 
 def quad_at(left: float, side: int) -> np.ndarray:
-    """An upright crop whose left edge lies so many pixels right of the photo's, far below its upper one."""
+    """An upright crop whose left edge is `left` pixels right of the photo's, far below its top."""
     x0, y0 = left - 0.5, 299.5
     return np.array([[x0, y0], [x0, y0 + side], [x0 + side, y0 + side], [x0 + side, y0]])
 
 
 def test_the_outermost_pixels_are_mirrored_once() -> None:
-    """The border itself is the mirror: its own column does not come twice."""
+    """Mirrored about the border's column, which is not repeated."""
     values = np.full((900, 700, 3), DARK, np.uint8)
     values[:, 0] = 250
     crop = np.asarray(crop_quad(Image.fromarray(values), quad_at(-20, 100), 100)).astype(float)
@@ -66,7 +66,7 @@ def test_the_outermost_pixels_are_mirrored_once() -> None:
 
 @pytest.mark.parametrize(("left", "soft"), [(2, True), (8, False)])
 def test_a_crop_that_only_just_stays_inside_is_softened_at_its_edge(left: int, soft: bool) -> None:
-    """As in FFHQ's own code, which lets the blur begin within the photo."""
+    """As in FFHQ's own code, where the blur begins inside the photo."""
     values = np.random.default_rng(2).integers(0, 256, (900, 700, 3)).astype(np.uint8)
     crop = np.asarray(crop_quad(Image.fromarray(values), quad_at(left, 200), 200)).astype(float)
     edge, middle = crop[:, :4].std(), crop[:, 90:110].std()

@@ -1,4 +1,4 @@
-"""A picture with a profile is seen in its true colours; one without stays as it is; a broken one is none."""
+"""Pictures with a profile are converted to sRGB; without one, or with a broken one, they are unchanged."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def linear(picture: Image.Image) -> Floats:
 
 
 def stored_in(picture: Image.Image, primaries: Floats, curve: Curve) -> Image.Image:
-    """An sRGB picture in the numbers of another space, which is wider."""
+    """An sRGB picture encoded in a wider colour space."""
     wide = np.linalg.inv(primaries) @ SRGB_SPACE @ linear(picture)[..., None]
     return Image.fromarray(np.rint(255 * curve.encoded(wide[..., 0].clip(0, 1))).astype(np.uint8))
 
@@ -65,13 +65,13 @@ def test_wide_colours_are_brought_back(photo: Image.Image, space: Floats, kind: 
 
 
 @pytest.mark.parametrize("kind", LOSSLESS)
-def test_srgb_and_no_profile_leave_every_bit(photo: Image.Image, kind: str) -> None:
+def test_srgb_and_no_profile_change_nothing(photo: Image.Image, kind: str) -> None:
     assert difference(load_image(encode(photo, kind)), photo) == 0
     assert difference(load_image(encode(photo, kind, icc_profile=SRGB)), photo) == 0
 
 
 def test_gray_through_its_curve(photo: Image.Image) -> None:
-    """8 and 16 bits, with and without opacity; gray stays gray."""
+    """8 and 16 bits, with and without alpha; gray stays gray."""
     curve = Curve(1.0)
     gray = photo.convert("L")
     right = np.asarray(gray.convert("RGB"))
@@ -91,7 +91,7 @@ def test_gray_through_its_curve(photo: Image.Image) -> None:
 
 
 def test_gray_with_a_profile_for_colours(photo: Image.Image) -> None:
-    """As gray JPEGs often have."""
+    """As often in gray JPEGs."""
     gray = photo.convert("L")
     stored = Image.fromarray(np.rint(255 * Curve(1.8).encoded(linear(gray))).astype(np.uint8))
     loaded = load_image(encode(stored, "PNG", icc_profile=rgb_profile(P3, Curve(1.8))))
@@ -115,8 +115,8 @@ def test_a_palette_has_the_profiles_colours(photo: Image.Image) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
-def test_inks_as_the_press_prints_them(photo: Image.Image, kind: str) -> None:
-    """A press whose inks darken more than they should."""
+def test_inks_look_as_printed(photo: Image.Image, kind: str) -> None:
+    """A press whose inks are too dark."""
     shares = 1 - (np.asarray(photo, np.float64) / 255) ** (1 / 1.5)
     inks = np.concatenate([255 * shares, np.zeros((*shares.shape[:2], 1))], axis=-1)
     stored = Image.frombytes("CMYK", photo.size, np.rint(inks).astype(np.uint8).tobytes())
@@ -125,7 +125,7 @@ def test_inks_as_the_press_prints_them(photo: Image.Image, kind: str) -> None:
     assert difference(loaded, photo) < 6
 
 
-def test_a_profile_of_other_colours_than_the_pictures_is_none(photo: Image.Image) -> None:
+def test_a_profile_for_another_colour_model_is_ignored(photo: Image.Image) -> None:
     for picture, profile in (
         (photo, gray_profile(Curve(1.0))),
         (photo, ink_profile()),
@@ -157,7 +157,7 @@ def broken() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("how", broken())
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
-def test_a_broken_profile_is_none(photo: Image.Image, how: str, kind: str) -> None:
+def test_a_broken_profile_is_ignored(photo: Image.Image, how: str, kind: str) -> None:
     assert difference(load_image(encode(photo, kind, icc_profile=broken()[how])), photo) == 0
 
 

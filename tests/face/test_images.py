@@ -1,4 +1,4 @@
-"""Any still picture comes in as upright RGB; all else is refused in one sentence, before memory is taken."""
+"""Any still picture loads as upright RGB; anything else is refused in one sentence, before allocation."""
 
 import contextlib
 import io
@@ -45,7 +45,7 @@ def difference(image: Image.Image, other: Image.Image) -> float:
 
 
 def refusal(source: ImageSource) -> str:
-    """The sentence with which a source is refused."""
+    """The one-sentence error of a refused source."""
     with pytest.raises(ImageError) as caught:
         load_image(source)
     sentence = str(caught.value)
@@ -100,7 +100,7 @@ def test_every_mode_becomes_rgb(mode: str) -> None:
     assert (loaded.mode, loaded.size) == ("RGB", (40, 50))
 
 
-# How the stored pixels lie for each EXIF orientation, if `a` is the picture as it should be seen.
+# The stored pixels for each EXIF orientation, if `a` is the upright picture.
 STORED = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
@@ -127,7 +127,7 @@ def test_broken_exif_does_not_matter(photo: Image.Image) -> None:
     assert difference(load_image(encode(photo, "PNG", exif=b"Exif\0\0MM\0\x2a\xff\xff\xff\xff")), photo) == 0
 
 
-def test_transparency_lies_over_white() -> None:
+def test_transparency_is_composited_over_white() -> None:
     pixels = np.zeros((40, 40, 4), np.uint8)
     pixels[:, :20] = (200, 100, 0, 128)
     loaded = np.asarray(load_image(Image.fromarray(pixels)), np.float64)
@@ -161,11 +161,11 @@ def test_float_tiff(photo: Image.Image) -> None:
 
 def test_cmyk_jpeg_is_not_a_negative(photo: Image.Image) -> None:
     data = encode(photo.convert("CMYK"), "JPEG", quality=95)
-    assert b"Adobe" in data  # the kind whose values are stored inverted
+    assert b"Adobe" in data  # the variant with inverted values
     assert difference(load_image(data), photo) < 4
 
 
-def test_the_first_of_a_phones_two_pictures_is_taken(photo: Image.Image) -> None:
+def test_the_first_of_a_phones_two_pictures_is_used(photo: Image.Image) -> None:
     data = encode(photo, "MPO", save_all=True, append_images=[Image.new("RGB", photo.size)])
     assert Image.open(io.BytesIO(data)).format == "MPO"
     assert difference(load_image(data), photo) < 5
@@ -195,7 +195,7 @@ def test_gray_ranges(values: np.ndarray, expected: list[int]) -> None:
 # --- what is refused ---
 
 
-def test_paths_that_are_no_picture(tmp_path: Path, photo: Image.Image) -> None:
+def test_paths_that_are_not_pictures_are_refused(tmp_path: Path, photo: Image.Image) -> None:
     assert "There is no file" in refusal(tmp_path / "nowhere.jpg")
     assert "There is no file" in refusal("http://127.0.0.1:9/face.jpg")
     assert "folder" in refusal(tmp_path)
@@ -211,7 +211,7 @@ def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     assert "not an ordinary file" in refusal(tmp_path / "pipe.jpg")
 
 
-def test_a_file_that_may_not_be_read(
+def test_an_unreadable_file_is_refused(
     tmp_path: Path, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "secret.png"
@@ -226,7 +226,7 @@ def test_a_file_that_may_not_be_read(
     assert "may not be read" in refusal(path)
 
 
-def test_contents_that_are_no_picture(tmp_path: Path, photo: Image.Image) -> None:
+def test_contents_that_are_not_a_picture_are_refused(tmp_path: Path, photo: Image.Image) -> None:
     text = tmp_path / "text.jpg"
     text.write_text("Dear Sir, this is a letter and not a photograph.\n" * 50)
     assert "cannot be read as a picture" in refusal(text)
@@ -250,7 +250,7 @@ def test_a_file_above_the_limit_is_not_read(tmp_path: Path) -> None:
     assert f"larger than {MAX_BYTES // 2**20} MB" in refusal(path)
 
 
-def test_formats_that_may_run_programs_are_not_opened(photo: Image.Image) -> None:
+def test_formats_that_may_execute_programs_are_not_opened(photo: Image.Image) -> None:
     for kind in ("EPS", "PSD", "ICO", "PDF"):
         data = b"8BPS" + bytes(100) if kind == "PSD" else encode(photo, kind)
         assert "cannot be read as a picture" in refusal(data)
@@ -275,7 +275,7 @@ def test_between_pillows_limits_and_ours_no_warning_is_shown() -> None:
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF", "AVIF"])
-def test_moving_pictures(photo: Image.Image, kind: str) -> None:
+def test_animated_pictures_are_refused(photo: Image.Image, kind: str) -> None:
     data = encode(photo, kind, save_all=True, append_images=[Image.new("RGB", photo.size)])
     assert "a still picture is needed" in refusal(data)
 
@@ -289,7 +289,7 @@ def test_wrong_types_are_programming_errors(tmp_path: Path) -> None:
 
 
 def test_a_huge_picture_in_a_small_file_takes_no_memory(tmp_path: Path) -> None:
-    """400 million pixels in 50 KB: refused from the header, the peak of memory hardly moved."""
+    """400 million pixels in 50 KB: refused from the header, with hardly any memory."""
     bomb = tmp_path / "bomb.png"
     bomb.write_bytes(blank_png(20_000, 20_000))
     assert bomb.stat().st_size < 100_000
@@ -313,15 +313,15 @@ except ImageError as error:
 
 
 def many_scans(photo: Image.Image, count: int, extra: bytes = b"") -> bytes:
-    """A progressive JPEG whose last scan comes again and again; extra goes behind its first two bytes."""
+    """A progressive JPEG whose last scan is repeated; extra is inserted after its first two bytes."""
     data = encode(photo, "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     header = data[last : last + 2 + int.from_bytes(data[last + 2 : last + 4], "big")]
     return data[:2] + extra + data[2:-2] + header * count + b"\xff\xd9"
 
 
-def test_a_jpeg_that_asks_for_endless_passes_is_refused(photo: Image.Image, tmp_path: Path) -> None:
-    """Each costs ten bytes and a pass over all pixels, in a decoder that cannot be interrupted."""
+def test_a_jpeg_with_too_many_passes_is_refused(photo: Image.Image, tmp_path: Path) -> None:
+    """Each pass costs ten bytes and a loop over all pixels, in a decoder that cannot be interrupted."""
     usual = encode(photo, "JPEG", progressive=True).count(b"\xff\xda")
     assert load_image(many_scans(photo, MAX_SCANS - usual)).size == photo.size
     bomb = many_scans(photo, MAX_SCANS - usual + 1)
@@ -331,8 +331,8 @@ def test_a_jpeg_that_asks_for_endless_passes_is_refused(photo: Image.Image, tmp_
     assert "more than 100 passes" in refusal(path)
 
 
-def test_scans_are_counted_in_the_picture_alone(photo: Image.Image) -> None:
-    """Not in its segments, which hold thumbnails, nor behind its end, where phones put a second picture."""
+def test_scans_are_counted_only_in_the_main_picture(photo: Image.Image) -> None:
+    """Not in its segments, which contain thumbnails, nor after its end, where phones put a second picture."""
     segment = b"\xff\xe2" + struct.pack(">H", 2 + 2 * 5000) + b"\xff\xda" * 5000
     whole = many_scans(photo, 1, extra=segment) + b"\xff\xda" * 5000
     assert load_image(whole).size == photo.size
@@ -341,7 +341,7 @@ def test_scans_are_counted_in_the_picture_alone(photo: Image.Image) -> None:
 @pytest.mark.parametrize(
     "kind", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "JPEG2000", "AVIF", "QOI", "TGA"]
 )
-def test_random_damage_gives_a_picture_or_a_sentence(photo: Image.Image, kind: str) -> None:
+def test_random_damage_gives_a_picture_or_an_error(photo: Image.Image, kind: str) -> None:
     rng = np.random.default_rng(7)
     data = np.frombuffer(encode(photo.resize((64, 64)), kind), np.uint8)
     for _ in range(60):

@@ -1,4 +1,4 @@
-"""Small faces of large photos are found, or it is said how wide a face must be there."""
+"""Small faces in large photos are found, or the error says how wide a face must be."""
 
 import re
 from pathlib import Path
@@ -25,7 +25,7 @@ def scene(size: tuple[int, int]) -> Image.Image:
 
 
 def person(width: int) -> tuple[Image.Image, np.ndarray]:
-    """A head whose face is about so wide, and where the middle of its face is."""
+    """A head whose face has about this width, and the middle of its face."""
     head = Image.fromarray(skimage.data.astronaut()).crop((120, 0, 370, 230))
     scale = width / 93
     head = head.resize((round(250 * scale), round(230 * scale)), Image.Resampling.LANCZOS)
@@ -33,7 +33,7 @@ def person(width: int) -> tuple[Image.Image, np.ndarray]:
 
 
 def with_faces(size: tuple[int, int], *faces: tuple[int, int, int]) -> Image.Image:
-    """A scene with faces, each so wide and with its middle there."""
+    """A scene with faces of given widths and middles."""
     picture = scene(size)
     for width, x, y in faces:
         head, middle = person(width)
@@ -57,7 +57,7 @@ def middle(box: tuple[int, ...]) -> np.ndarray:
 def test_a_small_face_of_a_large_photo_is_found(size: tuple[int, int], face: tuple[int, int, int]) -> None:
     width, x, y = face
     picture = with_faces(size, face)
-    assert not detect(picture, at_least=0)  # one look is not enough
+    assert not detect(picture, at_least=0)  # one detection pass is not enough
     crop = align(picture, 64)
     assert np.abs(middle(crop.box) - (x, y)).max() < 0.15 * width
     assert 0.75 < (crop.box[2] - crop.box[0]) / width < 1.35
@@ -65,8 +65,8 @@ def test_a_small_face_of_a_large_photo_is_found(size: tuple[int, int], face: tup
     assert np.abs(np.asarray(crop.image, int) - np.asarray(reference.image)).mean() < 6
 
 
-def test_large_faces_keep_their_places_and_small_ones_follow() -> None:
-    """The small ones are looked for only where they are asked for, and each is counted once."""
+def test_large_faces_come_first_and_small_ones_follow() -> None:
+    """Small ones are searched for only if requested, and each is counted once."""
     picture = with_faces(
         (4500, 3000), (600, 1200, 1200), (400, 3300, 1200), (80, 2250, 1500), (60, 2000, 2700)
     )
@@ -83,7 +83,7 @@ def test_large_faces_keep_their_places_and_small_ones_follow() -> None:
         align(picture, 64, face=4)
 
 
-def test_a_photo_whose_face_is_found_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_photo_whose_face_is_found_is_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> None:
         raise AssertionError("looked at again")
 
@@ -92,7 +92,7 @@ def test_a_photo_whose_face_is_found_is_looked_at_once(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(("size", "width"), [((6000, 4000), 57), ((2000, 1300), 40)])
-def test_too_small_a_face_is_told_how_wide_it_must_be(size: tuple[int, int], width: int) -> None:
+def test_the_error_says_how_wide_a_face_must_be(size: tuple[int, int], width: int) -> None:
     assert smallest_face(size) == width
     picture = with_faces(size, (width // 2, size[0] // 2, size[1] // 2))
     with pytest.raises(NoFaceError) as caught:
@@ -108,7 +108,7 @@ def test_too_small_a_face_is_told_how_wide_it_must_be(size: tuple[int, int], wid
     assert head.score is not None  # cropping helps, as the sentence says
 
 
-def test_the_page_says_it_too() -> None:
+def test_the_page_says_how_wide_a_face_must_be() -> None:
     with pytest.raises(NoFaceError, match="at least 40 pixels wide: crop"):
         find_faces(scene((2000, 1300)))
 
@@ -123,7 +123,7 @@ def test_how_wide_a_face_must_be() -> None:
         assert 80 / width == pytest.approx((SECOND_LOOK / (megapixels * 1e6)) ** 0.5, rel=0.03)
 
 
-def test_a_small_picture_is_not_told_to_be_cropped() -> None:
+def test_the_error_for_a_small_picture_does_not_suggest_cropping() -> None:
     with pytest.raises(NoFaceError) as caught:
         align(scene((400, 300)))
     assert "wide" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""A pixel more or less at the border, or another size, changes neither the crop nor the latent."""
+"""A pixel more or less at the border, or another size, hardly changes the crop and the latent."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ PICTURES = [DOCS / "face.jpg", *(DOCS / "faces" / f"{name}.jpg" for name in (
 
 
 def variants(photo: Image.Image) -> Iterator[tuple[Image.Image, np.ndarray, np.ndarray]]:
-    """The photo stored a little differently: the picture, its scale, and how far it was moved, x and y."""
+    """Slightly different versions of the photo: the picture, its scale, and its shift in x and y."""
     for border in (1, 2, 3, 4):
         yield ImageOps.expand(photo, border), np.ones(2), np.full(2, border)
     for left, top in ((1, 0), (0, 1), (3, 2)):
@@ -32,7 +32,7 @@ def variants(photo: Image.Image) -> Iterator[tuple[Image.Image, np.ndarray, np.n
 
 
 def moved(quad: np.ndarray, other: np.ndarray) -> float:
-    """How far the corner that moves most does, as a part of the crop's side."""
+    """The largest movement of a corner, as a fraction of the crop's side."""
     return float(np.linalg.norm(other - quad, axis=1).max() / np.linalg.norm(quad[3] - quad[0]))
 
 
@@ -58,8 +58,8 @@ def test_a_border_a_shift_and_another_size_change_little() -> None:
 
 
 @pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
-def test_where_the_box_was_found_hardly_matters(path: Path) -> None:
-    """Steps of dlib's: a tenth of the box aside, a sixth larger or smaller."""
+def test_the_detectors_box_hardly_matters(path: Path) -> None:
+    """dlib's step sizes: a shift by a tenth of the box, a sixth larger or smaller."""
     with Image.open(path) as file:
         photo = file.convert("RGB")
     box = np.array(detect(photo)[0].box)
@@ -78,8 +78,8 @@ def test_where_the_box_was_found_hardly_matters(path: Path) -> None:
         assert moved(quad, ffhq_quad(find_landmarks(photo, (left, top, right_edge, bottom)))) < 0.025
 
 
-def test_the_steady_crop_is_on_average_the_old_one() -> None:
-    """FFHQ was cut by single readings: their mean over borders is where the steady crop lies."""
+def test_the_steady_crop_equals_the_old_one_on_average() -> None:
+    """FFHQ was cropped by single detections; the steady crop is their mean over borders."""
     away = []
     for path in PICTURES:
         with Image.open(path) as file:
@@ -125,7 +125,7 @@ def test_compatible_reads_landmarks_once_in_the_detectors_box() -> None:
         np.testing.assert_array_equal(face.image, crop_quad(photo, face.quad, 256, compatible=True))
 
 
-def test_where_there_is_no_face_landmarks_stay_near_the_box() -> None:
+def test_without_a_face_landmarks_stay_near_the_box() -> None:
     rng = np.random.default_rng(5)
     picture = Image.fromarray(rng.integers(0, 256, (300, 400, 3), dtype=np.uint8))
     for box in ((100, 100, 180, 180), (-30, 240, 60, 330), (0, 0, 2, 2)):

@@ -1,4 +1,4 @@
-"""TIFF: every way to store pixels gives the right picture or a sentence, and only one page is the picture."""
+"""TIFF: every pixel layout gives the right picture or a one-sentence error, and only one page counts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SIZE = 61, 50  # neither is a multiple of a strip's rows or a tile's side
 
 @pytest.fixture(scope="module")
 def photo() -> Pixels:
-    """From black to white, as a face's picture is."""
+    """A picture with levels from black to white."""
     picture = Image.fromarray(skimage.data.astronaut()).crop((100, 0, 340, 200)).resize(SIZE)
     pixels = np.asarray(picture).copy()
     pixels[0, 0], pixels[0, 1] = 0, 255
@@ -36,7 +36,7 @@ def gray_of(photo: Pixels) -> Pixels:
 
 
 def full_range(pixels: Pixels, kind: str) -> NDArray[Any]:
-    """0…255 as the whole range of a type; floats from 0 to 1."""
+    """Scale 0…255 to the full range of a type; floats to 0…1."""
     if kind[0] == "f":
         return (pixels / 255).astype(kind)
     limits = np.iinfo(kind)
@@ -45,7 +45,7 @@ def full_range(pixels: Pixels, kind: str) -> NDArray[Any]:
 
 
 def error_of(data: bytes, expected: NDArray[Any]) -> float:
-    """Mean difference of the picture that is read from the right one, in levels."""
+    """Mean difference between the loaded and the right picture, in levels."""
     loaded = np.asarray(load_image(data), np.float64)
     assert loaded.shape == (*expected.shape[:2], 3)
     return float(np.abs(loaded - expected).mean())
@@ -103,7 +103,7 @@ def test_planes(photo: Pixels, photometric: int, kind: str, order: str, compress
 def test_planes_with_opacity(
     photo: Pixels, photometric: int, extra: int, premultiplied: bool, kind: str
 ) -> None:
-    """Over white; a fourth plane that is no opacity counts for nothing."""
+    """Composited over white; a fourth plane that is not alpha is ignored."""
     colours = photo if photometric == RGB else gray_of(photo)
     opacity = np.broadcast_to(np.linspace(0, 255, SIZE[0]).astype(np.uint8), photo.shape[:2])[..., None]
     share = opacity / 255
@@ -139,7 +139,7 @@ def test_planes_are_set_upright(photo: Pixels, orientation: int) -> None:
     assert error_of(tiff((tags, strips(wide, planar=True))), right) == 0
 
 
-def test_what_is_not_read_is_named(photo: Pixels) -> None:
+def test_unsupported_layouts_are_named(photo: Pixels) -> None:
     floats = full_range(photo, "f4")
     assert "32 bits float, 3 planes" in refusal(
         tiff((tags_of(floats, RGB, planar=True), strips(floats, planar=True)))
@@ -167,7 +167,7 @@ def test_an_opened_pil_image_is_read_from_its_file(photo: Pixels, tmp_path: Path
             load_image(opened)
 
 
-def test_large_planes_are_refused_before_memory_is_taken(photo: Pixels) -> None:
+def test_large_planes_are_refused_before_allocation(photo: Pixels) -> None:
     tags = tags_of(full_range(photo, "u2"), RGB, planar=True) | {256: MAX_PIXELS, 257: 40}
     assert "million pixels" in refusal(tiff((tags, [b"\0" * 100] * 18)))
 
@@ -181,7 +181,7 @@ def small(photo: Pixels, **tags: int) -> tuple[dict[int, int | bytes | Sequence[
 
 
 @pytest.mark.parametrize("kind", [{254: 1}, {255: 2}, {254: 4}, {254: 5}])
-def test_smaller_copies_and_masks_are_no_pages(photo: Pixels, kind: dict[int, int]) -> None:
+def test_smaller_copies_and_masks_do_not_count_as_pages(photo: Pixels, kind: dict[int, int]) -> None:
     whole = tags_of(photo, RGB, planar=False), strips(photo, planar=False)
     tags, pieces = small(photo)
     extra = {**tags, **kind}, pieces
@@ -197,7 +197,7 @@ RAW = {"colour filters": {262: 32803}, "linear": {262: 34892}, "a maker's coding
 
 @pytest.mark.parametrize("how", RAW)
 def test_a_cameras_raw_file_is_refused_whatever_else_is_in_it(photo: Pixels, how: str) -> None:
-    """Not shown by its preview, which is a fraction of the photo."""
+    """Its preview, a small version of the photo, is not used instead."""
     preview = {**tags_of(photo, RGB, planar=False), 254: 1}, strips(photo, planar=False)
     mosaic = full_range(gray_of(photo), "u2")
     sensor = {**tags_of(mosaic, GRAY, planar=False), **RAW[how]}, strips(mosaic, planar=False)
@@ -213,7 +213,7 @@ def test_a_cameras_raw_file_is_refused_whatever_else_is_in_it(photo: Pixels, how
             load_image(opened)
 
 
-def test_canons_raw_file_is_known_by_its_mark(photo: Pixels) -> None:
-    """Its first page is a preview that does not say so."""
+def test_canons_raw_file_is_recognised_by_its_signature(photo: Pixels) -> None:
+    """Its first page is a preview that is not marked as one."""
     preview = tags_of(photo, RGB, planar=False), strips(photo, planar=False)
     assert "raw file" in refusal(tiff(preview, mark=b"CR\2\0"))

@@ -1,4 +1,4 @@
-"""Tiles cover the picture, whole things fit into one of them, and nothing is counted twice."""
+"""Tiles cover the picture, small objects fit within one tile, and nothing is counted twice."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from micromotion.face.tiles import Box, distinct, tiles
 
 @pytest.mark.parametrize("size", [(6000, 4000), (4000, 6000), (17000, 1000), (250_000, 200), (700, 900)])
 @pytest.mark.parametrize("overlap", [1, 260, 900])
-def test_what_is_no_larger_than_the_overlap_lies_whole_in_a_tile(size: tuple[int, int], overlap: int) -> None:
+def test_objects_up_to_the_overlap_fit_within_a_tile(size: tuple[int, int], overlap: int) -> None:
     overlap = min(overlap, *size)
     found = list(tiles(size, 2200**2, overlap))
     assert max((right - left) * (bottom - top) for left, top, right, bottom in found) <= 2200**2
@@ -33,7 +33,7 @@ def test_a_small_picture_is_one_tile() -> None:
     assert list(tiles((640, 480), 2200**2, 100)) == [(0, 0, 640, 480)]
 
 
-def test_the_better_box_of_two_is_kept_and_known_ones_are_not_repeated() -> None:
+def test_duplicate_boxes_are_merged_into_the_better_one() -> None:
     boxes: list[Box] = [(0, 0, 100, 100), (10, 5, 110, 105), (300, 0, 400, 100), (95, 95, 195, 195)]
     assert distinct(boxes, [0.5, 0.9, 0.2, 0.4]) == [1, 3, 2]
     assert distinct(boxes, [0.5, 0.9, 0.2, 0.4], known=[(290, 0, 390, 100)]) == [1, 3]

@@ -1,4 +1,4 @@
-"""By whatever door a turned photo comes in, it is handled as the same photo that was upright all along."""
+"""Through every interface, a photo stored rotated gives the same results as the upright one."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ pytestmark = pytest.mark.slow
 STILL: dict[str, Any] = {
     "view": "photo",
     "strength": 0.0,
-}  # a model with random weights moves no face that one could follow
+}  # a model with random weights has no trackable faces
 ALL = pytest.mark.parametrize("orientation", UPRIGHT)
 
 
 @pytest.fixture(scope="module")
 def photo(astronaut: Image.Image) -> Image.Image:
-    """Not square, and the face not in its middle."""
+    """A photo that is not square, with the face off its centre."""
     return astronaut.crop((120, 0, 320, 190)).resize((150, 140))
 
 
@@ -47,7 +47,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, random_bundle: Path) -> Ite
 
 
 def both(photo: Image.Image, orientation: int, folder: Path, kind: str = "JPEG") -> tuple[Path, Path]:
-    """The turned file, and the upright one with the very pixels that it shows."""
+    """The rotated file, and an upright one with the same visible pixels."""
     data = stored(photo, orientation, kind)
     turned, right = folder / f"turned.{kind.split()[0].lower()}", folder / "upright.png"
     turned.write_bytes(data)
@@ -61,7 +61,7 @@ def equal(one: object, other: object) -> bool:
 
 @ALL
 @pytest.mark.parametrize("kind", KINDS)
-def test_loading_turns_once_however_often(photo: Image.Image, orientation: int, kind: str) -> None:
+def test_loading_rotates_only_once(photo: Image.Image, orientation: int, kind: str) -> None:
     data = stored(photo, orientation, kind)
     loaded = load_image(data)
     assert loaded.size == photo.size
@@ -72,7 +72,7 @@ def test_loading_turns_once_however_often(photo: Image.Image, orientation: int, 
         assert equal(load_image(opened), loaded)
 
 
-def test_what_was_loaded_is_not_copied_again(photo: Image.Image) -> None:
+def test_a_loaded_picture_is_not_copied_again(photo: Image.Image) -> None:
     loaded = load_image(stored(photo, 6))
     assert as_loaded(loaded) is loaded
     assert load_image(loaded) is not loaded

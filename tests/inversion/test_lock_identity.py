@@ -1,4 +1,4 @@
-"""Locking the identity through every door: what changes, what stays, and what is said of it."""
+"""Locking the identity through every interface: what changes, what stays, and what is reported."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ STEPS = 4
 
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Enough to see something change."""
+    """Tune in few steps, just enough for a visible change."""
     from micromotion.inversion import pivotal_tuning
 
     tuned = pivotal_tuning.tuned
@@ -29,7 +29,7 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_the_clip_is_nearer_to_the_photo_and_the_model_stays_as_it_is(
+def test_the_video_is_nearer_to_the_photo_and_the_model_unchanged(
     animator: Animator, astronaut: Image.Image
 ) -> None:
     before = {name: value.clone() for name, value in animator.bundle.generator.state_dict().items()}
@@ -54,7 +54,7 @@ def test_the_clip_is_nearer_to_the_photo_and_the_model_stays_as_it_is(
     )
 
 
-def test_what_was_tuned_is_kept_for_the_photo(animator: Animator, astronaut: Image.Image) -> None:
+def test_a_tuned_generator_is_cached_for_the_photo(animator: Animator, astronaut: Image.Image) -> None:
     first = list(animator.animate(astronaut, "headsTurn", frames=2, lock_identity=True))
 
     def never(done: int, loss: float) -> None:
@@ -65,7 +65,7 @@ def test_what_was_tuned_is_kept_for_the_photo(animator: Animator, astronaut: Ima
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
 
 
-def test_a_full_gpu_is_told(
+def test_a_full_gpu_is_reported_when_locking(
     animator: Animator, astronaut: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
@@ -80,12 +80,14 @@ def test_a_full_gpu_is_told(
     assert len(calls) == 2, "one retry, no more"
 
 
-def test_a_code_cannot_be_locked(animator: Animator) -> None:
+def test_a_latent_cannot_be_locked(animator: Animator) -> None:
     with pytest.raises(OptionError, match="photo"):
         animator.animate(zero_code(animator.bundle.generator), lock_identity=True)
 
 
-def test_the_command_says_what_it_bought(astronaut_file: Path, random_bundle: Path, tmp_path: Path) -> None:
+def test_the_command_reports_the_improvement(
+    astronaut_file: Path, random_bundle: Path, tmp_path: Path
+) -> None:
     output = tmp_path / "out.gif"
     options = ["--model", str(random_bundle), "--frames", "2", "--lock-identity", "-o", str(output)]
     result = CliRunner().invoke(app, ["animate", str(astronaut_file), *options], catch_exceptions=False)
@@ -98,13 +100,13 @@ def test_the_command_says_what_it_bought(astronaut_file: Path, random_bundle: Pa
     assert "leave out" in wrong.stderr
 
 
-def test_the_service_logs_what_it_bought(
+def test_the_service_logs_the_improvement(
     random_bundle: Path,
     astronaut_file: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Called as Cog's worker does it."""
+    """Called as by Cog's worker."""
     from cog import Path as CogPath
     from cog.predictor import load_predictor_from_ref
     from running_server import EVERYTHING, ROOT

@@ -1,4 +1,4 @@
-"""How pivotal_tuning tuning goes about it: gently at first, and the nearer to the pivot the freer."""
+"""The pace of pivotal tuning: small first steps, and weaker regularisation near the pivot."""
 
 import copy
 
@@ -17,10 +17,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("away", [0.05, 0.1])
-def test_the_first_steps_do_not_lead_away(
+def test_the_first_steps_do_not_increase_the_loss(
     generator: Generator, latent: Tensor, image: Tensor, away: float
 ) -> None:
-    """Of a picture that is nearly right already: at its full rate Adam's first step would double the loss."""
+    """With a nearly perfect picture, Adam's first step at the full rate would double the loss."""
     with torch.no_grad():
         nearly = torch.lerp(generator.synthesize(latent, fast=False), image, away)
     told: list[float] = []
@@ -29,12 +29,10 @@ def test_the_first_steps_do_not_lead_away(
     assert told == sorted(told, reverse=True)
 
 
-def test_the_nearer_to_the_pivot_the_freer_a_picture_changes(
-    latent: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One and the same change of all pictures costs next to nothing at the pivot, and most far from it.
+def test_regularisation_is_weaker_near_the_pivot(latent: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same change of all pictures costs almost nothing at the pivot, and most far from it.
 
-    Held everywhere alike, the picture that is wanted would be held back as well.
+    A uniform weight would also hold back the wanted picture.
     """
     original = random_generator()
     lighter = copy.deepcopy(original)

@@ -1,4 +1,4 @@
-"""Pivotal tuning comes nearer to the picture and leaves everything else as it was."""
+"""Pivotal tuning improves the picture and leaves everything else unchanged."""
 
 import math
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("with_identity", [False, True])
-def test_the_picture_comes_nearer_and_the_model_stays(
+def test_the_picture_improves_and_the_model_is_unchanged(
     generator: Generator, identity: IdentityNet, latent: Tensor, image: Tensor, with_identity: bool
 ) -> None:
     before, learning = copied(generator.state_dict()), [p.requires_grad for p in generator.parameters()]
@@ -57,7 +57,7 @@ def test_the_picture_comes_nearer_and_the_model_stays(
     assert not result.training
 
 
-def test_what_a_code_means_is_not_tuned(generator: Generator, latent: Tensor, image: Tensor) -> None:
+def test_mapping_styles_and_noise_are_not_tuned(generator: Generator, latent: Tensor, image: Tensor) -> None:
     result = tune(generator, latent, image, steps=2).state_dict()
     for name, value in generator.state_dict().items():
         fixed = any(part in name for part in ("mapping", "modulation", "noise", "latent_avg"))
@@ -65,7 +65,7 @@ def test_what_a_code_means_is_not_tuned(generator: Generator, latent: Tensor, im
 
 
 def test_the_same_call_gives_the_same_generator(generator: Generator, latent: Tensor, image: Tensor) -> None:
-    with torch.inference_mode():  # as a caller may be in it, and the inverter's answer is from there
+    with torch.inference_mode():  # as a caller may be in it, and the inverter's output is created there
         first = tune(generator, latent.clone(), image.clone(), steps=4)
     torch.manual_seed(7)
     torch.rand(3)
@@ -74,7 +74,7 @@ def test_the_same_call_gives_the_same_generator(generator: Generator, latent: Te
     assert not any(p.is_inference() for p in first.parameters())
 
 
-def test_the_first_loss_is_of_picture_and_person(
+def test_the_loss_combines_picture_and_identity(
     generator: Generator, identity: IdentityNet, latent: Tensor, image: Tensor
 ) -> None:
     told: list[float] = []
@@ -88,9 +88,9 @@ def test_the_first_loss_is_of_picture_and_person(
     assert math.isclose(told[1] - told[0], person.item(), rel_tol=1e-3)
 
 
-def test_it_stops_when_it_is_near_enough(generator: Generator, latent: Tensor, image: Tensor) -> None:
+def test_tuning_stops_when_near_enough(generator: Generator, latent: Tensor, image: Tensor) -> None:
     with torch.no_grad():
-        own = generator.synthesize(latent, fast=False)  # as tuning draws, which needs gradients
+        own = generator.synthesize(latent, fast=False)  # as rendered by tuning, with gradients
     told: list[float] = []
     assert same(tune(generator, latent, own, steps=9, on_step=lambda _, loss: told.append(loss)), generator)
     assert told == [0.0]
@@ -102,14 +102,14 @@ def test_it_stops_when_it_is_near_enough(generator: Generator, latent: Tensor, i
     assert len(told) < 201
 
 
-def test_a_failure_gives_back_what_was(generator: Generator, latent: Tensor, image: Tensor) -> None:
+def test_a_failure_restores_the_generator(generator: Generator, latent: Tensor, image: Tensor) -> None:
     told: list[float] = []
     nowhere = torch.full_like(image, math.nan)
     assert same(tune(generator, latent, nowhere, steps=9, on_step=lambda _, x: told.append(x)), generator)
     assert len(told) == 1
 
 
-def test_what_is_worse_is_not_given_back(
+def test_a_worse_result_is_not_returned(
     generator: Generator, latent: Tensor, image: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pivotal_tuning, "LEARNING_RATE", 1e3)
@@ -118,7 +118,7 @@ def test_what_is_worse_is_not_given_back(
     assert not told[-1] < told[0]
 
 
-def test_elsewhere_pictures_are_held(
+def test_other_latents_pictures_are_preserved(
     generator: Generator, latent: Tensor, image: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without locality the pictures of other latents change more, for the same steps."""
@@ -146,7 +146,7 @@ def test_other_sizes_are_compared_at_the_smaller(generator: Generator, latent: T
     assert math.isclose(told[0], (picture_loss(shown, small) + (shown - small).square().mean()), rel_tol=1e-4)
 
 
-def test_half_precision_comes_back_as_it_was(generator: Generator, latent: Tensor, image: Tensor) -> None:
+def test_half_precision_is_restored(generator: Generator, latent: Tensor, image: Tensor) -> None:
     half = random_generator().use_half()
     result = tune(half, latent, image, steps=30)
     theirs = result.state_dict()
@@ -179,10 +179,10 @@ def test_wrong_shapes_are_refused(
         call(generator, latent, torch.zeros(1, 3, 48, 48))
 
 
-# What it bought.
+# The improvement.
 
 
-def test_likeness_is_what_slow_arithmetic_says(
+def test_likeness_agrees_with_a_slow_reference(
     generator: Generator, identity: IdentityNet, latent: Tensor, image: Tensor
 ) -> None:
     other = tune(generator, latent, image, steps=10)
@@ -210,7 +210,7 @@ def test_likeness_is_what_slow_arithmetic_says(
         assert part in found.describe()
 
 
-def test_nothing_tuned_is_all_kept(generator: Generator, latent: Tensor, image: Tensor) -> None:
+def test_an_untuned_generator_has_full_likeness(generator: Generator, latent: Tensor, image: Tensor) -> None:
     motion = Motion.from_anchors(random_anchors(1), "nod")
     still = replace(motion, direction=torch.zeros_like(motion.direction))
     found = likeness(generator, generator, latent, image, motions={"nod": motion, "none": still})

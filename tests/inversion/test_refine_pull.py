@@ -1,4 +1,4 @@
-"""What holds a refined latent near the inverter's answer."""
+"""The term that holds a refined latent near the inverter's output."""
 
 import pytest
 import torch
@@ -12,10 +12,10 @@ from stylegan2 import Generator
 
 
 @pytest.mark.slow
-def test_towards_what_no_code_shows_the_pull_holds_it_back(
+def test_the_pull_limits_movement_towards_an_unreachable_picture(
     generator: Generator, latent: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it the latent would go further for a picture of noise, and leave what motions are made for."""
+    """Without it the latent would move further for a picture of noise, beyond where motions work."""
     noise = torch.rand(1, 3, RESOLUTION, RESOLUTION, generator=rng()) * 2 - 1
     axes = spread_axes(generator).T.double()
 
@@ -32,7 +32,7 @@ def test_towards_what_no_code_shows_the_pull_holds_it_back(
 def test_the_last_steps_are_small(
     generator: Generator, latent: Tensor, image: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So that it comes to rest, and does not end wherever it happens to swing."""
+    """So that it converges rather than ends in the middle of an oscillation."""
     seen: list[Tensor] = []
     plain = generator.synthesize
 
@@ -47,10 +47,10 @@ def test_the_last_steps_are_small(
     assert steps[-1] < 0.15 * steps.max()
 
 
-def test_one_gradient_without_numbers_is_passed_over(
+def test_a_non_finite_gradient_is_skipped(
     generator: Generator, latent: Tensor, image: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As an overflow in float16 gives: Adam would remember it for ever, and no step would follow."""
+    """As from an overflow in float16; Adam's state would keep it for ever and stop all progress."""
     told: list[float] = []
     plain = refinement.pull
 

@@ -62,7 +62,7 @@ def slow_picture_loss(shown: np.ndarray, wanted: np.ndarray) -> float:
     return float(total / SCALES)
 
 
-def test_the_picture_loss_is_the_slow_one() -> None:
+def test_the_picture_loss_agrees_with_a_slow_reference() -> None:
     shown, wanted = torch.rand(2, 1, 3, 32, 32, generator=rng())
     assert math.isclose(
         picture_loss(shown, wanted).item(),
@@ -73,7 +73,7 @@ def test_the_picture_loss_is_the_slow_one() -> None:
 
 
 @pytest.mark.parametrize("with_identity", [False, True])
-def test_the_gradient_is_that_of_finite_differences(
+def test_the_gradient_agrees_with_finite_differences(
     generator: Generator, identity: IdentityNet, start: Tensor, picture: Tensor, with_identity: bool
 ) -> None:
     exact, net = random_generator().double(), IdentityNet(identity.config, rng(4)).eval().double()
@@ -124,7 +124,7 @@ def test_other_sizes_are_refused(generator: Generator) -> None:
 
 
 @pytest.mark.parametrize("with_identity", [False, True])
-def test_more_steps_are_nearer_and_the_start_is_never_left_for_worse(
+def test_more_steps_are_nearer_and_never_worse_than_the_start(
     generator: Generator, identity: IdentityNet, start: Tensor, picture: Tensor, with_identity: bool
 ) -> None:
     net = identity if with_identity else None
@@ -137,7 +137,7 @@ def test_more_steps_are_nearer_and_the_start_is_never_left_for_worse(
 
 
 def test_a_latent_that_fits_is_unchanged(generator: Generator, start: Tensor) -> None:
-    """The first step is a tenth of w's spread, however near the start; a worse latent is never returned."""
+    """The first step is a tenth of w's spread even near the optimum; a worse latent is never returned."""
     near = start + 1e-4 * torch.randn(start.shape, generator=rng(6))
     with torch.no_grad():
         perfect = generator.synthesize(near)
@@ -147,14 +147,14 @@ def test_a_latent_that_fits_is_unchanged(generator: Generator, start: Tensor) ->
 
 
 def test_the_latent_stays_near_its_start(generator: Generator, start: Tensor) -> None:
-    """Even towards a picture that no latent shows, no style moves by more than the spread of w."""
+    """Even towards a picture that no latent gives, no style moves by more than the spread of w."""
     noise = torch.rand(1, 3, RESOLUTION, RESOLUTION, generator=rng()) * 2 - 1
     latent = refine(generator, start, noise, 60)
     moved = torch.linalg.solve(spread_axes(generator).T.double(), (latent - start)[0].T.double()).T
     assert 0.05 < moved.square().mean().sqrt() < 1
 
 
-def test_what_the_styles_share_costs_less() -> None:
+def test_a_change_common_to_all_styles_costs_less() -> None:
     shared = torch.randn(1, 1, STYLE_DIM, generator=rng()).expand(1, STYLES, -1)
     apart = shared * torch.tensor([1.0, -1.0]).repeat(STYLES // 2)[:, None]
     assert pull(torch.zeros(1, STYLES, STYLE_DIM)) == 0
@@ -172,12 +172,12 @@ def test_the_axes_are_the_spread_of_w(generator: Generator) -> None:
     assert (axes.T @ axes - covariance).norm() < 0.1 * covariance.norm()
 
 
-def test_the_same_call_gives_the_same_code_and_touches_nothing(
+def test_refinement_is_reproducible_and_without_side_effects(
     generator: Generator, start: Tensor, picture: Tensor
 ) -> None:
     before = {name: value.clone() for name, value in generator.state_dict().items()}
     learning = [each.requires_grad for each in generator.parameters()]
-    with torch.inference_mode():  # as a caller may be in it, and the inverter's answer is from there
+    with torch.inference_mode():  # as a caller may be in it, and the inverter's output is created there
         first = refine(generator, start.clone(), picture.clone(), 4)
     again = refine(generator, start, picture, 4)
     assert torch.equal(first, again)
@@ -189,7 +189,7 @@ def test_the_same_call_gives_the_same_code_and_touches_nothing(
     assert all(each.grad is None for each in generator.parameters())
 
 
-def test_progress_is_told(generator: Generator, start: Tensor, picture: Tensor) -> None:
+def test_progress_of_refinement_is_reported(generator: Generator, start: Tensor, picture: Tensor) -> None:
     told: list[tuple[int, float]] = []
     refine(generator, start, picture, 6, on_step=lambda done, loss: told.append((done, loss)))
     assert [done for done, _ in told] == list(range(7))
@@ -203,7 +203,7 @@ def test_wrong_steps_are_refused(generator: Generator, start: Tensor, picture: T
 
 
 def test_gradients_survive_float16(generator: Generator, start: Tensor, picture: Tensor) -> None:
-    """They pass through it scaled: a pixel's share of the loss is below what it can hold."""
+    """They are scaled, since a pixel's share of the loss would underflow."""
     gradients = []
     for each in (generator, random_generator().use_half()):
         loss_of, latent = Loss(each, picture, None), start.clone().requires_grad_()
@@ -213,8 +213,10 @@ def test_gradients_survive_float16(generator: Generator, start: Tensor, picture:
     assert (narrow - exact).norm() < 0.02 * exact.norm()
 
 
-def test_half_precision_finds_much_the_same(generator: Generator, start: Tensor, picture: Tensor) -> None:
-    """Gradients pass through float16: scaled, or the fine ones would be zero."""
+def test_half_precision_gives_nearly_the_same_result(
+    generator: Generator, start: Tensor, picture: Tensor
+) -> None:
+    """Gradients pass through float16 scaled, or small ones would underflow."""
     half = random_generator().use_half()
     loss_of = Loss(generator, picture, None)
     with torch.no_grad():
@@ -243,20 +245,20 @@ def test_nothing_is_refined_by_default(animator: Animator, astronaut: Image.Imag
     assert torch.equal(animator.encode(astronaut), animator.encode(astronaut, refine=0))
 
 
-def test_a_code_cannot_be_refined(animator: Animator, astronaut: Image.Image) -> None:
+def test_a_latent_cannot_be_refined(animator: Animator, astronaut: Image.Image) -> None:
     latent = animator.encode(astronaut)
     with pytest.raises(OptionError, match="encode"):
         animator.animate(latent, refine=3)
 
 
-def test_wrong_steps_are_told_before_the_photo_is_opened(animator: Animator) -> None:
+def test_wrong_steps_are_refused_before_the_photo_is_opened(animator: Animator) -> None:
     for call in (animator.encode, animator.animate):
         with pytest.raises(OptionError, match="refine"):
             call("no such file.jpg", refine=201)
 
 
 @pytest.mark.slow
-def test_the_bundles_identity_net_takes_part(
+def test_the_bundles_identity_network_is_used(
     tmp_path: Path, animator: Animator, identity: IdentityNet, astronaut: Image.Image
 ) -> None:
     save_bundle(tmp_path, name="two", generator=random_generator(), inverter=random_inverter(), about={})

@@ -1,4 +1,4 @@
-"""A tuned generator is kept, once, and what is damaged is tuned again."""
+"""Tuned generators are cached once, and damaged ones are tuned again."""
 
 import errno
 import os
@@ -85,7 +85,7 @@ def pickle_bomb(path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [flip, cut, exchange, pickle_bomb])
-def test_what_is_damaged_is_tuned_again(
+def test_damaged_cache_files_are_tuned_again(
     generator: Generator, latent: Tensor, image: Tensor, cache: Path, spoil: Callable[[Path], None]
 ) -> None:
     first = tuned(generator, latent, image, steps=2)
@@ -99,7 +99,7 @@ def test_what_is_damaged_is_tuned_again(
     assert path.read_bytes() == whole
 
 
-def test_a_full_disk_only_loses_the_copy(
+def test_a_full_disk_only_skips_caching(
     generator: Generator, latent: Tensor, image: Tensor, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(descriptor: int) -> None:
@@ -111,7 +111,7 @@ def test_a_full_disk_only_loses_the_copy(
     assert kept_files(cache) == []
 
 
-def test_no_cache_folder_is_no_error(
+def test_a_missing_cache_folder_is_not_an_error(
     generator: Generator, latent: Tensor, image: Tensor, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (cache / "tuned").write_text("in the way")
@@ -121,7 +121,7 @@ def test_no_cache_folder_is_no_error(
     assert same(tuned(generator, latent, image, steps=2), expected)
 
 
-def test_the_oldest_go(
+def test_the_oldest_are_evicted(
     generator: Generator, latent: Tensor, image: Tensor, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ask(steps: int) -> bool:
@@ -135,7 +135,7 @@ def test_the_oldest_go(
     assert ask(2)
     assert not ask(1), "it is kept, and counts as new"
     second = max(kept_files(cache), key=lambda path: path.stat().st_mtime_ns)
-    os.utime(second, ns=(10**18 * 3, 10**18 * 3))  # whatever the clock's steps
+    os.utime(second, ns=(10**18 * 3, 10**18 * 3))  # whatever the clock's resolution
     left, busy = cache / "tuned/.left.abc", cache / "tuned/.busy.abc"
     for folder in (left, busy):
         folder.mkdir()
@@ -170,7 +170,7 @@ def test_two_processes_at_once(cache: Path) -> None:
     assert [path.suffix for path in kept_files(cache)] == [".safetensors"]
 
 
-def test_what_is_kept_is_found_where_nothing_can_be_written(
+def test_a_read_only_cache_is_read_for_tuned_generators(
     generator: Generator, latent: Tensor, image: Tensor, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = tuned(generator, latent, image, steps=3)

@@ -1,4 +1,4 @@
-"""Whatever video comes in: upright frames at true times, one at a time, or one sentence."""
+"""Any video gives upright frames at true times, one at a time, or a one-sentence error."""
 
 import os
 import struct
@@ -34,7 +34,7 @@ def pictures(path: Path, limit: int = 240) -> list[np.ndarray]:
 
 
 def refused(path: Path, words: str) -> None:
-    """Opening and reading fails with one sentence that holds the words and the file's name."""
+    """Check that opening or reading fails with one sentence that contains the words and the file's name."""
     with pytest.raises(FootageError, match=words) as caught:
         list(open_footage(path))
     sentence = str(caught.value)
@@ -48,7 +48,7 @@ def refused(path: Path, words: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "codec", "pixels"), KINDS, ids=[f"{n}-{c}" for n, c, _ in KINDS])
-def test_frames_come_back_from_every_kind_of_file(tmp_path: Path, name: str, codec: str, pixels: str) -> None:
+def test_frames_are_read_from_every_format(tmp_path: Path, name: str, codec: str, pixels: str) -> None:
     frames = list(moving(12))
     read = open_footage(write_video(tmp_path / name, frames, codec, pixels))
     stills = list(read)
@@ -62,13 +62,13 @@ def test_frames_come_back_from_every_kind_of_file(tmp_path: Path, name: str, cod
         assert error < 0.7 * others
 
 
-def test_colours_are_those_that_were_written(tmp_path: Path) -> None:
+def test_colours_survive_a_round_trip(tmp_path: Path) -> None:
     path = write_frames([tiles()] * 3, tmp_path / "a.mp4", 25)
     assert all(tile_error(picture) <= 6 for picture in pictures(path))
 
 
 @pytest.mark.parametrize("clockwise", [90, 180, 270])
-def test_the_rotation_flag_sets_frames_upright(tmp_path: Path, clockwise: int) -> None:
+def test_the_rotation_flag_is_applied(tmp_path: Path, clockwise: int) -> None:
     frames = list(moving(3))
     path = turned(write_video(tmp_path / "a.mp4", frames), clockwise)
     for picture, frame in zip(pictures(path), frames, strict=True):
@@ -90,7 +90,7 @@ MATRICES = {
 
 
 def shown(frame: np.ndarray, a: int, b: int, c: int, d: int) -> np.ndarray:
-    """Each pixel (x, y) at (a·x + c·y, b·x + d·y), moved to where the picture begins."""
+    """Move each pixel (x, y) to (a·x + c·y, b·x + d·y), relative to the picture's corner."""
     height, width = frame.shape[:2]
     y, x = np.mgrid[:height, :width]
     right, down = a * x + c * y, b * x + d * y
@@ -118,13 +118,13 @@ def test_all_eight_display_matrices_are_applied(
         assert np.abs(picture.astype(float) - wanted).mean() < 8
 
 
-def test_pixels_are_made_square_before_the_picture_is_turned(tmp_path: Path) -> None:
+def test_pixels_are_made_square_before_rotation(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", moving(2), aspect=Fraction(2))
     assert [picture.shape for picture in pictures(oriented(path, 0, 1, 1, 0))] == [(128, 48, 3)] * 2
 
 
 def picture_numbers(path: Path, frames: list[np.ndarray]) -> list[int]:
-    """Which of the frames each picture of the video is."""
+    """The index in `frames` of each picture of the video."""
     return [
         int(np.argmin([np.abs(picture.astype(float) - frame).mean() for frame in frames]))
         for picture in pictures(path)
@@ -139,10 +139,10 @@ def picture_numbers(path: Path, frames: list[np.ndarray]) -> list[int]:
         ([(0.4, 0.2), (0.4, 1.2)], [*range(5, 15), *range(30, 40)]),
         ([(0.4, 1.2), (0.4, 0.2)], [*range(30, 40), *range(5, 15)]),
         ([(0.2, 0.2)] * 2, [*range(5, 10)] * 2),
-        ([(9.0, 1.6)], range(40, 50)),  # longer than there is
+        ([(9.0, 1.6)], range(40, 50)),  # longer than the media
     ],
 )
-def test_what_is_trimmed_away_is_neither_shown_nor_counted(
+def test_trimmed_frames_are_neither_shown_nor_counted(
     tmp_path: Path, edits: list[tuple[float, float]], numbers: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     numbers = list(numbers)
@@ -160,7 +160,7 @@ def test_what_is_trimmed_away_is_neither_shown_nor_counted(
     assert picture_numbers(path, frames) == numbers
 
 
-def test_a_fragmented_clip_begins_where_its_edit_list_says(tmp_path: Path) -> None:
+def test_a_fragmented_video_begins_where_its_edit_list_says(tmp_path: Path) -> None:
     frames = list(moving(50))
     path = write_video(tmp_path / "a.mp4", frames, g="10", crf="4", movflags="frag_keyframe+delay_moov")
     data = bytearray(path.read_bytes())
@@ -174,7 +174,7 @@ def test_a_fragmented_clip_begins_where_its_edit_list_says(tmp_path: Path) -> No
     assert picture_numbers(path, frames) == list(range(20, 50))
 
 
-def test_times_are_true_where_the_rate_varies(tmp_path: Path) -> None:
+def test_times_are_true_at_a_variable_frame_rate(tmp_path: Path) -> None:
     times = [0.0, 0.04, 0.08, 0.5, 0.9, 0.91, 1.5]
     path = write_video(tmp_path / "a.mkv", moving(7), times=times)
     assert [still.seconds for still in open_footage(path)] == pytest.approx(times, abs=2e-3)
@@ -197,20 +197,20 @@ def test_pixels_that_are_not_square_are_made_square(tmp_path: Path) -> None:
     assert [picture.shape for picture in pictures(path)] == [(48, 128, 3)] * 2
 
 
-def test_what_is_transparent_lies_over_white(tmp_path: Path) -> None:
+def test_transparency_is_composited_over_white(tmp_path: Path) -> None:
     clear = [Image.new("RGBA", (40, 40), (shade, 0, 0, 0)) for shade in (10, 200)]
     clear[0].save(tmp_path / "a.apng", format="PNG", save_all=True, append_images=clear[1:], disposal=1)
     assert all((picture == 255).all() for picture in pictures(tmp_path / "a.apng"))
 
 
-def test_one_frame(tmp_path: Path) -> None:
+def test_a_video_of_one_frame_is_read(tmp_path: Path) -> None:
     assert [s.seconds for s in open_footage(write_video(tmp_path / "a.mp4", moving(1)))] == [0]
 
 
 @pytest.mark.parametrize(
     ("limit", "numbers"), [(50, range(50)), (49, range(0, 50, 2)), (10, range(0, 50, 5))]
 )
-def test_a_long_clip_is_looked_at_evenly(tmp_path: Path, limit: int, numbers: range) -> None:
+def test_a_long_video_is_sampled_evenly(tmp_path: Path, limit: int, numbers: range) -> None:
     read = open_footage(write_video(tmp_path / "a.mp4", moving(50)), limit)
     assert [still.number for still in read] == list(numbers)
     assert len(read) == len(numbers) <= limit
@@ -218,7 +218,7 @@ def test_a_long_clip_is_looked_at_evenly(tmp_path: Path, limit: int, numbers: ra
 
 
 def test_frames_are_streamed(tmp_path: Path) -> None:
-    """None is held but the one that is looked at."""
+    """Only the current frame is in memory."""
     alive: list[weakref.ref[Image.Image]] = []
     for still in open_footage(write_video(tmp_path / "a.mp4", moving(30))):
         alive = [each for each in alive if each() is not None]
@@ -229,13 +229,13 @@ def test_frames_are_streamed(tmp_path: Path) -> None:
 # --- what is refused ---
 
 
-def test_a_file_that_is_no_video(tmp_path: Path, astronaut_file: Path) -> None:
+def test_a_file_that_is_not_a_video_is_refused(tmp_path: Path, astronaut_file: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"not a video at all, only words " * 99)
     refused(tmp_path / "a.mp4", "cannot be read as a video")
     refused(astronaut_file, "cannot be read as a video")
 
 
-def test_a_file_that_is_not_there_empty_or_no_file(tmp_path: Path) -> None:
+def test_missing_empty_and_special_files_are_refused(tmp_path: Path) -> None:
     refused(tmp_path / "a.mp4", "There is no file")
     (tmp_path / "b.mp4").touch()
     refused(tmp_path / "b.mp4", "is empty")
@@ -247,11 +247,11 @@ def test_a_file_that_is_not_there_empty_or_no_file(tmp_path: Path) -> None:
         open_footage("a\0.mp4")
 
 
-def test_only_sound(tmp_path: Path) -> None:
+def test_a_file_with_only_sound_is_refused(tmp_path: Path) -> None:
     refused(write_sound(tmp_path / "a.mp4"), "only sound")
 
 
-def test_no_frames(tmp_path: Path) -> None:
+def test_a_video_without_frames_is_refused(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "a.avi"), "w") as container:
         stream = container.add_stream("mpeg4", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
@@ -261,7 +261,7 @@ def test_no_frames(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", [0.05, 0.3, 0.6, 0.95])
 @pytest.mark.parametrize("index_first", [True, False])
-def test_a_file_that_is_cut_short(tmp_path: Path, part: float, index_first: bool) -> None:
+def test_a_truncated_file_is_refused(tmp_path: Path, part: float, index_first: bool) -> None:
     path = tmp_path / "a.mp4"
     if index_first:
         write_frames(moving(40), path, 25)
@@ -271,7 +271,7 @@ def test_a_file_that_is_cut_short(tmp_path: Path, part: float, index_first: bool
     refused(path, "damaged or cut short|cannot be read as a video")
 
 
-def test_damage_in_the_middle_is_told_or_decoded_but_never_a_crash(tmp_path: Path) -> None:
+def test_damage_in_the_middle_never_crashes(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "whole.avi", moving(20), "mjpeg", "yuvj420p").read_bytes()
     rng = np.random.default_rng(0)
     for _ in range(30):
@@ -286,35 +286,35 @@ def test_damage_in_the_middle_is_told_or_decoded_but_never_a_crash(tmp_path: Pat
             continue
 
 
-def test_lists_of_other_files_are_not_followed(tmp_path: Path) -> None:
+def test_playlists_are_not_followed(tmp_path: Path) -> None:
     write_video(tmp_path / "secret.ts", moving(20))
     write_video(tmp_path / "secret.mp4", moving(20))
     playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.ts\n#EXT-X-ENDLIST\n"
     (tmp_path / "a.mp4").write_text(playlist)
     (tmp_path / "a.m3u8").write_text(playlist)
     (tmp_path / "b.mp4").write_text("ffconcat version 1.0\nfile secret.mp4\n")
-    with av.open(str(tmp_path / "a.m3u8")) as container:  # else this test would prove nothing
+    with av.open(str(tmp_path / "a.m3u8")) as container:  # otherwise this test would prove nothing
         assert len(list(container.decode(video=0))) == 20
     for name in ("a.mp4", "a.m3u8", "b.mp4"):
         refused(tmp_path / name, "cannot be read as a video")
 
 
 @pytest.mark.parametrize("edits", [[(0.4, 30.0)], [(0.0, 0.4)]])
-def test_a_video_that_is_trimmed_to_nothing_is_told(tmp_path: Path, edits: list[tuple[float, float]]) -> None:
+def test_a_video_trimmed_to_nothing_is_refused(tmp_path: Path, edits: list[tuple[float, float]]) -> None:
     refused(trimmed(write_video(tmp_path / "a.mp4", moving(20)), *edits), "nothing but trimmed frames")
 
 
-def test_what_is_trimmed_away_is_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trimmed_frames_are_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = trimmed(write_video(tmp_path / "a.mp4", moving(50), g="50"), (0.4, 0.8))
     assert len(pictures(path)) == 10
     monkeypatch.setattr(footage, "MAX_HIDDEN", 39)
     refused(path, "more than 39 trimmed frames")
 
 
-def test_an_edit_list_that_would_take_memory_is_not_opened(
+def test_an_edit_list_that_would_exhaust_memory_is_not_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each entry makes the decoder list all frames from the last key frame on: 16 bytes for 50 frames."""
+    """For each entry the decoder lists all frames since the last key frame: 16 bytes for 50 frames."""
     path = write_video(tmp_path / "a.mp4", moving(50), g="50")
     trimmed(path, *[(0.04, 1.9)] * 101)
     monkeypatch.setattr(av, "open", lambda *_, **__: pytest.fail("it was opened"))
@@ -346,5 +346,5 @@ def test_sizes_are_bounded(
     refused(path, words)
 
 
-def test_a_codec_that_is_not_needed_is_not_run(tmp_path: Path) -> None:
+def test_unneeded_codecs_are_not_run(tmp_path: Path) -> None:
     refused(write_video(tmp_path / "a.avi", moving(3), "ffvhuff"), "uses the codec ffvhuff")

@@ -1,4 +1,4 @@
-"""A video says beforehand how many of its frames will be looked at."""
+"""The length of a video is the number of frames that it yields."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from micromotion.video.writer import write_frames
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 6, 9, 10, 11])
-def test_as_many_frames_come_as_are_told_and_no_more_than_asked_for(tmp_path: Path, limit: int) -> None:
+def test_the_length_is_the_number_of_frames_and_within_the_limit(tmp_path: Path, limit: int) -> None:
     footage = open_footage(write_frames(moving(10), tmp_path / "a.mp4", 25), limit)
     numbers = [still.number for still in footage]
     assert len(numbers) == len(footage) <= limit

@@ -1,4 +1,4 @@
-"""Which latents of a video are out of line, when they are few or wild; and a blink outlasts the steadying."""
+"""Outliers among few latents, and far ones; and smoothing of landmarks preserves a blink."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from micromotion.learn.track import Sighting, steady_landmarks
 
 
 def arc(count: int) -> np.ndarray:
-    """Latents [count, 40] of a motion, in order, along a slight bend, with a little noise."""
+    """Latents [count, 40] of a motion, in order, on a slightly bent line with a little noise."""
     rng = np.random.default_rng(4)
     frame = np.linalg.qr(rng.normal(size=(40, 40)))[0][:2]
     turns = np.linspace(0, 1, count)
@@ -17,7 +17,7 @@ def arc(count: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [10.0, 1000.0])
-def test_among_few_a_stranger_does_not_lay_the_plane_it_is_measured_by(size: float) -> None:
+def test_an_outlier_among_few_does_not_define_its_own_plane(size: float) -> None:
     latents = arc(11)
     away = np.random.default_rng(5).normal(size=40)
     latents[7] += size * away / np.linalg.norm(away)
@@ -25,8 +25,8 @@ def test_among_few_a_stranger_does_not_lay_the_plane_it_is_measured_by(size: flo
     assert far[7] > 0.5 * size
 
 
-def test_a_wild_code_does_not_turn_the_plane_of_the_others() -> None:
-    """It counts by its direction alone, however far it is."""
+def test_a_far_outlier_does_not_tilt_the_plane_of_the_others() -> None:
+    """Only its direction counts, however far it is."""
     latents = arc(60)
     before, _ = outlier_distance(latents, np.ones(60, bool))
     away = np.random.default_rng(5).normal(size=(2, 40))
@@ -36,8 +36,8 @@ def test_a_wild_code_does_not_turn_the_plane_of_the_others() -> None:
     assert after[others].max() < 2 * before.max()
 
 
-def test_steadied_landmarks_still_blink() -> None:
-    """Lids that are closed for a fifth of a second stay closed enough to be seen."""
+def test_smoothed_landmarks_still_blink() -> None:
+    """Lids that close for a fifth of a second still visibly close."""
     frames, fps, rng = 50, 25, np.random.default_rng(6)
     shape = rng.uniform(100, 200, (68, 2))
     closed = np.exp(-0.5 * ((np.arange(frames) - 25) / 2.5) ** 2)

@@ -1,4 +1,4 @@
-"""Exact area pooling: against whole numbers counted one by one, and against the original's way round."""
+"""Exact area pooling, compared to counting in integers and to the original's method."""
 
 import math
 from fractions import Fraction
@@ -12,7 +12,7 @@ from micromotion.learn.pooling import area_block, area_pool
 
 
 def counted(source: int, target: int) -> list[list[Fraction]]:
-    """How much of each source pixel lies in each target pixel, as shares of the target pixel."""
+    """The part of each source pixel within each target pixel, as a fraction of the target pixel."""
     side = Fraction(source, target)
     rows = []
     for i in range(target):
@@ -35,7 +35,7 @@ def test_each_target_pixel_is_the_mean_of_what_it_covers(source: int, target: in
 
 
 @pytest.mark.parametrize("size", [32, 64, 256])
-def test_it_is_the_original_s_seven_times_larger_and_averaged(size: int) -> None:
+def test_it_equals_the_originals_upsampling_and_averaging(size: int) -> None:
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     larger = images.repeat_interleave(7, 2).repeat_interleave(7, 3)
     step = size // 32
@@ -45,13 +45,13 @@ def test_it_is_the_original_s_seven_times_larger_and_averaged(size: int) -> None
     assert (pooled - expected).abs().max() <= 1e-14
 
 
-def test_1024_pixels_are_pooled_by_the_original_s_constants() -> None:
-    """On one axis; the other is as short as can be."""
+def test_1024_pixels_are_pooled_with_the_originals_constants() -> None:
+    """Along one axis; the other is minimal."""
     line = torch.randn(1, 1, 1, 1024, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected = line.flatten().repeat_interleave(7).reshape(224, 32).mean(1)
     pooled = area_pool(line, 224)
     assert (pooled - expected).abs().max() <= 1e-14
-    rounded = F.adaptive_avg_pool2d(line, (1, 224))  # what looks the same, and is not
+    rounded = F.adaptive_avg_pool2d(line, (1, 224))  # similar functions, which differ
     assert (rounded - expected).abs().max() > 0.1
 
 
@@ -64,13 +64,13 @@ def test_the_gradient_is_exact(source: int, target: int) -> None:
 
 
 @pytest.mark.parametrize(("height", "width", "size"), [(8, 12, 6), (12, 8, 6), (6, 5, 6)], ids=str)
-def test_heights_and_widths_are_pooled_apart(height: int, width: int, size: int) -> None:
+def test_heights_and_widths_are_pooled_independently(height: int, width: int, size: int) -> None:
     image = torch.randn(1, 1, height, width, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     rows, columns = (torch.from_numpy(np.array(counted(n, size), dtype=np.float64)) for n in (height, width))
     assert (area_pool(image, size)[0, 0] - rows @ image[0, 0] @ columns.T).abs().max() <= 1e-15
 
 
-def test_the_mean_stays_and_so_does_the_dtype() -> None:
+def test_pooling_preserves_the_mean_and_the_dtype() -> None:
     images = torch.rand(2, 3, 50, 50, generator=torch.Generator().manual_seed(3))
     pooled = area_pool(images, 33)
     assert pooled.dtype == torch.float32

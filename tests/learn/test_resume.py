@@ -1,4 +1,4 @@
-"""An interrupted collection of anchors goes on to the same bits; progress that does not fit is refused."""
+"""An interrupted collection of anchors resumes bit-exactly; progress that does not fit is refused."""
 
 import json
 import math
@@ -27,7 +27,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 class Stopped(BaseException):
-    """What the caller raises in the middle, as an interrupt does."""
+    """Raised by the caller during the collection, like an interrupt."""
 
 
 def stop_after(count: int) -> Callable[[Step], None]:
@@ -38,7 +38,7 @@ def stop_after(count: int) -> Callable[[Step], None]:
     return stop
 
 
-def test_an_interrupted_run_goes_on_to_the_same_bits(bundle: Bundle, tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes_bit_exactly(bundle: Bundle, tmp_path: Path) -> None:
     whole = collect(bundle)
     for count in (2, 4):
         with pytest.raises(Stopped):
@@ -48,7 +48,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(bundle: Bundle, tmp_path: P
     assert seen == [5]
     assert torch.equal(resumed.w_plus, whole.w_plus)
     assert resumed.provenance == whole.provenance
-    again = collect(bundle, resume=tmp_path / "kept", on_step=stop_after(5))  # nothing is left to do
+    again = collect(bundle, resume=tmp_path / "kept", on_step=stop_after(5))  # already finished
     assert torch.equal(again.w_plus, whole.w_plus)
     assert again.provenance == whole.provenance
     assert [path.name for path in (tmp_path / "kept").iterdir()] == [descent.NAME]
@@ -85,7 +85,7 @@ def test_the_progress_of_another_collection_is_refused(
     assert (kept / descent.NAME).read_bytes() == before
 
 
-def test_the_progress_on_another_model_is_refused(bundle: Bundle, kept: Path, tmp_path: Path) -> None:
+def test_progress_from_another_model_is_refused(bundle: Bundle, kept: Path, tmp_path: Path) -> None:
     folder = save_learning_bundle(tmp_path / "other")
     other = load_bundle(folder, "cpu")
     with torch.no_grad():
@@ -144,7 +144,7 @@ def test_damaged_progress_is_refused(bundle: Bundle, kept: Path, damage: Callabl
     assert (kept / descent.NAME).read_bytes() == before
 
 
-def test_places_that_cannot_keep_progress(bundle: Bundle, tmp_path: Path) -> None:
+def test_unusable_progress_folders_are_refused(bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(MotionError, match="is not a folder, which progress is saved in"):
         collect(bundle, resume=tmp_path / "file")
@@ -156,7 +156,7 @@ def test_places_that_cannot_keep_progress(bundle: Bundle, tmp_path: Path) -> Non
         collect(bundle, resume=tmp_path / "taken")
 
 
-def test_a_time_limit_ends_it_and_what_was_done_is_kept(
+def test_the_time_limit_stops_it_and_saves_the_progress(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(TimeLimitError, match=r"reached after 0 of 5 steps; nothing was saved: allow"):

@@ -1,4 +1,4 @@
-"""Templates and degrees: what is filled in, and what is refused with a sentence that shows the right form."""
+"""Templates and degrees: what is filled in, and what is refused with an example of the right form."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ def test_the_defaults_are_those_of_the_original() -> None:
     assert number_degrees(words) == DEFAULT_DEGREES
 
 
-def test_the_degree_takes_the_place_of_the_placeholder() -> None:
+def test_the_degree_replaces_the_placeholder() -> None:
     assert fill("a {degree} angry person", (("no", 0.0), ("50%", 0.5))) == [
         "a no angry person",
         "a 50% angry person",
@@ -30,7 +30,7 @@ def test_the_degree_takes_the_place_of_the_placeholder() -> None:
 
 @pytest.mark.parametrize("degree", ["os.getcwd()", "' + str(1) + '", "%s", "\\", "$HOME"])
 def test_nothing_is_evaluated(degree: str) -> None:
-    """In Python's own formatting and in the shell each of these would do something."""
+    """In Python's string formatting or in a shell each of these would have an effect."""
     assert fill("%s $HOME ' {degree}", ((degree, 0.0),)) == [f"%s $HOME ' {degree}"]
 
 
@@ -62,7 +62,7 @@ def test_nothing_is_evaluated(degree: str) -> None:
     ],
     ids=repr,
 )
-def test_other_templates_are_refused_with_the_right_form(template: Any) -> None:
+def test_invalid_templates_are_refused_with_an_example(template: Any) -> None:
     with pytest.raises(OptionError) as caught:
         fill(template, DEFAULT_DEGREES)
     sentence = str(caught.value)
@@ -72,7 +72,7 @@ def test_other_templates_are_refused_with_the_right_form(template: Any) -> None:
     assert len(sentence) < 500
 
 
-def test_words_are_numbered_where_none_is_given() -> None:
+def test_words_without_numbers_are_numbered() -> None:
     assert number_degrees(["no", "25%", "99.5%"]) == (("no", 0.0), ("25%", 0.25), ("99.5%", 0.995))
     assert number_degrees(["-50%", "no", "50%"]) == (("-50%", -0.5), ("no", 0.0), ("50%", 0.5))
     assert number_degrees(["no", "a slight", "a broad"]) == (("no", 0.0), ("a slight", 0.5), ("a broad", 1.0))
@@ -101,15 +101,15 @@ def test_words_are_numbered_where_none_is_given() -> None:
     ],
     ids=lambda degrees: repr(degrees)[:40],
 )
-def test_other_degrees_are_refused(degrees: Any) -> None:
+def test_invalid_degrees_are_refused(degrees: Any) -> None:
     with pytest.raises(OptionError) as caught:
         number_degrees(degrees)
     assert str(caught.value).endswith(".")
     assert str(caught.value).isprintable()
 
 
-def test_a_template_is_judged_without_torch() -> None:
-    """So that a command refuses a bad one at once."""
+def test_a_template_is_checked_without_torch() -> None:
+    """So that a command refuses a bad template at once."""
     code = "import sys, micromotion.learn.template; sys.exit('torch' in sys.modules)"
     top = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=top).returncode == 0

@@ -1,4 +1,4 @@
-"""Anchors of a sentence are collected once: what is kept, for whom, how much of it, and what damage does."""
+"""Anchors of a sentence are collected once: the cache's keys, bounds, concurrency and damage."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_learning_bundle(tmp_path_factory.mktemp("learning"))
 
 
-def test_other_networks_learn_anew(
+def test_other_networks_are_cached_separately(
     model: Path, tmp_path: Path, astronaut_file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(text_cache, "collect_from_text", quick)
@@ -39,7 +39,9 @@ def test_other_networks_learn_anew(
     assert len(list((cache / "collected").iterdir())) == 2
 
 
-def test_damage_is_learned_over(model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_cache_files_are_collected_again(
+    model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(text_cache, "collect_from_text", quick)
     bundle = load_bundle(model, "cpu")
     first = text_cache.collect_cached(SENTENCE, bundle, "custom")
@@ -59,14 +61,16 @@ def test_damage_is_learned_over(model: Path, cache: Path, monkeypatch: pytest.Mo
         assert list((cache / "collected").iterdir()) == [kept]
 
 
-def test_two_at_once_end_alike(model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second collects the same from beginning to end while the first is at its first step."""
+def test_two_concurrent_collections_give_the_same_result(
+    model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second collects the same from start to end during the first one's first step."""
     bundle = load_bundle(model, "cpu")
     inner: list[Anchors] = []
 
     def meanwhile(_: Any) -> None:
         if not inner:
-            inner.append(random_anchors(0))  # so that it happens once
+            inner.append(random_anchors(0))  # only once
             inner.append(text_cache.collect_cached(SENTENCE, bundle, "custom", steps=4))
 
     outer = text_cache.collect_cached(SENTENCE, bundle, "custom", steps=4, on_step=meanwhile)
@@ -75,7 +79,7 @@ def test_two_at_once_end_alike(model: Path, cache: Path, monkeypatch: pytest.Mon
     assert torch.equal(Anchors.load(kept).w_plus, outer.w_plus)
 
 
-def test_another_that_is_done_first_takes_the_progress_away(model: Path, cache: Path) -> None:
+def test_another_process_may_finish_first_and_delete_the_progress(model: Path, cache: Path) -> None:
     bundle = load_bundle(model, "cpu")
     first = text_cache.collect_cached(SENTENCE, bundle, "custom", steps=4)
     (kept,) = (cache / "collected").iterdir()
@@ -85,14 +89,14 @@ def test_another_that_is_done_first_takes_the_progress_away(model: Path, cache: 
     def meanwhile(_: Any) -> None:
         kept.write_bytes(whole)
         shutil.rmtree(kept.with_suffix(""))
-        kept.with_suffix("").write_bytes(b"")  # as if it vanished while a step is written to it
+        kept.with_suffix("").write_bytes(b"")  # as if it vanished during a write
 
     assert torch.equal(
         text_cache.collect_cached(SENTENCE, bundle, "custom", steps=4, on_step=meanwhile).w_plus, first.w_plus
     )
 
 
-def test_what_is_kept_is_bounded(model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_bounded(model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_cache, "collect_from_text", quick)
     monkeypatch.setattr(text_cache, "MAX_CACHED", 3)
     bundle = load_bundle(model, "cpu")
@@ -113,7 +117,7 @@ def test_what_is_kept_is_bounded(model: Path, cache: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such permissions")
-def test_without_a_cache_folder_it_works_all_the_same(
+def test_it_works_without_a_cache_folder(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(text_cache, "collect_from_text", quick)
@@ -124,9 +128,7 @@ def test_without_a_cache_folder_it_works_all_the_same(
     assert torch.equal(text_cache.collect_cached(SENTENCE, bundle, "custom").w_plus, first.w_plus)
 
 
-def test_what_is_kept_is_found_where_nothing_can_be_written(
-    model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_read_only_cache_is_read(model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = load_bundle(model, "cpu")
     with monkeypatch.context() as context:
         context.setattr(text_cache, "collect_from_text", quick)

@@ -1,4 +1,4 @@
-"""How a face is followed through a video, and its frames put in order: the parts, without a model."""
+"""Tracking a face through a video and ordering its frames, in parts and without a model."""
 
 from collections.abc import Sequence
 
@@ -50,7 +50,7 @@ def test_the_person_is_the_clearest_of_the_first_frames() -> None:
     assert _ranked([faint, late, clear])[0] is clear
 
 
-def test_landmarks_are_steadied_but_follow_the_camera() -> None:
+def test_landmarks_are_smoothed_but_follow_the_camera() -> None:
     rng = np.random.default_rng(0)
     times = np.sort(rng.uniform(0, 2, 60))
     face = rng.normal(0, 30, (68, 2))
@@ -96,7 +96,7 @@ def test_a_path_follows_the_bend() -> None:
     assert steps.max() < 1.3 * steps.min()
 
 
-def test_strangers_stand_out_though_they_are_many() -> None:
+def test_many_outliers_are_still_recognised() -> None:
     latents = bent(np.linspace(0, 1, 60), 0.1)
     rng = np.random.default_rng(3)
     strange = rng.choice(60, 8, replace=False)
@@ -112,13 +112,13 @@ def test_strangers_stand_out_though_they_are_many() -> None:
         (np.linspace(0, 1, 50), 0.0, True),
         (np.sin(np.linspace(0, 3.1, 50)), 0.0, True),  # there and back
         (np.linspace(1, 0, 50), 0.0, False),
-        (0.5 * np.sin(np.linspace(0, 6.28, 60)), 0.5, True),  # both ways: the one gone to first
+        (0.5 * np.sin(np.linspace(0, 6.28, 60)), 0.5, True),  # both ways: the end reached first
         (-0.5 * np.sin(np.linspace(0, 6.28, 60)), 0.5, False),
         (np.concatenate([np.linspace(0, -0.5, 20), np.linspace(-0.5, 0.8, 60)]), 8 / 13, False),
         (np.concatenate([np.linspace(0, -0.3, 20), np.linspace(-0.3, 0.9, 60)]), 1 / 4, True),  # a recoil
     ],
 )
-def test_rest_is_where_the_clip_begins(turns: np.ndarray, rest: float, forward: bool) -> None:
+def test_the_rest_pose_is_where_the_video_begins(turns: np.ndarray, rest: float, forward: bool) -> None:
     path, place = orient_path(fit_path(bent(turns, 0.02)))
     assert place / path.length == pytest.approx(rest, abs=0.06)
     assert (np.corrcoef(path.places, turns)[0, 1] > 0) is np.bool_(forward)
@@ -138,7 +138,7 @@ def test_a_motion_goes_one_way_and_slow_trembling_does_not() -> None:
     assert one_axis_share(np.ones((5, 3))) == 0
 
 
-def test_trembling_is_no_motion() -> None:
+def test_trembling_is_not_a_motion() -> None:
     rng = np.random.default_rng(0)
     trembling = [steadiness(rng.normal(size=count)) for count in (8, 16, 50, 200) for _ in range(500)]
     assert np.mean(np.array(trembling) > 2.5) < 0.01
@@ -147,7 +147,7 @@ def test_trembling_is_no_motion() -> None:
         assert steadiness(np.array(places, float) + 0.05 * rng.normal(size=len(places))) > 2.5
 
 
-def test_few_codes_make_a_path_too() -> None:
+def test_few_latents_give_a_path_too() -> None:
     path = fit_path(bent(np.array([0.0, 0.3, 0.4, 0.9, 1.0]), 0.0))
     assert np.isfinite(path.at(np.linspace(0, path.length, 11))).all()
     still = fit_path(np.ones((6, 40)))

@@ -1,6 +1,6 @@
-"""One person's motion out of a video: followed, cropped steadily, ordered; and nobody else's.
+"""One person's motion from a video: tracked, cropped steadily and ordered, without other people's.
 
-The videos are of the embedded model's own people, so that how far each frame has gone is known.
+The videos are rendered by the embedded model, so that each frame's degree is known.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ TURN = [round(float(d), 3) for d in 0.9 * np.sin(2 * np.pi * np.arange(24) / 24)
 # --- videos ---
 
 
-def test_a_smile_is_learned_from_a_clip(tmp_path: Path) -> None:
+def test_a_smile_is_learned_from_a_video(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     path = write_video(tmp_path / "grin.mp4", performance(SMILE), crf="14")
     collected = collect_from_video(path, model(), count=7, on_progress=lambda *each: told.append(each))
@@ -62,15 +62,15 @@ def test_a_smile_is_learned_from_a_clip(tmp_path: Path) -> None:
     assert not any(str(tmp_path) in str(value) for value in about.values())
 
 
-def test_anchors_are_even_steps_of_the_code(tmp_path: Path) -> None:
-    """However fast the face moved: here most of the video is spent at the two ends."""
+def test_anchors_are_even_steps_of_the_latent(tmp_path: Path) -> None:
+    """Whatever the face's speed: here most of the video is at the two ends."""
     degrees = [0.0] * 8 + [round(n / 9, 3) for n in range(10)] + [1.0] * 8
     collected = collect(tmp_path / "a.mp4", performance(degrees))
     steps = collected.anchors.w_plus.flatten(1).diff(dim=0).norm(dim=1)
     assert steps.max() < 1.5 * steps.min()
 
 
-def test_a_motion_both_ways_has_its_rest_in_the_middle(tmp_path: Path) -> None:
+def test_a_motion_both_ways_has_its_rest_pose_in_the_middle(tmp_path: Path) -> None:
     collected = collect(tmp_path / "a.mp4", performance(TURN, "headsTurn"))
     degrees = collected.anchors.degrees
     assert degrees[-1] == 1
@@ -99,7 +99,7 @@ def test_a_shaking_camera_and_noise(tmp_path: Path) -> None:
     assert likeness(collected, "smile") > 0.6
 
 
-def test_someone_who_passes_does_not_take_over(tmp_path: Path) -> None:
+def test_a_passer_by_is_not_followed(tmp_path: Path) -> None:
     frames = [
         scene((head(PERSON, "smile", degree), 16, 24), (head(OTHER), 250 - 24 * number, 30))
         for number, degree in enumerate(SMILE)
@@ -122,7 +122,7 @@ def test_a_cut_to_someone_else_in_the_same_place(tmp_path: Path) -> None:
     assert {f.reason for f in collected.left_out if 9 <= f.number < 16} == {
         "the face was lost, and this one may be another person's"
     }
-    assert set(range(17, 24)) & set(numbers(collected.kept))  # the person is known again
+    assert set(range(17, 24)) & set(numbers(collected.kept))  # the person is recognised again
     assert agreement(collected, SMILE) > 0.95
     assert_of_the_person(collected)
 
@@ -138,7 +138,7 @@ def test_the_person_is_known_again_elsewhere_after_a_long_cut(tmp_path: Path) ->
     assert agreement(collected, degrees) > 0.95
 
 
-def test_a_cut_for_good_is_not_followed(tmp_path: Path) -> None:
+def test_a_final_cut_to_someone_else_is_not_followed(tmp_path: Path) -> None:
     frames = performance(SMILE)[:16] + [scene((head(OTHER, "smile", d), 60, 30)) for d in SMILE]
     collected = collect(tmp_path / "a.mp4", frames)
     assert max(numbers(collected.kept)) < 16
@@ -163,7 +163,7 @@ def test_frames_without_the_face_are_left_out(tmp_path: Path) -> None:
     assert max(numbers(collected.kept)) > 20
 
 
-def test_a_video_held_upright_by_a_flag(tmp_path: Path) -> None:
+def test_a_rotation_flag_is_respected(tmp_path: Path) -> None:
     lying = [np.rot90(frame) for frame in performance(SMILE)]
     path = turned(write_video(tmp_path / "a.mp4", lying, crf="14"), clockwise=90)
     assert agreement(collect_from_video(path, model(), count=7), SMILE) > 0.95
@@ -180,7 +180,7 @@ def refused(path: Path, words: str, error: type[Exception] = FootageError, count
 # --- videos that cannot be learned from ---
 
 
-def test_no_motion(tmp_path: Path) -> None:
+def test_a_video_without_a_motion_is_refused(tmp_path: Path) -> None:
     refused(write_video(tmp_path / "a.mp4", performance([0.0] * 16)), "No motion was found")
     rng = np.random.default_rng(0)
     noisy = [
@@ -190,11 +190,11 @@ def test_no_motion(tmp_path: Path) -> None:
     refused(write_video(tmp_path / "b.mp4", noisy, crf="14"), "No motion was found")
 
 
-def test_no_face(tmp_path: Path) -> None:
+def test_a_video_without_a_face_is_refused(tmp_path: Path) -> None:
     refused(write_video(tmp_path / "a.mp4", moving(6, 96, 128)), "No face was found", NoFaceError)
 
 
-def test_too_few_frames(tmp_path: Path) -> None:
+def test_too_few_usable_frames_are_refused(tmp_path: Path) -> None:
     refused(write_video(tmp_path / "a.mp4", performance([0.0])), "has 1 usable frame of the 1 examined")
     path = write_video(tmp_path / "b.mp4", performance(SMILE[::4]))
     refused(path, "6 usable frames of the 6 examined, but 7 are needed")
@@ -204,7 +204,7 @@ def test_too_few_frames(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 129, 2.5])
-def test_a_count_that_cannot_be(tmp_path: Path, count: int) -> None:
+def test_invalid_counts_are_refused(tmp_path: Path, count: int) -> None:
     with pytest.raises(OptionError, match="count"):
         collect_from_video(tmp_path / "a.mp4", model(), count=count)
 
@@ -221,7 +221,7 @@ def picture(tmp_path: Path) -> Callable[[str, np.ndarray], Path]:
 # --- pictures ---
 
 
-def test_pictures_in_order(picture: Callable[[str, np.ndarray], Path]) -> None:
+def test_anchors_are_collected_from_pictures_in_order(picture: Callable[[str, np.ndarray], Path]) -> None:
     frames = performance([0.0, 0.25, 0.5, 1.0])
     paths = [picture(f"{n}.png", frame) for n, frame in enumerate(frames)]
     paths.insert(2, picture("none.png", scene()))
@@ -239,7 +239,7 @@ def test_pictures_in_order(picture: Callable[[str, np.ndarray], Path]) -> None:
     assert about["sha256_3"] == hashlib.sha256(paths[3].read_bytes()).hexdigest()
 
 
-def test_pictures_that_cannot_be_learned_from(picture: Callable[[str, np.ndarray], Path]) -> None:
+def test_unusable_pictures_are_refused(picture: Callable[[str, np.ndarray], Path]) -> None:
     face = picture("face.png", performance([0.0])[0])
     empty = picture("empty.png", scene())
     for paths, words, error in [

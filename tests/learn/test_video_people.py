@@ -1,4 +1,4 @@
-"""Videos with several people, or whose person leaves the picture: who was followed, and what was left out."""
+"""Videos with several people, or a person who leaves the picture: who is followed, and what is left out."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 def pair(still_left: bool = True) -> list[np.ndarray]:
-    """Two people side by side, of whom one smiles and the other does not move."""
+    """Two people side by side: one smiles, the other does not move."""
     places = (-8, 112) if still_left else (112, -8)
     return [
         scene((head(OTHER), places[0], 24), (head(PERSON, "smile", degree), places[1], 24))
@@ -34,7 +34,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video(tmp_path_factory.mktemp("two") / "two.mp4", pair(), crf="14")
 
 
-def test_each_of_two_people_can_be_followed_and_the_other_is_told(two: Path) -> None:
+def test_each_of_two_people_can_be_followed_and_the_other_is_reported(two: Path) -> None:
     best = find_people(find_tracks(open_footage(two))[1])[0][0]
     face = int(best[0].box[0] < 120)  # the number of the one who smiles, on the right
     with pytest.raises(FootageError, match="No motion was found in") as caught:
@@ -56,7 +56,7 @@ def test_each_of_two_people_can_be_followed_and_the_other_is_told(two: Path) -> 
     assert collected.anchors.provenance["other_faces"] == 1
 
 
-def test_the_command_says_whom_it_followed(
+def test_the_command_reports_whom_it_followed(
     two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
@@ -74,7 +74,7 @@ def test_the_command_says_whom_it_followed(
     assert "face must be below 2, not 2" in missing.stderr
 
 
-def test_someone_alone_is_not_talked_about(tmp_path: Path) -> None:
+def test_a_single_face_is_not_reported(tmp_path: Path) -> None:
     path = write_video(
         tmp_path / "a.mp4", [scene((head(PERSON, "smile", d), 16, 24)) for d in SMILE], crf="14"
     )
@@ -86,7 +86,7 @@ def test_someone_alone_is_not_talked_about(tmp_path: Path) -> None:
         collect_from_video(path, model(), face=1)
 
 
-def test_the_same_person_after_a_cut_is_no_other(tmp_path: Path) -> None:
+def test_the_same_person_after_a_cut_is_not_another_face(tmp_path: Path) -> None:
     frames = [scene((head(PERSON, "smile", d), 16, 24)) for d in SMILE]
     frames += [scene((head(PERSON, "smile", d), 100, 40)) for d in SMILE]
     collected = collect(tmp_path / "a.mp4", frames)
@@ -95,12 +95,12 @@ def test_the_same_person_after_a_cut_is_no_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("face", [-1, 100, 1.5])
-def test_a_face_that_cannot_be(tmp_path: Path, face: int) -> None:
+def test_invalid_face_numbers_are_refused(tmp_path: Path, face: int) -> None:
     with pytest.raises(OptionError, match="face"):
         collect_from_video(tmp_path / "a.mp4", model(), face=face)
 
 
-def test_people_are_ordered_by_the_first_frames_and_the_fleeting_are_none() -> None:
+def test_people_are_ordered_by_the_first_frames_without_fleeting_ones() -> None:
     faint = [sighting(n, 0, rank=50) for n in range(40)]
     clear = [sighting(n, 100, rank=90) for n in range(3, 30)]
     again = [sighting(n, 110, rank=70) for n in range(35, 40)]  # where the clear one ended, later
@@ -113,7 +113,7 @@ def test_people_are_ordered_by_the_first_frames_and_the_fleeting_are_none() -> N
     assert find_people([fleeting]) == [[fleeting]]
 
 
-def test_many_faces_are_told_in_few_words() -> None:
+def test_many_faces_are_described_briefly() -> None:
     faces = [SeenFace(n, 0.5, 0.5, 0.0, 1.0, 9) for n in range(12)]
     told = describe_faces(faces[0], faces[1:])
     assert "face 2 (" in told
@@ -142,15 +142,15 @@ def test_crops_that_leave_the_picture_are_left_out(tmp_path: Path, step: tuple[i
     assert likeness(collected, "smile") > 0.8
 
 
-def test_a_face_that_is_close_throughout_is_taken(tmp_path: Path) -> None:
-    """Its crop lies beyond the picture all the time, and always as far: nothing leaves."""
+def test_a_face_that_is_always_close_is_used(tmp_path: Path) -> None:
+    """Its crop always exceeds the picture by the same amount, so it does not leave."""
     frames = [scene((head(PERSON, "smile", d), 56, 24))[34:-30, 64:-64] for d in SMILE]
     collected = collect(tmp_path / "a.mp4", frames)
     assert not [f for f in collected.left_out if f.reason == "the face leaves the picture"]
     assert agreement(collected, SMILE) > 0.9
 
 
-def test_how_much_of_a_crop_is_inside() -> None:
+def test_the_share_of_a_crop_inside_the_picture() -> None:
     square = np.array([[-0.5, -0.5], [-0.5, 63.5], [63.5, 63.5], [63.5, -0.5]])
     assert _inside(square, (64, 64)) == 1
     assert _inside(square + np.array([32, 0]), (64, 64)) == 0.5
@@ -162,8 +162,8 @@ def test_how_much_of_a_crop_is_inside() -> None:
 
 
 @pytest.mark.parametrize("matrix", [(-1, 0, 0, 1), (0, 1, 1, 0), (0, -1, -1, 0), (1, 0, 0, -1)])
-def test_a_mirrored_clip_is_learned_mirrored(tmp_path: Path, matrix: tuple[int, int, int, int]) -> None:
-    """It is stored so that its matrix gives the video as it was: then the same motion is learned."""
+def test_a_mirroring_display_matrix_is_applied(tmp_path: Path, matrix: tuple[int, int, int, int]) -> None:
+    """The frames are stored so that the matrix restores the original video; the same motion is learned."""
     a, b, c, d = matrix
     frames = [scene((head(PERSON, "headsTurn", degree), 16, 24)) for degree in SMILE]
     plain = collect(tmp_path / "a.mp4", frames)
@@ -177,8 +177,8 @@ def test_a_mirrored_clip_is_learned_mirrored(tmp_path: Path, matrix: tuple[int, 
     assert float(np.corrcoef(change, wanted)[0, 1]) > 0.95
 
 
-def test_a_video_is_learned_from_the_part_that_is_shown(tmp_path: Path) -> None:
-    """Ten frames for each second of a long one, of which 24 are shown: all 24 are looked at."""
+def test_a_video_is_learned_only_from_the_shown_part(tmp_path: Path) -> None:
+    """Of a long video only 24 frames are shown, and all 24 are used."""
     hidden = [*moving(300, 176, 240)]
     shown = [scene((head(PERSON, "smile", degree), 16, 24)) for degree in SMILE]
     path = write_video(tmp_path / "a.mp4", hidden + shown, g="400", crf="14", bf="0")

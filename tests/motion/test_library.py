@@ -1,4 +1,4 @@
-"""Where learned micromotions lie, how they are found, and which model each belongs to."""
+"""Where learned micromotions are stored, how they are found, and which model each belongs to."""
 
 import os
 import pickle
@@ -32,7 +32,7 @@ def bundle(random_bundle: Path) -> Bundle:
 
 
 def learn(name: str, bundle: Bundle, seed: int = 5, force: bool = False) -> Path:
-    """Keep random anchors as a learned micromotion."""
+    """Save random anchors as a learned micromotion."""
     path = place_for(name, bundle, force=force)
     with_provenance(random_anchors(seed), name, bundle, "line").save(path)
     return path
@@ -48,7 +48,9 @@ def one_sentence(error: MicromotionError) -> str:
 # --- the folder ---------------------------------------------------------------------------------------------
 
 
-def test_one_variable_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Bundle) -> None:
+def test_one_variable_sets_the_data_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Bundle
+) -> None:
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "mine"))
     assert learn("grin", bundle) == tmp_path / "mine/motions/random/grin.safetensors"
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -63,13 +65,13 @@ def test_one_variable_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert learned_motions("avatar") == {}, "a listing does not fail over it"
 
 
-def test_asking_makes_nothing(bundle: Bundle) -> None:
+def test_listing_creates_no_folder(bundle: Bundle) -> None:
     assert learned_motions("random") == {}
     assert list(playable_motions(bundle)) == ["headsTurn", "smile"]
     assert not data_folder().exists()
 
 
-def test_learned_motions_are_listed_beside_the_models_own(bundle: Bundle, random_bundle: Path) -> None:
+def test_learned_motions_are_listed_with_the_models_own(bundle: Bundle, random_bundle: Path) -> None:
     learn("wink", bundle)
     learn("grin", bundle)
     folder = learned_folder("random")
@@ -94,14 +96,14 @@ def test_a_learned_motion_never_hides_one_of_the_models_own(bundle: Bundle) -> N
     "name",
     ["", ".", "..", "../up", "a/b", "/etc/x", ".hidden", "a b", "ä", "a" * 200, "grin.safetensors", "a\0"],
 )
-def test_only_plain_names_are_taken(name: str, bundle: Bundle) -> None:
+def test_only_plain_names_are_accepted(name: str, bundle: Bundle) -> None:
     with pytest.raises(OptionError, match="name may have only letters") as caught:
         place_for(name, bundle, force=True)
     assert len(one_sentence(caught.value)) < 250
     assert not data_folder().exists()
 
 
-def test_names_that_are_taken(bundle: Bundle) -> None:
+def test_names_in_use_are_refused(bundle: Bundle) -> None:
     with pytest.raises(OptionError, match=r"its own micromotion .*: choose another"):
         place_for("smile", bundle, force=True)
     path = learn("grin", bundle)
@@ -113,7 +115,7 @@ def test_names_that_are_taken(bundle: Bundle) -> None:
     assert path.read_bytes() != before
 
 
-def test_a_folder_out_of_reach_is_told_before_any_work(
+def test_an_unusable_folder_is_reported_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Bundle
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -123,12 +125,14 @@ def test_a_folder_out_of_reach_is_told_before_any_work(
     one_sentence(caught.value)
 
 
-def test_a_model_without_a_plain_name_keeps_nothing(bundle: Bundle) -> None:
+def test_a_model_without_a_plain_name_stores_no_motions(bundle: Bundle) -> None:
     with pytest.raises(OptionError, match=r"its name in bundle\.json is not valid"):
         place_for("grin", replace(bundle, name="../../etc"))
 
 
-def test_a_name_or_a_file(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_motion_is_found_by_name_or_file(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = learn("grin", bundle)
     assert find_motion("grin", bundle) == path
     assert find_motion("smile", bundle) == bundle.motions["smile"]
@@ -162,7 +166,7 @@ def test_the_file_holds_its_recipe(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("degrees", [[-1.0, -0.5, 0.0], [-3.0, -2.0, -1.0]])
-def test_anchors_that_end_at_nothing_cannot_be_calibrated(degrees: list[float], bundle: Bundle) -> None:
+def test_anchors_with_a_last_degree_of_0_cannot_be_calibrated(degrees: list[float], bundle: Bundle) -> None:
     anchors = Anchors(torch.randn(3, STYLES, STYLE_DIM), torch.tensor(degrees))
     with pytest.raises(MotionError, match="must be above 0"):
         with_provenance(anchors, "grin", bundle, "line")
@@ -178,9 +182,7 @@ def test_anchors_that_end_at_nothing_cannot_be_calibrated(degrees: list[float], 
     ],
 )
 @pytest.mark.parametrize("size", [0.0, 1e-5])
-def test_anchors_without_a_motion_are_no_micromotion(
-    source: str, advice: str, size: float, bundle: Bundle
-) -> None:
+def test_anchors_without_a_motion_are_refused(source: str, advice: str, size: float, bundle: Bundle) -> None:
     moving = random_anchors(5)
     still = moving.w_plus[0] + size * (moving.w_plus - moving.w_plus[0])
     anchors = Anchors(still, moving.degrees, {"source": source})
@@ -190,7 +192,7 @@ def test_anchors_without_a_motion_are_no_micromotion(
         with_provenance(anchors, "grin", bundle, "line")
 
 
-def test_one_style_that_moves_a_little_is_a_motion(bundle: Bundle) -> None:
+def test_a_small_change_of_one_style_is_a_motion(bundle: Bundle) -> None:
     codes = torch.zeros(3, STYLES, STYLE_DIM)
     codes[1:, 2] = torch.tensor([[0.05], [0.1]])
     with_provenance(Anchors(codes, torch.linspace(0, 1, 3)), "blink", bundle, "line")
@@ -204,7 +206,7 @@ def test_the_generators_hash_is_that_of_its_file(bundle: Bundle, random_bundle: 
     assert replace(bundle, files=()).generator_hash() == ""
 
 
-def test_it_is_played_by_name_and_as_a_file(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_learned_motion_plays_by_name_and_as_a_file(bundle: Bundle, tmp_path: Path) -> None:
     animator = Animator(bundle)
     code = torch.randn(1, STYLES, STYLE_DIM, generator=torch.Generator().manual_seed(3))
     path = learn("grin", bundle)
@@ -257,8 +259,8 @@ def test_a_file_that_names_only_the_model_is_checked_by_name(bundle: Bundle, tmp
         assert len(one_sentence(caught.value)) < 400
 
 
-def test_a_motion_that_was_added_to_the_model_is_its_own(bundle: Bundle, tmp_path: Path) -> None:
-    """Two models may share their codes, as a fine-tuned one does with its parent: who adds it says so."""
+def test_a_motion_added_to_a_model_counts_as_its_own(bundle: Bundle, tmp_path: Path) -> None:
+    """A fine-tuned model may share its parent's latents; adding the motion to the model declares this."""
     path = learn("grin", bundle)
     toon = retrained(tmp_path / "toon", "toon")
     load_fitting(path, replace(toon, motions={"grin": path}))
@@ -275,7 +277,7 @@ def test_another_shape_is_refused(bundle: Bundle, tmp_path: Path) -> None:
 
 
 class Mischief:
-    """What a hostile file would run."""
+    """An object whose unpickling would write a file."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark

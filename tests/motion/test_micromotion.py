@@ -24,14 +24,14 @@ DEGREES = torch.linspace(0, 1, 11)
 
 
 def heavy_tailed(*shape: int, seed: int = 0) -> Tensor:
-    """Laplace: some entries of the direction stand out, as those of real ones may."""
+    """Laplace-distributed: some entries of the direction stand out, as in real ones."""
     return (
         normal(*shape, seed=seed).sign() * torch.empty(shape).exponential_(generator=rng(seed + 1)) / 2**0.5
     )
 
 
 def line(direction: Tensor, degrees: Tensor = DEGREES, seed: int = 7) -> Tensor:
-    """Codes [n, styles, dim] of an identity ten times the motion's size, on a straight line."""
+    """Latents [n, styles, dim] of an identity ten times the motion's size, on a straight line."""
     return 10 * normal(*direction.shape, seed=seed) + degrees[:, None, None] * direction
 
 
@@ -62,7 +62,7 @@ def test_a_clean_line_gives_its_change_per_degree(degrees: Tensor) -> None:
 
 
 @pytest.mark.parametrize("degrees", [DEGREES**2, torch.rand(20, generator=rng(5)).sort().values])
-def test_uneven_degrees_are_weighed_as_they_are(degrees: Tensor) -> None:
+def test_uneven_degrees_are_weighted_correctly(degrees: Tensor) -> None:
     truth = heavy_tailed(STYLES, DIM)
     assert error(learned(line(truth, degrees), degrees), truth) < 0.04
 
@@ -70,10 +70,10 @@ def test_uneven_degrees_are_weighed_as_they_are(degrees: Tensor) -> None:
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.2])
 @pytest.mark.parametrize("make", [normal, heavy_tailed])
 @pytest.mark.parametrize("noise", [0.0, 0.1])
-def test_gross_errors_hardly_touch_the_direction(
+def test_gross_errors_hardly_change_the_direction(
     make: Callable[..., Tensor], share: float, noise: float
 ) -> None:
-    """Errors of five times the motion in 5 to 20% of the entries, with and without small noise in all."""
+    """Errors of five times the motion in 5 to 20% of the entries, with and without small noise."""
     truth = make(STYLES, 256)
     clean = line(truth)
     spoilt = clean + gross_errors(clean.shape, share) + noise * normal(*clean.shape, seed=20)
@@ -91,7 +91,7 @@ def test_few_gross_errors_in_a_clean_line_are_removed() -> None:
 
 
 def test_large_entries_of_the_direction_keep_their_size() -> None:
-    """The pursuit alone takes the excess of an entry that stands out for sparse noise, in every anchor."""
+    """The pursuit alone would count the excess of a large entry as sparse noise, in every anchor."""
     truth = 0.5 + normal(STYLES, DIM).abs()
     truth[:, 5] = 30.0
     assert error(learned(line(truth) + 0.01 * normal(11, STYLES, DIM, seed=3)), truth) < 0.01
@@ -104,14 +104,14 @@ def test_noise_is_averaged_over_the_anchors() -> None:
 
 
 def test_the_identity_does_not_matter() -> None:
-    """A thousand times the motion's size, added to all anchors, in numbers that float32 adds exactly."""
+    """An identity of a thousand times the motion's size, in numbers that float32 adds exactly."""
     moved = line(normal(STYLES, DIM)) + gross_errors(torch.Size((11, STYLES, DIM)), 0.05)
     moved = (moved * 2**10).round() / 2**10
     identity = (normal(STYLES, DIM, seed=9) * 1000).round()
     torch.testing.assert_close(learned(moved + identity), learned(moved), rtol=1e-4, atol=1e-4)
 
 
-def test_the_direction_scales_and_turns_with_the_anchors() -> None:
+def test_the_direction_scales_and_reverses_with_the_anchors() -> None:
     anchors = line(normal(STYLES, DIM)) + gross_errors(torch.Size((11, STYLES, DIM)), 0.05)
     direction = learned(anchors)
     torch.testing.assert_close(learned(8 * anchors), 8 * direction, rtol=1e-5, atol=1e-6)
@@ -122,8 +122,8 @@ def test_the_direction_scales_and_turns_with_the_anchors() -> None:
     )
 
 
-def test_each_style_stands_for_itself() -> None:
-    """A style whose anchors do not move has a direction of exactly zero, whatever happens in the others."""
+def test_styles_are_independent() -> None:
+    """A style whose anchors do not move has a direction of exactly zero, whatever the others do."""
     anchors = line(normal(STYLES, DIM)) + gross_errors(torch.Size((11, STYLES, DIM)), 0.1)
     direction = learned(anchors)
     still = anchors.clone()
@@ -140,7 +140,7 @@ def test_a_motion_learned_on_one_face_is_the_same_on_another() -> None:
     assert error(first[0] + learned(second), first[-1]) < 1e-6
 
 
-def test_the_report_tells_rank_and_noise() -> None:
+def test_the_report_contains_rank_and_noise() -> None:
     flat = normal(STYLES, 256).sign()
     clean = Motion.from_anchors(Anchors(line(flat), DEGREES), "smile")
     assert clean.name == "smile"
@@ -154,7 +154,7 @@ def test_the_report_tells_rank_and_noise() -> None:
     assert (spoilt.rank[1], spoilt.noise[1]) == (0, 0.0)
 
 
-def test_many_anchors_are_taken() -> None:
+def test_many_anchors_are_accepted() -> None:
     degrees = torch.linspace(0, 1, MAX_ANCHORS)
     truth = heavy_tailed(2, 32)
     anchors = line(truth, degrees)
@@ -173,7 +173,7 @@ def test_anchors_too_far_apart_are_refused() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(strength=st.floats(-5, 5), frames=st.integers(1, 600))
-def test_the_path_goes_from_nothing_to_the_strength_in_equal_steps(strength: float, frames: int) -> None:
+def test_the_path_goes_from_0_to_the_strength_in_equal_steps(strength: float, frames: int) -> None:
     motion = Motion("smile", normal(STYLES, DIM))
     offsets = torch.stack(list(motion.path(strength, frames)))
     steps = np.linspace(0, strength, frames) if frames > 1 else np.array([strength])
@@ -213,7 +213,7 @@ def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | Non
     return path
 
 
-def test_a_file_gives_back_what_was_saved(tmp_path: Path) -> None:
+def test_anchors_survive_a_round_trip(tmp_path: Path) -> None:
     about: Provenance = {"bundle": "avatar", "motion": "Lächeln", "seed": 7, "loss": 0.25}
     saved = Anchors(**good_tensors(), provenance=about)
     saved.save(tmp_path / "smile.safetensors")
@@ -263,7 +263,7 @@ def test_saving_replaces_or_leaves_the_old_file(tmp_path: Path) -> None:
     assert sorted(item.name for item in tmp_path.iterdir()) == ["folder.safetensors", "smile.safetensors"]
 
 
-def test_anchors_are_kept_as_float32(tmp_path: Path) -> None:
+def test_anchors_are_stored_as_float32(tmp_path: Path) -> None:
     half = Anchors(good_tensors()["w_plus"].double(), torch.arange(11))
     assert half.w_plus.dtype == half.degrees.dtype == torch.float32
     half.save(tmp_path / "smile.safetensors")
@@ -291,7 +291,7 @@ BAD_TENSORS = {
 
 @pytest.mark.parametrize(("changes", "words"), BAD_TENSORS.values(), ids=BAD_TENSORS.keys())
 def test_impossible_anchors_are_refused(changes: dict[str, Tensor], words: str, tmp_path: Path) -> None:
-    """Made in memory, and read from a file, whose name is then said too."""
+    """In memory, and from a file, whose name the error then contains."""
     with pytest.raises(MotionError, match=words):
         Anchors(**(good_tensors() | changes))
     path = write(tmp_path / "smile.safetensors", good_tensors() | changes, good_metadata())
@@ -330,7 +330,7 @@ def test_a_file_of_something_else_is_refused(
     assert str(path) in str(caught.value)
 
 
-def test_what_is_no_file_of_anchors_is_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_anchors_are_refused(tmp_path: Path) -> None:
     good = write(tmp_path / "good.safetensors", good_tensors(), good_metadata()).read_bytes()
     path = tmp_path / "smile.safetensors"
     for content in (b"", b"GIF89a", b"x" * 1000, good[:4], good[:100], good[:-1], good + b"more"):
@@ -347,7 +347,7 @@ def test_what_is_no_file_of_anchors_is_refused(tmp_path: Path) -> None:
         load_motion("/dev/zero")
 
 
-def test_absurd_sizes_are_refused_before_memory_is_taken(tmp_path: Path) -> None:
+def test_absurd_sizes_are_refused_before_allocation(tmp_path: Path) -> None:
     huge = tmp_path / "huge.safetensors"
     with huge.open("wb") as file:
         file.truncate(MAX_BYTES + 1)

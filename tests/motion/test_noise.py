@@ -1,4 +1,4 @@
-"""Where small noise ends and a gross error begins, how far off a stray is, and that all anchors count."""
+"""The thresholds of gross errors and strays; and all anchors count."""
 
 import pytest
 import torch
@@ -11,15 +11,15 @@ from micromotion.motion.micromotion import _gross_errors, _median_slope, analyse
 STYLES, DIM, COUNT = 2, 200, 11
 DEGREES = torch.linspace(0, 1, COUNT).double()
 NOISE = normal(STYLES, COUNT, DIM, seed=5, dtype=torch.float64)
-"""Its standard deviation is 1."""
+"""Noise of standard deviation 1."""
 
 
 @pytest.mark.parametrize("degrees", [DEGREES, DEGREES**2])
 @pytest.mark.parametrize(("deviations", "taken"), [(3.9, False), (6.5, True), (50.0, True)])
-def test_an_error_is_gross_from_five_deviations_of_the_noise_on(
+def test_an_error_above_five_deviations_of_the_noise_is_gross(
     degrees: Tensor, deviations: float, taken: bool
 ) -> None:
-    """However wide the steps between the anchors; the motion itself, a line, is no noise."""
+    """At any spacing of the anchors; the motion itself, a line, is not noise."""
     erratic = NOISE.clone()
     erratic[:, 4, ::20] = deviations
     line = 30 * degrees[:, None] * normal(STYLES, 1, DIM, seed=6, dtype=torch.float64)
@@ -30,20 +30,20 @@ def test_an_error_is_gross_from_five_deviations_of_the_noise_on(
 
 
 def performed(degrees: Tensor) -> Tensor:
-    """A motion whose entries all are of the same size, [n, styles, dim]."""
+    """A motion whose entries all have the same magnitude, [n, styles, dim]."""
     return degrees.float()[:, None, None] * torch.sign(normal(STYLES, DIM, seed=7))
 
 
 @pytest.mark.parametrize(("off", "strays"), [(1.1, ()), (1.4, (5,)), (4.0, (5,))])
-def test_an_anchor_is_left_out_from_a_quarter_farther_than_all_are_apart(off: float, strays: tuple) -> None:
-    """The fifth is off by so many times the way from the second anchor to the last but one, all across."""
+def test_an_anchor_is_a_stray_above_1_25_times_the_largest_distance(off: float, strays: tuple) -> None:
+    """Anchor 5 is off by a multiple of the distance between the second and the last but one anchor."""
     w_plus = performed(DEGREES)
-    w_plus[5] += 0.5 * off * 0.8 * torch.sign(normal(STYLES, DIM, seed=8))  # there and back: twice
+    w_plus[5] += 0.5 * off * 0.8 * torch.sign(normal(STYLES, DIM, seed=8))  # there and back, so half of it
     assert analyse(Anchors(w_plus, DEGREES)).strays == strays
 
 
-def test_of_many_anchors_the_first_do_not_decide() -> None:
-    """Of sixty, whose pairs are too many to be asked all, nine that are wrong leave the slope as it is."""
+def test_the_first_of_many_anchors_do_not_dominate_the_slope() -> None:
+    """With sixty anchors only some pairs are used; nine wrong anchors do not change the slope."""
     degrees = torch.linspace(0, 1, 60).double()
     slope = normal(STYLES, DIM, seed=9, dtype=torch.float64)
     values = degrees[:, None] * slope[:, None]

@@ -19,16 +19,16 @@ DEGREES = torch.linspace(0, 1, 11)
 
 
 def flat(*shape: int, seed: int = 0) -> Tensor:
-    """No entry stands out, so that the pursuit keeps them all."""
+    """Entries of which none stands out, so that the pursuit preserves them."""
     return normal(*shape, seed=seed).sign()
 
 
 def bent(degrees: Tensor, bend: float = 1.0, noise: float = 0.0) -> Tensor:
-    """Codes of rank 2 about an identity: even along one direction, a parabola along another."""
+    """Latents of rank 2 about an identity: linear along one direction, a parabola along another."""
     t = degrees[:, None, None]
     along, aside = flat(STYLES, DIM, seed=1), flat(STYLES, DIM, seed=2)
-    codes = 10 * normal(STYLES, DIM, seed=7) + t * along + bend * (t * t - t) * aside
-    return codes + noise * normal(*codes.shape, seed=20)
+    latents = 10 * normal(STYLES, DIM, seed=7) + t * along + bend * (t * t - t) * aside
+    return latents + noise * normal(*latents.shape, seed=20)
 
 
 def curve(w_plus: Tensor, degrees: Tensor = DEGREES) -> Motion:
@@ -47,7 +47,7 @@ def error(got: Tensor, wanted: Tensor) -> float:
 
 
 def slow_rank(points: np.ndarray) -> int:
-    """Gavish and Donoho's rule from the eigenvalues of the Gram matrix, one value after the other."""
+    """Gavish and Donoho's rule from the eigenvalues of the Gram matrix, one value at a time."""
     rows, columns = points.shape
     middle = sum(points[i] for i in range(rows)) / rows
     centred = points - middle
@@ -59,7 +59,7 @@ def slow_rank(points: np.ndarray) -> int:
 
 @pytest.mark.parametrize("rank", [1, 2, 3, 4])
 @pytest.mark.parametrize("noise", [0.02, 0.1, 0.3])
-def test_the_rank_is_what_stands_out_of_the_noise(rank: int, noise: float) -> None:
+def test_the_rank_is_the_number_of_components_above_the_noise(rank: int, noise: float) -> None:
     points = normal(11, rank, seed=1) @ normal(rank, 600, seed=2) + noise * normal(11, 600, seed=3)
     found = principal_subspace(points)
     assert found.coordinates.shape[1] == rank == slow_rank(points.double().numpy())
@@ -77,7 +77,7 @@ def test_without_noise_the_rank_is_exact(rank: int) -> None:
     torch.testing.assert_close(found.basis @ found.basis.T, torch.eye(rank, dtype=torch.float64))
 
 
-def test_pure_noise_has_one_direction_and_no_movement_none() -> None:
+def test_pure_noise_has_rank_one_and_no_motion_rank_zero() -> None:
     assert principal_subspace(normal(11, 600)).coordinates.shape[1] == 1
     still = principal_subspace(normal(1, 600).expand(11, -1))
     assert still.coordinates.shape == (11, 0)
@@ -92,7 +92,7 @@ def test_any_shape_has_a_subspace(n: int, dim: int) -> None:
         assert found.coordinates.shape[1] == 1
 
 
-# --- what is found in anchors -------------------------------------------------------------------------------
+# --- analysing anchors --------------------------------------------------------------------------------------
 
 
 def test_a_line_is_straight_and_of_rank_one() -> None:
@@ -102,8 +102,8 @@ def test_a_line_is_straight_and_of_rank_one() -> None:
     assert max(found.gross) < 1e-5
 
 
-def test_a_bend_is_seen_and_measured() -> None:
-    """The share that a line explains, worked out from the two directions, which are almost orthogonal."""
+def test_a_bend_is_detected_and_measured() -> None:
+    """The share that a line explains, computed from the two almost orthogonal directions."""
     t = DEGREES.double()
     along, aside = t - t.mean(), t * t - t - (t * t - t).mean()
     wanted = float(along.square().sum() / (along.square().sum() + 4 * aside.square().sum()))
@@ -113,14 +113,14 @@ def test_a_bend_is_seen_and_measured() -> None:
     assert wanted < 0.8
 
 
-def test_what_does_not_move_is_straight() -> None:
+def test_no_motion_counts_as_straight() -> None:
     still = normal(1, STYLES, DIM).expand(11, -1, -1)
     found = analyse(Anchors(still, DEGREES))
     assert (found.straightness, found.subspace.coordinates.shape[1]) == (1.0, 0)
     assert torch.equal(curve(still).offset(0.7), torch.zeros(STYLES, DIM))
 
 
-def test_gross_errors_are_taken_out_and_told_where() -> None:
+def test_gross_errors_are_removed_and_reported_by_style() -> None:
     clean = bent(DEGREES, 0.0, noise=0.05)
     spoilt = clean.clone()
     spoilt[4, 2, 10] += 6.0
@@ -144,7 +144,7 @@ def test_small_noise_is_left_for_the_subspace_to_average() -> None:
 
 
 def slow_curve(anchors: Anchors, degree: float) -> np.ndarray:
-    """Singular vectors and SciPy's splines, along a fine grid of smoothings, from the cleaned anchors."""
+    """The curve from singular vectors and SciPy's splines, over a fine grid of smoothings."""
     points = analyse(anchors).cleaned.flatten(1).numpy()
     t = anchors.degrees.double().numpy()
     left, values, right = np.linalg.svd(points - points.mean(0), full_matrices=False)
@@ -165,7 +165,7 @@ def slow_curve(anchors: Anchors, degree: float) -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_agrees_with_the_slow_way() -> None:
+def test_agrees_with_the_slow_reference() -> None:
     anchors = Anchors(bent(DEGREES, 1.5, noise=0.1), DEGREES)
     motion = Motion.from_anchors(anchors, "smile", "curve")
     for degree in (-1.0, 0.25, 0.5, 1.0, 1.7):
@@ -175,39 +175,39 @@ def test_agrees_with_the_slow_way() -> None:
 
 @pytest.mark.parametrize("bend", [0.3, 1.0, 2.0])
 def test_a_clean_curve_runs_through_its_anchors(bend: float) -> None:
-    """But for what the pursuit takes of it for sparse noise, which without any other noise is most."""
-    codes = bent(DEGREES, bend)
-    got = error(offsets(curve(codes)), codes - codes[0])
-    straight = Motion.from_anchors(Anchors(codes, DEGREES), "smile")
+    """Except for what the pursuit counts as sparse noise, which is largest without other noise."""
+    latents = bent(DEGREES, bend)
+    got = error(offsets(curve(latents)), latents - latents[0])
+    straight = Motion.from_anchors(Anchors(latents, DEGREES), "smile")
     assert got < 0.07
-    assert got < 0.35 * error(offsets(straight), codes - codes[0])
+    assert got < 0.35 * error(offsets(straight), latents - latents[0])
 
 
 def test_noise_is_averaged_and_the_curve_beats_the_line() -> None:
-    codes, clean = bent(DEGREES, 1.0, noise=0.1), bent(DEGREES, 1.0)
-    got = error(offsets(curve(codes)), clean - clean[0])
-    assert got < 0.75 * error(codes - codes[0], clean - clean[0])
-    line = Motion.from_anchors(Anchors(codes, DEGREES), "smile")
+    latents, clean = bent(DEGREES, 1.0, noise=0.1), bent(DEGREES, 1.0)
+    got = error(offsets(curve(latents)), clean - clean[0])
+    assert got < 0.75 * error(latents - latents[0], clean - clean[0])
+    line = Motion.from_anchors(Anchors(latents, DEGREES), "smile")
     assert got < 0.6 * error(offsets(line), clean - clean[0])
 
 
 def test_degree_zero_changes_nothing_and_one_is_the_last_anchor() -> None:
-    codes = bent(DEGREES, 1.0)
-    motion = curve(codes)
+    latents = bent(DEGREES, 1.0)
+    motion = curve(latents)
     assert torch.equal(motion.offset(0.0), torch.zeros(STYLES, DIM))
-    assert error(motion.offset(1.0), codes[-1] - codes[0]) < 0.05
-    inner = DEGREES[3:]  # degree 0 lies before the first anchor
-    assert torch.equal(curve(codes[3:], inner).offset(0.0), torch.zeros(STYLES, DIM))
+    assert error(motion.offset(1.0), latents[-1] - latents[0]) < 0.05
+    inner = DEGREES[3:]  # degree 0 is before the first anchor
+    assert torch.equal(curve(latents[3:], inner).offset(0.0), torch.zeros(STYLES, DIM))
 
 
-def test_where_anchors_do_not_bend_the_curve_is_the_line() -> None:
+def test_without_a_bend_the_curve_is_the_line() -> None:
     anchors = Anchors(bent(DEGREES, 0.0), DEGREES)
     line, path = (Motion.from_anchors(anchors, "smile", kind) for kind in ("line", "curve"))
     for strength in (-2.0, -0.5, 0.3, 1.0, 1.5, 4.0):
         torch.testing.assert_close(path.offset(strength), line.offset(strength), rtol=1e-4, atol=1e-4)
 
 
-def test_beyond_the_anchors_it_goes_on_straight() -> None:
+def test_beyond_the_anchors_the_curve_continues_straight() -> None:
     motion = curve(bent(DEGREES, 1.0, noise=0.05))
     for end, outwards in ((0.0, -1), (1.0, 1)):
         near, middle, far = (motion.offset(end + outwards * step) for step in (0.5, 1.0, 2.0))
@@ -218,34 +218,36 @@ def test_beyond_the_anchors_it_goes_on_straight() -> None:
 
 
 def test_negated_anchors_give_the_negated_path() -> None:
-    codes = bent(DEGREES, 1.0, noise=0.1)
-    forth, back = curve(codes), curve(-codes)
+    latents = bent(DEGREES, 1.0, noise=0.1)
+    forth, back = curve(latents), curve(-latents)
     for strength in (-1.0, 0.4, 1.0, 2.0):
         torch.testing.assert_close(back.offset(strength), -forth.offset(strength), rtol=1e-5, atol=1e-5)
 
 
-def test_anchors_in_the_opposite_order_give_the_path_backwards() -> None:
-    codes = bent(DEGREES, 1.0, noise=0.1)
-    forth, back = curve(codes), curve(codes.flip(0), 1 - DEGREES.flip(0))
+def test_reversed_anchors_give_the_reversed_path() -> None:
+    latents = bent(DEGREES, 1.0, noise=0.1)
+    forth, back = curve(latents), curve(latents.flip(0), 1 - DEGREES.flip(0))
     for strength in (-0.5, 0.3, 1.0, 1.5):
         wanted = forth.offset(1 - strength) - forth.offset(1.0)
         torch.testing.assert_close(back.offset(strength), wanted, rtol=1e-3, atol=1e-3)
 
 
 def test_the_identity_does_not_matter() -> None:
-    codes = (bent(DEGREES, 1.0, noise=0.1) * 2**10).round() / 2**10
+    latents = (bent(DEGREES, 1.0, noise=0.1) * 2**10).round() / 2**10
     identity = (100 * normal(STYLES, DIM, seed=9)).round()
-    torch.testing.assert_close(offsets(curve(codes + identity)), offsets(curve(codes)), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        offsets(curve(latents + identity)), offsets(curve(latents)), rtol=1e-4, atol=1e-4
+    )
 
 
-def test_two_anchors_are_a_line_on_either_path() -> None:
+def test_two_anchors_give_the_same_line_on_either_path() -> None:
     anchors = Anchors(bent(torch.tensor([0.0, 1.0]), 0.0), torch.tensor([0.0, 1.0]))
     line, path = (Motion.from_anchors(anchors, "smile", kind) for kind in ("line", "curve"))
     torch.testing.assert_close(path.offset(1.5), line.offset(1.5), rtol=1e-4, atol=1e-4)
 
 
-def test_a_clip_along_the_curve_goes_by_the_degrees() -> None:
-    """What the animator does: the direction goes to a device, and frames come in equal steps of strength."""
+def test_frames_follow_the_curve_by_degree() -> None:
+    """As the animator does: the direction moves to a device, and frames have equal steps of strength."""
     motion = curve(bent(DEGREES, 1.0))
     moved = replace(motion, direction=motion.direction.clone())
     frames = list(moved.path(1.0, 5))
@@ -255,7 +257,7 @@ def test_a_clip_along_the_curve_goes_by_the_degrees() -> None:
     assert error(frames[2], frames[4] / 2) > 0.2, "it bends"
 
 
-def test_the_file_says_which_path_and_the_caller_may_differ(tmp_path: Path) -> None:
+def test_the_file_names_the_path_and_the_caller_may_override_it(tmp_path: Path) -> None:
     Anchors(bent(DEGREES, 1.0), DEGREES, {"path": "curve"}).save(tmp_path / "nod.safetensors")
     Anchors(bent(DEGREES, 1.0), DEGREES).save(tmp_path / "plain.safetensors")
     assert load_motion(tmp_path / "nod.safetensors").curve is not None

@@ -1,4 +1,4 @@
-"""Ready directions: the original authors' `d_latent` files, and our own files of directions."""
+"""Ready-made directions: the original authors' `d_latent` files, and our own files."""
 
 import builtins
 import io
@@ -33,7 +33,7 @@ STYLES, DIM = 18, 512
 
 
 def published_tensor(seed: int = 0) -> Tensor:
-    """As they are: one in front, small numbers."""
+    """A tensor like the published ones: [1, styles, dim], small values."""
     return 0.02 * torch.randn(1, STYLES, DIM, generator=torch.Generator().manual_seed(seed))
 
 
@@ -43,7 +43,7 @@ def saved(path: Path, contents: object) -> Path:
 
 
 def rewritten(path: Path, change: Callable[[str, bytes], bytes], compress: int = zipfile.ZIP_STORED) -> Path:
-    """The same zip file with its parts changed."""
+    """Rewrite a zip file with its entries changed."""
     with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w", compress) as archive:
@@ -68,7 +68,7 @@ def refused(path: Path, words: str, read: Callable[[Path], Any] = load_motion) -
 # --- the original's arithmetic ------------------------------------------------------------------------------
 
 
-def test_a_hundred_frames_are_the_originals_clip(tmp_path: Path) -> None:
+def test_a_hundred_frames_are_the_originals_video(tmp_path: Path) -> None:
     """main.py: w0 + i/100 · 5 · d for i = 0 … 99; here the offsets, in float64."""
     d = published_tensor()
     motion = load_motion(saved(tmp_path / "d_latent", d))
@@ -86,8 +86,8 @@ def test_the_full_motion_is_the_last_frame_at_any_scale() -> None:
         full_motion(torch.full((1, 2), 3e38))
 
 
-def test_a_converted_file_plays_the_same_to_the_bit(tmp_path: Path) -> None:
-    """With each recipe that is shipped; their scale is the original's."""
+def test_a_converted_file_plays_bit_identically(tmp_path: Path) -> None:
+    """With each shipped recipe, whose scale is the original's."""
     source = saved(tmp_path / "d_latent", published_tensor())
     for name, recipe in find_recipes("ffhq").items():
         target = tmp_path / f"{name}.safetensors"
@@ -103,7 +103,7 @@ def test_a_converted_file_plays_the_same_to_the_bit(tmp_path: Path) -> None:
 
 
 def test_tensors_are_read_however_they_were_saved(tmp_path: Path) -> None:
-    """On a GPU, with requires_grad, as a parameter, without the axis in front, as a view of more."""
+    """On a GPU, with requires_grad, as a parameter, without the leading axis, as a view of more."""
     d = published_tensor()
     on_gpu = saved(tmp_path / "on_gpu", d.clone().requires_grad_())
     rewritten(on_gpu, lambda _, data: data.replace(b"X\x03\x00\x00\x00cpu", b"X\x06\x00\x00\x00cuda:0"))
@@ -118,14 +118,14 @@ def test_tensors_are_read_however_they_were_saved(tmp_path: Path) -> None:
     ]
     for path in files:
         read = read_published(path)
-        path.write_bytes(b"")  # nothing is left to be read from the file
+        path.write_bytes(b"")  # the file's contents are gone
         assert torch.equal(read, d[0])
         assert read.is_contiguous()
         assert not read.requires_grad
         assert type(read) is Tensor
 
 
-def test_contents_decide_and_not_names(tmp_path: Path) -> None:
+def test_the_format_is_detected_from_contents_not_names(tmp_path: Path) -> None:
     d = published_tensor()
     saved(tmp_path / "smile.safetensors", d)
     save_direction(d[0], tmp_path / "smile.pt", {})
@@ -157,7 +157,7 @@ BAD_CONTENTS = {
 
 
 @pytest.mark.parametrize(("contents", "words"), BAD_CONTENTS.values(), ids=BAD_CONTENTS.keys())
-def test_what_is_no_direction_is_refused(contents: object, words: str, tmp_path: Path) -> None:
+def test_other_contents_are_refused(contents: object, words: str, tmp_path: Path) -> None:
     refused(saved(tmp_path / "d_latent", contents), words)
 
 
@@ -173,13 +173,13 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     refused(path, "cannot be read")
 
 
-def test_a_short_part_gives_no_numbers_of_its_neighbours(tmp_path: Path) -> None:
+def test_a_truncated_tensor_does_not_read_neighbouring_data(tmp_path: Path) -> None:
     path = saved(tmp_path / "d_latent", published_tensor())
     rewritten(path, lambda name, data: data[:4096] if name.endswith("data/0") else data)
     refused(path, "damaged")
 
 
-def test_sizes_are_checked_before_memory_is_taken(tmp_path: Path) -> None:
+def test_sizes_are_checked_before_allocation(tmp_path: Path) -> None:
     bomb = rewritten(
         saved(tmp_path / "bomb", torch.zeros(1, STYLES, DIM)), lambda _, data: data, zipfile.ZIP_DEFLATED
     )
@@ -200,7 +200,7 @@ def test_the_format_before_torch_1_6_is_read(tmp_path: Path) -> None:
 
 
 class Reduced:
-    """Pickles as a call of anything."""
+    """Pickles as a call of any function."""
 
     def __init__(self, function: Any, *arguments: object) -> None:
         self.call = function, arguments
@@ -209,11 +209,11 @@ class Reduced:
         return self.call
 
     def __call__(self) -> None:
-        """Never called: only what is callable may stand for the function of another call."""
+        """Never called; it only makes the object callable, as the function of another call must be."""
 
 
 def wicked(marker: Path) -> dict[str, bytes]:
-    """Pickle streams that would make a file where they were obeyed."""
+    """Pickle streams that would create a file if they were executed."""
     code = compile(f"open({str(marker)!r}, 'w')", "x", "exec")
     command = f"touch {marker}"
     nested = b"\x80\x04\x8c\x05posix\x8c\x0dsystem.__call\x93."  # a dotted name of protocol 4
@@ -260,7 +260,7 @@ def test_malicious_pickles_are_refused_and_nothing_runs(name: str, tmp_path: Pat
 
 
 def test_the_malicious_pickles_would_work(tmp_path: Path) -> None:
-    """That is, where they were obeyed: otherwise the test above proves nothing."""
+    """Executed by Python's unpickler; otherwise the test above proves nothing."""
     worked = set()
     for name, stream in wicked(tmp_path / "executed").items():
         marker = tmp_path / "executed"
@@ -278,7 +278,7 @@ def test_the_malicious_pickles_would_work(tmp_path: Path) -> None:
 # --- our own files of directions ----------------------------------------------------------------------------
 
 
-def test_a_direction_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+def test_a_direction_survives_a_round_trip(tmp_path: Path) -> None:
     path, d = tmp_path / "smile.safetensors", published_tensor()[0]
     about: Provenance = {"source": "https://example.org", "scale": 5.0, "Höhe": 3}
     save_direction(d.double().requires_grad_(), path, about)
@@ -335,7 +335,7 @@ def test_files_of_something_else_are_refused(
     refused(path, words)
 
 
-def test_a_boastful_header_is_refused(tmp_path: Path) -> None:
+def test_a_header_that_claims_too_much_is_refused(tmp_path: Path) -> None:
     entry = {"dtype": "F32", "shape": [2**30, 512], "data_offsets": [0, 2**41]}
     header = json.dumps({"__metadata__": GOOD, "direction": entry}).encode()
     path = tmp_path / "smile.safetensors"

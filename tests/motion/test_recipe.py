@@ -65,7 +65,7 @@ def test_the_sentences_are_those_of_the_original() -> None:
     assert recipes["headsTurn"].clip
 
 
-def test_what_a_recipe_leaves_out_is_the_originals(tmp_path: Path) -> None:
+def test_missing_keys_default_to_the_originals_values(tmp_path: Path) -> None:
     recipe = load_recipe(written(tmp_path, GOOD))
     assert recipe == Recipe(
         name="smile",
@@ -101,7 +101,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert recipe.published == "smile.d_latent"
 
 
-def test_provenance_says_what_is_known_and_no_more() -> None:
+def test_provenance_contains_only_what_is_known() -> None:
     smile = find_recipes("ffhq")["smile"].provenance("https://example.org/d", "MIT")
     assert smile["template"] == "a person with {degree} smile"
     assert smile["degrees"] == "no, 10%, 20%, 30%, 40%, 50%, 60%, 70%, 80%, 90%, 100%"
@@ -113,8 +113,8 @@ def test_provenance_says_what_is_known_and_no_more() -> None:
     assert "seed" not in smile
 
 
-def test_words_of_a_recipe_stay_words(tmp_path: Path) -> None:
-    """The original passes its template to eval; here only the place of the degree is looked for."""
+def test_text_in_a_recipe_is_not_evaluated(tmp_path: Path) -> None:
+    """The original passes its template to eval; here only the degree's placeholder is replaced."""
     text = GOOD.replace("a person with", "__import__('os').system('true') %s %(x)s $x").replace(
         '"10%"', '"%d"'
     )
@@ -158,7 +158,7 @@ def test_the_installed_recipes_come_before_the_checkouts(
 
 
 def changed(line: str) -> str:
-    """The good recipe with one key set otherwise, or added."""
+    """The good recipe with one key changed or added."""
     key = line.split("=")[0].strip()
     return "".join(f"{each}\n" for each in GOOD.splitlines() if not each.startswith(f"{key} ")) + line
 
@@ -218,7 +218,7 @@ def test_bad_recipes_are_refused(text: str, words: str, tmp_path: Path) -> None:
     refused(written(tmp_path, text), words)
 
 
-def test_what_is_no_recipe_is_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_recipes_are_refused(tmp_path: Path) -> None:
     refused(written(tmp_path, b"\xff\xfe\x00"), "not text in UTF-8")
     refused(written(tmp_path, b"#" * (MAX_BYTES + 1)), "larger than 64 kB")
     refused(tmp_path / "missing.toml", "missing.toml does not exist")

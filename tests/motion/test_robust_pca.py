@@ -27,13 +27,13 @@ def gross(*shape: int, share: float, size: float, seed: int = 0) -> Tensor:
 
 
 def flat(*shape: int, seed: int = 0) -> Tensor:
-    """Entries of either sign with magnitudes in 0.8 … 1.2: none stands out, as exact recovery requires."""
+    """Entries of random sign with magnitudes in 0.8 … 1.2: none stands out, as exact recovery requires."""
     magnitudes = 0.8 + 0.4 * torch.rand(*shape, generator=seeded(seed + 3), dtype=torch.float64)
     return normal(*shape, seed=seed).sign() * magnitudes
 
 
 def anchors_like(styles: int = 3, n: int = 11, dim: int = 64) -> Tensor:
-    """What the motion module feeds in: a straight line, small dense noise, a few gross errors."""
+    """Data as from anchors: a straight line, small dense noise, a few gross errors."""
     line = torch.linspace(-0.5, 0.5, n, dtype=torch.float64)[:, None] * normal(styles, 1, dim)
     return line + 0.05 * normal(styles, n, dim, seed=5) + gross(styles, n, dim, share=0.05, size=5.0)
 
@@ -93,16 +93,16 @@ def test_recovers_an_exact_sum_of_low_rank_and_sparse(n: int, d: int, rank: int,
 
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e-3, 1e3, 1e30, 1e300, 1e307])
-def test_scale_is_of_no_account(scale: float, exact: bool) -> None:
+def test_the_scale_does_not_matter(scale: float, exact: bool) -> None:
     data = anchors_like()
-    assert float(data.abs().max()) < 17.9  # so that times 1e307 it is still a number
+    assert float(data.abs().max()) < 17.9  # so that times 1e307 it is finite
     for part, scaled in zip(
         robust_pca(data, exact=exact), robust_pca(data * scale, exact=exact), strict=True
     ):
         torch.testing.assert_close(scaled / scale, part, rtol=1e-9, atol=1e-9)
 
 
-def test_a_scale_that_is_a_power_of_two_changes_not_a_bit() -> None:
+def test_scaling_by_a_power_of_two_is_exact() -> None:
     data = anchors_like()
     for part, scaled in zip(robust_pca(data), robust_pca(data * 2.0**900), strict=True):
         assert torch.equal(scaled, part * 2.0**900)
@@ -110,8 +110,8 @@ def test_a_scale_that_is_a_power_of_two_changes_not_a_bit() -> None:
 
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("size", [1e-320, 5e-324])
-def test_denormal_numbers_are_taken_apart_to_their_last_digit(size: float, exact: bool) -> None:
-    """The smallest number there is, times whole numbers."""
+def test_denormal_numbers_are_decomposed_to_their_last_digit(size: float, exact: bool) -> None:
+    """Whole multiples of a denormal number, down to the smallest."""
     data = (100 * anchors_like()).round() * size
     low_rank, sparse = robust_pca(data, exact=exact)
     assert bool(low_rank.any())
@@ -132,7 +132,7 @@ def test_a_part_beyond_the_range_is_refused(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("tolerance", [0.0, -1e-7, 1.0, float("nan"), float("inf")])
-def test_a_tolerance_that_is_none_is_refused(tolerance: float) -> None:
+def test_invalid_tolerances_are_refused(tolerance: float) -> None:
     with pytest.raises(ValueError, match="tolerance"):
         robust_pca(anchors_like(), tolerance=tolerance)
 
@@ -147,7 +147,7 @@ def test_rows_and_columns_may_be_permuted_and_transposed() -> None:
         torch.testing.assert_close(transposed.mT, part, rtol=1e-9, atol=1e-9)
 
 
-def test_a_matrix_does_not_depend_on_its_company() -> None:
+def test_a_matrix_does_not_depend_on_its_batch() -> None:
     """The companions need from one round to over thirty, and differ in size by 1e12."""
     data = anchors_like()
     easy = torch.ones(1, 11, 64, dtype=torch.float64)
@@ -158,8 +158,8 @@ def test_a_matrix_does_not_depend_on_its_company() -> None:
             torch.testing.assert_close(part[index], alone, rtol=0, atol=1e-10 * float(matrix.abs().max()))
 
 
-def test_of_its_company_a_matrix_depends_by_rounding_alone() -> None:
-    """Noise has no gap between what is kept and what is not, so that rounding grows the most there."""
+def test_a_matrix_depends_on_its_batch_only_by_rounding() -> None:
+    """Noise has no gap in its singular values, where rounding errors grow most."""
     for n, d in ((25, 175), (23, 15), (9, 160)):
         company = normal(4, n, d, seed=n)
         parts = robust_pca(company)
@@ -176,7 +176,7 @@ def test_of_its_company_a_matrix_depends_by_rounding_alone() -> None:
     dtype=st.sampled_from([torch.float32, torch.float64]),
     seed=st.integers(0, 1000),
 )
-def test_any_shape_is_taken_apart(batch: list[int], n: int, d: int, dtype: torch.dtype, seed: int) -> None:
+def test_any_shape_is_decomposed(batch: list[int], n: int, d: int, dtype: torch.dtype, seed: int) -> None:
     data = (normal(*batch, n, d, seed=seed) + gross(*batch, n, d, share=0.1, size=9.0, seed=seed)).to(dtype)
     before = data.clone()
     low_rank, sparse = robust_pca(data)
@@ -196,7 +196,7 @@ def test_the_parts_add_up_to_the_tolerance() -> None:
 
 
 def test_small_singular_values_are_shrunk_to_a_hundredth_of_the_tolerance() -> None:
-    """Ten decades of them, through the Gram matrix: the smaller the threshold, the more they err."""
+    """Over ten decades, through the Gram matrix: the smaller the threshold, the larger the error."""
     left, right = torch.linalg.qr(normal(11, 11)).Q, torch.linalg.qr(normal(256, 11, seed=1)).Q
     singular = torch.logspace(0, -10, 11, dtype=torch.float64)
     matrix = left * singular @ right.mT
@@ -221,13 +221,13 @@ def test_bad_input_is_named(data: Tensor, words: str) -> None:
 
 
 def objective(low_rank: Tensor, sparse: Tensor) -> Tensor:
-    """What the pursuit makes small, [b]."""
+    """The objective of the pursuit, [b]."""
     weight = max(sparse.shape[-2:]) ** -0.5
     return torch.linalg.svdvals(low_rank).sum(-1) + weight * sparse.abs().sum((-1, -2))
 
 
 def least(data: Tensor, rounds: int = 3000) -> tuple[Tensor, Tensor]:
-    """Two numbers that the least objective lies between, [b] each: plain ADMM (Candès et al. 2011, algorithm
+    """A lower and an upper bound of the minimum, [b] each: plain ADMM (Candès et al. 2011, algorithm
     1) with SVDs, many rounds, and the dual made feasible at its end.
     """
     weight = max(data.shape[-2:]) ** -0.5
@@ -248,7 +248,7 @@ def least(data: Tensor, rounds: int = 3000) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", [(4, 11, 64), (8, 3, 4), (8, 6, 2), (8, 5, 1), (4, 12, 12)])
-def test_exact_comes_to_the_least_objective(shape: tuple[int, ...]) -> None:
+def test_exact_reaches_the_minimum(shape: tuple[int, ...]) -> None:
     data = normal(*shape, seed=11)
     low_rank, sparse = robust_pca(data, exact=True)
     rest = torch.linalg.matrix_norm(data - low_rank - sparse) / torch.linalg.matrix_norm(data)
@@ -258,7 +258,7 @@ def test_exact_comes_to_the_least_objective(shape: tuple[int, ...]) -> None:
     assert bool((objective(low_rank, data - low_rank) <= (1 + 1e-5) * above).all())
 
 
-def test_the_usual_rounds_end_above_it_as_the_docstring_says() -> None:
+def test_the_default_ends_above_the_minimum_as_documented() -> None:
     def above(data: Tensor) -> Tensor:
         usual, exact = (robust_pca(data, exact=which) for which in (False, True))
         return objective(usual[0], data - usual[0]) / objective(*exact) - 1
@@ -273,8 +273,8 @@ def test_the_usual_rounds_end_above_it_as_the_docstring_says() -> None:
     assert float(shipped.max()) < 0.0034
 
 
-def test_exact_finds_what_the_usual_rounds_miss() -> None:
-    """A matrix that is low-rank and sparse without noise, which the pursuit tells apart."""
+def test_exact_recovers_parts_that_the_default_misses() -> None:
+    """A noiseless sum of a low-rank and a sparse matrix, which the pursuit separates."""
     wanted = normal(40, 2, seed=21)[None] @ normal(30, 2, 60, seed=22)
     data = wanted + gross(30, 40, 60, share=0.05, size=5.0, seed=23)
 
@@ -286,7 +286,7 @@ def test_exact_finds_what_the_usual_rounds_miss() -> None:
     assert float(usual.median()) < 1e-6 < float(usual.max()) < 0.01
 
 
-def test_exact_leaves_zeros_and_company_alone() -> None:
+def test_exact_is_independent_per_matrix_and_keeps_zeros() -> None:
     data = torch.cat(
         [normal(1, 6, 9), torch.zeros(1, 6, 9, dtype=torch.float64), 1e6 * normal(1, 6, 9, seed=1)]
     )

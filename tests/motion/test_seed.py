@@ -1,4 +1,4 @@
-"""A seed draws noise; where a model has none, as the embedded one, every door says that nothing is drawn."""
+"""A seed draws noise; for a model without noise, every interface says that it has no effect."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def test_a_generator_knows_whether_it_has_noise() -> None:
     assert without.has_noise, "one layer suffices"
 
 
-def test_the_embedded_model_is_as_the_documents_say() -> None:
-    """If it ever gets noise, all that says that it has none is to be mended."""
+def test_the_documents_state_that_the_embedded_model_has_no_noise() -> None:
+    """If it ever gets noise, all these documents must be corrected."""
     animator = Animator.load("avatar", "cpu")
     assert not animator.bundle.generator.has_noise
     places = ["README.md", "docs/cookbook.md", "docs/method.md", "docs/service.md", "docs/troubleshooting.md"]
@@ -74,13 +74,13 @@ def test_the_embedded_model_is_as_the_documents_say() -> None:
     assert "the avatar has none" in schema["properties"]["seed"]["description"]
 
 
-def test_python_warns_and_shows_the_same(
+def test_python_warns_that_a_seed_has_no_effect(
     plain_bundle: Path, animator: Animator, latent: torch.Tensor
 ) -> None:
     plain = Animator.load(plain_bundle, "cpu")
     with pytest.warns(NoEffectWarning, match=SAID) as caught:
         seeded = plain.animate(latent, frames=2, seed=3)
-    assert [warning.filename for warning in caught] == [__file__], "it is told to who gave the seed"
+    assert [warning.filename for warning in caught] == [__file__], "the warning points at the caller"
     with pytest.warns(NoEffectWarning, match=SAID) as caught:
         strip = plain.at_strengths(latent, seed=3)
     assert [warning.filename for warning in caught] == [__file__]
@@ -91,7 +91,7 @@ def test_python_warns_and_shows_the_same(
         animator.animate(latent, frames=2, seed=3)  # has noise
 
 
-def test_the_command_says_it_in_a_line(
+def test_the_command_prints_it_in_one_line(
     plain_bundle: Path, random_bundle: Path, astronaut_file: Path, tmp_path: Path
 ) -> None:
     video = [astronaut_file, "--frames", 2, "--seed", 7]
@@ -104,7 +104,7 @@ def test_the_command_says_it_in_a_line(
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_service_says_it_in_its_log(
+def test_the_service_logs_it(
     plain_bundle: Path,
     astronaut_file: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -118,7 +118,7 @@ def test_the_service_says_it_in_its_log(
         assert (out + err).count(SAID) == count
 
 
-def test_a_seed_of_noise_is_kept() -> None:
+def test_a_seed_is_passed_only_to_models_with_noise() -> None:
     said: list[str] = []
     assert seed_of_noise(0, random_generator(), said.append) == 0
     assert seed_of_noise(None, without_noise(), said.append) is None

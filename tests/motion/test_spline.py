@@ -1,4 +1,4 @@
-"""Natural cubic smoothing splines against SciPy's, and against what must hold for any."""
+"""Natural cubic smoothing splines, compared to SciPy's, and their general properties."""
 
 from typing import Any
 
@@ -24,14 +24,14 @@ def drawn(spline: Spline, at: np.ndarray = FINE) -> np.ndarray:
 
 
 def straightened(reference: Any, knots: np.ndarray, derivative: Any) -> np.ndarray:
-    """A reference's values at FINE, straight beyond its knots."""
+    """A reference's values at FINE, continued straight beyond its knots."""
     inside = np.clip(FINE, knots[0], knots[-1])
     return reference(inside) + derivative(inside) * (FINE - inside)[:, None]
 
 
 @pytest.mark.parametrize("knots", [EVEN, UNEVEN], ids=["even", "uneven"])
 @pytest.mark.parametrize("smoothing", [1e-5, 1e-3, 0.1, 10.0])
-def test_a_given_smoothing_is_scipys(knots: Tensor, smoothing: float) -> None:
+def test_a_given_smoothing_agrees_with_scipy(knots: Tensor, smoothing: float) -> None:
     points = normal(len(knots), 3)
     spline = smoothing_spline(knots, points, smoothing)
     reference = make_smoothing_spline(knots.numpy(), points.numpy(), lam=smoothing)
@@ -40,7 +40,7 @@ def test_a_given_smoothing_is_scipys(knots: Tensor, smoothing: float) -> None:
 
 
 @pytest.mark.parametrize("knots", [EVEN, UNEVEN, UNEVEN[:3]], ids=["even", "uneven", "three"])
-def test_no_smoothing_runs_through_the_points(knots: Tensor) -> None:
+def test_without_smoothing_the_spline_interpolates(knots: Tensor) -> None:
     points = normal(len(knots), 2)
     spline = smoothing_spline(knots, points, 0.0)
     np.testing.assert_allclose(drawn(spline, knots.numpy()), points.numpy(), atol=1e-10)
@@ -69,7 +69,7 @@ def test_the_smoothing_is_chosen_by_cross_validation(seed: int) -> None:
     points = torch.sin(4 * EVEN)[:, None] + 0.15 * normal(11, 1, seed=seed)
     wanted = slow_choice(EVEN.numpy(), points.numpy()[:, 0])
     got = smoothing_spline(EVEN, points).values[:, 0].numpy()
-    np.testing.assert_allclose(got, wanted, atol=0.01)  # both look along a grid
+    np.testing.assert_allclose(got, wanted, atol=0.01)  # both search a grid
     assert np.abs(got - points.numpy()[:, 0]).max() > 0.05, "it smooths at all"
 
 
@@ -85,12 +85,12 @@ def test_noise_alone_is_smoothed_away() -> None:
     assert float(values.square().mean()) < 0.35
 
 
-def test_a_smooth_curve_comes_back() -> None:
+def test_a_smooth_curve_is_reproduced() -> None:
     points = torch.stack([EVEN**2, torch.sin(3 * EVEN), torch.sigmoid(8 * EVEN - 4)], dim=1)
     assert float((smoothing_spline(EVEN, points).values - points).abs().max()) < 0.01
 
 
-def test_each_column_stands_for_itself_and_scales() -> None:
+def test_columns_are_independent_and_scale() -> None:
     points = torch.cat(
         [torch.sin(4 * EVEN)[:, None] + 0.1 * normal(11, 1), 1e6 * normal(11, 1, seed=1)], dim=1
     )

@@ -1,4 +1,4 @@
-"""Anchors that are wrong as a whole, such as another face's, are left out; no motion is taken for one."""
+"""Anchors that are wrong as a whole, such as another face's, are left out; valid motions are not."""
 
 from itertools import combinations
 
@@ -35,7 +35,7 @@ def error(got: Tensor, wanted: Tensor = TRUTH) -> float:
 
 @pytest.mark.parametrize("noise", [0.03, 0.3])
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_other_peoples_codes_are_left_out_wherever_they_are(count: int, noise: float) -> None:
+def test_other_peoples_latents_are_left_out_at_any_position(count: int, noise: float) -> None:
     """In the middle, side by side and at both ends."""
     for where in list(combinations(range(11), count))[:: 4 if count == 3 else 1]:
         anchors = Anchors(spoilt(performed(DEGREES, noise), where), DEGREES)
@@ -43,7 +43,7 @@ def test_other_peoples_codes_are_left_out_wherever_they_are(count: int, noise: f
 
 
 @pytest.mark.parametrize("where", [(10,), (0, 5), (3, 9, 10)])
-def test_the_direction_is_that_of_the_others_alone(where: tuple[int, ...]) -> None:
+def test_strays_do_not_affect_the_direction(where: tuple[int, ...]) -> None:
     w_plus = spoilt(performed(DEGREES), where)
     found = analyse(Anchors(w_plus, DEGREES))
     assert found.strays == where
@@ -54,7 +54,7 @@ def test_the_direction_is_that_of_the_others_alone(where: tuple[int, ...]) -> No
 
 
 @pytest.mark.parametrize("where", [(4,), (0, 7), (9, 10), (0, 5, 10)])
-def test_what_they_leave_is_bridged(where: tuple[int, ...]) -> None:
+def test_strays_are_interpolated(where: tuple[int, ...]) -> None:
     clean = analyse(Anchors(performed(DEGREES), DEGREES))
     found = analyse(Anchors(spoilt(performed(DEGREES), where), DEGREES))
     assert found.cleaned.shape == (11, STYLES, DIM)
@@ -62,12 +62,12 @@ def test_what_they_leave_is_bridged(where: tuple[int, ...]) -> None:
     assert error(moved, wanted) < 0.1
     assert found.subspace.coordinates.shape == (11, 1)
     assert found.straightness > 0.99
-    assert min(found.gross) > 0.6 > 0.2 > max(clean.gross), "the errors are told"
+    assert min(found.gross) > 0.6 > 0.2 > max(clean.gross), "the errors are reported"
     curve = Motion.from_anchors(Anchors(spoilt(performed(DEGREES), where), DEGREES), "smile", "curve")
     assert error(curve.offset(1.0)) < 0.1
 
 
-def test_single_entries_may_be_wrong_besides() -> None:
+def test_single_entries_may_be_wrong_as_well() -> None:
     w_plus = spoilt(performed(DEGREES), (2, 10))
     hit = torch.rand(w_plus.shape, generator=torch.Generator().manual_seed(5)) < 0.1
     found = analyse(Anchors(torch.where(hit, OTHERS.flip(0), w_plus), DEGREES))
@@ -109,7 +109,7 @@ def bent(degrees: Tensor) -> Tensor:
         "still",
     ],
 )
-def test_no_motion_is_taken_for_an_error(w_plus: Tensor) -> None:
+def test_valid_motions_have_no_strays(w_plus: Tensor) -> None:
     assert analyse(Anchors(w_plus, DEGREES)).strays == ()
 
 
@@ -120,7 +120,7 @@ def test_a_motion_of_few_entries_has_no_strays() -> None:
     assert analyse(Anchors(spoilt(w_plus, (0, 6)), DEGREES)).strays == (0, 6)
 
 
-def test_of_few_anchors_none_is_left_out() -> None:
+def test_among_few_anchors_none_is_a_stray() -> None:
     degrees = torch.linspace(0, 1, 6)
     found = analyse(Anchors(spoilt(performed(degrees), (3,)), degrees))
     assert found.strays == ()
@@ -129,6 +129,6 @@ def test_of_few_anchors_none_is_left_out() -> None:
     assert analyse(Anchors(spoilt(performed(seven), (3,)), seven)).strays == (3,)
 
 
-def test_at_most_a_third_is_left_out() -> None:
+def test_at_most_a_third_are_strays() -> None:
     found = analyse(Anchors(spoilt(performed(DEGREES), (1, 3, 5, 7, 9)), DEGREES))
     assert len(found.strays) <= 3

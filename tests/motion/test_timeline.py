@@ -1,4 +1,4 @@
-"""The language of timelines, what its texts mean in each frame, and how its mistakes are told."""
+"""The timeline language: parsing, the strengths in each frame, and error messages."""
 
 import re
 from fractions import Fraction
@@ -23,10 +23,10 @@ def known(name: str) -> None:
     check_motion(name, KNOWN)
 
 
-# What is read.
+# Parsing.
 
 
-def test_a_text_is_read_as_a_person_means_it() -> None:
+def test_timelines_are_parsed_as_intended() -> None:
     read = parse_timeline("0s smile=0, 1s smile=1 smooth, 1.5s hold, 2s eyesClose=-.5 angry linear, repeat 3")
     assert read == Timeline(
         (
@@ -49,7 +49,7 @@ def test_a_text_is_read_as_a_person_means_it() -> None:
         "1s smile = 1 smooth\u00a0, 2s hold, repeat 2",
     ],
 )
-def test_white_space_separators_and_comments_are_free(text: str) -> None:
+def test_white_space_separators_and_comments_do_not_matter(text: str) -> None:
     expected = Timeline((Keyframe(1.0, {"smile": 1.0}, "smooth"), Keyframe(2.0)), 2)
     assert parse_timeline(text, known) == expected
 
@@ -84,7 +84,7 @@ def written(keyframes: list[tuple[Fraction, dict[str, Fraction], str | None]], r
 def slowly(
     keyframes: list[tuple[Fraction, dict[str, Fraction], str | None]], repeat: int, fps: int
 ) -> list[dict[str, Fraction]]:
-    """How strong each motion is in each frame, exactly, one frame and one motion at a time."""
+    """The exact strength of each motion in each frame, one frame and one motion at a time."""
     end = keyframes[-1][0]
     frames = -((-end * fps) // 1)
     names = {name for _, strengths, _ in keyframes for name in strengths}
@@ -99,14 +99,14 @@ def slowly(
                 if easing == "smooth":
                     way = 3 * way**2 - 2 * way**3
                 return start + way * (stop - start)
-        return points[0][1]  # before the first keyframe moves anything
+        return points[0][1]  # before the first keyframe
 
     once = [{name: at(min(Fraction(i, fps), end), name) for name in names} for i in range(frames + 1)]
     return once + (repeat - 1) * once[1:]
 
 
 @given(timelines, st.integers(1, 3), st.integers(1, 60))
-def test_each_frame_is_what_the_text_says(raw: list, repeat: int, fps: int) -> None:
+def test_each_frame_agrees_with_the_slow_reference(raw: list, repeat: int, fps: int) -> None:
     keyframes = [
         (Fraction(time, 300), strengths, easing)
         for time, strengths, easing in sorted(raw, key=lambda k: k[0])
@@ -120,7 +120,7 @@ def test_each_frame_is_what_the_text_says(raw: list, repeat: int, fps: int) -> N
     assert np.abs(got - exact.reshape(got.shape)).max(initial=0) < 1e-9
 
 
-def test_keyframes_on_a_frame_are_hit_exactly() -> None:
+def test_keyframes_on_a_frame_are_exact() -> None:
     strengths = parse_timeline("0.1s smile=0.3, 0.7s smile=-4.9 smooth, 1.1s smile=1").strengths(30)
     assert [strengths[i, 0] for i in (0, 3, 21, 33)] == [0, 0.3, -4.9, 1]
     assert len(strengths) == 34
@@ -133,12 +133,12 @@ def test_a_still_face_at_the_start_unless_a_keyframe_says_otherwise() -> None:
     assert parse_timeline("1s hold").strengths(2).shape == (3, 0)
 
 
-def test_what_is_not_named_stays_until_the_keyframe_that_names_it() -> None:
+def test_a_motion_keeps_its_strength_until_it_is_named_again() -> None:
     strengths = parse_timeline("1s smile, 2s eyesClose, 3s smile=0").strengths(2)
     assert strengths.T.tolist() == [[0, 0.5, 1, 1, 1, 0.5, 0], [0, 0, 0, 0.5, 1, 1, 1]]
 
 
-def test_easing_of_the_caller_is_for_keyframes_without_one() -> None:
+def test_the_callers_easing_applies_to_keyframes_without_one() -> None:
     text = "1s smile=1, 2s smile=0 linear, 3s smile=1 smooth"
     linear, smooth = (parse_timeline(text).strengths(4, easing)[:, 0] for easing in ("linear", "smooth"))
     assert linear[1] == 0.25
@@ -148,13 +148,13 @@ def test_easing_of_the_caller_is_for_keyframes_without_one() -> None:
     assert linear[9] == smooth[1]
 
 
-def test_a_repetition_shares_its_frame_with_the_one_before() -> None:
+def test_a_repetition_shares_a_frame_with_the_previous_one() -> None:
     once = parse_timeline("1s smile, 2s smile=0").strengths(3)
     thrice = parse_timeline("1s smile, 2s smile=0, repeat 3").strengths(3)
     assert np.array_equal(thrice, np.concatenate([once, once[1:], once[1:]]))
 
 
-# How mistakes are told.
+# Errors.
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_repetition_shares_its_frame_with_the_one_before() -> None:
         ("1s smile\0", 1, 4, "no micromotion"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(text: str, line: int, column: int, reason: str) -> None:
+def test_errors_have_a_line_a_column_and_a_reason(text: str, line: int, column: int, reason: str) -> None:
     with pytest.raises(TimelineError) as caught:
         parse_timeline(text, known)
     sentence = str(caught.value)
@@ -219,7 +219,7 @@ def test_what_is_wrong_is_told_with_its_place(text: str, line: int, column: int,
 
 
 @pytest.mark.parametrize("at", [0, 5, 40, 100, 300])
-def test_the_caret_stands_below_the_place_in_a_long_line(at: int) -> None:
+def test_the_caret_points_at_the_error_in_a_long_line(at: int) -> None:
     text = f"{'1s hold' + ' ' * at + ','} 2s smile=?{' ' * 200}"
     with pytest.raises(TimelineError) as caught:
         parse_timeline(text)
@@ -236,12 +236,12 @@ def test_the_caret_stands_below_the_place_in_a_long_line(at: int) -> None:
         ("1s hold," + " " * MAX_TEXT, f"at most {MAX_TEXT} characters"),
     ],
 )
-def test_what_is_wrong_as_a_whole_is_told(text: str, reason: str) -> None:
+def test_invalid_texts_as_a_whole_are_refused(text: str, reason: str) -> None:
     with pytest.raises(TimelineError, match=reason):
         parse_timeline(text)
 
 
-def test_numbers_of_keyframes_and_motions_are_bounded_and_told_where() -> None:
+def test_the_numbers_of_keyframes_and_motions_are_bounded() -> None:
     many = [f"{i}s hold" for i in range(MAX_KEYFRAMES)]
     assert len(parse_timeline("\n".join(many)).keyframes) == MAX_KEYFRAMES
     with pytest.raises(
@@ -255,7 +255,7 @@ def test_numbers_of_keyframes_and_motions_are_bounded_and_told_where() -> None:
 
 
 @given(st.text(alphabet="0123456789.s =,;#\n-+smilehodrpatx\0\u00e9\U0001f600", max_size=80))
-def test_any_text_is_read_or_told(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:
         timeline = parse_timeline(text, known)
     except TimelineError as error:
@@ -266,7 +266,7 @@ def test_any_text_is_read_or_told(text: str) -> None:
             assert np.isfinite(timeline.strengths(5)).all()
 
 
-def test_too_many_frames_are_told_before_memory_is_taken() -> None:
+def test_too_many_frames_are_refused_before_allocation() -> None:
     assert len(parse_timeline("599s smile").strengths(1)) == 600
     for text, fps in (("600s smile", 1), ("600s smile, repeat 100", 60), ("20s smile", 30)):
         with pytest.raises(OptionError, match=r"timeline has \d+ frames .*the limit is 600"):
@@ -289,15 +289,15 @@ def test_too_many_frames_are_told_before_memory_is_taken() -> None:
         ((Keyframe(1.0, {str(i): 1.0 for i in range(MAX_MOTIONS + 1)}),), 1),
     ],
 )
-def test_timelines_that_are_made_otherwise_are_checked_too(keyframes: tuple, repeat: int) -> None:
+def test_timelines_made_in_code_are_checked_too(keyframes: tuple, repeat: int) -> None:
     with pytest.raises(OptionError):
         Timeline(keyframes, repeat)
 
 
-# What a video makes of it.
+# Schedules.
 
 
-def test_one_motion_goes_in_equal_steps_as_it_always_did() -> None:
+def test_one_motion_goes_in_equal_steps() -> None:
     names, strengths = schedule("smile", AnimateOptions(strength=-0.7, frames=90))
     assert names == ("smile",)
     assert strengths[:, 0].tolist() == [-0.7 * (i / 89) for i in range(90)]
@@ -311,7 +311,7 @@ def test_several_motions_play_together() -> None:
     assert schedule(["smile", "angry"], AnimateOptions(frames=2))[1].tolist() == [[0, 0], [1, 1]]
 
 
-def test_a_smooth_way_starts_and_ends_gently_and_passes_the_middle() -> None:
+def test_smooth_easing_is_gentle_at_both_ends_and_symmetric() -> None:
     way = schedule("smile", AnimateOptions(frames=101, easing="smooth"))[1][:, 0]
     steps = np.diff(way)
     assert (way[0], way[50], way[100]) == (0, 0.5, 1)
@@ -359,7 +359,7 @@ def test_strength_multiplies_a_timeline() -> None:
         (parse_timeline("1s smile"), {"easing": "bouncy"}, "easing must be linear or smooth"),
     ],
 )
-def test_what_cannot_be_played_is_told(motion: Motions, options: dict, reason: str) -> None:
+def test_invalid_schedules_are_refused(motion: Motions, options: dict, reason: str) -> None:
     with pytest.raises(OptionError, match=reason):
         schedule(motion, AnimateOptions(**options))
 
@@ -377,9 +377,7 @@ def test_what_cannot_be_played_is_told(motion: Motions, options: dict, reason: s
         ("1s smile,2,5s hold", 10, "write 2.5s"),
     ],
 )
-def test_a_decimal_comma_is_told_apart_from_one_that_ends_a_keyframe(
-    text: str, column: int, said: str
-) -> None:
+def test_a_decimal_comma_is_recognised(text: str, column: int, said: str) -> None:
     with pytest.raises(TimelineError, match=re.escape(said)) as caught:
         parse_timeline(text)
     assert f"column {column}:" in str(caught.value)

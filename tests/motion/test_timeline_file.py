@@ -1,4 +1,4 @@
-"""A timeline's file may come from any editor and any shell."""
+"""Timeline files from any editor and any shell."""
 
 import codecs
 import io
@@ -38,7 +38,7 @@ def test_the_text_is_the_same_in_all_encodings(
     assert read_timeline_file("-") == TEXT
 
 
-def test_latin_1_that_ends_as_a_letter_of_utf_8_begins(tmp_path: Path) -> None:
+def test_latin_1_text_ending_in_a_utf_8_lead_byte_is_read(tmp_path: Path) -> None:
     path = tmp_path / "plan.txt"
     path.write_bytes("1s smile # café".encode("latin-1"))
     assert read_timeline_file(str(path)).endswith("café")
@@ -49,7 +49,7 @@ def test_latin_1_that_ends_as_a_letter_of_utf_8_begins(tmp_path: Path) -> None:
     [b"\xff\xd8\xff\xe0\0\x10JFIF\0", b"1s smile\0", TEXT.encode("utf-16-le"), b"\xff\xfe\x00\xd8", b"\x81"],
     ids=["JPEG", "NUL", "UTF-16 without its mark", "half a pair", "no letter"],
 )
-def test_what_is_no_text_is_told(tmp_path: Path, content: bytes) -> None:
+def test_files_that_are_not_text_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "plan.txt"
     path.write_bytes(content)
     with pytest.raises(OptionError, match="it is not text"):
@@ -57,7 +57,7 @@ def test_what_is_no_text_is_told(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
-def test_a_long_file_is_too_long_and_not_broken(tmp_path: Path, encoding: str) -> None:
+def test_a_long_file_is_truncated_at_a_whole_character(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "plan.txt"
     path.write_bytes(("1s smile " + "ä😀" * 9000).encode(encoding))
     text = read_timeline_file(str(path))

@@ -1,4 +1,4 @@
-"""How many frames a timeline has: as many as its decimal seconds ask for, and none for a float's last bit."""
+"""The number of a timeline's frames follows from its decimal seconds, without float rounding."""
 
 from fractions import Fraction
 
@@ -8,12 +8,12 @@ from micromotion.motion.timeline_text import parse_timeline
 
 
 @pytest.mark.parametrize("fps", [1, 7, 24, 25, 30, 50, 60])
-def test_decimal_seconds_are_counted_as_they_are_written(fps: int) -> None:
+def test_decimal_seconds_are_counted_exactly(fps: int) -> None:
     """2.2 s at 25 a second end on frame 55, so there are 56, though 2.2 * 25 is more than 55 in floats."""
     wrong = {}
     for hundredths in range(1, 900):
         text = f"{hundredths // 100}.{hundredths % 100:02}"
-        steps = -(-Fraction(text) * fps // 1)  # a part of a step is one more
+        steps = -(-Fraction(text) * fps // 1)  # rounded up
         timeline = parse_timeline(f"{text}s smile")
         if timeline.count(fps) != 1 + steps:
             wrong[text] = timeline.count(fps), 1 + steps

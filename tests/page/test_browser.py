@@ -301,7 +301,7 @@ def test_the_keyboard_suffices(visitor: Visitor, tmp_path: Path) -> None:
     assert len(frames_of(tmp_path / "video.mp4")) == 5
 
 
-def test_a_learned_motion_is_there_after_a_reload(visitor: Visitor, page: Served) -> None:
+def test_a_learned_motion_is_listed_after_a_reload(visitor: Visitor, page: Served) -> None:
     assert visitor.page.query_selector("#mm-motion-grin") is None
     folder = page.data / "motions" / "avatar"
     folder.mkdir(parents=True)

@@ -101,13 +101,15 @@ def write(slow: Slow, selector: str, text: str) -> None:
     ("name", "place", "text", "value"),
     [("mm-strength", 2, "0.5", 0.5), ("mm-frames", 3, "5", 5), ("mm-fps", 4, "12", 12)],
 )
-def test_a_number_is_taken(slow: Slow, name: str, place: int, text: str, value: float) -> None:
+def test_a_typed_number_reaches_the_render(
+    slow: Slow, name: str, place: int, text: str, value: float
+) -> None:
     slow.visitor.page.click("#mm-more button")
     write(slow, f"#{name} input[type=number]", text)
     assert slow.asked()[place] == value
 
 
-def test_a_slider_is_taken(slow: Slow) -> None:
+def test_a_typed_slider_value_reaches_the_render(slow: Slow) -> None:
     slow.visitor.page.click("#mm-more button")
     slow.visitor.wait_for("#mm-frames input[type=range]")
     slow.visitor.page.focus("#mm-frames input[type=range]")
@@ -115,7 +117,7 @@ def test_a_slider_is_taken(slow: Slow) -> None:
     assert slow.asked()[3] == 1
 
 
-def test_the_motions_are_taken(slow: Slow) -> None:
+def test_typed_motions_reach_the_render(slow: Slow) -> None:
     write(slow, "#mm-motion-smile input[type=number]", "0.25")
     slow.visitor.page.focus("#mm-motion-headsTurn input[type=range]")
     slow.visitor.page.keyboard.press("End")
@@ -126,7 +128,7 @@ def test_the_motions_are_taken(slow: Slow) -> None:
     ("name", "choice", "place"),
     [("mm-easing", "linear", 5), ("mm-view", "face", 6), ("mm-loop", "hold", 7)],
 )
-def test_a_choice_is_taken(slow: Slow, name: str, choice: str, place: int) -> None:
+def test_a_typed_choice_reaches_the_render(slow: Slow, name: str, choice: str, place: int) -> None:
     slow.visitor.page.click("#mm-more button")
     slow.visitor.wait_for(f"#{name} input[value={choice}]")
     slow.visitor.page.focus(f"#{name} input[value={choice}]")
@@ -134,7 +136,7 @@ def test_a_choice_is_taken(slow: Slow, name: str, choice: str, place: int) -> No
     assert slow.asked()[place] == choice
 
 
-def test_a_timeline_is_taken(slow: Slow) -> None:
+def test_a_typed_timeline_reaches_the_render(slow: Slow) -> None:
     slow.visitor.page.check("#mm-mode input[value=Timeline]")
     write(slow, "#mm-text textarea", "0.2s smile")
     assert slow.asked()[:2] == ["Timeline", "0.2s smile"]

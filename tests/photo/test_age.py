@@ -1,4 +1,4 @@
-"""A face grows older in its photo's own light and colours, younger, and not at all at 0."""
+"""A face looks older or younger in its photo's own light and colours, and unchanged at age 0."""
 
 from functools import cache
 
@@ -38,7 +38,7 @@ def pictured(picture: Picture, landmarks: np.ndarray) -> Registration:
 
 
 def plain_face() -> Registration:
-    """The mean face, as landmarks alone: skin-coloured, lit evenly, without any line."""
+    """The mean face, skin-coloured and evenly lit, without any lines."""
     picture = np.full((PLAIN_SIDE, PLAIN_SIDE, 3), (0.75, 0.58, 0.48), np.float32)
     picture += np.random.default_rng(0).normal(0, 0.004, picture.shape).astype(np.float32)
     return pictured(picture, mean_landmarks() * PLAIN_UNIT + (PLAIN_SIDE / 2, 0.42 * PLAIN_SIDE))
@@ -54,13 +54,13 @@ def fine_detail(registration: Registration, picture: Picture) -> float:
 
 
 def at(registration: Registration, plane: Picture, x: float, y: float) -> float:
-    """A plane's value at a place of the plain face, in eye distances."""
+    """A plane's value at a point of the plain face, in eye distances."""
     point = np.array([x, y]) * PLAIN_UNIT + (PLAIN_SIDE / 2, 0.42 * PLAIN_SIDE)
     return float(sample(plane, point[None, :1], point[None, 1:])[0, 0])
 
 
 @pytest.mark.parametrize("name", ["eileen-collins", "geronimo"])
-def test_age_0_is_the_photo_to_the_bit(name: str) -> None:
+def test_age_0_leaves_the_photo_bit_identical(name: str) -> None:
     registration = registered(name)
     assert np.array_equal(aged(registration, 0.0, ageing(name)), registration.picture)
 
@@ -87,7 +87,7 @@ def test_a_plain_face_gets_its_lines_where_they_belong() -> None:
     column = [at(registration, soft, 0.3, y) for y in np.linspace(-1.1, -0.5, 80)]
     dips = ndimage.label(np.array(column) < np.mean(column) - 0.04)[1]
     assert 2 <= dips <= 7  # lines across the forehead
-    assert gain.max() < 0.2  # nothing glows
+    assert gain.max() < 0.2  # no bright spots
 
 
 def test_a_line_is_darker_on_the_side_away_from_the_light() -> None:
@@ -104,7 +104,7 @@ def test_a_line_is_darker_on_the_side_away_from_the_light() -> None:
     assert sides[0] != sides[1]
 
 
-def test_only_colours_change_and_nothing_beyond_the_box() -> None:
+def test_ageing_changes_only_colours_within_the_box() -> None:
     stroke = ageing("eileen-collins").stroke(1.0)
     assert stroke.shift is None
     side = registered("eileen-collins").side
@@ -193,7 +193,7 @@ def test_the_far_side_of_a_turned_face_gets_no_lines() -> None:
     assert all(change[int(y), int(x)] < 0.02 for x, y in beyond)
 
 
-def test_the_asset_is_laid_by_the_landmarks() -> None:
+def test_the_wrinkle_asset_follows_the_landmarks() -> None:
     registration = plain_face()
     chart = age_map(registration, 0.0, mirrored=False)
     shifted = pictured(registration.picture, registration.landmarks + np.array([7, -4]))

@@ -21,14 +21,14 @@ def matrix(scale: float, angle: float, x: float, y: float) -> np.ndarray:
 
 
 def bump(move: tuple[float, float], paint: float = 0.0) -> Stroke:
-    """Moves the middle of the square, and darkens it; nothing at its border."""
+    """A stroke that moves and darkens the middle of the square, and leaves its border unchanged."""
     y, x = np.mgrid[:SIDE, :SIDE]
     near = np.exp(-(((x - 60) ** 2 + (y - 60) ** 2) / (2 * 16.0**2))).astype(np.float32)[..., None]
     near[near < 0.01] = 0
     return Stroke(0, 0, shift=near * np.array(move, np.float32), kept=1 - paint * near, added=None)
 
 
-def test_what_a_stroke_leaves_alone_is_the_photo_to_the_bit(photo: np.ndarray) -> None:
+def test_pixels_outside_a_stroke_stay_bit_identical(photo: np.ndarray) -> None:
     canvas = Canvas(photo, matrix(1.3, 0.2, 100, 60))
     result = canvas.drawn(bump((3, 1), 0.4))
     assert result.dtype == np.uint8
@@ -39,7 +39,7 @@ def test_what_a_stroke_leaves_alone_is_the_photo_to_the_bit(photo: np.ndarray) -
     assert np.hypot(*(changed[:, ::-1] - middle).T).max() < 1.3 * 16 * 3.1 + 2
 
 
-def test_nothing_drawn_is_a_copy(photo: np.ndarray) -> None:
+def test_drawing_no_strokes_returns_a_copy(photo: np.ndarray) -> None:
     canvas = Canvas(photo, matrix(1.0, 0.0, 50, 50))
     for stroke in (Stroke(0, 0), bump((0, 0))):
         result = canvas.drawn(stroke)
@@ -47,7 +47,7 @@ def test_nothing_drawn_is_a_copy(photo: np.ndarray) -> None:
         assert result is not photo
 
 
-def test_pixels_move_in_the_squares_own_directions(photo: np.ndarray) -> None:
+def test_displacements_are_in_the_squares_own_axes(photo: np.ndarray) -> None:
     """Upside down, what moves to the right in the square moves to the left in the photo."""
     whole = Stroke(0, 0, shift=np.full((SIDE, SIDE, 2), (-5, 0), np.float32))
     upright = Canvas(photo, matrix(1.0, 0.0, 100, 60)).drawn(whole)
@@ -57,7 +57,7 @@ def test_pixels_move_in_the_squares_own_directions(photo: np.ndarray) -> None:
     np.testing.assert_allclose(turned[inner], photo[80:160, 125:205], atol=1)
 
 
-def test_a_larger_photo_moves_by_as_much_of_itself(photo: np.ndarray) -> None:
+def test_displacements_scale_with_the_photo(photo: np.ndarray) -> None:
     """The same stroke on the same picture at twice the size."""
     large = np.repeat(np.repeat(photo, 2, axis=0), 2, axis=1)
     small = Canvas(photo, matrix(1.0, 0.0, 100, 60)).drawn(bump((4, -2), 0.3)).astype(float)
@@ -67,7 +67,7 @@ def test_a_larger_photo_moves_by_as_much_of_itself(photo: np.ndarray) -> None:
     assert np.abs(halved - small).max() < 12
 
 
-def test_a_square_beyond_the_photos_border_is_drawn_as_far_as_the_photo_goes(photo: np.ndarray) -> None:
+def test_a_square_partly_outside_the_photo_is_clipped(photo: np.ndarray) -> None:
     canvas = Canvas(photo, matrix(1.0, 0.0, -60, -60))
     result = canvas.drawn(bump((3, 3), 0.5))
     assert (result[:10, :10] != photo[:10, :10]).any()
@@ -77,8 +77,8 @@ def test_a_square_beyond_the_photos_border_is_drawn_as_far_as_the_photo_goes(pho
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.3])
-def test_along_an_outline_nothing_shows_what_lies_between(angle: float) -> None:
-    """A green thing moves over a blue ground; the red between them is hidden, and none of it is read."""
+def test_an_outline_does_not_smear_hidden_pixels(angle: float) -> None:
+    """A green shape moves over a blue background; the red between them is hidden, and must not be sampled."""
     red, green, blue = (np.array(colour) for colour in ((230, 20, 20), (20, 200, 20), (20, 20, 200)))
     columns = np.arange(420)[:, None]
     row = np.where(columns < 200, green, np.where(columns < 230, red, blue))

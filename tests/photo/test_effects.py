@@ -17,7 +17,7 @@ SMILE, YAW = NAMES.index("smile"), NAMES.index("yaw")
 
 
 def reading(strengths: np.ndarray) -> Reading:
-    """A smile that bends with the first motion, a turn and a field that grow with the second."""
+    """A smile that saturates with the first motion; a turn and a field that grow with the second."""
     effects = np.zeros((len(strengths), len(NAMES)))
     effects[:, SMILE] = np.tanh(strengths[:, 0])
     effects[:, YAW] = 20 * strengths[:, 1]
@@ -25,7 +25,7 @@ def reading(strengths: np.ndarray) -> Reading:
     return Reading(effects, field)
 
 
-def test_it_looks_at_each_motion_by_itself_up_to_its_strongest_on_either_side() -> None:
+def test_each_motion_is_sampled_alone_up_to_its_largest_strength_of_each_sign() -> None:
     strengths = np.array([[0.0, 0.0, 0.0], [1.0, -0.5, 0.0], [0.4, 0.25, 0.0]])
     rows = poses(strengths)
     assert (np.count_nonzero(rows, axis=1) == 1).all()
@@ -36,7 +36,7 @@ def test_it_looks_at_each_motion_by_itself_up_to_its_strongest_on_either_side() 
     assert len(poses(np.zeros((1, 0)))) == 0
 
 
-def test_measured_effects_are_known_at_any_strength_and_add_up() -> None:
+def test_measured_effects_interpolate_and_add_up() -> None:
     rows = poses(np.array([[2.0, 1.0], [-1.0, 0.0]]))
     response = Response()
     response.measured(rows, reading(rows))
@@ -50,7 +50,7 @@ def test_measured_effects_are_known_at_any_strength_and_add_up() -> None:
     assert field[-1, 1] == pytest.approx(0.3)
 
 
-def test_at_rest_there_is_nothing_and_no_motion_leaps() -> None:
+def test_effects_are_zero_at_rest_and_continuous() -> None:
     rows = poses(np.array([[1.0, 1.0], [-1.0, -1.0]]))
     response = Response()
     response.measured(rows, reading(rows))
@@ -61,7 +61,7 @@ def test_at_rest_there_is_nothing_and_no_motion_leaps() -> None:
     assert np.abs(np.diff(smiles, n=2)).max() < 2e-4
 
 
-def test_a_file_states_its_effects_and_they_come_back() -> None:
+def test_stated_effects_survive_a_round_trip() -> None:
     effects = np.zeros((3, len(NAMES)))
     effects[:, SMILE], effects[:, YAW] = [-0.4, 0.5, 1.0], [-10, 12, 25]
     provenance = {"recipe": "smile", **stated_effects([-1.0, 0.5, 1.0], effects)}
@@ -91,7 +91,7 @@ def test_a_file_states_its_effects_and_they_come_back() -> None:
         ({"effects.strengths": "0.5 1", "effects.nose": "1 2"}, "'nose'"),
     ],
 )
-def test_what_states_no_effects_is_refused_in_one_sentence(entries: dict[str, str], says: str) -> None:
-    with pytest.raises(MotionError, match=says) as told:
+def test_invalid_effects_are_refused_in_one_sentence(entries: dict[str, str], says: str) -> None:
+    with pytest.raises(MotionError, match=says) as caught:
         Response().stated(0, entries)
-    assert str(told.value).startswith("The micromotion states")
+    assert str(caught.value).startswith("The micromotion states")

@@ -1,4 +1,4 @@
-"""Where landmarks go when a face smiles, opens its mouth, gets angry, ages."""
+"""The landmarks' displacements when a face smiles, opens its mouth, gets angry or ages."""
 
 from typing import Any
 
@@ -14,12 +14,12 @@ DEGREES = ("smile", "mouth_open", "anger", "age")
 
 
 def at_degrees(face: Registration, degrees: dict[str, Any]) -> np.ndarray:
-    """Its landmarks at some degrees, by their names."""
+    """The face's landmarks at the given degrees."""
     return expression_landmarks(face, **degrees)
 
 
 def rotated(registration: Registration, angle: float) -> tuple[Registration, np.ndarray]:
-    """Its landmarks turned about the middle of the square, whose picture does not matter here; the matrix."""
+    """The face with its landmarks (not its picture) rotated about the middle of the square; the matrix."""
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     middle = (registration.side - 1) / 2
     landmarks = (registration.landmarks - middle) @ turn.T + middle
@@ -28,13 +28,13 @@ def rotated(registration: Registration, angle: float) -> tuple[Registration, np.
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_degree_is_the_photo(name: str) -> None:
+def test_degree_0_leaves_the_landmarks_unchanged(name: str) -> None:
     face = registered(name)
     assert np.array_equal(expression_landmarks(face), face.landmarks)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_smile_lifts_and_widens_and_parts(name: str) -> None:
+def test_a_smile_lifts_widens_and_parts_the_lips(name: str) -> None:
     face = registered(name)
     goes = expression_landmarks(face, smile=1)
     right, down = face.axes
@@ -55,7 +55,7 @@ def test_a_frown_keeps_the_lips_closed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_anger_brings_brows_down_and_together(name: str) -> None:
+def test_anger_lowers_and_draws_together_the_brows(name: str) -> None:
     face = registered(name)
     goes = expression_landmarks(face, anger=1)
     moved = (goes - face.landmarks) @ face.axes[1] / face.eye_distance
@@ -85,7 +85,7 @@ def test_shapes_add() -> None:
 
 
 @pytest.mark.parametrize("degree", DEGREES)
-def test_a_mirrored_face_moves_as_in_the_mirror(degree: str) -> None:
+def test_a_mirrored_face_moves_mirrored(degree: str) -> None:
     face = registered("mona-lisa")
     there = at_degrees(mirrored(face), {degree: 1})
     here = at_degrees(face, {degree: 1})
@@ -115,6 +115,6 @@ def test_a_field_is_in_eye_distances() -> None:
 
 
 def test_a_turned_face_moves_less_on_its_far_side() -> None:
-    face = registered("mona-lisa")  # her left half, in the picture, is the far one
+    face = registered("mona-lisa")  # the half on the picture's left is the far one
     moved = (expression_landmarks(face, smile=1) - face.landmarks) @ face.axes[0]
     assert -moved[48] < 0.8 * moved[54]

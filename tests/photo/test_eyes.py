@@ -1,4 +1,4 @@
-"""Eyes that close in a photo's own pixels: on drawn eyes, whose lids are known, and on real faces."""
+"""Closing the eyes in a photo's own pixels: on drawn eyes, whose lids are known, and on real faces."""
 
 from functools import cache
 from itertools import pairwise
@@ -19,11 +19,11 @@ FACES = Path(__file__).parents[2] / "docs" / "faces"
 MIRROR = [*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1)]
 MIRROR += [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40]
 MIRROR += [54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]
-"""dlib's landmarks as they are numbered in the mirrored face."""
+"""The index in the original of each of dlib's landmarks of the mirrored face."""
 
 SKIN, WHITE, IRIS, LASH = (0.8, 0.6, 0.5), (0.92, 0.9, 0.9), (0.25, 0.2, 0.15), (0.2, 0.12, 0.1)
 HIGH, LOW = 0.3, -0.12
-"""Of the drawn eyes' lids, in eye widths above the line between the corners."""
+"""Heights of the drawn eyes' lids, in eye widths above the line between the corners."""
 
 
 @cache
@@ -33,8 +33,9 @@ def face(name: str) -> Registration:
 
 
 def drawn_face(side: int = 400, *, lower_landmarks: float = 0.0, grain: float = 0.0) -> Registration:
-    """Skin with two eyes, that are 0.14 of the side wide. lower_landmarks: how far those of the lids lie off
-    the drawn ones, eye widths."""
+    """Skin with two eyes, 0.14 of the side wide.
+
+    lower_landmarks: how far the lids' landmarks are from the drawn lids, in eye widths."""
     picture = np.full((side, side, 3), SKIN, np.float32)
     y, x = np.mgrid[:side, :side] / side
     landmarks = np.tile([[0.5, 0.9]], (68, 1))
@@ -78,7 +79,7 @@ def resized(registration: Registration, side: int) -> Registration:
 
 
 def opening(registration: Registration, picture: Picture, side: int) -> float:
-    """The share of what lies between the still lids that still looks as it did."""
+    """The share of the area between the original lids that looks unchanged."""
     lids = Lids.found(registration, side)
     x = np.tile(np.linspace(0.25, 0.75, 21), 15)
     part = np.repeat(np.linspace(0.15, 0.85, 15), 21)
@@ -92,7 +93,7 @@ def test_degree_zero_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("off", [0.0, -0.06])
-def test_finds_the_lids_that_are_drawn_also_from_landmarks_that_lie_on_the_iris(off: float) -> None:
+def test_finds_the_drawn_lids_even_from_landmarks_on_the_iris(off: float) -> None:
     x = np.linspace(0.25, 0.75, 20)
     bow = (4 * x * (1 - x)) ** 0.75
     for side in (0, 1):
@@ -114,7 +115,7 @@ def test_a_shut_lid_hides_the_eye_and_has_the_skins_colour() -> None:
         assert np.abs(lid.mean(axis=0) / np.array(SKIN, np.float32) - 1).max() < 0.1
 
 
-def test_half_shut_the_iris_is_cut_not_squeezed() -> None:
+def test_a_half_closed_lid_covers_the_iris_without_squeezing_it() -> None:
     still = drawn_face()
     half = closed(still, 0.5)
     lids = Lids.found(still, 0)
@@ -135,7 +136,7 @@ def test_the_eye_disappears_step_by_step(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["eileen-collins", "paul-revere"])
-def test_nothing_leaps_as_an_eye_closes(name: str) -> None:
+def test_closing_an_eye_is_continuous(name: str) -> None:
     eye = Eye.found(face(name), 0)
     steps = [drawn(face(name).picture, eye.stroke(degree)) for degree in (*np.linspace(0, 1.2, 61), 5)]
     change = [float(np.abs(after - before).mean()) for before, after in pairwise(steps)]
@@ -143,7 +144,7 @@ def test_nothing_leaps_as_an_eye_closes(name: str) -> None:
     assert np.array_equal(steps[-2], steps[-1])
 
 
-def test_wider_moves_the_lids_apart_and_paints_nothing() -> None:
+def test_widening_moves_the_lids_apart_and_paints_nothing() -> None:
     eye = Eye.found(face("mona-lisa"), 0)
     wide = eye.stroke(-0.3)
     assert wide.kept is None
@@ -214,8 +215,8 @@ def test_the_lid_is_as_grainy_as_the_photo() -> None:
     assert 0.5 < grain(closed(still, 1), 0) / grain(still.picture, -0.7) < 1.5
 
 
-def test_what_lies_above_the_fold_does_not_move() -> None:
-    still = face("grace-hopper")  # her glasses' frame
+def test_pixels_above_the_lid_fold_do_not_move() -> None:
+    still = face("grace-hopper")  # the frame of her glasses
     eye = Eye.found(still, 0)
     stroke = eye.stroke(1)
     assert stroke.shift is not None
@@ -248,7 +249,7 @@ def test_the_boxs_border_is_untouched() -> None:
 
 
 @pytest.mark.parametrize("where", ["outside", "one point"])
-def test_landmarks_that_make_no_eye_do_no_harm(where: str) -> None:
+def test_degenerate_eye_landmarks_do_not_fail(where: str) -> None:
     still = drawn_face(200)
     landmarks = np.full((68, 2), 77.0) if where == "one point" else still.landmarks + 500
     shut = closed(Registration(still.picture, landmarks, still.matrix), 1)

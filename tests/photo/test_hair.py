@@ -1,4 +1,4 @@
-"""Hair is found where it surely is, and neither hats nor walls are."""
+"""Hair is found, and hats and walls are not mistaken for hair."""
 
 import numpy as np
 import pytest
@@ -24,8 +24,7 @@ def hair_of(registration: Registration) -> Hair:
 def drawn_head(
     strands: float, wall: tuple[float, ...] = WALL, lowest: float = 0.6, highest: float = -9.0
 ) -> tuple[Registration, np.ndarray]:
-    """A face of the mean shape under hair that has strands (or is as smooth as a cap), and where the hair
-    is."""
+    """A mean face under hair with strands (or as smooth as a cap), and the mask of the hair."""
     random = np.random.default_rng(3)
     y, x = (np.mgrid[:SIDE, :SIDE] - MIDDLE[::-1, None, None]) / UNIT
     head = (x / 1.55) ** 2 + ((y + 0.1) / 1.75) ** 2 < 1
@@ -57,17 +56,17 @@ def test_a_bald_head_between_hair_stays_bald() -> None:
     assert found[ndimage.binary_erosion(hair, iterations=6)].mean() > 0.3
 
 
-def test_what_is_as_smooth_as_a_cap_is_no_hair() -> None:
+def test_a_smooth_cap_is_not_hair() -> None:
     registration, _ = drawn_head(strands=0.03)
     assert hair_of(registration).sure.max() < 0.05
 
 
-def test_what_ends_above_the_eyes_is_a_hat() -> None:
+def test_a_shape_that_ends_above_the_eyes_is_a_hat() -> None:
     registration, _ = drawn_head(strands=0.4, lowest=-0.45)
     assert hair_of(registration).sure.max() < 0.05
 
 
-def test_hair_before_a_wall_of_its_own_colour_is_not_sure() -> None:
+def test_hair_before_a_wall_of_the_same_colour_is_uncertain() -> None:
     registration, _ = drawn_head(strands=0.1, wall=BROWN)
     assert hair_of(registration).sure.mean() < 0.01
 
@@ -92,7 +91,7 @@ def test_hair_in_photos_is_found_without_a_halo(name: str) -> None:
     assert found[find_skin(registration).cheeks].max() < 0.2
 
 
-def test_the_guided_filter_lays_a_plane_along_edges() -> None:
+def test_the_guided_filter_aligns_a_mask_with_edges() -> None:
     guide: Picture = np.zeros((40, 40), np.float32)
     guide[:, 20:] = 1
     rough = ndimage.gaussian_filter(guide, 3).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The mean head, laid on faces whose depth is known, on mirrored ones, and on real ones."""
+"""The mean head fitted to faces of known depth, to mirrored faces and to real ones."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def mirrored(registration: Registration) -> Registration:
 
 
 def at(fit: HeadFit, registration: Registration, landmark: int) -> tuple[int, int]:
-    """Row and column of the cell in which a landmark lies."""
+    """Row and column of the grid cell that contains a landmark."""
     column, row = (registration.landmarks[landmark] + 0.5) / registration.side * CELLS
     return int(row), int(column)
 
@@ -66,7 +66,7 @@ def test_the_mean_head_has_its_own_depth() -> None:
     assert fit.normal[at(fit, registration, 8)][1] < -0.1
 
 
-def test_positions_are_projected_to_their_own_cells() -> None:
+def test_positions_are_projected_to_their_own_grid_points() -> None:
     fit = fit_head(synthetic())
 
     y, x = (np.mgrid[0:CELLS, 0:CELLS] + 0.5) / CELLS
@@ -76,7 +76,7 @@ def test_positions_are_projected_to_their_own_cells() -> None:
 @pytest.mark.parametrize("yaw", [-30, -12, 0, 20, 35])
 @pytest.mark.parametrize("roll", [0, 25])
 def test_the_yaw_of_a_turned_face_is_found(yaw: float, roll: float) -> None:
-    # x, y, z of eyes' corners, the nose's tip and root and the jaw's sides, in distances of the eyes
+    # x, y, z of eye corners, tip and root of the nose, and sides of the jaw, in eye distances
     solid = {36: (-0.7, 0, 0), 39: (-0.3, 0, 0), 42: (0.3, 0, 0), 45: (0.7, 0, 0), 30: (0, 0.7, 0.6)}
     solid |= {33: (0, 0.9, 0.35), 2: (-1.1, 0.7, -0.75), 14: (1.1, 0.7, -0.75)}
     landmarks = np.zeros((68, 2))
@@ -98,7 +98,7 @@ def test_a_mirrored_photo_has_a_mirrored_head(real: Registration) -> None:
     assert np.abs(other.light * (1, -1, 1, 1) - fit.light).max() < 0.02
 
 
-def test_the_head_moves_the_surroundings_do_not(real: Registration) -> None:
+def test_the_head_moves_and_its_surroundings_do_not(real: Registration) -> None:
     fit = fit_head(real)
 
     assert fit.weight.min() >= 0
@@ -113,7 +113,7 @@ def test_the_head_moves_the_surroundings_do_not(real: Registration) -> None:
     assert np.allclose(np.linalg.norm(fit.normal, axis=-1), 1, atol=1e-5)
 
 
-def test_size_does_not_matter() -> None:
+def test_the_result_does_not_depend_on_size() -> None:
     small, large = fit_head(synthetic(82)), fit_head(synthetic(1400))
 
     assert np.abs(small.position - large.position).max() < 1e-4

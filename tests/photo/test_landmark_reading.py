@@ -1,4 +1,4 @@
-"""Effects read by landmarks alone, from the renderer's heads, whose truth is known."""
+"""Effects measured from landmarks alone, on rendered heads whose effects are known."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from micromotion.types import Frame
 
 @torch.inference_mode()
 def head(**degrees: float) -> Frame:
-    """A plain head, 256 pixels a side, with these factors; all its motions at rest otherwise."""
+    """A plain head of 256² pixels with these factors; its other motions are at rest."""
     factors = factors_from_z(torch.zeros(1, Z_DIM))
     for name, value in degrees.items():
         factors[name] = torch.full((1, 1), value)
@@ -24,7 +24,7 @@ def head(**degrees: float) -> Frame:
 
 @pytest.fixture(scope="module")
 def read() -> dict[str, dict[str, float]]:
-    """By a factor: what is read of a head that shows it."""
+    """By factor, the effects measured on a head that shows it."""
     shown = {
         "yaw": head(yaw=np.radians(15) / MAX_YAW),
         "other way": head(yaw=-np.radians(15) / MAX_YAW),
@@ -49,18 +49,18 @@ def test_the_same_frame_shows_nothing(read: dict[str, dict[str, float]]) -> None
     assert all(abs(value) < 1e-6 for value in read["rest"].values())
 
 
-def test_a_turn_is_read_in_degrees_with_its_sign_and_is_no_expression(
+def test_a_turn_is_measured_in_signed_degrees_and_not_as_an_expression(
     read: dict[str, dict[str, float]],
 ) -> None:
     assert read["yaw"]["yaw"] == pytest.approx(15, abs=4)
     assert read["other way"]["yaw"] == pytest.approx(-15, abs=4)
     for way in ("yaw", "other way"):
         assert abs(read[way]["pitch"]) < 5
-        assert abs(read[way]["roll"]) < 4  # dlib's temples lean on a turned head
+        assert abs(read[way]["roll"]) < 4  # dlib's temples tilt on a turned head
         assert abs(read[way]["gap"]) < 0.04
 
 
-def test_closed_eyes_are_read_as_closed_and_nothing_else_is(read: dict[str, dict[str, float]]) -> None:
+def test_only_closed_eyes_are_read_as_closed(read: dict[str, dict[str, float]]) -> None:
     for eye in ("left_eye", "right_eye"):
         assert read["eyes_closed"][eye] > 0.5
         for other in ("yaw", "other way", "mouth_open"):
@@ -68,7 +68,7 @@ def test_closed_eyes_are_read_as_closed_and_nothing_else_is(read: dict[str, dict
     assert abs(read["eyes_closed"]["yaw"]) < 3
 
 
-def test_a_mouth_that_opens_and_one_that_smiles_are_a_field(read: dict[str, dict[str, float]]) -> None:
+def test_an_open_mouth_and_a_smile_are_measured_as_a_field(read: dict[str, dict[str, float]]) -> None:
     assert read["mouth_open"]["gap"] > 0.1
     assert read["smile"]["wider"] > 0.05
     assert read["smile"]["corners"] > 0.02

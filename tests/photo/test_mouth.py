@@ -1,4 +1,4 @@
-"""Lips that part, and the field of an expression, on real faces and on drawn ones whose truth is known."""
+"""Parting lips and the displacement field of an expression, on real faces and on drawn ones."""
 
 from typing import Any
 
@@ -22,8 +22,9 @@ def moved(face: Registration, **degrees: Any) -> np.ndarray:
 
 
 def drawn_face(line: float = 0.0, teeth: bool = False) -> Registration:
-    """Grace Hopper's landmarks on plain skin with plain lips, and a dark line between these that lies `line`
-    widths of the mouth below her landmarks' middle, or teeth."""
+    """Grace Hopper's landmarks on plain skin with plain lips, and between them teeth or a dark line.
+
+    line: the line's distance below the landmarks' middle, in widths of the mouth."""
     face = registered("grace-hopper")
     frame = Lips.found(face).frame
     y, x = np.mgrid[: face.side, : face.side]
@@ -54,7 +55,7 @@ def test_the_lip_line_is_found_where_landmarks_miss_it(line: float) -> None:
     assert not lips.parted
 
 
-def test_teeth_are_seen_and_thick_lips_are_not_taken_for_an_open_mouth() -> None:
+def test_teeth_are_detected_and_thick_lips_are_not_an_open_mouth() -> None:
     assert lips_apart(drawn_face(teeth=True)) == pytest.approx(0.12, abs=0.01)
     assert lips_apart(registered("eileen-collins")) > 0.1
     for name in ("red-jacket", "elizabeth-i", "young-woman-in-mauve", "grace-hopper", "mona-lisa"):
@@ -69,13 +70,13 @@ def test_no_degree_changes_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_little_degree_changes_little(name: str) -> None:
+def test_a_small_degree_changes_little(name: str) -> None:
     face = registered(name)
     assert np.abs(moved(face, smile=1e-4, mouth_open=1e-4) - face.picture).max() < 0.01
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_border_stays(name: str) -> None:
+def test_the_border_does_not_change(name: str) -> None:
     face = registered(name)
     after = moved(face, smile=1.5, anger=1, mouth_open=1)
     for edge in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
@@ -96,7 +97,7 @@ def test_the_field_does_not_fold(name: str, degrees: dict[str, Any]) -> None:
     shift = stroke.shift.astype(np.float64)
     across, down = np.gradient(shift, axis=1), np.gradient(shift, axis=0)
     area = (1 + across[..., 0]) * (1 + down[..., 1]) - across[..., 1] * down[..., 0]
-    shown = stroke.kept.min(axis=-1) > 0.99  # the tear itself lies beneath what is painted
+    shown = stroke.kept.min(axis=-1) > 0.99  # the tear itself is painted over
     wide = shown.copy()
     for axis in (0, 1):
         for step in (-2, -1, 1, 2):
@@ -123,7 +124,7 @@ def test_a_smile_shows_teeth(name: str) -> None:
     assert (lit > 0.6 * np.median(skin)).mean() > 0.3
 
 
-def test_one_who_shows_teeth_keeps_them() -> None:
+def test_teeth_in_the_photo_are_preserved() -> None:
     face = registered("eileen-collins")
     stroke = Mouth.found(face).stroke(expression_landmarks(face, smile=1))
     assert stroke.kept is not None
@@ -140,13 +141,13 @@ def test_a_frown_and_anger_paint_nothing() -> None:
 
 
 @pytest.mark.parametrize("degrees", [{"smile": 1}, {"mouth_open": 1}], ids=str)
-def test_grey_stays_grey(degrees: dict[str, Any]) -> None:
+def test_a_grey_photo_stays_grey(degrees: dict[str, Any]) -> None:
     after = moved(greyed(registered("grace-hopper")), **degrees)
     assert np.ptp(after, axis=-1).max() < 1e-3
 
 
 @pytest.mark.parametrize("name", ["grace-hopper", "eileen-collins"])
-def test_a_mirrored_photo_smiles_as_in_the_mirror(name: str) -> None:
+def test_a_mirrored_photo_smiles_mirrored(name: str) -> None:
     face = registered(name)
     here, there = moved(face, smile=1), moved(mirrored(face), smile=1)
     apart = np.abs(here - there[:, ::-1])
@@ -154,7 +155,7 @@ def test_a_mirrored_photo_smiles_as_in_the_mirror(name: str) -> None:
     assert np.quantile(apart, 0.999) < 0.12
 
 
-def test_any_resolution_has_the_same_look() -> None:
+def test_looks_the_same_at_any_resolution() -> None:
     small = registered("grace-hopper")
     after, before = moved(enlarged(small, 2), smile=1), moved(small, smile=1)
     halved = after.reshape(small.side, 2, small.side, 2, 3).mean(axis=(1, 3))

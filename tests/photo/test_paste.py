@@ -1,4 +1,4 @@
-"""The whole photo: exact outside the face, exact for the still frame, true to the motion, without a seam."""
+"""The whole photo: unchanged outside the face and for the still frame, true to the motion, without a seam."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def pixels(image: Image.Image) -> np.ndarray:
 
 
 def hard_paste(photo: np.ndarray, aligned: AlignedFace, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The frame in its place as it is: nearest pixels, no feather, no matching of colours; and its mask."""
+    """The frame pasted unchanged (nearest pixels, no feathering, no colour matching), and its mask."""
     y, x = np.mgrid[: photo.shape[0], : photo.shape[1]]
     at = (aligned.to_aligned(np.stack([x, y], axis=-1)) + 0.5) / aligned.image.width
     mask = np.all((at >= 0) & (at < 1), axis=-1)
@@ -46,7 +46,7 @@ def animator() -> Animator:
 
 @pytest.fixture(scope="module")
 def scene(animator: Animator) -> Scene:
-    """A photo, its alignment, and of each motion two frames: the still face, and nearly the full motion."""
+    """A photo, its alignment, and two frames of each motion: the still frame, and nearly the full motion."""
     photo = open_face("grace-hopper")
     latent = animator.encode(photo)
     videos = {
@@ -62,7 +62,7 @@ def paste(scene: Scene) -> Paste:
 
 
 def bulged(side: int, centre: tuple[float, float], shift: tuple[float, float], width: float) -> torch.Tensor:
-    """A field that moves one place of the unit square by `shift`, its surroundings less and less."""
+    """A field that moves one point of the unit square by `shift`, and its surroundings smoothly less."""
     points = grid(side)[0]
     near = torch.exp(-((points - torch.tensor(centre)) ** 2).sum(dim=-1) / (2 * width**2))
     return (near[..., None] * torch.tensor(shift)).movedim(-1, 0)[None]
@@ -107,7 +107,7 @@ def test_frames_do_not_depend_on_each_other(paste: Paste, scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("kind", ["turned", "border", "tiny", "huge", "gray", "alpha", "aligned"])
-def test_any_photo_stays_itself(scene: Scene, kind: str) -> None:
+def test_the_still_frame_leaves_photos_of_any_mode_unchanged(scene: Scene, kind: str) -> None:
     _, _, frames = scene
     photo = open_face("berthe-morisot")
     shaped = {
@@ -130,7 +130,7 @@ def test_any_photo_stays_itself(scene: Scene, kind: str) -> None:
         assert np.ptp(picture.astype(int), axis=-1).max() <= 1
 
 
-def test_one_of_several_people(scene: Scene) -> None:
+def test_only_the_chosen_of_several_people_is_changed(scene: Scene) -> None:
     _, _, frames = scene
     hopper, washington = open_face("grace-hopper"), open_face("george-washington")
     photo = Image.new("RGB", (800, 620), (90, 100, 90))
@@ -145,7 +145,7 @@ def test_one_of_several_people(scene: Scene) -> None:
         assert changed.max() < right
 
 
-def test_the_photos_size_changes_nothing_but_the_array(scene: Scene) -> None:
+def test_a_larger_photo_has_the_same_pasted_pixels(scene: Scene) -> None:
     """The same face in a larger picture: the same pixels, the same amount of work."""
     photo, aligned, frames = scene
     large = Image.new("RGB", (photo.width + 700, photo.height + 500), (20, 120, 200))
@@ -157,7 +157,7 @@ def test_the_photos_size_changes_nothing_but_the_array(scene: Scene) -> None:
     there = AlignedFace(aligned.image, aligned.quad + shift, box, aligned.score, aligned.landmarks + shift)
     small, big = Paste(photo, aligned, frames["smile"][0]), Paste(large, there, frames["smile"][0])
     assert small._mask.shape == big._mask.shape
-    left, top, right, bottom = 20, 20, photo.width - 20, photo.height - 20  # its border is no border any more
+    left, top, right, bottom = 20, 20, photo.width - 20, photo.height - 20  # the border is inside the photo
     one = small(frames["smile"][1])[top:bottom, left:right].astype(int)
     other = big(frames["smile"][1])[top + 200 : bottom + 200, left + 300 : right + 300]
     assert np.abs(one - other).max() <= 1
@@ -168,8 +168,8 @@ def test_the_photos_size_changes_nothing_but_the_array(scene: Scene) -> None:
 
 @pytest.mark.parametrize("turn", [0, 25])
 @pytest.mark.parametrize("scale", [0.35, 1.0, 2.0])
-def test_a_perfect_inversion_gives_back_its_frames(turn: float, scale: float) -> None:
-    """Where the model sees what the photo shows, the crop of the pasted picture is the frame."""
+def test_a_perfect_inversion_reproduces_its_frames(turn: float, scale: float) -> None:
+    """If the inversion is exact, the crop of the pasted picture is the frame."""
     photo = open_face("grace-hopper").rotate(turn, Image.Resampling.BICUBIC, expand=True)
     photo = photo.resize((round(photo.width * scale), round(photo.height * scale)), Image.Resampling.LANCZOS)
     aligned = align(photo)
@@ -187,8 +187,8 @@ def test_a_perfect_inversion_gives_back_its_frames(turn: float, scale: float) ->
     assert np.abs(again[171:177, 120:136] - 240).mean() < 25
 
 
-def test_the_photos_own_detail_moves_along(scene: Scene) -> None:
-    """Detail that no crop of 128 pixels can hold is still there when the head has turned."""
+def test_fine_detail_of_the_photo_moves_with_the_head(scene: Scene) -> None:
+    """Detail too fine for a crop of 128 pixels remains when the head turns."""
     photo, aligned, frames = scene
     large = photo.resize((photo.width * 3, photo.height * 3), Image.Resampling.BICUBIC)
     noisy = pixels(large).astype(np.float64)
@@ -205,7 +205,7 @@ def test_the_photos_own_detail_moves_along(scene: Scene) -> None:
     assert grain(picture) > 0.6 * grain(pixels(large))
 
 
-def test_a_face_that_has_left_its_place_is_told(paste: Paste, scene: Scene) -> None:
+def test_a_face_that_left_its_place_is_reported(paste: Paste, scene: Scene) -> None:
     _, _, frames = scene
     still = frames["smile"][0]
     with pytest.raises(MotionError, match="lower the strength"):
@@ -213,13 +213,13 @@ def test_a_face_that_has_left_its_place_is_told(paste: Paste, scene: Scene) -> N
 
 
 def test_motions_are_steady(animator: Animator, scene: Scene) -> None:
-    """The pasted face trembles no more than the frames do: dlib's landmarks alone leap by whole pixels."""
+    """The pasted face trembles no more than the frames do; dlib's landmarks alone jump by whole pixels."""
     photo, aligned, _ = scene
     frames = list(animator.animate(photo, "eyesClose", frames=14, strength=0.45, view="model"))
     paste = Paste(photo, aligned, frames[0])
     pictures = np.stack([paste(frame)[paste.mask > 0] for frame in frames]).astype(np.float64)
     once, twice = (np.abs(np.diff(pictures, order, axis=0)).mean() for order in (1, 2))
-    assert twice < 1.2 * once  # 1.65 where landmarks alone say what moves
+    assert twice < 1.2 * once  # 1.65 with landmarks alone
 
 
 # --- the seam ---
@@ -262,17 +262,17 @@ def test_fields_follow_their_landmarks() -> None:
     assert not landmark_field(at, np.zeros((68, 2))).any()
 
 
-def test_a_rigid_movement_is_found_exactly() -> None:
+def test_a_rigid_motion_is_found_exactly() -> None:
     rng = np.random.default_rng(2)
     at = rng.uniform(0, 1, (20, 2))
     turn = np.array([[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]])
     field = rigid_field(at, at @ turn.T + (0.1, -0.2) - at, 16)
-    cells = grid(16)[0].numpy()
-    wanted = cells @ turn.T + (0.1, -0.2) - cells
+    points = grid(16)[0].numpy()
+    wanted = points @ turn.T + (0.1, -0.2) - points
     np.testing.assert_allclose(field[0].movedim(0, -1).numpy(), wanted, atol=1e-6)
 
 
-def test_a_movement_is_found_in_the_pictures(scene: Scene) -> None:
+def test_a_displacement_field_is_found_from_the_pictures(scene: Scene) -> None:
     _, aligned, _ = scene
     before = as_tensor(pixels(aligned.image))
     true = bulged(SIDE, (0.5, 0.5), (0.02, 0.015), 0.12)
@@ -284,7 +284,7 @@ def test_a_movement_is_found_in_the_pictures(scene: Scene) -> None:
     assert not still.any()
 
 
-def test_what_folds_is_unfolded_and_what_does_not_is_left() -> None:
+def test_only_fields_that_fold_are_unfolded() -> None:
     gentle, wild = (bulged(SIDE, (0.5, 0.5), (size, 0.0), 0.05) for size in (0.02, 0.1))
 
     def narrowest(field: torch.Tensor) -> float:
@@ -297,7 +297,7 @@ def test_what_folds_is_unfolded_and_what_does_not_is_left() -> None:
 # --- what cannot be pasted ---
 
 
-def test_frames_of_another_kind_are_refused(paste: Paste, scene: Scene) -> None:
+def test_frames_of_a_wrong_shape_or_dtype_are_refused(paste: Paste, scene: Scene) -> None:
     photo, aligned, frames = scene
     still = frames["smile"][0]
     wrong_ones: list[np.ndarray] = [still[:-1], still[..., :2], still[..., 0], still.astype(np.float32)]

@@ -1,4 +1,4 @@
-"""The whole photo in motion: no pale mouth, no tremble, and when the inversion is trusted."""
+"""The moving photo: no pale mouth, no trembling, and when the inversion is trusted."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def animator() -> Animator:
     return Animator.load("avatar", device="cpu")
 
 
-def test_poses_are_even_steps_of_each_motion_on_both_sides_of_rest() -> None:
+def test_poses_are_even_steps_of_each_motion_in_both_directions() -> None:
     video = np.array([[0, 0.2, 0], [1, -0.4, 0], [0.5, 0, 0]])
     rows = poses(video)
     steps = np.array([0.2, 0.4, 0.6, 0.8, 1])
@@ -39,7 +39,7 @@ def test_poses_are_even_steps_of_each_motion_on_both_sides_of_rest() -> None:
     assert poses(np.zeros((4, 2))).shape == (0, 2)
 
 
-def test_a_family_goes_through_what_is_smooth_and_through_rest() -> None:
+def test_a_family_reproduces_smooth_responses_and_is_zero_at_rest() -> None:
     rows = poses(np.array([[2.0, 0.5], [-1, 0]]))
     generator = torch.Generator().manual_seed(0)
     powers = torch.randn(2, 3, 4, 5, generator=generator)
@@ -55,7 +55,7 @@ def test_a_family_goes_through_what_is_smooth_and_through_rest() -> None:
     assert len(family.at(np.array([0.5, 0]))) == 1
 
 
-def test_a_family_evens_out_what_measuring_errs() -> None:
+def test_a_family_smooths_measurement_errors() -> None:
     rows = poses(np.array([[1.0]]))
     rng = np.random.default_rng(0)
     errors = rng.normal(0, 0.01, (len(rows), 200)).astype(np.float32)
@@ -64,8 +64,8 @@ def test_a_family_evens_out_what_measuring_errs() -> None:
     assert np.abs(np.diff(found, 2, axis=0)).max() < 0.01
 
 
-def test_the_movement_does_not_tremble(animator: Animator) -> None:
-    """From frame to frame it changes evenly: landmarks of each frame alone leap to and fro."""
+def test_the_displacement_field_does_not_tremble(animator: Animator) -> None:
+    """It changes evenly from frame to frame, where landmarks of each frame alone would jump."""
     photo = open_face("grace-hopper")
     latent = animator.encode(photo)
     video = np.linspace(0, 0.6, 12)[:, None]
@@ -86,20 +86,20 @@ def test_the_movement_does_not_tremble(animator: Animator) -> None:
 
 @pytest.mark.parametrize("name", ["johan-de-witt", "mona-lisa", "peter-stuyvesant"])
 def test_a_smile_leaves_no_pale_patch(animator: Animator, name: str) -> None:
-    """What the model adds lies in mouth and eyes, and is no brighter than the face's own light spots."""
+    """The model adds pixels only in mouth and eyes, no brighter than the face's own highlights."""
     photo = open_face(name)
     aligned = align(photo)
     still, frame = animator.animate(photo, "smile", frames=2, view="model")
     paste = Paste(photo, aligned, still)
     picture = paste(frame)
-    paste._photo = np.zeros_like(picture)  # black stays black, moved and lit: what shows is the model's
+    paste._photo = np.zeros_like(picture)  # black stays black, moved or lit: only the model's pixels show
     added = luma(Image.fromarray(paste(frame)))
 
-    marks = find_landmarks(Image.fromarray(picture), aligned.box)
+    landmarks = find_landmarks(Image.fromarray(picture), aligned.box)
     pixels = np.moveaxis(np.indices(added.shape)[::-1], 0, -1).astype(np.float64)
-    parts = [around(marks[part]).inside(pixels) for part in (slice(36, 42), slice(42, 48), slice(48, 60))]
-    beyond = np.max(parts, axis=0) < -0.15 * np.linalg.norm(marks[54] - marks[48])
-    assert added[beyond].sum() < 0.03 * added.sum()  # 0.18 and more if new colours show wherever they are
+    parts = [around(landmarks[part]).inside(pixels) for part in (slice(36, 42), slice(42, 48), slice(48, 60))]
+    beyond = np.max(parts, axis=0) < -0.15 * np.linalg.norm(landmarks[54] - landmarks[48])
+    assert added[beyond].sum() < 0.03 * added.sum()  # 0.18 or more if new colours show everywhere
 
     rest = aligned.landmarks
     assert rest is not None
@@ -109,14 +109,14 @@ def test_a_smile_leaves_no_pale_patch(animator: Animator, name: str) -> None:
 
 
 def test_a_mouth_that_opens_is_not_torn(animator: Animator) -> None:
-    """The full smile is wide in the photo too: movement that only pictures tell loses the mouth's corners."""
+    """The full smile is wide in the photo too; a field from pictures alone would lose the mouth's corners."""
     photo = open_face("johan-de-witt")
     *_, last = animator.animate(photo, "smile", frames=1, view="photo")
     box = align(photo).box
 
     def width(image: Image.Image) -> float:
-        marks = find_landmarks(image, box)
-        return float(np.linalg.norm(marks[54] - marks[48]) / np.linalg.norm(marks[45] - marks[36]))
+        at = find_landmarks(image, box)
+        return float(np.linalg.norm(at[54] - at[48]) / np.linalg.norm(at[45] - at[36]))
 
     assert width(Image.fromarray(last)) > 1.1 * width(photo)
 
@@ -125,18 +125,18 @@ def luma(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("L")).astype(np.float64)
 
 
-def test_an_inversion_is_trusted_as_far_as_it_is_the_photo(animator: Animator) -> None:
+def test_an_inversion_is_trusted_by_its_likeness_to_the_photo(animator: Animator) -> None:
     photo = open_face("mona-lisa")
     aligned = align(photo)
     own = np.asarray(aligned.image)
     twin = Paste(photo, aligned, own)
     assert twin.likeness > 0.95
     still = next(iter(animator.animate(photo, frames=1, strength=0, view="model")))
-    stranger = Paste(photo, aligned, still)
-    assert stranger.likeness < 0.6
-    # A blot on the cheek: of a twin it is part of the face, of a stranger it is the stranger's.
+    other = Paste(photo, aligned, still)
+    assert other.likeness < 0.6
+    # A blot on the cheek belongs to the face if the inversion is a twin, and not if it is another face.
     y, x = 140, 165
-    for paste, frame, shows in ((twin, own.copy(), True), (stranger, still.copy(), False)):
+    for paste, frame, shows in ((twin, own.copy(), True), (other, still.copy(), False)):
         frame[y - 6 : y + 6, x - 6 : x + 6] = (20, 40, 220)
         change = np.asarray(paste(frame)).astype(int) - np.asarray(photo)
         assert (change[..., 2].max() > 60) == shows

@@ -1,4 +1,4 @@
-"""What a frame adds to the photo fades out before it ends, and counts as far as it is the same face."""
+"""A frame's changes fade out at the border, and are weighted by the inversion's likeness to the photo."""
 
 from pathlib import Path
 
@@ -22,20 +22,20 @@ def open_face(name: str) -> Image.Image:
 
 
 def hazy(name: str) -> Image.Image:
-    """A face's crop without a sharp line, of middling brightness: what is steep in it, pasting has added."""
+    """A blurred face crop of medium brightness, so that any steep edge was added by pasting."""
     picture = align(open_face(name), SIDE).image.filter(ImageFilter.GaussianBlur(10))
     return picture.point(lambda level: 80 + level // 3)
 
 
 def in_a_wide_photo(crop: Image.Image) -> tuple[Image.Image, AlignedFace]:
-    """A photo with this crop in its middle, which goes on to the left and right as it ends there."""
+    """A photo with this crop in its middle, extended to the left and right by its border pixels."""
     wide = np.pad(np.asarray(crop), ((0, 0), (70, 70), (0, 0)), mode="edge")
     photo = Image.fromarray(wide)
     return photo, as_aligned(photo, SIDE)
 
 
 def steepest(photo: Image.Image, picture: np.ndarray) -> float:
-    """The largest step, in gray levels from a pixel to the next, in what has been added to a photo."""
+    """The largest step between neighbouring pixels of the change to a photo, in gray levels."""
     added = picture.astype(int) - np.asarray(photo)
     return max(float(np.abs(np.diff(added, axis=axis)).max()) for axis in (0, 1))
 
@@ -46,7 +46,7 @@ def largest(photo: Image.Image, picture: np.ndarray) -> int:
 
 
 def test_where_the_crop_ends_a_lighter_frame_fades_out() -> None:
-    """The frame of a twin is put back as it is: 40 levels lighter, it must not end in a line."""
+    """A twin's frame is pasted directly; 40 levels lighter, it must not end in a line."""
     photo, aligned = in_a_wide_photo(hazy("mona-lisa"))
     still = np.asarray(aligned.image)
     picture = Paste(photo, aligned, still)(still + np.uint8(40))
@@ -56,7 +56,7 @@ def test_where_the_crop_ends_a_lighter_frame_fades_out() -> None:
 
 @pytest.mark.parametrize("other", ["grace-hopper", "george-washington"])
 def test_where_the_face_ends_a_darker_face_fades_out(other: str) -> None:
-    """Of another's frame the light on the skin is taken: where the face ends, it must not leave a line."""
+    """Of another face's frame the shading is used; it must not leave a line where the face ends."""
     photo, aligned = in_a_wide_photo(hazy("mona-lisa"))
     still = np.asarray(hazy(other))
     picture = Paste(photo, aligned, still)((0.7 * still).astype(np.uint8))
@@ -66,7 +66,7 @@ def test_where_the_face_ends_a_darker_face_fades_out(other: str) -> None:
 
 @pytest.fixture(scope="module")
 def pair() -> tuple[Image.Image, AlignedFace, np.ndarray, np.ndarray]:
-    """A photo, its face, and as still frames the face itself and the one that the embedded model makes."""
+    """A photo, its face, and two still frames: the face itself and the embedded model's inversion."""
     photo = open_face("mona-lisa")
     aligned = align(photo, SIDE)
     still = next(
@@ -81,24 +81,21 @@ def blended(own: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
 
 
 def blot_shows(photo: Image.Image, paste: Paste, still: np.ndarray) -> float:
-    """How blue, in levels, the photo's cheek becomes where the frame has a blot there."""
+    """How blue the photo's cheek becomes, in levels, from a blue blot in the frame."""
     frame = still.copy()
     frame[134:146, 159:171] = (20, 40, 220)
     change = paste(frame).astype(int) - np.asarray(photo)
     return float(change[..., 2].max())
 
 
-def test_the_less_an_inversion_is_the_photo_the_less_of_it_is_shown(
+def test_a_less_alike_inversion_contributes_less(
     pair: tuple[Image.Image, AlignedFace, np.ndarray, np.ndarray],
 ) -> None:
-    """Seven tenths alike is nearer to a stranger than to a twin: a blot of the model's shows but faintly.
-
-    From 0.85 on it is a twin, whose blot is the photo's own.
-    """
+    """At a likeness of 0.7 a blot in the frame shows only faintly; from 0.85 on it shows as a twin's does."""
     photo, aligned, own, model = pair
 
     def shown(alike: float) -> float:
-        """By an inversion about as much alike, blended from the face's own picture and the model's."""
+        """How a blot shows at this likeness, with a blend of the face and the model's picture."""
         low, high = 0.0, 1.0
         for _ in range(12):
             share = (low + high) / 2
@@ -109,7 +106,7 @@ def test_the_less_an_inversion_is_the_photo_the_less_of_it_is_shown(
             low, high = (share, high) if paste.likeness < alike else (low, share)
         raise AssertionError(f"no blend is {alike} alike")
 
-    twin, stranger = (blot_shows(photo, Paste(photo, aligned, still), still) for still in (own, model))
-    assert twin - stranger > 60
-    assert shown(0.7) - stranger < 0.5 * (twin - stranger)
-    assert shown(0.87) - stranger > 0.85 * (twin - stranger)
+    twin, other = (blot_shows(photo, Paste(photo, aligned, still), still) for still in (own, model))
+    assert twin - other > 60
+    assert shown(0.7) - other < 0.5 * (twin - other)
+    assert shown(0.87) - other > 0.85 * (twin - other)

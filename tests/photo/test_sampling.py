@@ -8,7 +8,7 @@ def picture(seed: int = 0, shape: tuple[int, ...] = (23, 31, 3)) -> np.ndarray:
     return np.random.default_rng(seed).random(shape, dtype=np.float32)
 
 
-def test_a_picture_at_its_own_pixels_is_itself() -> None:
+def test_sampling_at_pixel_centres_returns_the_picture() -> None:
     pixels = picture()
     y, x = np.mgrid[:23, :31].astype(np.float32)
     np.testing.assert_allclose(sample(pixels, x, y), pixels, atol=2e-6)
@@ -16,14 +16,14 @@ def test_a_picture_at_its_own_pixels_is_itself() -> None:
     np.testing.assert_allclose(sample(pixels[..., 0], x, y), pixels[..., 0], atol=2e-6)
 
 
-def test_between_pixels_it_is_interpolated_and_beyond_the_border_continued_or_zero() -> None:
+def test_sampling_interpolates_and_extends_or_zeroes_the_border() -> None:
     ramp = np.tile(np.arange(8, dtype=np.float32), (6, 1))
     x, y = np.array([[2.25, -3.0, 12.0]], np.float32), np.full((1, 3), 2.0, np.float32)
     np.testing.assert_allclose(sample(ramp, x, y), [[2.25, 0.0, 7.0]], atol=1e-6)
     np.testing.assert_allclose(sample(ramp, x, y, beyond="zeros"), [[2.25, 0.0, 0.0]], atol=1e-6)
 
 
-def test_a_step_is_smooth_at_both_ends_and_may_fall() -> None:
+def test_a_smooth_step_has_smooth_ends_and_may_fall() -> None:
     x = np.linspace(-1, 2, 301)
     rising, falling = smoothstep(0, 1, x), smoothstep(1, 0, x)
     assert rising[0] == 0
@@ -39,14 +39,14 @@ def test_the_width_of_a_blurred_edge_is_its_sigma(sigma: float) -> None:
     assert edge_width(blur(edge, sigma)) == pytest.approx(np.hypot(sigma, 0.6), rel=0.16)
 
 
-def test_grain_is_what_a_blur_takes_away() -> None:
+def test_grain_is_the_difference_to_a_blur() -> None:
     flat = np.full((40, 40, 3), 0.5, np.float32)
     noise = (0.05 * (picture(1, (40, 40, 3)) - 0.5)).astype(np.float32)
     assert np.abs(fine_grain(flat)).max() < 1e-6
     assert fine_grain(flat + noise).std() == pytest.approx(noise.std(), rel=0.1)
 
 
-def test_a_monotone_curve_goes_through_its_points_and_never_beyond_them() -> None:
+def test_a_monotone_curve_interpolates_without_overshoot() -> None:
     x = np.array([-1.0, -0.4, 0.0, 0.3, 1.0])
     y = np.array([[-2.0, 0.0], [-0.1, 0.0], [0.0, 0.0], [0.9, 0.5], [1.0, 2.0]])
     curve = MonotoneCurve(x, y)

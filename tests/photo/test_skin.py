@@ -1,4 +1,4 @@
-"""Bare skin is told from eyes, lips, brows, beards, hair and glasses."""
+"""Bare skin is distinguished from eyes, lips, brows, beards, hair and glasses."""
 
 from functools import cache
 
@@ -31,7 +31,7 @@ def test_cheeks_are_skin_and_eyes_and_lips_are_not(name: str) -> None:
         assert cover_at(name, part.mean(axis=0, keepdims=True)) < 0.25
 
 
-def test_a_beard_and_the_frame_of_glasses_are_no_skin() -> None:
+def test_beards_and_glasses_frames_are_not_skin() -> None:
     registration = registered("eileen-collins")
     picture, landmarks, unit = registration.picture.copy(), registration.landmarks, registration.eye_distance
     y, x = np.mgrid[: registration.side, : registration.side]
@@ -54,7 +54,7 @@ def test_nothing_beyond_the_face_is_skin() -> None:
         assert skin.cover[~skin.face].max() < 0.3
 
 
-def test_a_grey_and_a_toned_photo_have_no_colours() -> None:
+def test_grey_and_toned_photos_are_monochrome() -> None:
     picture = registered("eileen-collins").picture
     light = luminance(picture)[..., None]
     assert colourful(picture) == 1

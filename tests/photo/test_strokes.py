@@ -13,7 +13,7 @@ def smooth(seed: int, *, channels: int = 3, sigma: float = 5.0) -> Picture:
 
 
 def stroke(seed: int, *, left: int = 10, top: int = 14, width: int = 50, height: int = 44) -> Stroke:
-    """One that moves and paints a little, and nothing on its border."""
+    """A stroke that moves and paints a little, and leaves its border unchanged."""
     y, x = np.mgrid[:height, :width]
     near = np.minimum(np.minimum(x, width - 1 - x), np.minimum(y, height - 1 - y)) / 12
     window = np.clip(near, 0, 1)[..., None].astype(np.float32) ** 2
@@ -44,7 +44,7 @@ def test_a_stroke_moves_then_multiplies_then_adds() -> None:
     assert (result[outside] == picture[outside]).all()
 
 
-def test_composed_strokes_do_what_they_do_one_after_another() -> None:
+def test_a_composed_stroke_equals_its_strokes_in_sequence() -> None:
     picture: Picture = (0.5 + 0.4 * smooth(0, sigma=7)).astype(np.float32)
     strokes = [stroke(1), stroke(4, left=24, top=20), stroke(7, left=0, top=0, width=SIDE, height=SIDE)]
     apart = picture
@@ -55,20 +55,20 @@ def test_composed_strokes_do_what_they_do_one_after_another() -> None:
     assert np.abs(apart - picture).max() > 0.1
 
 
-def test_the_order_of_strokes_counts() -> None:
+def test_the_order_of_strokes_matters() -> None:
     picture: Picture = (0.5 + 0.4 * smooth(0)).astype(np.float32)
     one, other = stroke(1), stroke(4)
     first, second = (drawn(picture, composed(each, SIDE)) for each in ([one, other], [other, one]))
     assert np.abs(first - second).max() > 0.01
 
 
-def test_nothing_composed_is_nothing() -> None:
+def test_composing_no_strokes_changes_nothing() -> None:
     picture: Picture = (0.5 + 0.4 * smooth(0)).astype(np.float32)
     assert (drawn(picture, composed([], SIDE)) == picture).all()
     assert (drawn(picture, composed([Stroke(3, 4)], SIDE)) == picture).all()
 
 
-def test_a_single_stroke_is_composed_to_itself_without_what_it_leaves_alone() -> None:
+def test_a_single_stroke_composes_to_its_nonzero_part() -> None:
     one = stroke(1)
     same = composed([one], SIDE)
     assert one.left <= same.left < same.right <= one.right
@@ -80,16 +80,16 @@ def test_a_single_stroke_is_composed_to_itself_without_what_it_leaves_alone() ->
     assert np.abs(drawn(picture, same) - drawn(picture, one)).max() < 0.002
 
 
-def test_what_hardly_moves_stays_to_the_bit() -> None:
+def test_tiny_displacements_leave_pixels_bit_identical() -> None:
     faint = Stroke(0, 0, shift=np.full((SIDE, SIDE, 2), 0.9 * STILL, np.float32))
     assert composed([faint], SIDE).size == (0, 0)
 
 
-def test_beyond_its_box_a_stroke_does_nothing_to_what_others_move() -> None:
+def test_a_stroke_does_not_affect_other_strokes_outside_its_box() -> None:
     mover = Stroke(0, 0, shift=np.full((SIDE, SIDE, 2), (0, 6), np.float32))
     painter = Stroke(30, 30, kept=np.full((10, 10, 1), 0.5, np.float32))
     together = composed([painter, mover], SIDE)
     assert together.kept is not None
     dark = np.argwhere(together.kept[..., 0] < 0.9)
-    assert dark.min(axis=0).tolist() == [24, 30]  # six rows higher: that is where it was moved to
+    assert dark.min(axis=0).tolist() == [24, 30]  # moved six rows up
     assert dark.max(axis=0).tolist() == [33, 39]

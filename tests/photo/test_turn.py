@@ -1,4 +1,4 @@
-"""Heads that turn: where their pixels go, what stays, and what must hold at every angle."""
+"""Turning heads: where their pixels move, what stays, and what must hold at every angle."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def turn_of(registration: Registration) -> Turn:
 
 
 def goes_to(stroke: Stroke, point: np.ndarray) -> np.ndarray:
-    """Where a point (x, y) of the photo is after the stroke: the pixel that comes from nearest to it."""
+    """Where a point (x, y) of the photo moves: the output pixel sampled nearest to it."""
     assert stroke.shift is not None
     height, width = stroke.shift.shape[:2]
     y, x = np.mgrid[stroke.top : stroke.top + height, stroke.left : stroke.left + width]
@@ -57,7 +57,7 @@ def plain() -> Registration:
     return synthetic(256)
 
 
-def test_no_turn_is_no_stroke(real: Registration) -> None:
+def test_a_turn_of_0_gives_an_empty_stroke(real: Registration) -> None:
     stroke = turn_of(real).stroke(0, 0, 0)
 
     assert stroke.size == (0, 0)
@@ -74,7 +74,7 @@ def test_a_hardly_turned_head_is_hardly_changed(real: Registration) -> None:
 
 
 @pytest.mark.parametrize("yaw", [-20, -8, 8, 20])
-def test_every_landmark_goes_where_a_turned_head_has_it(plain: Registration, yaw: float) -> None:
+def test_landmarks_move_to_their_projection_on_the_turned_head(plain: Registration, yaw: float) -> None:
     fit = fit_head(plain)
     stroke = Turn.of(plain, fit).stroke(yaw)
 
@@ -116,7 +116,7 @@ def test_a_nod_goes_down_and_a_roll_leans(plain: Registration) -> None:
     assert (goes_to(turn.stroke(0, 0, -10), brow) - brow)[0] > 3
 
 
-def test_what_is_far_from_the_head_stays_to_the_bit(real: Registration) -> None:
+def test_pixels_far_from_the_head_stay_bit_identical(real: Registration) -> None:
     result = drawn(real.picture, turn_of(real).stroke(25, 8, 8))
 
     edge = real.side // 200
@@ -128,7 +128,7 @@ def test_what_is_far_from_the_head_stays_to_the_bit(real: Registration) -> None:
         assert np.array_equal(result[rows, columns], real.picture[rows, columns])
 
 
-def test_the_map_does_not_turn_over_where_nothing_hides(plain: Registration) -> None:
+def test_the_map_does_not_fold_where_nothing_is_occluded(plain: Registration) -> None:
     stroke = turn_of(plain).stroke(6)
 
     assert stroke.shift is not None
@@ -144,7 +144,7 @@ def test_a_mirrored_photo_turns_the_other_way(real: Registration) -> None:
     assert np.quantile(np.abs(other[:, ::-1] - result), 0.99) < 0.06
 
 
-def test_size_does_not_matter() -> None:
+def test_the_result_does_not_depend_on_size() -> None:
     small, large = (drawn(r.picture, turn_of(r).stroke(18, 3, 4)) for r in (synthetic(240), synthetic(720)))
 
     shrunk = np.dstack(
@@ -197,7 +197,7 @@ def test_a_turn_ends_smoothly() -> None:
     assert reachable(20, 25) < 10
 
 
-def test_angles_of_any_size_are_drawn(real: Registration) -> None:
+def test_any_angle_can_be_drawn(real: Registration) -> None:
     turn = turn_of(real)
     for angles in ((400, 0, 0), (-400, 90, -90), (35, 20, 30)):
         assert np.isfinite(drawn(real.picture, turn.stroke(*angles))).all()

@@ -44,9 +44,7 @@ def frames(animator: Animator, name: str, motion: object, **options: object) -> 
 
 
 @pytest.mark.parametrize("name", ["eileen-collins", "mona-lisa"])
-def test_the_view_is_the_whole_photo_and_its_first_frame_is_the_photo_to_the_bit(
-    animator: Animator, name: str
-) -> None:
+def test_the_photo_view_has_the_whole_photo_as_its_first_frame(animator: Animator, name: str) -> None:
     picture = np.asarray(photo(name))
     still, moved = frames(animator, name, "smile", frames=2)
     assert (still == picture).all()
@@ -56,7 +54,7 @@ def test_the_view_is_the_whole_photo_and_its_first_frame_is_the_photo_to_the_bit
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
-def test_every_motion_moves_the_face_and_leaves_the_rest_alone(animator: Animator, motion: str) -> None:
+def test_every_motion_moves_only_the_face(animator: Animator, motion: str) -> None:
     picture = photo("eileen-collins")
     moved = frames(animator, "eileen-collins", motion, frames=1)[0]
     change = np.abs(moved.astype(int) - np.asarray(picture)).max(axis=-1)
@@ -71,7 +69,7 @@ def test_every_motion_moves_the_face_and_leaves_the_rest_alone(animator: Animato
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_nothing_is_refused_for_being_strong(animator: Animator, name: str) -> None:
+def test_large_strengths_are_accepted(animator: Animator, name: str) -> None:
     for motion in MOTIONS:
         for strength in (-1.0, 2.0):
             moved = frames(animator, name, motion, frames=1, strength=strength, view="face")[0]
@@ -80,7 +78,7 @@ def test_nothing_is_refused_for_being_strong(animator: Animator, name: str) -> N
     assert np.isfinite(together).all()
 
 
-def test_auto_is_the_models_own_view_for_a_latent_and_a_comparison(animator: Animator) -> None:
+def test_auto_is_the_model_view_for_a_latent_and_a_comparison(animator: Animator) -> None:
     picture = photo("mona-lisa")
     side = animator.bundle.generator.resolution
     assert animator.animate(picture, frames=1).size == picture.size
@@ -167,10 +165,10 @@ def test_a_strip_shows_the_persons_own_face(animator: Animator) -> None:
     assert np.abs(tile[0] - tile[1]).mean() > 5
 
 
-def test_a_motion_that_states_nothing_is_read_off_the_models_frames(
+def test_effects_without_a_statement_are_read_from_the_models_frames(
     animator: Animator, tmp_path: Path
 ) -> None:
-    """The smile, its statement taken away: what is read of it on this face is a smile and no turn."""
+    """The smile without its stated effects: measured on this face, it is still a smile and no turn."""
     from micromotion.motion.anchors import Anchors
 
     anchors = Anchors.load(animator.bundle.motions["smile"])
@@ -197,15 +195,15 @@ def _view(*, twin: bool, stated: bool = False) -> PhotoView:
     return PhotoView(scene, [provenance], reader, may_be_twin=twin)
 
 
-def test_a_still_frame_that_is_the_photos_twin_gives_its_own_pixels() -> None:
+def test_a_twin_still_frame_gives_a_twin_photo() -> None:
     view = _view(twin=True)
     asked = view.looks_at(np.array([[0.0], [1.0]]))
     assert not asked[0].any()
     twin = np.asarray(align(photo("eileen-collins"), 256).image)
     assert isinstance(view.begin([(row, twin) for row in asked]), TwinPhoto)
-    stranger = np.asarray(align(photo("grace-hopper"), 256).image)
+    other_face = np.asarray(align(photo("grace-hopper"), 256).image)
     other = _view(twin=True, stated=True)
-    begun = other.begin([(row, stranger) for row in other.looks_at(np.array([[1.0]]))])
+    begun = other.begin([(row, other_face) for row in other.looks_at(np.array([[1.0]]))])
     assert isinstance(begun, MovingPhoto)
 
 

@@ -1,4 +1,4 @@
-"""The whole photo through the crop's own doors, `animate(view="photo")` and --view; what is refused."""
+"""The whole photo through `animate(view="photo")` and --view, and what is refused."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def avatar() -> Animator:
     return Animator.load("avatar", "cpu")
 
 
-def test_the_clip_is_the_photo_with_the_face_moving(avatar: Animator, astronaut: Image.Image) -> None:
+def test_the_video_is_the_photo_with_a_moving_face(avatar: Animator, astronaut: Image.Image) -> None:
     video = avatar.animate(astronaut, "smile", strength=0.5, frames=2, view="photo")
     first, last = video
     photo = np.asarray(astronaut)
@@ -48,7 +48,7 @@ def test_the_clip_is_the_photo_with_the_face_moving(avatar: Animator, astronaut:
     assert np.abs(last.astype(int) - first)[~outside].max() > 20, "nothing moves"
 
 
-def test_a_twins_frames_are_put_back_beside_the_still_face(avatar: Animator, astronaut: Image.Image) -> None:
+def test_a_twins_frames_are_pasted(avatar: Animator, astronaut: Image.Image) -> None:
     """The photo is the model's own still frame, so that the inversion's pixels are the photo's."""
     latent = avatar.encode(astronaut)
     motion = load_fitting(avatar.bundle.motions["smile"], avatar.bundle)
@@ -79,7 +79,7 @@ def test_the_command_writes_the_whole_photo(astronaut_file: Path, tmp_path: Path
         assert (video.streams.video[0].width, video.streams.video[0].height) == (512, 512)
 
 
-def test_what_has_no_whole_photo_is_told(avatar: Animator) -> None:
+def test_inputs_without_a_whole_photo_are_refused(avatar: Animator) -> None:
     with pytest.raises(OptionError, match="its photo, which a latent does not have"):
         avatar.animate(zero_code(avatar.bundle.generator), view="photo")
     with pytest.raises(OptionError, match="leave out compare"):
@@ -96,7 +96,7 @@ def test_the_video_of_a_large_photo_is_bounded() -> None:
     assert MAX_VIDEO_PIXELS >= 83 * 8000 * 6000
 
 
-def test_a_photo_that_is_too_large_for_so_many_frames_is_told(
+def test_a_photo_too_large_for_so_many_frames_is_refused(
     avatar: Animator, astronaut: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("micromotion.options.MAX_VIDEO_PIXELS", 512 * 512 * 3)

@@ -1,4 +1,4 @@
-"""Folders of what was made once stay within bounds, whoever else writes there."""
+"""Cache folders stay within bounds, even if others write there."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from micromotion.runtime.cache import STALE, prune
 
 
 def fill(folder: Path, **sizes: int) -> None:
-    """Files of so many bytes, each newer than the one before."""
+    """Write files of these sizes, each newer than the one before."""
     for age, (name, size) in enumerate(sizes.items()):
         (folder / name).write_bytes(bytes(size))
         os.utime(folder / name, (10**9 + age, 10**9 + age))
@@ -30,13 +30,13 @@ def names(folder: Path) -> list[str]:
         (0, 99, []),
     ],
 )
-def test_the_newest_stay(tmp_path: Path, most: int, most_bytes: int, left: list[str]) -> None:
+def test_the_newest_files_stay(tmp_path: Path, most: int, most_bytes: int, left: list[str]) -> None:
     fill(tmp_path, a=5, b=4, c=1, d=10)
     prune(tmp_path, most, most_bytes)
     assert names(tmp_path) == left
 
 
-def test_a_folder_is_one_entry_with_what_is_in_it(tmp_path: Path) -> None:
+def test_a_folder_counts_as_one_entry(tmp_path: Path) -> None:
     (tmp_path / "stopped").mkdir()
     (tmp_path / "stopped/progress").write_bytes(bytes(50))
     fill(tmp_path, old=10)
@@ -46,7 +46,7 @@ def test_a_folder_is_one_entry_with_what_is_in_it(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_what_never_became_whole_goes_when_it_is_old(tmp_path: Path) -> None:
+def test_old_incomplete_files_are_removed(tmp_path: Path) -> None:
     for name in (".left", ".busy"):
         (tmp_path / name).mkdir()
     fill(tmp_path, **{".file": 3}, whole=3)
@@ -57,7 +57,7 @@ def test_what_never_became_whole_goes_when_it_is_old(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="Linux has files that cannot be removed")
-def test_what_cannot_be_is_no_error(tmp_path: Path) -> None:
+def test_impossible_folders_are_not_an_error(tmp_path: Path) -> None:
     prune(tmp_path / "nothing", 1, 1)
     (tmp_path / "file").write_bytes(b"")
     prune(tmp_path / "file", 1, 1)

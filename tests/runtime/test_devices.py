@@ -1,4 +1,4 @@
-"""A device is found by its name, and what is no device is told."""
+"""A device is found by its name, and other names are refused."""
 
 import pytest
 import torch

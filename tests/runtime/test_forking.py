@@ -1,4 +1,4 @@
-"""In a child that was forked after its parent had run networks, they run too."""
+"""Networks run in a child that was forked after its parent had run them."""
 
 import os
 import subprocess
@@ -48,7 +48,7 @@ print(is_same_in_a_child(True), is_same_in_a_child(False), work(animator)[0] == 
 """
 
 
-def test_children_and_theirs_render_and_so_does_the_parent(random_bundle: Path, astronaut_file: Path) -> None:
+def test_children_grandchildren_and_the_parent_render(random_bundle: Path, astronaut_file: Path) -> None:
     command = [sys.executable, "-c", CODE, str(astronaut_file), str(random_bundle)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert (done.stdout, done.stderr) == ("True True True\n", "")
@@ -57,7 +57,7 @@ def test_children_and_theirs_render_and_so_does_the_parent(random_bundle: Path, 
 def test_a_fork_waits_for_a_lock_that_another_thread_holds() -> None:
     lock = threading.Lock()
     hold_for_forks(lock)
-    hold_for_forks(lock)  # once is enough: a second time would wait for the first
+    hold_for_forks(lock)  # once is enough: a second would wait for the first
     held = threading.Event()
 
     def hold() -> None:

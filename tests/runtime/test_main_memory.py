@@ -1,4 +1,4 @@
-"""Where main memory does not suffice there is one sentence, and in Python an exception of its own."""
+"""If main memory runs out, the command prints one sentence, and Python raises a specific exception."""
 
 import errno
 import os
@@ -23,10 +23,10 @@ SENTENCE = "micromotion: There is too little memory for "
 
 
 @pytest.mark.parametrize("megabytes", [300, 1500, 3000])
-def test_a_limit_of_the_shell_is_told(
+def test_a_memory_limit_is_reported(
     desk: Path, random_bundle: Path, astronaut_file: Path, megabytes: int
 ) -> None:
-    """Too little to load PyTorch with: at each limit another of its libraries does not fit."""
+    """Too little memory to load PyTorch: at each limit another of its libraries does not fit."""
     command = [*COMMAND, "animate", str(astronaut_file), "--model", str(random_bundle), "--frames", "2"]
     limit = f'ulimit -v {megabytes << 10}; exec "$@"'
     done = subprocess.run(
@@ -40,7 +40,7 @@ def test_a_limit_of_the_shell_is_told(
     assert done.returncode == 1 or megabytes == 3000
 
 
-def test_an_allocation_that_fails_is_an_exception_of_its_own() -> None:
+def test_a_failed_allocation_raises_a_specific_exception() -> None:
     device = torch.device("cpu")
     told = pytest.raises(MainMemoryError, match="too little memory for rendering")
     with told as caught, translate_oom("rendering", device):
@@ -88,7 +88,7 @@ def _raising(error: Exception) -> Callable[[], None]:
         (_raising(RuntimeError("a\x1b[31m")), "micromotion: unexpected RuntimeError: a\\x1b[31m"),
     ],
 )
-def test_each_is_told_in_one_sentence(
+def test_each_error_becomes_one_sentence(
     desk: Path, monkeypatch: pytest.MonkeyPatch, burst: Callable[[], None], said: str
 ) -> None:
     monkeypatch.setattr("micromotion.cli.main.find_bundle", lambda _: burst())
@@ -98,7 +98,7 @@ def test_each_is_told_in_one_sentence(
     assert result.stderr.count("\n") == 1
 
 
-def test_other_errors_are_not_taken_for_it() -> None:
+def test_other_errors_are_not_mistaken_for_it() -> None:
     for error in (ValueError("allocate memory"), OSError(errno.ENOSPC, "full"), ImportError("no module")):
         assert not is_out_of_memory(error)
     looped = RuntimeError("one")
@@ -106,7 +106,7 @@ def test_other_errors_are_not_taken_for_it() -> None:
     assert not is_out_of_memory(looped)
 
 
-def test_a_library_that_would_abort_the_process_is_tried_in_a_copy(
+def test_a_library_that_may_abort_is_first_loaded_in_a_child(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "torch.py").write_text("import os; print('terminate called', flush=True); os.abort()")

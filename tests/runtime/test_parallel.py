@@ -1,4 +1,4 @@
-"""Work done ahead on several threads: in order, its errors in their place, nothing left running."""
+"""Work done ahead on several threads: in order, errors at their position, nothing left running."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_the_order_is_that_of_the_items(threads: int) -> None:
     assert list(ahead(slow_first, range(20), threads)) == [item * item for item in range(20)]
 
 
-def test_no_more_than_that_many_are_begun_ahead() -> None:
+def test_at_most_this_many_items_are_begun_ahead() -> None:
     begun: list[int] = []
     for done, _ in enumerate(ahead(begun.append, range(30), 3)):
         assert len(begun) <= done + 1 + 3
@@ -30,7 +30,7 @@ def test_several_are_worked_on_at_once() -> None:
     list(ahead(lambda _: together.wait(timeout=30), range(4), 2))
 
 
-def test_an_error_comes_in_its_place() -> None:
+def test_an_error_is_raised_at_its_position() -> None:
     def work(item: int) -> int:
         if item == 3:
             raise ValueError("the fourth")

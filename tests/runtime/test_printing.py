@@ -1,4 +1,4 @@
-"""Printing never fails a command: what a stream cannot take is written otherwise, elsewhere or not."""
+"""Printing never fails a command: unprintable text is escaped, redirected or dropped."""
 
 import os
 import pty
@@ -15,7 +15,7 @@ NARROW = ("ascii", "cp1252", "cp437", "ascii:strict", "utf-8:strict")
 
 
 def shell(script: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
-    """A line of bash in which "$@" is the command; its status is that of the command."""
+    """Run a line of bash in which "$@" is the command; its status is the command's."""
     line = ["bash", "-o", "pipefail", "-c", script, "bash", *COMMAND]
     return subprocess.run(line, capture_output=True, env=os.environ | variables, timeout=300)
 
@@ -41,7 +41,7 @@ def test_tables_are_printed_in_any_encoding(desk: Path, encoding: str) -> None:
 
 
 NAMES = (b"gr\xc3\xbc\xc3\x9fe \xf0\x9f\x98\x80", b"caf\xe9", b"a\x1b[31mb\nc")
-"""In UTF-8, with an emoji; in Latin-1, which is no UTF-8; with what would command a terminal."""
+"""Names in UTF-8 with an emoji, in Latin-1 (invalid UTF-8), and with terminal control codes."""
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,9 @@ def test_any_name_of_a_photo_is_printed(
 
 
 @pytest.mark.parametrize("variables", [{"PYTHONIOENCODING": each} for each in NARROW] + [{"LC_ALL": "C"}])
-def test_any_name_is_told_in_an_error(desk: Path, random_bundle: Path, variables: dict[str, str]) -> None:
+def test_any_name_can_be_printed_in_an_error(
+    desk: Path, random_bundle: Path, variables: dict[str, str]
+) -> None:
     for name in NAMES:
         command: list[str | bytes] = [*COMMAND, "animate", name, "--model", str(random_bundle)]
         done = subprocess.run(command, capture_output=True, env=os.environ | variables, timeout=300)
@@ -97,10 +99,10 @@ def test_no_stream_is_needed(desk: Path, random_bundle: Path, where: str) -> Non
 
 
 @pytest.mark.parametrize("where", [">/dev/full 2>&1", ">&- 2>&- <&-", "| true"])
-def test_the_video_is_written_where_nothing_can_be_printed(
+def test_the_video_is_written_without_any_output_stream(
     desk: Path, random_bundle: Path, astronaut_file: Path, where: str
 ) -> None:
-    """Nor does it become what is printed: a stream that was closed has given its number to no file."""
+    """The video must not receive printed text by reusing a closed stream's file descriptor."""
     common = f"animate {astronaut_file} --model {random_bundle} --frames 3"
     assert shell(f'"$@" {common} -o open.mp4').returncode == 0
     assert shell(f'"$@" {common} -o other.mp4 {where}').returncode == 0
@@ -108,7 +110,7 @@ def test_the_video_is_written_where_nothing_can_be_printed(
     assert len(list(desk.iterdir())) == 2
 
 
-def test_what_cannot_be_printed_is_said_on_stderr(desk: Path, random_bundle: Path) -> None:
+def test_failed_output_is_reported_on_stderr(desk: Path, random_bundle: Path) -> None:
     done = shell(f'"$@" motions --model {random_bundle} >/dev/full')
     first, *rest = done.stderr.decode().splitlines()
     assert first == "micromotion: nothing can be printed (No space left on device):"
@@ -131,7 +133,7 @@ def test_a_terminal_of_another_encoding_shows_progress(
     assert b"Rendering" in shown
 
 
-def test_a_stream_that_does_not_block_is_waited_for(desk: Path) -> None:
+def test_a_non_blocking_stream_is_written_completely(desk: Path) -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     code = (

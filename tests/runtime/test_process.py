@@ -1,4 +1,4 @@
-"""What a process may set for itself; and that a library import sets nothing."""
+"""Process-wide settings; importing the library sets none."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def test_importing_changes_nothing_for_the_host_program() -> None:
 def test_settle_sets_the_threads_unless_they_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "keep_memory", lambda: None)
     monkeypatch.setattr(process, "usable_cores", lambda: 3)
-    for name in process.threads(1):  # setenv first, so that they are as before in the end
+    for name in process.threads(1):  # setenv first, so that they are restored at the end
         monkeypatch.setenv(name, "1")
         monkeypatch.delenv(name)
     before = torch.get_num_threads()
@@ -64,7 +64,7 @@ def test_a_containers_quota_bounds_the_threads(
     assert process.usable_cores() == min(cores, most or cores)
 
 
-def test_memory_is_not_kept_where_there_is_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keep_memory_is_off_if_there_is_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = []
     monkeypatch.setattr(process, "keep_memory", lambda: kept.append(True))
     monkeypatch.setattr(process, "_CGROUP", tmp_path)

@@ -1,4 +1,4 @@
-"""Where URLs from strangers may lead."""
+"""Which URLs callers may make the service fetch or call."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def test_the_internet_is_public(host: str) -> None:
 
 @settings(deadline=None)
 @given(st.ip_addresses())
-def test_any_address_is_judged_as_the_standard_library_does(address: Any) -> None:
-    """Where it is public, no disguise of it is private; where it is private, none is public."""
+def test_is_public_agrees_with_the_standard_library(address: Any) -> None:
+    """A public address stays public when mapped into IPv6, and a private one stays private."""
     if isinstance(address, ipaddress.IPv4Address):
         disguises = [f"::ffff:{address}", str(ipaddress.IPv6Address(int(address) + (0x64FF9B << 96)))]
         assert {is_public(each) for each in disguises} == {is_public(str(address))}
@@ -78,7 +78,7 @@ def test_private_addresses_can_be_allowed(monkeypatch: pytest.MonkeyPatch) -> No
         "http://user@a.example/", "http://user:secret@a.example/", "http://a/" + "x" * MAX_URL, "//a/",
     ],
 )  # fmt: skip
-def test_what_is_no_url_is_refused_in_one_sentence(url: str) -> None:
+def test_invalid_urls_are_refused_in_one_sentence(url: str) -> None:
     with pytest.raises(DownloadError) as raised:
         check_url(url)
     sentence = str(raised.value)

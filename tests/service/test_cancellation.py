@@ -1,4 +1,4 @@
-"""A cancellation that strikes in a callback of the interpreter is not lost."""
+"""A cancellation raised in a callback of the interpreter is not lost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from micromotion.service.cancellation import keep_cancellations
 
 
 class Loud:
-    """Raises where Python ignores it, as a cancellation that strikes there does."""
+    """Raises in its finaliser, where Python ignores errors, as a cancellation can."""
 
     def __init__(self, error: type[BaseException]) -> None:
         self.error = error
@@ -23,7 +23,7 @@ class Loud:
 
 
 class Quiet:
-    """Something that a weak reference can point to."""
+    """A target for a weak reference."""
 
 
 def work(seconds: float) -> None:
@@ -34,13 +34,13 @@ def work(seconds: float) -> None:
 
 @pytest.fixture(autouse=True)
 def hook(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """What is still ignored."""
+    """The types of the errors that are still ignored."""
     ignored: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: ignored.append(unraisable.exc_type))
     return ignored
 
 
-def test_it_is_raised_again(hook: list[object]) -> None:
+def test_an_ignored_cancellation_is_raised_again(hook: list[object]) -> None:
     keep_cancellations(lambda: True)
 
     def predict() -> None:
@@ -53,7 +53,7 @@ def test_it_is_raised_again(hook: list[object]) -> None:
     assert hook == []
 
 
-def test_in_the_callback_of_a_weak_reference_too(hook: list[object]) -> None:
+def test_a_cancellation_in_a_weak_reference_callback_is_raised_again(hook: list[object]) -> None:
     keep_cancellations(lambda: True)
 
     def struck(_: object) -> None:
@@ -70,14 +70,14 @@ def test_in_the_callback_of_a_weak_reference_too(hook: list[object]) -> None:
         predict()
 
 
-def test_after_the_prediction_it_is_not() -> None:
+def test_a_cancellation_after_the_prediction_stays_ignored() -> None:
     keep_cancellations(lambda: False)
     loud = Loud(CancelationException)
     del loud
     work(0.2)
 
 
-def test_other_errors_go_where_they_went(hook: list[object]) -> None:
+def test_other_ignored_errors_still_reach_the_previous_hook(hook: list[object]) -> None:
     keep_cancellations(lambda: True)
     loud = Loud(ValueError)
     del loud

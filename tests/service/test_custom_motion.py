@@ -1,4 +1,4 @@
-"""Motions that the caller brings along: a template that is learned from first, a file that was learned."""
+"""Motions from the caller: a template that is learned first, or the file of a learned motion."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.slow
 
 @dataclass(frozen=True)
 class World:
-    """A server whose model can learn, and where it keeps what it learned."""
+    """A server whose model can learn, and its cache of learned motions."""
 
     server: Server
     collected: Path
@@ -69,7 +69,7 @@ def photo(astronaut_file: Path) -> str:
 
 @pytest.fixture(scope="module")
 def upload(model: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The file of a motion that was learned for the model."""
+    """The file of a motion learned for the model."""
     path = tmp_path_factory.mktemp("motion") / "grin.safetensors"
     with_provenance(random_anchors(3), "grin", load_bundle(model, "cpu"), "curve").save(path)
     return path.read_bytes()
@@ -77,12 +77,12 @@ def upload(model: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.fixture
 def predictor(model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The predictor in this process, as Cog's worker loads it."""
+    """The predictor in this process, loaded as by Cog's worker."""
     return load(model, monkeypatch)
 
 
 def play(predictor: Any, image: Path, **inputs: Any) -> bytes:
-    """The bytes of a GIF, which hold every pixel."""
+    """Run a prediction; a GIF, which preserves every pixel."""
     return service_worker.play(predictor, image, **{"output_format": "gif", **inputs})
 
 
@@ -114,7 +114,7 @@ def test_a_template_is_learned_once_and_played(world: World, photo: str) -> None
     assert len(world.kept()) == 1
 
 
-def test_a_cancelled_collection_goes_on_when_it_is_asked_for_again(world: World, photo: str) -> None:
+def test_a_cancelled_collection_resumes_on_the_next_request(world: World, photo: str) -> None:
     server, before, left = world.server, set(world.kept()), world.server.left()
     asked = {**CHOSEN, "image": photo, "motion": "custom", "template": SENTENCE, "seed": 7}
     wait_until(lambda: server.status() == "READY", ANSWER, "the server to be ready")
@@ -138,7 +138,7 @@ def test_a_cancelled_collection_goes_on_when_it_is_asked_for_again(world: World,
     assert kept.is_file()
 
 
-def test_what_the_motion_depends_on_is_learned_anew(
+def test_a_motion_is_learned_again_if_its_inputs_change(
     predictor: Any, cache: Path, astronaut_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import micromotion.learn.text_cache as text_cache
@@ -157,14 +157,14 @@ def test_what_the_motion_depends_on_is_learned_anew(
     assert len(list((cache / "collected").iterdir())) == 3, "-1 stands for the face of seed 0"
 
 
-def test_the_time_is_bounded_and_goes_on(
+def test_a_collection_stopped_by_the_time_limit_resumes(
     predictor: Any, cache: Path, astronaut_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import micromotion.learn.text_cache as text_cache
 
     module = sys.modules[type(predictor).__module__]
     monkeypatch.setattr(module, "COLLECTING_LIMIT", 0.0)
-    with pytest.raises(TimeLimitError, match="the same request goes on from there") as raised:
+    with pytest.raises(TimeLimitError, match="the same request resumes from it") as raised:
         play(predictor, astronaut_file, motion="custom", template=SENTENCE)
     check_sentence(str(raised.value))
     monkeypatch.setattr(module, "COLLECTING_LIMIT", 600.0)
@@ -188,7 +188,7 @@ def test_the_time_is_bounded_and_goes_on(
 def test_a_model_that_cannot_learn_says_so(
     tmp_path: Path, astronaut_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predictor = load(save_learning_bundle(tmp_path, nets=False), monkeypatch)
+    predictor = load(save_learning_bundle(tmp_path, networks=False), monkeypatch)
     with pytest.raises(
         BundleError, match=r"has no CLIP to learn motions with: put a clip\.safetensors into its"
     ) as raised:
@@ -220,7 +220,7 @@ def test_without_a_face_nothing_is_learned(predictor: Any, cache: Path, astronau
         ({"motion_file": ""}, "data URL"),
     ],
 )
-def test_wrong_inputs_are_told_in_one_sentence(
+def test_wrong_inputs_are_refused_in_one_sentence(
     world: World, photo: str, upload: bytes, inputs: dict[str, str], said: str
 ) -> None:
     given = {key: data_url(upload) if value == "URL" else value for key, value in inputs.items()}
@@ -248,7 +248,7 @@ def test_a_learned_motion_is_played(
     wait_until(lambda: world.server.left() <= left, STOP, "the temporary files to go")
 
 
-def test_a_timeline_can_name_what_the_caller_brings_along(
+def test_a_timeline_can_name_the_callers_motion(
     predictor: Any, upload: bytes, tmp_path: Path, astronaut_file: Path
 ) -> None:
     path = tmp_path / "grin.safetensors"
@@ -366,7 +366,7 @@ def test_a_foreign_shape_is_refused_before_it_is_analysed(
         play(predictor, astronaut_file, motion_file=path)
 
 
-def test_left_out_or_null_the_motion_counts(world: World, photo: str) -> None:
-    """The model has no motion 'smile': so far it must come."""
+def test_a_missing_or_null_motion_file_plays_the_named_motion(world: World, photo: str) -> None:
+    """The model has no motion 'smile', which the error names."""
     assert "There is no micromotion 'smile'" in sentence(world.server.predict(photo)[1])
     assert "There is no micromotion 'smile'" in sentence(world.server.predict(photo, motion_file=None)[1])

@@ -1,4 +1,4 @@
-"""What bounds a piece of work in time, and what its log says meanwhile."""
+"""The deadline of a piece of work, and the progress lines in its log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from micromotion.service.deadline import LONGEST, SECONDS, VARIABLE, Deadline, s
 
 
 class Clock:
-    """In place of `time`."""
+    """A stand-in for `time`."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -29,7 +29,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_work_goes_on_until_the_time_is_over(clock: Clock) -> None:
+def test_work_continues_until_the_deadline(clock: Clock) -> None:
     told: list[tuple[int, float]] = []
     end = Deadline(600)
     report = end.watch("refining", lambda done, loss: told.append((done, loss)))
@@ -46,7 +46,7 @@ def test_work_goes_on_until_the_time_is_over(clock: Clock) -> None:
     assert end.left() == 0
 
 
-def test_the_seconds_are_those_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_limit_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     assert seconds_allowed() == SECONDS
     for told, seconds in (("", SECONDS), ("90", 90.0), (" 1.5 ", 1.5), (str(LONGEST), LONGEST)):
@@ -55,7 +55,7 @@ def test_the_seconds_are_those_of_the_environment(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("told", ["0", "-1", "nan", "inf", "1e9", "ten", "1" * 500])
-def test_other_seconds_are_refused(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_time_limits_are_refused(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, told)
     with pytest.raises(
         OptionError, match=rf"^{VARIABLE} must be seconds from 1 to 86400, not .*\.$"
@@ -64,7 +64,7 @@ def test_other_seconds_are_refused(told: str, monkeypatch: pytest.MonkeyPatch) -
     assert len(str(raised.value)) < 150
 
 
-def test_lines_tell_how_far_it_is_and_the_time_left(clock: Clock) -> None:
+def test_progress_lines_have_the_progress_and_the_time_left(clock: Clock) -> None:
     lines: list[str] = []
     report = progress_lines("Refined by", "steps", 100, lines.append)
     for done in range(101):
@@ -76,7 +76,7 @@ def test_lines_tell_how_far_it_is_and_the_time_left(clock: Clock) -> None:
     assert lines[-1] == "Refined by 100 of 100 steps, loss 0.5000."
 
 
-def test_what_goes_on_where_it_was_counts_from_there(clock: Clock) -> None:
+def test_progress_lines_of_resumed_work_start_there(clock: Clock) -> None:
     lines: list[str] = []
     report = progress_lines("Rendered", "frames", 45, lines.append)
     for done in range(37, 46):
@@ -86,7 +86,7 @@ def test_what_goes_on_where_it_was_counts_from_there(clock: Clock) -> None:
                      "Rendered 44 of 45 frames, 3 s left.", "Rendered 45 of 45 frames."]  # fmt: skip
 
 
-def test_little_work_is_told_too() -> None:
+def test_short_work_is_reported_too() -> None:
     lines: list[str] = []
     report = progress_lines("Rendered", "frames", 1, lines.append)
     report(1)

@@ -1,4 +1,4 @@
-"""What stands before Cog's server: what it lets through, what it refuses, and who may not hold it up."""
+"""The gateway before Cog's server: what it passes and refuses, and clients that must not block it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def call(port: int, method: str, path: str, body: object = None, **headers: str)
 # --- what passes --------------------------------------------------------------------------------------------
 
 
-def test_a_request_passes_as_it_is(port: int, inner: Inner) -> None:
+def test_a_request_passes_unchanged(port: int, inner: Inner) -> None:
     body = b' {"input" : {"image": "data:,x"}, "id": "a-B_3.x"} '
     assert call(port, "POST", "/predictions", body, prefer="respond-async") == (200, {"answer": 1})
     method, path, came, headers = inner.calls[0]
@@ -73,15 +73,13 @@ def test_a_request_passes_as_it_is(port: int, inner: Inner) -> None:
         assert inner.calls[-1][:2] == (method, path)
 
 
-def test_statuses_come_back(port: int, inner: Inner) -> None:
+def test_statuses_are_passed_back(port: int, inner: Inner) -> None:
     for status in (202, 404, 422, 500):
         inner.statuses = [status]
         assert call(port, "POST", "/predictions", {}) == (status, {"answer": 1})
 
 
-def test_a_slot_that_is_not_free_yet_is_waited_for(
-    port: int, inner: Inner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_gateway_waits_for_a_free_slot(port: int, inner: Inner, monkeypatch: pytest.MonkeyPatch) -> None:
     inner.statuses = [409, 409, 200]
     assert call(port, "POST", "/predictions", {"input": {}})[0] == 200
     assert len(inner.calls) == 3
@@ -90,7 +88,7 @@ def test_a_slot_that_is_not_free_yet_is_waited_for(
     assert call(port, "POST", "/predictions", {"input": {}})[0] == 409
 
 
-def test_who_goes_away_ends_the_request(port: int, inner: Inner) -> None:
+def test_a_disconnected_client_ends_the_request(port: int, inner: Inner) -> None:
     inner.hold.clear()
     with socket.create_connection(("127.0.0.1", port)) as caller:
         caller.sendall(b"POST /predictions HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}")
@@ -99,7 +97,7 @@ def test_who_goes_away_ends_the_request(port: int, inner: Inner) -> None:
     assert inner.gone.wait(10)
 
 
-# --- what does not ------------------------------------------------------------------------------------------
+# --- what is refused ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -121,7 +119,9 @@ def test_who_goes_away_ends_the_request(port: int, inner: Inner) -> None:
         ("OPTIONS", "/predictions", 405),
     ],
 )
-def test_other_paths_and_methods(port: int, inner: Inner, method: str, path: str, status: int) -> None:
+def test_other_paths_and_methods_are_refused(
+    port: int, inner: Inner, method: str, path: str, status: int
+) -> None:
     assert call(port, method, path, {"input": {}})[0] == status
     assert inner.calls == []
 
@@ -148,8 +148,8 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_identifier_that_is_no_plain_name(port: int, inner: Inner, name: object) -> None:
-    """Cog makes a folder of this name, and one that cannot be made occupies its only slot for good."""
+def test_an_identifier_must_be_a_plain_name(port: int, inner: Inner, name: object) -> None:
+    """Cog creates a folder of this name; a name for which it cannot would occupy its only slot for ever."""
     status, answer = call(port, "POST", "/predictions", {"id": name, "input": {}})
     assert (status, inner.calls) == (422, [])
     assert answer["detail"].endswith(".")
@@ -158,14 +158,14 @@ def test_an_identifier_that_is_no_plain_name(port: int, inner: Inner, name: obje
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"\xff\xfe", b"[" * 900, b"[]", b"5", b"null", b'"x"', b'["a", {}]']
 )
-def test_a_body_that_is_no_object(port: int, inner: Inner, body: bytes) -> None:
-    """A list too: Cog would take its entries for identifier, input, …"""
+def test_a_body_must_be_an_object(port: int, inner: Inner, body: bytes) -> None:
+    """Lists are refused too, since Cog would read their entries as identifier, input, …"""
     assert call(port, "POST", "/predictions", body)[0] in (400, 422)
     assert call(port, "PUT", "/predictions/a", body)[0] in (400, 422)
     assert inner.calls == []
 
 
-def test_a_body_of_countless_values(port: int, inner: Inner) -> None:
+def test_a_body_of_too_many_values_is_refused(port: int, inner: Inner) -> None:
     for body in (b"[" * 2000, b'{"a": [' + b"{}," * 1_000_000 + b"{}]}"):
         assert call(port, "POST", "/predictions", body)[0] == 422
     assert inner.calls == []
@@ -175,7 +175,7 @@ def test_a_body_of_countless_values(port: int, inner: Inner) -> None:
     "url",
     ["", 5, "x", "file:///etc/passwd", "http://127.0.0.1:1/", "http://169.254.169.254/", "http://[::1]/"],
 )
-def test_a_webhook_that_leads_inside(port: int, inner: Inner, url: object) -> None:
+def test_a_webhook_to_a_private_address_is_refused(port: int, inner: Inner, url: object) -> None:
     status, answer = call(port, "POST", "/predictions", {"webhook": url, "input": {}})
     assert (status, inner.calls) == (422, [])
     assert answer["detail"].startswith("The webhook cannot be called. The URL")
@@ -205,10 +205,12 @@ def test_a_body_that_is_too_large_is_not_read(port: int, inner: Inner) -> None:
     assert inner.calls == []
 
 
-# --- who would hold it up -----------------------------------------------------------------------------------
+# --- clients that would block it ----------------------------------------------------------------------------
 
 
-def test_who_sends_too_slowly_is_hung_up_on(port: int, inner: Inner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_sends_too_slowly_is_disconnected(
+    port: int, inner: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(gateway, "RECEIVING", 0.5)
     for begun in (b"", b"POST /predictions HT", b"POST /predictions HTTP/1.1\r\ncontent-length: 99\r\n\r\n{"):
         with socket.create_connection(("127.0.0.1", port), 10) as caller:
@@ -220,15 +222,15 @@ def test_who_sends_too_slowly_is_hung_up_on(port: int, inner: Inner, monkeypatch
     assert call(port, "GET", "/")[0] == 200
 
 
-def test_who_does_not_take_the_answer_is_hung_up_on(
+def test_a_client_that_does_not_read_the_answer_is_disconnected(
     port: int, inner: Inner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a video that nobody reads would keep one of the callers' places for good."""
+    """A video that nobody reads would otherwise occupy a connection for ever."""
     monkeypatch.setattr(gateway, "ANSWERING", 0.5)
-    inner.answer = bytes(50_000_000)  # more than the system's buffers hold
+    inner.answer = bytes(50_000_000)  # larger than the system's buffers
     with socket.create_connection(("127.0.0.1", port), 10) as caller:
         caller.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        wait_until(inner.broken.is_set, 10, "the gate to hang up")
+        wait_until(inner.broken.is_set, 10, "the gateway to disconnect")
         caller.settimeout(10)
         taken = 0
         while chunk := caller.recv(1 << 20):
@@ -238,7 +240,7 @@ def test_who_does_not_take_the_answer_is_hung_up_on(
     assert call(port, "GET", "/") == (200, 1)
 
 
-def test_too_many_callers_are_hung_up_on(inner: Inner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clients_above_the_limit_are_disconnected(inner: Inner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway, "MAX_CALLS", 3)
     with Gate(("127.0.0.1", 0), inner.server_port) as opened:
         thread = threading.Thread(target=opened.serve_forever, args=[0.05])
@@ -262,7 +264,7 @@ def test_too_many_callers_are_hung_up_on(inner: Inner, monkeypatch: pytest.Monke
     assert status == 200
 
 
-def test_while_nobody_is_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_inner_server_the_status_is_starting(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         free = probe.getsockname()[1]
@@ -287,7 +289,7 @@ values = st.recursive(
 @settings(deadline=None)
 @given(st.binary(max_size=200) | values.map(lambda value: json.dumps(value).encode()))
 def test_any_body_passes_or_is_refused(body: bytes) -> None:
-    """What passes is an object whose identifier, if any, is a plain name."""
+    """A body that passes is an object whose identifier, if any, is a plain name."""
     try:
         check_body(body)
     except Refusal as refusal:
@@ -300,7 +302,7 @@ def test_any_body_passes_or_is_refused(body: bytes) -> None:
 
 @settings(deadline=None)
 @given(st.text(max_size=120))
-def test_an_identifier_is_one_name_of_a_folder(name: str) -> None:
+def test_an_identifier_is_a_single_folder_name(name: str) -> None:
     try:
         check_body(json.dumps({"id": name}).encode())
     except Refusal:
@@ -319,7 +321,7 @@ def cancellations(inner: Inner) -> int:
 
 
 def settled(inner: Inner) -> int:
-    """How many came, once no more come."""
+    """The number of cancellations, once no more arrive."""
     before = -1
     while (now := cancellations(inner)) != before:
         before = now
@@ -339,7 +341,7 @@ def test_a_prediction_is_cancelled_until_it_is_gone(
     assert settled(inner) == 5, "one that is not known is not cancelled again"
 
 
-def test_one_that_comes_again_is_not_cancelled(
+def test_a_repeated_prediction_is_not_cancelled(
     port: int, inner: Inner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gateway, "AGAIN", 0.2)
@@ -351,7 +353,7 @@ def test_one_that_comes_again_is_not_cancelled(
         assert settled(inner) == before + 1
 
 
-def test_a_caller_that_goes_away_cancels_until_it_is_gone(
+def test_a_disconnecting_caller_cancels_until_the_prediction_is_gone(
     port: int, inner: Inner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gateway, "AGAIN", 0.05)

@@ -1,4 +1,4 @@
-"""What the gate tells callers: JSON with `detail`, nothing of what they sent; who asks again waits along."""
+"""The gateway's answers: JSON with `detail`, without the caller's values; repeated requests wait together."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def call(
 
 
 def told(status: int, kind: str, body: bytes) -> dict[str, Any]:
-    """Cog's answer as a caller gets it, which must not hold the secret."""
+    """Cog's answer as a caller gets it, which must not contain the secret."""
     answer = without_echo(Answer(status, body, kind), INPUTS)
     assert (answer.status, answer.kind) == (status, "application/json")
     assert SECRET.encode() not in answer.body
@@ -68,7 +68,7 @@ def told(status: int, kind: str, body: bytes) -> dict[str, Any]:
     return document
 
 
-# --- what Cog says ------------------------------------------------------------------------------------------
+# --- Cog's answers ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 406, 409, 413, 415, 422, 429, 500, 502, 503])
@@ -76,7 +76,7 @@ def told(status: int, kind: str, body: bytes) -> dict[str, Any]:
     ("kind", "body"),
     [("text/plain; charset=utf-8", f"unknown variant `{SECRET}`"), ("", ""), ("application/json", "{}")],
 )
-def test_whatever_is_no_json_becomes_a_sentence(status: int, kind: str, body: str) -> None:
+def test_answers_that_are_not_json_become_a_sentence(status: int, kind: str, body: str) -> None:
     detail = told(status, kind, body.encode())["detail"]
     assert isinstance(detail, str)
     assert detail.endswith(".")
@@ -99,7 +99,7 @@ RULES = [
 @pytest.mark.parametrize(
     "value", [f'"{SECRET}"', f'["{SECRET}\\n"]', f'{{"a\n":"{SECRET} is not one of [1]"}}']
 )
-def test_a_reason_says_the_rule_and_not_the_value(rule: str, value: str) -> None:
+def test_a_reason_names_the_rule_and_not_the_value(rule: str, value: str) -> None:
     each = {"loc": ["body", "input", "image"], "msg": f"{value} {rule}", "type": "value_error"}
     (detail,) = told(422, "application/json", json.dumps({"detail": [each]}).encode())["detail"]
     assert detail == {**each, "msg": f"The value {rule}"}
@@ -107,18 +107,18 @@ def test_a_reason_says_the_rule_and_not_the_value(rule: str, value: str) -> None
 
 @settings(deadline=None)
 @given(st.text(), st.sampled_from([*RULES, "is none of ours"]), st.text(max_size=20))
-def test_whatever_the_value_it_is_not_in_the_reason(before: str, rule: str, after: str) -> None:
+def test_no_reason_contains_the_value(before: str, rule: str, after: str) -> None:
     each = {"loc": ["body", "input", SECRET], "msg": f"{before}{SECRET} {rule}{SECRET}{after}"}
     (detail,) = told(422, "application/json", json.dumps({"detail": [each]}).encode())["detail"]
     assert detail["loc"] == ["body", "input"]
 
 
-def test_a_field_that_is_missing_is_told_as_cog_does() -> None:
+def test_a_missing_field_is_reported_as_by_cog() -> None:
     each = {"loc": ["body", "input", "image"], "msg": "Field required", "type": "value_error.missing"}
     assert told(422, "application/json", json.dumps({"detail": [each]}).encode())["detail"] == [each]
 
 
-def test_the_place_of_what_is_no_json_is_told_where_it_is_an_input_of_ours() -> None:
+def test_a_json_error_has_its_position_only_within_an_input_of_ours() -> None:
     text = "Failed to parse the request body as JSON: input.%s: number out of range at line 1 column 38"
     assert (
         "input.frames cannot be read, at line 1, column 38."
@@ -127,12 +127,12 @@ def test_the_place_of_what_is_no_json_is_told_where_it_is_an_input_of_ours() -> 
     assert told(400, "text/plain", (text % SECRET).encode())["detail"] == "The request is not JSON."
 
 
-def test_the_state_of_a_prediction_goes_without_its_input() -> None:
+def test_the_state_of_a_prediction_omits_its_input() -> None:
     state = {"id": "x", "input": {"image": SECRET}, "status": "processing"}
     assert told(202, "application/json", json.dumps(state).encode()) == {"id": "x", "status": "processing"}
 
 
-def test_what_the_server_says_when_it_is_busy_stays_beside_the_detail(port: int, inner: Inner) -> None:
+def test_a_busy_answer_keeps_its_fields_besides_the_detail(port: int, inner: Inner) -> None:
     inner.statuses = [409] * 1000
     inner.answer = b'{"error": "At capacity", "status": "failed"}'
     status, _, body = call(port, "POST", "/predictions", {"input": {}})
@@ -141,7 +141,7 @@ def test_what_the_server_says_when_it_is_busy_stays_beside_the_detail(port: int,
     assert answer["detail"].endswith(".")
 
 
-# --- what the gate says -------------------------------------------------------------------------------------
+# --- the gateway's own answers ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_what_the_server_says_when_it_is_busy_stays_beside_the_detail(port: int,
         f"POST /{SECRET}/ HTTP/1.1\r\nexpect: 100-continue\r\n\r\n",
     ],
 )
-def test_what_is_hardly_http_is_refused_in_json(port: int, inner: Inner, sent: str) -> None:
+def test_malformed_http_is_refused_in_json(port: int, inner: Inner, sent: str) -> None:
     with socket.create_connection(("127.0.0.1", port), 30) as caller:
         caller.sendall(sent.encode())
         answer = http.client.HTTPResponse(caller)
@@ -186,7 +186,7 @@ def test_what_is_hardly_http_is_refused_in_json(port: int, inner: Inner, sent: s
         {"webhook": f"http://{SECRET}.invalid/"},
     ],
 )
-def test_what_is_around_the_input_is_refused_in_a_sentence(
+def test_invalid_fields_beside_the_input_are_refused_in_a_sentence(
     port: int, inner: Inner, more: dict[str, Any]
 ) -> None:
     status, _, body = call(port, "POST", "/predictions", {"input": {}, **more})
@@ -201,7 +201,7 @@ def test_a_byte_order_mark_is_named(port: int, inner: Inner) -> None:
     assert "byte order mark" in json.loads(body)["detail"]
 
 
-def test_a_method_that_is_not_taken_is_told_which_are(port: int) -> None:
+def test_a_refused_method_gets_the_allowed_ones(port: int) -> None:
     for method, path, allowed in [
         ("OPTIONS", "/predictions", "POST"),
         ("GET", "/predictions/x", "PUT"),
@@ -223,7 +223,7 @@ def test_head_is_get_without_the_body(port: int, inner: Inner, path: str) -> Non
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-def test_a_null_for_what_may_be_null_is_as_if_it_were_not_there(port: int, inner: Inner, method: str) -> None:
+def test_null_for_an_optional_input_is_removed(port: int, inner: Inner, method: str) -> None:
     path = "/predictions/x" if method == "PUT" else "/predictions"
     for prefer in ({}, {"prefer": "respond-async"}):
         call(port, method, path, {"input": {"motion_file": None, "motion": None}}, **prefer)
@@ -231,16 +231,16 @@ def test_a_null_for_what_may_be_null_is_as_if_it_were_not_there(port: int, inner
         assert json.loads(sent[-1]) == {"input": {"motion": None}}
 
 
-def test_a_request_without_such_a_null_is_not_written_anew() -> None:
+def test_a_request_without_such_a_null_is_not_rewritten() -> None:
     body = b' {"input" : {"motion_file":"null", "image": null}}'
     assert check_body(body, ["motion_file"]).body is body
 
 
-# --- asked again --------------------------------------------------------------------------------------------
+# --- repeated requests --------------------------------------------------------------------------------------
 
 
 class Asked(threading.Thread):
-    """A PUT under the name "same", in a thread of its own."""
+    """A PUT with the identifier "same", in a separate thread."""
 
     def __init__(self, port: int, frames: int = 5, **headers: str) -> None:
         super().__init__()
@@ -256,10 +256,10 @@ def begun(inner: Inner) -> int:
     return sum(body != b"{}" for _, _, body, _ in inner.calls)
 
 
-def test_who_asks_again_gets_the_one_answer(port: int, inner: Inner) -> None:
+def test_repeated_requests_share_one_answer(port: int, inner: Inner) -> None:
     inner.hold.clear()
     first = Asked(port)
-    wait_until(lambda: begun(inner) == 1, 30, "the first to be asked")
+    wait_until(lambda: begun(inner) == 1, 30, "the first request")
     others = [Asked(port), Asked(port)]
     status, _, body = call(port, "PUT", "/predictions/same", {"input": {"frames": 6}})
     assert status == 409
@@ -271,21 +271,21 @@ def test_who_asks_again_gets_the_one_answer(port: int, inner: Inner) -> None:
     assert begun(inner) == 1
 
 
-def test_who_goes_away_takes_nothing_from_who_stays(port: int, inner: Inner) -> None:
+def test_a_disconnecting_client_does_not_cancel_for_others(port: int, inner: Inner) -> None:
     inner.hold.clear()
     body = json.dumps({"input": {"frames": 5}}).encode()
     with socket.create_connection(("127.0.0.1", port)) as caller:
         caller.sendall(b"PUT /predictions/same HTTP/1.1\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
-        wait_until(lambda: begun(inner) == 1, 30, "the first to be asked")
+        wait_until(lambda: begun(inner) == 1, 30, "the first request")
         other = Asked(port)
-        other.join(1)  # until it waits too
+        other.join(1)  # until it waits as well
     assert not inner.gone.wait(1)
     inner.hold.set()
     other.join(60)
     assert other.answer == (200, {"answer": 1})
 
 
-def test_one_that_nobody_waits_for_goes_on_where_that_was_asked_for(port: int, inner: Inner) -> None:
+def test_an_asynchronous_request_continues_without_a_waiting_client(port: int, inner: Inner) -> None:
     inner.going_on = {"same"}
     inner.hold.clear()
     later = Asked(port, prefer="respond-async")
@@ -301,7 +301,7 @@ def test_one_that_nobody_waits_for_goes_on_where_that_was_asked_for(port: int, i
     assert begun(inner) == 1
 
 
-def test_one_that_is_refused_is_refused_also_later(port: int, inner: Inner) -> None:
+def test_a_refused_prediction_is_refused_asynchronously_too(port: int, inner: Inner) -> None:
     inner.statuses = [422]
     later = Asked(port, prefer="respond-async")
     later.join(60)

@@ -1,4 +1,4 @@
-"""What those who run the service see of it."""
+"""Health checks, metrics and cleanup of the service."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def test_a_model_that_renders_is_healthy(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 3e38, 0.0])
-def test_a_model_that_renders_no_picture_is_not(bundle: Bundle, value: float) -> None:
+def test_a_model_with_non_finite_output_is_unhealthy(bundle: Bundle, value: float) -> None:
     spoil(bundle, value)
     assert not Health(bundle).check()
 
 
-def test_a_device_that_fails_is_not(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_device_is_unhealthy(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -45,7 +45,7 @@ def test_a_device_that_fails_is_not(bundle: Bundle, monkeypatch: pytest.MonkeyPa
     assert not Health(bundle).check()
 
 
-def test_a_frame_is_rendered_now_and_then(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_health_check_renders_at_intervals(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     checked = Health(bundle)
     assert checked.check()
     spoil(bundle, float("nan"))
@@ -54,7 +54,9 @@ def test_a_frame_is_rendered_now_and_then(bundle: Bundle, monkeypatch: pytest.Mo
     assert not checked.check()
 
 
-def test_during_a_prediction_nothing_is_rendered(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_health_check_does_not_render_during_a_prediction(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(health, "EVERY", 0.0)
     checked = Health(bundle)
     assert checked.check()
@@ -65,7 +67,7 @@ def test_during_a_prediction_nothing_is_rendered(bundle: Bundle, monkeypatch: py
     assert not checked.check()
 
 
-def test_a_prediction_that_begins_meanwhile_does_not_count(
+def test_a_prediction_beginning_during_a_health_check_is_not_a_failure(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "EVERY", 0.0)
@@ -88,8 +90,8 @@ def test_the_peak_of_memory_is_that_of_the_prediction() -> None:
     cpu = torch.device("cpu")
     reset_peak(cpu)
     before = peaks(cpu)["memory.peak_mb"]
-    with mmap.mmap(-1, 200_000_000) as taken:  # memory of its own, whatever the allocator keeps
-        for _ in range(200):  # the allocator may keep what it has given once: it gives little
+    with mmap.mmap(-1, 200_000_000) as taken:  # new memory, whatever the allocator has cached
+        for _ in range(200):  # in small pieces, since the allocator may cache them
             taken.write(b"x" * 1_000_000)
     assert peaks(cpu)["memory.peak_mb"] >= before + 190
     reset_peak(cpu)
@@ -110,7 +112,7 @@ def test_one_line_per_stage() -> None:
     assert stage_lines({"align": 0.123, "render": 2}) == ["Align: 0.12 s.", "Render: 2.00 s."]
 
 
-def test_what_cog_leaves_is_swept(tmp_path: Path) -> None:
+def test_folders_that_cog_leaves_are_removed(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     folder = tmp_path / "predictions"
     for path in (elsewhere, folder / "old/inputs", folder / "old/outputs", folder / "new/inputs"):
@@ -125,8 +127,8 @@ def test_what_cog_leaves_is_swept(tmp_path: Path) -> None:
     assert elsewhere.is_dir()
 
 
-def test_what_lies_behind_a_link_is_not_swept(tmp_path: Path) -> None:
-    """In a temporary folder of all users, another one may have put it where Cog's folder was to be."""
+def test_the_target_of_a_link_is_not_removed(tmp_path: Path) -> None:
+    """In a shared temporary folder, another user may have put a link at the path of Cog's folder."""
     theirs = tmp_path / "home/documents"
     theirs.mkdir(parents=True)
     (tmp_path / "coglet").mkdir()
@@ -141,7 +143,7 @@ def test_what_lies_behind_a_link_is_not_swept(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
 @pytest.mark.parametrize("whose", ["coglet", "coglet/predictions"])
-def test_what_is_another_users_is_not_swept(tmp_path: Path, whose: str) -> None:
+def test_another_users_files_are_not_removed(tmp_path: Path, whose: str) -> None:
     theirs = tmp_path / "coglet/predictions/theirs"
     theirs.mkdir(parents=True)
     os.chown(tmp_path / whose, 12345, 12345)

@@ -1,4 +1,4 @@
-"""A prediction's seconds are bounded; it imports nothing on its way; a photo is looked at once."""
+"""A prediction has a time limit, imports nothing, and inverts a photo once."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def predictor(model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         ({"motion": "custom", "template": SENTENCE}, "time for learning the motion"),
     ],
 )
-def test_every_stage_ends_when_the_time_is_over(
+def test_every_stage_ends_at_the_deadline(
     predictor: Any, astronaut_file: Path, inputs: dict[str, Any], stage: str
 ) -> None:
     before = play(predictor, astronaut_file)
@@ -55,25 +55,25 @@ def test_every_stage_ends_when_the_time_is_over(
     assert play(predictor, astronaut_file) == before
 
 
-def test_seconds_that_cannot_be_are_refused_in_setup(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_time_limits_are_refused_in_setup(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MICROMOTION_SECONDS", "long")
     with pytest.raises(OptionError, match="MICROMOTION_SECONDS must be seconds"):
         unprepared(model, monkeypatch).setup()
 
 
-def test_what_a_cancellation_left_is_removed(
+def test_files_left_by_a_cancellation_are_removed(
     predictor: Any, astronaut_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that strikes while a prediction tidies up: its folder stays, until another one begins."""
+    """A cancellation during a prediction's cleanup leaves its folder, until another prediction begins."""
     monkeypatch.setattr(sys.modules[type(predictor).__module__], "COLLECTED_AFTER", 0.0)
     left = Path(predictor.results.name) / "left"
     left.mkdir()
     predictor.run(image=CogPath(astronaut_file), **EVERYTHING)
-    wait_until(lambda: not left.exists(), STOP, "what was left to go")
+    wait_until(lambda: not left.exists(), STOP, "the folder to be removed")
 
 
-def test_a_folder_of_results_that_was_tidied_away_is_made_again(predictor: Any, astronaut_file: Path) -> None:
-    """Systems empty their temporary folder of what nobody has touched for some days."""
+def test_a_deleted_folder_of_results_is_created_again(predictor: Any, astronaut_file: Path) -> None:
+    """Systems delete files in their temporary folder that were unused for some days."""
     shutil.rmtree(predictor.results.name)
     assert play(predictor, astronaut_file)
     shutil.rmtree(predictor.results.name)
@@ -120,7 +120,7 @@ print(json.dumps(found))
 
 
 def test_a_prediction_imports_nothing(model: Path, astronaut_file: Path) -> None:
-    """A cancellation that strikes an import leaves half a module, and all that need it fail from then on."""
+    """A cancellation during an import would leave a partial module, on which later imports fail."""
     asked = [
         {**EVERYTHING, "lock_identity": True, "output_format": "webp", "view": "photo"},
         {**EVERYTHING, "refine": 2, "output_format": "gif", "compare": True},

@@ -1,4 +1,4 @@
-"""Every limit at its very edge: what is just allowed is taken, and what is one more is refused."""
+"""Every limit exactly: the largest allowed value passes, and one more is refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONTENT = bytes(range(256)) * 8
 # --- time ---------------------------------------------------------------------------------------------------
 
 
-def test_the_moment_at_which_the_time_is_over_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_deadline_itself_is_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(deadline.time, "monotonic", lambda: now)
     end = Deadline(600)
@@ -38,7 +38,9 @@ def test_the_moment_at_which_the_time_is_over_is_over(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("seconds", ["1", "86400"])
-def test_the_shortest_and_the_longest_time_are_times(seconds: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shortest_and_the_longest_time_limit_are_accepted(
+    seconds: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(VARIABLE, seconds)
     assert seconds_allowed() == float(seconds)
     for beyond in ("0.999", "86400.1"):
@@ -47,7 +49,7 @@ def test_the_shortest_and_the_longest_time_are_times(seconds: str, monkeypatch: 
             seconds_allowed()
 
 
-# --- what comes to the gateway
+# --- requests to the gateway
 
 
 @pytest.fixture
@@ -86,7 +88,7 @@ def test_the_largest_body_passes_and_one_more_byte_does_not(
 def test_only_large_bodies_wait_for_each_other(
     opened: Gate, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While as many large ones as may be are in memory, one that is just not large passes all the same."""
+    """While the maximum of large bodies is in memory, one just below the threshold still passes."""
     body = json.dumps({"input": {"image": "data:,x"}}).encode()
     monkeypatch.setattr(gateway, "WAITING", 0.2)
     monkeypatch.setattr(gateway, "LARGE", len(body))
@@ -96,14 +98,14 @@ def test_only_large_bodies_wait_for_each_other(
     assert status_of(port, body + b" ") == 503
 
 
-def test_large_bodies_give_their_turn_back(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_bodies_release_their_slot(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     body = json.dumps({"input": {"image": "data:,x"}}).encode()
     monkeypatch.setattr(gateway, "WAITING", 0.2)
     monkeypatch.setattr(gateway, "LARGE", len(body) - 1)
     assert [status_of(port, body) for _ in range(gateway.MAX_LARGE + 2)] == [200] * (gateway.MAX_LARGE + 2)
 
 
-def test_as_many_values_as_are_allowed_pass() -> None:
+def test_the_largest_number_of_values_passes() -> None:
     def request(values: int) -> bytes:
         """{"input": [0, 0, …]}: an object, its colon, a list, and commas."""
         return b'{"input": [' + b"0," * (values - 3) + b"0]}"
@@ -120,7 +122,7 @@ def test_the_longest_identifier_has_a_hundred_letters() -> None:
 
 
 def test_only_this_machine_shuts_the_server_down(port: int) -> None:
-    """A caller from any other address may not, though it sends no header that tells where it is from."""
+    """A caller from any other address may not, even without a header that names its origin."""
     request = b"POST /shutdown HTTP/1.1\r\ncontent-length: 0\r\n\r\n"
     try:
         far = socket.create_connection(("127.0.0.1", port), 30, source_address=("127.0.0.2", 0))
@@ -133,11 +135,11 @@ def test_only_this_machine_shuts_the_server_down(port: int) -> None:
         assert near.recv(100).split()[1] == b"200"
 
 
-# --- what is fetched ----------------------------------------------------------------------------------------
+# --- fetched files ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("announced", [True, False])
-def test_the_largest_file_is_taken_in_and_one_more_byte_is_not(
+def test_the_largest_file_is_accepted_and_one_more_byte_is_not(
     server: MisbehavingServer, monkeypatch: pytest.MonkeyPatch, announced: bool
 ) -> None:
     monkeypatch.setenv(PRIVATE, "1")
@@ -151,14 +153,14 @@ def test_the_largest_file_is_taken_in_and_one_more_byte_is_not(
 
 
 def chained(server: MisbehavingServer, count: int) -> str:
-    """The URL of a file that lies behind so many redirects."""
+    """The URL of a file behind this many redirects."""
     server.add("/0", File(CONTENT))
     for number in range(count):
         server.add(f"/{number + 1}", redirect(server.url(f"/{number}")))
     return server.url(f"/{count}")
 
 
-def test_as_many_redirects_as_are_allowed_are_followed(
+def test_the_largest_number_of_redirects_is_followed(
     server: MisbehavingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(PRIVATE, "1")
@@ -168,7 +170,7 @@ def test_as_many_redirects_as_are_allowed_are_followed(
         take_in(chained(server, uploads.MAX_REDIRECTS + 1))
 
 
-def test_a_download_follows_as_many_as_are_allowed(server: MisbehavingServer, target: Path) -> None:
+def test_a_download_follows_the_largest_number_of_redirects(server: MisbehavingServer, target: Path) -> None:
     with pytest.raises(DownloadError, match="more than 10 times"):
         download([Url(chained(server, MAX_REDIRECTS + 1))], target, timeout=10.0, backoff=0.01)
     download([Url(chained(server, MAX_REDIRECTS))], target, timeout=10.0, backoff=0.01)

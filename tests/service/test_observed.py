@@ -1,4 +1,4 @@
-"""What those who run the service see: metrics, the log, the health check, an error in place of black."""
+"""Metrics, the log, the health check, and an error instead of a black video."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def predictor(random_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """As Cog's worker loads it; what it records lies in `recorded`."""
+    """The predictor, loaded as by Cog's worker; its metrics are in `recorded`."""
     from cog.predictor import load_predictor_from_ref
 
     monkeypatch.setenv("MICROMOTION_MODEL", str(random_bundle))
@@ -37,7 +37,7 @@ def play(predictor: Any, image: Path, **inputs: object) -> bytes:
 
 
 def spoil(bundle: Bundle) -> None:
-    """Its weights are lost; the picture would be black."""
+    """Make all weights NaN, which would render black."""
     with torch.no_grad():
         for parameter in bundle.generator.parameters():
             parameter.fill_(float("nan"))
@@ -76,7 +76,7 @@ def test_the_health_check_renders(
     assert not predictor.healthcheck(), "a failed prediction has ended too"
 
 
-def test_a_model_that_renders_nothing_fails_in_setup(
+def test_a_model_with_non_finite_output_fails_in_setup(
     random_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from cog.predictor import load_predictor_from_ref
@@ -90,7 +90,7 @@ def test_a_model_that_renders_nothing_fails_in_setup(
         predictor.setup()
 
 
-def test_no_video_of_what_is_not_finite(random_bundle: Path, astronaut_file: Path, tmp_path: Path) -> None:
+def test_non_finite_output_gives_no_video(random_bundle: Path, astronaut_file: Path, tmp_path: Path) -> None:
     animator = Animator.load(random_bundle, "cpu")
     spoil(animator.bundle)
     with pytest.raises(RenderError) as raised:

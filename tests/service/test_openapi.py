@@ -29,7 +29,7 @@ def predictor() -> Any:
     return module.Predictor
 
 
-def test_openapi_json_follows_from_predict_py() -> None:
+def test_openapi_json_matches_predict_py() -> None:
     schemas = stored()["components"]["schemas"]
     expected = expected_schemas()
     assert {name: schemas.get(name) for name in expected} == expected
@@ -37,7 +37,7 @@ def test_openapi_json_follows_from_predict_py() -> None:
     assert list(schemas["Input"]["properties"]) == list(arguments())
 
 
-def test_openapi_json_is_what_the_server_expects() -> None:
+def test_openapi_json_is_valid_for_the_server() -> None:
     document = stored()
     assert document["info"]["version"] == cog_yaml()["build"]["sdk_version"]
     assert set(document["paths"]) == {
@@ -61,8 +61,8 @@ def _references(node: Any) -> list[str]:
     return []
 
 
-def test_every_value_is_a_literal_that_cog_reads_rightly() -> None:
-    """Cog takes the text between a string's quotes as it is, and 90 or -5.0 as numbers; else is unsafe."""
+def test_every_value_is_a_literal_that_cog_reads_correctly() -> None:
+    """Cog takes the text between quotes verbatim, and 90 or -5.0 as numbers; all else is unsafe."""
     _, source = run_method()
     for name, (_, words) in arguments().items():
         for word, value in words.items():
@@ -138,7 +138,7 @@ def test_motions_are_those_of_the_model_and_custom() -> None:
     assert set(choices) == {*find_bundle("avatar").motions, "custom"}
 
 
-def test_the_time_for_a_template_is_said_in_its_description() -> None:
+def test_the_templates_description_has_its_time_limit() -> None:
     module = ast.parse((ROOT / "predict.py").read_text())
     limit = next(
         n.value for n in module.body if isinstance(n, ast.Assign) and _names(n) == ["COLLECTING_LIMIT"]

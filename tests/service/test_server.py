@@ -1,4 +1,4 @@
-"""`micromotion serve` as a process: how it starts, refuses to start, and ends."""
+"""`micromotion serve` as a process: how it starts, fails to start, and ends."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from micromotion.service.server import _Lost, _model, _run, serve
 
 
 @pytest.mark.slow
-def test_a_signal_ends_a_busy_server_and_all_it_started(tmp_path: Path, astronaut_file: Path) -> None:
+def test_a_signal_ends_a_busy_server_and_its_children(tmp_path: Path, astronaut_file: Path) -> None:
     server = start(tmp_path)
     begin(server, "interrupted", data_url(astronaut_file.read_bytes()))
     assert len(relatives(server)) >= 3, "the command, the server and its worker"
@@ -29,7 +29,7 @@ def test_a_signal_ends_a_busy_server_and_all_it_started(tmp_path: Path, astronau
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("deaf", [False, True])
-def test_each_signal_ends_the_whole_family(
+def test_each_signal_ends_the_server_and_its_children(
     number: signal.Signals, deaf: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also a server that ignores the request to end, and the child that it leaves behind."""
@@ -43,8 +43,8 @@ def test_each_signal_ends_the_whole_family(
     wait_until(lambda: not child.exists() or ") Z " in child.read_text(), STOP, "the child to end")
 
 
-def test_a_worker_is_missed_where_a_proxy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The question to this machine goes to no proxy, which does not know of it."""
+def test_the_worker_check_ignores_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request to this machine must not go through a proxy, which could not reach it."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with running_inner() as server:
@@ -56,7 +56,7 @@ def test_a_worker_is_missed_where_a_proxy_is_named(monkeypatch: pytest.MonkeyPat
             assert not lost._was_set_up()
 
 
-def test_a_port_in_use_is_said_in_one_sentence(tmp_path: Path) -> None:
+def test_a_port_in_use_gives_a_one_sentence_error(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         result = subprocess.run(
@@ -75,12 +75,12 @@ def test_a_port_in_use_is_said_in_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536])
-def test_a_port_that_cannot_be(port: int) -> None:
+def test_an_invalid_port_is_refused(port: int) -> None:
     with pytest.raises(OptionError, match=f"port must be a whole number from 1 to 65535, not {port}"):
         serve(port=port)
 
 
-def test_a_host_that_cannot_be() -> None:
+def test_an_invalid_host_is_refused() -> None:
     with pytest.raises(OptionError, match=r"192\.0\.2\.1, port 5000, cannot be listened on"):
         serve(host="192.0.2.1")
 
@@ -101,7 +101,7 @@ def test_the_model_is_fetched_before_the_server_starts(offer: Offer, cache: Path
     assert _model(str(cache / "models/tiny"), fetch=True) == str(cache / "models/tiny"), "a folder"
 
 
-def test_a_model_that_is_not_here_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_model_is_reported_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MICROMOTION_MODEL", "ffhq")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]

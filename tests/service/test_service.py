@@ -1,4 +1,4 @@
-"""The service as its callers meet it: the real Cog server, over HTTP."""
+"""The service end to end: the real Cog server, over HTTP."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def test_a_photo_becomes_a_video(first: dict[str, Any]) -> None:
     assert np.abs(frames[-1].astype(int) - frames[0]).max() > 8, "nothing moves"
 
 
-def test_metrics_tell_the_seconds_of_each_stage(first: dict[str, Any]) -> None:
+def test_metrics_contain_the_seconds_of_each_stage(first: dict[str, Any]) -> None:
     metrics = first["metrics"]
     assert set(metrics["timing"]) == {"motion", "align", "render", "encode"}
     assert all(seconds >= 0 for seconds in metrics["timing"].values())
     assert 0 < sum(metrics["timing"].values()) <= metrics["predict_time"]
 
 
-def test_metrics_tell_what_was_done(first: dict[str, Any]) -> None:
+def test_metrics_describe_the_prediction(first: dict[str, Any]) -> None:
     metrics = first["metrics"]
     assert (metrics["model"], metrics["motion"], metrics["frames"]) == ("avatar", "smile", 6)
     assert metrics["device"].partition(":")[0] in ("cpu", "cuda")
@@ -87,14 +87,14 @@ def test_metrics_tell_what_was_done(first: dict[str, Any]) -> None:
     assert 0 <= top < bottom <= 512
 
 
-def test_logs_can_be_read_by_a_person(first: dict[str, Any]) -> None:
+def test_logs_are_readable(first: dict[str, Any]) -> None:
     lines = first["logs"].splitlines()
     assert lines[0] == "Face 0 found; playing smile at strength 1."
     assert [line for line in lines if line.startswith("Rendered")][-1] == "Rendered 6 of 6 frames."
     assert lines[-1].startswith("Done: smile.mp4")
 
 
-def test_refining_is_told_and_timed(server: Server, photo: str) -> None:
+def test_refining_is_logged_and_timed(server: Server, photo: str) -> None:
     plain, answer = (server.predict(photo, refine=steps, view="model")[1] for steps in (0, 10))
     assert content(answer) != content(plain)
     assert set(answer["metrics"]["timing"]) == {"motion", "align", "invert", "refine", "render", "encode"}
@@ -103,7 +103,7 @@ def test_refining_is_told_and_timed(server: Server, photo: str) -> None:
     assert refined[-1].startswith("Refined by 10 of 10 steps, loss ")
 
 
-def test_refining_what_is_not_shown_is_said(server: Server, photo: str, first: dict[str, Any]) -> None:
+def test_refining_without_effect_is_logged(server: Server, photo: str, first: dict[str, Any]) -> None:
     answer = server.predict(photo, refine=10)[1]
     assert content(answer) == content(first)
     assert "refine has no effect" in answer["logs"]
@@ -133,7 +133,7 @@ def test_inputs_matter(server: Server, photo: str, first: dict[str, Any]) -> Non
 
 
 def moved(frame: NDArray, other: NDArray) -> float:
-    """The share of pixels that differ by more than compression makes them."""
+    """The share of pixels that differ by more than compression explains."""
     return float((np.abs(frame - other).max(axis=-1) > 16).mean())
 
 
@@ -223,7 +223,7 @@ def test_a_cancelled_prediction_leaves_nothing_behind(
     begin(server, "cancelled", photo, webhook.url)
     assert server.call("/predictions", {"input": {"image": photo}})[0] == 409  # one at a time
     assert server.call("/predictions/cancelled/cancel", {})[0] == 200
-    assert server.call("/predictions/cancelled/cancel", {})[0] in (200, 404)  # impatient; it may be over
+    assert server.call("/predictions/cancelled/cancel", {})[0] in (200, 404)  # it may already have ended
     wait_until(lambda: server.status() == "READY", ANSWER, "the server to be ready again")
     wait_until(lambda: bool(webhook.calls), ANSWER, "the end to be reported")
     assert webhook.calls[-1]["status"] == "canceled"
@@ -232,12 +232,12 @@ def test_a_cancelled_prediction_leaves_nothing_behind(
     assert content(server.predict(photo)[1]) == content(first)
 
 
-def test_cancelled_again_and_again(server: Server, photo: str) -> None:
-    """The second call strikes while the first one's cancellation is at work."""
+def test_a_prediction_can_be_cancelled_repeatedly(server: Server, photo: str) -> None:
+    """The second cancellation arrives while the first takes effect."""
     for turn in range(6):
         begin(server, f"turn-{turn}", photo)
         for _ in range(2):
-            assert server.call(f"/predictions/turn-{turn}/cancel", {})[0] in (200, 404)  # it may be over
+            assert server.call(f"/predictions/turn-{turn}/cancel", {})[0] in (200, 404)  # it may have ended
         wait_until(lambda: server.status() == "READY", ANSWER, "the server to be ready again")
 
 
@@ -245,7 +245,7 @@ def test_the_same_request_gives_the_same_bytes(server: Server, photo: str, first
     assert content(server.predict(photo)[1]) == content(first)
 
 
-def test_a_result_is_removed_when_it_was_collected(server: Server, photo: str) -> None:
+def test_a_result_is_removed_after_it_was_fetched(server: Server, photo: str) -> None:
     server.predict(photo)
     wait_until(
         lambda: not any(Path(path).suffix == ".mp4" for path in server.left()),

@@ -1,4 +1,4 @@
-"""What no program can prevent: killed at any stage, damaged weights, a full disk. The real service."""
+"""The real service after faults: killed at any stage, damaged weights, a full disk."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def server(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 
 
 def worker(server: Server) -> int:
-    """The process that has the model."""
+    """The process that loaded the model."""
     return next(
         each for each in relatives(server) if b"_run_worker" in Path(f"/proc/{each}/cmdline").read_bytes()
     )
@@ -66,10 +66,8 @@ def ready(server: Server) -> None:
 # --- the service --------------------------------------------------------------------------------------------
 
 
-def test_a_cancellation_that_comes_before_the_worker_has_begun_is_not_lost(
-    server: Server, photo: str
-) -> None:
-    """The worker stands still meanwhile, and reads of the cancellation first: Cog 0.23 then forgets it."""
+def test_a_cancellation_before_the_worker_has_begun_is_not_lost(server: Server, photo: str) -> None:
+    """The worker is stopped meanwhile and reads the cancellation first, which Cog 0.23 would then forget."""
     ready(server)
     inputs = {"image": photo, **CHOSEN, "frames": 600, "view": "model", "refine": 200}
     os.kill(worker(server), signal.SIGSTOP)
@@ -85,8 +83,8 @@ def test_a_cancellation_that_comes_before_the_worker_has_begun_is_not_lost(
     assert "Rendered 600 of 600 frames" not in log
 
 
-def test_a_killed_worker_starts_anew(server: Server, photo: str) -> None:
-    """As the kernel does it where memory is short. Who waits is told."""
+def test_a_killed_worker_is_restarted(server: Server, photo: str) -> None:
+    """Killed as by the kernel when memory runs out. The waiting client gets an error."""
     good = content(server.predict(photo)[1])
     ready(server)
     answers: list[Any] = []
@@ -101,13 +99,15 @@ def test_a_killed_worker_starts_anew(server: Server, photo: str) -> None:
     wait_until(lambda: LOST in server.log.read_text(), STOP, "the loss to be noticed")
     ready(server)
     assert content(server.predict(photo)[1]) == good
-    wait_until(lambda: not any(".mp4" in path for path in server.left()), STOP, "what was left to go")
+    wait_until(
+        lambda: not any(".mp4" in path for path in server.left()), STOP, "the temporary files to be removed"
+    )
 
 
-def test_killed_while_it_learns_the_service_goes_on_where_it_was(
+def test_a_service_killed_while_learning_resumes(
     model: Path, photo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The command alone is killed: nothing that it started goes on."""
+    """Only the command is killed, and its children must end."""
     cache = tmp_path / "cache"
     monkeypatch.setenv("MICROMOTION_MODEL", str(model))
     monkeypatch.setenv("MICROMOTION_CACHE", str(cache))
@@ -118,7 +118,7 @@ def test_killed_while_it_learns_the_service_goes_on_where_it_was(
         wait_until(lambda: any(cache.rglob("progress.safetensors")), ANSWER, "the collection to begin")
         server.process.kill()
         server.process.wait()
-        wait_until(lambda: relatives(server) == [], STOP, "its family to end")
+        wait_until(lambda: relatives(server) == [], STOP, "its children to end")
     finally:
         stop(server, signal.SIGTERM)
     assert not list((cache / "collected").glob("*.safetensors"))
@@ -134,7 +134,7 @@ def test_killed_while_it_learns_the_service_goes_on_where_it_was(
         stop(server, signal.SIGTERM)
 
 
-def test_killed_while_it_fetches_its_model_the_service_starts(
+def test_a_service_killed_while_fetching_its_model_starts(
     offer: Offer, cache: Path, tmp_path: Path, photo: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MICROMOTION_MODEL", "tiny")
@@ -154,7 +154,7 @@ def test_killed_while_it_fetches_its_model_the_service_starts(
         assert stop(server, signal.SIGTERM) == 0
 
 
-def test_damaged_weights_fail_in_setup_and_the_health_check_says_so(
+def test_damaged_weights_fail_in_setup_and_in_the_health_check(
     model: Path, photo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damaged = shutil.copytree(model, tmp_path / "damaged")
@@ -196,7 +196,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def test_a_full_disk_is_told_and_passes(
+def test_a_full_disk_is_reported_and_recovered_from(
     disk: Path, model: Path, photo: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MICROMOTION_MODEL", str(model))
@@ -212,7 +212,7 @@ def test_a_full_disk_is_told_and_passes(
             except OSError:
                 size //= 2
         assert "disk is full" in sentence(server.predict(photo)[1])
-        filler.write_bytes(filler.read_bytes()[: -len(photo) - 10_000])  # now the photo has room, no video
+        filler.write_bytes(filler.read_bytes()[: -len(photo) - 10_000])  # now the photo fits, but no video
         assert "No space left on device" in sentence(server.predict(photo, frames=600)[1])
         filler.unlink()
         assert content(server.predict(photo)[1]) == good

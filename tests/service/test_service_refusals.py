@@ -40,7 +40,7 @@ def photo(astronaut_file: Path) -> str:
         ("# nothing", "timeline is empty"),
     ],
 )
-def test_a_timeline_that_cannot_be_played_is_told_with_the_place(
+def test_an_invalid_timeline_is_reported_with_its_position(
     server: Server, photo: str, text: str, said: str
 ) -> None:
     assert said in sentence(server.predict(photo, timeline=text)[1])
@@ -94,7 +94,7 @@ def test_a_missing_image_is_refused(server: Server) -> None:
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
-def test_what_is_no_json_number_is_refused(server: Server, number: str) -> None:
+def test_invalid_json_numbers_are_refused(server: Server, number: str) -> None:
     body = f'{{"input": {{"strength": {number}, "image": "{data_url(b"")}"}}}}'
     status, answer = server.call("/predictions", body)
     assert status == 400
@@ -152,7 +152,7 @@ def test_a_bad_picture_fails_with_one_sentence(
     wait_until(lambda: server.left() <= before, STOP, "the temporary files to go")
 
 
-def test_a_face_that_is_not_there(server: Server, photo: str) -> None:
+def test_a_missing_face_is_refused(server: Server, photo: str) -> None:
     assert "NoFaceError" in sentence(server.predict(photo, face=50)[1])
 
 
@@ -162,13 +162,13 @@ def test_files_of_the_server_are_not_read(server: Server, image: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["image", "motion", "timeline", "frames"])
-def test_an_answer_does_not_hold_what_was_sent(server: Server, photo: str, name: str) -> None:
+def test_an_answer_does_not_contain_the_request(server: Server, photo: str, name: str) -> None:
     status, answer = server.predict(**{"image": photo, name: [photo]})
     assert status == 422
     assert len(json.dumps(answer)) < 400
 
 
-def test_a_url_that_cannot_be_reached(server: Server) -> None:
+def test_an_unreachable_url_is_reported(server: Server) -> None:
     answer = server.predict(f"{server.url}/nothing.jpg")[1]
     assert answer["status"] == "failed"
     assert "404" in answer["error"]

@@ -1,4 +1,4 @@
-"""The predictor in this process, as Cog's worker sets it up and calls it."""
+"""The predictor in this process, set up and called as by Cog's worker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from micromotion.errors import BundleError
 
 @pytest.mark.slow
 def test_the_seed_matters(random_bundle: Path, astronaut_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Called as Cog's worker does it, with a model that has noise to draw."""
+    """Called as by Cog's worker, with a model that has noise inputs."""
     predictor = load(random_bundle, monkeypatch)
 
     def video(seed: int) -> bytes:
@@ -25,14 +25,14 @@ def test_the_seed_matters(random_bundle: Path, astronaut_file: Path, monkeypatch
 
 
 @pytest.mark.slow
-def test_setup_fetches_where_it_is_told_to(
+def test_setup_fetches_the_model_only_if_allowed(
     offer: Offer,
     cache: Path,
     astronaut_file: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Only with the one switch, and only once; either way it says what it loaded."""
+    """Only with MICROMOTION_FETCH, and only once; each time it reports what it loaded."""
     predictor = unprepared(Path("tiny"), monkeypatch)
     with pytest.raises(BundleError, match="run `micromotion weights fetch tiny`"):
         predictor.setup()

@@ -1,4 +1,4 @@
-"""Files that callers of the service send: as data URLs, or as URLs that are fetched within bounds."""
+"""Files that callers send: as data URLs, or as URLs that are fetched within limits."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CONTENT = bytes(range(256)) * 1000
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MisbehavingServer]:
-    """A server that may be fetched from, with less patience on our side."""
+    """A server that may be fetched from, with shorter timeouts."""
     monkeypatch.setenv(PRIVATE, "1")
     monkeypatch.setattr(uploads, "MAX_SECONDS", 2.0)
     monkeypatch.setattr(uploads, "STALL", 1.0)
@@ -43,7 +43,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MisbehavingServer]:
 
 
 def refusal(url: str) -> str:
-    """The sentence that a URL is refused with; nothing of it stays open."""
+    """The one-sentence error of a refused URL; no file stays open."""
     before = open_files()
     with pytest.raises(DownloadError) as raised:
         take_in(url)
@@ -57,7 +57,7 @@ def refusal(url: str) -> str:
 
 
 def open_files() -> int:
-    """Also of the server, which runs in this process."""
+    """The open files, including those of the server, which runs in this process."""
     folder = Path("/proc/self/fd")
     return sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
 
@@ -90,24 +90,24 @@ def test_any_data_url_gives_bytes_or_a_sentence(text: str) -> None:
 @pytest.mark.parametrize(
     "url", ["data:", "data:image/png", "data:;base64", "data:a#b,x", "data:" + "x" * 99_999 + ",x"]
 )
-def test_what_is_no_data_url(url: str) -> None:
+def test_invalid_data_urls_are_refused(url: str) -> None:
     assert "data:image/jpeg;base64,…" in refusal(url)
 
 
-def test_what_is_no_base64() -> None:
+def test_invalid_base64_is_refused() -> None:
     assert "cut off" in refusal("data:image/png;base64,AAAAA")
     assert "another alphabet" in refusal("data:image/png;base64,-_-_")
     for text in ("ä", "AA=A", "AAA==", "AAAA=", "AA==AA==", "A%00AA"):
         assert "no valid base64" in refusal(f"data:image/png;base64,{text}")
 
 
-READ = [  # as https://fetch.spec.whatwg.org/#data-urls has it
+READ = [  # as in https://fetch.spec.whatwg.org/#data-urls
     ("DATA:IMAGE/JPEG;BASE64,/+8=", b"\xff\xef"),
     (" \t\r\ndAtA:,x\n", b"x"),
     ("data:None;base64,/+8=", b"\xff\xef"),
     ("data:a/b/c,x", b"x"),
     ("data:;base64,/+8", b"\xff\xef"),
-    ("data:;BASE64,/+9", b"\xff\xef"),  # what is left of the last character is passed over
+    ("data:;BASE64,/+9", b"\xff\xef"),  # spare bits of the last character are ignored
     ("data:image/jpeg;name=my%20face.jpg;base64,/+8=", b"\xff\xef"),
     ('data:image/jpeg;name="a b";charset=utf-8;  Base64 ,/+8=', b"\xff\xef"),
     ("data:image/jpeg;base64,%2F%2b8%3D", b"\xff\xef"),
@@ -130,7 +130,7 @@ def test_a_data_url_is_read_as_browsers_read_it(url: str, content: bytes) -> Non
 
 
 @pytest.mark.parametrize("url", ["DATA:,x", " data:,x", "\n\tData:;base64,eA"])
-def test_what_cog_takes_for_no_url_is_taken_in_nonetheless(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_urls_that_cog_does_not_recognise_are_accepted(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from cog import types
 
     monkeypatch.setattr(types.Path, "validate", types.Path.validate)
@@ -154,7 +154,7 @@ def test_a_file_is_fetched(server: MisbehavingServer) -> None:
             assert file.read() == CONTENT
 
 
-def test_this_machine_is_not_asked(server: MisbehavingServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_this_machine_is_not_fetched_from(server: MisbehavingServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PRIVATE, "0")
     server.add("/file", File(CONTENT))
     assert "this machine" in refusal(server.url("/file"))
@@ -162,8 +162,8 @@ def test_this_machine_is_not_asked(server: MisbehavingServer, monkeypatch: pytes
     assert server.requests == []
 
 
-def test_a_redirect_is_judged_too(server: MisbehavingServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first address passes for public; the second one is judged as it is."""
+def test_redirects_are_checked_too(server: MisbehavingServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first address counts as public; the second is checked as it is."""
     monkeypatch.setenv(PRIVATE, "0")
     monkeypatch.setattr("micromotion.service.address_policy.is_public", lambda host: host == "127.0.0.1")
     server.add("/inside", redirect("http://127.0.0.2:1/latest/meta-data"))
@@ -172,27 +172,27 @@ def test_a_redirect_is_judged_too(server: MisbehavingServer, monkeypatch: pytest
     assert "not one of http or https" in refusal(server.url("/file"))
 
 
-def test_a_loop_ends(server: MisbehavingServer) -> None:
+def test_a_redirect_loop_ends(server: MisbehavingServer) -> None:
     server.add("/loop", redirect(server.url("/loop")))
     assert "more than 5 times" in refusal(server.url("/loop"))
     assert len(server.requests) == 6
 
 
 @pytest.mark.parametrize("status", [204, 206, 304, 404, 500])
-def test_other_answers_are_told(server: MisbehavingServer, status: int) -> None:
+def test_other_statuses_are_reported(server: MisbehavingServer, status: int) -> None:
     server.add("/file", Status(status))
     assert f"answers {status}" in refusal(server.url("/file"))
 
 
 def drip(exchange: Exchange) -> None:
-    """A body of one byte now and then, for ever."""
+    """Send a body of one byte at a time, for ever."""
     exchange.begin(200, {})
     while True:
         exchange.write(b"x")
         exchange.pause(0.2)
 
 
-def test_slow_servers_are_not_waited_for(server: MisbehavingServer) -> None:
+def test_slow_servers_time_out(server: MisbehavingServer) -> None:
     for name, behaviour in (("headers", drip_headers), ("body", drip)):
         server.add(f"/{name}", behaviour)
         start = time.monotonic()
@@ -202,7 +202,7 @@ def test_slow_servers_are_not_waited_for(server: MisbehavingServer) -> None:
     assert "is silent" in refusal(server.url("/silent"))
 
 
-def test_too_much_is_not_taken(server: MisbehavingServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_large_files_are_refused(server: MisbehavingServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "MAX_BYTES", 1 << 20)
     monkeypatch.setattr(uploads, "MAX_SECONDS", 60.0)
     server.add("/endless", endless)
@@ -211,7 +211,7 @@ def test_too_much_is_not_taken(server: MisbehavingServer, monkeypatch: pytest.Mo
     assert "larger than 1 MB" in refusal(server.url("/stated"))
 
 
-def test_broken_connections_are_told(server: MisbehavingServer) -> None:
+def test_broken_connections_are_reported(server: MisbehavingServer) -> None:
     server.add("/hang-up", hang_up)
     server.add("/short", File(CONTENT, cut=1000))
     assert "broke off" in refusal(server.url("/hang-up"))
@@ -220,8 +220,10 @@ def test_broken_connections_are_told(server: MisbehavingServer) -> None:
     assert "certificate" in refusal(server.url("/short").replace("http:", "https:"))
 
 
-def test_a_cancellation_is_felt_at_once(server: MisbehavingServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever strikes the thread that waits, as Cog's cancellation does."""
+def test_a_cancellation_takes_effect_at_once(
+    server: MisbehavingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any exception raised in the waiting thread, as Cog's cancellation is."""
 
     class Cancelled(BaseException):
         pass
@@ -242,11 +244,11 @@ def test_a_cancellation_is_felt_at_once(server: MisbehavingServer, monkeypatch: 
     monkeypatch.undo()
 
 
-# --- in Cog's place -----------------------------------------------------------------------------------------
+# --- inside Cog ---------------------------------------------------------------------------------------------
 
 
-def test_cog_takes_files_in_this_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As its worker does it: validate() makes a path of a string; nothing is left when that goes."""
+def test_cog_uses_our_file_handling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in its worker: validate() turns a string into a path, whose deletion leaves no file."""
     from cog import types
 
     monkeypatch.setattr(types.Path, "validate", types.Path.validate)

@@ -1,4 +1,4 @@
-"""What a generator's file lacks is made up, the same every time, and said: average latent, fixed noises."""
+"""What a generator's file lacks (mean latent, fixed noises) is filled in reproducibly and reported."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def without_noises(contents: dict[str, Any]) -> None:
 
 
 def told(load: Callable[[], Generator]) -> tuple[Generator, list[str]]:
-    """A generator, and the sentences that came with it."""
+    """A generator, and the warnings on loading it."""
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always")
         generator = load()
@@ -71,7 +71,7 @@ def test_an_average_is_the_mean_of_what_the_mapping_gives(tmp_path: Path) -> Non
     assert torch.equal(told(lambda: load_generator(path))[0].latent_avg, generator.latent_avg)
 
 
-def test_nothing_is_said_where_nothing_is_missing(tmp_path: Path) -> None:
+def test_there_is_no_warning_if_nothing_is_missing(tmp_path: Path) -> None:
     assert told(lambda: load_generator(public(tmp_path / "x.pt")))[1] == []
 
 
@@ -86,7 +86,7 @@ def test_a_given_average_is_for_files_without_one(tmp_path: Path) -> None:
     assert load_generator(public(tmp_path / "y.pt"), average=row).latent_avg.tolist() == [0.5] * 6
 
 
-def test_a_mapping_of_no_numbers_gives_no_average(tmp_path: Path) -> None:
+def test_a_non_finite_mapping_gives_no_average(tmp_path: Path) -> None:
     def change(contents: dict[str, Any]) -> None:
         del contents["latent_avg"]
         contents["g_ema"]["style.2.bias"].fill_(torch.nan)
@@ -145,7 +145,7 @@ def test_an_inverter_alone_takes_that_of_the_generator_beside_it(tmp_path: Path)
         load_inverter(path)
 
 
-def test_where_the_options_want_none_there_is_none(tmp_path: Path) -> None:
+def test_without_an_average_in_the_options_there_is_none(tmp_path: Path) -> None:
     path = drop_average(write_e4e(tmp_path / "x.pt"), start_from_latent_avg=False)
     assert not load_inverter(path).latent_avg.any()
 
@@ -183,7 +183,7 @@ def test_only_the_noises_that_are_missing_are_drawn(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fixed noises")
 def test_drawn_noises_do_not_count_as_the_files(tmp_path: Path) -> None:
-    """In half precision and without them a file has a quarter of what the model takes."""
+    """In half precision and without them a file has a quarter of the model's size."""
 
     def change(contents: dict[str, Any]) -> None:
         without_noises(contents)
@@ -204,7 +204,7 @@ def test_nvidias_pickles_may_lack_noises_and_an_average_over_training(tmp_path: 
         assert torch.equal(tensor, expected[name]) == ("synthesis.noise_" not in name)
 
 
-# --- what `weights add` says ------------------------------------------------------------------------------
+# --- the output of `weights add` --------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("cache")
@@ -217,7 +217,7 @@ def test_nvidias_pickles_may_lack_noises_and_an_average_over_training(tmp_path: 
     ],
     ids=["average", "noises", "g"],
 )
-def test_what_is_made_up_is_told_in_one_line(change: Change, words: str, tmp_path: Path) -> None:
+def test_filled_in_tensors_are_reported_in_one_line(change: Change, words: str, tmp_path: Path) -> None:
     e4e, path = write_e4e(tmp_path / "e4e.pt"), write_rosinality(tmp_path / "generator.pt")
     contents = torch.load(path, weights_only=True)
     change(contents)

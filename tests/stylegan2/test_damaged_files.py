@@ -1,4 +1,4 @@
-"""Generator files: everything that one can have wrong with it."""
+"""Damaged and invalid generator files."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def public(tmp_path: Path) -> Path:
 
 
 def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
-    """A rosinality checkpoint after a change of its contents."""
+    """Write a rosinality checkpoint with changed contents."""
 
     def write(path: Path) -> None:
         contents: dict[str, Any] = {"g_ema": rosinality_state(), "latent_avg": torch.ones(6)}
@@ -102,7 +102,7 @@ def test_bad_pytorch_files_are_refused(write: Callable[[Path], Any], mention: st
 
 
 def test_views_that_claim_more_than_the_file_holds_are_refused(tmp_path: Path) -> None:
-    """Every shape fits, but 2 MB of numbers are one number that is repeated."""
+    """Every shape fits, but 2 MB of numbers are one repeated number."""
     state = rosinality_state()
     for i, (out, width) in enumerate(((256, 5), (256, 256), (3, 256))):
         one = torch.ones(1)
@@ -118,7 +118,7 @@ def test_views_that_claim_more_than_the_file_holds_are_refused(tmp_path: Path) -
 
 
 class Bomb:
-    """Unpickling it as Python would makes a folder."""
+    """Creates a folder when Python unpickles it."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -142,7 +142,7 @@ def test_a_malicious_pickle_executes_nothing(how: str, tmp_path: Path) -> None:
 # --- damaged and foreign files ----------------------------------------------------------------------------
 
 
-def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_checkpoints_are_refused(tmp_path: Path) -> None:
     assert_refused(tmp_path / "missing.safetensors", "no model file")
     assert_refused(tmp_path, "folder")
     assert_refused(tmp_path / ("long" * 200))
@@ -165,7 +165,7 @@ def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kept", [9, 100, 3000, -1], ids=str)
 @pytest.mark.parametrize("which", ["own", "public", "legacy"])
-def test_files_cut_short_are_refused(which: str, kept: int, request: pytest.FixtureRequest) -> None:
+def test_truncated_files_are_refused(which: str, kept: int, request: pytest.FixtureRequest) -> None:
     path: Path = request.getfixturevalue("public" if which == "legacy" else which)
     if which == "legacy":
         torch.save(torch.load(path), path, _use_new_zipfile_serialization=False)
@@ -177,7 +177,7 @@ def test_files_cut_short_are_refused(which: str, kept: int, request: pytest.Fixt
 @pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
 @pytest.mark.parametrize("which", ["own", "public"])
 def test_flipped_bytes_are_refused_or_harmless(which: str, request: pytest.FixtureRequest) -> None:
-    """Whatever is wrong inside, nothing but CheckpointError comes out."""
+    """Whatever is wrong inside, only CheckpointError is raised."""
     path: Path = request.getfixturevalue(which)
     size = 6000 if which == "own" else path.stat().st_size
     assert refusals.count_of_flipped(load_generator, path, [(0, size)] * 150) > 10

@@ -1,6 +1,6 @@
-"""Our CUDA kernels, compiled as C++ and run on the CPU, draw the reference's pictures; NVRTC takes them too.
+"""Our CUDA kernels, compiled as C++ and run on the CPU, give the reference's pictures; NVRTC accepts them.
 
-What only a GPU can show, that they run there, is in `test_gpu.py`.
+Tests that need a GPU are in `test_gpu.py`.
 """
 
 import math
@@ -40,7 +40,7 @@ CONFIGS = {
 
 
 def rounded(config: GeneratorConfig, *, spread: float = 0.5, weights: float = 1.0) -> Generator:
-    """A drawn generator, its convolutions' weights times so much and rounded to float16."""
+    """A random generator, its convolutions' weights scaled and rounded to float16."""
     generator = drawn(config, spread=spread)
     with torch.no_grad():
         for parameter in generator.synthesis.parameters():
@@ -50,7 +50,7 @@ def rounded(config: GeneratorConfig, *, spread: float = 0.5, weights: float = 1.
 
 
 def with_kernels(generator: Generator, w_plus: Tensor, noise: Noise = "fixed", layers: int = 0) -> Tensor:
-    """The picture that the kernels draw of a float32 generator in float16."""
+    """The picture that the kernels render in float16 from a float32 generator."""
     half = deepcopy(generator).use_half()
     noises = half.synthesis.noises(noise, len(w_plus), layers or generator.num_styles - 1)
     return fast_gpu.draw(half.synthesis, w_plus, noises, host_kernels())
@@ -64,7 +64,7 @@ def exact(generator: Generator, w_plus: Tensor, noise: Noise = "fixed", **option
 
 
 def off(picture: Tensor, reference: Tensor) -> float:
-    """The largest error, as a share of the largest value."""
+    """The largest error, relative to the largest value."""
     return float((picture - reference).abs().max() / reference.abs().max())
 
 
@@ -130,9 +130,9 @@ def test_extreme_styles_overflow_nowhere(clamp: float | None, weights: float) ->
 @pytest.mark.parametrize("up", [False, True])
 @torch.no_grad()
 def test_the_worst_input_just_fits(up: bool) -> None:
-    """Activations at the limit, and weights alike but for a sign, which agrees with theirs in some sums.
+    """Activations at the limit, and equal weights whose signs match the activations' in some sums.
 
-    So the filter, where there is one, meets the largest of sums beside the least.
+    So the filter, if any, gets the largest sums next to the smallest.
     """
     layer = StyledConv(512, 8, 8, up=up)
     layer.weight.fill_(30.0)
@@ -167,7 +167,7 @@ def test_they_compile_for_every_gpu_that_pytorch_serves(capability: tuple[int, i
         assert all(re.search(rb"\.text\." + name.encode() + rb"\0", code) for name in NAMES)
 
 
-def test_a_gpu_that_the_compiler_does_not_know_is_told() -> None:
+def test_a_gpu_unknown_to_the_compiler_is_reported() -> None:
     with pytest.raises(KernelError, match="INVALID_OPTION"):
         compile_for((1, 0), 8)
 
@@ -181,7 +181,7 @@ def test_a_machine_without_a_gpu_never_asks_for_them(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="stands in for the driver that is here")
 def test_they_are_started_as_the_driver_wants_them(tmp_path: Path) -> None:
-    """Through NVIDIA's own bindings, down to a driver that runs them on the CPU."""
+    """Through NVIDIA's own bindings, with a stand-in driver that runs them on the CPU."""
     build(SUPPORT / "stand_in_driver.c", tmp_path / "libcuda.so.1")
     environment = os.environ | {"LD_LIBRARY_PATH": str(tmp_path), "PYTHONPATH": str(SUPPORT)}
     command = [sys.executable, "-W", "ignore", str(SUPPORT / "launching.py")]
@@ -194,11 +194,11 @@ def test_they_are_started_as_the_driver_wants_them(tmp_path: Path) -> None:
 
 
 def broken(kernels: Kernels, name: str) -> Kernels:
-    """The kernels, but for one that does nothing."""
+    """The kernels, one of them replaced by one that does nothing."""
     return {**kernels, **{(name, lanes): lambda *_: None for lanes in LANES}}
 
 
-def test_they_are_taken_only_where_a_trial_gives_the_references_picture(
+def test_kernels_are_used_only_if_a_trial_agrees_with_the_reference(
     monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
     kernels = host_kernels()
@@ -216,9 +216,7 @@ def test_they_are_taken_only_where_a_trial_gives_the_references_picture(
 
 
 @pytest.mark.parametrize("error", [ImportError("No module named 'cuda'"), KernelError("NVRTC_ERROR")])
-def test_where_they_cannot_be_had_the_reference_draws(
-    error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_kernels_the_reference_renders(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(_: torch.device) -> Kernels:
         raise error
 

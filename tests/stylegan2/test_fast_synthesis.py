@@ -1,4 +1,4 @@
-"""The fast way to draw on a CPU gives the reference's pictures, and notices when the weights change."""
+"""Fast synthesis on a CPU gives the reference's pictures, and notices changed weights."""
 
 import math
 import weakref
@@ -28,14 +28,14 @@ CONFIGS = {
 
 
 def faces(generator: Generator, count: int) -> Tensor:
-    """Codes of faces, not all near the average."""
+    """Latents of faces, not all near the mean."""
     z = torch.randn(count, generator.config.z_dim, generator=torch.Generator().manual_seed(2))
     w = generator.latent_avg + 1.5 * (generator.mapping(z) - generator.latent_avg)
     return w[:, None].expand(-1, generator.num_styles, -1)
 
 
 def was_fast(generator: Generator) -> bool:
-    """Whether anything was drawn the fast way."""
+    """Whether fast synthesis was used."""
     return generator.synthesis.styled_convs[0].ready is not None
 
 
@@ -79,7 +79,7 @@ def test_equals_the_reference_with_any_noise(noise: Callable) -> None:
 
 @torch.no_grad()
 def test_equals_the_reference_for_the_embedded_model() -> None:
-    """The reference in float64, as in float32 its own rounding is larger than what is allowed here."""
+    """The reference is in float64, since its float32 rounding would exceed the tolerance."""
     generator = load_generator(AVATAR)
     w_plus = faces(generator, 2)
     fast = generator.synthesize(w_plus)
@@ -150,7 +150,7 @@ def test_a_change_of_the_weights_shows(change: Callable[[Generator], None]) -> N
 
 
 @torch.no_grad()
-def test_nothing_is_kept_of_weights_that_have_moved() -> None:
+def test_moved_weights_are_not_cached() -> None:
     generator = drawn(CONFIGS["uneven"])
     generator.synthesize(codes(generator))
     layers = (*generator.synthesis.convs, *generator.synthesis.to_rgbs)
@@ -161,7 +161,7 @@ def test_nothing_is_kept_of_weights_that_have_moved() -> None:
 
 
 @torch.no_grad()
-def test_a_copy_does_not_share_what_is_ready() -> None:
+def test_a_copy_does_not_share_prepared_weights() -> None:
     generator = drawn(CONFIGS["uneven"])
     w_plus = codes(generator)
     before = generator.synthesize(w_plus)
@@ -173,7 +173,7 @@ def test_a_copy_does_not_share_what_is_ready() -> None:
     assert generator.state_dict().keys() == Generator(generator.config).state_dict().keys()
 
 
-def test_the_reference_draws_where_the_fast_way_cannot() -> None:
+def test_the_reference_renders_where_fast_synthesis_cannot() -> None:
     generator = drawn(CONFIGS["uneven"])
     w_plus = codes(generator)
     generator.synthesize(w_plus).sum().backward()
@@ -187,7 +187,7 @@ def test_the_reference_draws_where_the_fast_way_cannot() -> None:
             other.synthesize(w_plus.to(dtype))
             assert not was_fast(other)
     assert not was_fast(generator)
-    with torch.inference_mode():  # such weights do not count their changes
+    with torch.inference_mode():  # such weights have no version counter
         untracked = drawn(CONFIGS["uneven"])
         untracked.synthesize(codes(untracked))
         assert not was_fast(untracked)

@@ -17,7 +17,7 @@ CONFIGS = {
 
 
 def randomised(config: GeneratorConfig, seed: int = 0) -> Generator:
-    """A generator whose zeros (noise strengths, biases, average) are drawn as well, so that none can hide."""
+    """A generator whose noise strengths, biases and mean latent are random too: zeros hide errors."""
     rng = torch.Generator().manual_seed(seed)
     generator = Generator(config, rng)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The generator where numbers are at the edge of what it is made for: nothing, and far below nothing."""
+"""The generator with extreme inputs: zeros, and activations far below zero."""
 
 import pytest
 import torch
@@ -12,8 +12,8 @@ CLAMPED = GeneratorConfig(16, 8, 8, 2, channels={4: 8, 8: 8, 16: 4}, conv_clamp=
 
 
 @torch.no_grad()
-def test_a_latent_of_zeros_has_a_face_too() -> None:
-    """It has no direction to be normalised to, but a picture of numbers."""
+def test_a_zero_latent_gives_a_picture() -> None:
+    """It cannot be normalised, but gives a finite picture."""
     generator = drawn(CLAMPED)
     w = generator.mapping(torch.zeros(2, 8))
     assert w.isfinite().all()
@@ -21,7 +21,7 @@ def test_a_latent_of_zeros_has_a_face_too() -> None:
 
 
 def darkened(by: float) -> Generator:
-    """A generator whose activations lie far below the clamp; its RGB layers have none that would hide it."""
+    """A generator whose activations are far below the clamp; its RGB layers have no clamp to hide this."""
     generator = drawn(CLAMPED)
     with torch.no_grad():
         for conv in generator.synthesis.styled_convs:
@@ -33,8 +33,8 @@ def darkened(by: float) -> Generator:
 
 @pytest.mark.parametrize("fast", [True, False])
 @torch.no_grad()
-def test_what_is_below_the_clamp_is_not_seen(fast: bool) -> None:
-    """Of what is negative leaky ReLU leaves a fifth, and the clamp no more than its own."""
+def test_values_below_the_clamp_are_clamped(fast: bool) -> None:
+    """Leaky ReLU scales negative values by a fifth, and the clamp bounds them."""
     dark, darker = (darkened(by) for by in (60.0, 120.0))
     w_plus = codes(dark)
     one, other = (each.synthesize(w_plus, fast=fast) for each in (dark, darker))
@@ -44,7 +44,7 @@ def test_what_is_below_the_clamp_is_not_seen(fast: bool) -> None:
 
 @torch.no_grad()
 def test_a_linear_layer_of_one_vector_is_that_of_many() -> None:
-    """Also where the learning rate is another, and with it what is stored."""
+    """Also with another learning-rate multiplier, which scales the stored weights."""
     layer = EqualLinear(6, 5, bias=0.7, lr_multiplier=0.01, rng=rng())
     x = normal(3, 6)
     assert torch.allclose(torch.stack([layer.of_one(each) for each in x]), layer(x), rtol=1e-4, atol=1e-5)

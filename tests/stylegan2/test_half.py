@@ -1,4 +1,4 @@
-"""Synthesis in float16: the same pictures as in float32, for tame and for wild weights, never infinite."""
+"""Synthesis in float16: the same pictures as in float32, for normal and extreme weights, never infinite."""
 
 import math
 from copy import deepcopy
@@ -38,7 +38,7 @@ def codes(generator: Generator, count: int = 2) -> Tensor:
 
 @torch.no_grad()
 def tamed(generator: Generator, w_plus: Tensor) -> Generator:
-    """The same generator with RGB layers such that the picture just fills [-1, 1]."""
+    """Scale the RGB layers so that the picture just fills [-1, 1]."""
     largest = generator.synthesize(w_plus).abs().max()
     for layer in generator.synthesis.rgb_layers:
         layer.weight.div_(largest)
@@ -48,7 +48,7 @@ def tamed(generator: Generator, w_plus: Tensor) -> Generator:
 
 @torch.no_grad()
 def psnr(generator: Generator, w_plus: Tensor) -> float:
-    """Of 8-bit pictures drawn in half precision, against those in float32, in dB."""
+    """The PSNR in dB of 8-bit pictures in half precision, compared to float32."""
     images = [g.synthesize(w_plus) for g in (generator, deepcopy(generator).use_half())]
     assert images[1].dtype == torch.float32
     assert images[1].isfinite().all()
@@ -94,7 +94,7 @@ def test_extreme_styles_overflow_nowhere(clamp: float | None) -> None:
 
 @torch.no_grad()
 def test_the_worst_input_just_fits() -> None:
-    """Activations at the limit, their signs agreeing with the weights; and one huge style without weights."""
+    """Activations at the limit, with the weights' signs; and one huge style without weights."""
     for limit, width, up in [
         (4096.0, 64, None),
         (4096.0, 64, binomial_taps()),
@@ -121,7 +121,7 @@ def test_activations_beyond_half_precision_are_clamped() -> None:
     assert deepcopy(generator).use_half().synthesize(codes(generator)).isfinite().all()
 
 
-def test_what_becomes_half_and_what_does_not() -> None:
+def test_which_tensors_become_half() -> None:
     config = drawn(16, spread=1).config
     with torch.device("meta"):
         without_memory = Generator(config)
@@ -193,7 +193,7 @@ def test_the_clamp_equals_the_reference(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @torch.no_grad()
-def test_a_clamp_that_nothing_reaches_changes_nothing() -> None:
+def test_an_unreached_clamp_changes_nothing() -> None:
     without, with_clamp = drawn(32, spread=1), drawn(32, spread=1, clamp=1e6)
     assert torch.equal(without.synthesize(codes(without)), with_clamp.synthesize(codes(without)))
 

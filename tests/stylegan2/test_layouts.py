@@ -1,6 +1,6 @@
-"""Every network from every wrapping that its file may have: the same numbers as from the plain file.
+"""Every network loads from every layout of its file with the same numbers as from the plain file.
 
-A table, formats × what people's files do to them.
+A table of formats × variations found in users' files.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ OPTIONS = {"start_from_latent_avg": True, "stylegan_size": 64, "output_size": 64
 class Format:
     """A network's file as its project writes it.
 
-    kind: what `kind_of` says. inner: the key that the state dict lies under, "" where it is bare. average:
-    whether an average latent lies beside it.
+    kind: the result of `kind_of`. inner: the state dict's key, "" if it is the whole file. average: whether
+    the file has a mean latent.
     """
 
     make: Callable[[], Contents]
@@ -58,12 +58,12 @@ class Format:
     average: bool = True
 
     def contents(self) -> Contents:
-        """Dictionaries that may be changed; the tensors in them are made once."""
+        """New dictionaries, which may be changed, with shared tensors."""
         return {key: dict(value) if isinstance(value, dict) else value for key, value in make(self).items()}
 
 
 def e4e(encoder: Inverter, kind: str) -> Contents:
-    """What the authors of e4e, pSp and ReStyle save of an encoder beside the generator of `SHAPE`."""
+    """What the authors of e4e, pSp and ReStyle save: an encoder with the generator of `SHAPE`."""
     generator = make_generator(SHAPE)
     average = generator.latent_avg.expand(SHAPE.num_styles, SHAPE.style_dim).clone()
     state = published_state(encoder) | published_decoder(generator)
@@ -91,7 +91,7 @@ def nvidia() -> Contents:
 
 
 def clip() -> Contents:
-    """A small CLIP's state dict, by way of the file that the other tests write."""
+    """A small CLIP's state dict, from the file that other tests write."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -110,7 +110,7 @@ FORMATS: dict[str, Format] = {
 }
 
 
-# --- what people's files do -------------------------------------------------------------------------------
+# --- variations of users' files ---------------------------------------------------------------------------
 
 Change = Callable[[Contents, Format], Contents]
 
@@ -139,7 +139,7 @@ def within(contents: Contents, form: Format) -> Contents:
 
 
 def bare(contents: Contents, form: Format) -> Contents:
-    """Everything in one dictionary, as `{**net.state_dict(), "latent_avg": …}`; options cannot lie in it."""
+    """Everything in one dictionary, as `{**net.state_dict(), "latent_avg": …}`, without options."""
     average = {"latent_avg": contents["latent_avg"]} if form.average else {}
     return dict(state_of(contents, form)) | average
 
@@ -178,7 +178,7 @@ def form(request: pytest.FixtureRequest) -> Format:
 
 @pytest.fixture
 def plain(form: Format, tmp_path_factory: pytest.TempPathFactory) -> nn.Module:
-    """The network of the file as its project writes it."""
+    """The network from the file as its project writes it."""
     return load_plain(form, tmp_path_factory.getbasetemp())
 
 
@@ -195,7 +195,7 @@ def make(form: Format) -> Contents:
 
 
 @pytest.mark.parametrize("change", WRAPPED)
-def test_every_wrapping_is_seen_through(form: Format, plain: nn.Module, change: str, tmp_path: Path) -> None:
+def test_every_layout_loads(form: Format, plain: nn.Module, change: str, tmp_path: Path) -> None:
     path = tmp_path / "wrapped"
     torch.save(WRAPPED[change](form.contents(), form), path)
     assert_same(quietly(form.load, path), plain)
@@ -235,7 +235,7 @@ def test_safetensors_with_the_public_names_are_read(
 def test_other_precisions_become_float32(
     form: Format, plain: nn.Module, dtype: torch.dtype, counters: bool, tmp_path: Path
 ) -> None:
-    """Some cast the counters of batches along, which are whole numbers."""
+    """Some files also cast the batch counters, which are integers."""
     contents = form.contents()
     state = {
         name: tensor.to(dtype) if counters or tensor.is_floating_point() else tensor
@@ -252,7 +252,7 @@ def test_other_precisions_become_float32(
             assert torch.equal(tensor, theirs[name].to(dtype).float()), name
 
 
-def test_integers_are_no_weights(form: Format, tmp_path: Path) -> None:
+def test_integers_are_not_weights(form: Format, tmp_path: Path) -> None:
     contents = form.contents()
     state = {
         name: tensor if "kernel" in name or "filter" in name else tensor.int()
@@ -301,13 +301,13 @@ BAD_AVERAGES: dict[str, tuple[object, str]] = {
 
 @pytest.mark.parametrize("name", BAD_AVERAGES)
 @pytest.mark.parametrize("form", WITH_AVERAGE, indirect=True)
-def test_averages_that_are_none_are_refused(form: Format, name: str, tmp_path: Path) -> None:
+def test_invalid_averages_are_refused(form: Format, name: str, tmp_path: Path) -> None:
     average, mention = BAD_AVERAGES[name]
     torch.save(form.contents() | {"latent_avg": average}, tmp_path / "bad.pt")
     assert_refused(form.load, tmp_path / "bad.pt", mention)
 
 
-# --- which of several, and what is none -------------------------------------------------------------------
+# --- which of several, and invalid ones -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
@@ -325,7 +325,7 @@ def test_the_average_over_training_is_preferred(prefix: str, order: int, tmp_pat
     assert_same(load_generator(tmp_path / "snapshot.pt"), load_generator(tmp_path / "plain.pt"))
 
 
-def test_a_network_that_is_there_in_part_says_what_it_lacks(tmp_path: Path) -> None:
+def test_a_partial_network_names_its_missing_tensors(tmp_path: Path) -> None:
     contents = rosinality()
     del contents["g_ema"]["convs.2.conv.weight"]
     torch.save(prefixed("module.", contents, FORMATS["rosinality"]), tmp_path / "x.pt")
@@ -335,7 +335,7 @@ def test_a_network_that_is_there_in_part_says_what_it_lacks(tmp_path: Path) -> N
 SOUGHT = Sought("a thing", ("thing.weight",))
 
 
-def test_dictionaries_within_themselves_end() -> None:
+def test_recursive_dictionaries_end() -> None:
     loop: Contents = {"x": 1}
     loop["again"] = loop
     assert not holds(loop, SOUGHT)

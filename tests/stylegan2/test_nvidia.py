@@ -1,4 +1,4 @@
-"""NVIDIA's network pickles, written here as its training loop writes them, against the slow reference."""
+"""NVIDIA's network pickles, written as by its training loop, compared to the slow reference."""
 
 import pickle
 import sys
@@ -110,7 +110,7 @@ def test_it_becomes_the_generator_of_a_model(tmp_path: Path) -> None:
         assert torch.equal(converted[name], tensor), name
 
 
-def test_the_source_in_the_file_is_not_run(tmp_path: Path) -> None:
+def test_the_source_in_the_file_is_not_executed(tmp_path: Path) -> None:
     theirs, canary = their_generator(), tmp_path / "canary"
     for part in theirs.modules():
         part.source = SOURCE.format(str(canary))
@@ -120,7 +120,7 @@ def test_the_source_in_the_file_is_not_run(tmp_path: Path) -> None:
     assert not {name for name in set(sys.modules) - before if "persistence" in name or "dnnlib" in name}
 
 
-def test_what_a_version_kept_only_as_arguments_is_found(tmp_path: Path) -> None:
+def test_values_stored_only_as_arguments_are_found(tmp_path: Path) -> None:
     theirs = their_generator(2.0)
     for part in theirs.modules():
         state, made_with = part.state, part.state["_init_kwargs"]
@@ -200,13 +200,13 @@ def test_other_generators_are_refused(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("contents", [None, "text", [1], {"state": 1}, slice(1), torch.ones(1)], ids=repr)
-def test_what_is_no_network_is_refused(contents: Any, tmp_path: Path) -> None:
+def test_other_pickles_are_refused(contents: Any, tmp_path: Path) -> None:
     assert_refused(write(tmp_path / "other.pkl", contents), "G_ema")
     (tmp_path / "other.pkl").write_bytes(pickle.dumps(contents))
     assert_refused(tmp_path / "other.pkl", "G_ema")
 
 
-def test_files_cut_short_are_refused(tmp_path: Path) -> None:
+def test_truncated_files_are_refused(tmp_path: Path) -> None:
     whole = write(tmp_path / "whole.pkl", their_generator()).read_bytes()
     path = tmp_path / "cut.pkl"
     for kept in [2, 3, 100, *np.linspace(500, len(whole) - 1, 30).astype(int)]:

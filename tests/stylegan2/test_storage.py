@@ -1,4 +1,4 @@
-"""Model files: recognised by contents, mapped and not copied, written whole or not at all."""
+"""Model files: recognised by contents, memory-mapped, and written atomically."""
 
 import json
 import os
@@ -32,7 +32,7 @@ KIND = "test"
 
 
 class Net(nn.Module):
-    """One tensor of each sort that models have."""
+    """A module with one tensor of each kind."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,13 +114,13 @@ def test_code_in_an_archive_makes_it_torchscript(names: list[str], kind: str, tm
     "contents",
     [b"", b"\x80", b"\x80\x01}.", b"\x80\x06}.", b"}q\x00.", b"PK\x05\x06" + bytes(18), b"text" * 9],
 )
-def test_what_is_no_model_file_is_refused(contents: bytes, tmp_path: Path) -> None:
+def test_other_contents_than_models_are_refused(contents: bytes, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(contents)
     with pytest.raises(CheckpointError, match=r"^The model file .*x (is empty|is neither .*)\.$"):
         file_kind(tmp_path / "x")
 
 
-def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+def test_missing_and_special_files_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for wrong in (tmp_path / "missing", tmp_path, tmp_path / "pipe", tmp_path / ("x" * 300)):
         with pytest.raises(CheckpointError):
@@ -138,7 +138,7 @@ def test_an_archive_cut_short_is_left_to_its_reader(tmp_path: Path) -> None:
 # --- reading -----------------------------------------------------------------------------------
 
 
-def test_what_is_written_comes_back(path: Path) -> None:
+def test_written_tensors_survive_a_round_trip(path: Path) -> None:
     config, found = read_safetensors(path, KIND)
     assert config == {"a": 1}
     assert found.keys() == state().keys()
@@ -191,7 +191,7 @@ def test_every_tensor_takes_the_modules_dtype(path: Path) -> None:
 
 @linux
 def test_other_peoples_tensors_are_copied(tmp_path: Path) -> None:
-    """They may share memory with one another, which training must not find out."""
+    """They may share memory with one another, which must not affect training."""
     one = torch.ones(4)
     torch.save({"a": one, "b": one, "padding": torch.ones(9)}, tmp_path / "x")
     net = nn.ParameterDict({"a": torch.zeros(4), "b": torch.zeros(4)})
@@ -211,8 +211,8 @@ def blob(header: dict[str, Any], data: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text.encode() + data
 
 
-def test_misaligned_tensors_are_moved(tmp_path: Path) -> None:
-    """Such a file is valid; the arithmetic of some processors and libraries is not, on such addresses."""
+def test_misaligned_tensors_are_copied(tmp_path: Path) -> None:
+    """Such a file is valid, but some processors and libraries cannot compute at such addresses."""
     odd = {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}
     number = {"dtype": "F32", "shape": [2], "data_offsets": [1, 9]}
     data = b"\x07" + torch.tensor([1.5, -2.0]).numpy().tobytes()
@@ -247,7 +247,7 @@ def test_misaligned_tensors_are_moved(tmp_path: Path) -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_headers_that_lie_are_refused(header: dict[str, Any], data: bytes, tmp_path: Path) -> None:
+def test_false_headers_are_refused(header: dict[str, Any], data: bytes, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(blob(header, data))
     with pytest.raises(CheckpointError, match=r"x is a damaged or cut short safetensors file \(.{,200}\)\.$"):
         read_safetensors(tmp_path / "x", KIND)
@@ -309,7 +309,7 @@ def test_equal_contents_give_equal_bytes(path: Path, tmp_path: Path) -> None:
 
 
 def test_the_library_reads_what_is_written(tmp_path: Path) -> None:
-    """Every dtype, no numbers at all, views and other memory formats; and each tensor lies aligned."""
+    """Every dtype, empty tensors, views and other memory formats; and each tensor is aligned."""
     rng = torch.Generator().manual_seed(1)
     grid = torch.randn(2, 3, 4, 4, generator=rng)
     tensors = {
@@ -340,7 +340,7 @@ def test_the_library_reads_what_is_written(tmp_path: Path) -> None:
         assert found[name].data_ptr() % found[name].itemsize == 0
 
 
-def test_the_order_of_texts_and_tensors_is_of_no_account(tmp_path: Path) -> None:
+def test_the_order_of_metadata_and_tensors_does_not_matter(tmp_path: Path) -> None:
     for name, order in (("one", 1), ("other", -1)):
         metadata = {key: key * 3 for key in "zyxabc"[::order]}
         write_tensors(tmp_path / name, metadata, dict(list(state().items())[::order]))
@@ -351,7 +351,7 @@ def test_the_order_of_texts_and_tensors_is_of_no_account(tmp_path: Path) -> None
 
 @contextmanager
 def disk_of(size: int) -> Iterator[None]:
-    """A disk that is full after so many bytes of a file."""
+    """A disk that is full after this many bytes of a file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

@@ -37,7 +37,7 @@ def public(tmp_path: Path) -> Path:
 # --- our own format ---------------------------------------------------------------------------------------
 
 
-def test_what_is_saved_comes_back(own: Path) -> None:
+def test_saved_files_survive_a_round_trip(own: Path) -> None:
     saved, loaded = small_generator(), load_generator(str(own))
     assert loaded.config == saved.config
     assert not loaded.training
@@ -64,7 +64,7 @@ def test_loading_draws_no_random_numbers_and_does_not_need_the_file_afterwards(o
     with torch.no_grad():
         other = small_generator()
         other.synthesis.constant.zero_()
-    save_generator(other, own)  # another file under the same name, as every writer of ours does it
+    save_generator(other, own)  # replaced by another file, as our writers do
     own.unlink()
     for name, tensor in loaded.state_dict().items():
         assert torch.equal(tensor, small_generator().state_dict()[name])
@@ -142,7 +142,7 @@ def test_a_rosinality_file_gives_the_reference_picture(tmp_path: Path, zipped: b
 
 
 def encoder_checkpoint(path: Path, average: object, **changes: object) -> Path:
-    """What e4e, pSp and ReStyle write: a decoder beside an encoder, and options, which do not matter here."""
+    """What e4e, pSp and ReStyle write: a decoder, an encoder, and options, which are irrelevant here."""
     state: dict[str, Any] = {f"decoder.{name}": tensor for name, tensor in rosinality_state().items()}
     state |= {"encoder.input_layer.0.weight": torch.ones(4, 6, 3, 3), "encoder.anything": torch.ones(1)}
     options = argparse.Namespace(encoder_type="GradualStyleEncoder", stylegan_size=1024, device="cuda:0")
@@ -180,7 +180,7 @@ def test_a_decoder_is_the_generator_with_one_average(
             assert torch.equal(tensor, alone.state_dict()[name])
     assert torch.allclose(loaded.latent_avg, expected, rtol=1e-6, atol=0)
     if average.shape[0] == 1 or average.ndim == 1 or (average == average[0]).all():
-        assert torch.equal(loaded.latent_avg, expected)  # the mean of equal rows may be off by a rounding
+        assert torch.equal(loaded.latent_avg, expected)  # the mean of equal rows may have a rounding error
 
 
 @pytest.mark.parametrize("kept", ["2000", "0.5", "0.99"])

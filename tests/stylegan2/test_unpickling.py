@@ -1,4 +1,4 @@
-"""Restricted unpickling: what is data comes out, and everything else is a record; so from `torch.save`."""
+"""Restricted unpickling, also of `torch.save`: data are returned, and everything else becomes a record."""
 
 import argparse
 import io
@@ -26,14 +26,14 @@ pytestmark = QUIET
 
 
 class Ordered(OrderedDict[str, Any]):
-    """Stands for dnnlib's EasyDict, which is a dictionary as well."""
+    """A stand-in for dnnlib's EasyDict, which is a dictionary as well."""
 
 
-# --- what is data comes out -------------------------------------------------------------------------------
+# --- data are returned ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_plain_values_come_back(protocol: int, tmp_path: Path) -> None:
+def test_plain_values_survive_a_round_trip(protocol: int, tmp_path: Path) -> None:
     long = 1 << 200
     values = {
         "none": None,
@@ -51,7 +51,7 @@ def test_plain_values_come_back(protocol: int, tmp_path: Path) -> None:
     assert read["again"] is read["texts"]
 
 
-def test_sets_and_bytes_come_back(tmp_path: Path) -> None:
+def test_sets_and_bytes_survive_a_round_trip(tmp_path: Path) -> None:
     values = {
         "sets": [set(), {"a", "b"}, frozenset({"c"})],
         "bytes": [b"", b"x", b"y" * 300, bytearray(b"z")],
@@ -62,7 +62,7 @@ def test_sets_and_bytes_come_back(tmp_path: Path) -> None:
     assert [bytes(each) for each in read["bytes"]] == values["bytes"]
 
 
-def test_the_oldest_protocols_come_back(tmp_path: Path) -> None:
+def test_the_oldest_protocols_are_read(tmp_path: Path) -> None:
     values: dict[str, object] = {"a": [1, 2.5, None, True, "text", 1 << 99], "b": ({"c": "d"}, (), [])}
     for protocol in (0, 1):
         (tmp_path / "file").write_bytes(pickle.dumps(values, protocol))
@@ -73,7 +73,7 @@ DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.uin
 
 
 @pytest.mark.parametrize("protocol", [3, 4, 5])
-def test_tensors_come_back(protocol: int, tmp_path: Path) -> None:
+def test_tensors_survive_a_round_trip(protocol: int, tmp_path: Path) -> None:
     rng = torch.Generator().manual_seed(0)
     tensors: dict[str, torch.Tensor] = {str(d): (10 * torch.randn(3, 4, generator=rng)).to(d) for d in DTYPES}
     tensors["scalar"] = torch.tensor(7.5)
@@ -93,7 +93,7 @@ def test_tensors_come_back(protocol: int, tmp_path: Path) -> None:
         assert not read[name].requires_grad
 
 
-def test_a_storage_may_be_a_zip_within(tmp_path: Path) -> None:
+def test_a_storage_may_be_a_nested_zip(tmp_path: Path) -> None:
     storage, stream = torch.arange(6.0)._typed_storage(), io.BytesIO()
     torch.save(storage, stream)
     inner = called(named("torch.storage", "_load_from_bytes"), data(stream.getvalue()))
@@ -137,7 +137,7 @@ def test_a_torchscript_archive_is_read_without_its_code(half: bool, tmp_path: Pa
     path = tmp_path / "model.pt"
     torch.jit.save(torch.jit.script(network), path)
     archive = zipfile.ZipFile(path)
-    with zipfile.ZipFile(tmp_path / "bare.pt", "w") as bare:  # any code that were run would be missed
+    with zipfile.ZipFile(tmp_path / "bare.pt", "w") as bare:  # executed code would fail
         for name in archive.namelist():
             if "/code/" not in name:
                 bare.writestr(aligned(bare, name), archive.read(name))
@@ -157,7 +157,7 @@ def test_a_torchscript_archive_is_read_without_its_code(half: bool, tmp_path: Pa
 
 
 def attributes(record: Inert) -> dict[str, Any]:
-    """A list of texts is a record without any."""
+    """A list of strings is a record without attributes."""
     return record.state or {}
 
 
@@ -182,7 +182,7 @@ def test_a_tree_of_records_is_walked_by_name() -> None:
 
 
 def snapshot() -> dict[str, Any]:
-    """What a training run keeps, of every sort that is met with."""
+    """A training run's state, with every kind of value found in practice."""
     rng = torch.Generator().manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
     optimizer = torch.optim.Adam(net.parameters())
@@ -213,7 +213,7 @@ def snapshot() -> dict[str, Any]:
 
 
 def assert_same(read: Any, expected: Any, where: str = "") -> None:
-    """Equal, but for what is read as a record."""
+    """Check equality, except for values that are read as records."""
     if isinstance(expected, dict):
         assert type(read) is dict, where
         assert list(read) == list(expected), where
@@ -240,17 +240,17 @@ def assert_same(read: Any, expected: Any, where: str = "") -> None:
         assert (type(read), read) == (type(expected), expected), where
 
 
-# --- what torch.save writes -------------------------------------------------------------------------------
+# --- files of torch.save ----------------------------------------------------------------------------------
 
 
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks")
 @pytest.mark.parametrize(("zipped", "protocol"), [(True, 2), (True, 3), (True, 4), (True, 5), (False, 2)])
-def test_checkpoints_come_back(zipped: bool, protocol: int, tmp_path: Path) -> None:
+def test_checkpoints_survive_a_round_trip(zipped: bool, protocol: int, tmp_path: Path) -> None:
     path, contents = tmp_path / "file", snapshot()
     if protocol > 3:
         del contents["opts"].pairs  # a set of tuples is a set there
     if not zipped:
-        del contents["16 bits"]  # torch cannot read what it writes of it there
+        del contents["16 bits"]  # which torch itself cannot read back
     torch.save(contents, path, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
     expected = torch.load(path, weights_only=False)
     before = path.read_bytes()
@@ -263,7 +263,7 @@ def test_checkpoints_come_back(zipped: bool, protocol: int, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_storages_come_back_and_tensors_from_a_gpu(zipped: bool, tmp_path: Path) -> None:
+def test_storages_and_tensors_from_a_gpu_are_read(zipped: bool, tmp_path: Path) -> None:
     path = tmp_path / "file"
     numbers = torch.arange(6.0)
     torch.save({"a": numbers, "b": numbers}, path, _use_new_zipfile_serialization=zipped)
@@ -276,7 +276,7 @@ def test_storages_come_back_and_tensors_from_a_gpu(zipped: bool, tmp_path: Path)
 
 
 def old_stream(view: Any, size: int, **changes: Any) -> bytes:
-    """The older format with one storage of 6 numbers and a tensor over a part of it, as PyTorch 0.3 wrote."""
+    """The older format of PyTorch 0.3, with one storage of 6 numbers and a tensor over a part of it."""
 
     class Reference:
         pass
@@ -334,7 +334,7 @@ def nested() -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("name", OLD_LIES)
-def test_old_streams_that_lie_are_refused(name: str, tmp_path: Path) -> None:
+def test_false_old_streams_are_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(OLD_LIES[name]())
     assert_refused(tmp_path / "file", read=read_torch)
 
@@ -346,7 +346,7 @@ class Called:
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_checkpoints_with_other_objects_are_refused(zipped: bool, tmp_path: Path) -> None:
-    """Also where they would not be used: who put them there meant harm, or the file is something else."""
+    """Even if they were unused: such a file is hostile, or of another kind."""
     contents = snapshot() | {"opts": {"a": [Called()]}}
     torch.save(contents, tmp_path / "file", _use_new_zipfile_serialization=zipped)
     assert_refused(tmp_path / "file", "other Python objects", "eval", read=read_torch)

@@ -24,7 +24,7 @@ pytestmark = QUIET
 
 
 def storage(count: int = 6, **changes: Any) -> bytes:
-    """The instructions for a storage of float32 numbers as PyTorch pickles it, after changes to its parts."""
+    """The instructions for a storage of float32 numbers as PyTorch pickles it, with changed parts."""
     parts: dict[str, Any] = {
         "info": {"little_endian": True},
         "kind": torch.FloatStorage,
@@ -108,12 +108,12 @@ def test_an_empty_tensor_is_harmless_however_large(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_storages_that_lie_are_refused(changes: dict[str, Any], tmp_path: Path) -> None:
+def test_false_storages_are_refused(changes: dict[str, Any], tmp_path: Path) -> None:
     assert_refused(write(tmp_path / "file", rebuilt(storage(**changes))))
 
 
 @pytest.mark.parametrize("inner", [b"N", text("PK"), data(b""), data(b"PK\x03\x04"), data(b"x" * 100), b"}"])
-def test_what_is_no_storage_is_refused(inner: bytes, tmp_path: Path) -> None:
+def test_invalid_storages_are_refused(inner: bytes, tmp_path: Path) -> None:
     assert_refused(
         write(tmp_path / "file", rebuilt(called(named("torch.storage", "_load_from_bytes"), inner)))
     )
@@ -127,7 +127,7 @@ def test_what_is_no_storage_is_refused(inner: bytes, tmp_path: Path) -> None:
 def archive(
     path: Path, change: Callable[[dict[str, bytes]], object] = lambda parts: None, **how: Any
 ) -> Path:
-    """A TorchScript archive, written by Python's zip library, after a change of its parts."""
+    """Write a TorchScript archive with Python's zip library, with changed entries."""
     torch.jit.save(torch.jit.script(Network()), path)
     with zipfile.ZipFile(path) as source:
         parts = {name: source.read(name) for name in source.namelist()}
@@ -163,7 +163,7 @@ def test_the_archives_written_here_are_good(tmp_path: Path) -> None:
         "a long table of contents",
     ],
 )
-def test_archives_that_lie_are_refused(change: Callable[[dict[str, bytes]], object], tmp_path: Path) -> None:
+def test_false_archives_are_refused(change: Callable[[dict[str, bytes]], object], tmp_path: Path) -> None:
     assert_refused(archive(tmp_path / "model.pt", change), read=read_torchscript)
 
 
@@ -173,7 +173,7 @@ def test_compressed_archives_are_refused(tmp_path: Path) -> None:
 
 
 def test_archives_with_overlapping_parts_are_refused(tmp_path: Path) -> None:
-    """Twenty entries that all point at one part: an archive larger inside than outside."""
+    """Twenty entries that all point at the same data: an archive whose contents exceed its size."""
     with zipfile.ZipFile(tmp_path / "model.pt", "w") as target:
         target.writestr("model/data.pkl", b"N.")
         target.writestr("model/data/0", bytes(100_000))
@@ -208,7 +208,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("form", READERS)
-def test_files_cut_short_are_refused(form: str, good: dict[str, bytes], tmp_path: Path) -> None:
+def test_truncated_files_are_refused(form: str, good: dict[str, bytes], tmp_path: Path) -> None:
     path = tmp_path / "cut"
     whole = good[form]
     for kept in sorted({*range(0, len(whole), max(1, len(whole) // 100)), len(whole) - 1}):
@@ -233,7 +233,7 @@ def test_flipped_bits_are_refused_or_harmless(form: str, good: dict[str, bytes],
     assert refused > 10
 
 
-def test_files_that_are_not_there_are_refused(tmp_path: Path) -> None:
+def test_missing_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     for read in READERS.values():
         assert_refused(tmp_path / "missing", "cannot be opened", read=read)

@@ -1,4 +1,4 @@
-"""Matrices that no robust PCA can take, and what is said of each."""
+"""Matrices that robust PCA refuses, each with a pattern for its error message."""
 
 import torch
 

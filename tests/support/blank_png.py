@@ -5,7 +5,7 @@ import zlib
 
 
 def blank_png(width: int, height: int) -> bytes:
-    """A valid 1-bit PNG of any size, made row by row."""
+    """A valid, blank 1-bit PNG of any size, compressed row by row."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

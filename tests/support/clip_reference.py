@@ -19,7 +19,7 @@ def numbers(state: Mapping[str, Tensor]) -> dict[str, Array]:
 
 
 def image_features(s: dict[str, Array], image: Array) -> Array:
-    """One picture [3, S, S] -> [D], not of unit length."""
+    """The features of one picture [3, S, S]: [D], not normalised."""
     patches = s["visual.conv1.weight"]
     width, _, side, _ = patches.shape
     count = image.shape[1] // side
@@ -34,9 +34,9 @@ def image_features(s: dict[str, Array], image: Array) -> Array:
 
 
 def text_features(s: dict[str, Array], ids: list[int]) -> Array:
-    """One sentence's tokens, zeros after its end, -> [D], not of unit length; the end has the largest id."""
+    """The features of one sentence's tokens, zeros after the end (the largest id): [D], not normalised."""
     rows = ids
-    if "token_embedding.tokens" in s:  # a model of few words
+    if "token_embedding.tokens" in s:  # a model with a small vocabulary
         known = s["token_embedding.tokens"].astype(int).tolist()
         rows = [known.index(token) for token in ids]
     x = s["token_embedding.weight"][rows] + s["positional_embedding"][: len(ids)]

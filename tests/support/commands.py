@@ -1,4 +1,4 @@
-"""The command in the tests: run in a process of its own, at a terminal, or here; and how it must fail."""
+"""Run the command: in a separate process, at a terminal or in this process; and check how it fails."""
 
 import os
 import pty
@@ -14,17 +14,17 @@ COMMAND = [sys.executable, "-m", "micromotion"]
 
 
 def listing(folder: Path) -> dict[str, bytes]:
-    """Every file below the desk and beside it, with its content."""
+    """All files in the folder's parent, at any depth, with their content."""
     return {str(path): path.read_bytes() for path in folder.parent.rglob("*") if path.is_file()}
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """The real command in a process of its own."""
+    """Run the command in a separate process."""
     return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=300)
 
 
 def run_at_a_terminal(*arguments: object) -> tuple[int, str, bytes]:
-    """The same, telling a terminal of 100 columns: exit code, output, what the terminal showed."""
+    """As `run`, with stderr on a terminal of 100 columns: exit code, stdout and the terminal's content."""
     ours, theirs = pty.openpty()
     command, environment = [*COMMAND, *map(str, arguments)], os.environ | {"COLUMNS": "100"}
     with subprocess.Popen(
@@ -39,18 +39,21 @@ def run_at_a_terminal(*arguments: object) -> tuple[int, str, bytes]:
 
 
 def read_all(terminal: int) -> bytes:
-    """What a terminal shows until the other side closes it."""
+    """The bytes that a terminal shows until the other side closes it."""
     shown = b""
     try:
         while piece := os.read(terminal, 4096):
             shown += piece
-    except OSError:  # Linux says EIO when the other side has closed
+    except OSError:  # Linux raises EIO when the other side has closed
         pass
     return shown
 
 
 def assert_fails(desk: Path, *arguments: object, real: bool = False) -> str:
-    """Run the command, in a process of its own if real, which must fail as people can stand it."""
+    """Run the command, which must fail with one readable line on stderr and leave all files as they are.
+
+    real: run it in a separate process. Returns the line.
+    """
     before = listing(desk)
     if real:
         done = run(*arguments)

@@ -1,9 +1,9 @@
-"""For the tests: the fenced blocks of the documents, what they say, and how to do it.
+"""Parse and run the fenced blocks of the documents.
 
-The word behind a block's language says who tries it. ```sh alone, or ```python: `make test-docs`; ```sh run:
-every test run too; ```sh server: needs `micromotion serve`; ```sh elsewhere: nobody here, for it needs a
-network, a GPU or an account; ```sh setup: comes first, and the others go on in the folder where it ends.
-```console run holds commands behind a $, and what they answer.
+The word after a block's language says where it is run. ```sh alone, or ```python: by `make test-docs`;
+```sh run: by every test run too; ```sh server: where `micromotion serve` runs; ```sh elsewhere: never here,
+since it needs a network, a GPU or an account; ```sh setup: first, and the other blocks run in the folder
+where it ends. ```console run holds commands after a $, each followed by its output.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NOT_SIMPLE = re.compile(r"[|;&<>$`*(){}]")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: where it begins, its language, the words behind that, and what stands in it."""
+    """A fenced block: its file and first line, its language, the words after that, and its text."""
 
     file: Path
     line: int
@@ -54,7 +54,7 @@ def documents() -> list[Path]:
 
 
 def blocks(file: Path, *languages: str) -> list[Block]:
-    """The blocks of a document in these languages, or in all."""
+    """The blocks of a document in these languages; in all languages if none is given."""
     text = file.read_text(encoding="utf-8")
     found = []
     for match in _FENCE.finditer(text):
@@ -66,23 +66,23 @@ def blocks(file: Path, *languages: str) -> list[Block]:
 
 
 def links(file: Path) -> list[tuple[bool, str]]:
-    """Whether it is a picture, and where it leads, of each link outside of fenced blocks."""
+    """Each link outside of fenced blocks: whether it is a picture, and its target."""
     text = _FENCE.sub("", file.read_text(encoding="utf-8"))
     return [(bool(mark), target) for mark, target in _LINK.findall(text)]
 
 
 def headings(file: Path) -> set[str]:
-    """What a link may write behind a #, as GitHub makes it of a document's headings."""
+    """The anchors that GitHub generates from a document's headings."""
     text = _FENCE.sub("", file.read_text(encoding="utf-8"))
     titles = re.findall(r"^#+ (.+)$", text, re.M)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-# --- what a block says --------------------------------------------------------------------------------------
+# --- checking a block ---------------------------------------------------------------------------------------
 
 
 def commands(block: Block) -> list[list[str]]:
-    """The words of each command in a shell's block; in a console's, of those behind a $."""
+    """The words of each command in a shell block, or after a $ in a console block."""
     lines = _HEREDOC.sub(r"\1", block.text).replace("\\\n", " ").splitlines()
     if block.language == "console":
         lines = [line[2:] for line in lines if line.startswith("$ ")]
@@ -100,7 +100,7 @@ def commands(block: Block) -> list[list[str]]:
 
 
 def check_usage(words: list[str]) -> None:
-    """Raise an error of click unless these words can follow `micromotion`; nothing runs."""
+    """Raise a click error unless these are valid arguments of `micromotion`; runs nothing."""
     rest = [word for word in words if word not in ("--help", "--version")]
     if not rest:
         return
@@ -114,7 +114,7 @@ def check_usage(words: list[str]) -> None:
 
 
 def check_imports(block: Block) -> None:
-    """Raise unless what a block of Python takes from our packages is there."""
+    """Raise unless everything that a Python block imports from our packages exists."""
     for node in ast.walk(ast.parse(block.text)):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in OURS:
             module = importlib.import_module(node.module)
@@ -127,16 +127,16 @@ def check_imports(block: Block) -> None:
                     importlib.import_module(name.name)
 
 
-# --- doing it -----------------------------------------------------------------------------------------------
+# --- running a block ----------------------------------------------------------------------------------------
 
 
 class Desk:
-    """The checkout's folder, made of links, in which the blocks of one document are done in turn."""
+    """A copy of the checkout made of symlinks, in which the blocks of one document run in order."""
 
     def __init__(self, folder: Path, *, warm: bool, url: str = "") -> None:
-        """warm: do plain `micromotion` commands in this process, where torch is loaded already.
+        """warm: run simple `micromotion` commands in this process, where torch is already loaded.
 
-        url: of the server that stands in for localhost:5000.
+        url: the server to use instead of localhost:5000.
         """
         self.folder, self.warm, self.url = folder, warm, url
         self._names: dict[str, Any] = {"__name__": "__docs__"}
@@ -147,7 +147,7 @@ class Desk:
         (folder / ".venv/bin/activate").write_text(f'export PATH="{Path(sys.executable).parent}:$PATH"\n')
 
     def do(self, block: Block) -> None:
-        """Do what a block says; raises AssertionError, with its place, where that fails."""
+        """Run a block. Raises AssertionError, with its file and line, if it fails."""
         text = block.text.replace("localhost:5000", self.url.removeprefix("http://") or "localhost:5000")
         if block.language == "python":
             exec(compile(text, block.place, "exec"), self._names)

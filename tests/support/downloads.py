@@ -1,4 +1,4 @@
-"""A file to download in the tests, and what each download must leave, done or failed."""
+"""A file to download, and checks of what a finished or a failed download leaves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def part_of(target: Path) -> Path:
 
 
 def leave_part(target: Path, content: bytes, address: str = "", version: str | None = None) -> None:
-    """What an attempt leaves that was cut off after `content`."""
+    """Write what an attempt leaves that was interrupted after `content`."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part_of(target).write_bytes(content)
     if address:
@@ -34,14 +34,14 @@ def leave_part(target: Path, content: bytes, address: str = "", version: str | N
 
 
 def fetch(sources: list[Source], target: Path, **options: Any) -> None:
-    """Download within the limits that suit a test, and check that nothing but the file is left."""
+    """Download with short timeouts, and check that only the file is left."""
     download(sources, target, **{**QUICK, **options})
     assert target.read_bytes() == CONTENT
     assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 
 def failure(sources: list[Source], target: Path, **options: Any) -> str:
-    """The one sentence of a download that fails, after which there is no file under the target's name."""
+    """The one-sentence error of a failing download, which must leave no file at the target."""
     with pytest.raises(DownloadError) as caught:
         download(sources, target, **{**QUICK, **options})
     message = str(caught.value)

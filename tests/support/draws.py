@@ -1,4 +1,4 @@
-"""Random numbers for the tests, the same every time."""
+"""Seeded random numbers."""
 
 import torch
 from torch import Tensor
@@ -9,5 +9,5 @@ def rng(seed: int = 0) -> torch.Generator:
 
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype | None = None) -> Tensor:
-    """Of the standard normal distribution."""
+    """Values of the standard normal distribution."""
     return torch.randn(*shape, generator=rng(seed), dtype=dtype)

@@ -27,7 +27,7 @@ TINY_RESTYLE = dataclasses.replace(TINY, input_size=32, num_styles=10, input_cha
 
 Model = TypeVar("Model", bound=nn.Module)
 
-# The public classes, and what sets them apart.
+# The public classes, and how they differ.
 TYPES: dict[str, dict[str, Any]] = {
     "Encoder4Editing": {"pyramid": True, "deltas": True},
     "GradualStyleEncoder": {"pyramid": True, "deltas": False},
@@ -42,7 +42,7 @@ def make_inverter(config: EncoderConfig, seed: int = 0) -> Inverter:
 
 
 def make_generator(config: EncoderConfig, resolution: int = RESOLUTION) -> Generator:
-    """A generator for an encoder's codes, with random noise strengths and biases too."""
+    """A generator for an encoder's latents, with random noise strengths and biases too."""
     rng = torch.Generator().manual_seed(5)
     widths = {4 << i: 12 for i in range(resolution.bit_length() - 2)}
     shape = GeneratorConfig(resolution, config.style_dim, z_dim=8, mapping_layers=2, channels=widths)
@@ -57,7 +57,7 @@ def make_generator(config: EncoderConfig, resolution: int = RESOLUTION) -> Gener
 def make_restyle(
     config: EncoderConfig = TINY_RESTYLE, resolution: int = RESOLUTION, iterations: int = 5
 ) -> ReStyle:
-    """As `make_inverter`, with a generator; the heads' answers are small, or five of them would explode."""
+    """As `make_inverter`, with a generator; the heads' outputs are small, lest iterations diverge."""
     inverter = randomised(ReStyle(config, make_generator(config, resolution), iterations), seed=0)
     with torch.no_grad():
         for name, tensor in inverter.state_dict().items():
@@ -67,7 +67,7 @@ def make_restyle(
 
 
 def randomised(model: Model, seed: int) -> Model:
-    """The model in eval mode, with every tensor drawn again."""
+    """The model in eval mode, with every tensor random."""
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in model.eval().state_dict().items():
         if name.endswith("running_var"):
@@ -83,7 +83,7 @@ def make_images(size: int, count: int = 2, seed: int = 1) -> Tensor:
 
 
 def published(name: str) -> str:
-    """The name that a tensor of ours has in the public e4e code (`latlayer0` alone does not exist there)."""
+    """The public e4e code's name of one of our tensors (except that it has no `latlayer0`)."""
     for ours, theirs in (
         ("encoder.backbone.", "encoder."),
         ("stem.conv", "input_layer.0"),
@@ -117,7 +117,7 @@ def published_state(inverter: Inverter) -> dict[str, Tensor]:
 
 
 def published_decoder(generator: Generator) -> dict[str, Tensor]:
-    """A generator's tensors as the public code saves them beside its encoder's, in rosinality's names."""
+    """A generator's tensors under rosinality's names, as the public code saves them with the encoder's."""
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
     state = {"to_rgbs.0.upsample.kernel": torch.outer(taps, taps)}
     for name, tensor in generator.state_dict().items():
@@ -144,7 +144,7 @@ def published_decoder(generator: Generator) -> dict[str, Tensor]:
 
 
 class Reference:
-    """The encoders in float64 and plain functions, read off the papers and the public checkpoints' names."""
+    """The encoders in float64 with plain functions, from the papers and the public checkpoints' names."""
 
     def __init__(self, inverter: Inverter) -> None:
         self.config = inverter.config
@@ -187,14 +187,14 @@ class Reference:
 
     @staticmethod
     def double_size(x: Tensor) -> Tensor:
-        """Bilinear interpolation whose corner samples are the old corner samples."""
+        """Double the size by bilinear interpolation with aligned corners."""
         n = x.shape[-1]
         position = torch.arange(2 * n, dtype=x.dtype) * (n - 1) / (2 * n - 1)
         matrix = (1 - (position[:, None] - torch.arange(n)).abs()).clamp(min=0)
         return matrix @ x @ matrix.T
 
     def offsets(self, images: Tensor) -> Tensor:
-        """What the encoder itself answers."""
+        """The output of the encoder itself."""
         x = images.double()
         x = self.conv(x, "input_layer.0", self.config.stem_stride)
         x = self.prelu(self.norm(x, "input_layer.1"), "input_layer.2")
@@ -216,11 +216,11 @@ class Reference:
         return torch.stack(answers, dim=1)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """The codes that one pass gives."""
+        """The latents after one pass."""
         return self.offsets(images) + self.average
 
     def refine(self, images: Tensor, generator: Generator, iterations: int = 5) -> list[Tensor]:
-        """ReStyle: the codes after each iteration, one picture and one pass after the other."""
+        """ReStyle: the latents after each iteration, one picture and one pass at a time."""
         network = stylegan2_reference.from_ours(generator.state_dict())
 
         def draw(codes: Tensor) -> Tensor:
@@ -237,7 +237,7 @@ class Reference:
 
 
 def resize(picture: Tensor, size: int) -> Tensor:
-    """[3, S, S] to [3, size, size], block means or repeated pixels; one side is a multiple of the other."""
+    """Resize [3, S, S] to [3, size, size], by block means or repeated pixels; one side divides the other."""
     if picture.shape[1] < size:
         times = size // picture.shape[1]
         return picture.repeat_interleave(times, 1).repeat_interleave(times, 2)

@@ -1,6 +1,6 @@
-"""A larger file to download in the tests, from servers, on disks and in processes that fail.
+"""A larger file to download from failing servers, onto failing disks and in failing processes.
 
-Each test ends in one of two ways: the right file under its name, or no file there and one sentence.
+Each test ends with the right file at the target, or with no file there and a one-sentence error.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CONTENT = np.random.default_rng(7).bytes(3_000_000)
 SIZE = len(CONTENT)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 RIGHT: dict[str, Any] = {"size": SIZE, "sha256": SHA256}
-QUICK: dict[str, Any] = {"timeout": 10.0, "backoff": 0.01}  # only retries are in a hurry
+QUICK: dict[str, Any] = {"timeout": 10.0, "backoff": 0.01}  # only retries are fast
 
 
 def assert_sentence(message: str) -> None:
@@ -34,7 +34,7 @@ def assert_sentence(message: str) -> None:
 
 
 def failure(server: MisbehavingServer, target: Path, behaviour: Behaviour, **options: Any) -> str:
-    """The sentence of a download that fails, after which there is no file under the target's name."""
+    """The one-sentence error of a failing download, which must leave no file at the target."""
     with pytest.raises(DownloadError) as caught:
         download([Url(server.add("/bad", behaviour))], target, **{**RIGHT, **QUICK, **options})
     assert_sentence(str(caught.value))
@@ -43,14 +43,14 @@ def failure(server: MisbehavingServer, target: Path, behaviour: Behaviour, **opt
 
 
 def finishes(server: MisbehavingServer, target: Path) -> None:
-    """Whatever was left, a good server completes it, and nothing else remains."""
+    """Complete the download from a good server, and check that only the file remains."""
     download([Url(server.add("/good", File(CONTENT)))], target, **RIGHT, **QUICK)
     assert target.read_bytes() == CONTENT
     assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 
 def start_python(code: str, *arguments: str) -> subprocess.Popen[str]:
-    """A process of its own that runs some lines of Python."""
+    """Start a process that runs some lines of Python."""
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code), *arguments],
         cwd=ROOT,
@@ -60,7 +60,7 @@ def start_python(code: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 def run_python(code: str, *arguments: str) -> str:
-    """What they print, once they have come to a good end."""
+    """Run some lines of Python, which must succeed; their output."""
     process = start_python(code, *arguments)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0

@@ -1,4 +1,4 @@
-"""Our CUDA kernels compiled as C++, so that a machine without a GPU can run the very same arithmetic."""
+"""Our CUDA kernels compiled as C++, so that a machine without a GPU runs the same arithmetic."""
 
 import ctypes
 import shutil
@@ -16,7 +16,7 @@ from stylegan2.kernels import LANES, NAMES, SOURCE, Kernel, Kernels, as_c, defin
 
 @cache
 def libraries() -> dict[int, ctypes.CDLL]:
-    """The kernels by LANES, to be called with what they take; skips the test where there is no compiler."""
+    """The kernels' libraries by LANES; skips the test if there is no compiler."""
     folder = Path(mkdtemp())
     built = {lanes: build(SOURCE, folder / f"kernels{lanes}.so", *defined(lanes)) for lanes in LANES}
     found = {lanes: ctypes.CDLL(str(library)) for lanes, library in built.items()}
@@ -25,7 +25,7 @@ def libraries() -> dict[int, ctypes.CDLL]:
 
 
 def build(source: Path, library: Path, *options: str) -> Path:
-    """Compile CUDA or C++ as C++, or C, to a shared library; skips the test where there is no compiler."""
+    """Compile CUDA or C++ as C++, or C, to a shared library; skips the test if there is no compiler."""
     compiler = shutil.which("gcc" if source.suffix == ".c" else "g++")
     if compiler is None:
         pytest.skip("needs gcc and g++ to compile the kernels for the CPU")

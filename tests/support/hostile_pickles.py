@@ -1,7 +1,7 @@
-"""Pickles that do harm in Python's own unpickler, and pickles that only want time or memory.
+"""Pickles that execute code in Python's own unpickler, and pickles that exhaust time or memory.
 
-`programs` make a folder where nobody may; `bombs` are small streams that describe far too much. They are
-written instruction by instruction, because `pickle.dump` would not.
+`programs` create a folder, as proof of execution; `bombs` are small streams that describe huge objects. They
+are written instruction by instruction, because `pickle.dump` cannot write them.
 """
 
 import io
@@ -35,7 +35,7 @@ def named(module: str, name: str) -> bytes:
 
 
 def called(what: bytes, *args: bytes) -> bytes:
-    """The instructions that push what a function gives."""
+    """The instructions that push a function's result."""
     return what + pickle.MARK + b"".join(args) + pickle.TUPLE + pickle.REDUCE
 
 
@@ -50,7 +50,7 @@ class _Mkdir:
 
 
 def programs(canary: Path) -> dict[str, bytes]:
-    """Whole pickles, each of which makes the folder `canary` when it is loaded as Python does."""
+    """Complete pickles, each of which creates the folder `canary` when Python loads it."""
     path = str(canary)
     source = f"__import__('os').mkdir({path!r})"
     quoted, line = repr(path).encode(), f"mkdir {path}".encode()
@@ -104,7 +104,7 @@ def programs(canary: Path) -> dict[str, bytes]:
 
 
 def quiet() -> dict[str, bytes]:
-    """Whole pickles that import, open or register something, without a trace on the disk."""
+    """Complete pickles that import, open or register something, without a trace on the disk."""
     bodies = {
         "an import by GLOBAL": b"cthis\nd\n",
         "an import by STACK_GLOBAL": named("this", "d"),
@@ -128,7 +128,7 @@ def quiet() -> dict[str, bytes]:
 
 
 def bombs() -> dict[str, bytes]:
-    """Whole pickles, small, that describe far more than memory or time can hold."""
+    """Small, complete pickles that describe more than memory or time allows."""
     twice = pickle.DUP + pickle.TUPLE2
     pairs = b"(" + b"".join(text(f"{i}") + b"N" + pickle.TUPLE2 for i in range(2000)) + b"l"
     ordered = called(named("collections", "OrderedDict"), b"h\x00") + pickle.POP
@@ -174,18 +174,18 @@ def bombs() -> dict[str, bytes]:
 
 
 def plain(stream: bytes, path: Path) -> None:
-    """A pickle as it is."""
+    """The pickle unchanged."""
     path.write_bytes(stream)
 
 
 def legacy(stream: bytes, path: Path) -> None:
-    """As the contents of PyTorch's older format."""
+    """The pickle in PyTorch's older format."""
     rest = pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2)
     path.write_bytes(MAGIC + rest + stream + pickle.dumps([], 2))
 
 
 def torch_zip(stream: bytes, path: Path) -> None:
-    """As the contents of PyTorch's newer format."""
+    """The pickle in PyTorch's newer format."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("model/data.pkl", stream)
         archive.writestr("model/byteorder", "little")
@@ -193,7 +193,7 @@ def torch_zip(stream: bytes, path: Path) -> None:
 
 
 def torchscript(stream: bytes, path: Path) -> None:
-    """As the contents of a TorchScript archive."""
+    """The pickle in a TorchScript archive."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("model/data.pkl", stream)
         archive.writestr("model/code/__torch__.py", "import os\n")
@@ -202,7 +202,7 @@ def torchscript(stream: bytes, path: Path) -> None:
 
 
 def crowded_zip(stream: bytes, path: Path) -> None:
-    """A zip with a table of contents far too long."""
+    """A zip with far too many entries in its directory."""
     torch_zip(stream, path)
     with zipfile.ZipFile(path, "a") as archive:
         for number in range(50_000):

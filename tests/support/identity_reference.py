@@ -1,6 +1,6 @@
-"""An IR-SE identity network in float64 NumPy, over a state dict in the published names; shared by the tests.
+"""An IR-SE identity network in float64 NumPy, over a state dict in the published names.
 
-It shares nothing with the package. Names and shapes are those of ArcFace's `model_ir_se50.pth`, at any size.
+It shares no code with the package. Names and shapes are those of ArcFace's `model_ir_se50.pth`, at any size.
 """
 
 from itertools import pairwise
@@ -15,7 +15,7 @@ WIDTHS, DEPTHS, SIDE, FEATURES, REDUCTION = (8, 16, 32), (1, 2, 1), 24, 20, 8
 
 
 def published_state(seed: int = 0) -> dict[str, Tensor]:
-    """A small network, nothing in it zero or one; 24² pixels become 3², flattened, then 20 features."""
+    """A small network without a weight of zero or one; 24² pixels become 3², flattened, then 20 features."""
     rng = torch.Generator().manual_seed(seed)
     state: dict[str, Tensor] = {}
 
@@ -55,7 +55,7 @@ def published_state(seed: int = 0) -> dict[str, Tensor]:
 
 
 def features(state: dict[str, Tensor], image: Array, strides: tuple[int, ...] = (2, 2, 1, 2)) -> Array:
-    """One picture [3, S, S] -> [FEATURES] of unit length; `strides` are those of the units."""
+    """The features of one picture [3, S, S], of unit length: [FEATURES]; `strides` are those of the units."""
     s = {name: tensor.double().numpy() for name, tensor in state.items()}
     if image.shape[-1] != 256:
         image = pool(image, 256)
@@ -83,7 +83,7 @@ def unit(x: Array, s: dict[str, Array], name: str, stride: int) -> Array:
 
 
 def conv(x: Array, weight: Array, stride: int) -> Array:
-    """3×3 with one zero around."""
+    """A 3×3 convolution with a padding of one zero."""
     x = np.pad(x, ((0, 0), (1, 1), (1, 1)))
     rows, columns = x.shape[1] - 2, x.shape[2] - 2
     taps = [

@@ -1,4 +1,4 @@
-"""A small server in the place of Cog's, for the tests of what stands before it."""
+"""A small server in place of Cog's, for tests of the gateway."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Inner(ThreadingHTTPServer):
-    """Notes what comes in, and answers as it is told to."""
+    """Records requests, and answers as its attributes say."""
 
     daemon_threads = True
 
@@ -25,7 +25,7 @@ class Inner(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Answer)
 
     def handle_error(self, *_: object) -> None:
-        """Whoever asked has gone before the answer was out."""
+        """The client disconnected before the answer was sent."""
         self.broken.set()
 
 
@@ -56,12 +56,12 @@ class Answer(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_GET  # noqa: N815
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def running_inner() -> Iterator[Inner]:
-    """Within the block one runs, on a port of its own."""
+    """Run an Inner on a free port within the block."""
     with Inner() as server:
         thread = threading.Thread(target=server.serve_forever, args=[0.05])
         thread.start()

@@ -1,7 +1,7 @@
-"""Run by `test_fast_gpu.py` where `libcuda.so.1` is `stand_in_driver.c`: the kernels, started as on a GPU.
+"""Run by `test_fast_gpu.py` where `libcuda.so.1` is `stand_in_driver.c`: launch the kernels as on a GPU.
 
-They are loaded and launched through NVIDIA's own bindings; what the driver is told to run is done by them
-compiled as C++. Prints how far the trial picture is off, and how many launches drew it.
+They are loaded and launched through NVIDIA's own bindings; the stand-in driver runs them compiled as C++.
+Prints the trial picture's error, and the number of launches.
 """
 
 import ctypes
@@ -30,7 +30,7 @@ launches = 0
     ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(WORD), ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p)
 )
 def launched(kernel: bytes, geometry: Any, stream: int, parameters: Any) -> int:
-    """What the driver does: 0, or an error's number."""
+    """Run a kernel in place of the driver; 0, or an error number."""
     global launches
     launches += 1
     module, name = kernel.decode().split()

@@ -1,4 +1,4 @@
-"""A small model to learn motions with: random weights, real files; shared by the tests."""
+"""A small model to learn motions with: random weights, real files."""
 
 from functools import partial
 from pathlib import Path
@@ -23,17 +23,17 @@ WORDS = "a person with no 0% 10% 20% 30% 40% 50% 60% 70% 80% 90% 100% smile"
 
 DEGREES = ("no", "10%", "50%", "100%")
 collect = partial(collect_from_text, SENTENCE, degrees=DEGREES, steps=5)
-"""Anchors of a bundle, quickly."""
+"""Collect the anchors of a bundle in a few steps."""
 
 
 def random_identity(folder: Path) -> IdentityNet:
-    """That of `identity_reference`, through its public file."""
+    """The network of `identity_reference`, loaded from its public file."""
     torch.save(identity_reference.published_state(), folder / "public.pth")
     return load_identity(folder / "public.pth")
 
 
 def random_clip(words: str = WORDS) -> "CLIP":
-    """Looks at 24×24 pixels, reads up to 14 tokens of the given words; its logits are up to 50."""
+    """A CLIP for 24×24 pixels and up to 14 tokens, of the given words; its logits are up to 50."""
     import clip
     from clip.model import CLIP
 
@@ -51,10 +51,10 @@ def random_clip(words: str = WORDS) -> "CLIP":
     return model
 
 
-def save_learning_bundle(folder: Path, *, nets: bool = True) -> Path:
-    """A bundle with or without an identity network and CLIP, whose weights are rounded in the files."""
+def save_learning_bundle(folder: Path, *, networks: bool = True) -> Path:
+    """Save a bundle, with or without an identity network and CLIP; the files round the weights."""
     folder.mkdir(parents=True, exist_ok=True)
-    optional = {"identity": random_identity(folder), "clip": random_clip()} if nets else {}
+    optional = {"identity": random_identity(folder), "clip": random_clip()} if networks else {}
     save_bundle(
         folder / "model",
         name="random",
@@ -67,7 +67,7 @@ def save_learning_bundle(folder: Path, *, nets: bool = True) -> Path:
 
 
 def save_playing_bundle(folder: Path) -> Path:
-    """The same with a motion to play as well, `smile`."""
+    """Save such a bundle with a motion to play as well, `smile`."""
     model = save_learning_bundle(folder)
     (model / "anchors").mkdir()
     random_anchors(0).save(model / "anchors/smile.safetensors")
@@ -75,5 +75,5 @@ def save_playing_bundle(folder: Path) -> Path:
 
 
 def quick(template: str, bundle: Any, **given: Any) -> Anchors:
-    """Two steps in place of forty."""
+    """Collect anchors in two steps instead of forty."""
     return collect_from_text(template, bundle, **{**given, "steps": 2})

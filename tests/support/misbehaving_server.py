@@ -1,11 +1,11 @@
-"""For the tests: a real HTTP server on 127.0.0.1 that serves files well, or as badly as it is told to.
+"""A real HTTP server on 127.0.0.1 that serves files correctly, or with faults on purpose.
 
     with MisbehavingServer() as server:
         server.add("/good.bin", File(b"..."))
         server.add("/flaky.bin", InTurn(Status(500), File(content, cut=1000), File(content)))
         ... server.url("/good.bin"), server.requests ...
 
-A behaviour is a callable that gets the request (`Exchange`) and answers it.
+A behaviour is a callable that takes the request (`Exchange`) and answers it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CHUNK = 1 << 16
 
 
 class Exchange(BaseHTTPRequestHandler):
-    """One request; `headers` are what was asked, `begin` and `write` answer it."""
+    """One request: `headers` are the client's, `begin` and `write` answer it."""
 
     protocol_version = "HTTP/1.1"
     server: _Server
@@ -44,9 +44,9 @@ class Exchange(BaseHTTPRequestHandler):
         try:
             behaviour(self)
         except (BrokenPipeError, ConnectionResetError):
-            pass  # the client has had enough, as it should
+            pass  # the client disconnected, as it should
         finally:
-            # A stopped body must look so to the client at once.
+            # The client must see at once that the body has ended.
             self.close_connection = True
 
     @property
@@ -65,7 +65,7 @@ class Exchange(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def pause(self, seconds: float) -> None:
-        """Wait, but not longer than the server lives: no test waits for a stalled answer."""
+        """Wait, at most until the server closes, so that no test waits for a stalled answer."""
         if self.server.owner.closing.wait(seconds):
             raise ConnectionResetError
 
@@ -78,7 +78,7 @@ Behaviour = Callable[[Exchange], None]
 
 @dataclass(frozen=True)
 class Request:
-    """What a client asked: the path with its query, and the headers by lower-case name."""
+    """A client's request: the path with its query, and the headers by lower-case name."""
 
     path: str
     headers: Mapping[str, str]
@@ -126,7 +126,7 @@ class MisbehavingServer:
         return self.base + path
 
     def add(self, path: str, behaviour: Behaviour) -> str:
-        """Answer this path with that behaviour; the address."""
+        """Answer this path with that behaviour; returns its URL."""
         self.behaviours[path] = behaviour
         return self.url(path)
 
@@ -138,12 +138,12 @@ class MisbehavingServer:
 
 @dataclass(frozen=True)
 class File:
-    """A file, in memory or on disk, served as well as can be, or with any of these faults:
+    """A file, in memory or on disk, served correctly or with any of these faults:
 
     cut: break the connection after so many bytes of each answer. stall: send nothing more after so many.
     reset: break it with a TCP reset, not a clean end. pace: seconds to wait after every `chunk` bytes.
     ranges: "honoured", "ignored" (200 and all bytes), "shifted" (another range than the one asked for),
-    "refused" (416 always) or "liar" (the range headers that were asked for, but the first bytes).
+    "refused" (416 always) or "liar" (the requested range in the headers, but the first bytes).
     announce: a false Content-Length. chunked: no length. lengthless: the end of the connection ends it.
     if_range: honour If-Range. version: the ETag; None sends none.
     """
@@ -222,7 +222,7 @@ class File:
 
 @dataclass(frozen=True)
 class Status:
-    """An answer with a status and a short text of its own."""
+    """An answer with a status and a short text."""
 
     code: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -234,7 +234,7 @@ class Status:
 
 
 def redirect(to: str, code: int = 302) -> Status:
-    """Leads to another address, absolute or relative."""
+    """A redirect to another address, absolute or relative."""
     return Status(code, {"Location": to})
 
 
@@ -257,12 +257,12 @@ class InTurn:
 
 
 def gzipped(content: bytes) -> Status:
-    """The file, compressed, whatever was asked for."""
+    """The file, compressed, whatever the client accepts."""
     return Status(200, {"Content-Encoding": "gzip"}, gzip.compress(content))
 
 
 def drip_headers(exchange: Exchange) -> None:
-    """Headers that never end, a byte at a time."""
+    """Send headers that never end, a byte at a time."""
     exchange.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
     while True:
         exchange.write(b"x")
@@ -270,7 +270,7 @@ def drip_headers(exchange: Exchange) -> None:
 
 
 def drip_chunk_extension(exchange: Exchange) -> None:
-    """A chunked body whose first chunk never begins."""
+    """Send a chunked body whose first chunk never begins."""
     exchange.begin(200, {"Transfer-Encoding": "chunked"})
     exchange.write(b"5;x=")
     while True:
@@ -279,17 +279,17 @@ def drip_chunk_extension(exchange: Exchange) -> None:
 
 
 def hang_up(exchange: Exchange) -> None:
-    """No answer at all."""
+    """Disconnect without an answer."""
     exchange.connection.shutdown(socket.SHUT_RDWR)
 
 
 def babble(exchange: Exchange) -> None:
-    """Not HTTP."""
+    """Answer with something that is not HTTP."""
     exchange.write(b"220 smtp.example ready\r\n")
 
 
 def endless(exchange: Exchange) -> None:
-    """A body without a length that never ends."""
+    """Send a body without a length that never ends."""
     exchange.begin(200, {"Content-Type": "application/octet-stream"})
     while True:
         exchange.write(bytes(CHUNK))
@@ -298,9 +298,9 @@ def endless(exchange: Exchange) -> None:
 
 @dataclass(frozen=True)
 class DrivePage:
-    """Google Drive with a large file: the page first, and the file only with the page's `uuid` in the query.
+    """Google Drive with a large file: first a page, and the file only with the page's `uuid` in the query.
 
-    action: where the page's form leads; by default back here.
+    action: the target of the page's form; by default this address.
     """
 
     file: Behaviour
@@ -327,7 +327,7 @@ class DrivePage:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait for something that happens in another thread or process; an AssertionError if it does not."""
+    """Wait for a condition that another thread or process fulfils; AssertionError if it does not."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"

@@ -1,4 +1,4 @@
-"""Videos of the embedded model's own people, so that how far each frame has gone is known."""
+"""Videos rendered by the embedded model, so that each frame's degree is known."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -34,7 +34,7 @@ def person(seed: int) -> torch.Tensor:
 
 @cache
 def head(seed: int, motion: str = "smile", degree: float = 0.0) -> np.ndarray:
-    """uint8 [SIDE, SIDE, 3]: a person of the model at a degree of a motion."""
+    """A person of the model at a degree of a motion, uint8 [SIDE, SIDE, 3]."""
     direction = load_motion(model().motions[motion]).direction
     with torch.inference_mode():
         picture = model().generator.synthesize(person(seed) + degree * direction, noise="fixed")[0]
@@ -43,7 +43,7 @@ def head(seed: int, motion: str = "smile", degree: float = 0.0) -> np.ndarray:
 
 
 def scene(*heads: tuple[np.ndarray, int, int]) -> np.ndarray:
-    """uint8 [HEIGHT, WIDTH, 3]: heads at (left, top), later ones in front, cut off at the border."""
+    """Heads at (left, top), later ones in front, cropped to the picture: uint8 [HEIGHT, WIDTH, 3]."""
     page = Image.new("RGB", (WIDTH, HEIGHT), (96, 104, 112))
     for pixels, left, top in heads:
         page.paste(Image.fromarray(pixels), (left, top))
@@ -64,13 +64,13 @@ def collect(path: Path, frames: Sequence[np.ndarray], count: int = 7, **kind: An
 
 
 def agreement(collected: Collected, degrees: Degrees) -> float:
-    """Correlation of the degrees told for the frames that were kept with the true ones."""
-    told = [float(frame.reason.split()[1]) for frame in collected.kept]
-    return float(np.corrcoef(told, [degrees[frame.number] for frame in collected.kept])[0, 1])
+    """Correlation of the used frames' reported degrees with the true ones."""
+    reported = [float(frame.reason.split()[1]) for frame in collected.kept]
+    return float(np.corrcoef(reported, [degrees[frame.number] for frame in collected.kept])[0, 1])
 
 
 def likeness(collected: Collected, motion: str) -> float:
-    """Cosine of the anchors' change, last less first, and the known direction."""
+    """Cosine similarity of the anchors' change, last minus first, and the known direction."""
     change = (collected.anchors.w_plus[-1] - collected.anchors.w_plus[0]).flatten()
     known = load_motion(model().motions[motion]).direction.flatten()
     return float(torch.cosine_similarity(change, known, dim=0))

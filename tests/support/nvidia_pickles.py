@@ -1,6 +1,6 @@
 """NVIDIA's network pickles, written here as its training loop writes them.
 
-The classes that NVIDIA's pickles name are stood in for while a file is written, and are gone when it is read.
+The classes that NVIDIA's pickles name exist as stand-ins only while a file is written, not when it is read.
 """
 
 import pickle
@@ -43,7 +43,7 @@ class Persistent:
 
 
 def reconstruct(meta: dict[str, Any]) -> None:
-    """Only its name is needed."""
+    """A stub, of which only the name is needed."""
 
 
 class EasyDict(dict[str, Any]):
@@ -56,7 +56,7 @@ EasyDict.__module__ = "dnnlib.util"
 
 @contextmanager
 def their_modules() -> Iterator[None]:
-    """What pickle looks for when it writes a class or function by its name."""
+    """Provide the modules that pickle looks up when it writes a class or function by name."""
     names = ("torch_utils", "torch_utils.persistence", "dnnlib", "dnnlib.util")
     modules = {name: types.ModuleType(name) for name in names}
     vars(modules["torch_utils.persistence"])["_reconstruct_persistent_obj"] = reconstruct
@@ -86,7 +86,7 @@ def module(
 
 
 def their_generator(clamp: float | None = None) -> Persistent:
-    """A generator with random weights, noise strengths and biases not zero."""
+    """A generator with random weights and nonzero noise strengths and biases."""
     rng = torch.Generator().manual_seed(5)
 
     def parameter(*shape: int) -> Tensor:
@@ -151,7 +151,7 @@ def their_generator(clamp: float | None = None) -> Persistent:
 
 
 def write(path: Path, generator: Any, protocol: int = 4) -> Path:
-    """The pickle that training saves: the networks, what they were trained on, and the augmentation."""
+    """Write the pickle that training saves: the networks, the training set's options and the augmentation."""
     options = EasyDict(class_name="training.dataset.ImageFolderDataset", path="ffhq.zip", max_size=None)
     networks = {
         "G": their_generator(),

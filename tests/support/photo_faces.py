@@ -1,4 +1,4 @@
-"""Registrations of the real faces in docs/faces, and what tests do with them."""
+"""Registrations of the real faces in docs/faces, and transformations of them."""
 
 from functools import cache
 from pathlib import Path
@@ -15,21 +15,21 @@ FACES = Path(__file__).parents[2] / "docs" / "faces"
 
 @cache
 def registered(name: str) -> Registration:
-    """The face of that name in docs/faces; not to be written into."""
+    """The face of that name in docs/faces; its arrays are shared and must not be changed."""
     with Image.open(FACES / f"{name}.jpg") as file:
         photo = file.convert("RGB")
     return register(photo, align(photo))
 
 
 def mirrored(registration: Registration) -> Registration:
-    """The face as in a mirror, its landmarks in dlib's order."""
+    """The mirrored face, with its landmarks in dlib's order."""
     landmarks = registration.landmarks[MIRROR].copy()
     landmarks[:, 0] = registration.side - 1 - landmarks[:, 0]
     return Registration(np.ascontiguousarray(registration.picture[:, ::-1]), landmarks, registration.matrix)
 
 
 def enlarged(registration: Registration, times: int) -> Registration:
-    """The face with `times` as many pixels, as a sharp photo would not have them."""
+    """The face with `times` as many pixels per side, without added detail."""
     side = registration.side * times
     channels = [
         np.asarray(Image.fromarray(plane).resize((side, side), Image.Resampling.BICUBIC))

@@ -1,4 +1,4 @@
-"""Files of pickles for the tests: their readers, what a refusal must say, and what they are written with."""
+"""Pickle files: their readers, the check of a refusal, and how they are written."""
 
 import pickle
 import zipfile
@@ -31,7 +31,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
 
 
 def assert_refused(path: Path, *mentions: str, read: Callable[[Path], Any] = read_pickle) -> None:
-    """One short sentence, that names the file and says what is wrong; also where motions are read."""
+    """Check that reading fails, also as a motion, with one short sentence that names file and reason."""
     with pytest.raises((CheckpointError, MotionError)) as caught:
         read(path)
     assert_sentence(caught.value, path, *mentions)
@@ -43,7 +43,7 @@ def write(path: Path, *instructions: bytes) -> Path:
 
 
 class Network(torch.nn.Module):
-    """For archives of TorchScript."""
+    """A network for TorchScript archives."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Network(torch.nn.Module):
 
 
 def aligned(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
-    """An entry whose contents begin at a multiple of 64 bytes, as PyTorch writes them."""
+    """An entry whose data start at a multiple of 64 bytes, as PyTorch aligns them."""
     assert archive.fp is not None
     entry = zipfile.ZipInfo(name)
     entry.extra = bytes(-(archive.fp.tell() + 30 + len(name)) % 64)

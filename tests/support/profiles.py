@@ -1,4 +1,4 @@
-"""ICC profiles, written here byte by byte (ICC.1:2010): of screens, of gray, of a press."""
+"""ICC profiles, written byte by byte (ICC.1:2010): for RGB, gray and CMYK."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ D65 = np.array([0.9505, 1.0, 1.0891])
 
 @dataclass(frozen=True)
 class Curve:
-    """A pure power: light is value ** power."""
+    """A gamma curve: light is value ** power."""
 
     power: float
 
@@ -31,7 +31,9 @@ def _space(white: Floats, *corners: tuple[float, float]) -> Floats:
     columns = np.array([[x / y, 1, (1 - x - y) / y] for x, y in corners]).T
     matrix = columns * np.linalg.solve(columns, white)
     cones = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
-    adapted = np.linalg.inv(cones) @ np.diag((cones @ D50) / (cones @ white)) @ cones  # Bradford's
+    adapted = (
+        np.linalg.inv(cones) @ np.diag((cones @ D50) / (cones @ white)) @ cones
+    )  # the Bradford transform
     return np.asarray(adapted @ matrix)
 
 
@@ -41,7 +43,7 @@ PROPHOTO = _space(D50, (0.7347, 0.2653), (0.1596, 0.8404), (0.0366, 0.0001))
 
 
 def rgb_profile(space: Floats, curve: Curve) -> bytes:
-    """Of a screen: three primaries and one curve."""
+    """The profile of a screen: three primaries and one curve."""
     columns = {name: _xyz(column) for name, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), space.T, strict=True)}
     curves = {name: curve.tag() for name in (b"rTRC", b"gTRC", b"bTRC")}
     return _profile(b"mntr", b"RGB ", b"XYZ ", columns | curves)
@@ -52,7 +54,7 @@ def gray_profile(curve: Curve) -> bytes:
 
 
 def ink_profile() -> bytes:
-    """Of a press on which a part a of cyan leaves (1 − a)^1.5 of red, in sRGB's numbers, and so on."""
+    """The profile of a press: a share a of cyan leaves (1 − a)^1.5 of red, in sRGB values, and so on."""
     steps = 17
     ramp = np.linspace(0, 1, steps)
     cyan, magenta, yellow, black = np.meshgrid(ramp, ramp, ramp, ramp, indexing="ij")

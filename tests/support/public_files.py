@@ -1,4 +1,4 @@
-"""Tiny checkpoints in the public formats, a server that offers them, and the manifest that says so."""
+"""Tiny checkpoints in the public formats, a server that offers them, and its manifest."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ motions = MOTIONS
 
 
 def write_e4e(path: Path, seed: int = 0) -> Path:
-    """Encoder and generator, as e4e's authors publish theirs."""
+    """Write an encoder and a generator as e4e's authors publish them."""
     inverter, generator = make_inverter(SHAPE, seed), make_generator(SHAPE)
     state = published_state(inverter) | published_decoder(generator)
     opts = {"encoder_type": "Encoder4Editing", "start_from_latent_avg": True, "stylegan_size": 32}
@@ -59,7 +59,7 @@ def write_e4e(path: Path, seed: int = 0) -> Path:
 
 
 def write_restyle(path: Path, *, decoder: bool = True) -> Path:
-    """A ReStyle-e4e checkpoint; its decoder is not the one of `write_e4e`, to tell the two apart."""
+    """Write a ReStyle-e4e checkpoint; its decoder differs from `write_e4e`'s, to tell the two apart."""
     inverter = make_restyle()
     state = published_state(inverter)
     if decoder:
@@ -71,7 +71,7 @@ def write_restyle(path: Path, *, decoder: bool = True) -> Path:
 
 
 def write_rosinality(path: Path) -> Path:
-    """A generator by itself, unlike the one of `write_e4e` in its average latent."""
+    """Write a generator alone; its mean latent differs from `write_e4e`'s."""
     generator = make_generator(SHAPE)
     state = {name.removeprefix("decoder."): tensor for name, tensor in published_decoder(generator).items()}
     torch.save({"g_ema": state, "latent_avg": torch.full((SHAPE.style_dim,), 0.25)}, path)
@@ -84,7 +84,7 @@ def write_identity(path: Path) -> Path:
 
 
 def write_clip(path: Path) -> Path:
-    """A CLIP model of one layer, as a state dict."""
+    """Write a CLIP model of one layer, as a state dict."""
     from clip.model import CLIP
 
     with torch.random.fork_rng():
@@ -96,7 +96,7 @@ def write_clip(path: Path) -> Path:
 
 
 def write_d_latent(path: Path, seed: int, styles: int = SHAPE.num_styles) -> Path:
-    """A direction as the method's authors publish theirs: [1, styles, dim]."""
+    """Write a direction as the method's authors publish theirs: [1, styles, dim]."""
     rng = torch.Generator().manual_seed(seed)
     path.parent.mkdir(exist_ok=True)
     torch.save(0.1 * torch.randn(1, styles, SHAPE.style_dim, generator=rng), path)
@@ -137,14 +137,14 @@ class Offer:
         self.server.add(f"/{name}", behaviour)
 
     def asked(self) -> list[str]:
-        """The files that were asked for, in order; forgotten by `forget`."""
+        """The requested files, in order, since the last `forget`."""
         return [request.path.removeprefix("/") for request in self.server.requests]
 
     def forget(self) -> None:
         self.server.requests.clear()
 
     def write(self, sources: Mapping[str, Iterable[str]] | None = None) -> None:
-        """Write the manifest; sources are other addresses for some of the files."""
+        """Write the manifest; `sources` replaces the addresses of some files."""
         motions = json.dumps([f"{name}.d_latent" for name in MOTIONS])
         lines = [
             HEADER.replace("MOTIONS", motions),

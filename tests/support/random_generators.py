@@ -1,4 +1,4 @@
-"""Generators of random weights in which nothing is zero that could hide behind it, and codes for them."""
+"""Generators with random weights, none of them zero (a zero could hide an error), and latents for them."""
 
 import torch
 from draws import normal, rng
@@ -8,7 +8,7 @@ from stylegan2 import Generator, GeneratorConfig
 
 
 def drawn(config: GeneratorConfig, *, spread: float = 0.5) -> Generator:
-    """A generator whose zeros (noise strengths, biases) are drawn as well, with this standard deviation."""
+    """A generator whose noise strengths and biases are random as well, with this standard deviation."""
     source = rng()
     generator = Generator(config, source)
     with torch.no_grad():
@@ -19,5 +19,5 @@ def drawn(config: GeneratorConfig, *, spread: float = 0.5) -> Generator:
 
 
 def codes(generator: Generator, count: int = 2) -> Tensor:
-    """W+ codes [count, num_styles, style_dim]."""
+    """W+ latents [count, num_styles, style_dim]."""
     return normal(count, generator.num_styles, generator.style_dim, seed=1)

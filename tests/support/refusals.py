@@ -1,4 +1,4 @@
-"""What a model file that is refused must be told with: one sentence that names it."""
+"""Checks that a bad model file is refused with one sentence that names it."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,7 +10,7 @@ from stylegan2 import CheckpointError
 
 
 def assert_refused(load: Callable[[Path], object], path: Path, *mentions: str) -> None:
-    """One short sentence, that names the file and says what is wrong."""
+    """Check that loading fails with one short sentence that names the file and the reason."""
     with pytest.raises(CheckpointError) as caught:
         load(path)
     assert_sentence(caught.value, path, *mentions)
@@ -27,9 +27,9 @@ def assert_sentence(error: Exception, path: Path, *mentions: str) -> None:
 
 
 def count_of_flipped(load: Callable[[Path], object], path: Path, places: Iterable[tuple[int, int]]) -> int:
-    """How many copies of a file are refused that have three bytes changed, each copy's between two places.
+    """How many damaged copies of a file are refused; each has three bytes changed in one of `places`.
 
-    The others load; no other error than CheckpointError comes out. The file is overwritten.
+    The others load; any error but CheckpointError is raised. The file is overwritten.
     """
     whole, rng, refused = np.frombuffer(path.read_bytes(), dtype=np.uint8), np.random.default_rng(0), 0
     for low, high in places:

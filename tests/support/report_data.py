@@ -1,4 +1,4 @@
-"""Pictures and a regressor, random ones, for the tests of the report on the embedded model."""
+"""Random pictures and a random regressor, for tests of the report on the embedded model."""
 
 import torch
 from draws import rng

@@ -1,4 +1,4 @@
-"""For the tests: a `micromotion serve` of their own, and ways to talk to it."""
+"""Start `micromotion serve` for tests, send it requests and stop it."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from tools.openapi import inputs
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "micromotion", "serve"]
-START, ANSWER, STOP = 180.0, 120.0, 20.0  # seconds, generous: how long at most to wait for each
+START, ANSWER, STOP = 180.0, 120.0, 20.0  # timeouts in seconds, generous
 CHOSEN: dict[str, Any] = {"motion": "smile", "strength": 1.0, "frames": 6, "fps": 12}
 EVERYTHING: dict[str, Any] = {
     **{name: words["default"] for name, (_, words) in inputs().items() if "default" in words},
     **CHOSEN,
 }
-"""All that Cog's worker gives to the predictor beside the image, also where the caller leaves it out."""
+"""All inputs but the image that Cog's worker passes to the predictor, including defaults."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,16 @@ class Server:
 
     url: str
     process: subprocess.Popen[bytes]
-    temporary: Path  # where it puts its temporary files
+    temporary: Path  # its folder for temporary files
     log: Path
 
     def call(self, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
-        """GET, or POST with a body (text as it is, anything else as JSON); the status and the answer."""
+        """GET, or POST with a body (text unchanged, anything else as JSON); the status and the answer."""
         data = body.encode() if isinstance(body, str) else None if body is None else json.dumps(body).encode()
         return self._ask(urllib.request.Request(self.url + path, data), headers)
 
     def put(self, path: str, body: object, **headers: str) -> tuple[int, Any]:
-        """The same by PUT."""
+        """As `call`, by PUT."""
         data = json.dumps(body).encode()
         return self._ask(urllib.request.Request(self.url + path, data, method="PUT"), headers)
 
@@ -67,7 +67,7 @@ class Server:
             return status, text
 
     def predict(self, image: object, **inputs: object) -> tuple[int, Any]:
-        """Ask for a prediction when none is going on: Cog frees its only slot a moment after it answers."""
+        """Request a prediction once none is running: Cog frees its only slot a moment after it answers."""
         wait_until(lambda: self.status() == "READY", ANSWER, "the server to be ready")
         return self.call("/predictions", {"input": {"image": image, **CHOSEN, **inputs}})
 
@@ -76,7 +76,7 @@ class Server:
 
     def left(self) -> set[str]:
         """The names of all temporary files and folders."""
-        walked = os.walk(self.temporary)  # what goes meanwhile is passed over
+        walked = os.walk(self.temporary)  # skips what is deleted meanwhile
         return {str(Path(folder, name)) for folder, *names in walked for name in chain(*names)}
 
 
@@ -110,7 +110,7 @@ def start(folder: Path) -> Server:
 
 @contextmanager
 def serving(folder: Path, model: Path | None = None) -> Iterator[Server]:
-    """A server within the block, of another model with a cache folder of its own; nothing of it is left."""
+    """Run a server within the block, which must leave nothing; another model gets its own cache folder."""
     with pytest.MonkeyPatch.context() as patch:
         if model is not None:
             patch.setenv("MICROMOTION_MODEL", str(model))
@@ -147,7 +147,7 @@ def launch(folder: Path) -> Server:
 
 
 def stop(server: Server, number: signal.Signals) -> int:
-    """Ask the server to end, and return its status."""
+    """Stop the server with a signal; its exit status."""
     server.process.send_signal(number)
     try:
         return server.process.wait(STOP)
@@ -156,7 +156,7 @@ def stop(server: Server, number: signal.Signals) -> int:
 
 
 def relatives(server: Server) -> list[int]:
-    """The processes that were started with the server's folder for temporary files, itself among them."""
+    """The processes started with the server's folder for temporary files, including the server."""
     mark = f"TMPDIR={server.temporary}".encode()
     found = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -169,7 +169,7 @@ def relatives(server: Server) -> list[int]:
 
 
 def begin(server: Server, name: str, photo: str, webhook: str | None = None) -> None:
-    """Start a prediction that takes long, and return when it has begun to write its video."""
+    """Start a long prediction, and return once it has begun to write its video."""
     inputs = {"image": photo, **CHOSEN, "frames": 600, "output_format": "mp4"}
     body = {"id": name, "input": inputs, "webhook": webhook, "webhook_events_filter": ["completed"]}
     before = server.left()

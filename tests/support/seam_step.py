@@ -1,4 +1,4 @@
-"""How far a seam shows in a photo that something was pasted into."""
+"""Measure how visible a seam is in a photo that something was pasted into."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class SeamStep:
-    """Gray levels from a pixel to its neighbour across a seam: what pasting added, and the photo's own.
+    """Steps between neighbouring pixels across a seam, in gray levels: added by pasting, and the photo's own.
 
-    added: mean over the seam. worst: its 95th percentile. own: the photo's own 90th percentile there.
+    added: the mean over the seam. worst: its 95th percentile. own: the photo's 90th percentile there.
     """
 
     added: float
@@ -20,11 +20,10 @@ class SeamStep:
 
 
 def seam_step(photo: NDArray[np.uint8], picture: NDArray[np.uint8], mask: NDArray[Any]) -> SeamStep:
-    """Measure how far a seam shows: the steps that the pasted picture has and the photo has not.
+    """Measure how visible a seam is: the steps that the pasted picture has and the photo has not.
 
-    photo, picture: [H, W, 3] of one size. mask: [H, W] of any number type, 0 where the photo was left alone.
-    The seam is where two neighbours are one inside and one outside of that.
-    Raises ValueError if there is no such place.
+    photo, picture: [H, W, 3] of one size. mask: [H, W] of any number type, 0 where the photo is unchanged.
+    The seam is where one of two neighbours is inside the mask. Raises ValueError if there is none.
     """
     added, own = [], []
     change = picture.astype(np.int16) - photo

@@ -1,4 +1,4 @@
-"""For the tests: what a prediction's answer holds, checked for form."""
+"""Read and check the answers of predictions."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from running_server import ROOT
 
 HIDDEN = ("Traceback", "Errno", 'File "', "/tmp", str(ROOT), "site-packages", "pytest-")
-"""What no caller is told: where in the code, or on the server's disk, it went wrong."""
+"""Details of the code and the server's disk that no answer may contain."""
 
 
 def content(answer: dict[str, Any], kind: str = "video/mp4") -> bytes:
-    """The bytes of the video of a prediction that succeeded."""
+    """The video of a successful prediction, as bytes."""
     assert answer["status"] == "succeeded", answer
     head, _, text = answer["output"].partition(",")
     assert head == f"data:{kind};base64"
@@ -23,7 +23,7 @@ def content(answer: dict[str, Any], kind: str = "video/mp4") -> bytes:
 
 
 def sentence(answer: dict[str, Any]) -> str:
-    """The error of a failed prediction, after checking that it is made for people."""
+    """The error of a failed prediction, after checking that it is one readable sentence."""
     assert answer["status"] == "failed", answer
     assert "output" not in answer
     error = str(answer["error"])
@@ -33,7 +33,7 @@ def sentence(answer: dict[str, Any]) -> str:
 
 
 def check_sentence(error: str, logs: str = "") -> None:
-    """The error's first line is a sentence, and neither it nor the logs tell what is `HIDDEN`."""
+    """Check that the error's first line is a sentence, and that neither it nor the logs contain `HIDDEN`."""
     for hidden in HIDDEN:
         assert hidden not in error + logs, error + logs
     assert error.split("\n")[0].endswith(".")

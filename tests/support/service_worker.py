@@ -1,4 +1,4 @@
-"""For the tests: the predictor in this process, as Cog's worker loads and calls it."""
+"""The predictor in this process, loaded and called as by Cog's worker."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from running_server import EVERYTHING, ROOT
 
 
 def load(model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A predictor that is set up; the metrics that it records lie in `recorded`."""
+    """A predictor after setup(); the metrics that it records are in `recorded`."""
     predictor = unprepared(model, monkeypatch)
     predictor.setup()
     return predictor
 
 
 def unprepared(model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The same before setup()."""
+    """A predictor before setup()."""
     from cog.predictor import load_predictor_from_ref
 
     monkeypatch.setenv("MICROMOTION_MODEL", str(model))
@@ -28,7 +28,7 @@ def unprepared(model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def play(predictor: Any, image: Path, **inputs: Any) -> bytes:
-    """The bytes of a result."""
+    """Run a prediction; the result's bytes."""
     from cog import Path as CogPath
 
     if isinstance(inputs.get("motion_file"), Path):

@@ -1,4 +1,4 @@
-"""A face seen in a frame of a clip, without a picture."""
+"""A face in a frame of a video, without a picture."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Generator files for the tests: ours and rosinality's, with random weights."""
+"""Generator files with random weights, in our format and in rosinality's."""
 
 import json
 from functools import partial
@@ -24,7 +24,7 @@ def small_generator() -> Generator:
 
 
 def rosinality_state() -> dict[str, Tensor]:
-    """A 16×16 generator as that project stores it, filled with random numbers, noise strengths included."""
+    """The state of a 16×16 generator in rosinality's format, all random, noise strengths included."""
     rng = torch.Generator().manual_seed(5)
     kernel = torch.outer(torch.tensor([1.0, 3, 3, 1]), torch.tensor([1.0, 3, 3, 1])) / 16
     state: dict[str, Tensor] = {}
@@ -68,13 +68,13 @@ def rosinality_state() -> dict[str, Tensor]:
 
 
 def save_own(folder: Path) -> Path:
-    """`small_generator` in our own format."""
+    """Save `small_generator` in our format."""
     save_generator(small_generator(), folder / "generator.safetensors")
     return folder / "generator.safetensors"
 
 
 def save_public(folder: Path) -> Path:
-    """`rosinality_state` as that project saves it."""
+    """Save `rosinality_state` as that project does."""
     torch.save({"g_ema": rosinality_state(), "latent_avg": torch.ones(6)}, folder / "public.pt")
     return folder / "public.pt"
 

@@ -1,6 +1,6 @@
 """StyleGAN2's generator written out slowly in float64 NumPy: one image at a time, one kernel tap at a time.
 
-It shares nothing with the package: every sample gets its own modulated weight, up-sampling is zero insertion
+It shares no code with the package: every sample gets its own modulated weight, up-sampling is zero insertion
 followed by a direct convolution, and the layers come from a plain list that either naming can fill.
 """
 
@@ -107,14 +107,14 @@ def correlate(x: Array, weight: Array, before: int, after: int) -> Array:
 
 
 def spread(x: Array) -> Array:
-    """[C, H, W] -> [C, 2H, 2W] with a zero after every sample."""
+    """Insert a zero after every sample: [C, H, W] -> [C, 2H, 2W]."""
     out = np.zeros((x.shape[0], 2 * x.shape[1], 2 * x.shape[2]))
     out[:, ::2, ::2] = x
     return out
 
 
 def low_pass(x: Array, before: int, after: int) -> Array:
-    """The 4×4 binomial filter of gain 4 on every channel."""
+    """Apply the 4×4 binomial filter of gain 4 to every channel."""
     kernel = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 16
     return np.concatenate([correlate(c[None], kernel[None, None], before, after) for c in x])
 

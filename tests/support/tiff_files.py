@@ -1,4 +1,4 @@
-"""TIFF files, written here tag by tag, so that none of the code under test has a hand in them."""
+"""TIFF files, written tag by tag, independently of the code under test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Tags = Mapping[int, int | bytes | Sequence[int]]
 def tags_of(
     samples: NDArray[np.generic], photometric: int, *, planar: bool, bits: int | None = None
 ) -> dict[int, int | bytes | Sequence[int]]:
-    """The tags that say how pixels [height, width, samples] are stored."""
+    """The tags that describe how pixels [height, width, samples] are stored."""
     height, width, count = samples.shape
     depth = bits or 8 * samples.dtype.itemsize
     formats = {"u": 1, "i": 2, "f": 3}
@@ -34,7 +34,7 @@ def tags_of(
 def strips(
     samples: NDArray[np.generic], *, planar: bool, order: str = "<", compression: int = 1, tile: int = 0
 ) -> list[bytes]:
-    """The pixels [height, width, samples] in strips of a few rows, or in square tiles, plane after plane."""
+    """Encode pixels [height, width, samples] in strips of a few rows, or in square tiles, plane by plane."""
     planes = [samples[..., [each]] for each in range(samples.shape[2])] if planar else [samples]
     pieces = []
     for plane in planes:
@@ -63,8 +63,9 @@ def tiff(
     below: Sequence[tuple[Tags, list[bytes]]] = (),
     mark: bytes = b"",
 ) -> bytes:
-    """A file of pages, each its tags and its strips or tiles; those `below` hang on the first one; and a mark
-    behind the header.
+    """A file of pages, each given as its tags and its strips or tiles.
+
+    below: sub-pages of the first page. mark: bytes after the header.
     """
     file = bytearray((b"II*\0" if order == "<" else b"MM\0*") + bytes(4) + mark)
     hanging = [_page(file, page, order)[0] for page in below]
@@ -78,7 +79,7 @@ def tiff(
 
 
 def _page(file: bytearray, page: tuple[Tags, list[bytes]], order: str) -> tuple[int, int]:
-    """Append it; where its table lies, and where that says which page is next."""
+    """Append a page; the offsets of its directory, and of the directory's link to the next page."""
     tags, pieces = dict(page[0]), page[1]
     places = []
     for piece in pieces:

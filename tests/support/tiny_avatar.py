@@ -1,4 +1,4 @@
-"""The shapes of networks that stand in for the avatar's where only their fitting together is tested."""
+"""The shapes of small networks in place of the avatar's, for tests of how these fit together."""
 
 from avatar.renderer.factors import Z_DIM
 from encoder4editing import EncoderConfig

@@ -1,4 +1,4 @@
-"""Pictures whose pixels are stored turned, with an EXIF orientation that says so; and the same upright."""
+"""Pictures whose pixels are stored rotated, with an EXIF orientation; and the same pictures upright."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-# How stored pixels are set upright, for each EXIF orientation; and how upright ones are stored.
+# By EXIF orientation: from stored to upright pixels, and from upright to stored ones.
 UPRIGHT = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
@@ -26,7 +26,7 @@ KINDS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "PNG of ImageMagick", "PNG with 
 
 
 def stored(picture: Image.Image, orientation: int, kind: str = "JPEG") -> bytes:
-    """The file of a picture whose pixels lie as the orientation says."""
+    """The file of a picture, its pixels stored in the given orientation."""
     pixels = np.ascontiguousarray(STORED[orientation](np.asarray(picture)))
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -54,8 +54,8 @@ def stored(picture: Image.Image, orientation: int, kind: str = "JPEG") -> bytes:
 
 
 def upright(data: bytes, orientation: int) -> Image.Image:
-    """What such a file shows, set upright here, pixel by pixel; nothing else is known of it."""
+    """The upright picture in such a file, computed independently of the code under test."""
     with Image.open(io.BytesIO(data)) as image:
-        if image.format == "TIFF":  # Pillow turns those by itself
+        if image.format == "TIFF":  # Pillow rotates those itself
             return Image.fromarray(np.asarray(image.convert("RGB")))
         return Image.fromarray(np.ascontiguousarray(UPRIGHT[orientation](np.asarray(image.convert("RGB")))))

@@ -1,4 +1,4 @@
-"""Videos for the tests of video: frames that move, colours hard to keep, and ways to read them back."""
+"""Videos for tests: moving frames, saturated colours, and readers."""
 
 import struct
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ SATURATED = [
 
 
 def moving(count: int, height: int = 48, width: int = 64) -> Iterator[np.ndarray]:
-    """Smooth colours and a bright square that wanders."""
+    """Frames of smooth colours with a bright square that moves."""
     y, x = np.mgrid[:height, :width]
     for i in range(count):
         frame = np.stack([x * 255 // width, y * 255 // height, (x + y + 3 * i) % 256], axis=2).astype(
@@ -28,7 +28,7 @@ def moving(count: int, height: int = 48, width: int = 64) -> Iterator[np.ndarray
 
 
 def tiles(size: int = 32) -> np.ndarray:
-    """All of SATURATED, in 3 rows of 4."""
+    """A picture of all colours of SATURATED, in 3 rows of 4."""
     grid = np.array(SATURATED, np.uint8).reshape(3, 4, 3)
     return grid.repeat(size, axis=0).repeat(size, axis=1)
 
@@ -41,7 +41,7 @@ def tile_error(picture: np.ndarray, size: int = 32) -> float:
 
 
 def bt709_to_rgb(planes: np.ndarray) -> np.ndarray:
-    """[H · 3/2, W] yuv420p, limited range -> float64 RGB [H, W, 3], by the text of the standard."""
+    """Convert yuv420p [H · 3/2, W], limited range, to float64 RGB [H, W, 3], as the standard defines it."""
     height, width = planes.shape[0] * 2 // 3, planes.shape[1]
     chroma = planes[height:].reshape(2, height // 2, width // 2).repeat(2, axis=1).repeat(2, axis=2)
     luma = (planes[:height].astype(float) - 16) / 219
@@ -56,7 +56,7 @@ def decoded(path: Path) -> list[np.ndarray]:
 
 
 def animation(path: Path) -> tuple[list[np.ndarray], list[int], dict]:
-    """Frames, their durations in ms, and what else Pillow knows."""
+    """The frames, their durations in ms, and Pillow's other information."""
     frames, durations = [], []
     with Image.open(path) as picture:
         for index in range(getattr(picture, "n_frames", 1)):

@@ -1,4 +1,4 @@
-"""Videos for the tests of learning from video, written through PyAV."""
+"""Videos for tests of learning from video, written with PyAV."""
 
 import struct
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ def write_video(
     movflags: str = "",
     **options: str,
 ) -> Path:
-    """uint8 [H, W, 3] RGB frames into a file; times are in seconds, to the millisecond.
+    """Write RGB frames, uint8 [H, W, 3], to a file; times are in seconds, to the millisecond.
 
     matrix: a, b, c, d of the container's display matrix, see `oriented`.
     """
@@ -51,7 +51,7 @@ def write_video(
 
 
 def oriented(path: Path, a: int, b: int, c: int, d: int) -> Path:
-    """The MP4 with the matrix of its track's header that shows (x, y) at (a·x + c·y, b·x + d·y)."""
+    """Set the matrix in the MP4's track header that shows (x, y) at (a·x + c·y, b·x + d·y)."""
     data = path.read_bytes()
     plain, wanted = (
         struct.pack(">9i", *(p << 16, q << 16, 0, r << 16, s << 16, 0, 0, 0, 1 << 30))
@@ -63,7 +63,7 @@ def oriented(path: Path, a: int, b: int, c: int, d: int) -> Path:
 
 
 def trimmed(path: Path, *edits: tuple[float, float]) -> Path:
-    """The MP4 with an edit list of these: how long, and from when in the media, in seconds; -1 for nothing.
+    """Give the MP4 an edit list of (duration, media time) in seconds; a media time of -1 shows nothing.
 
     The file must come from `write_video`, whose media times begin with the delay of its B-frames.
     """
@@ -89,12 +89,12 @@ def trimmed(path: Path, *edits: tuple[float, float]) -> Path:
 
 
 def turned(path: Path, clockwise: int) -> Path:
-    """The MP4 with the flag that says to show it turned, the matrix of its track's header (ISO 14496-12)."""
+    """Make players show the MP4 rotated, by the matrix of its track header (ISO 14496-12)."""
     return oriented(path, *{90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[clockwise])
 
 
 def write_sound(path: Path) -> Path:
-    """A second of silence, in a container that could hold pictures."""
+    """Write a second of silence, in a container that could hold video."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=16000, layout="mono")
         for start in range(0, 16000, 1024):

@@ -1,4 +1,4 @@
-"""Who is called back when an asynchronous prediction ends, for the tests."""
+"""A webhook receiver for asynchronous predictions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Webhook:
 
 @contextmanager
 def listening() -> Iterator[Webhook]:
-    """Listens for what the server reports of an asynchronous prediction."""
+    """Run a webhook receiver within the block."""
     calls: list[dict[str, Any]] = []
 
     class Listener(BaseHTTPRequestHandler):
@@ -29,7 +29,7 @@ def listening() -> Iterator[Webhook]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Listener) as listener:
         thread = threading.Thread(target=listener.serve_forever)

@@ -1,4 +1,4 @@
-"""The `weights` command in the tests: run, and what it said."""
+"""Run the `weights` command, and check its output."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ PARTS = {
 
 
 def command(*arguments: object) -> Result:
-    """`micromotion weights …` in this process."""
+    """Run `micromotion weights …` in this process."""
     return CliRunner().invoke(app, ["weights", *map(str, arguments)])
 
 
 def done(*arguments: object) -> str:
-    """The same, which must succeed; what it printed."""
+    """As `command`, which must succeed; its stdout."""
     result = command(*arguments)
     assert result.exit_code == 0, result.stderr
     return result.stdout
 
 
 def refused(*arguments: object) -> str:
-    """The same, which must fail with one sentence, after lines about the files that came."""
+    """As `command`, which must fail with one sentence, after lines about the files that were written."""
     result = command(*arguments)
     assert result.exit_code == 1
     *before, sentence = result.stderr.splitlines()

@@ -1,4 +1,4 @@
-"""Comparisons: what stands beside what, and that nothing else is shown."""
+"""Comparisons: the order of the pictures, and that nothing else is shown."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +22,7 @@ def plain(colour: tuple[int, int, int], side: int) -> Frame:
 
 
 def columns_of(picture: Frame, colour: tuple[int, int, int]) -> np.ndarray:
-    """The columns in which a colour is seen; it must be a square."""
+    """The columns in which a colour appears, which must form a square."""
     rows, columns = np.nonzero((picture == colour).all(axis=2))
     assert np.ptp(rows) == np.ptp(columns)
     assert len(rows) == (np.ptp(rows) + 1) ** 2
@@ -35,7 +35,7 @@ def animator(random_bundle: Path) -> Animator:
 
 
 @pytest.mark.parametrize("side", [32, 256, 400])
-def test_photo_inversion_and_animation_stand_in_this_order(side: int) -> None:
+def test_photo_inversion_and_animation_are_in_this_order(side: int) -> None:
     photo, still, frame = (plain(colour, side) for colour in COLOURS)
     comparison = Comparison(photo)
     picture = comparison.begin([(np.zeros(1), still)])(np.zeros(1), frame)
@@ -47,7 +47,7 @@ def test_photo_inversion_and_animation_stand_in_this_order(side: int) -> None:
     assert places[1][-1] < places[2][0]
 
 
-def test_a_strip_is_one_row_in_the_order_asked_for() -> None:
+def test_a_strip_is_one_row_in_the_requested_order() -> None:
     frames = [plain((10 * i, 200, 0), 64) for i in range(9)]
     strip = np.asarray(strength_strip(frames, [i / 2 for i in range(9)]))
     places = [columns_of(strip, (10 * i, 200, 0)) for i in range(9)]
@@ -65,7 +65,7 @@ def test_the_labels_are_the_strengths(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_a_clip_compares_with_the_photos_own_crop(animator: Animator, astronaut: Image.Image) -> None:
+def test_a_video_compares_with_the_photos_own_crop(animator: Animator, astronaut: Image.Image) -> None:
     video = animator.animate(astronaut, frames=3, strength=2, compare=True, seed=1)
     crop = np.asarray(align(astronaut, RESOLUTION).image)
     latent = animator.encode(astronaut)
@@ -77,7 +77,7 @@ def test_a_clip_compares_with_the_photos_own_crop(animator: Animator, astronaut:
     assert len(video) == 3
 
 
-def test_the_inversion_is_the_still_face_whatever_comes_first(
+def test_the_inversion_is_the_still_frame_whatever_comes_first(
     animator: Animator, astronaut: Image.Image
 ) -> None:
     still = next(iter(animator.animate(astronaut, frames=2, compare=True)))
@@ -103,7 +103,7 @@ def test_a_picture_that_is_cropped_already_is_compared_too(
     assert np.abs(np.asarray(shown).astype(int) - np.asarray(crop)).mean() < 4
 
 
-def test_a_strip_shows_what_a_clip_of_one_frame_does(animator: Animator, astronaut: Image.Image) -> None:
+def test_a_strip_equals_videos_of_one_frame(animator: Animator, astronaut: Image.Image) -> None:
     latent = animator.encode(astronaut)
     motion = {"smile": 1, "headsTurn": -0.5}
     strengths = (-1, 0, 0.5, 2)
@@ -112,7 +112,7 @@ def test_a_strip_shows_what_a_clip_of_one_frame_does(animator: Animator, astrona
     assert animator.at_strengths(latent, "smile") == animator.at_strengths(latent)
 
 
-def test_what_cannot_be_compared_is_told(animator: Animator, astronaut: Image.Image) -> None:
+def test_invalid_comparisons_are_refused(animator: Animator, astronaut: Image.Image) -> None:
     latent = zero_code(animator.bundle.generator)
     with pytest.raises(OptionError, match="photo"):
         animator.animate(latent, compare=True)

@@ -1,4 +1,4 @@
-"""Contact sheets: which frames, where they lie, and what is refused."""
+"""Contact sheets: which frames, their layout, and what is refused."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def plain(colour: tuple[int, int, int], height: int = 128, width: int = 128) -> 
 
 
 @given(st.integers(1, 2000), st.integers(1, 300))
-def test_evenly_spaced_are_distinct_spread_and_hold_both_ends(total: int, count: int) -> None:
+def test_evenly_spaced_indices_are_distinct_and_include_both_ends(total: int, count: int) -> None:
     chosen = evenly_spaced(total, count)
     assert len(chosen) == min(total, count)
     assert chosen[-1] == total - 1
@@ -25,19 +25,19 @@ def test_evenly_spaced_are_distinct_spread_and_hold_both_ends(total: int, count:
     assert len(steps) == 0 or steps.max() - steps.min() <= 1
 
 
-def test_evenly_spaced_is_what_one_would_pick_by_hand() -> None:
+def test_evenly_spaced_examples() -> None:
     assert evenly_spaced(90, 8) == [0, 13, 25, 38, 51, 64, 76, 89]
     assert evenly_spaced(3, 8) == [0, 1, 2]
     assert evenly_spaced(100, 1) == [99]
 
 
 @pytest.mark.parametrize(("total", "count"), [(0, 3), (3, 0), (-1, 1)])
-def test_evenly_spaced_refuses_nothing(total: int, count: int) -> None:
+def test_evenly_spaced_refuses_zero(total: int, count: int) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         evenly_spaced(total, count)
 
 
-def test_every_frame_is_there_in_reading_order_whole_and_not_overlapped() -> None:
+def test_every_frame_is_shown_whole_in_reading_order() -> None:
     sheet = np.asarray(contact_sheet([plain(c) for c in COLOURS], columns=3, tile=200))
     for index, colour in enumerate(COLOURS):
         rows, columns = np.nonzero((sheet == colour).all(axis=2))
@@ -46,7 +46,7 @@ def test_every_frame_is_there_in_reading_order_whole_and_not_overlapped() -> Non
         assert (rows[0] // 204, columns[0] // 204) == (index // 3, index % 3)
 
 
-def test_a_margin_lies_on_every_side() -> None:
+def test_there_is_a_margin_on_every_side() -> None:
     sheet = np.asarray(contact_sheet([plain((0, 0, 0))] * 4, columns=2, tile=64))
     for edge in (sheet[0], sheet[-1], sheet[:, 0], sheet[:, -1]):
         assert (edge > 240).all()
@@ -71,7 +71,7 @@ def test_frames_keep_their_proportions(height: int, width: int) -> None:
     assert np.ptp(columns) + 1 == max(1, round(width * 192 / longer))
 
 
-def test_labels_stand_below_their_own_frame_and_change_nothing_else() -> None:
+def test_labels_are_below_their_frames_and_change_nothing_else() -> None:
     frames = [plain((9, 9, 200))] * 3
     bare = np.asarray(contact_sheet(frames, labels=["", "", ""]))
     sheet = np.asarray(contact_sheet(frames, labels=["", "50%", ""]))

@@ -1,4 +1,4 @@
-"""Formats' limits are known before anything renders; what phones cannot play is made smaller, and told."""
+"""Formats' limits are checked before rendering; videos too large for phones are scaled down, with a note."""
 
 import math
 from collections.abc import Iterator
@@ -24,11 +24,11 @@ from micromotion.video.picture import write_picture
 from micromotion.video.writer import fit_size, write_frames
 
 TABLE_A1 = {40: (8192, 245_760), 51: (36_864, 983_040), 52: (36_864, 2_073_600)}
-"""MaxFS and MaxMBPS of ITU-T H.264's Table A-1, by level_idc; written down a second time on purpose."""
+"""MaxFS and MaxMBPS of ITU-T H.264's Table A-1, by level_idc; duplicated on purpose."""
 
 
 def stream_level(path: Path) -> tuple[int, int]:
-    """AVCProfileIndication and AVCLevelIndication, out of the file's avcC box (ISO 14496-15)."""
+    """AVCProfileIndication and AVCLevelIndication from the file's avcC box (ISO 14496-15)."""
     data = path.read_bytes()
     at = data.index(b"avcC") + 4
     return data[at + 1], data[at + 3]
@@ -48,9 +48,7 @@ def flat(width: int, height: int, count: int = 1) -> Iterator[np.ndarray]:
 
 
 @given(st.integers(1, 16_384), st.integers(1, 16_384), st.sampled_from([1, 24, 30, 60, 120, 240]))
-def test_a_playable_size_is_within_level_5_2_and_as_large_as_can_be(
-    width: int, height: int, fps: int
-) -> None:
+def test_a_playable_size_is_the_largest_within_level_5_2(width: int, height: int, fps: int) -> None:
     scaled = playable_size((width, height), Fraction(fps))
     most, rate = TABLE_A1[52]
     across, down = (math.ceil(side / 16) for side in scaled)
@@ -64,7 +62,7 @@ def test_a_playable_size_is_within_level_5_2_and_as_large_as_can_be(
         return
     assert scaled[0] % 2 == scaled[1] % 2 == 0
     assert abs(scaled[0] * height / width - scaled[1]) <= 1 + height / width or min(scaled) == 2
-    whole = min(width, height) > 200  # else the macroblocks' own size is what decides
+    whole = min(width, height) > 200  # otherwise the macroblocks' size decides
     full = across * down * max(fps, rate / most) / rate
     assert not whole or full > 0.93 or max(across, down) >= 542
 
@@ -79,7 +77,7 @@ def test_a_playable_size_is_within_level_5_2_and_as_large_as_can_be(
         ((16_000, 900), 30, (8688, 488)),
     ],
 )
-def test_sizes_that_are_known(size: tuple[int, int], fps: float, scaled: tuple[int, int]) -> None:
+def test_known_sizes(size: tuple[int, int], fps: float, scaled: tuple[int, int]) -> None:
     assert playable_size(size, Fraction(fps)) == scaled
 
 
@@ -94,7 +92,7 @@ def test_a_large_video_is_scaled_and_its_stream_says_level_5_2(tmp_path: Path) -
     ]
 
 
-def test_the_level_is_no_higher_than_it_has_to_be(tmp_path: Path) -> None:
+def test_the_level_is_the_lowest_possible(tmp_path: Path) -> None:
     assert stream_level(write_frames(flat(1920, 1080, 2), tmp_path / "a.mp4", 30)) == (100, 40)
     assert stream_level(write_frames(flat(4096, 2304, 2), tmp_path / "b.mp4", 24)) == (100, 51)
 
@@ -106,8 +104,8 @@ def test_a_fast_video_is_scaled_by_its_macroblocks_a_second(tmp_path: Path) -> N
     assert stream_level(path)[1] <= 52
 
 
-def test_what_is_scaled_looks_as_it_did(tmp_path: Path) -> None:
-    """By a good filter: fine stripes become an even gray, not a pattern of coarse ones."""
+def test_scaled_videos_look_the_same(tmp_path: Path) -> None:
+    """With anti-aliasing: fine stripes become an even gray, not a coarse pattern."""
     stripes = np.zeros((64, 16_000, 3), np.uint8)
     stripes[:, ::2] = 255
     path = write_frames([stripes], tmp_path / "a.mp4", 30, on_scaled=lambda _: None)
@@ -116,13 +114,13 @@ def test_what_is_scaled_looks_as_it_did(tmp_path: Path) -> None:
     assert np.std(shown[:, 64:-64].mean(axis=0)) < 12
 
 
-def test_the_full_size_is_kept_where_it_is_asked_for(tmp_path: Path) -> None:
+def test_the_full_size_is_written_on_request(tmp_path: Path) -> None:
     path = write_frames(flat(8800, 64), tmp_path / "a.mp4", 30, full_size=True)
     assert size_of(path) == (8800, 64)
     assert stream_level(path)[1] > 52
 
 
-def test_python_is_warned_where_nobody_listens(tmp_path: Path) -> None:
+def test_python_is_warned_without_a_listener(tmp_path: Path) -> None:
     with pytest.warns(ScaledWarning, match=r"scaled to 8688×64\. full_size=True keeps") as caught:
         write_frames(flat(8800, 64), tmp_path / "a.mp4", 30)
     assert [Path(each.filename).name for each in caught] == [Path(__file__).name]
@@ -133,8 +131,8 @@ def test_other_formats_are_not_scaled(tmp_path: Path) -> None:
         assert fit_size(tmp_path / name, (9000, 9000), 60) == (9000, 9000)
 
 
-def test_x264_looks_less_far_ahead_in_large_videos(tmp_path: Path) -> None:
-    """It keeps what it looks at: 40 frames of 12 million pixels are 2.5 GB."""
+def test_x264_has_a_shorter_look_ahead_for_large_videos(tmp_path: Path) -> None:
+    """It keeps its look-ahead frames in memory: 40 frames of 12 million pixels are 2.5 GB."""
     for width, ahead in ((2048, None), (4096, 17), (8192, 4)):
         height = 2048 if width == 2048 else 2304 if width == 4096 else 8192
         encoder = Mp4(tmp_path / "a.mp4", width, height, Fraction(30))
@@ -144,7 +142,7 @@ def test_x264_looks_less_far_ahead_in_large_videos(tmp_path: Path) -> None:
         assert ahead is None or told.endswith(f":rc-lookahead={ahead}")
 
 
-# --- what a format takes ---
+# --- limits of the formats ---
 
 
 @pytest.mark.parametrize(
@@ -217,7 +215,7 @@ def test_the_command_refuses_before_the_model_is_loaded(
 
 
 @pytest.mark.slow
-def test_the_command_scales_and_says_so_unless_told_otherwise(tmp_path: Path, astronaut: Image.Image) -> None:
+def test_the_command_scales_and_reports_it_by_default(tmp_path: Path, astronaut: Image.Image) -> None:
     page = Image.new("RGB", (3600, 2800), "gray")
     page.paste(astronaut.resize((1024, 1024)), (1200, 700))
     page.save(tmp_path / "large.png", compress_level=1)
@@ -237,7 +235,7 @@ def test_the_command_scales_and_says_so_unless_told_otherwise(tmp_path: Path, as
     assert size_of(tmp_path / "b.mp4") == (3600, 2800)
 
 
-def test_a_clip_refuses_before_it_renders(
+def test_a_video_is_refused_before_rendering(
     animator: Animator, astronaut: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     video = animator.animate(astronaut, frames=2)
@@ -259,5 +257,5 @@ def test_a_sheet_that_is_too_tall_is_refused_before_rendering(
     assert everything(tmp_path) == {}
 
 
-def test_phones_level_is_that_of_the_table() -> None:
+def test_the_phone_level_agrees_with_the_table() -> None:
     assert (PHONES.frame, PHONES.rate) == TABLE_A1[52]

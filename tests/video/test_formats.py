@@ -1,4 +1,4 @@
-"""What all formats of video have in common: order, sameness, memory."""
+"""Properties of all video formats: order, reproducibility, memory."""
 
 import os
 import subprocess
@@ -33,7 +33,7 @@ def test_the_suffix_may_be_in_capitals_and_the_path_a_string(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_frames_are_taken_one_by_one_and_reported(tmp_path: Path, name: str) -> None:
+def test_frames_are_consumed_one_by_one_and_reported(tmp_path: Path, name: str) -> None:
     taken = 0
 
     def counted() -> Iterator[np.ndarray]:
@@ -89,7 +89,7 @@ print(peak(120, stem + "_short" + suffix), peak(520, stem + "_long" + suffix))
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak memory from Linux's /proc")
 @pytest.mark.parametrize("suffix", [".mp4", ".gif", ".webp", ""])
 def test_memory_does_not_grow_with_the_number_of_frames(tmp_path: Path, suffix: str) -> None:
-    """400 frames more are 20 MB as they come; the encoders' own buffers are full before."""
+    """400 more frames are 20 MB uncompressed; the encoders' buffers are full before that."""
     run = [sys.executable, "-c", WRITE_LONG, str(tmp_path / "a"), suffix]
     said = subprocess.run(
         run, check=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(Path.cwd())}

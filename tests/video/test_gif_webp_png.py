@@ -33,17 +33,17 @@ def test_no_picture_is_so_short_that_browsers_slow_it_down(
     frames, durations, _ = animation(write_frames(moving(fps), tmp_path / name, fps))
     assert min(durations) >= shortest
     assert abs(sum(durations) - 1000) <= shortest  # the last one is not shorter either
-    assert len(frames) >= 400 // shortest  # no more are left out than must be
+    assert len(frames) >= 400 // shortest  # no more are dropped than necessary
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.webp"])
-def test_pictures_that_do_not_move_keep_their_time(tmp_path: Path, name: str) -> None:
+def test_still_pictures_keep_their_duration(tmp_path: Path, name: str) -> None:
     _, durations, _ = animation(write_frames([tiles(8)] * 20, tmp_path / name, 25))
     assert sum(durations) == 800
 
 
 def test_gif_colours_are_chosen_from_all_frames(tmp_path: Path) -> None:
-    """What shows only in the last frame has its colours too; one palette serves all."""
+    """Colours that appear only in the last frame are included; there is one palette for all."""
     gray = np.full((96, 128, 3), 128, np.uint8)
     path = write_frames([*[gray] * 9, tiles()], tmp_path / "a.gif", 25)
     frames, _, _ = animation(path)
@@ -52,7 +52,7 @@ def test_gif_colours_are_chosen_from_all_frames(tmp_path: Path) -> None:
 
 
 def test_gif_does_not_flicker_where_nothing_moves(tmp_path: Path) -> None:
-    """A palette per frame, or error diffusion, would change the pixels left of what moves."""
+    """A palette per frame, or error diffusion, would change still pixels."""
     y, x = np.mgrid[:48, :96]
     still = np.stack([60 + x, 40 + 2 * y, 200 - x], axis=2).astype(np.uint8)
     source = []
@@ -72,7 +72,7 @@ def test_webp_keeps_the_picture(tmp_path: Path) -> None:
     assert max(np.abs(f.astype(int) - s).mean() for f, s in zip(frames, source, strict=True)) < 6
 
 
-def test_a_folder_of_pngs_holds_the_very_pixels(tmp_path: Path) -> None:
+def test_a_folder_of_pngs_has_the_exact_pixels(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for name in ("new", "empty", "frames.v2/"):
         path = write_frames(moving(12), f"{tmp_path}/{name}", 30)

@@ -13,7 +13,7 @@ from micromotion.video.writer import write_frames
 
 
 def moment(frame: av.VideoFrame) -> Fraction:
-    """When it is shown, in seconds."""
+    """A frame's presentation time in seconds."""
     assert frame.pts is not None
     assert frame.time_base is not None
     return frame.pts * frame.time_base

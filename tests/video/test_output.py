@@ -11,7 +11,7 @@ from micromotion.errors import OptionError, OutputError
 from micromotion.video.writer import check_output, frame_rate, write_frames
 
 
-def test_check_output_says_yes_and_leaves_no_trace(tmp_path: Path) -> None:
+def test_check_output_accepts_and_leaves_no_trace(tmp_path: Path) -> None:
     (tmp_path / "old.mp4").write_bytes(b"old")
     (tmp_path / "empty").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "empty")
@@ -54,7 +54,7 @@ def test_check_output_says_yes_and_leaves_no_trace(tmp_path: Path) -> None:
         ("a" * 300, "cannot be written: File name too long"),
     ],
 )
-def test_check_output_says_what_is_wrong(tmp_path: Path, name: str, reason: str) -> None:
+def test_check_output_names_the_problem(tmp_path: Path, name: str, reason: str) -> None:
     (tmp_path / "file").write_bytes(b"x")
     (tmp_path / "folder.mp4").mkdir()
     (tmp_path / "full").mkdir()
@@ -73,7 +73,7 @@ def test_check_output_says_what_is_wrong(tmp_path: Path, name: str, reason: str)
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_check_output_refuses_no_name_at_all() -> None:
+def test_check_output_refuses_an_empty_name() -> None:
     with pytest.raises(OutputError, match="'' is not a valid output name"):
         check_output("")
 

@@ -1,4 +1,4 @@
-"""What an output may be called: no option's name, and no file that the command reads, by any path to it."""
+"""Names of outputs: not an option's name, and no file that the command reads, by any path."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ from micromotion.video.output_names import check_apart, default_name, is_same
 
 @pytest.fixture
 def table(desk: Path, astronaut_file: Path, random_bundle: Path) -> Path:
-    """A desk with a photo that has many names, a motion and a timeline that have two, and an empty folder."""
+    """A folder with a photo under several names, a motion and a timeline under two, and an empty folder."""
     Path("photo.webp").write_bytes(astronaut_file.read_bytes())
     Path("photo.png").write_bytes(astronaut_file.read_bytes())
     Path("folder").mkdir()
@@ -77,7 +77,7 @@ def test_learning_and_inspecting_replace_nothing(
     said = assert_fails(table, "learn", "text", "a {degree} smile", *common, "--preview", "model.webp")
     assert "a file of the model" in said
     home = cache.with_name(f"{cache.name}-data") / "motions" / "random"
-    (home / "wink.png").hardlink_to("photo.png")  # where the preview goes if nothing is said
+    (home / "wink.png").hardlink_to("photo.png")  # the preview's default path
     assert "one of the pictures themselves" in assert_fails(table, *pictures)
     (home / "wink.png").unlink()
     Path("preview.png").symlink_to(home / "wink.safetensors")
@@ -100,7 +100,7 @@ def test_learning_and_inspecting_replace_nothing(
         ("~nobody-at-all/x.mp4", "create it first"),
     ],
 )
-def test_what_is_hardly_meant_as_a_name(
+def test_suspicious_names_are_refused(
     desk: Path, random_bundle: Path, astronaut_file: Path, output: str, said: str
 ) -> None:
     if output.startswith("here"):
@@ -112,7 +112,7 @@ def test_what_is_hardly_meant_as_a_name(
     assert said in assert_fails(desk, "animate", astronaut_file, "--model", random_bundle, "-o", output)
 
 
-def test_the_home_folder_is_known_where_no_shell_has_seen_to_it(
+def test_the_home_folder_is_expanded_without_a_shell(
     desk: Path, random_bundle: Path, astronaut_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = desk.parent / "home"
@@ -130,7 +130,7 @@ def test_the_home_folder_is_known_where_no_shell_has_seen_to_it(
     assert list(desk.iterdir()) == []
 
 
-def test_the_default_name_is_no_longer_than_it_may_be() -> None:
+def test_the_default_name_is_within_the_length_limit() -> None:
     assert default_name(Path("a/me.jpg"), "-smile.mp4") == Path("me-smile.mp4")
     long = default_name(Path("ü" * 125 + ".jpg"), "-smile.mp4")
     assert len(os.fsencode(long)) in (254, 255)

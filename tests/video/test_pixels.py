@@ -10,7 +10,7 @@ from micromotion.runtime.frame_transfer import fetch_frames
 from micromotion.video.pixels import all_finite, quantise, to_uint8
 
 
-def test_all_levels_come_back_and_what_lies_outside_is_clamped() -> None:
+def test_all_levels_survive_and_other_values_are_clamped() -> None:
     levels = torch.arange(256, dtype=torch.float64)
     for dtype in (torch.float64, torch.float32):
         x = (levels / 127.5 - 1).to(dtype).expand(3, 4, 256)
@@ -59,12 +59,12 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
         to_uint8(torch.zeros(shape))
 
 
-# Frames on their way.
+# Frames in flight.
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 3])
 @pytest.mark.parametrize("count", [0, 1, 2, 7])
-def test_fetched_frames_come_in_order_and_no_more_than_wanted_are_under_way(ahead: int, count: int) -> None:
+def test_fetched_frames_are_in_order_with_bounded_look_ahead(ahead: int, count: int) -> None:
     taken: list[int] = []
 
     def pictures() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -87,7 +87,7 @@ def test_the_picture_on_the_device_and_the_one_in_main_memory_are_the_same() -> 
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_one_number_that_is_not_finite_is_found_wherever_it_lies(dtype: torch.dtype) -> None:
+def test_one_non_finite_value_is_found_anywhere(dtype: torch.dtype) -> None:
     x = torch.randn(3, 40, 40, generator=torch.Generator().manual_seed(0)).to(dtype)
     x[0, 0, :2] = torch.tensor([torch.finfo(dtype).max, torch.finfo(dtype).min])
     assert all_finite(x).shape == ()

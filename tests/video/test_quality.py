@@ -1,4 +1,4 @@
-"""How well videos keep the picture where it is small or fine, and how near each frame is to its time."""
+"""The quality of videos of small or detailed pictures, and the accuracy of frame times."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from micromotion.video.writer import write_frames
 
 
 def quality(side: int, path: Path) -> float:
-    """The PSNR in dB of a video of this side, of which every part has much the same detail."""
+    """The PSNR in dB of a video of this side, with similar detail everywhere."""
     rng = np.random.default_rng(0)
     coarse = rng.normal(0, 40, (side, side, 1)).repeat(3, axis=2)
     frames = [(128 + np.roll(coarse, 3 * i, axis=1)).clip(0, 255).astype(np.uint8) for i in range(3)]
@@ -25,7 +25,7 @@ def quality(side: int, path: Path) -> float:
 def test_the_largest_small_video_is_better_than_one_that_is_a_little_larger(
     tmp_path: Path, side: int
 ) -> None:
-    """Small pictures are looked at enlarged, and cost little."""
+    """Small pictures are viewed enlarged, and cost little."""
     assert quality(side, tmp_path / "just.mp4") > quality(side + 4, tmp_path / "larger.mp4") + 2
 
 
@@ -39,7 +39,7 @@ def test_webp_keeps_fine_hair(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fps", [91, 96, 100, 240])
 def test_no_webp_shows_a_picture_for_ten_milliseconds(tmp_path: Path, fps: int) -> None:
-    """Nor the last one: browsers would take a tenth of a second for it."""
+    """Nor the last one: browsers would show it for a tenth of a second."""
     _, durations, _ = animation(write_frames(moving(60), tmp_path / "a.webp", fps))
     assert min(durations) > 10
     assert abs(sum(durations) - 60_000 / fps) <= 11
@@ -47,7 +47,7 @@ def test_no_webp_shows_a_picture_for_ten_milliseconds(tmp_path: Path, fps: int) 
 
 @pytest.mark.parametrize(("name", "unit"), [("a.gif", 10), ("a.webp", 1)])
 @pytest.mark.parametrize("fps", [24, 30])
-def test_each_picture_begins_as_near_to_its_time_as_the_format_can(
+def test_each_pictures_time_is_as_exact_as_the_format_allows(
     tmp_path: Path, name: str, unit: int, fps: int
 ) -> None:
     _, durations, _ = animation(write_frames(moving(24), tmp_path / name, fps))

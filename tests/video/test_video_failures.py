@@ -1,4 +1,4 @@
-"""Whatever goes wrong while a video is written leaves nothing behind."""
+"""Failures while a video is written leave nothing behind."""
 
 import os
 import resource
@@ -17,7 +17,7 @@ from micromotion.video.writer import write_frames
 
 
 class Cancelled(BaseException):
-    """As Cog's CancelationException: not an Exception."""
+    """Like Cog's CancelationException, not an Exception."""
 
 
 @pytest.mark.parametrize("raised", [RuntimeError, OSError, KeyboardInterrupt, Cancelled, GeneratorExit])
@@ -43,7 +43,7 @@ def test_an_exception_midway_passes_through_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_control_c_leaves_what_was_there_before(tmp_path: Path, name: str) -> None:
+def test_control_c_leaves_the_old_file(tmp_path: Path, name: str) -> None:
     if name == "a":
         (tmp_path / name).mkdir()
     else:
@@ -83,7 +83,7 @@ def test_an_exception_at_the_very_end_leaves_nothing(
 
 
 @pytest.mark.parametrize("name", VIDEO_NAMES)
-def test_an_existing_video_is_whole_until_the_new_one_takes_its_place(tmp_path: Path, name: str) -> None:
+def test_an_existing_video_is_complete_until_it_is_replaced(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(b"the old video")
     seen = set()
@@ -109,7 +109,7 @@ def test_an_existing_video_is_whole_until_the_new_one_takes_its_place(tmp_path: 
         (list(moving(3)), 2, "got 3 frames, expected 2"),
     ],
 )
-def test_frames_that_make_no_video_are_refused(
+def test_invalid_frames_are_refused(
     tmp_path: Path, name: str, frames: list[np.ndarray], total: int | None, reason: str
 ) -> None:
     with pytest.raises(OutputError, match=reason):
@@ -118,8 +118,8 @@ def test_frames_that_make_no_video_are_refused(
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.webp"])
-def test_what_the_encoder_refuses_is_an_output_error(tmp_path: Path, name: str) -> None:
-    """Both formats end at 16384 pixels."""
+def test_an_encoder_error_is_an_output_error(tmp_path: Path, name: str) -> None:
+    """Both formats are limited to 16384 pixels."""
     with pytest.raises(OutputError, match="could not be written"):
         write_frames([np.zeros((2, 16400, 3), np.uint8)], tmp_path / name, 30)
     assert everything(tmp_path) == {}
@@ -127,7 +127,7 @@ def test_what_the_encoder_refuses_is_an_output_error(tmp_path: Path, name: str) 
 
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
-    """Writing more fails, much as on a full disk (Python ignores the signal that comes with it)."""
+    """Limit the size of files, so that writing fails as on a full disk (Python ignores the signal)."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -137,7 +137,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", VIDEO_NAMES)
-def test_where_the_disk_ends_the_video_is_whole_or_absent(tmp_path: Path, name: str) -> None:
+def test_on_a_full_disk_the_video_is_complete_or_absent(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     whole = write_frames(moving(6, 8, 8), path, 30).read_bytes()
     path.unlink()

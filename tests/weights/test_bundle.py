@@ -60,7 +60,7 @@ def test_embedded_bundles_are_found_by_name(
     assert sorted(found.motions) == ["headsTurn", "smile"]
 
 
-def test_a_model_that_can_be_fetched_says_how() -> None:
+def test_the_error_says_how_to_fetch_a_model() -> None:
     with pytest.raises(BundleError, match="run `micromotion weights fetch ffhq`"):
         load_bundle("ffhq")
 
@@ -125,7 +125,7 @@ def small_bundle(folder: Path, **parts: Any) -> Path:
     return folder
 
 
-def test_what_learns_motions_is_read_when_it_is_asked_for(tmp_path: Path) -> None:
+def test_the_learning_networks_are_loaded_lazily(tmp_path: Path) -> None:
     identity, clip = random_identity(), random_clip()
     loaded = load_bundle(small_bundle(tmp_path / "new", identity=identity, clip=clip), "cpu")
     with torch.inference_mode():
@@ -145,7 +145,7 @@ def test_what_learns_motions_is_read_when_it_is_asked_for(tmp_path: Path) -> Non
     assert next(clip.parameters()).dtype == torch.float32, "what was saved stays as it was"
 
 
-def test_optional_parts_are_recorded_and_stay(tmp_path: Path) -> None:
+def test_optional_parts_are_recorded_and_preserved(tmp_path: Path) -> None:
     four = {f"{part}.safetensors" for part in ("generator", "inverter", "identity", "clip")}
     folder = small_bundle(tmp_path / "new", identity=random_identity(), clip=random_clip())
     assert set(find_bundle(folder).about["files"]) == four
@@ -156,7 +156,7 @@ def test_optional_parts_are_recorded_and_stay(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("part", "what"), [("identity", "identity network"), ("clip", "CLIP")])
-def test_a_part_that_a_bundle_lacks_is_told(
+def test_a_missing_part_is_reported(
     part: str, what: str, copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = load_bundle(copy, "cpu")
@@ -170,12 +170,12 @@ def test_a_part_that_a_bundle_lacks_is_told(
     save_inverter(random_inverter(), copy / f"{part}.safetensors")
     with pytest.raises(BundleError, match=rf"'random' cannot be used.*{part}\.safetensors"):
         getattr(loaded, part)
-    if part == "identity":  # and a part that was missing is found once it is there
+    if part == "identity":  # and a part that was missing is found once it exists
         save_identity(random_identity(), copy / "identity.safetensors")
         assert loaded.identity.config == random_identity().config
 
 
-def test_a_bundle_says_what_was_loaded(random_bundle: Path) -> None:
+def test_a_bundle_reports_what_was_loaded(random_bundle: Path) -> None:
     line = load_bundle(random_bundle, "cpu").describe()
     assert line.startswith("Model random: generator.safetensors and inverter.safetensors from ")
     assert re.search(r", float32 on cpu, 32×32, in \d+\.\d s\.$", line)
@@ -193,7 +193,7 @@ def test_a_gpu_gets_half_precision(copy: Path, stored: bool) -> None:
     assert [".half." in path.name for path in loaded.files] == [stored, stored]
 
 
-def test_an_unknown_model_is_told(tmp_path: Path) -> None:
+def test_an_unknown_model_is_reported(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="There is no model"):
         load_bundle("nonsense")
     with pytest.raises(BundleError, match=r"no bundle\.json"):
@@ -202,7 +202,7 @@ def test_an_unknown_model_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", ["generator.safetensors", "inverter.safetensors"])
 @pytest.mark.parametrize("damage", ["missing", "cut", "swapped"])
-def test_a_damaged_part_is_told(copy: Path, part: str, damage: str) -> None:
+def test_a_damaged_part_is_reported(copy: Path, part: str, damage: str) -> None:
     file = copy / part
     content = file.read_bytes()
     file.unlink()
@@ -227,7 +227,7 @@ def test_a_damaged_part_is_told(copy: Path, part: str, damage: str) -> None:
         b" " * (2 << 20),
     ],
 )
-def test_a_bad_description_is_told(copy: Path, text: bytes) -> None:
+def test_a_bad_description_is_reported(copy: Path, text: bytes) -> None:
     (copy / "bundle.json").write_bytes(text)
     with pytest.raises(BundleError, match=r"bundle\.json"):
         find_bundle(copy)
@@ -245,7 +245,7 @@ def test_parts_must_fit_together(copy: Path, tmp_path: Path) -> None:
 
 
 def test_the_embedded_avatar_is_complete() -> None:
-    """Its files are the ones that its bundle.json describes, and it plays what the service offers."""
+    """Its files agree with its bundle.json, and it has the motions that the service offers."""
     found = find_bundle("avatar")
     for name, recorded in found.about["files"].items():
         assert file_record(found.folder / name) == recorded

@@ -1,4 +1,4 @@
-"""CLIP from all its formats against the `clip` package's own network with the same numbers."""
+"""CLIP from all its formats, compared to the `clip` package's own network with the same weights."""
 
 import pickle
 import shutil
@@ -40,7 +40,7 @@ TEXTS = torch.randint(0, 100, (2, 10), generator=torch.Generator().manual_seed(0
 
 
 def fresh_clip() -> Any:
-    """A small CLIP of the package, biases not zero, its numbers exact in float16."""
+    """A small CLIP of the package with nonzero biases, its weights exact in float16."""
     from clip.model import CLIP
 
     with torch.random.fork_rng():
@@ -61,7 +61,7 @@ def original() -> Any:
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A TorchScript file as OpenAI's: traced in float16, the sizes among its buffers."""
+    """A TorchScript file like OpenAI's: traced in float16, with the sizes as buffers."""
     from clip.model import convert_weights
 
     model = fresh_clip()
@@ -79,7 +79,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @torch.no_grad()
 def assert_equal(model: Any, original: Any) -> None:
-    """The same features of pictures and sentences, the same logits."""
+    """Check that features of pictures and sentences, and the logits, are equal."""
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert not model.training
     pairs = [
@@ -111,7 +111,7 @@ def test_a_state_dict_gives_the_same_features(tmp_path: Path, original: Any) -> 
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_what_is_saved_comes_back(half: bool, tmp_path: Path, original: Any) -> None:
+def test_saved_files_survive_a_round_trip(half: bool, tmp_path: Path, original: Any) -> None:
     path = tmp_path / "clip.safetensors"
     save_clip(original, path)
     if half:
@@ -125,7 +125,7 @@ def with_metadata(path: Path, state: dict[str, Tensor], kind: str = "clip") -> N
 
 
 def fresh_resnet() -> Any:
-    """The same with a ResNet for the pictures, whose statistics and gains are not those of a fresh one."""
+    """A small CLIP with a ResNet for the pictures, with random statistics and gains."""
     from clip.model import CLIP
 
     with torch.random.fork_rng():
@@ -137,7 +137,7 @@ def fresh_resnet() -> Any:
     return model
 
 
-def test_a_resnet_comes_back_too(tmp_path: Path) -> None:
+def test_a_resnet_survives_a_round_trip_too(tmp_path: Path) -> None:
     original = fresh_resnet()
     save_clip(original, tmp_path / "clip.safetensors")
     torch.save(original.state_dict(), tmp_path / "clip.pt")
@@ -146,7 +146,7 @@ def test_a_resnet_comes_back_too(tmp_path: Path) -> None:
     assert kind_of(tmp_path / "clip.pt") == "clip"
 
 
-def test_half_of_the_bytes_give_nearly_the_same_features(tmp_path: Path) -> None:
+def test_half_precision_files_give_nearly_the_same_features(tmp_path: Path) -> None:
     original = fresh_resnet()
     save_clip(original, tmp_path / "clip.safetensors")
     whole = (tmp_path / "clip.safetensors").stat().st_size
@@ -180,8 +180,8 @@ def test_bad_resnets_are_refused(
     assert_refused(tmp_path / "bad.pt", mention)
 
 
-def test_words_do_not_see_the_words_after_them(published: Path) -> None:
-    """The mask is no part of a file, and without it CLIP still gives numbers."""
+def test_words_do_not_attend_to_later_words(published: Path) -> None:
+    """The mask is not in the file, and without it CLIP would still give plausible features."""
     model = load_clip(published)
     texts = TEXTS.clone()
     texts[:, 4] = 99  # the end of the sentence, whose features count
@@ -226,7 +226,7 @@ def edited(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
 
 
 def stretched(name: str, *shape: int) -> Callable[[dict[str, Any]], object]:
-    """One number, repeated until it has that shape."""
+    """Expand one number to the tensor's shape."""
     return lambda state: state.update({name: torch.ones(1).expand(*shape)})
 
 
@@ -286,7 +286,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     assert_refused(path, "lacks")
 
 
-def test_archives_cut_short_are_refused(published: Path, tmp_path: Path) -> None:
+def test_truncated_archives_are_refused(published: Path, tmp_path: Path) -> None:
     whole, path = published.read_bytes(), tmp_path / "cut.pt"
     for kept in np.linspace(5, len(whole) - 1, 25).astype(int):
         path.write_bytes(whole[:kept])
@@ -294,7 +294,7 @@ def test_archives_cut_short_are_refused(published: Path, tmp_path: Path) -> None
 
 
 def test_flipped_bytes_are_refused_or_harmless(published: Path, tmp_path: Path) -> None:
-    """Most of the file is numbers and code; the pickle and the table of contents are what can do harm."""
+    """Most of the file is weights and code; only the pickle and the zip directory can do harm."""
     with zipfile.ZipFile(published) as archive:
         contents = archive.start_dir
     path = Path(shutil.copy(published, tmp_path / "bad.pt"))

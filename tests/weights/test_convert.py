@@ -1,4 +1,4 @@
-"""Public files become a bundle's parts: recognised by their contents, with the same numbers, safely."""
+"""Public files become a bundle's parts: recognised by their contents, with the same weights, safely."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_our_own_files_are_recognised(folder: Path, tmp_path: Path) -> None:
     }
 
 
-def test_every_number_arrives(folder: Path, tmp_path: Path) -> None:
+def test_every_weight_is_converted(folder: Path, tmp_path: Path) -> None:
     files = [write_e4e(tmp_path / "a"), write_identity(tmp_path / "b"), write_clip(tmp_path / "c")]
     assert run(folder, *files) == [NETS, ["identity.safetensors"], ["clip.safetensors"]]
     assert_equal(load_generator(folder / "generator.safetensors"), make_generator(SHAPE))
@@ -112,7 +112,7 @@ def test_every_number_arrives(folder: Path, tmp_path: Path) -> None:
     assert_equal(load_clip(folder / "clip.safetensors"), load_clip(tmp_path / "c"))
 
 
-def test_half_precision_is_that_of_the_nets(folder: Path, tmp_path: Path) -> None:
+def test_half_precision_is_that_of_the_networks(folder: Path, tmp_path: Path) -> None:
     run(folder, write_e4e(tmp_path / "a"))
     half = load_generator(folder / "generator.half.safetensors", half=True)
     assert_equal(half, load_generator(folder / "generator.safetensors", half=True))
@@ -122,21 +122,23 @@ def test_half_precision_is_that_of_the_nets(folder: Path, tmp_path: Path) -> Non
     assert_equal(inverter, load_inverter(folder / "inverter.safetensors", half=True))
 
 
-def test_the_later_of_two_is_taken(folder: Path, tmp_path: Path) -> None:
+def test_the_later_of_two_files_is_used(folder: Path, tmp_path: Path) -> None:
     first, second = write_e4e(tmp_path / "a", seed=0), write_e4e(tmp_path / "b", seed=1)
     assert run(folder, first, second) == [NETS[:2], NETS[2:]]
     weight = load_inverter(folder / "inverter.safetensors").get_parameter(STEM)
     assert torch.equal(weight, make_inverter(SHAPE, 1).get_parameter(STEM))
 
 
-def test_a_generator_of_its_own_replaces_a_decoder(folder: Path, tmp_path: Path) -> None:
+def test_a_separate_generator_replaces_a_decoder(folder: Path, tmp_path: Path) -> None:
     generator, e4e = write_rosinality(tmp_path / "a"), write_e4e(tmp_path / "b")
     assert run(folder, generator, e4e) == [NETS[:2], NETS[2:]]
     assert load_generator(folder / "generator.safetensors").latent_avg.tolist() == [0.25] * SHAPE.style_dim
 
 
 @pytest.mark.parametrize("decoder", [True, False])
-def test_restyle_draws_with_the_generator_of_the_folder(folder: Path, tmp_path: Path, decoder: bool) -> None:
+def test_restyle_renders_with_the_generator_of_the_folder(
+    folder: Path, tmp_path: Path, decoder: bool
+) -> None:
     e4e, restyle = write_e4e(tmp_path / "a"), write_restyle(tmp_path / "b", decoder=decoder)
     assert run(folder, e4e, restyle) == [NETS[:2], NETS[2:]]
     generator = load_generator(folder / "generator.safetensors")
@@ -150,7 +152,7 @@ def test_restyle_alone_brings_its_decoder(folder: Path, tmp_path: Path) -> None:
     assert run(folder, write_restyle(tmp_path / "a")) == [NETS]
 
 
-def test_a_part_is_added_to_what_is_there(folder: Path, tmp_path: Path) -> None:
+def test_a_part_is_added_to_existing_ones(folder: Path, tmp_path: Path) -> None:
     run(folder, write_e4e(tmp_path / "a"))
     before = {name: (folder / name).read_bytes() for name in NETS}
     assert run(folder, write_identity(tmp_path / "b")) == [["identity.safetensors"]]
@@ -206,7 +208,7 @@ def test_motions_without_a_usable_name() -> None:
             motion_name(Path(path))
 
 
-# What does not become one.
+# What is refused.
 
 
 def refused(folder: Path, paths: Sequence[Path], *words: str) -> None:
@@ -240,7 +242,7 @@ def _bare(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name.removeprefix("decoder."): tensor for name, tensor in state.items()}
 
 
-def test_files_of_unknown_kinds(folder: Path, tmp_path: Path) -> None:
+def test_files_of_unknown_kinds_are_refused(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "file"
     unknown: list[Any] = [
         {},
@@ -260,7 +262,7 @@ def test_files_of_unknown_kinds(folder: Path, tmp_path: Path) -> None:
     refused(folder, [tmp_path / "none"], "none")
 
 
-def test_files_cut_short(folder: Path, tmp_path: Path) -> None:
+def test_truncated_files_are_not_converted(folder: Path, tmp_path: Path) -> None:
     for name, (write, _) in WRITERS.items():
         path = tmp_path / "file"
         write(path)
@@ -282,7 +284,7 @@ def test_harmful_files_do_no_harm(form: str, folder: Path, tmp_path: Path) -> No
         assert not canary.exists()
 
 
-def test_the_offers_files_are_what_they_say(tmp_path: Path) -> None:
+def test_the_offered_files_are_of_their_kind(tmp_path: Path) -> None:
     """The tests of `weights` fetch these."""
     with MisbehavingServer() as server:
         Offer(server, tmp_path)

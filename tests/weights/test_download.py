@@ -1,4 +1,4 @@
-"""Downloads: from source to source, going on with a part, packed files, other answers, proxies."""
+"""Downloads: fallback sources, resuming, packed files, unexpected answers, proxies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OTHER = np.random.default_rng(8).bytes(300_000)
 
 
 @pytest.mark.parametrize("known", [RIGHT, {"size": len(CONTENT)}, {"sha256": SHA256.upper()}, {}])
-def test_a_file_arrives(server: MisbehavingServer, target: Path, known: dict[str, Any]) -> None:
+def test_a_file_is_downloaded(server: MisbehavingServer, target: Path, known: dict[str, Any]) -> None:
     seen: list[tuple[int, int | None]] = []
     address = server.add("/a.pt", File(CONTENT))
     fetch([Url(address)], target, **known, on_progress=lambda done, total: seen.append((done, total)))
@@ -35,14 +35,14 @@ def test_a_file_arrives(server: MisbehavingServer, target: Path, known: dict[str
     assert "range" not in request.headers
 
 
-def test_without_any_length_the_end_is_the_end(server: MisbehavingServer, target: Path) -> None:
+def test_without_a_length_the_connections_end_counts(server: MisbehavingServer, target: Path) -> None:
     seen: list[int | None] = []
     address = server.add("/a.pt", File(CONTENT, chunked=True))
     fetch([Url(address)], target, on_progress=lambda _, total: seen.append(total))
     assert set(seen) == {None}
 
 
-def test_what_is_there_is_not_fetched_again(server: MisbehavingServer, target: Path) -> None:
+def test_existing_files_are_not_fetched_again(server: MisbehavingServer, target: Path) -> None:
     target.parent.mkdir()
     target.write_bytes(CONTENT)
     for known in (RIGHT, {"size": len(CONTENT)}, {"sha256": SHA256}, {}):
@@ -57,9 +57,7 @@ def test_a_wrong_file_is_replaced(server: MisbehavingServer, target: Path, there
     fetch([Url(server.add("/a.pt", File(CONTENT)))], target, **RIGHT)
 
 
-def test_a_wrong_file_does_not_stay_when_there_is_none_to_replace_it(
-    server: MisbehavingServer, target: Path
-) -> None:
+def test_a_wrong_file_is_removed_even_without_a_replacement(server: MisbehavingServer, target: Path) -> None:
     target.parent.mkdir()
     target.write_bytes(OTHER)
     failure([Url(server.url("/missing"))], target, **RIGHT)
@@ -76,7 +74,7 @@ def test_a_link_at_the_target_is_replaced_and_not_followed(
     assert mine.read_bytes() == OTHER
 
 
-def test_a_link_in_the_parts_place_is_not_written_through(
+def test_a_link_at_the_parts_path_is_not_followed(
     server: MisbehavingServer, target: Path, tmp_path: Path
 ) -> None:
     mine = tmp_path / "mine"
@@ -104,7 +102,7 @@ def test_any_failure_leads_to_the_next_source(server: MisbehavingServer, target:
     assert not server.asked("/never")
 
 
-def test_the_sentence_names_each_trouble_and_a_way_out(server: MisbehavingServer, target: Path) -> None:
+def test_the_error_names_each_problem_and_a_remedy(server: MisbehavingServer, target: Path) -> None:
     sources: list[Source] = [
         Url(server.add("/gone", Status(404))),
         Hub("someone/faces", "e4e.pt", base=server.add("", Status(403))),
@@ -120,12 +118,12 @@ def test_the_sentence_names_each_trouble_and_a_way_out(server: MisbehavingServer
     )
 
 
-def test_no_source_at_all(target: Path) -> None:
+def test_a_download_without_sources_is_refused(target: Path) -> None:
     assert "no known source" in failure([], target)
 
 
 def test_a_packed_source_between_plain_ones(server: MisbehavingServer, target: Path) -> None:
-    """Its failure leaves a beginning of the unpacked file, with which the next source goes on."""
+    """Its failure leaves the beginning of the unpacked file, from which the next source resumes."""
     sources: list[Source] = [
         Url(server.add("/a.bz2", File(bz2.compress(CONTENT, 1), cut=250_000)), unpack="bz2"),
         Url(server.add("/a", File(CONTENT))),
@@ -138,7 +136,7 @@ def test_a_packed_source_between_plain_ones(server: MisbehavingServer, target: P
 # ── resume ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_next_call_goes_on(server: MisbehavingServer, target: Path) -> None:
+def test_the_next_call_resumes(server: MisbehavingServer, target: Path) -> None:
     broken = File(CONTENT, cut=100_000)
     address = server.add("/a.pt", InTurn(broken, Status(404), File(CONTENT)))
     message = failure([Url(address)], target, **RIGHT)
@@ -151,14 +149,14 @@ def test_the_next_call_goes_on(server: MisbehavingServer, target: Path) -> None:
 
 
 @pytest.mark.parametrize("known", [RIGHT, {"sha256": SHA256}])
-def test_a_part_that_is_whole_needs_no_server(target: Path, known: dict[str, Any]) -> None:
+def test_a_complete_part_needs_no_server(target: Path, known: dict[str, Any]) -> None:
     leave_part(target, CONTENT)
     fetch([Url("http://127.0.0.1:9/nobody-listens")], target, **known)
 
 
 @pytest.mark.parametrize("ranges", ["ignored", "shifted", "refused", "liar"])
 @pytest.mark.parametrize("part", [CONTENT[:70_000], OTHER[:70_000], CONTENT + b"more", OTHER])
-def test_a_part_and_a_server_that_disagree_begin_anew(
+def test_a_mismatch_of_part_and_server_restarts(
     server: MisbehavingServer, target: Path, ranges: str, part: bytes
 ) -> None:
     leave_part(target, part)
@@ -171,7 +169,7 @@ def test_a_part_from_another_file_costs_one_more_request(server: MisbehavingServ
     assert [request.headers.get("range") for request in server.requests] == ["bytes=70000-", None]
 
 
-def test_the_part_goes_when_the_whole_proves_wrong(server: MisbehavingServer, target: Path) -> None:
+def test_the_part_is_removed_if_the_hash_is_wrong(server: MisbehavingServer, target: Path) -> None:
     leave_part(target, CONTENT[:70_000])
     message = failure([Url(server.add("/a.pt", File(OTHER)))], target, **RIGHT)
     assert "SHA-256" in message
@@ -179,49 +177,51 @@ def test_the_part_goes_when_the_whole_proves_wrong(server: MisbehavingServer, ta
 
 
 class TestWithoutAHash:
-    """Nothing could tell afterwards that a part and its rest are of two files."""
+    """Without a hash, nothing could detect that a part and its rest are from different files."""
 
-    def test_the_same_version_is_gone_on_with(self, server: MisbehavingServer, target: Path) -> None:
+    def test_the_same_version_is_resumed(self, server: MisbehavingServer, target: Path) -> None:
         address = server.add("/a.pt", InTurn(File(CONTENT, cut=100_000), File(CONTENT)))
         fetch([Url(address)], target)
         last = server.requests[-1].headers
         assert last["range"] == "bytes=100000-"
         assert last["if-range"].startswith('"')
 
-    def test_a_date_will_do_for_a_version(self, server: MisbehavingServer, target: Path) -> None:
+    def test_a_date_counts_as_a_version(self, server: MisbehavingServer, target: Path) -> None:
         date = "Wed, 21 Oct 2015 07:28:00 GMT"
         file = File(CONTENT, cut=100_000, version=None, headers={"Last-Modified": date}, if_range=False)
         address = server.add("/a.pt", InTurn(file, File(CONTENT, version=None, if_range=False)))
         fetch([Url(address)], target)
         assert server.requests[-1].headers["if-range"] == date
 
-    def test_a_weak_tag_tells_nothing(self, server: MisbehavingServer, target: Path) -> None:
+    def test_a_weak_tag_does_not_count(self, server: MisbehavingServer, target: Path) -> None:
         address = server.add("/a.pt", InTurn(File(OTHER, cut=9, version='W/"v"'), File(CONTENT)))
         fetch([Url(address)], target)
         assert "range" not in server.requests[-1].headers
 
     @pytest.mark.parametrize("if_range", [True, False])
-    def test_another_version_is_not(self, server: MisbehavingServer, target: Path, if_range: bool) -> None:
+    def test_another_version_is_not_resumed(
+        self, server: MisbehavingServer, target: Path, if_range: bool
+    ) -> None:
         address = server.add("/a.pt", File(CONTENT, if_range=if_range))
         leave_part(target, OTHER[:70_000], address, '"old"')
         fetch([Url(address)], target)
 
-    def test_nor_an_unknown_one(self, server: MisbehavingServer, target: Path) -> None:
+    def test_an_unknown_version_is_not_resumed(self, server: MisbehavingServer, target: Path) -> None:
         address = server.add(
             "/a.pt", InTurn(File(OTHER, cut=90_000, version=None), File(CONTENT, version=None))
         )
         fetch([Url(address)], target)
         assert "range" not in server.requests[-1].headers
 
-    def test_nor_one_from_another_source(self, server: MisbehavingServer, target: Path) -> None:
+    def test_another_source_is_not_resumed(self, server: MisbehavingServer, target: Path) -> None:
         leave_part(target, OTHER[:70_000], server.url("/b.pt"), '"b"')
         fetch([Url(server.add("/a.pt", File(CONTENT)))], target)
 
-    def test_nor_one_of_two_sources(self, server: MisbehavingServer, target: Path) -> None:
+    def test_one_of_two_sources_is_not_resumed(self, server: MisbehavingServer, target: Path) -> None:
         first = server.add("/a.pt", InTurn(File(OTHER, cut=70_000, version='"v"'), Status(404)))
         second = server.add("/b.pt", InTurn(File(CONTENT, cut=1), Status(404)))
         failure([Url(first)], target)
-        failure([Url(second)], target, **RIGHT)  # with a hash, a byte of another file may be tried
+        failure([Url(second)], target, **RIGHT)  # with a hash, a part of another file may be tried
         assert part_of(target).read_bytes() == OTHER[:70_000] + CONTENT[70_000:70_001]
         fetch([Url(server.add("/a.pt", File(CONTENT, version='"v"')))], target)
 
@@ -239,12 +239,12 @@ def test_bzip2(server: MisbehavingServer, target: Path, packed: bytes, known: di
     fetch([Url(server.add("/a.bz2", File(packed)), unpack="bz2")], target, **known)
 
 
-def test_bzip2_promises_no_resume(server: MisbehavingServer, target: Path) -> None:
+def test_bzip2_does_not_promise_to_resume(server: MisbehavingServer, target: Path) -> None:
     address = server.add("/a.bz2", File(bz2.compress(CONTENT, 1), cut=250_000))
     assert "try again later" in failure([Url(address, unpack="bz2")], target, **RIGHT)
 
 
-def test_bzip2_begins_anew(server: MisbehavingServer, target: Path) -> None:
+def test_bzip2_restarts(server: MisbehavingServer, target: Path) -> None:
     packed = bz2.compress(CONTENT)
     leave_part(target, CONTENT[:1000])
     address = server.add("/a.bz2", InTurn(File(packed, cut=100_000), File(packed)))
@@ -273,8 +273,8 @@ def test_bad_bzip2(server: MisbehavingServer, target: Path, packed: bytes, words
     assert max(seen) <= len(CONTENT)
 
 
-def test_bzip2_comes_in_small_pieces() -> None:
-    """However much a few bytes unpack to, it is not all in memory at once."""
+def test_bzip2_is_unpacked_in_small_pieces() -> None:
+    """However much a few bytes unpack to, memory holds only a piece."""
     sizes = [len(piece) for piece in _bunzip([bz2.compress(bytes(50_000_000))])]
     assert sum(sizes) == 50_000_000
     assert max(sizes) <= 1 << 20
@@ -295,7 +295,7 @@ def test_empty_files_are_refused(server: MisbehavingServer, target: Path) -> Non
     assert "empty" in failure([Url(server.add("/a", File(b"")))], target)
 
 
-def test_a_part_that_nobody_asked_for(server: MisbehavingServer, target: Path) -> None:
+def test_an_unrequested_range_is_refused(server: MisbehavingServer, target: Path) -> None:
     answer = Status(206, {"Content-Range": "bytes 0-1/2"}, b"no")
     assert "answers 206" in failure([Url(server.add("/a", answer))], target)
 
@@ -311,7 +311,7 @@ def test_the_environments_proxy_is_used(
 
 
 @pytest.mark.parametrize("proxy", ["gopher://127.0.0.1:1", "http://[", "socks5://127.0.0.1:1"])
-def test_a_bad_proxy_is_a_sentence(
+def test_a_bad_proxy_gives_one_sentence(
     server: MisbehavingServer, target: Path, monkeypatch: pytest.MonkeyPatch, proxy: str
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", proxy)
@@ -321,7 +321,9 @@ def test_a_bad_proxy_is_a_sentence(
     assert not target.exists()
 
 
-def test_what_on_progress_raises_stops_and_keeps_the_part(server: MisbehavingServer, target: Path) -> None:
+def test_an_exception_in_on_progress_stops_and_keeps_the_part(
+    server: MisbehavingServer, target: Path
+) -> None:
     def stop(done: int, total: int | None) -> None:
         if done:
             raise KeyboardInterrupt

@@ -28,7 +28,7 @@ def test_redirects_are_followed_with_the_range(server: MisbehavingServer, target
     assert server.asked("/a.pt")[0].headers["range"] == "bytes=1000-"
 
 
-def test_ten_redirects_are_enough_for_everyone(server: MisbehavingServer, target: Path) -> None:
+def test_at_most_ten_redirects_are_followed(server: MisbehavingServer, target: Path) -> None:
     for i in range(11):
         server.add(f"/{i}", redirect(f"/{i + 1}"))
     server.add("/11", File(CONTENT))
@@ -70,7 +70,7 @@ def test_bad_addresses(target: Path, address: str) -> None:
 
 
 def test_https_does_not_become_http(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only here no real server: one for https would need a certificate that is trusted."""
+    """Without a real server, since https would need a trusted certificate."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         assert request.url.scheme == "https", "asked over http"
@@ -94,7 +94,7 @@ def test_hub_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Hub("a/b", "c").address == "https://mirror.example/a/b/resolve/main/c"
 
 
-def test_the_token_is_for_the_hub_alone(
+def test_the_token_is_sent_only_to_the_hub(
     server: MisbehavingServer, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
@@ -110,12 +110,12 @@ def test_the_token_is_for_the_hub_alone(
 
 
 @pytest.mark.parametrize("token", ["", "  ", "zwölf", "a\nb"])
-def test_a_token_that_is_none_is_not_sent(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+def test_an_invalid_token_is_not_sent(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
     monkeypatch.setenv("HF_TOKEN", token)
     assert Hub("a/b", "c").headers() == {}
 
 
-def test_no_token_over_an_open_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_is_not_sent_unencrypted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     assert Hub("a/b", "c").headers() == {"Authorization": "Bearer hf_secret"}
     assert Hub("a/b", "c", base="http://mirror.example").headers() == {}
@@ -166,13 +166,13 @@ FORM = (
         "x" * (3 << 20) + FORM.format(action="HOST/download", id="abc"),
     ],
 )
-def test_pages_of_drive_that_are_no_confirmation(server: MisbehavingServer, target: Path, text: str) -> None:
+def test_other_pages_of_drive_are_refused(server: MisbehavingServer, target: Path, text: str) -> None:
     server.add("/download", page(text.replace("HOST", server.base)))
     assert "web page" in failure([Drive("abc", base=server.base)], target, **RIGHT)
     assert len(server.requests) == 1
 
 
-def test_a_form_is_read_for_google_only_and_over_https_only() -> None:
+def test_a_form_is_followed_only_to_google_over_https() -> None:
     good = FORM.format(action="https://drive.usercontent.google.com/download", id="abc")
     assert Drive("abc").confirmed(good) == "https://drive.usercontent.google.com/download?id=abc&confirm=t"
     assert Drive("abc").confirmed(good.replace("https:", "http:")) is None
@@ -185,7 +185,7 @@ def test_a_page_after_the_confirmation(server: MisbehavingServer, target: Path) 
     assert len(server.requests) == 2
 
 
-def test_a_page_that_never_ends_is_not_all_read() -> None:
+def test_an_endless_page_is_read_only_in_part() -> None:
     chunks = (bytes(1 << 16) for _ in range(1000))
     assert len(read_page(httpx.Response(200, content=chunks))) < 1 << 21
     assert next(chunks, None) is not None

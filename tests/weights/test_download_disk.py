@@ -1,4 +1,4 @@
-"""Downloads to disks that are full and places where nothing can be written."""
+"""Downloads to full disks and to unwritable folders."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from micromotion.weights.partfile import Part, hidden
 # ── the disk ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_too_large_for_the_disk(server: MisbehavingServer, target: Path) -> None:
+def test_a_file_too_large_for_the_disk_is_refused(server: MisbehavingServer, target: Path) -> None:
     message = failure(server, target, File(CONTENT), size=1 << 60)
     assert "MB free" in message
     assert server.requests == []
 
 
-def test_too_large_for_the_disk_says_the_server(server: MisbehavingServer, target: Path) -> None:
+def test_a_stated_length_too_large_for_the_disk_is_refused(server: MisbehavingServer, target: Path) -> None:
     message = failure(server, target, File(CONTENT, announce=1 << 59), size=None)
     assert "MB free" in message
 
@@ -47,7 +47,7 @@ LIMITED = """
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path | None]:
-    """A file system of 1 MB; None where we may not mount one."""
+    """A file system of 1 MB; None if it cannot be mounted."""
     folder = tmp_path / "small"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
@@ -63,7 +63,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path | None]:
 
 
 def sentence_of_a_full_disk(address: str, folder: Path, disk: Path | None, known: dict[str, Any]) -> str:
-    """Fills the small disk; where there is none, a process whose files may not grow beyond a megabyte."""
+    """The error on the small disk; without one, in a process whose files are limited to a megabyte."""
     if disk is None:
         job = json.dumps([address, str(folder / "weights.pt"), known])
         return run_python(LIMITED, job)
@@ -76,7 +76,7 @@ def sentence_of_a_full_disk(address: str, folder: Path, disk: Path | None, known
 def test_the_disk_fills_up(
     server: MisbehavingServer, tmp_path: Path, small_disk: Path | None, mounts: bool
 ) -> None:
-    """Nobody knows the size beforehand; the first source's failure here is the failure of all."""
+    """The size is unknown beforehand; a full disk fails all sources at once."""
     disk = small_disk if mounts else None
     folder = disk or tmp_path
     address = server.add("/a", File(CONTENT, chunked=True))
@@ -84,7 +84,7 @@ def test_the_disk_fills_up(
     assert_sentence(message.removesuffix("\n"))
     assert "disk is full" in message
     assert not (folder / "weights.pt").exists()
-    assert 500_000 < (folder / ".weights.pt.part").stat().st_size <= 1 << 20  # kept, to go on from
+    assert 500_000 < (folder / ".weights.pt.part").stat().st_size <= 1 << 20  # kept to resume from
     assert not (folder / ".weights.pt.lock").exists()
     if disk is None:
         finishes_in(server, tmp_path)
@@ -97,8 +97,8 @@ def finishes_in(server: MisbehavingServer, folder: Path) -> None:
     assert "range" in server.asked("/good")[0].headers
 
 
-def test_somebody_else_fills_the_disk_meanwhile(server: MisbehavingServer, tmp_path: Path) -> None:
-    """The size was known and fitted; the limit of a process stands for the disk: that is there everywhere."""
+def test_the_disk_may_be_filled_by_others_meanwhile(server: MisbehavingServer, tmp_path: Path) -> None:
+    """The size was known and fitted; a process limit simulates the disk, as it is available everywhere."""
     address = server.add("/a", File(CONTENT))
     message = run_python(LIMITED, json.dumps([address, str(tmp_path / "weights.pt"), RIGHT]))
     assert "disk is full" in message
@@ -106,8 +106,8 @@ def test_somebody_else_fills_the_disk_meanwhile(server: MisbehavingServer, tmp_p
     finishes_in(server, tmp_path)
 
 
-def test_a_folder_that_may_not_be_written(server: MisbehavingServer, tmp_path: Path) -> None:
-    """As nobody, where the tests run as root, whom no permission stops."""
+def test_an_unwritable_folder_is_reported(server: MisbehavingServer, tmp_path: Path) -> None:
+    """As the user nobody if the tests run as root, which permissions do not stop."""
     folder = tmp_path / "locked"
     folder.mkdir()
     folder.chmod(0o555)
@@ -131,14 +131,14 @@ def test_a_folder_that_may_not_be_written(server: MisbehavingServer, tmp_path: P
     assert list(folder.iterdir()) == []
 
 
-def test_a_right_file_in_such_a_folder_will_do(tmp_path: Path) -> None:
-    """Models are baked into containers whose files nobody may write; there, there can be no lock either."""
+def test_a_right_file_in_an_unwritable_folder_is_used(tmp_path: Path) -> None:
+    """Models may be in read-only container images, where no lock can be taken either."""
     (tmp_path / "weights.pt").write_bytes(CONTENT)
-    (tmp_path / ".weights.pt.lock").mkdir()  # taking the lock would fail
+    (tmp_path / ".weights.pt.lock").mkdir()  # locking would fail
     download([], tmp_path / "weights.pt", **RIGHT)
 
 
-def test_the_target_is_a_folder(server: MisbehavingServer, tmp_path: Path) -> None:
+def test_a_folder_as_target_is_refused(server: MisbehavingServer, tmp_path: Path) -> None:
     (tmp_path / "weights.pt").mkdir()
     with pytest.raises(DownloadError, match="is a folder") as caught:
         download([Url(server.add("/a", File(CONTENT)))], tmp_path / "weights.pt", **RIGHT)
@@ -146,14 +146,14 @@ def test_the_target_is_a_folder(server: MisbehavingServer, tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["weights.pt"]
 
 
-def test_the_target_is_a_device() -> None:
+def test_a_device_as_target_is_refused() -> None:
     with pytest.raises(DownloadError, match="not a file"):
         download([], os.devnull, **RIGHT)
     assert Path(os.devnull).exists()
 
 
-def test_a_disk_that_takes_little_at_a_time(target: Path) -> None:
-    """write() may take a part of what it is given, and says so."""
+def test_partial_writes_are_continued(target: Path) -> None:
+    """write() may write only a part, and returns how much."""
     target.parent.mkdir()
 
     class Reluctant:
@@ -164,7 +164,7 @@ def test_a_disk_that_takes_little_at_a_time(target: Path) -> None:
             return int(self._write(data[:1000]))
 
     with Part(target) as part:
-        part._file = Reluctant(part._file)  # type: ignore[assignment]  # a file that takes little at once
+        part._file = Reluctant(part._file)  # type: ignore[assignment]  # a file with partial writes
         part.append(CONTENT[:12_345])
         assert part.sha256 == hashlib.sha256(CONTENT[:12_345]).hexdigest()
         part.publish()
@@ -172,20 +172,20 @@ def test_a_disk_that_takes_little_at_a_time(target: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["part", "lock"])
-def test_something_is_in_the_way(server: MisbehavingServer, target: Path, suffix: str) -> None:
+def test_a_folder_at_a_needed_path_is_reported(server: MisbehavingServer, target: Path, suffix: str) -> None:
     target.parent.mkdir()
     hidden(target, suffix).mkdir()
     failure(server, target, File(CONTENT))
 
 
-def test_a_folders_place_is_taken(server: MisbehavingServer, tmp_path: Path) -> None:
+def test_a_file_at_a_folders_path_is_reported(server: MisbehavingServer, tmp_path: Path) -> None:
     (tmp_path / "models").write_text("a file")
     with pytest.raises(DownloadError) as caught:
         download([Url(server.add("/a", File(CONTENT)))], tmp_path / "models" / "weights.pt", **RIGHT)
     assert_sentence(str(caught.value))
 
 
-def test_a_name_that_is_too_long(server: MisbehavingServer, tmp_path: Path) -> None:
+def test_too_long_a_name_is_reported(server: MisbehavingServer, tmp_path: Path) -> None:
     for length in (250, 300):
         with pytest.raises(DownloadError) as caught:
             download([Url(server.add("/a", File(CONTENT)))], tmp_path / ("x" * length), **RIGHT)

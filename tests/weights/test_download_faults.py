@@ -1,4 +1,4 @@
-"""Downloads from servers that fail, now and then or for good."""
+"""Downloads from servers that fail, temporarily or permanently."""
 
 from __future__ import annotations
 
@@ -101,12 +101,12 @@ def test_bad_servers(server: MisbehavingServer, target: Path, behaviour: Behavio
         pytest.param(lambda exchange: exchange.pause(60), id="no answer"),
     ],
 )
-def test_silence(server: MisbehavingServer, target: Path, behaviour: Behaviour) -> None:
+def test_a_silent_server_times_out(server: MisbehavingServer, target: Path, behaviour: Behaviour) -> None:
     assert "sends nothing for 0.4 s" in failure(server, target, behaviour, timeout=0.4)
     finishes(server, target)
 
 
-def test_nobody_listens(target: Path) -> None:
+def test_a_refused_connection_is_reported(target: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{closed.getsockname()[1]}/a"
@@ -128,14 +128,14 @@ def test_nobody_listens(target: Path) -> None:
 def test_a_drip_is_bounded(
     server: MisbehavingServer, target: Path, behaviour: Behaviour, known: dict[str, Any]
 ) -> None:
-    """Every byte comes well within the timeout; only their rate tells."""
+    """Every byte arrives well within the timeout; only the rate is too low."""
     message = failure(server, target, behaviour, **known, timeout=30.0, patience=0.4)
     assert "sends less than 1000 bytes a second" in message
-    assert len(server.requests) <= 1  # none where this machine stalls for a whole window before it asks
+    assert len(server.requests) <= 1  # none if this machine stalls for a whole window before the request
 
 
 def test_slow_is_not_too_slow(server: MisbehavingServer, target: Path) -> None:
-    """Longer than several windows in all, at 20 kB a window of which 2 would do."""
+    """Longer than several windows, at 20 kB per window where 2 would suffice."""
     content = CONTENT[:60_000]
     address = server.add("/slow", File(content, chunk=1000, pace=0.1))
     download([Url(address)], target, size=len(content), timeout=30.0, patience=2.0)
@@ -149,20 +149,22 @@ def test_slow_is_not_too_slow(server: MisbehavingServer, target: Path) -> None:
     ("behaviour", "requests"),
     [(Status(404), 1), (Status(403), 1), (File(OTHER), 1), (Status(500), 3), (Status(429), 3), (hang_up, 3)],
 )
-def test_how_often(server: MisbehavingServer, target: Path, behaviour: Behaviour, requests: int) -> None:
+def test_the_number_of_retries(
+    server: MisbehavingServer, target: Path, behaviour: Behaviour, requests: int
+) -> None:
     failure(server, target, behaviour)
     assert len(server.requests) == requests
 
 
 @pytest.mark.parametrize("passing", [Status(500), Status(429), hang_up, File(CONTENT, cut=5000)])
-def test_what_passes_is_sat_out(server: MisbehavingServer, target: Path, passing: Behaviour) -> None:
+def test_temporary_failures_are_retried(server: MisbehavingServer, target: Path, passing: Behaviour) -> None:
     address = server.add("/a", InTurn(passing, passing, File(CONTENT)))
     download([Url(address)], target, **RIGHT, **QUICK)
     assert target.read_bytes() == CONTENT
 
 
-def test_a_connection_that_breaks_often_gets_there(server: MisbehavingServer, target: Path) -> None:
-    """Each answer brings over a megabyte: progress, however many answers it takes."""
+def test_a_connection_that_breaks_often_still_succeeds(server: MisbehavingServer, target: Path) -> None:
+    """Each answer delivers over a megabyte, which is progress for any number of answers."""
     content = CONTENT * 3
     address = server.add("/a", File(content, cut=1_100_000))
     download([Url(address)], target, size=len(content), **QUICK)
@@ -175,7 +177,7 @@ def test_a_server_that_breaks_at_the_same_place_for_ever(server: MisbehavingServ
     assert len(server.requests) == 3
 
 
-def test_retry_after_is_kept_to(server: MisbehavingServer, target: Path) -> None:
+def test_retry_after_is_respected(server: MisbehavingServer, target: Path) -> None:
     times: list[float] = []
 
     def good(exchange: Exchange) -> None:
@@ -187,20 +189,22 @@ def test_retry_after_is_kept_to(server: MisbehavingServer, target: Path) -> None
         Status(429, {"Retry-After": "1"})(exchange)
 
     download([Url(server.add("/a", InTurn(busy, good)))], target, **RIGHT, **QUICK)
-    assert times[1] - times[0] >= 1  # how much longer is the machine's affair
+    assert times[1] - times[0] >= 1  # how much longer depends on the machine
 
 
 IN_AN_HOUR = email.utils.formatdate(time.time() + 3600, usegmt=True)
 
 
 @pytest.mark.parametrize("when", ["3600", pytest.param(IN_AN_HOUR, id="a date"), "9" * 9])
-def test_nobody_waits_an_hour(server: MisbehavingServer, target: Path, when: str) -> None:
+def test_long_retry_after_times_are_not_waited_for(
+    server: MisbehavingServer, target: Path, when: str
+) -> None:
     busy = server.add("/busy", Status(503, {"Retry-After": when}))
     download([Url(busy), Url(server.add("/good", File(CONTENT)))], target, **RIGHT, **QUICK)
     assert len(server.asked("/busy")) == 1
 
 
 @pytest.mark.parametrize("when", ["soon", "-1", "", "0", "Wed, 21 Oct 2015 07:28:00 GMT"])
-def test_strange_times(server: MisbehavingServer, target: Path, when: str) -> None:
+def test_other_retry_after_times_do_not_delay(server: MisbehavingServer, target: Path, when: str) -> None:
     failure(server, target, Status(503, {"Retry-After": when}))
     assert len(server.requests) == 3

@@ -61,7 +61,7 @@ def test_many_threads_fetch_one_file_once(server: MisbehavingServer, target: Pat
     assert len(server.requests) == 2
 
 
-def test_who_waits_sees_progress_and_takes_over_from_the_dead(
+def test_a_waiting_process_reports_progress_and_takes_over_from_a_dead_one(
     server: MisbehavingServer, target: Path
 ) -> None:
     address = server.add("/a", InTurn(File(CONTENT, stall=2_000_000), File(CONTENT)))
@@ -82,10 +82,8 @@ def test_who_waits_sees_progress_and_takes_over_from_the_dead(
     assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 
-def test_a_lock_on_a_file_that_was_just_removed_is_none(
-    target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The holder removes the lock file between our opening and our locking it; a third may lock a new one."""
+def test_a_lock_on_a_just_removed_file_does_not_count(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The holder removes the lock file between our opening and locking it; another may lock a new one."""
     target.parent.mkdir()
     lock = fcntl.flock
 
@@ -129,8 +127,10 @@ NURSERY = """
 
 
 @pytest.mark.parametrize(("name", "times"), [("SIGKILL", 20), ("SIGTERM", 4), ("SIGINT", 4)])
-def test_killed_at_random_moments(server: MisbehavingServer, tmp_path: Path, name: str, times: int) -> None:
-    """Processes are forked from one that has imported everything: the moments fall into the download."""
+def test_downloads_killed_at_random_moments_resume(
+    server: MisbehavingServer, tmp_path: Path, name: str, times: int
+) -> None:
+    """Processes are forked after all imports, so that they are killed during the download."""
     folder = tmp_path / "models"
     target, right = folder / "weights.pt", tmp_path / "right"
     right.write_bytes(CONTENT)
@@ -175,21 +175,21 @@ AT = """
 
 
 @pytest.mark.parametrize("known", [RIGHT, {"size": SIZE}], ids=["with a hash", "without"])
-def test_killed_between_any_two_steps(
+def test_downloads_killed_between_any_two_steps_resume(
     server: MisbehavingServer, tmp_path: Path, known: dict[str, Any]
 ) -> None:
-    """After each, the next call finishes."""
+    """After each kill, the next call finishes the download."""
     target, right = tmp_path / "models" / "weights.pt", tmp_path / "right"
     right.write_bytes(CONTENT)
     steps = [
         ("open", 1),  # the lock
         ("open", 2),  # the part
-        ("os.remove", 1),  # an older note
+        ("os.remove", 1),  # an older version note
         ("fsync", 1),
-        ("os.rename", 1),  # named in the next moment
-        ("os.remove", 2),  # it has its name, the note is to go
+        ("os.rename", 1),  # before the rename
+        ("os.remove", 2),  # renamed, before the note is removed
         ("fsync", 2),  # of the folder
-        ("os.remove", 3),  # the lock is to go
+        ("os.remove", 3),  # before the lock is removed
     ]
     if "sha256" not in known:
         steps.append(("open", 3))  # the note
@@ -198,7 +198,7 @@ def test_killed_between_any_two_steps(
     assert ended == [-signal.SIGKILL] * len(steps), "a step was not met"
 
 
-def test_a_packed_download_is_killed(server: MisbehavingServer, target: Path) -> None:
+def test_a_killed_packed_download_restarts(server: MisbehavingServer, target: Path) -> None:
     packed = server.add("/a.bz2", InTurn(File(bz2.compress(CONTENT), stall=2_000_000), Status(404)))
     code = FETCH.replace("Url(address)", "Url(address, 'bz2')")
     process = start_python(code, json.dumps([packed, str(target), RIGHT]))

@@ -1,4 +1,4 @@
-"""A download goes on at the very byte where its part ends, or begins anew."""
+"""A download resumes exactly where its part ends, or restarts."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ from micromotion.weights.download import Url
 
 
 @pytest.mark.parametrize("off", [-500, 500])
-def test_a_range_that_begins_elsewhere_is_not_joined_on(
+def test_a_range_with_another_start_is_not_appended(
     server: MisbehavingServer, target: Path, off: int
 ) -> None:
-    """It would be as long as what lacks, and without a hash nobody would know."""
+    """Its length would fit, and without a hash the error would go unnoticed."""
     have, size = 100_000, len(CONTENT)
     first = have + off
     body = CONTENT[first : first + size - have].ljust(size - have, b"?")

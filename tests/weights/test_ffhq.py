@@ -1,7 +1,7 @@
-"""The photo-real model at full size, from a published checkpoint on a server to a video, as a person would.
+"""The photo-real model at full size, end to end from a published checkpoint on a server to a video.
 
-The checkpoint has the published names, shapes and size, and random weights: what comes out is no face, but
-takes the memory and the arithmetic of the real one.
+The checkpoint has the published names, shapes and size, but random weights: the result is no face, but needs
+the real one's memory and arithmetic.
 """
 
 import hashlib
@@ -57,7 +57,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def manifest(tmp_path: Path) -> Iterator[Path]:
-    """The manifest of a server that has the two public files, removed again afterwards."""
+    """The manifest of a server with the two public files, which are removed afterwards."""
     public = tmp_path / "public"
     public.mkdir()
     if shutil.disk_usage(public).free < GIGABYTES_NEEDED << 30:
@@ -86,7 +86,7 @@ def manifest(tmp_path: Path) -> Iterator[Path]:
 
 
 def run(cache: Path, *arguments: object) -> int:
-    """The command, which must succeed, in a process of its own; returns its peak of resident memory."""
+    """Run the command, which must succeed, in a separate process; its peak of resident memory."""
     environment = os.environ | {
         "MICROMOTION_CACHE": str(cache),
         "PYTHONPATH": str(Path(micromotion.__file__).parent.parent),

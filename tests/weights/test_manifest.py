@@ -1,4 +1,4 @@
-"""The manifest: the one that comes with us says what is known, and a wrong one is told in one sentence."""
+"""The manifest: ours is complete and valid, and an invalid one is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def read(text: str, folder: Path) -> Manifest:
     return load_manifest(folder / "manifest.toml")
 
 
-def test_a_manifest_says_all_of_it(tmp_path: Path) -> None:
+def test_every_entry_of_a_manifest_is_read(tmp_path: Path) -> None:
     manifest = read(GOOD, tmp_path)
     model = manifest.models["one"]
     assert [file.name for file in model.files] == ["a.pt"]
@@ -63,7 +63,7 @@ def test_a_manifest_says_all_of_it(tmp_path: Path) -> None:
     assert model.motions[0].sources[1] == Hub("owner/name", "c", "main")
 
 
-def test_the_environment_names_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_can_name_another_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read(GOOD, tmp_path)
     monkeypatch.setenv("MICROMOTION_MANIFEST", str(tmp_path / "manifest.toml"))
     assert list(load_manifest().models) == ["one"]
@@ -120,7 +120,9 @@ BAD = [
 
 
 @pytest.mark.parametrize(("old", "new", "word"), BAD)
-def test_what_is_wrong_is_one_sentence(old: str, new: str, word: str, tmp_path: Path) -> None:
+def test_an_invalid_manifest_is_refused_in_one_sentence(
+    old: str, new: str, word: str, tmp_path: Path
+) -> None:
     assert old in GOOD
     with pytest.raises(ManifestError) as caught:
         read(GOOD.replace(old, new, 1), tmp_path)
@@ -132,7 +134,7 @@ def test_what_is_wrong_is_one_sentence(old: str, new: str, word: str, tmp_path: 
 
 
 @pytest.mark.parametrize("content", [b"", b"= 3", b"\xff\xfe", b"a" * (2 << 20), b"a = " + b"[" * 100_000])
-def test_files_that_are_no_manifests(content: bytes, tmp_path: Path) -> None:
+def test_files_that_are_not_manifests_are_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_bytes(content)
     with pytest.raises(ManifestError, match=r"bad\.toml"):
         load_manifest(tmp_path / "bad.toml")
@@ -142,7 +144,7 @@ def test_files_that_are_no_manifests(content: bytes, tmp_path: Path) -> None:
         load_manifest(tmp_path)
 
 
-# Our own.
+# Our manifest.
 
 KNOWN: dict[str, tuple[int, str]] = {
     "e4e_ffhq_encode.pt": (
@@ -183,7 +185,7 @@ def test_our_manifest_is_read() -> None:
     assert unknown == {"restyle_psp_ffhq_encode.pt", "restyle_e4e_ffhq_encode.pt"}
 
 
-def test_our_manifest_describes_nothing_that_is_not_offered(own: dict[str, Any]) -> None:
+def test_our_manifest_describes_only_offered_files(own: dict[str, Any]) -> None:
     ffhq = own["models"]["ffhq"]
     offered = {*ffhq["files"], *ffhq["motions"], *ffhq["optional"].values(), own["landmarks"]}
     assert set(own["files"]) == offered
@@ -217,7 +219,7 @@ def test_the_seven_published_directions() -> None:
         assert addresses[recipe.published or ""].endswith(f"/pregen_latents/{name}/d_latent")
 
 
-def test_only_open_lines_that_are_safe() -> None:
+def test_all_sources_use_https() -> None:
     """Everything is fetched over https."""
     manifest = load_manifest()
     ffhq = manifest.models["ffhq"]

@@ -1,4 +1,4 @@
-"""Models that are no longer what was fetched, or never were: fetching mends them, or says why it will not."""
+"""Models that differ from the fetched files: fetching repairs them, or says why it does not."""
 
 import hashlib
 from pathlib import Path
@@ -13,7 +13,7 @@ from stylegan2 import load_generator
 
 
 def other_e4e(folder: Path) -> Path:
-    """Of the published name, with another decoder."""
+    """Write an e4e of the published name with another decoder."""
     folder.mkdir()
     path = write_e4e(folder / "e4e.pt")
     checkpoint = torch.load(path, weights_only=True)
@@ -26,7 +26,7 @@ def constant(folder: Path) -> torch.Tensor:
     return load_generator(folder / "generator.safetensors").synthesis.constant.detach()
 
 
-def test_a_newer_public_file_brings_its_generator(offer: Offer, cache: Path, tmp_path: Path) -> None:
+def test_a_newer_public_file_replaces_its_generator_too(offer: Offer, cache: Path, tmp_path: Path) -> None:
     done("fetch", "tiny", "--yes")
     before = constant(cache / "models/tiny")
     newer = other_e4e(tmp_path / "newer").read_bytes()
@@ -37,7 +37,7 @@ def test_a_newer_public_file_brings_its_generator(offer: Offer, cache: Path, tmp
     assert torch.allclose(constant(cache / "models/tiny"), before + 1)
 
 
-def test_one_changed_byte_is_mended(offer: Offer, cache: Path) -> None:
+def test_one_changed_byte_is_repaired(offer: Offer, cache: Path) -> None:
     done("fetch", "tiny", "--yes")
     path = cache / "models/tiny/generator.safetensors"
     content = path.read_bytes()
@@ -49,7 +49,7 @@ def test_one_changed_byte_is_mended(offer: Offer, cache: Path) -> None:
 
 
 @pytest.mark.parametrize("into", [True, False])
-def test_another_model_is_left_alone(offer: Offer, cache: Path, tmp_path: Path, into: bool) -> None:
+def test_another_model_is_not_overwritten(offer: Offer, cache: Path, tmp_path: Path, into: bool) -> None:
     own = other_e4e(tmp_path / "own").rename(tmp_path / "own/mine.pt")
     name = "mine" if into else "tiny"
     done("add", own, "--name", name)
@@ -59,5 +59,5 @@ def test_another_model_is_left_alone(offer: Offer, cache: Path, tmp_path: Path, 
     assert torch.equal(constant(cache / "models" / name), before)
 
 
-def test_the_landmarks_name_is_taken(cache: Path, tmp_path: Path) -> None:
+def test_the_landmarks_name_is_reserved(cache: Path, tmp_path: Path) -> None:
     assert "cannot be a model's name" in refused("add", other_e4e(tmp_path / "own"), "--name", "landmarks")

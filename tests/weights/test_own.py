@@ -32,7 +32,7 @@ def test_own_checkpoints_become_a_model(cache: Path, tmp_path: Path) -> None:
     assert load_motion(loaded.motions["smile"]).direction.equal(before)
 
 
-def test_more_can_be_added_to_a_model(offer: Offer, cache: Path, tmp_path: Path) -> None:
+def test_more_parts_can_be_added_to_a_model(offer: Offer, cache: Path, tmp_path: Path) -> None:
     done("fetch", "tiny", "--yes")
     done("add", write_d_latent(tmp_path / "wink/d_latent", 5), "--name", "tiny")
     assert list(find_bundle("tiny").motions) == ["headsTurn", "smile", "wink"]
@@ -70,7 +70,7 @@ def test_models_load_from_our_own_files_too(offer: Offer, cache: Path) -> None:
     ],
     ids=["empty", "text", "generator alone", "identity alone", "cut", "malicious"],
 )
-def test_files_that_make_no_model_are_told(
+def test_files_that_are_not_models_are_refused(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: object, word: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -84,17 +84,17 @@ def test_files_that_make_no_model_are_told(
 
 
 @pytest.mark.parametrize("name", ["../mine", ".mine", "a/b", "", "avatar", "x" * 101])
-def test_names_that_cannot_be_are_told(cache: Path, tmp_path: Path, name: str) -> None:
+def test_invalid_names_are_refused(cache: Path, tmp_path: Path, name: str) -> None:
     refused("add", write_e4e(tmp_path / "e4e.pt"), "--name", name)
     assert contents(cache) == {}
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     assert "There is no file" in refused("add", tmp_path / "none.pt", "--name", "mine")
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="Linux has a file that cannot be read")
-def test_a_file_that_cannot_be_read_is_told(cache: Path) -> None:
+def test_an_unreadable_file_is_reported(cache: Path) -> None:
     assert "/proc/self/mem cannot be read: Input/output error." in refused(
         "add", "/proc/self/mem", "--name", "mine"
     )

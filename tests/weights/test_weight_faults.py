@@ -21,7 +21,7 @@ from micromotion.weights.manifest import load_manifest
 
 pytestmark = pytest.mark.slow
 
-# Fetches, and is killed as soon as a function has returned for the n-th time: no moment depends on the clock.
+# Fetches, and is killed when a function has returned for the n-th time, independently of the clock.
 KILLED_AFTER = """
 import importlib, os, signal, sys
 module, _, function = sys.argv[1].rpartition(".")
@@ -47,13 +47,13 @@ app(["weights", "fetch", "tiny", "--yes"])
 @pytest.mark.parametrize(
     ("function", "calls"),
     [
-        ("micromotion.weights.download.download", 3),  # all is there, nothing begun
+        ("micromotion.weights.download.download", 3),  # all is fetched, nothing begun
         ("micromotion.weights.convert.save_inverter", 1),
         ("micromotion.weights.convert.save_inverter", 2),  # in half precision
         ("micromotion.weights.assembly.write_about", 1),  # complete, but without its name
     ],
 )
-def test_killed_and_started_again(offer: Offer, cache: Path, function: str, calls: int) -> None:
+def test_a_killed_fetch_can_be_repeated(offer: Offer, cache: Path, function: str, calls: int) -> None:
     program = [sys.executable, "-c", KILLED_AFTER, function, str(calls)]
     assert subprocess.run(program, stdout=subprocess.DEVNULL, timeout=60).returncode == -signal.SIGKILL
     assert not (cache / "models/tiny").exists()
@@ -65,7 +65,7 @@ def test_killed_and_started_again(offer: Offer, cache: Path, function: str, call
     assert not [path for path in cache.rglob("*") if path.name.startswith(".")]
 
 
-def test_killed_while_the_download_runs(offer: Offer, cache: Path) -> None:
+def test_a_fetch_killed_during_the_download_resumes(offer: Offer, cache: Path) -> None:
     offer.behave("e4e.pt", File(offer.files["e4e.pt"], stall=50_000))
     part = cache / "downloads/.e4e.pt.part"
     with subprocess.Popen(
@@ -82,8 +82,8 @@ def test_killed_while_the_download_runs(offer: Offer, cache: Path) -> None:
     assert done("verify", "tiny")
 
 
-def test_killed_between_the_two_renames(offer: Offer, cache: Path) -> None:
-    """The one moment at which a model that is added to has no name; the next call gives it back."""
+def test_a_fetch_killed_between_the_two_renames_is_recovered(offer: Offer, cache: Path) -> None:
+    """The only moment at which an extended model has no folder of its name; the next call restores it."""
     done("fetch", "tiny", "--yes")
     before = contents(cache / "models/tiny")
     (cache / "models/tiny").rename(cache / "models/.tiny.replaced")
@@ -94,7 +94,7 @@ def test_killed_between_the_two_renames(offer: Offer, cache: Path) -> None:
     assert contents(cache / "models") == {f"tiny/{name}": content for name, content in before.items()}
 
 
-def test_an_interruption_leaves_nothing_half_made(
+def test_an_interruption_leaves_no_partial_model(
     offer: Offer, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object) -> None:
@@ -109,7 +109,7 @@ def test_an_interruption_leaves_nothing_half_made(
     assert offer.asked() == []
 
 
-def test_a_full_disk_is_told(offer: Offer, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(offer: Offer, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -122,7 +122,7 @@ def test_a_full_disk_is_told(offer: Offer, cache: Path, monkeypatch: pytest.Monk
         install.fetch(install.plan(load_manifest(), "tiny"))
 
 
-def test_two_at_once_fetch_once(offer: Offer, cache: Path) -> None:
+def test_two_concurrent_fetches_download_once(offer: Offer, cache: Path) -> None:
     offer.behave("e4e.pt", File(offer.files["e4e.pt"], pace=0.02))
     pair = [
         subprocess.Popen([*COMMAND, "weights", "fetch", "tiny", "--yes"], stdout=subprocess.DEVNULL)
@@ -133,7 +133,7 @@ def test_two_at_once_fetch_once(offer: Offer, cache: Path) -> None:
     assert done("verify", "tiny")
 
 
-def test_a_damaged_model_is_mended(offer: Offer, cache: Path) -> None:
+def test_a_damaged_model_is_repaired(offer: Offer, cache: Path) -> None:
     done("fetch", "tiny", "--yes", "--with", "identity")
     before = contents(cache / "models/tiny")
     (cache / "models/tiny/generator.half.safetensors").unlink()
@@ -170,7 +170,7 @@ def test_other_folders_are_not_touched(offer: Offer, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_may_not_be_written_to(
+def test_an_unwritable_models_folder_is_reported(
     offer: Offer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
@@ -178,7 +178,9 @@ def test_a_folder_that_may_not_be_written_to(
     assert "name another folder in MICROMOTION_CACHE" in refused("fetch", "tiny", "--yes")
 
 
-def test_a_cache_that_cannot_be(offer: Offer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_impossible_cache_folder_is_reported(
+    offer: Offer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("MICROMOTION_CACHE", str(tmp_path / "file"))
     assert "name another folder in MICROMOTION_CACHE" in refused("fetch", "tiny", "--yes")
