@@ -25,7 +25,7 @@ from micromotion.face.images import load_image
 from micromotion.inversion.pivotal_tuning import STEPS
 from micromotion.options import Easing, Loop, View, check_motion, view_of_frame
 from micromotion.runtime.folders import cache_folder
-from micromotion.runtime.notices import told_by
+from micromotion.runtime.notices import notices_to
 from micromotion.runtime.process import configure_process
 from micromotion.runtime.progress import progress_lines
 from micromotion.service import uploads
@@ -183,7 +183,7 @@ class Predictor(BaseRunner):
             self.health.predicting = True
             image, motion_file = _files(image, motion_file)
             _check_motion(motion, template, motion_file)
-            with told_by(print), self._redact_paths(folder), image.open("rb") as photo_file:
+            with notices_to(print), self._redact_paths(folder), image.open("rb") as photo_file:
                 keyframes = self._keyframes(timeline, motion, motion_file) if timeline.strip() else None
                 files: dict[str, Path] = {}
                 if motion_file is not None:

@@ -20,7 +20,7 @@ from benchmarks.claims.domains import DOMAINS, repaint
 from benchmarks.claims.methods import CLEAN, METHODS, conditions
 from benchmarks.claims.movement import COARSE, ENDS, FINE, ShownPeople, features
 from micromotion.errors import MotionError, NoFaceError, OptionError
-from micromotion.learn.footage import FootageError
+from micromotion.learn.driving_video import DrivingVideoError
 from micromotion.motion.anchors import Anchors
 from micromotion.motion.micromotion import analyse
 from micromotion.weights.bundle import IDENTITY
@@ -142,7 +142,7 @@ def collect(context: ClaimsContext, source: str, motion: str) -> Figures:
         else:
             anchors = sources.from_video(subject, video, form.anchors)
         found = analyse(anchors, motion)
-    except (FootageError, MotionError, NoFaceError, OptionError) as error:
+    except (DrivingVideoError, MotionError, NoFaceError, OptionError) as error:
         return {"failed": str(error).replace(f"{video.parent}/", "")}
     anchors.save(context.path(source, motion))
     values = found.subspace.singular_values

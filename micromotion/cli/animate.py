@@ -23,7 +23,7 @@ from micromotion.motion.timeline_file import read_timeline_file
 from micromotion.motion.timeline_text import TimelineError, parse_timeline
 from micromotion.options import AnimateOptions
 from micromotion.runtime.main_memory import import_torch
-from micromotion.runtime.notices import told_by
+from micromotion.runtime.notices import notices_to
 from micromotion.runtime.progress import frame_progress
 from micromotion.video.format_limits import scaled_size
 from micromotion.video.output_names import Named, check_apart, default_name, typed
@@ -159,7 +159,10 @@ def _loaded(
     model: str, device: str, refine: int
 ) -> Iterator[tuple[Animator, Callable[..., None], Callable[[int, float], None]]]:
     """The loaded model, with a progress bar: the function that updates it, and the callback for refining."""
-    with frame_progress() as progress, told_by(lambda notice: typer.echo(f"micromotion: {notice}", err=True)):
+    with (
+        frame_progress() as progress,
+        notices_to(lambda notice: typer.echo(f"micromotion: {notice}", err=True)),
+    ):
         task = progress.add_task("Loading the model", total=None)
         import_torch()
         from micromotion.animator import Animator

@@ -15,7 +15,7 @@ from PIL import Image
 from micromotion.face.detection import Detection, detect
 from micromotion.face.landmarks import find_landmarks
 from micromotion.face.tiles import Box
-from micromotion.learn.footage import Footage, Still
+from micromotion.learn.driving_video import DrivingFrame, DrivingVideo
 
 SEARCH_SIDE = 800
 """Long side of the frame for detection, in pixels; a face of a twentieth of it is still found."""
@@ -64,25 +64,25 @@ Track = list[Sighting]
 
 
 def find_tracks(
-    footage: Footage, on_frame: Callable[[Still], None] | None = None
+    video: DrivingVideo, on_frame: Callable[[DrivingFrame], None] | None = None
 ) -> tuple[list[tuple[int, float]], list[Track]]:
     """Number and seconds of all used frames, and the tracks of the faces in them.
 
     A track has its sightings in order of time, at most one per frame, with gaps of up to half a second.
-    Frames are streamed. Raises what iterating `footage` raises.
+    Frames are streamed. Raises what iterating `video` raises.
     """
     frames: list[tuple[int, float]] = []
     tracks: list[Track] = []
-    for index, still in enumerate(footage):
+    for index, frame in enumerate(video):
         seen = [
-            _sighting(index, still, found, scale)
-            for scale, detections in [_search(still.image)]
+            _sighting(index, frame, found, scale)
+            for scale, detections in [_search(frame.image)]
             for found in detections
         ]
         _link(tracks, seen, frames[-1][1] if frames else 0.0)
-        frames.append((still.number, still.seconds))
+        frames.append((frame.number, frame.seconds))
         if on_frame:
-            on_frame(still)
+            on_frame(frame)
     return frames, tracks
 
 
@@ -160,11 +160,11 @@ def _search(image: Image.Image) -> tuple[float, list[Detection]]:
     return image.width / small.width, detect(small)[:MAX_FACES]
 
 
-def _sighting(index: int, still: Still, found: Detection, scale: float) -> Sighting:
+def _sighting(index: int, frame: DrivingFrame, found: Detection, scale: float) -> Sighting:
     left, top, right, bottom = (round(scale * edge) for edge in found.box)
     side = right - left
     corner = left - side // 2, top - side // 2
-    near = still.image.crop((*corner, right + side // 2, bottom + side // 2))
+    near = frame.image.crop((*corner, right + side // 2, bottom + side // 2))
     inside = (left - corner[0], top - corner[1], right - corner[0], bottom - corner[1])
     readings = [find_landmarks(near, _shifted(inside, *shift), compatible=True) for shift in _SHIFTS]
     landmarks = np.mean(readings, axis=0)
@@ -173,12 +173,12 @@ def _sighting(index: int, still: Still, found: Detection, scale: float) -> Sight
     thumb = near.resize((_THUMB, _THUMB), Image.Resampling.BOX, box=_clipped(face, near.size))
     return Sighting(
         index,
-        still.seconds,
+        frame.seconds,
         (left, top, right, bottom),
         found.rank,
         landmarks + corner,
         np.asarray(thumb).astype(np.float32),
-        still.image.size,
+        frame.image.size,
     )
 
 

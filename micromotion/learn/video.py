@@ -20,7 +20,7 @@ from micromotion.face.alignment import align
 from micromotion.face.crop import crop_quad, ffhq_quad
 from micromotion.learn import ordering
 from micromotion.learn.crop_selection import FEWEST, Crop, candidates, choose
-from micromotion.learn.footage import Footage, FootageError, open_footage
+from micromotion.learn.driving_video import DrivingVideo, DrivingVideoError, open_driving_video
 from micromotion.learn.ordering import fit_path, one_axis_share, orient_path, steadiness
 from micromotion.learn.track import Track, find_people, find_tracks
 from micromotion.motion.anchors import MAX_ANCHORS, Anchors
@@ -103,26 +103,26 @@ def collect_from_video(
     degrees start below 0, and 1 is the end that is reached first, unless the other one is much further away.
 
     Args:
-        path: a video that `open_footage` reads; at most MAX_FRAMES of its frames are used.
+        path: a video that `open_driving_video` reads; at most MAX_FRAMES of its frames are used.
         count: number of anchors, 2 to MAX_ANCHORS.
         face: which face to follow, 0 is the clearest (see `track.find_people`).
         on_progress: called with (done, total); each frame counts twice, when searched and when inverted.
 
     Raises:
-        FootageError: the video cannot be read, has no motion, or fewer usable frames than `count`.
+        DrivingVideoError: the video cannot be read, has no motion, or fewer usable frames than `count`.
         NoFaceError: no face was found, or none of this number. OptionError: `count`, `face`.
         DeviceMemoryError: the GPU has too little memory.
     """
     check_whole("count", count, 2, MAX_ANCHORS)
     check_whole("face", face, 0, 99)
     path = Path(path)
-    footage = open_footage(path)
-    done = _counter(2 * len(footage), on_progress)
-    frames, tracks = find_tracks(footage, lambda still: done())
+    video = open_driving_video(path)
+    done = _counter(2 * len(video), on_progress)
+    frames, tracks = find_tracks(video, lambda _: done())
     people = find_people(tracks)
     main = _chosen(path, people, face)
     crops = candidates(tracks, main)
-    latents, sharpness = _invert_crops(footage, crops, bundle, done)
+    latents, sharpness = _invert_crops(video, crops, bundle, done)
     kept, reasons = choose(crops, latents.flatten(1).double().numpy(), sharpness, _variety(bundle))
     taken = [crops[i].frame for i in kept]
     left_out = tuple(
@@ -142,7 +142,7 @@ def collect_from_video(
         "file": path.name,
         "sha256": str(file_record(path)["sha256"]),
         "model": bundle.name,
-        "frames": footage.frames,
+        "frames": video.frames,
         "frames_looked_at": len(frames),
         "frames_kept": len(kept),
         "frames_left_out": len(left_out),
@@ -218,13 +218,13 @@ def collect_from_images(
     0. on_progress: called with (done, total).
 
     Raises:
-        FootageError: fewer than 2 or more than MAX_ANCHORS pictures, fewer than 2 with a face, or two
+        DrivingVideoError: fewer than 2 or more than MAX_ANCHORS pictures, fewer than 2 with a face, or two
             consecutive pictures that are the same.
         NoFaceError: none shows a face. ImageError: a picture cannot be read. DeviceMemoryError: the GPU has
             too little memory.
     """
     if not 2 <= len(paths) <= MAX_ANCHORS:
-        raise FootageError(
+        raise DrivingVideoError(
             f"A motion needs 2 to {MAX_ANCHORS} pictures, from rest pose to full motion, not {len(paths)}."
         )
     done = _counter(len(paths), on_progress)
@@ -243,7 +243,7 @@ def collect_from_images(
             f"No face was found in any of the {len(paths)} pictures: try frontal, well-lit faces."
         )
     if len(numbers) < 2:
-        raise FootageError(
+        raise DrivingVideoError(
             f"A face was found only in {str(paths[numbers[0]])!r}, but a motion needs 2 pictures."
         )
     w_plus = torch.cat(latents)
@@ -251,7 +251,9 @@ def collect_from_images(
     if not bool((steps > 1e-6 * steps.sum()).all()):
         same = int(steps.argmin())
         first, second = (str(paths[numbers[i]]) for i in (same, same + 1))
-        raise FootageError(f"{first!r} and {second!r} show the same face without a motion: leave one out.")
+        raise DrivingVideoError(
+            f"{first!r} and {second!r} show the same face without a motion: leave one out."
+        )
     degrees = torch.cat([steps.new_zeros(1), steps.cumsum(0)]) / steps.sum()
     provenance: dict[str, str | int | float] = {
         "source": "images",
@@ -277,7 +279,7 @@ def _require_enough(
         return
     reasons = [frame.reason for frame in left_out]
     why = "; ".join(f"{reasons.count(reason)}: {reason}" for reason in dict.fromkeys(reasons))
-    raise FootageError(
+    raise DrivingVideoError(
         f"{str(path)!r} has {_counted(usable, 'usable frame')} of the {usable + len(left_out)} examined, but"
         f" {needed} are needed{f' ({why})' if why else ''}: record longer, or ask for fewer anchors{about}."
     )
@@ -289,7 +291,7 @@ def _motion(path: Path, latents: torch.Tensor, bundle: Bundle, about: str) -> tu
     motion = fit_path(flat)
     trembles = steadiness(motion.places) < MIN_STEADINESS or one_axis_share(flat) < MIN_ONE_AXIS_SHARE
     if trembles or motion.length < MIN_CHANGE * _variety(bundle):
-        raise FootageError(
+        raise DrivingVideoError(
             f"No motion was found in {str(path)!r}: its {len(latents)} usable frames look the same,"
             " or tremble more than they move; record a slower or a larger motion, and cut the video to it"
             f"{about}."
@@ -298,13 +300,13 @@ def _motion(path: Path, latents: torch.Tensor, bundle: Bundle, about: str) -> tu
 
 
 def _invert_crops(
-    footage: Footage, crops: list[Crop], bundle: Bundle, done: Callable[[], None]
+    video: DrivingVideo, crops: list[Crop], bundle: Bundle, done: Callable[[], None]
 ) -> tuple[torch.Tensor, np.ndarray]:
     """Latents [n, styles, dim], float32 on the CPU, and sharpness [n] of the crops, in a second pass."""
     latents: list[torch.Tensor] = []
     sharpness: list[float] = []
     batch: list[Image.Image] = []
-    for image in _cropped(footage, crops, done):
+    for image in _cropped(video, crops, done):
         batch.append(image)
         sharpness.append(_sharpness(image))
         if len(batch) == BATCH:
@@ -315,13 +317,13 @@ def _invert_crops(
     return torch.cat(latents), np.array(sharpness)
 
 
-def _cropped(footage: Footage, crops: list[Crop], done: Callable[[], None]) -> Iterator[Image.Image]:
+def _cropped(video: DrivingVideo, crops: list[Crop], done: Callable[[], None]) -> Iterator[Image.Image]:
     """The crops' pictures; crops and pictures are in the order of the frames."""
     waiting = iter(crops)
     crop = next(waiting, None)
-    for index, still in enumerate(footage):
+    for index, frame in enumerate(video):
         while crop is not None and crop.frame == index:
-            yield crop_quad(still.image, ffhq_quad(crop.landmarks), CROP)
+            yield crop_quad(frame.image, ffhq_quad(crop.landmarks), CROP)
             crop = next(waiting, None)
         done()
 

@@ -11,7 +11,7 @@ from micromotion.errors import NoEffectWarning
 
 
 @contextmanager
-def told_by(say: Callable[[str], object]) -> Iterator[None]:
+def notices_to(say: Callable[[str], object]) -> Iterator[None]:
     """Within the block, pass each NoEffectWarning's message to `say`; show other warnings as usual."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", NoEffectWarning)

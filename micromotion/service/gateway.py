@@ -57,7 +57,7 @@ _FORWARDED = ("content-type", "accept", "prefer", "traceparent", "tracestate")
 UNREADABLE = "The request cannot be read as HTTP, or its method is not known."
 
 
-class Gate(ThreadingHTTPServer):
+class Gateway(ThreadingHTTPServer):
     """Listens at address; forwards safe requests to the server on this machine's port `inner`."""
 
     daemon_threads = True
@@ -149,7 +149,7 @@ def open_gateway(
     address: tuple[str, int], inner: int, inputs: Mapping[str, Mapping[str, Any]] | None = None
 ) -> Iterator[None]:
     """Run a gateway within the block."""
-    with Gate(address, inner, inputs) as gateway:
+    with Gateway(address, inner, inputs) as gateway:
         thread = threading.Thread(target=gateway.serve_forever, args=[0.2], daemon=True)
         thread.start()
         try:
@@ -165,7 +165,7 @@ class _Call(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "micromotion", ""
     default_request_version = "HTTP/1.0"  # else unreadable requests get a response without a status
-    server: Gate
+    server: Gateway
 
     def setup(self) -> None:
         super().setup()

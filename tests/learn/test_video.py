@@ -28,7 +28,7 @@ from video_formats import moving
 from videos import turned, write_video
 
 from micromotion.errors import NoFaceError, OptionError
-from micromotion.learn.footage import FootageError
+from micromotion.learn.driving_video import DrivingVideoError
 from micromotion.learn.video import Collected, collect_from_images, collect_from_video
 
 pytestmark = pytest.mark.slow
@@ -169,7 +169,7 @@ def test_a_rotation_flag_is_respected(tmp_path: Path) -> None:
     assert agreement(collect_from_video(path, model(), count=7), SMILE) > 0.95
 
 
-def refused(path: Path, words: str, error: type[Exception] = FootageError, count: int = 7) -> None:
+def refused(path: Path, words: str, error: type[Exception] = DrivingVideoError, count: int = 7) -> None:
     with pytest.raises(error, match=words) as caught:
         collect_from_video(path, model(), count=count)
     assert path.name in str(caught.value)
@@ -243,11 +243,11 @@ def test_unusable_pictures_are_refused(picture: Callable[[str, np.ndarray], Path
     face = picture("face.png", performance([0.0])[0])
     empty = picture("empty.png", scene())
     for paths, words, error in [
-        ([], "2 to 128 pictures", FootageError),
-        ([face], "full motion, not 1", FootageError),
-        ([face, empty], "A face was found only in .*face.png", FootageError),
+        ([], "2 to 128 pictures", DrivingVideoError),
+        ([face], "full motion, not 1", DrivingVideoError),
+        ([face, empty], "A face was found only in .*face.png", DrivingVideoError),
         ([empty, empty], "No face was found in any of the 2", NoFaceError),
-        ([face, face], "show the same face", FootageError),
+        ([face, face], "show the same face", DrivingVideoError),
     ]:
         with pytest.raises(error, match=words):
             collect_from_images(paths, model())

@@ -13,7 +13,7 @@ from videos import oriented, trimmed, write_video
 from micromotion.cli.main import app
 from micromotion.errors import NoFaceError, OptionError
 from micromotion.learn.crop_selection import _inside
-from micromotion.learn.footage import FootageError, open_footage
+from micromotion.learn.driving_video import DrivingVideoError, open_driving_video
 from micromotion.learn.track import find_people, find_tracks
 from micromotion.learn.video import SeenFace, collect_from_video, describe_faces
 
@@ -35,9 +35,9 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_each_of_two_people_can_be_followed_and_the_other_is_reported(two: Path) -> None:
-    best = find_people(find_tracks(open_footage(two))[1])[0][0]
+    best = find_people(find_tracks(open_driving_video(two))[1])[0][0]
     face = int(best[0].box[0] < 120)  # the number of the one who smiles, on the right
-    with pytest.raises(FootageError, match="No motion was found in") as caught:
+    with pytest.raises(DrivingVideoError, match="No motion was found in") as caught:
         collect_from_video(two, model(), count=7, face=1 - face)
     told = str(caught.value)
     assert f"; face {1 - face} (" in told

@@ -18,7 +18,7 @@ from running_server import wait_until
 
 from micromotion.service import gateway
 from micromotion.service.address_policy import PRIVATE
-from micromotion.service.gateway import MAX_BODY, Gate, Refusal, check_body
+from micromotion.service.gateway import MAX_BODY, Gateway, Refusal, check_body
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def inner() -> Iterator[Inner]:
 @pytest.fixture
 def port(inner: Inner, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.delenv(PRIVATE, raising=False)
-    with Gate(("127.0.0.1", 0), inner.server_port) as opened:
+    with Gateway(("127.0.0.1", 0), inner.server_port) as opened:
         thread = threading.Thread(target=opened.serve_forever, args=[0.05])
         thread.start()
         try:
@@ -242,7 +242,7 @@ def test_a_client_that_does_not_read_the_answer_is_disconnected(
 
 def test_clients_above_the_limit_are_disconnected(inner: Inner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway, "MAX_CALLS", 3)
-    with Gate(("127.0.0.1", 0), inner.server_port) as opened:
+    with Gateway(("127.0.0.1", 0), inner.server_port) as opened:
         thread = threading.Thread(target=opened.serve_forever, args=[0.05])
         thread.start()
         address = opened.socket.getsockname()
@@ -268,7 +268,7 @@ def test_without_an_inner_server_the_status_is_starting(monkeypatch: pytest.Monk
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         free = probe.getsockname()[1]
-    with Gate(("127.0.0.1", 0), free) as opened:
+    with Gateway(("127.0.0.1", 0), free) as opened:
         thread = threading.Thread(target=opened.serve_forever, args=[0.05])
         thread.start()
         status, answer = call(opened.socket.getsockname()[1], "GET", "/health-check")

@@ -16,7 +16,7 @@ from inner_server import Inner, running_inner
 from running_server import wait_until
 
 from micromotion.service.answers import Answer, without_echo
-from micromotion.service.gateway import Gate, Refusal, check_body
+from micromotion.service.gateway import Gateway, Refusal, check_body
 
 SECRET = "c2VjcmV0"
 INPUTS: dict[str, dict[str, Any]] = {
@@ -35,7 +35,7 @@ def inner() -> Iterator[Inner]:
 
 @pytest.fixture
 def port(inner: Inner) -> Iterator[int]:
-    with Gate(("127.0.0.1", 0), inner.server_port, INPUTS) as opened:
+    with Gateway(("127.0.0.1", 0), inner.server_port, INPUTS) as opened:
         thread = threading.Thread(target=opened.serve_forever, args=[0.05])
         thread.start()
         try:

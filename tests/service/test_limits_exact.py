@@ -16,7 +16,7 @@ from micromotion.errors import DownloadError, OptionError, TimeLimitError
 from micromotion.service import deadline, gateway, uploads
 from micromotion.service.address_policy import PRIVATE
 from micromotion.service.deadline import VARIABLE, Deadline, seconds_allowed
-from micromotion.service.gateway import Gate, Refusal, check_body
+from micromotion.service.gateway import Gateway, Refusal, check_body
 from micromotion.service.uploads import take_in
 from micromotion.weights.download import Url, download
 from micromotion.weights.web import MAX_REDIRECTS
@@ -53,8 +53,8 @@ def test_the_shortest_and_the_longest_time_limit_are_accepted(
 
 
 @pytest.fixture
-def opened() -> Iterator[Gate]:
-    with running_inner() as inner, Gate(("127.0.0.1", 0), inner.server_port) as opened:
+def opened() -> Iterator[Gateway]:
+    with running_inner() as inner, Gateway(("127.0.0.1", 0), inner.server_port) as opened:
         thread = threading.Thread(target=opened.serve_forever, args=[0.05])
         thread.start()
         try:
@@ -65,7 +65,7 @@ def opened() -> Iterator[Gate]:
 
 
 @pytest.fixture
-def port(opened: Gate) -> int:
+def port(opened: Gateway) -> int:
     return opened.socket.getsockname()[1]
 
 
@@ -86,7 +86,7 @@ def test_the_largest_body_passes_and_one_more_byte_does_not(
 
 
 def test_only_large_bodies_wait_for_each_other(
-    opened: Gate, port: int, monkeypatch: pytest.MonkeyPatch
+    opened: Gateway, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the maximum of large bodies is in memory, one just below the threshold still passes."""
     body = json.dumps({"input": {"image": "data:,x"}}).encode()

@@ -63,12 +63,12 @@ _MEGAPIXELS = f"{MAX_PIXELS // 1_000_000} million pixels"
 _THREADS = 4
 
 
-class FootageError(MicromotionError):
+class DrivingVideoError(MicromotionError):
     """The video or the pictures cannot be read, or no motion can be learned from them."""
 
 
 @dataclass(frozen=True)
-class Still:
+class DrivingFrame:
     """One frame of a video: its number in the file, from 0; seconds since the first frame; RGB, upright."""
 
     number: int
@@ -77,7 +77,7 @@ class Still:
 
 
 @dataclass(frozen=True)
-class Footage:
+class DrivingVideo:
     """A readable video; each iteration streams its frames anew.
 
     path: the file. frames: how many it shows. step: every step-th of them is used; `len` is their number.
@@ -90,10 +90,10 @@ class Footage:
     def __len__(self) -> int:
         return -(-self.frames // self.step)
 
-    def __iter__(self) -> Iterator[Still]:
+    def __iter__(self) -> Iterator[DrivingFrame]:
         """The used frames, one by one, by increasing time.
 
-        Raises FootageError if the file is damaged, or is larger or longer than its header says.
+        Raises DrivingVideoError if the file is damaged, or is larger or longer than its header says.
         """
         with _opened(self.path) as (container, stream):
             clock = _Clock(1 / (stream.average_rate or Fraction(25)))
@@ -104,17 +104,18 @@ class Footage:
                 if seconds > MAX_SECONDS or number >= MAX_FILE_FRAMES:
                     raise _too_long(self.path, seconds)
                 if number % self.step == 0:
-                    yield Still(number, seconds, _picture(frame, stream.sample_aspect_ratio))
+                    yield DrivingFrame(number, seconds, _picture(frame, stream.sample_aspect_ratio))
 
 
-def open_footage(path: str | Path, limit: int = MAX_FRAMES) -> Footage:
+def open_driving_video(path: str | Path, limit: int = MAX_FRAMES) -> DrivingVideo:
     """Scan a video without decoding it, and choose which frames to use, at most `limit`.
 
     Reads MP4, MOV, WebM, MKV, AVI, GIF, APNG, MPEG, FLV, WMV and Ogg. A file that ends early is read as far
     as it goes, unless it ends within a frame. Frames hidden by an edit list count only towards MAX_HIDDEN.
 
-    Raises FootageError: there is no such file, it is not a video, has only sound or no frames, is damaged or
-    cut short, or exceeds MAX_BYTES, MAX_PIXELS, MAX_SECONDS, MAX_FILE_FRAMES, MAX_HIDDEN or MAX_EDITS.
+    Raises DrivingVideoError: there is no such file, it is not a video, has only sound or no frames, is
+    damaged or cut short, or exceeds MAX_BYTES, MAX_PIXELS, MAX_SECONDS, MAX_FILE_FRAMES, MAX_HIDDEN or
+    MAX_EDITS.
     """
     path = Path(path)
     _check_file(path)
@@ -142,8 +143,8 @@ def open_footage(path: str | Path, limit: int = MAX_FRAMES) -> Footage:
     if count == 0 and hidden:
         raise _trimmed(path, "nothing but trimmed frames")
     if count == 0:
-        raise FootageError(f"{_shown(path)} has no frames: record or save it again.")
-    return Footage(path, count, -(-count // limit))
+        raise DrivingVideoError(f"{_shown(path)} has no frames: record or save it again.")
+    return DrivingVideo(path, count, -(-count // limit))
 
 
 class _Clock:
@@ -168,7 +169,7 @@ def _before(container: Any, time: Fraction | float | None) -> bool:
 
 
 def _check_edits(path: Path, file: BinaryIO) -> None:
-    """Raise FootageError for an edit list above MAX_EDITS, or a compressed header that may contain one.
+    """Raise DrivingVideoError for an edit list above MAX_EDITS, or a compressed header that may contain one.
 
     Searches the whole file, since the decoder finds such a list anywhere.
     """
@@ -186,20 +187,22 @@ def _check_file(path: Path) -> None:
     try:
         about = path.stat()
     except FileNotFoundError as error:
-        raise FootageError(f"There is no file {name}: check its name and folder.") from error
+        raise DrivingVideoError(f"There is no file {name}: check its name and folder.") from error
     except (OSError, ValueError) as error:  # name too long, a zero byte in it, a failing disk
-        raise FootageError(f"{name} cannot be opened ({_reason(error)}): check its name.") from error
+        raise DrivingVideoError(f"{name} cannot be opened ({_reason(error)}): check its name.") from error
     if not stat.S_ISREG(about.st_mode):  # before opening: a pipe would block, a device may act
-        raise FootageError(f"{name} is a folder or a device, not a file: name a video.")
+        raise DrivingVideoError(f"{name} is a folder or a device, not a file: name a video.")
     if about.st_size == 0:
-        raise FootageError(f"{name} is empty: choose another video.")
+        raise DrivingVideoError(f"{name} is empty: choose another video.")
     if about.st_size > MAX_BYTES:
-        raise FootageError(f"{name} is larger than {MAX_BYTES >> 20} MB: cut the video to the motion first.")
+        raise DrivingVideoError(
+            f"{name} is larger than {MAX_BYTES >> 20} MB: cut the video to the motion first."
+        )
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    """The file's container and its video stream; the decoder's errors become FootageError."""
+    """The file's container and its video stream; the decoder's errors become DrivingVideoError."""
     try:
         with path.open("rb") as file:
             _check_edits(path, file)
@@ -209,7 +212,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
                     container_options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"},
                 )
             except (av.FFmpegError, ValueError) as error:
-                raise FootageError(
+                raise DrivingVideoError(
                     f"{_shown(path)} cannot be read as a video: save it as MP4 and try again."
                 ) from error
             with container:
@@ -217,7 +220,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     except (av.FFmpegError, MemoryError) as error:
         raise _damaged(path) from error
     except OSError as error:
-        raise FootageError(f"{_shown(path)} cannot be read ({_reason(error)}).") from error
+        raise DrivingVideoError(f"{_shown(path)} cannot be read ({_reason(error)}).") from error
 
 
 def _stream(container: Any, path: Path) -> Any:
@@ -226,11 +229,13 @@ def _stream(container: Any, path: Path) -> Any:
     if not streams and not container.streams.audio:
         raise _damaged(path)
     if not streams:
-        raise FootageError(f"{_shown(path)} has only sound, no moving pictures: choose another video.")
+        raise DrivingVideoError(f"{_shown(path)} has only sound, no moving pictures: choose another video.")
     codec = streams[0].codec_context
     if codec is None or codec.name not in _CODECS.split(","):
         named = "an unknown codec" if codec is None else f"the codec {codec.name}"
-        raise FootageError(f"{_shown(path)} uses {named}, which is not supported: save it as MP4 with H.264.")
+        raise DrivingVideoError(
+            f"{_shown(path)} uses {named}, which is not supported: save it as MP4 with H.264."
+        )
     _check_size(codec.width, codec.height, path)
     codec.options = {"max_pixels": str(2 * MAX_PIXELS)}  # decoders pad; the frame's size is checked too
     codec.thread_type, codec.thread_count = "AUTO", _THREADS
@@ -239,7 +244,7 @@ def _stream(container: Any, path: Path) -> Any:
 
 def _check_size(width: int, height: int, path: Path) -> None:
     if width * height > MAX_PIXELS:
-        raise FootageError(
+        raise DrivingVideoError(
             f"{_shown(path)} has frames of {width}×{height}, more than {_MEGAPIXELS}: scale it down first."
         )
 
@@ -280,19 +285,19 @@ def _orientation(frame: av.VideoFrame) -> Iterator[Image.Transpose]:
         yield _CLOCKWISE[turns]
 
 
-def _too_long(path: Path, seconds: float) -> FootageError:
-    return FootageError(
+def _too_long(path: Path, seconds: float) -> DrivingVideoError:
+    return DrivingVideoError(
         f"{_shown(path)} is longer than {MAX_SECONDS} s or {MAX_FILE_FRAMES} frames"
         f" ({seconds:.0f} s were read): cut the video to the motion first."
     )
 
 
-def _trimmed(path: Path, what: str) -> FootageError:
-    return FootageError(f"{_shown(path)} has {what}: save the part to learn from as a new MP4.")
+def _trimmed(path: Path, what: str) -> DrivingVideoError:
+    return DrivingVideoError(f"{_shown(path)} has {what}: save the part to learn from as a new MP4.")
 
 
-def _damaged(path: Path) -> FootageError:
-    return FootageError(
+def _damaged(path: Path) -> DrivingVideoError:
+    return DrivingVideoError(
         f"{_shown(path)} is damaged or cut short and cannot be decoded: save or download it again."
     )
 

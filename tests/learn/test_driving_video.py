@@ -13,8 +13,8 @@ from PIL import Image
 from video_formats import moving, tile_error, tiles
 from videos import oriented, trimmed, turned, write_sound, write_video
 
-from micromotion.learn import footage
-from micromotion.learn.footage import FootageError, open_footage
+from micromotion.learn import driving_video
+from micromotion.learn.driving_video import DrivingVideoError, open_driving_video
 from micromotion.video.writer import write_frames
 
 KINDS = [
@@ -30,13 +30,13 @@ KINDS = [
 
 
 def pictures(path: Path, limit: int = 240) -> list[np.ndarray]:
-    return [np.asarray(still.image) for still in open_footage(path, limit)]
+    return [np.asarray(still.image) for still in open_driving_video(path, limit)]
 
 
 def refused(path: Path, words: str) -> None:
     """Check that opening or reading fails with one sentence that contains the words and the file's name."""
-    with pytest.raises(FootageError, match=words) as caught:
-        list(open_footage(path))
+    with pytest.raises(DrivingVideoError, match=words) as caught:
+        list(open_driving_video(path))
     sentence = str(caught.value)
     assert path.name in sentence
     assert sentence.endswith(".")
@@ -50,7 +50,7 @@ def refused(path: Path, words: str) -> None:
 @pytest.mark.parametrize(("name", "codec", "pixels"), KINDS, ids=[f"{n}-{c}" for n, c, _ in KINDS])
 def test_frames_are_read_from_every_format(tmp_path: Path, name: str, codec: str, pixels: str) -> None:
     frames = list(moving(12))
-    read = open_footage(write_video(tmp_path / name, frames, codec, pixels))
+    read = open_driving_video(write_video(tmp_path / name, frames, codec, pixels))
     stills = list(read)
     assert (len(read), read.frames, len(stills)) == (12, 12, 12)
     assert [still.number for still in stills] == list(range(12))
@@ -146,11 +146,11 @@ def test_trimmed_frames_are_neither_shown_nor_counted(
     tmp_path: Path, edits: list[tuple[float, float]], numbers: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     numbers = list(numbers)
-    monkeypatch.setattr(footage, "MAX_FILE_FRAMES", len(numbers))
-    monkeypatch.setattr(footage, "MAX_SECONDS", len(numbers) / 25)
+    monkeypatch.setattr(driving_video, "MAX_FILE_FRAMES", len(numbers))
+    monkeypatch.setattr(driving_video, "MAX_SECONDS", len(numbers) / 25)
     frames = list(moving(50))
     path = trimmed(write_video(tmp_path / "a.mp4", frames, g="50", crf="4"), *edits)
-    read = open_footage(path, len(numbers))
+    read = open_driving_video(path, len(numbers))
     assert (read.frames, read.step, len(read)) == (len(numbers), 1, len(numbers))
     stills = list(read)
     assert [still.number for still in stills] == list(range(len(numbers)))
@@ -168,7 +168,7 @@ def test_a_fragmented_video_begins_where_its_edit_list_says(tmp_path: Path) -> N
     (delay,) = struct.unpack_from(">i", data, start)
     struct.pack_into(">i", data, start, delay + 20 * 512)
     path.write_bytes(data)
-    read = open_footage(path)
+    read = open_driving_video(path)
     assert (read.frames, len(list(read))) == (30, 30)
     assert next(iter(read)).seconds == 0
     assert picture_numbers(path, frames) == list(range(20, 50))
@@ -177,12 +177,12 @@ def test_a_fragmented_video_begins_where_its_edit_list_says(tmp_path: Path) -> N
 def test_times_are_true_at_a_variable_frame_rate(tmp_path: Path) -> None:
     times = [0.0, 0.04, 0.08, 0.5, 0.9, 0.91, 1.5]
     path = write_video(tmp_path / "a.mkv", moving(7), times=times)
-    assert [still.seconds for still in open_footage(path)] == pytest.approx(times, abs=2e-3)
+    assert [still.seconds for still in open_driving_video(path)] == pytest.approx(times, abs=2e-3)
 
 
 def test_time_begins_with_the_first_frame(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mkv", moving(3), times=[7.0, 7.1, 7.4])
-    assert [still.seconds for still in open_footage(path)] == pytest.approx([0, 0.1, 0.4], abs=2e-3)
+    assert [still.seconds for still in open_driving_video(path)] == pytest.approx([0, 0.1, 0.4], abs=2e-3)
 
 
 @pytest.mark.parametrize("shape", [(47, 63), (33, 64), (48, 35)])
@@ -204,14 +204,14 @@ def test_transparency_is_composited_over_white(tmp_path: Path) -> None:
 
 
 def test_a_video_of_one_frame_is_read(tmp_path: Path) -> None:
-    assert [s.seconds for s in open_footage(write_video(tmp_path / "a.mp4", moving(1)))] == [0]
+    assert [s.seconds for s in open_driving_video(write_video(tmp_path / "a.mp4", moving(1)))] == [0]
 
 
 @pytest.mark.parametrize(
     ("limit", "numbers"), [(50, range(50)), (49, range(0, 50, 2)), (10, range(0, 50, 5))]
 )
 def test_a_long_video_is_sampled_evenly(tmp_path: Path, limit: int, numbers: range) -> None:
-    read = open_footage(write_video(tmp_path / "a.mp4", moving(50)), limit)
+    read = open_driving_video(write_video(tmp_path / "a.mp4", moving(50)), limit)
     assert [still.number for still in read] == list(numbers)
     assert len(read) == len(numbers) <= limit
     assert [still.seconds for still in read] == pytest.approx([n / 25 for n in numbers])
@@ -220,7 +220,7 @@ def test_a_long_video_is_sampled_evenly(tmp_path: Path, limit: int, numbers: ran
 def test_frames_are_streamed(tmp_path: Path) -> None:
     """Only the current frame is in memory."""
     alive: list[weakref.ref[Image.Image]] = []
-    for still in open_footage(write_video(tmp_path / "a.mp4", moving(30))):
+    for still in open_driving_video(write_video(tmp_path / "a.mp4", moving(30))):
         alive = [each for each in alive if each() is not None]
         assert len(alive) <= 1
         alive.append(weakref.ref(still.image))
@@ -243,8 +243,8 @@ def test_missing_empty_and_special_files_are_refused(tmp_path: Path) -> None:
     refused(tmp_path / "c.mp4", "a folder or a device, not a file")
     os.mkfifo(tmp_path / "d.mp4")
     refused(tmp_path / "d.mp4", "a folder or a device, not a file")
-    with pytest.raises(FootageError, match="cannot be opened"):
-        open_footage("a\0.mp4")
+    with pytest.raises(DrivingVideoError, match="cannot be opened"):
+        open_driving_video("a\0.mp4")
 
 
 def test_a_file_with_only_sound_is_refused(tmp_path: Path) -> None:
@@ -280,9 +280,9 @@ def test_damage_in_the_middle_never_crashes(tmp_path: Path) -> None:
             broken[at] = rng.integers(256)
         (tmp_path / "a.avi").write_bytes(broken)
         try:
-            for still in open_footage(tmp_path / "a.avi"):
+            for still in open_driving_video(tmp_path / "a.avi"):
                 assert still.image.mode == "RGB"
-        except FootageError:
+        except DrivingVideoError:
             continue
 
 
@@ -307,7 +307,7 @@ def test_a_video_trimmed_to_nothing_is_refused(tmp_path: Path, edits: list[tuple
 def test_trimmed_frames_are_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = trimmed(write_video(tmp_path / "a.mp4", moving(50), g="50"), (0.4, 0.8))
     assert len(pictures(path)) == 10
-    monkeypatch.setattr(footage, "MAX_HIDDEN", 39)
+    monkeypatch.setattr(driving_video, "MAX_HIDDEN", 39)
     refused(path, "more than 39 trimmed frames")
 
 
@@ -324,8 +324,10 @@ def test_an_edit_list_that_would_exhaust_memory_is_not_opened(
 
 
 def test_the_longest_edit_list_is_read(tmp_path: Path) -> None:
-    path = trimmed(write_video(tmp_path / "a.mp4", moving(20), g="1"), *[(0.04, 0.4)] * footage.MAX_EDITS)
-    assert len(pictures(path)) == footage.MAX_EDITS
+    path = trimmed(
+        write_video(tmp_path / "a.mp4", moving(20), g="1"), *[(0.04, 0.4)] * driving_video.MAX_EDITS
+    )
+    assert len(pictures(path)) == driving_video.MAX_EDITS
 
 
 @pytest.mark.parametrize(
@@ -342,7 +344,7 @@ def test_sizes_are_bounded(
 ) -> None:
     path = write_video(tmp_path / "a.mp4", moving(20))
     assert len(pictures(path)) == 20
-    monkeypatch.setattr(footage, bound, value)
+    monkeypatch.setattr(driving_video, bound, value)
     refused(path, words)
 
 
