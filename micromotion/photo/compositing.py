@@ -12,7 +12,7 @@ from micromotion.types import Floats, Frame
 
 _STRIP = 256  # rows of the photo processed together, so that memory does not grow with the photo
 _LEAP = 1.0  # pixels: difference between neighbours' shifts that marks an outline
-_REACH = 8  # most pixels on either side from which the outline's pixels are blended
+_REACH = (24, 16, 12, 8, 6, 4, 3, 2, 1)  # pixels to either side at which the two surfaces are looked for
 _MARGIN = 3  # pixels of the photo around those read, for the bicubic kernel
 
 
@@ -39,22 +39,12 @@ class Canvas:
 
     def _draw(self, stroke: Stroke, rows: slice, columns: slice, picture: Frame) -> None:
         """Apply a stroke to these rows and columns of the photo, writing into the picture."""
-        x = np.arange(columns.start, columns.stop, dtype=np.float32)[None]
-        y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
-        (xx, xy), (yx, yy) = self._inverse.tolist()
-        left, top = self._inverse @ -self._origin - (stroke.left, stroke.top)
-        at_x = np.float32(xx) * x + (np.float32(xy) * y + np.float32(left))
-        at_y = np.float32(yx) * x + (np.float32(yy) * y + np.float32(top))
+        at_x, at_y = self._in_box(stroke, rows, columns)
         width, height = stroke.size
-        touched = np.zeros(at_x.shape, bool)
         if stroke.shift is None:
-            new = self._photo[rows, columns].astype(np.float32)
+            new, touched = self._photo[rows, columns].astype(np.float32), np.zeros(at_x.shape, bool)
         else:
-            shift = sample(stroke.shift, at_x, at_y)
-            touched |= differs(shift, 0)
-            shift = turned(shift, self._axes)
-            new = self._read(x + shift[..., 0], y + shift[..., 1])
-            self._mix_outlines(new, shift, x, y)
+            new, touched = self._moved(stroke, rows, columns)
         if (part := _within(stroke.painted, at_x, at_y)) is not None:
             if stroke.kept is not None:
                 new[part] *= sample(stroke.kept, at_x[part], at_y[part])
@@ -66,33 +56,62 @@ class Canvas:
             picture[rows, columns], np.rint(new).clip(0, 255).astype(np.uint8), where=touched[..., None]
         )
 
-    def _mix_outlines(self, new: Picture, shift: Picture, x: Picture, y: Picture) -> None:
-        """Draw the pixels [h, w, 3] along outlines, where shifts jump from the foreground to what it hides.
+    def _in_box(self, stroke: Stroke, rows: slice, columns: slice) -> tuple[Picture, Picture]:
+        """Where these pixels of the photo lie in the stroke's box: x and y, [h, w] each."""
+        x = np.arange(columns.start, columns.stop, dtype=np.float32)[None]
+        y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
+        (xx, xy), (yx, yy) = self._inverse.tolist()
+        left, top = self._inverse @ -self._origin - (stroke.left, stroke.top)
+        at_x = np.float32(xx) * x + (np.float32(xy) * y + np.float32(left))
+        at_y = np.float32(yx) * x + (np.float32(yy) * y + np.float32(top))
+        return at_x, at_y
 
-        Pixels between the two belong to neither. Each is a blend, weighted by nearness, of what the nearest
-        pixels beyond the outline to the left, right, top and bottom would show in its place.
+    def _moved(self, stroke: Stroke, rows: slice, columns: slice) -> tuple[Picture, NDArray[np.bool_]]:
+        """The photo's pixels [h, w, 3] after the stroke's shift, and a mask [h, w] of those that move.
+
+        The rows above and below are considered too, so that outlines do not depend on where rows are split.
+        """
+        assert stroke.shift is not None
+        first, last = max(rows.start - _REACH[0], 0), min(rows.stop + _REACH[0], self.size[1])
+        inner = slice(rows.start - first, rows.stop - first)
+        shift = sample(stroke.shift, *self._in_box(stroke, slice(first, last), columns))
+        moves = differs(shift[inner], 0)
+        shift = turned(shift, self._axes)
+        x = np.arange(columns.start, columns.stop, dtype=np.float32)[None]
+        y = np.arange(first, last, dtype=np.float32)[:, None]
+        new = self._read(x + shift[inner][..., 0], y[inner] + shift[inner][..., 1])
+        self._mix_outlines(new, shift, x, y, inner)
+        return new, moves
+
+    def _mix_outlines(self, new: Picture, shift: Picture, x: Picture, y: Picture, inner: slice) -> None:
+        """Draw the pixels along outlines, where shifts jump from the foreground to what it hides.
+
+        new: [h, w, 3], of the inner rows of shift [H, w, 2]. x, y: the columns [1, w], the rows [H, 1].
+
+        Shifts between the two belong to neither: they say how much of each a pixel shows. Each pixel is a
+        blend of what the nearest pixels beyond the outline to the left, right, top and bottom would show in
+        its place, weighted by how like their shifts are to the mean shift around it, and by nearness.
         """
         leap = _leaps(shift)
-        row, column = np.nonzero(leap)
+        row, column = np.nonzero(leap[inner])
         if not len(row):
             return
-        height, width = leap.shape
-        total = np.zeros((len(row), 3), np.float32)
-        weights = np.zeros((len(row), 1), np.float32)
-        for down, right in ((0, 1), (0, -1), (1, 0), (-1, 0)):
-            found = np.zeros(len(row), np.float32)
-            beside = np.zeros((len(row), 2), np.float32)
-            for away in range(_REACH, 0, -1):
-                i, j = (row + away * down).clip(0, height - 1), (column + away * right).clip(0, width - 1)
-                known = ~leap[i, j]
-                found[known], beside[known] = 1 / away**3, shift[i, j][known]
-            which = found > 0
-            if which.any():
-                at_x, at_y = x[0, column[which]] + beside[which, 0], y[row[which], 0] + beside[which, 1]
-                total[which] += found[which, None] * self._read(at_x[None], at_y[None])[0]
-                weights[which, 0] += found[which]
+        row = row + inner.start
+        beside, away = _beyond_outline(shift, leap, row, column)
+        unlike = np.linalg.norm(beside - _mean_around(shift, row, column), axis=-1)
+        nearest, farthest = (np.where(away > 0, unlike, bound) for bound in (np.inf, 0))
+        apart = nearest.min(axis=0) + farthest.max(axis=0) + 1e-3
+        total, weights = np.zeros((len(row), 3), np.float32), np.zeros((len(row), 1), np.float32)
+        for each in range(len(beside)):
+            known = away[each] > 0
+            if known.any():
+                at = beside[each, known]
+                at_x, at_y = x[0, column[known]] + at[:, 0], y[row[known], 0] + at[:, 1]
+                weight = (1.02 - unlike[each, known] / apart[known]) / away[each, known]
+                total[known] += weight[:, None] * self._read(at_x[None], at_y[None])[0]
+                weights[known, 0] += weight
         mixed = weights[:, 0] > 0
-        new[row[mixed], column[mixed]] = total[mixed] / weights[mixed]
+        new[row[mixed] - inner.start, column[mixed]] = total[mixed] / weights[mixed]
 
     def _read(self, x: Picture, y: Picture) -> Picture:
         """The photo at points x, y [h, w]: float32 [h, w, 3] in 0…255."""
@@ -131,6 +150,33 @@ def _leaps(shift: Picture) -> NDArray[np.bool_]:
     if (box := span(leap)) is not None:
         leap[box] |= ndimage.binary_closing(leap[box], np.ones((3, 3), bool))  # single pixels between two
     return leap
+
+
+def _beyond_outline(
+    shift: Picture, leap: NDArray[np.bool_], row: NDArray, column: NDArray
+) -> tuple[Picture, Picture]:
+    """The nearest shifts [4, n, 2] that do not leap, to the right, left, bottom and top of n pixels, and how
+    far away they are [4, n]: 0 where there is none."""
+    height, width = leap.shape
+    beside, far = np.zeros((4, len(row), 2), np.float32), np.zeros((4, len(row)), np.float32)
+    for each, (down, right) in enumerate(((0, 1), (0, -1), (1, 0), (-1, 0))):
+        for away in _REACH:  # the nearest is the last, and stays
+            i, j = (row + away * down).clip(0, height - 1), (column + away * right).clip(0, width - 1)
+            clear = ~leap[i, j]
+            beside[each, clear], far[each, clear] = shift[i, j][clear], away
+    return beside, far
+
+
+def _mean_around(shift: Picture, row: NDArray, column: NDArray) -> Picture:
+    """The mean of the 3 × 3 shifts around n pixels, [n, 2]."""
+    height, width = shift.shape[:2]
+    near = [
+        shift[(row + down).clip(0, height - 1), (column + right).clip(0, width - 1)]
+        for down in (-1, 0, 1)
+        for right in (-1, 0, 1)
+    ]
+    mean: Picture = np.mean(near, axis=0)
+    return mean
 
 
 def _within(box: tuple[slice, slice] | None, x: Picture, y: Picture) -> tuple[slice, slice] | None:
