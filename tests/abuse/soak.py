@@ -262,7 +262,13 @@ def cancelled_anywhere(world: World, count: int, seed: int) -> list[float]:
         start = time.monotonic()
         for _ in range(rng.choice([1, 2])):
             world.ask("POST", f"/predictions/{body['id']}/cancel", {})
-        world.ready()
+        try:
+            world.ready()
+        except AssertionError as error:
+            log = world.server.log.read_text()[-2000:]
+            raise AssertionError(
+                f"cancellation {number} ({kinds[number % len(kinds)].keys()}): {log}"
+            ) from error
         seconds.append(time.monotonic() - start)
         if number % 5 == 4:
             assert world.good() == world.expected
