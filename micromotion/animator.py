@@ -343,7 +343,7 @@ class Animator:
             return face.latent
         pixels = _from_uint8(np.asarray(face.crop.image))
         with timed(timings, "invert"):
-            latent = self._invert(pixels)
+            latent = self._invert(pixels).clone()  # one that its owner may change, unlike inference's
         if refine:
             with timed(timings, "refine"):
                 latent = self._refine(latent, pixels, refine, on_refine)

@@ -334,3 +334,9 @@ def test_the_old_name_of_video_is_deprecated() -> None:
 
     with pytest.warns(DeprecationWarning, match="micromotion.Clip is now Video"):
         assert micromotion.Clip is micromotion.Video
+
+
+def test_a_latent_may_be_changed(animator: Animator, astronaut_file: Path) -> None:
+    latent = animator.encode(astronaut_file)
+    latent[:, 1:] = 0
+    assert list(animator.animate(latent, frames=1))
