@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,6 +42,11 @@ class AgeConfig:
 
     creases: float = 0.25
     """Height of fine creases relative to lines. More looks like leather."""
+
+    coarse: float = 64.0
+    """Distance of the eyes in pixels up to which lines have these depths. On a larger face pixels do not
+    soften them: lines are shallower by the ratio's root, creases by its square, the darkest by its fourth
+    root. More is drawn, and scaly, on large photos; less is not seen on small ones."""
 
     hollows: float = 0.20
     """Gain of hollows and bags."""
@@ -174,8 +179,9 @@ class Ageing:
         heights = [chart.lines, config.creases * chart.creases]
         picture = registration.picture[face]
         dark = np.log(luminance(picture) + np.float32(0.05))
-        strength = _strength(dark, skin.cover[face], unit, config)
-        scales = (strength, min(strength, 1.0))  # a rough face needs no fine creases
+        strength, size = _strength(dark, skin.cover[face], unit, config), min(1.0, config.coarse / unit)
+        scales = (strength * size**0.5, min(strength, 1.0) * size**2)  # a rough face needs no fine creases
+        config = replace(config, deepest=config.deepest * size**0.25)
         lines, creases = (
             _shaded(by * height, light, unit, config) for by, height in zip(scales, heights, strict=True)
         )

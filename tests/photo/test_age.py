@@ -4,14 +4,15 @@ from functools import cache
 
 import numpy as np
 import pytest
-from photo_faces import registered
+from photo_faces import FACES, registered
 from PIL import Image
 from scipy import ndimage
 
+from micromotion.face.alignment import align
 from micromotion.photo.age import Ageing
 from micromotion.photo.age_map import age_map
 from micromotion.photo.head import MIRROR, fit_head
-from micromotion.photo.registration import Registration
+from micromotion.photo.registration import Registration, register
 from micromotion.photo.sampling import Picture, blur, luminance, sample
 from micromotion.photo.skin import find_skin
 from micromotion.photo.strokes import drawn
@@ -216,3 +217,20 @@ def test_a_picture_that_shows_no_skin_does_not_fail(kind: str) -> None:
     }
     old = aged(pictured(pictures[kind], face.landmarks), 1.0)
     assert np.isfinite(old).all()
+
+
+def test_a_large_photo_ages_as_much_as_a_small_one() -> None:
+    """Its pixels do not soften lines, which would look like scales."""
+    photo = Image.open(FACES / "eileen-collins.jpg").convert("RGB")
+    darkest, detail = [], []
+    for scale in (1, 3):
+        larger = photo.resize((photo.width * scale, photo.height * scale), Image.Resampling.LANCZOS)
+        registration = register(larger, align(larger))
+        stroke = Ageing.of(registration, fit_head(registration)).stroke(1.0)
+        assert stroke.kept is not None
+        gain, unit = np.log(stroke.kept.mean(axis=-1)), registration.eye_distance
+        fine = blur(gain, 0.015 * unit) - blur(gain, 0.06 * unit)
+        darkest.append(np.quantile(gain, 0.005))
+        detail.append(fine[len(fine) // 3 :].std())
+    assert darkest[1] == pytest.approx(darkest[0], rel=0.15)
+    assert detail[1] == pytest.approx(detail[0], rel=0.1)
