@@ -39,12 +39,19 @@ class Canvas:
 
     def _draw(self, stroke: Stroke, rows: slice, columns: slice, picture: Frame) -> None:
         """Apply a stroke to these rows and columns of the photo, writing into the picture."""
-        at_x, at_y = self._in_box(stroke, rows, columns)
-        width, height = stroke.size
+        first, last = max(rows.start - _REACH[0], 0), min(rows.stop + _REACH[0], self.size[1])
+        inner = slice(rows.start - first, rows.stop - first)
+        x = np.arange(columns.start, columns.stop, dtype=np.float32)[None]
+        y = np.arange(first, last, dtype=np.float32)[:, None]
+        at_x, at_y = self._in_box(stroke, x, y)
         if stroke.shift is None:
-            new, touched = self._photo[rows, columns].astype(np.float32), np.zeros(at_x.shape, bool)
+            new, touched = self._photo[rows, columns].astype(np.float32), np.zeros(at_x[inner].shape, bool)
         else:
-            new, touched = self._moved(stroke, rows, columns)
+            shift = sample(stroke.shift, at_x, at_y)
+            touched = differs(shift[inner], 0)
+            new = self._moved(turned(shift, self._axes), x, y, inner)
+        at_x, at_y = at_x[inner], at_y[inner]
+        width, height = stroke.size
         if (part := _within(stroke.painted, at_x, at_y)) is not None:
             if stroke.kept is not None:
                 new[part] *= sample(stroke.kept, at_x[part], at_y[part])
@@ -56,32 +63,22 @@ class Canvas:
             picture[rows, columns], np.rint(new).clip(0, 255).astype(np.uint8), where=touched[..., None]
         )
 
-    def _in_box(self, stroke: Stroke, rows: slice, columns: slice) -> tuple[Picture, Picture]:
-        """Where these pixels of the photo lie in the stroke's box: x and y, [h, w] each."""
-        x = np.arange(columns.start, columns.stop, dtype=np.float32)[None]
-        y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
+    def _in_box(self, stroke: Stroke, x: Picture, y: Picture) -> tuple[Picture, Picture]:
+        """Where pixels of the photo lie in the stroke's box; x: columns [1, w], y: rows [h, 1] -> [h, w] each."""
         (xx, xy), (yx, yy) = self._inverse.tolist()
         left, top = self._inverse @ -self._origin - (stroke.left, stroke.top)
         at_x = np.float32(xx) * x + (np.float32(xy) * y + np.float32(left))
         at_y = np.float32(yx) * x + (np.float32(yy) * y + np.float32(top))
         return at_x, at_y
 
-    def _moved(self, stroke: Stroke, rows: slice, columns: slice) -> tuple[Picture, NDArray[np.bool_]]:
-        """The photo's pixels [h, w, 3] after the stroke's shift, and a mask [h, w] of those that move.
+    def _moved(self, shift: Picture, x: Picture, y: Picture, inner: slice) -> Picture:
+        """The photo's pixels [h, w, 3] of the inner rows, each read at its shift; see `_mix_outlines`.
 
         The rows above and below are considered too, so that outlines do not depend on where rows are split.
         """
-        assert stroke.shift is not None
-        first, last = max(rows.start - _REACH[0], 0), min(rows.stop + _REACH[0], self.size[1])
-        inner = slice(rows.start - first, rows.stop - first)
-        shift = sample(stroke.shift, *self._in_box(stroke, slice(first, last), columns))
-        moves = differs(shift[inner], 0)
-        shift = turned(shift, self._axes)
-        x = np.arange(columns.start, columns.stop, dtype=np.float32)[None]
-        y = np.arange(first, last, dtype=np.float32)[:, None]
         new = self._read(x + shift[inner][..., 0], y[inner] + shift[inner][..., 1])
         self._mix_outlines(new, shift, x, y, inner)
-        return new, moves
+        return new
 
     def _mix_outlines(self, new: Picture, shift: Picture, x: Picture, y: Picture, inner: slice) -> None:
         """Draw the pixels along outlines, where shifts jump from the foreground to what it hides.

@@ -66,12 +66,12 @@ def reachable(asked: float, own: float, config: TurnConfig | None = None) -> flo
 class Turn:
     """Turns one photo's head. Create with `Turn.of`, once per photo.
 
-    picture: the photo's square [N, N, 3]. cells: grid cells per side of the map, C. box: rows and columns of
+    side: pixels of the photo's square. cells: grid cells per side of the map, C. box: rows and columns of
     the cells in which anything moves.
     shade: [G, G], how far the light on each cell changes as the head turns.
     """
 
-    picture: Picture
+    side: int
     head: HeadFit
     config: TurnConfig
     cells: int
@@ -88,7 +88,7 @@ class Turn:
         moving = _resized(head.weight[..., None], cells)[..., 0] > 0
         rows, columns = np.flatnonzero(moving.any(axis=1)), np.flatnonzero(moving.any(axis=0))
         box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-        return cls(registration.picture, head, config, cells, box, face * head.cover * head.weight)
+        return cls(side, head, config, cells, box, face * head.cover * head.weight)
 
     def stroke(self, yaw: float, pitch: float = 0.0, roll: float = 0.0) -> Stroke:
         """The stroke that turns the head further, by any number of degrees; empty at 0, 0, 0.
@@ -119,7 +119,7 @@ class Turn:
 
     def _drawn(self, source: Picture, gain: Picture) -> Stroke:
         """The stroke of a source map [h, w, 2], in fractions of the square."""
-        side, cells = len(self.picture), self.cells
+        side, cells = self.side, self.cells
         shift = source - _centres(cells)[self.box]
         shift[~_beyond(shift, 1e-6)] = 0  # rounding errors would resample a still background
         light = sample(gain, source[..., 0] * len(gain) - 0.5, source[..., 1] * len(gain) - 0.5)
