@@ -64,7 +64,7 @@ class Canvas:
         )
 
     def _in_box(self, stroke: Stroke, x: Picture, y: Picture) -> tuple[Picture, Picture]:
-        """Where pixels of the photo lie in the stroke's box; x: columns [1, w], y: rows [h, 1] -> [h, w] each."""
+        """Where the photo's columns x [1, w] and rows y [h, 1] lie in the stroke's box: [h, w] each."""
         (xx, xy), (yx, yy) = self._inverse.tolist()
         left, top = self._inverse @ -self._origin - (stroke.left, stroke.top)
         at_x = np.float32(xx) * x + (np.float32(xy) * y + np.float32(left))
