@@ -246,7 +246,7 @@ class Predictor(BaseRunner):
             self.health.predicting = False
             uploads.discard(image, motion_file)
         timings |= video.timings
-        for metric, value in facts(self.animator.bundle, name, len(video), video.face, timings).items():
+        for metric, value in facts(self.animator.bundle, name, video, timings).items():
             self.record_metric(metric, value)
         print(*stage_lines(timings), sep="\n")
         print(f"Done: {output.name}, {output.stat().st_size / 1000:.0f} kB.")
