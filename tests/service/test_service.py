@@ -79,6 +79,7 @@ def test_metrics_contain_the_seconds_of_each_stage(first: dict[str, Any]) -> Non
 def test_metrics_describe_the_prediction(first: dict[str, Any]) -> None:
     metrics = first["metrics"]
     assert (metrics["model"], metrics["motion"], metrics["frames"]) == ("avatar", "smile", 6)
+    assert (metrics["video_output_count"], metrics["video_output_duration_seconds"]) == (1, 0.5)
     assert metrics["device"].partition(":")[0] in ("cpu", "cuda")
     assert metrics["memory"]["peak_mb"] > 100
     assert metrics["face"]["score"] > 0
