@@ -18,6 +18,7 @@ from micromotion.errors import MicromotionError, MotionError, OptionError
 from micromotion.options import check_motion
 from micromotion.runtime.folders import is_plain_name, learned_folder, make_folder
 from micromotion.types import LoadedModel, MotionOwner
+from micromotion.weights.hub import fetch_motion, is_hub_name
 
 if TYPE_CHECKING:
     from micromotion.motion.files import Provenance
@@ -44,11 +45,14 @@ def playable_motions(bundle: MotionOwner) -> dict[str, Path]:
 
 
 def find_motion(motion: str | Path, bundle: MotionOwner) -> Path:
-    """The file of a micromotion: one of the model's own, a learned one, or FILE.safetensors.
+    """The file of a micromotion: one of the model's own, a learned one, FILE.safetensors, or one on the hub.
 
-    A Path is always a file; a string is a file if it ends in .safetensors and is not a micromotion's name.
-    Raises MotionError, listing the known ones, for an unknown name.
+    A Path is always a file; a string is a file if it ends in .safetensors and is not a micromotion's name,
+    and `hf://owner/name/FILE` is downloaded if it is not cached. Raises MotionError, listing the known ones,
+    for an unknown name; for one on the hub, as `fetch_motion` does.
     """
+    if is_hub_name(motion):
+        return fetch_motion(str(motion)).path
     known = playable_motions(bundle)
     if isinstance(motion, Path):
         return motion
