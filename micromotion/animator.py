@@ -85,10 +85,8 @@ class Animator:
         survive_forks()
 
     @classmethod
-    def load(
-        cls, name: str | Path | BundleFiles = "avatar", device: str | torch.device = "auto"
-    ) -> Animator:
-        """Load a bundle onto a device, by name, by folder or as `hf://owner/name`; raises as `load_bundle`."""
+    def load(cls, name: str | Path | BundleFiles = "avatar", device: str | torch.device = "auto") -> Animator:
+        """Load a bundle by name, folder or `hf://owner/name` onto a device; raises as `load_bundle` does."""
         return cls(load_bundle(name, device))
 
     @property

@@ -22,6 +22,7 @@ from micromotion.motion.timeline import Timeline
 from micromotion.motion.timeline_file import read_timeline_file
 from micromotion.motion.timeline_text import TimelineError, parse_timeline
 from micromotion.options import AnimateOptions
+from micromotion.runtime.hub import is_hub_name
 from micromotion.runtime.main_memory import import_torch
 from micromotion.runtime.notices import notices_to
 from micromotion.runtime.progress import frame_progress
@@ -30,7 +31,6 @@ from micromotion.video.output_names import Named, check_apart, default_name, typ
 from micromotion.video.picture import check_picture, write_picture
 from micromotion.video.writer import check_output, fit_size
 from micromotion.weights.bundle import BundleFiles
-from micromotion.weights.hub import is_hub_name
 
 if TYPE_CHECKING:
     from micromotion.animator import Animator

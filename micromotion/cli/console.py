@@ -10,10 +10,11 @@ from typing import Annotated
 import typer
 
 from micromotion.errors import DeviceMemoryError, MainMemoryError, MicromotionError
+from micromotion.motion.library import fetch_motion
+from micromotion.runtime.hub import is_hub_name
 from micromotion.runtime.main_memory import is_out_of_memory, too_little_memory
 from micromotion.video.output_names import typed
 from micromotion.weights.bundle import BundleFiles, find_bundle
-from micromotion.weights.hub import fetch_motion, is_hub_name
 
 Model = Annotated[
     str,
@@ -39,7 +40,7 @@ def find_model(name: str) -> BundleFiles:
 
 
 def fetch_hub_motion(name: str) -> str:
-    """A motion's name as it is, or for `hf://owner/name/FILE` the path of the file; says its commit on stderr."""
+    """A motion's name as it is, or for one on the hub its file's path; says its commit on stderr."""
     if not is_hub_name(name):
         return name
     path, origin = fetch_motion(name)

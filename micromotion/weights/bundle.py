@@ -11,7 +11,7 @@
     anchors/*.safetensors         one file per micromotion, named after it
 
 Bundles are found by name in `weights/NAME` at the top of a checkout or inside the installed package (further
-anchors in `anchors/NAME`), then in the cache folder's `models/NAME`; or by the path of their folder; or on the
+anchors in `anchors/NAME`), then in the cache folder's `models/NAME`; by the path of their folder; or on the
 Hugging Face hub (see `micromotion.weights.hub`).
 Importing this module does not import torch: the networks load in `load_bundle`.
 """
@@ -29,9 +29,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from micromotion.errors import BundleError, MicromotionError, OutputError
 from micromotion.runtime.folders import ROOTS, is_plain_name, models_folder
 from micromotion.runtime.forking import survive_forks
+from micromotion.runtime.hub import is_hub_name
 from micromotion.runtime.main_memory import import_torch
 from micromotion.weights.bundle_record import ABOUT, file_record, read_about, recorded_files, write_about
-from micromotion.weights.hub import fetch_bundle, is_hub_name
+from micromotion.weights.hub import fetch_bundle
 from micromotion.weights.manifest import load_manifest
 
 if TYPE_CHECKING:
@@ -196,8 +197,8 @@ def find_bundle(name: str | Path) -> BundleFiles:
     missing = [part for part in (GENERATOR, INVERTER) if not (folder / part).is_file()]
     if missing:
         raise BundleError(
-            f"The model in {origin or folder} is incomplete, {' and '.join(missing)} missing: fetch or add it "
-            "again."
+            f"The model in {origin or folder} is incomplete, {' and '.join(missing)} missing: fetch or add "
+            "it again."
         )
     motions = _motions(folder)
     if origin:
@@ -224,9 +225,7 @@ def bundle_names() -> list[str]:
     return sorted(filter(is_plain_name, found))
 
 
-def load_bundle(
-    name: str | Path | BundleFiles = "avatar", device: str | torch.device = "auto"
-) -> Bundle:
+def load_bundle(name: str | Path | BundleFiles = "avatar", device: str | torch.device = "auto") -> Bundle:
     """Load a bundle's generator and inverter onto a device: in half precision on a GPU, float32 on the CPU.
 
     name is as in `find_bundle`, or what that returned; device is "auto" (CUDA where there is one, else the

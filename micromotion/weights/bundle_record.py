@@ -34,9 +34,10 @@ def about_text(name: str, about: Mapping[str, Any], files: Mapping[str, Path]) -
     """The text of a bundle.json, with the size and SHA-256 of each file, by its path in the bundle."""
     recorded = {part: file_record(path) for part, path in files.items()}
     rest = {key: value for key, value in about.items() if key not in ("format", "name", "files")}
-    return json.dumps(
-        {"format": FORMAT, "name": name, **rest, "files": recorded}, indent=2, ensure_ascii=False
-    ) + "\n"
+    return (
+        json.dumps({"format": FORMAT, "name": name, **rest, "files": recorded}, indent=2, ensure_ascii=False)
+        + "\n"
+    )
 
 
 def read_about(folder: Path) -> dict[str, Any]:

@@ -38,7 +38,9 @@ def _reason(error: BaseException) -> str:
 
     for each in _causes(error):
         if isinstance(each, hub.OfflineModeIsEnabled):
-            return "it is not in the library's cache, and HF_HUB_OFFLINE is set; unset that, or fetch it before"
+            return (
+                "it is not in the library's cache, and HF_HUB_OFFLINE is set; unset that, or fetch it before"
+            )
         if isinstance(each, hub.GatedRepoError):
             return f"its terms must be accepted on its page first; then {_LOG_IN}"
         if isinstance(each, hub.RevisionNotFoundError):
