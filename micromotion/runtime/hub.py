@@ -12,6 +12,7 @@ import hashlib
 import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,9 +106,7 @@ def fetch_file(
     It has at most `most` bytes, and exactly `size` if that is given; else `failure` is raised, and
     DownloadError if the hub does not give it.
     """
-    library = import_hub()
-    with hub_errors(f"{path} of {name.label} could not be fetched from"):
-        offered = library.hf_hub_download(name.repo, path, revision=name.revision, dry_run=True)
+    offered = _download(name, path, dry_run=True)
     if offered.file_size is None:
         raise DownloadError(f"The hub does not say how large {path} of {name.label} is: try again later.")
     check_size(f"{path} of {name.label}", offered.file_size, most, failure)
@@ -116,10 +115,21 @@ def fetch_file(
             f"{path} of {name.label} has {offered.file_size} bytes, not the {size} that are recorded for it: "
             "tell its owner."
         )
-    with hub_errors(f"{path} of {name.label} could not be fetched from"):
-        local = Path(library.hf_hub_download(name.repo, path, revision=name.revision))
+    local = Path(_download(name, path))
     commit = local.parents[path.count("/")].name  # the cache has …/snapshots/COMMIT/PATH
     return FromHub(local, replace(name, revision=commit))
+
+
+def _download(name: HubName, path: str, **how: Any) -> Any:
+    """What the library's `hf_hub_download` returns; from its cache where the hub cannot be reached."""
+    download = partial(import_hub().hf_hub_download, name.repo, path, revision=name.revision, **how)
+    with hub_errors(f"{path} of {name.label} could not be fetched from"):
+        import httpx2
+
+        try:
+            return download()
+        except httpx2.TransportError:  # a broken connection, for which the library does not look there
+            return download(local_files_only=True)
 
 
 def check_size(what: str, size: int, most: int, failure: type[MicromotionError]) -> None:

@@ -4,8 +4,8 @@
         hub.repositories["me/model"] = Repository({"bundle.json": b"..."})
         hub.add("/api/repos/create", Status(503))  # a fault in the place of any answer, by its path
 
-Large files lie elsewhere, on "localhost", to which the server redirects as the hub does to its storage. There is
-no Xet storage: the library is told to do without (see the fixture `hub`).
+Large files lie elsewhere, on "localhost", to which the server redirects as the hub does to its storage. There
+is no Xet storage: the library is told to do without (see `use_server`).
 """
 
 from __future__ import annotations
@@ -14,24 +14,77 @@ import base64
 import hashlib
 import json
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pytest
 from misbehaving_server import Exchange, File, MisbehavingServer, Request, Status
+
+from micromotion.weights.bundle_record import ABOUT, about_text, read_about
 
 TOKEN = "hf_" + "secretsecretsecret"
 """Whoever sends it is the owner of all repositories."""
 LFS = (".safetensors", ".bin", ".pkl")
 
 
+def use_server(monkeypatch: pytest.MonkeyPatch, base: str, home: Path) -> None:
+    """Let the library use this hub, with a cache in `home` and without waiting long; also in other processes.
+
+    It reads the environment when it is imported, so here its constants are set as well.
+    """
+    from huggingface_hub import constants, file_download
+
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    environment = {"HF_ENDPOINT": base, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    template = base + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "ENDPOINT", base)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_URL_HOSTS", frozenset({"127.0.0.1"}))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+    for name in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
+        monkeypatch.setattr(constants, name, 1)
+    monkeypatch.setattr(file_download, "_ETAG_RETRY_TIMEOUT", 1)
+    use_cache(monkeypatch, home)
+    sleep = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.01)))
+
+
+def use_cache(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """Let the library use another cache."""
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("HF_HOME", str(home))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+
+
+def go_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As HF_HUB_OFFLINE=1 does."""
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+
+def bundle_files(folder: Path, **about: object) -> dict[str, bytes]:
+    """The files of a repository that holds this bundle; about replaces entries of its record."""
+    parts = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.safetensors"))}
+    record = json.loads(about_text(folder.name, read_about(folder), parts)) | {"name": "random"} | about
+    return {ABOUT: json.dumps(record).encode(), **{part: path.read_bytes() for part, path in parts.items()}}
+
+
 @dataclass
 class Repository:
-    """A repository: its files at each commit, by path; `main` is the last one.
-
-    cards: front matter is checked, as by the hub. gated: its terms must be accepted.
-    """
+    """A repository: its files at each commit, by path; `main` is the last. gated: it has terms to accept."""
 
     files: Mapping[str, bytes] = field(default_factory=dict)
     private: bool = False
@@ -75,16 +128,25 @@ class HubExchange(Exchange):
             headers = {name.lower(): value for name, value in self.headers.items()}
             owner.requests.append(Request(self.path, headers))
             owner.asked_for.append(f"{self.command} {path}")
+        behaviour = owner.behaviours.get(f"{self.command} {path}") or owner.behaviours.get(path)
         try:
-            (owner.behaviours.get(f"{self.command} {path}") or owner.behaviours.get(path) or owner.answer)(
-                self
-            )
+            (behaviour or owner.answer)(self)
         except (BrokenPipeError, ConnectionResetError):
             pass  # the client disconnected
         finally:
             self.close_connection = True
 
-    do_GET = do_HEAD = do_POST = do_PUT = _answer
+    def do_GET(self) -> None:  # noqa: N802 (its name in the base class)
+        self._answer()
+
+    def do_HEAD(self) -> None:  # noqa: N802 (its name in the base class)
+        self._answer()
+
+    def do_POST(self) -> None:  # noqa: N802 (its name in the base class)
+        self._answer()
+
+    def do_PUT(self) -> None:  # noqa: N802 (its name in the base class)
+        self._answer()
 
     def write(self, data: bytes) -> None:
         if self.command != "HEAD":
@@ -195,9 +257,7 @@ class HubServer(MisbehavingServer):
         text = json.loads(exchange.body)["content"]
         found = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
         about = yaml.safe_load(found[1]) if found else None
-        wrong = (
-            [] if isinstance(about, dict) and about.get("license") else [{"message": '"license" is missing'}]
-        )
+        wrong = [] if isinstance(about, dict) and "license" in about else [{"message": "no license"}]
         exchange.send({"errors": wrong, "warnings": []}, 400 if wrong else 200)
 
     def _preupload(self, exchange: HubExchange, repo: str) -> None:
