@@ -7,6 +7,7 @@ this module does not import the library.
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,15 +21,23 @@ _LOG_IN = "run `hf auth login`, or set HF_TOKEN"
 def hub_errors(task: str, failure: type[MicromotionError] = DownloadError) -> Iterator[None]:
     """Turn any error of the library into `failure`, one sentence: the task, "the Hugging Face hub", why.
 
+    Within the block the library logs no warnings: they quote signed addresses, with which anybody could
+    fetch a private file.
+
     Every Exception: the library and what it builds on have no common base, and an unexpected answer of a
     server shows as a KeyError or a TypeError.
     """
+    log = logging.getLogger("huggingface_hub")
+    level = log.level
+    log.setLevel(max(level, logging.ERROR))
     try:
         yield
     except MicromotionError:
         raise
     except Exception as error:
         raise failure(f"{task} {HUB}: {_reason(error)}.") from error
+    finally:
+        log.setLevel(level)
 
 
 def _reason(error: BaseException) -> str:
