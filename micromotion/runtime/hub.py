@@ -93,7 +93,8 @@ def import_hub() -> Any:
         import huggingface_hub
     except ImportError as error:
         raise MicromotionError(
-            'huggingface_hub is not installed; run: pip install "micromotion[hub]"'
+            "The Hugging Face hub needs huggingface_hub, which is not installed: run "
+            '`pip install "micromotion[hub]"`.'
         ) from error
     return huggingface_hub
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from micromotion.errors import DownloadError, MicromotionError
 
 HUB = "the Hugging Face hub"
+LOGS = ("huggingface_hub.file_download", "huggingface_hub.utils._http", "httpx2")
+"""The loggers that write addresses: the library's, and that of its HTTP client."""
 _LOG_IN = "run `hf auth login`, or set HF_TOKEN"
 
 
@@ -21,15 +24,16 @@ _LOG_IN = "run `hf auth login`, or set HF_TOKEN"
 def hub_errors(task: str, failure: type[MicromotionError] = DownloadError) -> Iterator[None]:
     """Turn any error of the library into `failure`, one sentence: the task, "the Hugging Face hub", why.
 
-    Within the block the library logs no warnings: they quote signed addresses, with which anybody could
+    Within the block the library's warnings show no queries of addresses: with a signed one anybody could
     fetch a private file.
 
     Every Exception: the library and what it builds on have no common base, and an unexpected answer of a
     server shows as a KeyError or a TypeError.
     """
-    log = logging.getLogger("huggingface_hub")
-    level = log.level
-    log.setLevel(max(level, logging.ERROR))
+    redact = _WithoutQueries()
+    logs = [logging.getLogger(name) for name in LOGS]
+    for log in logs:
+        log.addFilter(redact)
     try:
         yield
     except MicromotionError:
@@ -37,7 +41,16 @@ def hub_errors(task: str, failure: type[MicromotionError] = DownloadError) -> It
     except Exception as error:
         raise failure(f"{task} {HUB}: {_reason(error)}.") from error
     finally:
-        log.setLevel(level)
+        for log in logs:
+            log.removeFilter(redact)
+
+
+class _WithoutQueries(logging.Filter):
+    """Replaces the query of each address in a log record."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = re.sub(r"\?[^\s'\"]+", "?…", record.getMessage()), ()
+        return True
 
 
 def _reason(error: BaseException) -> str:
@@ -79,7 +92,8 @@ def _status(code: int) -> str:
         return f"it answers {code}, this is not allowed; {_LOG_IN} with a token that allows it"
     if code == 429:
         return "it answers 429, too many requests; try again in a few minutes, or log in"
-    return f"it answers {code}; try again later"
+    advice = "try again later" if code >= 500 else "its own words are shown with --debug"
+    return f"it answers {code}; {advice}"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -244,7 +244,7 @@ class HubServer(MisbehavingServer):
         wanted = json.loads(exchange.body)
         repo = f"{wanted['organization']}/{wanted['name']}"
         if repo in self.repositories:
-            exchange.send({"error": "You already created this model repo"}, 409)
+            exchange.send({"error": "You already created this model repo", "url": f"{self.base}/{repo}"}, 409)
             return
         self.repositories[repo] = Repository(
             {".gitattributes": b"*.safetensors filter=lfs\n"}, private=wanted.get("visibility") == "private"

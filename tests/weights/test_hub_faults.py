@@ -91,13 +91,14 @@ def test_a_storage_that_refuses(hub: HubServer, repository: Repository) -> None:
     assert find_bundle(f"hf://{NAME}").name == "random"
 
 
-def test_a_download_that_breaks_off_is_tried_again_without_a_word(
+def test_a_download_that_breaks_off_is_tried_again_and_the_log_shows_no_signature(
     hub: HubServer, repository: Repository, caplog: pytest.LogCaptureFixture
 ) -> None:
     path, content = stored(hub, repository)
     hub.add(path, InTurn(File(content, cut=1000), File(content, cut=2000), File(content)))
     assert (find_bundle(f"hf://{NAME}").folder / PART).read_bytes() == content
     assert len(hub.asked(path)) == 3
+    assert caplog.text.count(f"{path}?… peer closed connection") == 2
     assert "Signature" not in caplog.text
 
 
