@@ -8,9 +8,19 @@ import os
 from pathlib import Path
 
 import pytest
-from faulty_downloads import assert_sentence
+from faulty_downloads import assert_sentence, start_python
 from hub_server import TOKEN, HubServer, Repository, bundle_files
-from misbehaving_server import Behaviour, File, InTurn, Status, babble, drip_headers, hang_up, page
+from misbehaving_server import (
+    Behaviour,
+    File,
+    InTurn,
+    Status,
+    babble,
+    drip_headers,
+    hang_up,
+    page,
+    wait_until,
+)
 
 from micromotion.errors import DownloadError
 from micromotion.weights.bundle import find_bundle
@@ -152,3 +162,19 @@ def test_a_disk_that_is_full(hub: HubServer, repository: Repository, monkeypatch
 
     monkeypatch.setattr(file_download, "http_get", full)
     assert "the disk is full; make room in the library's cache" in failure()
+
+
+@pytest.mark.slow
+def test_a_killed_download_leaves_nothing_wrong(
+    hub: HubServer, repository: Repository, tmp_path: Path
+) -> None:
+    path, content = stored(hub, repository)
+    hub.add(path, File(content, stall=len(content) // 2))
+    code = "import sys; from micromotion.weights.bundle import find_bundle; find_bundle(sys.argv[1])"
+    process = start_python(code, f"hf://{NAME}")
+    wait_until(lambda: bool(hub.asked(path)), 60)
+    process.kill()
+    process.communicate()
+    assert not list(tmp_path.rglob(PART))
+    hub.add(path, File(content))
+    assert (find_bundle(f"hf://{NAME}").folder / PART).read_bytes() == content
