@@ -136,7 +136,7 @@ def _download(name: HubName, path: str, **how: Any) -> Any:
 def check_size(what: str, size: int, most: int, failure: type[MicromotionError]) -> None:
     """Raise `failure` if a size in bytes is above the most that is taken."""
     if size > most:
-        raise failure(f"{what} has {size / 1e6:,.1f} MB, more than the {most / 1e6:,.1f} MB that are taken.")
+        raise failure(f"{what} has {size / (1 << 20):,.1f} MB, more than the {most >> 20} MB that are taken.")
 
 
 def check_etag(found: FromHub, failure: type[MicromotionError]) -> None:

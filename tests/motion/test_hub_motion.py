@@ -16,6 +16,8 @@ from PIL import Image
 from micromotion import Animator, parse_timeline
 from micromotion.errors import DownloadError, MotionError, OptionError
 from micromotion.motion.library import MAX_BYTES, fetch_motion, find_motion
+from micromotion.motion.timeline_text import TimelineError
+from micromotion.options import check_motion
 from micromotion.weights.bundle import find_bundle
 
 NOD = "hf://me/motions/calm/nod.safetensors"
@@ -73,7 +75,7 @@ def test_the_cache_serves_offline(repository: Repository, monkeypatch: pytest.Mo
 
 def test_a_file_that_is_too_large_is_not_downloaded(hub: HubServer, content: bytes) -> None:
     hub.sizes["calm/nod.safetensors"] = MAX_BYTES + 1
-    assert "has 33.6 MB, more than the 33.6 MB that are taken" in refusal(hub, content)
+    assert "has 32.0 MB, more than the 32 MB that are taken" in refusal(hub, content)
     assert not [line for line in hub.asked_for if line.startswith("GET")]
 
 
@@ -106,6 +108,13 @@ def test_a_motion_of_another_model(hub: HubServer, content: bytes, animator: Ani
     assert hashlib.sha256(other).hexdigest() != hashlib.sha256(content).hexdigest()
     with pytest.raises(MotionError, match="was learned for the model 'other'"):
         animator.animate(Image.new("RGB", (64, 64)), NOD, aligned=True)
+
+
+def test_whoever_may_name_only_known_motions_cannot_name_it(hub: HubServer, repository: Repository) -> None:
+    """As the service and the page check what callers send."""
+    with pytest.raises(TimelineError):
+        parse_timeline(f"0.1s {NOD}", lambda name: check_motion(name, ["smile"]))
+    assert hub.asked_for == []
 
 
 def test_an_address_without_a_file(hub: HubServer) -> None:
