@@ -17,7 +17,7 @@ from micromotion.errors import DownloadError, MicromotionError
 HUB = "the Hugging Face hub"
 LOGS = ("huggingface_hub.file_download", "huggingface_hub.utils._http", "httpx2")
 """The loggers that write addresses: the library's, and that of its HTTP client."""
-_LOG_IN = "run `hf auth login`, or set HF_TOKEN"
+_LOG_IN = "log in, with `hf auth login` or HF_TOKEN"
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def _reason(error: BaseException) -> str:
 def _status(code: int) -> str:
     """The reason for an answer of the hub that is an error."""
     if code in (401, 403):
-        return f"it answers {code}, this is not allowed; {_LOG_IN} with a token that allows it"
+        return f"it answers {code}, this is not allowed; {_LOG_IN}, as somebody who may"
     if code == 429:
         return "it answers 429, too many requests; try again in a few minutes, or log in"
     advice = "try again later" if code >= 500 else "its own words are shown with --debug"

@@ -65,10 +65,12 @@ def push_motion(
 ) -> Pushed:
     """Push a micromotion, as `find_motion` finds it for the model, to `hf://owner/name/FILE.safetensors`.
 
-    Raises as `push_model`, and MotionError if it is unknown, damaged or no safetensors.
+    licence: by default the one that its file states, or for one of the model's own motions the model's. Raises
+    as `push_model`, and MotionError if it is unknown, damaged or no safetensors.
     """
     target = _without_revision(parse_motion_name(address))
-    path = find_motion(motion, find_bundle(model))
+    bundle = find_bundle(model)
+    path = find_motion(motion, bundle)
     require_safetensors(path)
     from micromotion.inversion.pivotal_tuning import KIND as TUNED_KIND
     from micromotion.motion.files import motion_file_kind
@@ -77,7 +79,8 @@ def push_motion(
     if motion_file_kind(path) == TUNED_KIND:
         raise MotionError(f"{path} is tuned to one person's photo: it is not passed on.")
     provenance = load_motion(path).provenance
-    licence = _licence(licence, provenance.get("licence"), f"The motion {path.stem!r}")
+    own = bundle.about.get("licence") if path in bundle.motions.values() else None
+    licence = _licence(licence, provenance.get("licence", own), f"The motion {path.stem!r}")
     card = motion_card(target.repo, target.path, provenance, licence)
     return _commit(target, {target.path: path}, card, public, f"The motion {Path(target.path).stem}")
 

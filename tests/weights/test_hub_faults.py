@@ -53,7 +53,7 @@ def failure(model: str = f"hf://{NAME}") -> str:
         (Status(500), "it answers 500; try again later"),
         (Status(503), "it answers 503; try again later"),
         (Status(429, {"Retry-After": "3600"}), "it answers 429, too many requests"),
-        (Status(401), "it answers 401, this is not allowed; run `hf auth login`, or set HF_TOKEN"),
+        (Status(401), "it answers 401, this is not allowed; log in, with `hf auth login` or HF_TOKEN"),
         (Status(403), "it answers 403, this is not allowed"),
         (Status(404), "it answers 404"),
         (Status(404, {"X-Error-Code": "RepoNotFound"}), "there is no such repository, or it is private"),

@@ -245,7 +245,7 @@ def test_wrong_addresses(owner: HubServer, random_bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "behaviour", "reason"),
     [
-        ("/api/repos/create", Status(401), "answers 401, this is not allowed; run `hf auth login`"),
+        ("/api/repos/create", Status(401), "answers 401, this is not allowed; log in, with `hf auth login`"),
         ("/api/repos/create", Status(403), "answers 403, this is not allowed"),
         ("/api/repos/create", Status(500), "answers 500"),
         ("/api/repos/create", page("<h1>Proxy</h1>"), "the transfer failed"),
@@ -276,7 +276,9 @@ def test_a_push_that_fails_commits_nothing(
 
 
 def test_without_a_token(hub: HubServer, random_bundle: Path) -> None:
-    assert "answers 401, this is not allowed; run `hf auth login`" in refusal(OutputError, random_bundle)
+    assert "answers 401, this is not allowed; log in, with `hf auth login`" in refusal(
+        OutputError, random_bundle
+    )
 
 
 # --- motions, and the command -------------------------------------------------------------------------------
@@ -298,6 +300,12 @@ def test_a_motion_travels(
     use_cache(monkeypatch, tmp_path / "elsewhere")
     for ours, theirs in zip(frames(random_bundle, str(file)), frames(random_bundle, address), strict=True):
         assert np.array_equal(ours, theirs)
+
+
+def test_a_models_own_motion_has_its_licence(owner: HubServer) -> None:
+    push_motion("hf://me/motions/smile.safetensors", "smile", "avatar")
+    card = owner.repositories["me/motions"].main["README.md"].decode()
+    assert card.startswith("---\nlicense: mit\n")
 
 
 def test_what_is_no_motion_is_not_pushed(owner: HubServer, random_bundle: Path, tmp_path: Path) -> None:
