@@ -65,8 +65,8 @@ def push_motion(
 ) -> Pushed:
     """Push a micromotion, as `find_motion` finds it for the model, to `hf://owner/name/FILE.safetensors`.
 
-    licence: by default the one that its file states, or for one of the model's own motions the model's. Raises
-    as `push_model`, and MotionError if it is unknown, damaged or no safetensors.
+    licence: by default the one that its file states, or for one of the model's own motions the model's.
+    Raises as `push_model`, and MotionError if it is unknown, damaged or no safetensors.
     """
     target = _without_revision(parse_motion_name(address))
     bundle = find_bundle(model)
