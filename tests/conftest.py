@@ -22,6 +22,7 @@ from micromotion.weights.bundle import save_bundle
 from stylegan2 import Generator, GeneratorConfig
 
 if TYPE_CHECKING:
+    from hub_server import HubServer
     from misbehaving_server import MisbehavingServer
     from page_browser import Served
     from playwright.sync_api import Browser
@@ -124,6 +125,16 @@ def server(monkeypatch: pytest.MonkeyPatch) -> "Iterator[MisbehavingServer]":
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
     with MisbehavingServer() as running:
+        yield running
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> "Iterator[HubServer]":
+    """A Hugging Face hub on this machine, which the library uses, with an empty cache and no token."""
+    from hub_server import HubServer, use_server
+
+    with HubServer() as running:
+        use_server(monkeypatch, running.base, tmp_path / "hub-home")
         yield running
 
 

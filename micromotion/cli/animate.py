@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from micromotion.cli import options as option
-from micromotion.cli.console import Debug, Device, Model
+from micromotion.cli.console import Debug, Device, Model, fetch_hub_motion, find_model
 from micromotion.cli.options import takes_animate_options
 from micromotion.errors import OptionError
 from micromotion.face.images import load_image
@@ -22,6 +22,7 @@ from micromotion.motion.timeline import Timeline
 from micromotion.motion.timeline_file import read_timeline_file
 from micromotion.motion.timeline_text import TimelineError, parse_timeline
 from micromotion.options import AnimateOptions
+from micromotion.runtime.hub import is_hub_name
 from micromotion.runtime.main_memory import import_torch
 from micromotion.runtime.notices import notices_to
 from micromotion.runtime.progress import frame_progress
@@ -29,7 +30,7 @@ from micromotion.video.format_limits import scaled_size
 from micromotion.video.output_names import Named, check_apart, default_name, typed
 from micromotion.video.picture import check_picture, write_picture
 from micromotion.video.writer import check_output, fit_size
-from micromotion.weights.bundle import BundleFiles, find_bundle
+from micromotion.weights.bundle import BundleFiles
 
 if TYPE_CHECKING:
     from micromotion.animator import Animator
@@ -64,21 +65,21 @@ def animate(
       micromotion animate me.jpg --refine 30
       micromotion animate me.jpg --model ffhq
     """
-    bundle = find_bundle(model)
+    bundle = find_model(model)
     played, title = _chosen(motion, timeline, bundle)
     inputs = _inputs(photo, played, timeline, bundle)
     if options.view == "auto" and not options.compare:
         options = replace(options, view=bundle.view)
     if strengths is None:
         video = default_name(photo, f"-{title}.mp4") if output is None else output
-        _write_video(inputs, played, video, sheet, full_size, model, device, options)
+        _write_video(inputs, played, video, sheet, full_size, bundle, device, options)
         return
     if sheet or options.compare or options.lock_identity or options.strength != 1:
         raise OptionError(
             "--strengths writes one picture: leave out --sheet, --compare, --lock-identity and --strength."
         )
     picture = default_name(photo, f"-{title}-strengths.png") if output is None else output
-    _write_strip(inputs, played, _numbers(strengths), picture, model, device, options)
+    _write_strip(inputs, played, _numbers(strengths), picture, bundle, device, options)
 
 
 def _write_strip(
@@ -86,7 +87,7 @@ def _write_strip(
     played: MotionChoice,
     strengths: Sequence[float],
     output: str | Path,
-    model: str,
+    model: BundleFiles,
     device: str,
     options: AnimateOptions,
 ) -> None:
@@ -108,7 +109,7 @@ def _write_video(
     output: str | Path,
     sheet: Path | None,
     full_size: bool,
-    model: str,
+    model: BundleFiles,
     device: str,
     options: AnimateOptions,
 ) -> None:
@@ -156,7 +157,7 @@ def _write_video(
 
 @contextmanager
 def _loaded(
-    model: str, device: str, refine: int
+    model: BundleFiles, device: str, refine: int
 ) -> Iterator[tuple[Animator, Callable[..., None], Callable[[int, float], None]]]:
     """The loaded model, with a progress bar: the function that updates it, and the callback for refining."""
     with (
@@ -194,10 +195,11 @@ def _motions(texts: Sequence[str], known: dict[str, Path]) -> dict[str, float]:
         name, equals, strength = text.rpartition("=")
         if not equals or text in known or text.endswith(SUFFIX):  # a file's name may have an equals sign
             name, strength = text, "1"
-        if name in wanted:
+        file = fetch_hub_motion(name)
+        if file in wanted:
             raise OptionError(f"--motion {name} is given twice; give each motion once, with its strength.")
         try:
-            wanted[name] = float(strength)
+            wanted[file] = float(strength)
         except ValueError:
             raise OptionError(
                 f"--motion {text}: the equals sign must be followed by a strength such as 0.5."
@@ -215,8 +217,17 @@ def _numbers(text: str) -> list[float]:
 def _timeline(given: str, bundle: BundleFiles) -> Timeline:
     """Parse the text, or the file after an @; prints the position of an error on stderr."""
     text = read_timeline_file(typed(given[1:])) if given.startswith("@") else given
+    files: dict[str, Path] = {}
+
+    def check(name: str) -> None:
+        if is_hub_name(name):
+            files[name] = files.get(name) or Path(fetch_hub_motion(name))
+        else:
+            find_motion(name, bundle)
+
     try:
-        return parse_timeline(text, lambda name: find_motion(name, bundle))
+        timeline = parse_timeline(text, check)
+        return timeline.with_files(files) if files else timeline
     except TimelineError as error:
         for note in getattr(error, "__notes__", []):
             typer.echo(note, err=True)

@@ -9,7 +9,7 @@ import typer
 
 from micromotion import __version__
 from micromotion.cli.animate import animate
-from micromotion.cli.console import Debug, Device, Model, cli_errors
+from micromotion.cli.console import Debug, Device, Model, cli_errors, fetch_hub_motion, find_model
 from micromotion.cli.learn import app as learn_app
 from micromotion.cli.page import page
 from micromotion.cli.weights import app as weights_app
@@ -19,7 +19,6 @@ from micromotion.runtime.process import configure_process
 from micromotion.runtime.streams import make_printing_safe
 from micromotion.video.output_names import check_apart, typed_path
 from micromotion.video.picture import check_picture, write_picture
-from micromotion.weights.bundle import find_bundle
 
 app = typer.Typer(
     name="micromotion",
@@ -67,7 +66,7 @@ def micromotion(
 def motions(model: Model = "avatar", debug: Debug = False) -> None:
     """List a model's micromotions, one per line; learned ones are marked."""
     with cli_errors(debug):
-        found = find_bundle(model)
+        found = find_model(model)
         for name in playable_motions(found):
             typer.echo(name if name in found.motions else f"{name} (learned)")
 
@@ -75,7 +74,10 @@ def motions(model: Model = "avatar", debug: Debug = False) -> None:
 @app.command()
 def inspect(
     motion: Annotated[
-        str, typer.Argument(metavar="NAME|FILE", help="A micromotion: a name, or FILE.safetensors.")
+        str,
+        typer.Argument(
+            metavar="NAME|FILE", help="A micromotion: a name, FILE.safetensors, or hf://owner/name/FILE."
+        ),
     ],
     model: Model = "avatar",
     output: Annotated[
@@ -104,8 +106,8 @@ def inspect(
       micromotion inspect shared.safetensors --model ffhq
     """
     with cli_errors(debug):
-        files = find_bundle(model)
-        file = find_motion(motion, files)
+        files = find_model(model)
+        file = find_motion(fetch_hub_motion(motion), files)
         if output is not None:
             model_files = [(each, f"a file of the model {files.name!r}") for each in files.files]
             outputs = [(check_picture(output), "the picture")]
@@ -116,7 +118,7 @@ def inspect(
         from micromotion.inspection import inspect_motion, picture, report
         from micromotion.weights.bundle import load_bundle
 
-        bundle = load_bundle(model, device)
+        bundle = load_bundle(files, device)
         inspection = inspect_motion(file, bundle, path)
         console = Console()
         if not console.is_terminal:
@@ -137,7 +139,7 @@ def serve(
 ) -> None:
     """Run the container's HTTP prediction service without Docker.
 
-    The environment variable MICROMOTION_MODEL selects a model other than avatar.
+    The environment variable MICROMOTION_MODEL selects a model other than avatar, also hf://owner/name.
 
     \b
     Examples:

@@ -27,8 +27,8 @@ MotionNames = Annotated[
         "--motion",
         "-m",
         metavar="NAME[=STRENGTH]",
-        help="The motion to play: a name from `micromotion motions`, or FILE.safetensors. Repeat the option "
-        "to play several motions together.",
+        help="The motion to play: a name from `micromotion motions`, FILE.safetensors, or, on the hub, "
+        "hf://owner/name/FILE. Repeat the option to play several motions together.",
         show_default="smile",
     ),
 ]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from micromotion.cli.console import Debug, Device, Model, cli_errors
+from micromotion.cli.console import Debug, Device, Model, cli_errors, find_model
 from micromotion.runtime.main_memory import import_torch
 
 
@@ -45,7 +45,8 @@ def page(
             from micromotion.animator import Animator
 
             typer.echo("Loading the model…", err=True)
-            serve_page(Animator.load(model, device), listener, lambda address: _announce(address, browser))
+            animator = Animator.load(find_model(model), device)
+            serve_page(animator, listener, lambda address: _announce(address, browser))
 
 
 def _announce(address: str, browser: bool) -> None:
