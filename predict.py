@@ -217,6 +217,8 @@ class Predictor(BaseRunner):
                 texts = {"motion": motion, "template": template.strip(), "timeline": timeline.strip()}
                 check_alone({**vars(options), **texts, "motion_file": motion_file}, sent=False)
             _check_motion(motion, template, motion_file)
+            if name not in ("timeline", "motion_file", "custom"):
+                check_motion(name, self.animator.motions)  # never a file of the server, or one on the hub
             with notices_to(print), self._redact_paths(folder), image.open("rb") as photo_file:
                 keyframes = self._keyframes(timeline, motion, motion_file) if timeline.strip() else None
                 files: dict[str, Path] = {}
