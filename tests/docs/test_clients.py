@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import replicate
@@ -68,7 +69,7 @@ def test_an_example_runs_as_it_stands(server: ReplicateServer, tmp_path: Path, b
 
 def test_old_inputs_by_an_old_program(client: replicate.Client) -> None:
     with (ROOT / "docs/face.jpg").open("rb") as photo:
-        output = client.run(MODEL, input={"image": photo, "micromotion": "eyesClose", "scale": 5})
+        output: Any = client.run(MODEL, input={"image": photo, "micromotion": "eyesClose", "scale": 5})
     assert len(frames_of(output.read())) == 100
 
 
