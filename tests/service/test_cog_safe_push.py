@@ -38,6 +38,7 @@ DOCUMENTED: dict[str, dict[str, type]] = {
 """Its fields and their types; any other is refused."""
 CHECKS = {"exact_string", "match_url", "match_prompt", "jq_query", "error_contains"}
 """Of these a case may have one."""
+TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,)}
 PICTURES = "https://raw.githubusercontent.com/scikit-image/scikit-image/v0.24.0/skimage/data/"
 
 CONFIG: dict[str, Any] = yaml.safe_load((ROOT / "cog-safe-push.yaml").read_text())
@@ -67,8 +68,7 @@ def check_inputs(given: dict[str, Any]) -> None:
     schemas = expected_schemas()
     for name, value in given.items():
         kind, words = inputs()[name]
-        expected = {"int": int, "float": (int, float), "bool": bool}.get(kind.removesuffix(" | None"), str)
-        assert isinstance(value, expected), name
+        assert isinstance(value, TYPES.get(kind.removesuffix(" | None"), (str,))), name
         assert value in schemas.get(name, {}).get("enum", [value]), name
         if "ge" in words:
             assert words["ge"] <= value <= words["le"], name
