@@ -20,7 +20,7 @@ TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 EDITED = TERMS + "compositeWithTrainedAlgorithmicMedia"
 CREATED = TERMS + "trainedAlgorithmicMedia"
 
-_LONGEST = 100  # characters of a name, so that credentials stay small
+_LONGEST = 40  # characters of a name, so that 16 motions stay below 10 kB
 
 
 class Played(NamedTuple):

@@ -18,6 +18,7 @@ import torch
 from learn_networks import SENTENCE, save_playing_bundle
 from running_server import ROOT, wait_until
 from service_worker import load, play
+from shown import shown
 from typer.testing import CliRunner
 
 from encoder4editing import Inverter
@@ -119,7 +120,7 @@ def test_two_concurrent_tunings_share_a_cache(
     assert kept.suffix == ".safetensors"
     last = start(astronaut_file, *options, "-o", videos[2])
     assert "Likeness" in last.communicate()[0]
-    assert videos[0].read_bytes() == videos[1].read_bytes() == videos[2].read_bytes()
+    assert len({shown(video) for video in videos}) == 1
 
 
 def test_a_full_disk_is_reported_and_nothing_is_left(

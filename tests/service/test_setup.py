@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from public_files import Offer
 from service_worker import load, play, unprepared
+from shown import shown
 
 from micromotion.errors import BundleError
 
@@ -16,8 +17,8 @@ def test_the_seed_matters(random_bundle: Path, astronaut_file: Path, monkeypatch
     """Called as by Cog's worker, with a model that has noise inputs."""
     predictor = load(random_bundle, monkeypatch)
 
-    def video(seed: int) -> bytes:
-        return play(predictor, astronaut_file, seed=seed)
+    def video(seed: int) -> str:
+        return shown(play(predictor, astronaut_file, seed=seed))
 
     videos = [video(seed) for seed in (-1, 0, 3, 4294967295)]
     assert len(set(videos)) == 4
