@@ -67,7 +67,8 @@ class Claim:
     def sentence(self) -> str:
         """The same for people, in one sentence."""
         what = "The face in a photo was moved" if self.shows_photo else "A face was drawn and moved"
-        return f"{what} by a machine-learning model: {', '.join(map(str, self.motions))}."
+        motions = f": {', '.join(map(str, self.motions))}" if self.motions else ""
+        return f"{what} by a machine-learning model{motions}."
 
 
 def plain(name: object, most: int = _LONGEST) -> str:

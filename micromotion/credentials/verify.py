@@ -72,7 +72,10 @@ def verify(path: Path) -> Verdict:
     except c2pa.C2paError.NotSupported:
         return Verdict("none", ("the file is of no format that carries any",))
     except c2pa.C2paError as error:
-        return Verdict("invalid", (_plain(str(error)).rpartition(": ")[2],))
+        kind, _, reason = _plain(error).partition(": ")
+        if kind == "Remote":
+            return Verdict("none", ("it says that they are on a server, which is not asked",))
+        return Verdict("invalid", (reason.rpartition(": ")[2],))
 
 
 def _settings() -> dict[str, Any]:

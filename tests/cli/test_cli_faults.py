@@ -160,9 +160,9 @@ def test_a_read_only_cache_costs_only_time(
 ) -> None:
     quickly(predictor, monkeypatch)
     asked: list[dict[str, Any]] = [{"motion": "custom", "template": SENTENCE}, {"lock_identity": True}]
-    expected = [play(predictor, astronaut_file, **inputs) for inputs in asked]
+    expected = [shown(play(predictor, astronaut_file, **inputs)) for inputs in asked]
     monkeypatch.setenv("MICROMOTION_CACHE", str(read_only / "cache"))
-    assert [play(predictor, astronaut_file, **inputs) for inputs in asked] == expected
+    assert [shown(play(predictor, astronaut_file, **inputs)) for inputs in asked] == expected
 
 
 def test_without_a_home_everything_but_caching_works(
@@ -171,7 +171,7 @@ def test_without_a_home_everything_but_caching_works(
     """As in a container whose user is not in /etc/passwd."""
     quickly(predictor, monkeypatch)
     asked: list[dict[str, Any]] = [{}, {"motion": "custom", "template": SENTENCE}, {"lock_identity": True}]
-    expected = [play(predictor, astronaut_file, **inputs) for inputs in asked]
+    expected = [shown(play(predictor, astronaut_file, **inputs)) for inputs in asked]
 
     def unknown(_: object) -> None:
         raise KeyError("nobody")
@@ -179,7 +179,7 @@ def test_without_a_home_everything_but_caching_works(
     for name in ("HOME", "MICROMOTION_CACHE", "MICROMOTION_DATA", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", unknown)
-    assert [play(predictor, astronaut_file, **inputs) for inputs in asked] == expected
+    assert [shown(play(predictor, astronaut_file, **inputs)) for inputs in asked] == expected
     video = tmp_path / "video.mp4"
     assert animate(astronaut_file, "--model", model, "--frames", 2, "-o", video) == (0, f"Video: {video}")
     status, said = animate(astronaut_file, "--model", "ffhq", "-o", video)

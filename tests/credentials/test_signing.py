@@ -31,6 +31,14 @@ def picture() -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
 
 
+def write(path: Path) -> None:
+    """A picture if its stem is "still", else a video."""
+    if path.stem == "still":
+        write_picture(picture(), path, CLAIM)
+    else:
+        write_frames(moving(5, 192, 256), path, 30, claim=CLAIM)
+
+
 def files_of(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
@@ -58,24 +66,18 @@ def test_another_reader_calls_a_picture_valid(tmp_path: Path, name: str) -> None
 
 @pytest.mark.parametrize("name", [*ALL, "still.png", "still.jpg", "still.webp"])
 def test_another_reader_notices_one_changed_byte_of_media(tmp_path: Path, name: str) -> None:
-    if name.startswith("still"):
-        write_picture(picture(), tmp_path / name, CLAIM)
-    else:
-        write_frames(moving(5, 192, 256), tmp_path / name, 30, claim=CLAIM)
+    write(tmp_path / name)
     content = files_of(tmp_path)[0].read_bytes()
     start, end = media(content)
     for at in np.linspace(start, end - 1, 9).astype(int):
         changed = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
-        try:
-            assert c2pa_reader.state(changed) == "Invalid", at
-        except c2pa_reader.c2pa.C2paError as error:  # it no longer looks like a file of that format
-            assert not isinstance(error, c2pa_reader.c2pa.C2paError.ManifestNotFound)
+        assert c2pa_reader.state(changed) == "Invalid", at
 
 
 def media(content: bytes) -> tuple[int, int]:
-    """Where the compressed pixels are: from the marker of each format to just before what follows."""
-    markers = {b"ftyp": b"mdat", b"GIF8": b"\x21\xf9", b"RIFF": b"VP8 ", b"\x89PNG": b"IDAT", b"\xff\xd8": b"\xff\xda"}
-    (mark,) = [mark for head, mark in markers.items() if head in content[:8]]
+    """A range of bytes within the compressed pixels: after the marker before them."""
+    markers = {"ftyp": b"mdat", "GIF8": b"\x21\xf9", "RIFF": b"VP8 ", "PNG": b"IDAT", "JFIF": b"\xff\xda"}
+    (mark,) = [mark for head, mark in markers.items() if head.encode() in content[:16]]
     start = content.index(mark) + len(mark) + 16
     return start, start + 200
 
@@ -132,9 +134,11 @@ def test_a_disk_that_is_full_while_it_is_signed_leaves_nothing(tmp_path: Path, n
     plain = write_frames(moving(6), tmp_path / name, 30).stat().st_size
     (tmp_path / name).unlink()
     for more in (10, 800, 2000, 3500):  # within the packet, and within the manifest
-        with pytest.raises(OutputError, match=f"{name} could not be written: File too large"):
-            with files_of_at_most(plain + more):
-                write_frames(moving(6), tmp_path / name, 30, claim=CLAIM)
+        with (
+            pytest.raises(OutputError, match=f"{name} could not be written: File too large"),
+            files_of_at_most(plain + more),
+        ):
+            write_frames(moving(6), tmp_path / name, 30, claim=CLAIM)
         assert everything(tmp_path) == {}
 
 
@@ -146,11 +150,10 @@ def test_a_failing_signature_is_one_sentence_and_leaves_nothing(
     monkeypatch.setenv("MICROMOTION_CREDENTIALS", ",".join(map(str, given)))
     folder = tmp_path / "out"
     folder.mkdir()
-    with pytest.raises(CredentialsError, match=r"could not be signed \(.*\): give another .*off\.$") as caught:
-        if name == "still.png":
-            write_picture(picture(), folder / name, CLAIM)
-        else:
-            write_frames(moving(3), folder / name, 30, claim=CLAIM)
+    with pytest.raises(
+        CredentialsError, match=r"could not be signed \(.*\): give another .*off\.$"
+    ) as caught:
+        write(folder / name)
     assert "\n" not in str(caught.value)
     assert everything(folder) == {}
 
@@ -183,6 +186,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 def test_control_c_while_it_is_signed_leaves_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED, str(tmp_path / "a.mp4")],
@@ -195,6 +199,7 @@ def test_control_c_while_it_is_signed_leaves_nothing(tmp_path: Path) -> None:
     assert everything(tmp_path) == {}
 
 
+@pytest.mark.slow
 def test_nothing_is_imported_before_something_is_signed() -> None:
     code = (
         "import sys, micromotion.video.writer, micromotion.video.picture, micromotion.animator, "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+from contextlib import suppress
 from typing import Any
 
 import c2pa
@@ -14,8 +16,6 @@ UNTRUSTED = "signingCredential.untrusted"
 def read(content: bytes) -> dict[str, Any]:
     """The whole manifest store of a file's bytes. Raises c2pa.C2paError if there is none."""
     with c2pa.Reader(None, io.BytesIO(content)) as reader:
-        import json
-
         store: dict[str, Any] = json.loads(reader.json())
         return store
 
@@ -50,9 +50,7 @@ def certificates(content: bytes) -> list[x509.Certificate]:
     found, at = [], content.find(b"\x30\x82")
     while at >= 0:
         size = 4 + int.from_bytes(content[at + 2 : at + 4], "big")
-        try:
+        with suppress(ValueError):
             found.append(x509.load_der_x509_certificate(content[at : at + size]))
-        except ValueError:
-            pass
         at = content.find(b"\x30\x82", at + 1)
     return found
