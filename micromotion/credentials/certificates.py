@@ -228,7 +228,8 @@ def read_certificate(given: str) -> Certificate:
 
 def given_files() -> list[str]:
     """The files that MICROMOTION_CREDENTIALS names, as messages show them."""
-    return [str(path) for path in _paths(os.environ.get(VARIABLE, ""))]
+    paths = _paths(os.environ.get(VARIABLE, ""))
+    return [str(path) for path in paths] if len(paths) == 2 else []
 
 
 def _paths(given: str) -> list[Path]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import c2pa_reader
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -93,6 +94,16 @@ def test_logs_are_readable(first: dict[str, Any]) -> None:
     assert lines[0] == "Face 0 found; playing smile at strength 1."
     assert [line for line in lines if line.startswith("Rendered")][-1] == "Rendered 6 of 6 frames."
     assert lines[-1].startswith("Done: smile.mp4")
+
+
+def test_a_result_says_that_a_model_made_it(server: Server, photo: str, first: dict[str, Any]) -> None:
+    for answer, kind in ((first, "video/mp4"), (server.predict(photo, output_format="gif")[1], "image/gif")):
+        video = content(answer, kind)
+        assert c2pa_reader.state(video) == "Valid"
+        motions = c2pa_reader.actions(video)[-1]["parameters"]["micromotion"]["motions"]
+        assert motions == [{"name": "smile", "lowest": 0.0, "highest": 1.0}]
+        assert str(ROOT) not in str(c2pa_reader.read(video))
+    assert "credentials" not in first["logs"]
 
 
 def test_refining_is_logged_and_timed(server: Server, photo: str) -> None:
