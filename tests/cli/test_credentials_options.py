@@ -20,8 +20,8 @@ def run(*arguments: object) -> str:
     return result.stdout
 
 
-def action(path: str | Path) -> dict[str, object]:
-    content = Path(path).read_bytes()
+def action(path: Path) -> dict[str, object]:
+    content = path.read_bytes()
     assert c2pa_reader.state(content) == "Valid"
     found: dict[str, object] = c2pa_reader.actions(content)[-1]
     return found
@@ -36,11 +36,12 @@ def test_all_outputs_carry_them(desk: Path, astronaut_file: Path, random_bundle:
     run(*common, "--strengths", "0.1", "-o", "photo.webp", "--view", "face", "--size", 64)
     run("inspect", "smile", "--model", random_bundle, "-o", "smile.webp")
     pngs = sorted(Path("frames").iterdir())
-    for path in ("astronaut-smile.mp4", "sheet.jpg", *pngs, "strip.png", "smile.webp"):
+    names = ["astronaut-smile.mp4", "sheet.jpg", "strip.png", "smile.webp"]
+    for path in [*map(Path, names), *pngs]:
         assert action(path)["digitalSourceType"] == CREATED, path
-    assert action("photo.webp")["digitalSourceType"] == EDITED
+    assert action(Path("photo.webp"))["digitalSourceType"] == EDITED
     motions = [{"name": "smile", "lowest": -1.0, "highest": 2.0}]
-    assert action("strip.png")["parameters"] == {"micromotion": {"model": "random", "motions": motions}}
+    assert action(Path("strip.png"))["parameters"] == {"micromotion": {"model": "random", "motions": motions}}
     said = run("verify", "astronaut-smile.mp4", *pngs)
     assert said.count(": valid, unchanged") == 3
 
