@@ -20,6 +20,8 @@ from cog import BaseRunner, Input, Path
 
 from micromotion import Animator, Timeline, align, parse_timeline
 from micromotion.animation import Video, timed
+from micromotion.credentials.certificates import given_files
+from micromotion.credentials.signing import check_credentials
 from micromotion.errors import BundleError, ImageError, MicromotionError, MotionError, OutputError
 from micromotion.face.images import load_image
 from micromotion.inversion.pivotal_tuning import STEPS
@@ -53,6 +55,7 @@ class Predictor(BaseRunner):
         """Load the model once, before the first prediction; download it first if MICROMOTION_FETCH is 1."""
         configure_process()
         self.seconds = seconds_allowed()
+        check_credentials()
         uploads.install()
         model = os.environ.get(MODEL, "avatar")
         if os.environ.get(FETCH) == "1":
@@ -313,7 +316,8 @@ class Predictor(BaseRunner):
     def _redact_paths(self, folder: Path) -> Iterator[None]:
         """Within the block, replace paths of the server in error messages by words that the caller knows."""
         files = self.animator.bundle.files
-        words = {str(folder / MOTION_FILE): "motion_file", str(folder): "the server's folder"}
+        words = dict.fromkeys(given_files(), "the server's certificate")
+        words |= {str(folder / MOTION_FILE): "motion_file", str(folder): "the server's folder"}
         if files:
             words[str(files[0].parent)] = "its folder"
         with suppress(MicromotionError):  # no home, no cache

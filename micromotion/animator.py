@@ -199,6 +199,7 @@ class Animator:
             finish=finish,
             face=face.crop,
             likeness=found,
+            model=self.bundle.name,
         )
 
     def at_strengths(

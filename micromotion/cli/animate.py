@@ -14,6 +14,8 @@ import typer
 from micromotion.cli import options as option
 from micromotion.cli.console import Debug, Device, Model, fetch_hub_motion, find_model
 from micromotion.cli.options import takes_animate_options
+from micromotion.credentials.claim import Claim
+from micromotion.credentials.signing import check_credentials
 from micromotion.errors import OptionError
 from micromotion.face.images import load_image
 from micromotion.motion.library import SUFFIX, find_motion, playable_motions
@@ -45,6 +47,7 @@ def animate(
     output: option.Output = None,
     sheet: option.Sheet = None,
     full_size: option.FullSize = False,
+    credentials: option.WithCredentials = True,
     strengths: option.StrengthList = None,
     options: AnimateOptions,
     model: Model = "avatar",
@@ -72,14 +75,14 @@ def animate(
         options = replace(options, view=bundle.view)
     if strengths is None:
         video = default_name(photo, f"-{title}.mp4") if output is None else output
-        _write_video(inputs, played, video, sheet, full_size, bundle, device, options)
+        _write_video(inputs, played, video, sheet, full_size, credentials, bundle, device, options)
         return
     if sheet or options.compare or options.lock_identity or options.strength != 1:
         raise OptionError(
             "--strengths writes one picture: leave out --sheet, --compare, --lock-identity and --strength."
         )
     picture = default_name(photo, f"-{title}-strengths.png") if output is None else output
-    _write_strip(inputs, played, _numbers(strengths), picture, bundle, device, options)
+    _write_strip(inputs, played, _numbers(strengths), picture, credentials, bundle, device, options)
 
 
 def _write_strip(
@@ -87,6 +90,7 @@ def _write_strip(
     played: MotionChoice,
     strengths: Sequence[float],
     output: str | Path,
+    credentials: bool,
     model: BundleFiles,
     device: str,
     options: AnimateOptions,
@@ -95,11 +99,17 @@ def _write_strip(
 
     The first of inputs is the photo.
     """
-    schedule_strip(played, strengths)
+    names, rows = schedule_strip(played, strengths)
     check_apart([(check_picture(output), "the picture")], inputs)
     image = load_image(Path(inputs[0][0]))
+    if credentials:
+        check_credentials()
     with _loaded(model, device, options.refine) as (animator, _, on_refine):
-        write_picture(animator.at_strengths(image, played, strengths, options, on_refine=on_refine), output)
+        bundle = animator.bundle
+        stems = [find_motion(name, bundle).stem for name in names]
+        claim = Claim.of(bundle.name, stems, rows, shows_photo=options.view != "model")
+        picture = animator.at_strengths(image, played, strengths, options, on_refine=on_refine)
+        write_picture(picture, output, claim if credentials else None)
     typer.echo(f"Picture: {output}")
 
 
@@ -109,6 +119,7 @@ def _write_video(
     output: str | Path,
     sheet: Path | None,
     full_size: bool,
+    credentials: bool,
     model: BundleFiles,
     device: str,
     options: AnimateOptions,
@@ -123,6 +134,8 @@ def _write_video(
         outputs.append((check_picture(sheet), "the sheet"))
     check_apart(outputs, inputs)
     image = load_image(Path(inputs[0][0]))
+    if credentials:
+        check_credentials()
     printed: set[str] = set()
 
     def on_scaled(sentence: str) -> None:
@@ -147,6 +160,7 @@ def _write_video(
             on_frame=lambda done: update(completed=done),
             full_size=full_size,
             on_scaled=on_scaled,
+            credentials=credentials,
         )
     typer.echo(f"Video: {output}")
     if sheet is not None:

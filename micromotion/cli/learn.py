@@ -223,13 +223,15 @@ def _resume_hint(progress: Path) -> Iterator[None]:
 
 def _save(anchors: Anchors, bundle: Bundle, target: Path, picture: Path, model: str) -> None:
     """Write the micromotion and its preview, and print a summary."""
+    from micromotion.credentials.claim import Claim
     from micromotion.inspection import anchor_sheet
     from micromotion.motion.micromotion import analyse
 
     found = analyse(anchors, target.stem)
     sheet = anchor_sheet(anchors, bundle)
     anchors.save(target)
-    write_picture(sheet, picture)
+    degrees = anchors.degrees.numpy()[:, None]
+    write_picture(sheet, picture, Claim.of(bundle.name, [target.stem], degrees, shows_photo=False))
     typer.echo(f"Learned: {target.stem}, {len(anchors.degrees)} anchors, in {target}")
     typer.echo(
         f"Rank {found.subspace.coordinates.shape[1]}; a line explains {100 * found.straightness:.1f}% of the "

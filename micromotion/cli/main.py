@@ -12,6 +12,7 @@ from micromotion.cli.animate import animate
 from micromotion.cli.console import Debug, Device, Model, cli_errors, fetch_hub_motion, find_model
 from micromotion.cli.learn import app as learn_app
 from micromotion.cli.page import page
+from micromotion.cli.verify import verify
 from micromotion.cli.weights import app as weights_app
 from micromotion.motion.library import find_motion, playable_motions
 from micromotion.runtime.main_memory import import_torch
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 
 app.command()(animate)
+app.command()(verify)
 app.command()(page)
 app.add_typer(learn_app)
 app.add_typer(weights_app)
@@ -115,7 +117,7 @@ def inspect(
         import_torch()
         from rich.console import Console
 
-        from micromotion.inspection import inspect_motion, picture, report
+        from micromotion.inspection import claim, inspect_motion, picture, report
         from micromotion.weights.bundle import load_bundle
 
         bundle = load_bundle(files, device)
@@ -125,7 +127,7 @@ def inspect(
             console.width = WIDE
         console.print(report(inspection, bundle.generator.resolution))
         if output is not None:
-            write_picture(picture(inspection, bundle), output)
+            write_picture(picture(inspection, bundle), output, claim(inspection, bundle))
             typer.echo(f"Picture: {output}")
 
 

@@ -66,6 +66,15 @@ FullSize = Annotated[
         help="Keep a large photo's full size in an MP4, although phones may not play it (H.264 above 5.2).",
     ),
 ]
+WithCredentials = Annotated[
+    bool,
+    typer.Option(
+        "--credentials/--no-credentials",
+        help="Sign the output: content credentials say that a model moved this face, and how "
+        "(`micromotion verify`). MICROMOTION_CREDENTIALS=CERTIFICATES.pem,KEY.pem signs with your own "
+        "certificate, =off never.",
+    ),
+]
 StrengthList = Annotated[
     str | None,
     typer.Option(

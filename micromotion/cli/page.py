@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from micromotion.cli.console import Debug, Device, Model, cli_errors, find_model
+from micromotion.credentials.signing import check_credentials
 from micromotion.runtime.main_memory import import_torch
 
 
@@ -40,6 +41,7 @@ def page(
         from micromotion.page.server import check_gradio, listen, serve_page
 
         check_gradio()
+        check_credentials()
         with listen(host, port) as listener:
             import_torch()
             from micromotion.animator import Animator
