@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,6 +12,7 @@ from micromotion.credentials.certificates import VARIABLE, Certificate, signing_
 from micromotion.credentials.claim import Claim
 from micromotion.credentials.manifest import definition
 from micromotion.errors import CredentialsError
+from micromotion.runtime.parallel import uninterrupted
 
 _TYPES = {
     ".mp4": "video/mp4",
@@ -70,7 +69,8 @@ class Credentials:
 
     def _sign(self, source: BinaryIO, target: BinaryIO, suffix: str) -> None:
         """Write the source with a signed manifest into the target."""
-        _uninterrupted(lambda: _sign(self._certificate, self.claim, source, target, suffix.lower()))
+        # c2pa calls back into Python, and drops what is raised there.
+        uninterrupted(lambda: _sign(self._certificate, self.claim, source, target, suffix.lower()))
 
 
 def credentials_for(claim: Claim | None) -> Credentials | None:
@@ -130,12 +130,3 @@ def _sign(certificate: Certificate, claim: Claim, source: BinaryIO, target: Bina
 def _reason(error: Exception) -> str:
     """c2pa's own words, without the name of its type and the full stop."""
     return " ".join(str(error).split()).rstrip(".").rpartition(": ")[2] or "for no known reason"
-
-
-def _uninterrupted(work: Callable[[], None]) -> None:
-    """Do it in a thread, and wait: c2pa calls back into Python, where a Ctrl-C or a cancellation is lost.
-
-    While this thread waits they are not; they are raised when the work, some milliseconds, is done.
-    """
-    with ThreadPoolExecutor(1, thread_name_prefix="micromotion-credentials") as pool:
-        pool.submit(work).result()
