@@ -234,7 +234,7 @@ def test_a_full_gpu_is_reported_and_the_next_prediction_works(
     inputs: dict[str, Any],
     task: str,
 ) -> None:
-    good = play(predictor, astronaut_file)
+    good = shown(play(predictor, astronaut_file))
     full = Full()
     with monkeypatch.context() as patch:
         patch.setattr(place, name, full)
@@ -246,7 +246,7 @@ def test_a_full_gpu_is_reported_and_the_next_prediction_works(
     del raised
     gc.collect()
     assert not any(taken() is not None for taken in full.taken), "memory is kept"
-    assert play(predictor, astronaut_file) == good
+    assert shown(play(predictor, astronaut_file)) == good
 
 
 # --- non-finite output --------------------------------------------------------------------------------------
@@ -263,10 +263,10 @@ def test_a_non_finite_latent_is_an_error_and_no_video(
     inputs: dict[str, Any],
     value: float,
 ) -> None:
-    good = play(predictor, astronaut_file)
+    good = shown(play(predictor, astronaut_file))
     invert = Inverter.invert
     with monkeypatch.context() as patch:
         patch.setattr(Inverter, "invert", lambda *given, **named: invert(*given, **named) * value)
         with pytest.raises(RenderError, match="not finite"):
             play(predictor, astronaut_file, **inputs)
-    assert play(predictor, astronaut_file) == good
+    assert shown(play(predictor, astronaut_file)) == good
