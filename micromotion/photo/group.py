@@ -1,0 +1,144 @@
+"""Several faces of one photo, drawn in one picture: each by its own motions, the nearest last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from micromotion.face.crop import AlignedFace
+from micromotion.photo.compositing import Canvas
+from micromotion.photo.effects import Effects, Response
+from micromotion.photo.head import fit_head
+from micromotion.photo.moving_face import MovingFace
+from micromotion.photo.neighbours import Borders, Placed, squares_meet
+from micromotion.photo.reading import EffectsReader
+from micromotion.photo.registration import Registration, register
+from micromotion.photo.views import scaled_photo
+from micromotion.types import Floats, Frame, Pose, Row, Strengths
+
+Movement = tuple[Effects, Floats | None]
+"""What a face does in a frame: effects, and the landmarks' displacement [68, 2] beyond them."""
+
+
+class Group:
+    """Faces of one photo, ready to be drawn; no state changes between frames.
+
+    Where squares of faces overlap, each moves its own head only (see `neighbours`), and the larger face is in
+    front. A face whose square overlaps no other is drawn exactly as by `views.Stage`.
+    """
+
+    def __init__(self, photo: Image.Image, faces: Sequence[AlignedFace], moving: Sequence[int]) -> None:
+        """photo: RGB. faces: all that are to be kept apart. moving: the indices of those that move.
+
+        Raises BundleError if the landmark model is missing.
+        """
+        self._photo = np.asarray(photo)
+        places = [register(photo, face) for face in faces]
+        borders = _borders(places, moving)
+        self._faces = [MovingFace(places[index], borders[index]) for index in moving]
+        self._order = sorted(range(len(moving)), key=lambda at: _size(places[moving[at]]))
+
+    def drawn(self, movements: Sequence[Movement]) -> Frame:
+        """The photo with these movements, one for each face that moves, in their order; uint8 [H, W, 3], a
+        new array."""
+        picture = self._photo.copy()
+        for at in self._order:
+            face = self._faces[at]
+            stroke = face.stroke(*movements[at])
+            if all(stroke.size):
+                picture = Canvas(picture, face.registration.matrix).drawn(stroke)
+        return picture
+
+
+@dataclass(frozen=True, eq=False)
+class Role:
+    """What one face of a group plays.
+
+    columns: its motions among those of the video. reader: of the effects of these motions. strengths:
+    [frames, motions], all that it plays. frames: the model's frames of this face at strengths [n, motions].
+    """
+
+    columns: Sequence[int]
+    reader: EffectsReader
+    strengths: Strengths
+    frames: Callable[[Strengths], Iterable[Frame]]
+
+    def response(self) -> Response:
+        """The effects of its motions; renders the model's frames to measure those that state none."""
+        wanted = self.reader.looks_at(self.strengths)
+        return self.reader.response(
+            list(zip(wanted, self.frames(wanted), strict=True)) if len(wanted) else []
+        )
+
+
+class GroupView:
+    """A video's `Finish`: several faces of the photo move, each by its own motions."""
+
+    def __init__(
+        self,
+        photo: Image.Image,
+        faces: Sequence[AlignedFace],
+        roles: dict[int, Role],
+        longest: int | None = None,
+    ) -> None:
+        """faces: all in the photo. roles: by the index of the face. longest: see `views.whole_photo`."""
+        self._photo, self._faces = scaled_photo(photo, faces, longest)
+        self._roles = roles
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the photo as shown."""
+        return self._photo.size
+
+    def needs_model(self, strengths: Strengths) -> bool:
+        """Whether any motion is measured on the model's frames."""
+        return any(len(role.reader.looks_at(role.strengths)) for role in self._roles.values())
+
+    def looks_at(self, strengths: Strengths) -> Strengths:
+        """None: each face has its own latent, and its role renders the frames."""
+        return strengths[:0]
+
+    def begin(self, seen: Sequence[Pose]) -> MovingGroup:
+        """Return what draws the frames. Raises BundleError, MotionError."""
+        roles = [(list(role.columns), role.response()) for role in self._roles.values()]
+        return MovingGroup(Group(self._photo, self._faces, list(self._roles)), roles)
+
+
+class MovingGroup:
+    """Draws frames of a group by the motions' effects; frames are independent."""
+
+    needs_frames = False
+
+    def __init__(self, group: Group, roles: Sequence[tuple[list[int], Response]]) -> None:
+        """roles: for each face that moves, its motions' columns, and their effects."""
+        self._group, self._roles = group, roles
+
+    def __call__(self, strengths: Row, frame: Frame | None = None) -> Frame:
+        """The photo at these strengths [motions of all faces]: uint8 [H, W, 3]; a new array."""
+        return self._group.drawn([response(strengths[columns]) for columns, response in self._roles])
+
+
+def _borders(places: Sequence[Registration], moving: Sequence[int]) -> dict[int, Borders | None]:
+    """The borders of the moving faces to all whose squares overlap theirs."""
+    near = {
+        index: [
+            other
+            for other in range(len(places))
+            if other != index and squares_meet(places[index], places[other])
+        ]
+        for index in moving
+    }
+    involved = {face for index, others in near.items() if others for face in (index, *others)}
+    placed = {index: Placed(places[index], fit_head(places[index])) for index in sorted(involved)}
+    return {
+        index: Borders.of(placed[index], [placed[other] for other in others]) if others else None
+        for index, others in near.items()
+    }
+
+
+def _size(place: Registration) -> float:
+    """A face's size in the photo, in pixels: the larger, the nearer."""
+    return float(np.linalg.norm(place.matrix[:, 0])) * place.side
