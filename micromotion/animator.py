@@ -16,7 +16,7 @@ from PIL import Image
 from encoder4editing.regressor import READ
 from micromotion.animation import Finish, Video, timed
 from micromotion.errors import NoEffectWarning, OptionError
-from micromotion.face.alignment import align, as_aligned
+from micromotion.face.alignment import align, align_all, as_aligned
 from micromotion.face.crop import AlignedFace, crop_quad
 from micromotion.face.images import ImageSource, load_image
 from micromotion.inversion.pivotal_tuning import Likeness, likeness, tuned
@@ -25,17 +25,28 @@ from micromotion.inversion.refinement import refine as refine_latent
 from micromotion.inversion.shapes import check_latent
 from micromotion.motion.library import find_motion, load_fitting, playable_motions
 from micromotion.motion.micromotion import Motion
-from micromotion.motion.schedule import MotionName, Motions, is_drawn, schedule, schedule_strip
+from micromotion.motion.schedule import (
+    MotionName,
+    Motions,
+    is_drawn,
+    schedule,
+    schedule_face,
+    schedule_faces,
+    schedule_strip,
+)
 from micromotion.options import (
+    MAX_FACES,
     AnimateKeywords,
     AnimateOptions,
+    FaceSelection,
     View,
     check_total_pixels,
     options_from,
     seed_of_noise,
 )
+from micromotion.photo.group import GroupView, Role
 from micromotion.photo.landmark_reading import LandmarkReader
-from micromotion.photo.reading import Reader, RegressorReader
+from micromotion.photo.reading import EffectsReader, Reader, RegressorReader
 from micromotion.photo.views import PhotoView, Scene, Stage, face_square, whole_photo
 from micromotion.runtime.device_memory import DeviceMemory, deterministic, translate_oom
 from micromotion.runtime.forking import survive_forks
@@ -165,6 +176,10 @@ class Animator:
                 a NoEffectWarning says so.
             refine: improves the likeness of what the model draws. If none of it is shown or measured, the
                 photo is not even inverted, and a NoEffectWarning says so.
+            faces: several faces of the whole photo move, each with its own motions if it is given some (see
+                `micromotion.options.parse_faces`); a timeline plays on all of them, and random ones differ
+                from face to face. They are always moved in the photo's own pixels. The video's `faces` has
+                those that move.
             lock_identity: tunes a copy of the generator around the photo's latent, once per photo, in minutes
                 on a CPU (see `micromotion.inversion.pivotal_tuning.tuned`); the video's `likeness` has the
                 result.
@@ -172,12 +187,14 @@ class Animator:
         Raises OptionError, MotionError, ImageError, NoFaceError, DeviceMemoryError.
         """
         options = options_from(keywords, options)
+        warn = partial(warnings.warn, category=NoEffectWarning, stacklevel=3)
+        if options.selection is not None:
+            return self._animate_faces(photo, motion, options, options.selection, on_refine, warn)
         names, strengths = schedule(motion, options)
         timings: dict[str, float] = {}
         learned = self._load(names, timings)
         face = self._find(photo, options, timings)
         finish = self._finish(face, options, learned, strengths)
-        warn = partial(warnings.warn, category=NoEffectWarning, stacklevel=3)
         seed = seed_of_noise(options.seed, self.bundle.generator, warn, drawn=is_drawn(motion))
         refine = _refine_steps(options, finish, strengths, warn)
         latent: Callable[[], torch.Tensor] | torch.Tensor
@@ -217,6 +234,8 @@ class Animator:
         view "auto" is "face" for models whose own is "photo". Raises and warns as `animate`.
         """
         options = options_from(keywords, options)
+        if options.faces is not None:
+            raise OptionError("A strip of strengths shows one face: leave out faces, or take `face`.")
         names, rows = schedule_strip(motion, strengths)
         learned = self._load(names, {})
         face = self._find(photo, options, {})
@@ -242,6 +261,63 @@ class Animator:
         """
         finish = None if stage is None else self._photo_view(stage.scene, motions, stage=stage)
         return next(iter(self._drawn(latent, motions, np.array([strengths], np.float64), finish=finish)))
+
+    def _animate_faces(
+        self,
+        photo: ImageSource | torch.Tensor,
+        motion: Motions,
+        options: AnimateOptions,
+        selection: FaceSelection,
+        on_refine: OnStep | None,
+        warn: Callable[[str], object],
+    ) -> Video:
+        """`animate` for several faces."""
+        if isinstance(photo, torch.Tensor):
+            raise OptionError("Faces can only be moved in their photo, which a latent does not have.")
+        for number in selection.numbers or (0,):  # checked before the photo is opened
+            names, _ = schedule_face(motion, options, number)
+            for name in names:
+                find_motion(name, self.bundle)
+        timings: dict[str, float] = {}
+        with timed(timings, "align"):
+            image = load_image(photo)
+            found = align_all(image, INVERTER_SIZE, last=max(selection.numbers or (0,)))
+        numbers = selection.numbers or range(min(len(found), MAX_FACES))
+        parts = schedule_faces(motion, options, numbers)
+        learned = self._load(parts.names, timings)
+        seed = seed_of_noise(options.seed, self.bundle.generator, warn, drawn=is_drawn(motion))
+        latents: dict[int, torch.Tensor] = {}
+
+        def role(number: int, columns: list[int]) -> Role:
+            motions = [learned[column] for column in columns]
+            reader = EffectsReader([each.provenance for each in motions], self._reader())
+            return Role(
+                columns,
+                reader,
+                parts.strengths[:, columns],
+                lambda rows: self._drawn(latents[number], motions, rows, seed),
+            )
+
+        roles = {number: role(number, columns) for number, columns in parts.columns.items()}
+        view = GroupView(image, found, roles, options.longest)
+        check_total_pixels(view.size, len(parts.strengths))
+        refine = _refine_steps(options, view, parts.strengths, warn)
+        for number in view.measured:
+            face = _Face(image, found[number], None)
+            latents[number] = self._latent(face, refine, on_refine, timings)
+        return Video(
+            self.bundle.generator,
+            _no_latent,
+            learned,
+            parts.strengths,
+            fps=options.fps,
+            timings=timings,
+            finish=view,
+            face=found[numbers[0]],
+            faces={number: found[number] for number in numbers},
+            found=len(found),
+            labels=parts.labels([motion.name for motion in learned]),
+        )
 
     def _drawn(
         self,
@@ -284,16 +360,20 @@ class Animator:
         stage: Stage | None = None,
     ) -> PhotoView:
         """The `Finish` for a scene with these motions."""
-        reader: Reader = LandmarkReader()
-        if self.bundle.regressor is not None:
-            reader = RegressorReader(self.bundle.regressor, READ, self.bundle.device)
         provenances = [each.provenance for each in motions]
-        return PhotoView(scene, provenances, reader, may_be_twin=may_be_twin, stage=stage)
+        return PhotoView(scene, provenances, self._reader(), may_be_twin=may_be_twin, stage=stage)
+
+    def _reader(self) -> Reader:
+        """What measures effects in the model's frames."""
+        if self.bundle.regressor is None:
+            return LandmarkReader()
+        return RegressorReader(self.bundle.regressor, READ, self.bundle.device)
 
     def _load(self, names: Sequence[MotionName], timings: dict[str, float]) -> list[Motion]:
         paths = [find_motion(name, self.bundle) for name in names]
         with timed(timings, "motion"):
-            return [load_fitting(path, self.bundle) for path in paths]
+            loaded = {path: load_fitting(path, self.bundle) for path in dict.fromkeys(paths)}
+        return [loaded[path] for path in paths]
 
     def _lock(
         self,
@@ -379,6 +459,10 @@ def _refine_steps(
         warn("Only the photo's own pixels are shown, and nothing of the model: refine has no effect.")
         return 0
     return options.refine
+
+
+def _no_latent() -> torch.Tensor:
+    raise OptionError("A video of several faces has no latents of its own: animate one face for them.")
 
 
 def _from_uint8(pixels: Frame) -> torch.Tensor:

@@ -5,14 +5,15 @@ Importing this module does not import torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from micromotion.errors import OptionError
 from micromotion.motion.timeline import MAX_MOTIONS, Timeline, eased
-from micromotion.options import MAX_FRAMES, AnimateOptions, Loop, check_strength, check_whole
+from micromotion.options import MAX_FRAMES, MAX_SEED, AnimateOptions, Loop, check_strength, check_whole
 from micromotion.types import Strengths
 
 MAX_STRENGTHS = 24
@@ -53,6 +54,63 @@ def schedule(
             f"limit is {MAX_FRAMES}: use fewer frames."
         )
     return names, looped(strengths, options.loop)
+
+
+def schedule_face(
+    motion: Motions, options: AnimateOptions, number: int
+) -> tuple[tuple[MotionName, ...], Strengths]:
+    """`schedule` for one of several faces: its own motions if `options.faces` gives it some, else `motion`.
+
+    A random timeline is another one for each face, with the seed plus the face's number. Raises OptionError
+    as `schedule`, or for a timeline beside motions of its own.
+    """
+    own = options.selection.motions_of(number) if options.selection else {}
+    if own and isinstance(motion, Timeline):
+        raise OptionError(
+            "A timeline plays on all faces: leave out the motions in faces, or give them without a timeline."
+        )
+    if is_drawn(motion):
+        options = replace(options, seed=((options.seed or 0) + number) % (MAX_SEED + 1))
+    return schedule(own or motion, options)
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What several faces play in one video; faces that play the same share its columns.
+
+    names: of the motions, by column. strengths: float64 [frames, columns]. columns: of each face, by number.
+    """
+
+    names: tuple[MotionName, ...]
+    strengths: Strengths
+    columns: Mapping[int, list[int]]
+
+    def labels(self, names: Sequence[str]) -> list[str]:
+        """These names of the motions, after the numbers of the faces unless all faces play the same."""
+        if all(len(columns) == len(names) for columns in self.columns.values()):
+            return list(names)
+        who = [
+            ",".join(str(number) for number, columns in self.columns.items() if column in columns)
+            for column in range(len(names))
+        ]
+        return [f"{numbers}: {name}" for numbers, name in zip(who, names, strict=True)]
+
+
+def schedule_faces(motion: Motions, options: AnimateOptions, numbers: Iterable[int]) -> Parts:
+    """The parts of these faces, see `schedule_face`."""
+    names: list[MotionName] = []
+    strengths: list[Strengths] = []
+    columns: dict[int, list[int]] = {}
+    known: dict[tuple[tuple[MotionName, ...], bytes], list[int]] = {}
+    for number in numbers:
+        played, rows = schedule_face(motion, options, number)
+        key = played, rows.tobytes()
+        if key not in known:
+            known[key] = list(range(len(names), len(names) + len(played)))
+            names += played
+            strengths.append(rows)
+        columns[number] = known[key]
+    return Parts(tuple(names), np.concatenate(strengths, axis=1), columns)
 
 
 def is_drawn(motion: Motions) -> bool:

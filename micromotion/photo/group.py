@@ -66,12 +66,16 @@ class Role:
     strengths: Strengths
     frames: Callable[[Strengths], Iterable[Frame]]
 
+    @property
+    def poses(self) -> Strengths:
+        """The strengths [n, motions] at which the model's frames are measured; n is 0 if none are."""
+        return self.reader.looks_at(self.strengths)
+
     def response(self) -> Response:
         """The effects of its motions; renders the model's frames to measure those that state none."""
-        wanted = self.reader.looks_at(self.strengths)
-        return self.reader.response(
-            list(zip(wanted, self.frames(wanted), strict=True)) if len(wanted) else []
-        )
+        poses = self.poses
+        seen = zip(poses, self.frames(poses), strict=True) if len(poses) else ()
+        return self.reader.response(list(seen))
 
 
 class GroupView:
@@ -93,9 +97,14 @@ class GroupView:
         """Width and height of the photo as shown."""
         return self._photo.size
 
+    @property
+    def measured(self) -> list[int]:
+        """The indices of the faces of which the model's frames are measured."""
+        return [index for index, role in self._roles.items() if len(role.poses)]
+
     def needs_model(self, strengths: Strengths) -> bool:
         """Whether any motion is measured on the model's frames."""
-        return any(len(role.reader.looks_at(role.strengths)) for role in self._roles.values())
+        return bool(self.measured)
 
     def looks_at(self, strengths: Strengths) -> Strengths:
         """None: each face has its own latent, and its role renders the frames."""
