@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from micromotion.motion.micromotion import Motion
+from micromotion.motion.schedule import frame_at
 from micromotion.options import MAX_FRAMES, check_whole
 from micromotion.runtime.device_memory import DeviceMemory, deterministic, translate_oom
 from micromotion.runtime.frame_transfer import Rendered, fetch_frames
@@ -207,6 +208,21 @@ class Video:
         """
         wanted = self._spread(count)
         return self._lay_out(list(self._frames_of(self._strengths[wanted])), wanted)
+
+    def describe_faces(self) -> str:
+        """A sentence on the faces that were found, and those that move."""
+        moving = ", ".join(map(str, self.faces or ()))
+        return f"Faces: {self.found} found; moving: {moving}."
+
+    def still(self, at: float | None = None) -> Image.Image:
+        """The frame shown at a moment, in seconds, as a picture; None: the last one. Only it is rendered.
+
+        Raises OptionError unless the moment is in the video.
+        """
+        index = frame_at(at, len(self), self.fps)
+        self.timings["render"] = 0.0
+        with timed(self.timings, "render"):
+            return Image.fromarray(next(self._frames_of(self._strengths[index : index + 1])))
 
     def _spread(self, count: int) -> list[int]:
         check_whole("count", count, 1, MAX_FRAMES)

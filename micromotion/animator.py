@@ -30,7 +30,6 @@ from micromotion.motion.schedule import (
     Motions,
     is_drawn,
     schedule,
-    schedule_face,
     schedule_faces,
     schedule_strip,
 )
@@ -274,10 +273,8 @@ class Animator:
         """`animate` for several faces."""
         if isinstance(photo, torch.Tensor):
             raise OptionError("Faces can only be moved in their photo, which a latent does not have.")
-        for number in selection.numbers or (0,):  # checked before the photo is opened
-            names, _ = schedule_face(motion, options, number)
-            for name in names:
-                find_motion(name, self.bundle)
+        for name in schedule_faces(motion, options, selection.numbers or (0,)).names:
+            find_motion(name, self.bundle)  # checked before the photo is opened
         timings: dict[str, float] = {}
         with timed(timings, "align"):
             image = load_image(photo)

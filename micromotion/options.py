@@ -62,6 +62,11 @@ class FaceSelection:
         """The numbers of the faces, in order; None: all."""
         return None if self.own is None else tuple(number for number, _ in self.own)
 
+    @property
+    def all_have_own(self) -> bool:
+        """Whether every face has motions of its own."""
+        return self.own is not None and all(motions for _, motions in self.own)
+
     def motions_of(self, number: int) -> dict[str | Path, float]:
         """The strengths of a face's own motions by name; empty if it has none."""
         return dict(dict(self.own or ()).get(number, ()))

@@ -134,6 +134,20 @@ def schedule_strip(motion: Motions, strengths: Sequence[float]) -> tuple[tuple[M
     return names, np.concatenate(rows)
 
 
+def frame_at(moment: float | None, count: int, fps: int) -> int:
+    """The index of the frame that a video of `count` frames shows at a moment, in seconds; None: the last.
+
+    Raises OptionError unless the moment is in the video.
+    """
+    if moment is None:
+        return count - 1
+    if not (isinstance(moment, (int, float)) and 0 <= moment <= count / fps):
+        raise OptionError(
+            f"at must be a moment of the video, from 0 to {count / fps:.4g} seconds, not {moment!r:.40}."
+        )
+    return min(int(moment * fps + 1e-6), count - 1)
+
+
 def looped(strengths: Strengths, loop: Loop) -> Strengths:
     """The n rows ("once"), or 2n − 1: then in reverse ("pingpong"), or the last one repeated ("hold")."""
     if loop == "pingpong":
