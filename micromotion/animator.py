@@ -18,6 +18,7 @@ from micromotion.animation import Finish, Video, timed
 from micromotion.errors import NoEffectWarning, OptionError
 from micromotion.face.alignment import align, align_all, as_aligned
 from micromotion.face.crop import AlignedFace, crop_quad
+from micromotion.face.detection import CLEAR_SCORE
 from micromotion.face.images import ImageSource, load_image
 from micromotion.inversion.pivotal_tuning import Likeness, likeness, tuned
 from micromotion.inversion.refinement import OnStep
@@ -279,7 +280,8 @@ class Animator:
         with timed(timings, "align"):
             image = load_image(photo)
             found = align_all(image, INVERTER_SIZE, last=max(selection.numbers or (0,)))
-        numbers = selection.numbers or range(min(len(found), MAX_FACES))
+        clear = [number for number, face in enumerate(found) if (face.score or 0) >= CLEAR_SCORE]
+        numbers = selection.numbers or clear[:MAX_FACES] or (0,)
         parts = schedule_faces(motion, options, numbers)
         learned = self._load(parts.names, timings)
         seed = seed_of_noise(options.seed, self.bundle.generator, warn, drawn=is_drawn(motion))
@@ -296,7 +298,8 @@ class Animator:
             )
 
         roles = {number: role(number, columns) for number, columns in parts.columns.items()}
-        view = GroupView(image, found, roles, options.longest)
+        near = {number: found[number] for number in sorted({*numbers, *clear})}
+        view = GroupView(image, near, roles, options.longest)
         check_total_pixels(view.size, len(parts.strengths))
         refine = _refine_steps(options, view, parts.strengths, warn)
         for number in view.measured:

@@ -52,7 +52,7 @@ class FaceSelection:
     """The faces of a photo that move, and the motions of their own.
 
     own: by the face's number, as `align` counts them; a face without motions (name, strength) plays what is
-    played in all. None: all faces that are found, the clearest 16, without motions of their own.
+    played in all. None: all clear faces, at most 16, without motions of their own.
     """
 
     own: tuple[tuple[int, tuple[tuple[str | Path, float], ...]], ...] | None

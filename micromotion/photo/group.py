@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,15 +30,15 @@ class Group:
     front. A face whose square overlaps no other is drawn exactly as by `views.Stage`.
     """
 
-    def __init__(self, photo: Image.Image, faces: Sequence[AlignedFace], moving: Sequence[int]) -> None:
-        """photo: RGB. faces: all that are to be kept apart. moving: the indices of those that move.
+    def __init__(self, photo: Image.Image, faces: Mapping[int, AlignedFace], moving: Sequence[int]) -> None:
+        """photo: RGB. faces: all that are to be kept apart, by number. moving: the numbers that move.
 
         Raises BundleError if the landmark model is missing.
         """
         self._photo = np.asarray(photo)
-        places = [register(photo, face) for face in faces]
+        places = {number: register(photo, face) for number, face in faces.items()}
         borders = _borders(places, moving)
-        self._faces = [MovingFace(places[index], borders[index]) for index in moving]
+        self._faces = [MovingFace(places[number], borders[number]) for number in moving]
         self._order = sorted(range(len(moving)), key=lambda at: _size(places[moving[at]]))
 
     def drawn(self, movements: Sequence[Movement]) -> Frame:
@@ -84,12 +84,13 @@ class GroupView:
     def __init__(
         self,
         photo: Image.Image,
-        faces: Sequence[AlignedFace],
-        roles: dict[int, Role],
+        faces: Mapping[int, AlignedFace],
+        roles: Mapping[int, Role],
         longest: int | None = None,
     ) -> None:
-        """faces: all in the photo. roles: by the index of the face. longest: see `views.whole_photo`."""
-        self._photo, self._faces = scaled_photo(photo, faces, longest)
+        """faces: see `Group`. roles: of those that move, by number. longest: see `views.whole_photo`."""
+        self._photo, scaled = scaled_photo(photo, list(faces.values()), longest)
+        self._faces = dict(zip(faces, scaled, strict=True))
         self._roles = roles
 
     @property
@@ -99,8 +100,8 @@ class GroupView:
 
     @property
     def measured(self) -> list[int]:
-        """The indices of the faces of which the model's frames are measured."""
-        return [index for index, role in self._roles.items() if len(role.poses)]
+        """The numbers of the faces of which the model's frames are measured."""
+        return [number for number, role in self._roles.items() if len(role.poses)]
 
     def needs_model(self, strengths: Strengths) -> bool:
         """Whether any motion is measured on the model's frames."""
@@ -130,21 +131,17 @@ class MovingGroup:
         return self._group.drawn([response(strengths[columns]) for columns, response in self._roles])
 
 
-def _borders(places: Sequence[Registration], moving: Sequence[int]) -> dict[int, Borders | None]:
+def _borders(places: Mapping[int, Registration], moving: Sequence[int]) -> dict[int, Borders | None]:
     """The borders of the moving faces to all whose squares overlap theirs."""
     near = {
-        index: [
-            other
-            for other in range(len(places))
-            if other != index and squares_meet(places[index], places[other])
-        ]
-        for index in moving
+        number: [other for other in places if other != number and squares_meet(places[number], places[other])]
+        for number in moving
     }
-    involved = {face for index, others in near.items() if others for face in (index, *others)}
-    placed = {index: Placed(places[index], fit_head(places[index])) for index in sorted(involved)}
+    involved = {face for number, others in near.items() if others for face in (number, *others)}
+    placed = {number: Placed(places[number], fit_head(places[number])) for number in involved}
     return {
-        index: Borders.of(placed[index], [placed[other] for other in others]) if others else None
-        for index, others in near.items()
+        number: Borders.of(placed[number], [placed[other] for other in others]) if others else None
+        for number, others in near.items()
     }
 
 
