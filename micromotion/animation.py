@@ -210,9 +210,9 @@ class Video:
         return self._lay_out(list(self._frames_of(self._strengths[wanted])), wanted)
 
     def describe_faces(self) -> str:
-        """A sentence on the faces that were found, and those that move."""
+        """How many faces were found, and which of them move."""
         moving = ", ".join(map(str, self.faces or ()))
-        return f"Faces: {self.found} found; moving: {moving}."
+        return f"Faces: {self.found} found, moving {moving}"
 
     def still(self, at: float | None = None) -> Image.Image:
         """The frame shown at a moment, in seconds, as a picture; None: the last one. Only it is rendered.

@@ -67,6 +67,22 @@ class FaceSelection:
         """Whether every face has motions of its own."""
         return self.own is not None and all(motions for _, motions in self.own)
 
+    @property
+    def names(self) -> list[str | Path]:
+        """The names of all motions of their own."""
+        return list(dict.fromkeys(name for _, motions in self.own or () for name, _ in motions))
+
+    def with_files(self, files: Mapping[str, Path]) -> FaceSelection:
+        """The same selection with the motions of these names replaced by files."""
+        if self.own is None:
+            return self
+        return FaceSelection(
+            tuple(
+                (number, tuple((files.get(str(name), name), strength) for name, strength in motions))
+                for number, motions in self.own
+            )
+        )
+
     def motions_of(self, number: int) -> dict[str | Path, float]:
         """The strengths of a face's own motions by name; empty if it has none."""
         return dict(dict(self.own or ()).get(number, ()))

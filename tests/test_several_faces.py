@@ -75,10 +75,10 @@ def test_all_faces_are_those_that_are_clear(
     video = avatar.animate(group, faces="all", frames=1)
     assert video.faces is not None
     assert (list(video.faces), video.found) == ([0, 1, 2, 3], 4)
-    assert video.describe_faces() == "Faces: 4 found; moving: 0, 1, 2, 3."
+    assert video.describe_faces() == "Faces: 4 found, moving 0, 1, 2, 3"
     assert video.face is video.faces[0]
     video = avatar.animate(astronaut, faces="all", frames=1)  # the second detection is no face
-    assert video.describe_faces() == "Faces: 2 found; moving: 0."
+    assert video.describe_faces() == "Faces: 2 found, moving 0"
     assert np.array_equal(next(iter(video)), frames(avatar, astronaut, frames=1)[0])
 
 

@@ -217,10 +217,8 @@ def _chosen(
 def _names(played: MotionChoice, faces: FaceSelection | None) -> list[str | Path]:
     """The names of all motions that are played, also by single faces."""
     common = played.motions if isinstance(played, Timeline) else played
-    names: list[str | Path] = [] if faces and faces.all_have_own else list(common)
-    for number in (faces and faces.numbers) or ():
-        names += faces.motions_of(number) if faces else {}
-    return list(dict.fromkeys(names))
+    names = [] if faces and faces.all_have_own else common
+    return list(dict.fromkeys([*names, *(faces.names if faces else [])]))
 
 
 def _seconds(text: str) -> float:

@@ -35,7 +35,7 @@ PREDICTIONS = Path("/tmp/coglet/predictions")
 
 KEPT = 3600.0  # seconds after which such a folder is no longer in use
 
-Fact = str | int | float | list[int]
+Fact = str | int | float | list[int] | list[list[int]]
 
 
 class Health:
@@ -102,15 +102,27 @@ def peaks(device: torch.device) -> dict[str, int]:
 
 
 def facts(
-    bundle: Bundle, motion: str, frames: int, face: AlignedFace | None, timings: Mapping[str, float]
+    bundle: Bundle,
+    motion: str,
+    frames: int,
+    face: AlignedFace | None,
+    timings: Mapping[str, float],
+    faces: Mapping[int, AlignedFace] | None = None,
+    found_faces: int = 1,
 ) -> dict[str, Fact]:
-    """The metrics of a prediction by their names in Cog, where dots nest objects."""
+    """The metrics of a prediction by their names in Cog, where dots nest objects.
+
+    face, faces, found_faces: as in `Video`.
+    """
     found: dict[str, Fact] = {f"timing.{stage}": round(seconds, 4) for stage, seconds in timings.items()}
     found |= {"model": bundle.name, "device": str(bundle.device), "motion": motion, "frames": frames}
     if face is not None:
         found["face.box"] = [int(edge) for edge in face.box]
     if face is not None and face.score is not None:
         found["face.score"] = round(face.score, 3)
+    if faces is not None:
+        found["faces.found"], found["faces.moved"] = found_faces, list(faces)
+        found["faces.boxes"] = [[int(edge) for edge in each.box] for each in faces.values()]
     return found | peaks(bundle.device)
 
 
