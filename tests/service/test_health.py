@@ -105,7 +105,11 @@ def test_the_facts_of_a_prediction(bundle: Bundle, astronaut_file: Path) -> None
     assert (told["model"], told["device"], told["motion"], told["frames"]) == ("random", "cpu", "smile", 6)
     assert told["face.box"] == list(face.box)
     assert told["face.score"] == pytest.approx(face.score, abs=1e-3)
+    assert not any(name.startswith("faces") for name in told)
     assert not any(name.startswith("face") for name in facts(bundle, "smile", 6, None, {}))
+    several = facts(bundle, "smile", 6, face, {}, {0: face, 2: face}, 4)
+    assert (several["faces.found"], several["faces.moved"]) == (4, [0, 2])
+    assert several["faces.boxes"] == [list(face.box)] * 2
 
 
 def test_one_line_per_stage() -> None:
