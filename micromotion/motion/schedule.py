@@ -134,7 +134,7 @@ def schedule_strip(motion: Motions, strengths: Sequence[float]) -> tuple[tuple[M
     return names, np.concatenate(rows)
 
 
-def frame_at(moment: float | None, count: int, fps: int) -> int:
+def frame_at(moment: float | None, count: int, fps: float) -> int:
     """The index of the frame that a video of `count` frames shows at a moment, in seconds; None: the last.
 
     Raises OptionError unless the moment is in the video.

@@ -10,21 +10,21 @@ from PIL import Image
 
 from micromotion.face.crop import AlignedFace
 from micromotion.photo.compositing import Canvas
-from micromotion.photo.effects import Effects, Response
+from micromotion.photo.effects import Response
 from micromotion.photo.head import fit_head
 from micromotion.photo.moving_face import MovingFace
 from micromotion.photo.neighbours import Borders, Placed, squares_meet
 from micromotion.photo.reading import EffectsReader
 from micromotion.photo.registration import Registration, register
+from micromotion.photo.strokes import Stroke
 from micromotion.photo.views import scaled_photo
-from micromotion.types import Floats, Frame, Pose, Row, Strengths
-
-Movement = tuple[Effects, Floats | None]
-"""What a face does in a frame: effects, and the landmarks' displacement [68, 2] beyond them."""
+from micromotion.types import Frame, Pose, Row, Strengths
 
 
 class Group:
     """Faces of one photo, ready to be drawn; no state changes between frames.
+
+    `faces`: those that move, in the order of `moving`; each makes its strokes.
 
     Where squares of faces overlap, each moves its own head only (see `neighbours`), and the larger face is in
     front. A face whose square overlaps no other is drawn exactly as by `views.Stage`.
@@ -38,18 +38,15 @@ class Group:
         self._photo = np.asarray(photo)
         places = {number: register(photo, face) for number, face in faces.items()}
         borders = _borders(places, moving)
-        self._faces = [MovingFace(places[number], borders[number]) for number in moving]
+        self.faces = [MovingFace(places[number], borders[number]) for number in moving]
         self._order = sorted(range(len(moving)), key=lambda at: _size(places[moving[at]]))
 
-    def drawn(self, movements: Sequence[Movement]) -> Frame:
-        """The photo with these movements, one for each face that moves, in their order; uint8 [H, W, 3], a
-        new array."""
+    def drawn(self, strokes: Sequence[Stroke]) -> Frame:
+        """The photo with a stroke of each of `faces`; uint8 [H, W, 3], a new array."""
         picture = self._photo.copy()
         for at in self._order:
-            face = self._faces[at]
-            stroke = face.stroke(*movements[at])
-            if all(stroke.size):
-                picture = Canvas(picture, face.registration.matrix).drawn(stroke)
+            if all(strokes[at].size):
+                picture = Canvas(picture, self.faces[at].registration.matrix).drawn(strokes[at])
         return picture
 
 
@@ -128,7 +125,12 @@ class MovingGroup:
 
     def __call__(self, strengths: Row, frame: Frame | None = None) -> Frame:
         """The photo at these strengths [motions of all faces]: uint8 [H, W, 3]; a new array."""
-        return self._group.drawn([response(strengths[columns]) for columns, response in self._roles])
+        return self._group.drawn(
+            [
+                face.stroke(*response(strengths[columns]))
+                for face, (columns, response) in zip(self._group.faces, self._roles, strict=True)
+            ]
+        )
 
 
 def _borders(places: Mapping[int, Registration], moving: Sequence[int]) -> dict[int, Borders | None]:

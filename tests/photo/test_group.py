@@ -11,12 +11,12 @@ from PIL import Image
 from micromotion.face.alignment import align, align_all
 from micromotion.face.crop import AlignedFace
 from micromotion.photo.effects import Effects
-from micromotion.photo.group import Group, Movement
+from micromotion.photo.group import Group
 from micromotion.photo.views import Stage, whole_photo
 from micromotion.types import Frame
 
 FACES = Path(__file__).resolve().parents[2] / "docs" / "faces"
-STILL: Movement = (Effects(), None)
+STILL = Effects()
 
 pytestmark = pytest.mark.slow
 
@@ -44,6 +44,11 @@ def neighbours() -> tuple[Image.Image, dict[int, AlignedFace]]:
     return photo, found
 
 
+def drawn(photo: Image.Image, faces: dict[int, AlignedFace], moving: dict[int, Effects]) -> Frame:
+    group = Group(photo, faces, list(moving))
+    return group.drawn([face.stroke(each) for face, each in zip(group.faces, moving.values(), strict=True)])
+
+
 def features(face: AlignedFace) -> tuple[slice, slice]:
     """The rows and columns of a face between brows and chin, and between the outer corners of the eyes."""
     assert face.landmarks is not None
@@ -58,7 +63,7 @@ def test_a_face_alone_is_drawn_as_by_its_stage() -> None:
     face = align(photo)
     effects = Effects(smile=1, yaw=15, age=0.5)
     alone = Stage(whole_photo(photo, face)).drawn(effects)
-    assert np.array_equal(Group(photo, {0: face}, [0]).drawn([(effects, None)]), alone)
+    assert np.array_equal(drawn(photo, {0: face}, {0: effects}), alone)
 
 
 @pytest.mark.parametrize(("mover", "neighbour"), [(0, 1), (1, 0)])
@@ -67,7 +72,7 @@ def test_a_face_alone_is_drawn_as_by_its_stage() -> None:
 )
 def test_a_moving_head_leaves_its_neighbours_face_alone(mover: int, neighbour: int, effects: Effects) -> None:
     photo, faces = neighbours()
-    shown = Group(photo, faces, [mover]).drawn([(effects, None)])
+    shown = drawn(photo, faces, {mover: effects})
     still = np.asarray(photo)
     assert np.array_equal(shown[features(faces[neighbour])], still[features(faces[neighbour])])
     assert not np.array_equal(shown[features(faces[mover])], still[features(faces[mover])])
@@ -76,19 +81,19 @@ def test_a_moving_head_leaves_its_neighbours_face_alone(mover: int, neighbour: i
 def test_alone_the_same_head_would_move_its_neighbour() -> None:
     """That `neighbours` are near enough for the tests above."""
     photo, faces = neighbours()
-    shown = Group(photo, {0: faces[0]}, [0]).drawn([(Effects(yaw=20), None)])
+    shown = drawn(photo, {0: faces[0]}, {0: Effects(yaw=20)})
     assert not np.array_equal(shown[features(faces[1])], np.asarray(photo)[features(faces[1])])
 
 
 def test_neighbours_move_together_as_each_beside_the_other() -> None:
     """Within its features, a face moves as if its neighbour stood still."""
     photo, faces = neighbours()
-    movements: list[Movement] = [(Effects(smile=1), None), (Effects(left_eye=1, right_eye=1), None)]
-    both = Group(photo, faces, [0, 1]).drawn(movements)
+    effects = {0: Effects(smile=1), 1: Effects(left_eye=1, right_eye=1)}
+    both = drawn(photo, faces, effects)
     for number in faces:
-        alone = Group(photo, faces, [number]).drawn([movements[number]])
+        alone = drawn(photo, faces, {number: effects[number]})
         assert np.array_equal(both[features(faces[number])], alone[features(faces[number])])
-    swapped = Group(photo, faces, [1, 0]).drawn(movements[::-1])
+    swapped = drawn(photo, faces, {1: effects[1], 0: effects[0]})
     assert np.array_equal(both, swapped), "the order of the list does not matter"
 
 
@@ -100,7 +105,7 @@ def test_the_larger_head_is_in_front() -> None:
     rows = slice(faces[0].box[1], faces[0].box[3])
 
     def changed(mover: int, effects: Effects, columns: slice) -> float:
-        shown = Group(photo, faces, [mover]).drawn([(effects, None)]).astype(int)
+        shown = drawn(photo, faces, {mover: effects}).astype(int)
         return float((np.abs(shown - still)[rows, columns].max(axis=-1) > 8).mean())
 
     own = slice(seam - 30, seam - 8), slice(seam + 8, seam + 30)  # Morisot's side, Franklin's
@@ -111,7 +116,7 @@ def test_the_larger_head_is_in_front() -> None:
 
 def test_a_photo_with_no_movement_is_unchanged() -> None:
     photo, faces = neighbours()
-    shown = Group(photo, faces, [0, 1]).drawn([STILL, STILL])
+    shown = drawn(photo, faces, {0: STILL, 1: STILL})
     assert np.array_equal(shown, np.asarray(photo))
     assert shown.flags.writeable
 
@@ -126,5 +131,5 @@ def test_faces_of_one_size_are_kept_apart_too() -> None:
     assert len(faces) == 2
     faces = {number: replace(face, score=1.0) for number, face in faces.items()}
     for number, other in ((0, 1), (1, 0)):
-        shown: Frame = Group(photo, faces, [number]).drawn([(Effects(yaw=15, smile=1), None)])
+        shown = drawn(photo, faces, {number: Effects(yaw=15, smile=1)})
         assert np.array_equal(shown[features(faces[other])], np.asarray(photo)[features(faces[other])])
