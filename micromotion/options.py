@@ -309,9 +309,10 @@ def _listed_faces(faces: FacesGiven) -> list[_ListedFace]:
         return [_face_of_text(part.strip()) for part in faces.split(",")]
     if isinstance(faces, Mapping):
         return [each for number, motions in faces.items() for each in _faces_of_motions(number, motions)]
-    if isinstance(faces, Sequence):
-        return [(number, None) for number in faces]
-    raise _not_faces(faces)
+    if not isinstance(faces, Sequence):
+        raise _not_faces(faces)
+    numbers: Sequence[Any] = faces  # checked by `parse_faces`
+    return [(number, None) for number in numbers]
 
 
 def _face_of_text(part: str) -> _ListedFace:

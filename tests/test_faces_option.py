@@ -87,5 +87,5 @@ def test_what_is_no_selection_is_refused(given: Any, sentence: str) -> None:
 
 def test_faces_apply_to_the_whole_photo_only() -> None:
     for view in ("auto", "photo"):
-        assert AnimateOptions(faces="0,1", view=view).selection is not None  # type: ignore[arg-type]
+        assert AnimateOptions(faces="0,1", view=view).selection is not None
     assert AnimateOptions(face=3, aligned=True, compare=True).selection is None

@@ -177,6 +177,7 @@ def test_a_still_is_a_frame_of_the_video(avatar: Animator, group: Image.Image) -
     shown = list(video)
     for at, index in {None: 3, 0: 0, 0.5: 1, 0.99: 1, 1.0: 2, 1.5: 3, 2: 3}.items():
         assert np.array_equal(np.asarray(video.still(at)), shown[index]), at
-    for at in (-0.1, 2.1, float("nan"), float("inf"), "1s"):
+    outside: list[Any] = [-0.1, 2.1, float("nan"), float("inf"), "1s"]
+    for wrong in outside:
         with pytest.raises(OptionError, match="at must be a moment of the video, from 0 to 2 seconds, not"):
-            video.still(at)  # type: ignore[arg-type]  # wrong on purpose
+            video.still(wrong)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -217,7 +217,7 @@ def _chosen(
 def _names(played: MotionChoice, faces: FaceSelection | None) -> list[str | Path]:
     """The names of all motions that are played, also by single faces."""
     common = played.motions if isinstance(played, Timeline) else played
-    names = [] if faces and faces.all_have_own else common
+    names: Iterable[str | Path] = [] if faces and faces.all_have_own else common
     return list(dict.fromkeys([*names, *(faces.names if faces else [])]))
 
 
