@@ -13,7 +13,7 @@ from micromotion.photo.compositing import Canvas
 from micromotion.photo.effects import Response
 from micromotion.photo.head import fit_head
 from micromotion.photo.moving_face import MovingFace
-from micromotion.photo.neighbours import Borders, Placed, squares_meet
+from micromotion.photo.neighbours import Borders, Placed, square_width, squares_meet
 from micromotion.photo.reading import EffectsReader
 from micromotion.photo.registration import Registration, register
 from micromotion.photo.strokes import Stroke
@@ -39,7 +39,7 @@ class Group:
         places = {number: register(photo, face) for number, face in faces.items()}
         borders = _borders(places, moving)
         self.faces = [MovingFace(places[number], borders[number]) for number in moving]
-        self._order = sorted(range(len(moving)), key=lambda at: _size(places[moving[at]]))
+        self._order = sorted(range(len(moving)), key=lambda at: square_width(places[moving[at]]))
 
     def drawn(self, strokes: Sequence[Stroke]) -> Frame:
         """The photo with a stroke of each of `faces`; uint8 [H, W, 3], a new array."""
@@ -145,8 +145,3 @@ def _borders(places: Mapping[int, Registration], moving: Sequence[int]) -> dict[
         number: Borders.of(placed[number], [placed[other] for other in others]) if others else None
         for number, others in near.items()
     }
-
-
-def _size(place: Registration) -> float:
-    """A face's size in the photo, in pixels: the larger, the nearer."""
-    return float(np.linalg.norm(place.matrix[:, 0])) * place.side

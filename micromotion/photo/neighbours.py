@@ -61,8 +61,7 @@ class Placed:
     @property
     def crop(self) -> float:
         """The side of FFHQ's crop in pixels of the photo."""
-        axes = self.registration.matrix[:, :2]
-        return float(np.linalg.norm(axes[:, 0])) * self.registration.side / LARGER
+        return square_width(self.registration) / LARGER
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +105,21 @@ class Borders:
 
 def squares_meet(one: Registration, other: Registration) -> bool:
     """Whether the squares of two faces overlap in the photo."""
+    apart = np.linalg.norm(_centre(one) - _centre(other))
+    if apart > (square_width(one) + square_width(other)) / np.sqrt(2):  # farther than their half diagonals
+        return False
     return bool((_inset(_seen_from(one, other), other.side) > 0).any())
+
+
+def _centre(place: Registration) -> Floats:
+    """The centre [2] of a face's square in the photo."""
+    centre: Floats = place.matrix @ np.array([(place.side - 1) / 2, (place.side - 1) / 2, 1])
+    return centre
+
+
+def square_width(place: Registration) -> float:
+    """The side of a face's square in pixels of the photo."""
+    return float(np.linalg.norm(place.matrix[:, 0])) * place.side
 
 
 def _depth_behind(front: Placed, behind: Placed, config: BorderConfig) -> Picture:
