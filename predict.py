@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from cog import BaseRunner, Input, Path
@@ -22,10 +23,26 @@ from micromotion import Animator, Timeline, align, parse_timeline
 from micromotion.animation import Video, timed
 from micromotion.credentials.certificates import given_files
 from micromotion.credentials.signing import check_credentials
-from micromotion.errors import BundleError, ImageError, MicromotionError, MotionError, OutputError
+from micromotion.errors import (
+    BundleError,
+    ImageError,
+    MicromotionError,
+    MotionError,
+    OptionError,
+    OutputError,
+)
 from micromotion.face.images import load_image
 from micromotion.inversion.pivotal_tuning import STEPS
-from micromotion.options import AnimateOptions, Easing, Loop, View, check_motion, view_of_frame
+from micromotion.options import (
+    AnimateOptions,
+    Easing,
+    FaceSelection,
+    Loop,
+    View,
+    check_motion,
+    parse_faces,
+    view_of_frame,
+)
 from micromotion.runtime.folders import cache_folder
 from micromotion.runtime.notices import notices_to
 from micromotion.runtime.process import configure_process
@@ -35,6 +52,7 @@ from micromotion.service.cancellation import import_ahead, keep_cancellations, s
 from micromotion.service.deadline import Deadline, seconds_allowed
 from micromotion.service.health import Health, facts, reset_peak, stage_lines, sweep
 from micromotion.service.published import Published, check_alone
+from micromotion.video.picture import write_picture
 from micromotion.weights.install import ensure
 
 if TYPE_CHECKING:
@@ -140,6 +158,11 @@ class Predictor(BaseRunner):
             ge=0,
             le=99,
         ),
+        faces: str = Input(
+            description="Several faces of the whole photo, instead of face: 'all', numbers as in '0,2', or numbers with motions of their own and their strengths, as in '0=smile,1=angry=0.5'. At most 16 move; faces without a motion of their own play motion or timeline.",
+            default="",
+            max_length=1000,
+        ),
         refine: int = Input(
             description="The number of steps that improve the likeness of what the model draws: 0 is off, 30 is a good number, more takes longer. Without effect, which the logs say, where only the photo's own pixels are shown.",
             default=0,
@@ -166,9 +189,15 @@ class Predictor(BaseRunner):
             default=False,
         ),
         output_format: str = Input(
-            description="The file format: mp4 is a video, gif and webp are animated pictures.",
+            description="The file format: mp4 is a video, gif and webp are animated pictures, png is a still: the frame at the moment that at says.",
             default="mp4",
-            choices=["mp4", "gif", "webp"],
+            choices=["mp4", "gif", "webp", "png"],
+        ),
+        at: float = Input(
+            description="Only with the output_format 'png': the moment of the video that the still shows, in seconds. -1 is the last frame.",
+            default=-1.0,
+            ge=-1.0,
+            le=600.0,
         ),
         frame: str = Input(
             description="The old name of view; 'crop' is now 'model'. If given, it overrides view.",
@@ -218,12 +247,18 @@ class Predictor(BaseRunner):
             )
             if old:
                 texts = {"motion": motion, "template": template.strip(), "timeline": timeline.strip()}
-                check_alone({**vars(options), **texts, "motion_file": motion_file}, sent=False)
+                beside = {"faces": faces.strip(), "motion_file": motion_file}
+                check_alone({**vars(options), **texts, **beside}, sent=False)
             _check_motion(motion, template, motion_file)
             if name not in ("timeline", "motion_file", "custom"):
                 check_motion(name, self.animator.motions)  # never a file of the server, or one on the hub
             with notices_to(print), self._redact_paths(folder), image.open("rb") as photo_file:
                 keyframes = self._keyframes(timeline, motion, motion_file) if timeline.strip() else None
+                moment = None if at == -1 else at
+                if moment is not None and output_format != "png":
+                    raise OptionError(
+                        "The input at is the moment of a still: choose the output_format 'png'."
+                    )
                 files: dict[str, Path] = {}
                 if old:
                     options, files = old.translated(options, self.animator.bundle, folder)
@@ -236,15 +271,19 @@ class Predictor(BaseRunner):
                     align(photo, face=int(face))  # raises if there is no face, before anything is learned
                     with timed(timings, "collect"):
                         files["custom"] = self._collected(template, max(0, int(seed)), folder, deadline)
+                selection = self._faces(faces, files)
                 video = self.animator.animate(
                     photo,
                     keyframes.with_files(files) if keyframes else files.get(name, name),
-                    options,
+                    replace(options, faces=selection),
                     on_refine=deadline.watch("refining", progress_lines("Refined by", "steps", int(refine))),
                     on_lock=deadline.watch("tuning", progress_lines("Tuned by", "steps", STEPS)),
                 )
-                print(f"Face {face:.0f} found; playing {name} at strength {options.strength:g}.")
-                _render(video, output, deadline)
+                if selection is not None and selection.all_have_own:
+                    name = "their own motions"
+                who = f"Face {face:.0f} found" if selection is None else video.describe_faces()
+                print(f"{who}; playing {name} at strength {options.strength:g}.")
+                _render(video, output, moment, deadline)
         except BaseException:  # Cog's CancelationException is not an Exception
             self.finished.put((folder, time.monotonic()))
             raise
@@ -252,7 +291,8 @@ class Predictor(BaseRunner):
             self.health.predicting = False
             uploads.discard(image, motion_file)
         timings |= video.timings
-        for metric, value in facts(self.animator.bundle, name, video, timings).items():
+        still = output_format == "png"
+        for metric, value in facts(self.animator.bundle, name, video, timings, still=still).items():
             self.record_metric(metric, value)
         print(*stage_lines(timings), sep="\n")
         print(f"Done: {output.name}, {output.stat().st_size / 1000:.0f} kB.")
@@ -276,6 +316,15 @@ class Predictor(BaseRunner):
         """Parse the timeline, which may name motions that this prediction can play, but no server files."""
         sent = ["custom"] * (motion == "custom") + ["motion_file"] * (motion_file is not None)
         return parse_timeline(text, lambda name: check_motion(name, [*self.animator.motions, *sent]))
+
+    def _faces(self, text: str, files: dict[str, Path]) -> FaceSelection | None:
+        """Parse the faces, which may name motions that this prediction can play, but no server files."""
+        if not text.strip():
+            return None
+        faces = parse_faces(text)
+        for name in faces.names:
+            check_motion(str(name), [*self.animator.motions, *files])
+        return faces.with_files(files)
 
     def _uploaded(self, motion_file: Path, folder: Path) -> Path:
         """The file that the caller sent, linked under the name of its input, after a first check."""
@@ -355,11 +404,16 @@ def _check_motion(motion: str, template: str, motion_file: object) -> None:
         )
 
 
-def _render(video: Video, output: Path, deadline: Deadline) -> None:
-    """Write the video, and log what it contains."""
+def _render(video: Video, output: Path, at: float | None, deadline: Deadline) -> None:
+    """Write the video, or its still at a moment, and log what it contains."""
     if video.likeness is not None:
         print(f"Likeness: {video.likeness.describe()}.")
     width, height = video.size
+    if output.suffix == ".png":
+        print(f"Rendering a still of {width}×{height}.")
+        deadline.check("rendering")
+        write_picture(video.still(at), output, video.claim)
+        return
     print(f"Rendering {len(video)} frames of {width}×{height}, {video.fps} per second.")
     report = progress_lines("Rendered", "frames", len(video))
     video.save(output, on_frame=deadline.watch("rendering", report), on_scaled=print)

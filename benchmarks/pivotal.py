@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from micromotion import Animator, align
-from micromotion.animator import INVERTER_SIZE
+from micromotion.encoding import INVERTER_SIZE
 from micromotion.errors import MicromotionError
 from micromotion.face.images import load_image
 from micromotion.inversion.pivotal_tuning import STEPS, Likeness, likeness, tune

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from micromotion.credentials.claim import Claim
 from micromotion.motion.micromotion import Motion
+from micromotion.motion.schedule import frame_at
 from micromotion.options import MAX_FRAMES, check_whole
 from micromotion.runtime.device_memory import DeviceMemory, deterministic, translate_oom
 from micromotion.runtime.frame_transfer import Rendered, fetch_frames
@@ -73,6 +74,9 @@ class Video:
     of the last iteration. render is the time that the caller waited for frames, so that the stages add up to
     the total even if a GPU renders while the caller encodes.
 
+    `face`: the face that moves, or the clearest of several; None for a latent. `faces`: if several faces were
+    asked for, those that move, by number, of `found` in the photo; else None.
+
     `likeness`: the effect of locking the identity; None if it was not locked.
 
     If a GPU runs out of memory, the inverter is offloaded to the CPU and the frame is rendered again; if that
@@ -92,6 +96,9 @@ class Video:
         memory: DeviceMemory | None = None,
         finish: Finish | None = None,
         face: AlignedFace | None = None,
+        faces: Mapping[int, AlignedFace] | None = None,
+        found: int = 1,
+        labels: Sequence[str] | None = None,
         likeness: Likeness | None = None,
         model: str = "",
     ) -> None:
@@ -104,6 +111,9 @@ class Video:
             memory: of that device; None: of the generator's device.
             finish: applied to each rendered frame.
             face: the face in its photo; None for a latent.
+            faces: several faces that move, by number; None: `face` alone.
+            found: how many faces the photo has.
+            labels: the motions' names on contact sheets; None: their own.
             model: the name of the generator's model.
 
         For the other arguments see `Animator.animate`.
@@ -112,9 +122,12 @@ class Video:
         self.timings = timings if timings is not None else {}
         self.likeness = likeness
         self.face = face
+        self.faces = faces
+        self.found = found
         self._generator = generator
         self._given = latent
         self._motions = motions
+        self._labels = labels or [motion.name for motion in motions]
         self._strengths = strengths
         self._seed = seed
         self._memory = memory or DeviceMemory(generator.latent_avg.device, generator)
@@ -210,6 +223,21 @@ class Video:
         wanted = self._spread(count)
         return self._lay_out(list(self._frames_of(self._strengths[wanted])), wanted)
 
+    def describe_faces(self) -> str:
+        """How many faces were found, and which of them move."""
+        moving = ", ".join(map(str, self.faces or ()))
+        return f"Faces: {self.found} found, moving {moving}"
+
+    def still(self, at: float | None = None) -> Image.Image:
+        """The frame shown at a moment, in seconds, as a picture; None: the last one. Only it is rendered.
+
+        Raises OptionError unless the moment is in the video.
+        """
+        index = frame_at(at, len(self), self.fps)
+        self.timings["render"] = 0.0
+        with timed(self.timings, "render"):
+            return Image.fromarray(next(self._frames_of(self._strengths[index : index + 1])))
+
     def _spread(self, count: int) -> list[int]:
         check_whole("count", count, 1, MAX_FRAMES)
         return evenly_spaced(len(self), count)
@@ -222,8 +250,8 @@ class Video:
         percent = [round(100 * strength) for strength in self._strengths[index]]
         if len(percent) == 1:
             return f"{percent[0]}%"
-        playing = zip(self._motions, percent, strict=True)
-        return ", ".join(f"{motion.name} {each}%" for motion, each in playing if each) or "0%"
+        playing = zip(self._labels, percent, strict=True)
+        return ", ".join(f"{name} {each}%" for name, each in playing if each) or "0%"
 
     def _frames_of(self, strengths: Strengths) -> Iterator[Frame]:
         """The finished frames at these strengths."""

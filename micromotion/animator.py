@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -15,74 +15,46 @@ from PIL import Image
 
 from encoder4editing.regressor import READ
 from micromotion.animation import Finish, Video, timed
+from micromotion.encoding import INVERTER_SIZE, FaceEncoder, FoundFace
 from micromotion.errors import NoEffectWarning, OptionError
-from micromotion.face.alignment import align, as_aligned
-from micromotion.face.crop import AlignedFace, crop_quad
+from micromotion.face.alignment import align_all
+from micromotion.face.crop import AlignedFace
+from micromotion.face.detection import CLEAR_SCORE
 from micromotion.face.images import ImageSource, load_image
-from micromotion.inversion.pivotal_tuning import Likeness, likeness, tuned
 from micromotion.inversion.refinement import OnStep
-from micromotion.inversion.refinement import refine as refine_latent
-from micromotion.inversion.shapes import check_latent
 from micromotion.motion.library import find_motion, load_fitting, playable_motions
 from micromotion.motion.micromotion import Motion
-from micromotion.motion.schedule import MotionName, Motions, is_drawn, schedule, schedule_strip
+from micromotion.motion.schedule import (
+    MotionName,
+    Motions,
+    is_drawn,
+    schedule,
+    schedule_faces,
+    schedule_strip,
+)
 from micromotion.options import (
+    MAX_FACES,
     AnimateKeywords,
     AnimateOptions,
+    FaceSelection,
     View,
     check_total_pixels,
     options_from,
     seed_of_noise,
 )
+from micromotion.photo.group import GroupView, Role
 from micromotion.photo.landmark_reading import LandmarkReader
-from micromotion.photo.reading import Reader, RegressorReader
-from micromotion.photo.views import PhotoView, Scene, Stage, face_square, whole_photo
-from micromotion.runtime.device_memory import DeviceMemory, deterministic, translate_oom
-from micromotion.runtime.forking import survive_forks
+from micromotion.photo.reading import EffectsReader, Reader, RegressorReader
+from micromotion.photo.views import PhotoView, Scene, Stage
 from micromotion.types import Frame, Strengths
 from micromotion.video.comparison import Comparison, strength_strip
-from micromotion.weights.bundle import IDENTITY, Bundle, BundleFiles, load_bundle
-
-if TYPE_CHECKING:
-    from encoder4editing.identity import IdentityNet
-    from stylegan2 import Generator
+from micromotion.weights.bundle import BundleFiles, load_bundle
 
 __all__ = ["Animator", "Video"]
 
-INVERTER_SIZE = 256  # e4e's input, in pixels
 
-
-@dataclass(frozen=True, eq=False)
-class _Face:
-    """A face in its RGB photo; or, without photo and crop, its latent [1, num_styles, style_dim]."""
-
-    photo: Image.Image | None
-    crop: AlignedFace | None
-    latent: torch.Tensor | None
-
-    def at(self, size: int) -> Frame:
-        """The crop of the photo, uint8 [size, size, 3]; raises OptionError if there is only the latent."""
-        if self.photo is None or self.crop is None:
-            raise OptionError(
-                "Only a photo can be compared or its identity locked, not a latent: give animate() the photo."
-            )
-        if self.crop.landmarks is None:  # an aligned picture, whose border needs no filling
-            return np.asarray(as_aligned(self.photo, size).image)
-        return np.asarray(crop_quad(self.photo, self.crop.quad, size))
-
-    def scene(self, view: View, longest: int | None) -> Scene:
-        """The scene of a view of the photo; raises OptionError if there is only the latent."""
-        if self.photo is None or self.crop is None:
-            raise OptionError("A face can only be moved in its photo, which a latent does not have.")
-        return (whole_photo if view == "photo" else face_square)(self.photo, self.crop, longest)
-
-
-class Animator:
+class Animator(FaceEncoder):
     """Plays a bundle's micromotions on faces; its only state is the loaded networks."""
-
-    def __init__(self, bundle: Bundle) -> None:
-        self.bundle = bundle
-        survive_forks()
 
     @classmethod
     def load(cls, name: str | Path | BundleFiles = "avatar", device: str | torch.device = "auto") -> Animator:
@@ -93,38 +65,6 @@ class Animator:
     def motions(self) -> list[str]:
         """The names of the playable micromotions, sorted: the model's own, and those learned."""
         return list(playable_motions(self.bundle))
-
-    @property
-    def identity(self) -> IdentityNet | None:
-        """The bundle's identity network; None if it has none, as it is optional."""
-        files = self.bundle.files
-        return self.bundle.identity if files and files[0].with_name(IDENTITY).is_file() else None
-
-    def encode(
-        self,
-        photo: ImageSource,
-        *,
-        face: int = 0,
-        aligned: bool = False,
-        refine: int = 0,
-        on_refine: OnStep | None = None,
-    ) -> torch.Tensor:
-        """Invert the face of a photo into its W+ latent [1, num_styles, style_dim], float32, on the device.
-
-        Pass the latent to `animate` instead of the photo, to invert once and play many motions.
-
-        Args:
-            photo: a path, the bytes of an image file, an open file or a PIL image.
-            face: which face; 0 has the best detection score.
-            aligned: the picture is already an FFHQ-like crop.
-            refine: number of refinement steps, 0…200 (see `micromotion.inversion.refinement`).
-            on_refine: called with the number of steps done, and the loss.
-
-        Raises OptionError, ImageError, NoFaceError; DeviceMemoryError if the GPU has too little memory (see
-        `Video`).
-        """
-        options = AnimateOptions(face=face, aligned=aligned, refine=refine)
-        return self._latent(self._find(photo, options, {}), refine, on_refine, {})
 
     def animate(
         self,
@@ -165,6 +105,10 @@ class Animator:
                 a NoEffectWarning says so.
             refine: improves the likeness of what the model draws. If none of it is shown or measured, the
                 photo is not even inverted, and a NoEffectWarning says so.
+            faces: several faces of the whole photo move, each with its own motions if it is given some (see
+                `micromotion.options.parse_faces`); a timeline plays on all of them, and random ones differ
+                from face to face. They are always moved in the photo's own pixels. The video's `faces` has
+                those that move.
             lock_identity: tunes a copy of the generator around the photo's latent, once per photo, in minutes
                 on a CPU (see `micromotion.inversion.pivotal_tuning.tuned`); the video's `likeness` has the
                 result.
@@ -172,12 +116,14 @@ class Animator:
         Raises OptionError, MotionError, ImageError, NoFaceError, DeviceMemoryError.
         """
         options = options_from(keywords, options)
+        warn = partial(warnings.warn, category=NoEffectWarning, stacklevel=3)
+        if options.selection is not None:
+            return self._animate_faces(photo, motion, options, options.selection, on_refine, warn)
         names, strengths = schedule(motion, options)
         timings: dict[str, float] = {}
         learned = self._load(names, timings)
         face = self._find(photo, options, timings)
         finish = self._finish(face, options, learned, strengths)
-        warn = partial(warnings.warn, category=NoEffectWarning, stacklevel=3)
         seed = seed_of_noise(options.seed, self.bundle.generator, warn, drawn=is_drawn(motion))
         refine = _refine_steps(options, finish, strengths, warn)
         latent: Callable[[], torch.Tensor] | torch.Tensor
@@ -218,6 +164,8 @@ class Animator:
         view "auto" is "face" for models whose own is "photo". Raises and warns as `animate`.
         """
         options = options_from(keywords, options)
+        if options.faces is not None:
+            raise OptionError("A strip of strengths shows one face: leave out faces, or take `face`.")
         names, rows = schedule_strip(motion, strengths)
         learned = self._load(names, {})
         face = self._find(photo, options, {})
@@ -244,6 +192,62 @@ class Animator:
         finish = None if stage is None else self._photo_view(stage.scene, motions, stage=stage)
         return next(iter(self._drawn(latent, motions, np.array([strengths], np.float64), finish=finish)))
 
+    def _animate_faces(
+        self,
+        photo: ImageSource | torch.Tensor,
+        motion: Motions,
+        options: AnimateOptions,
+        selection: FaceSelection,
+        on_refine: OnStep | None,
+        warn: Callable[[str], object],
+    ) -> Video:
+        """`animate` for several faces."""
+        if isinstance(photo, torch.Tensor):
+            raise OptionError("Faces can only be moved in their photo, which a latent does not have.")
+        for name in schedule_faces(motion, options, selection.numbers or (0,)).names:
+            find_motion(name, self.bundle)  # checked before the photo is opened
+        timings: dict[str, float] = {}
+        with timed(timings, "align"):
+            image = load_image(photo)
+            found = align_all(image, INVERTER_SIZE, last=max(selection.numbers or (0,)))
+        numbers, near = _moving(found, selection)
+        parts = schedule_faces(motion, options, numbers)
+        learned = self._load(parts.names, timings)
+        seed = seed_of_noise(options.seed, self.bundle.generator, warn, drawn=is_drawn(motion))
+        latents: dict[int, torch.Tensor] = {}
+
+        def role(number: int, columns: list[int]) -> Role:
+            motions = [learned[column] for column in columns]
+            reader = EffectsReader([each.provenance for each in motions], self._reader())
+            return Role(
+                columns,
+                reader,
+                parts.strengths[:, columns],
+                lambda rows: self._drawn(latents[number], motions, rows, seed),
+            )
+
+        roles = {number: role(number, columns) for number, columns in parts.columns.items()}
+        view = GroupView(image, near, roles, options.longest)
+        check_total_pixels(view.size, len(parts.strengths))
+        refine = _refine_steps(options, view, parts.strengths, warn)
+        for number in view.measured:
+            face = FoundFace(image, found[number], None)
+            latents[number] = self._latent(face, refine, on_refine, timings)
+        return Video(
+            self.bundle.generator,
+            _no_latent,
+            learned,
+            parts.strengths,
+            fps=options.fps,
+            timings=timings,
+            finish=view,
+            face=found[numbers[0]],
+            faces={number: found[number] for number in numbers},
+            found=len(found),
+            labels=parts.labels([motion.name for motion in learned]),
+            model=self.bundle.name,
+        )
+
     def _drawn(
         self,
         latent: torch.Tensor | Callable[[], torch.Tensor],
@@ -257,14 +261,14 @@ class Animator:
         memory = self._memory(generator)
         return Video(generator, latent, motions, strengths, fps=1, seed=seed, memory=memory, finish=finish)
 
-    def _view(self, options: AnimateOptions, face: _Face) -> View:
+    def _view(self, options: AnimateOptions, face: FoundFace) -> View:
         """The view to show: "auto" is "model" without a photo or for a comparison."""
         if options.view != "auto":
             return options.view
         return "model" if face.photo is None or options.compare else self.bundle.view
 
     def _finish(
-        self, face: _Face, options: AnimateOptions, motions: Sequence[Motion], strengths: Strengths
+        self, face: FoundFace, options: AnimateOptions, motions: Sequence[Motion], strengths: Strengths
     ) -> Finish | None:
         """The postprocessing of the model's frames; None if they are shown unchanged."""
         if options.compare:
@@ -285,91 +289,20 @@ class Animator:
         stage: Stage | None = None,
     ) -> PhotoView:
         """The `Finish` for a scene with these motions."""
-        reader: Reader = LandmarkReader()
-        if self.bundle.regressor is not None:
-            reader = RegressorReader(self.bundle.regressor, READ, self.bundle.device)
         provenances = [each.provenance for each in motions]
-        return PhotoView(scene, provenances, reader, may_be_twin=may_be_twin, stage=stage)
+        return PhotoView(scene, provenances, self._reader(), may_be_twin=may_be_twin, stage=stage)
+
+    def _reader(self) -> Reader:
+        """What measures effects in the model's frames."""
+        if self.bundle.regressor is None:
+            return LandmarkReader()
+        return RegressorReader(self.bundle.regressor, READ, self.bundle.device)
 
     def _load(self, names: Sequence[MotionName], timings: dict[str, float]) -> list[Motion]:
         paths = [find_motion(name, self.bundle) for name in names]
         with timed(timings, "motion"):
-            return [load_fitting(path, self.bundle) for path in paths]
-
-    def _lock(
-        self,
-        face: _Face,
-        latent: torch.Tensor,
-        motions: Sequence[Motion],
-        on_lock: OnStep | None,
-        timings: dict[str, float],
-    ) -> tuple[Generator, Likeness]:
-        """The generator tuned around a face, and the effect on its likeness and the motions."""
-        ours, device, task = self.bundle.generator, self.bundle.device, "tuning the generator"
-        image = _from_uint8(face.at(ours.resolution)).to(device)
-        named = {motion.name: motion for motion in motions}
-        tune = partial(tuned, ours, latent, image, identity=self.identity, on_step=on_lock)
-        with timed(timings, "lock"), translate_oom(task, device):
-            generator = self._memory(ours).retry(tune)
-            found = likeness(ours, generator, latent, image, identity=self.identity, motions=named)
-        return generator, found
-
-    def _memory(self, generator: Generator) -> DeviceMemory:
-        """The device's memory while this generator, the bundle's or a tuned one, runs on it."""
-        return DeviceMemory(self.bundle.device, generator, spare=self.bundle.inverter)
-
-    def _find(
-        self, photo: ImageSource | torch.Tensor, options: AnimateOptions, timings: dict[str, float]
-    ) -> _Face:
-        """The face of a photo, not yet inverted; or a latent, unchanged."""
-        if isinstance(photo, torch.Tensor):
-            if options.refine:
-                raise OptionError("Only a photo can be refined, not its latent: give refine to encode().")
-            check_latent(self.bundle.generator, photo)
-            return _Face(None, None, photo.to(self.bundle.device))
-        with timed(timings, "align"):
-            image = load_image(photo)
-            if options.aligned:
-                crop = as_aligned(image, INVERTER_SIZE)
-            else:
-                crop = align(image, INVERTER_SIZE, face=options.face)
-        return _Face(image, crop, None)
-
-    def _latent(
-        self, face: _Face, refine: int, on_refine: OnStep | None, timings: dict[str, float]
-    ) -> torch.Tensor:
-        """The latent of a face; for a photo, its inversion, refined by this many steps."""
-        if face.crop is None:
-            assert face.latent is not None
-            return face.latent
-        pixels = _from_uint8(np.asarray(face.crop.image))
-        with timed(timings, "invert"):
-            latent = self._invert(pixels).clone()  # one that its owner may change, unlike inference's
-        if refine:
-            with timed(timings, "refine"):
-                latent = self._refine(latent, pixels, refine, on_refine)
-        return latent
-
-    def _invert(self, image: torch.Tensor) -> torch.Tensor:
-        """The latent of a crop [1, 3, H, W] in [-1, 1]."""
-        device, inverter = self.bundle.device, self.bundle.inverter
-
-        def invert() -> torch.Tensor:
-            with torch.inference_mode(), deterministic():
-                return inverter.invert(image.to(device)).float()
-
-        memory = DeviceMemory(device, inverter, spare=self.bundle.generator)
-        latent = memory.run("inverting the face", invert)
-        if latent.is_cuda:
-            torch.cuda.synchronize(device)  # so that this time is not counted as the first frame's
-        return latent
-
-    def _refine(
-        self, latent: torch.Tensor, image: torch.Tensor, steps: int, report: OnStep | None
-    ) -> torch.Tensor:
-        generator = self.bundle.generator
-        work = partial(refine_latent, generator, latent, image, steps, identity=self.identity, on_step=report)
-        return self._memory(generator).run("refining the face's latent", work)
+            loaded = {path: load_fitting(path, self.bundle) for path in dict.fromkeys(paths)}
+        return [loaded[path] for path in paths]
 
 
 def _refine_steps(
@@ -382,6 +315,14 @@ def _refine_steps(
     return options.refine
 
 
-def _from_uint8(pixels: Frame) -> torch.Tensor:
-    """uint8 [H, W, 3] in 0…255 -> float32 [1, 3, H, W] in [-1, 1]."""
-    return torch.tensor(pixels).permute(2, 0, 1)[None] / 127.5 - 1
+def _moving(
+    found: Sequence[AlignedFace], selection: FaceSelection
+) -> tuple[Sequence[int], dict[int, AlignedFace]]:
+    """The numbers of the faces that move; and by number these and all other clear ones, to be kept apart."""
+    clear = [number for number, face in enumerate(found) if (face.score or 0) >= CLEAR_SCORE]
+    numbers = selection.numbers or clear[:MAX_FACES] or (0,)
+    return numbers, {number: found[number] for number in sorted({*numbers, *clear})}
+
+
+def _no_latent() -> torch.Tensor:
+    raise OptionError("A video of several faces has no latents of its own: animate one face for them.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -19,18 +19,18 @@ from micromotion.credentials.signing import check_credentials
 from micromotion.errors import OptionError
 from micromotion.face.images import load_image
 from micromotion.motion.library import SUFFIX, find_motion, playable_motions
-from micromotion.motion.schedule import MotionChoice, schedule, schedule_strip
+from micromotion.motion.schedule import MotionChoice, frame_at, schedule_faces, schedule_strip
 from micromotion.motion.timeline import Timeline
 from micromotion.motion.timeline_file import read_timeline_file
 from micromotion.motion.timeline_text import TimelineError, parse_timeline
-from micromotion.options import AnimateOptions
+from micromotion.options import AnimateOptions, FaceSelection
 from micromotion.runtime.hub import is_hub_name
 from micromotion.runtime.main_memory import import_torch
 from micromotion.runtime.notices import notices_to
 from micromotion.runtime.progress import frame_progress
 from micromotion.video.format_limits import scaled_size
 from micromotion.video.output_names import Named, check_apart, default_name, typed
-from micromotion.video.picture import check_picture, write_picture
+from micromotion.video.picture import check_picture, is_still, write_picture
 from micromotion.video.writer import check_output, fit_size
 from micromotion.weights.bundle import BundleFiles
 
@@ -45,6 +45,7 @@ def animate(
     motion: option.MotionNames = None,
     timeline: option.TimelineText = None,
     output: option.Output = None,
+    at: option.At = None,
     sheet: option.Sheet = None,
     full_size: option.FullSize = False,
     credentials: option.WithCredentials = True,
@@ -65,21 +66,28 @@ def animate(
       micromotion animate me.jpg --strength -0.5 --sheet frames.png --compare
       micromotion animate me.jpg --strengths -1,0,1,2 -o strip.png
       micromotion animate group.jpg --face 1 --view photo -o group.mp4
+      micromotion animate group.jpg --faces all --timeline alive
+      micromotion animate group.jpg --faces 0=smile,2=angry=0.5
+      micromotion animate me.jpg --frames 45 --at 1.2s -o still.png
       micromotion animate me.jpg --refine 30
       micromotion animate me.jpg --model ffhq
     """
     bundle = find_model(model)
-    played, title = _chosen(motion, timeline, bundle)
-    inputs = _inputs(photo, played, timeline, bundle)
+    played = _chosen(motion, timeline, options.selection, bundle)
+    names = _names(played, options.selection)
+    title = "timeline" if timeline is not None else "-".join(find_motion(name, bundle).stem for name in names)
+    inputs = _inputs(photo, names, timeline, bundle)
     if options.view == "auto" and not options.compare:
-        options = replace(options, view=bundle.view)
+        options = replace(options, view="photo" if options.selection else bundle.view)
     if strengths is None:
         video = default_name(photo, f"-{title}.mp4") if output is None else output
-        _write_video(inputs, played, video, sheet, full_size, credentials, bundle, device, options)
+        moment = None if at is None else _seconds(at)
+        _write_video(inputs, played, video, moment, sheet, full_size, credentials, bundle, device, options)
         return
-    if sheet or options.compare or options.lock_identity or options.strength != 1:
+    if sheet or at or options.selection or options.compare or options.lock_identity or options.strength != 1:
         raise OptionError(
-            "--strengths writes one picture: leave out --sheet, --compare, --lock-identity and --strength."
+            "--strengths writes one picture of one face: leave out --sheet, --at, --faces, --compare, "
+            "--lock-identity and --strength."
         )
     picture = default_name(photo, f"-{title}-strengths.png") if output is None else output
     _write_strip(inputs, played, _numbers(strengths), picture, credentials, bundle, device, options)
@@ -117,6 +125,7 @@ def _write_video(
     inputs: Sequence[Named],
     played: MotionChoice,
     output: str | Path,
+    at: float | None,
     sheet: Path | None,
     full_size: bool,
     credentials: bool,
@@ -124,12 +133,20 @@ def _write_video(
     device: str,
     options: AnimateOptions,
 ) -> None:
-    """Write the video, and optionally a contact sheet; checks everything before the model is loaded.
+    """Write the video, or its still at a moment, and optionally a contact sheet; checks everything before the
+    model is loaded.
 
     The first of inputs is the photo.
     """
-    schedule(played, options)
-    outputs: list[Named] = [(check_output(output), "the video")]
+    still = is_still(output)
+    if at is not None and not still:
+        raise OptionError("--at is the moment of a still: let the output's name end in .png or .jpg.")
+    faces = options.selection
+    strengths = schedule_faces(played, options, (faces and faces.numbers) or (0,)).strengths
+    frame_at(at, len(strengths), options.fps)
+    outputs: list[Named] = [
+        (check_picture(output), "the picture") if still else (check_output(output), "the video")
+    ]
     if sheet is not None:
         outputs.append((check_picture(sheet), "the sheet"))
     check_apart(outputs, inputs)
@@ -143,7 +160,7 @@ def _write_video(
             typer.echo(f"micromotion: {sentence} --full-size keeps the full size.", err=True)
         printed.add(sentence)
 
-    if options.view == "photo":
+    if options.view == "photo" and not still:
         size = scaled_size(image.size, options.longest)
         fit_size(output, size, options.fps, full_size=full_size, on_scaled=on_scaled)
     with _loaded(model, device, options.refine) as (animator, update, on_refine):
@@ -153,16 +170,24 @@ def _write_video(
             update(description=f"Tuning, loss {loss:.3f}", total=STEPS, completed=done)
 
         video = animator.animate(image, played, options, on_refine=on_refine, on_lock=on_lock)
-        update(description="Rendering", total=len(video), completed=0)
-        video.save(
-            output,
-            sheet=sheet,
-            on_frame=lambda done: update(completed=done),
-            full_size=full_size,
-            on_scaled=on_scaled,
-            credentials=credentials,
-        )
-    typer.echo(f"Video: {output}")
+        update(description="Rendering", total=1 if still else len(video), completed=0)
+        claim = video.claim if credentials else None
+        if still:
+            write_picture(video.still(at), output, claim)
+            if sheet is not None:
+                write_picture(video.sheet(), sheet, claim)
+        else:
+            video.save(
+                output,
+                sheet=sheet,
+                on_frame=lambda done: update(completed=done),
+                full_size=full_size,
+                on_scaled=on_scaled,
+                credentials=credentials,
+            )
+    if video.faces is not None:
+        typer.echo(video.describe_faces())
+    typer.echo(f"{'Picture' if still else 'Video'}: {output}")
     if sheet is not None:
         typer.echo(f"Sheet: {sheet}")
     if video.likeness is not None:
@@ -192,14 +217,31 @@ def _loaded(
         yield animator, update, on_refine
 
 
-def _chosen(motion: list[str] | None, timeline: str | None, bundle: BundleFiles) -> tuple[MotionChoice, str]:
-    """The motions to play, checked to exist, and the title for the default output name."""
+def _chosen(
+    motion: list[str] | None, timeline: str | None, faces: FaceSelection | None, bundle: BundleFiles
+) -> MotionChoice:
+    """The motions to play, checked to exist."""
     if timeline is None:
-        wanted = _motions(motion or ["smile"], playable_motions(bundle))
-        return wanted, "-".join(find_motion(name, bundle).stem for name in wanted)
+        if motion and faces and faces.all_have_own:
+            raise OptionError("Each of the faces has motions of its own in --faces: leave out --motion.")
+        return _motions(motion or ["smile"], playable_motions(bundle))
     if motion:
         raise OptionError("Give --motion or --timeline, not both: the timeline names its own motions.")
-    return _timeline(timeline, bundle), "timeline"
+    return _timeline(timeline, bundle)
+
+
+def _names(played: MotionChoice, faces: FaceSelection | None) -> list[str | Path]:
+    """The names of all motions that are played, also by single faces."""
+    common = played.motions if isinstance(played, Timeline) else played
+    names: Iterable[str | Path] = [] if faces and faces.all_have_own else common
+    return list(dict.fromkeys([*names, *(faces.names if faces else [])]))
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text.removesuffix("s"))
+    except ValueError:
+        raise OptionError(f"--at takes a moment in seconds, such as 1.2s, not {text!r:.80}.") from None
 
 
 def _motions(texts: Sequence[str], known: dict[str, Path]) -> dict[str, float]:
@@ -248,9 +290,10 @@ def _timeline(given: str, bundle: BundleFiles) -> Timeline:
         raise
 
 
-def _inputs(photo: Path, played: MotionChoice, timeline: str | None, bundle: BundleFiles) -> list[Named]:
+def _inputs(
+    photo: Path, names: Sequence[str | Path], timeline: str | None, bundle: BundleFiles
+) -> list[Named]:
     """All files that will be read; the photo is first."""
-    names = played.motions if isinstance(played, Timeline) else played
     read: list[Named] = [(photo, "the photo itself")]
     if timeline is not None and timeline.startswith("@"):
         read.append((typed(timeline[1:]), "the timeline's file"))

@@ -49,8 +49,15 @@ Output = Annotated[
         "-o",
         parser=typed,
         metavar="PATH",
-        help="The output: .mp4, .gif, .webp, or a folder for PNGs. Default: PHOTO-MOTION.mp4 in the current "
-        "folder. With --strengths: .png, .jpg, .webp.",
+        help="The output: .mp4, .gif, .webp, or a folder for PNGs; .png or .jpg for a still. Default: "
+        "PHOTO-MOTION.mp4 in the current folder. With --strengths: .png, .jpg, .webp.",
+    ),
+]
+At = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="The moment that a still shows, such as 1.2s, instead of the last frame; with -o still.png.",
     ),
 ]
 Sheet = Annotated[
@@ -119,6 +126,10 @@ def _parameter(name: str, kind: Any) -> Parameter:
     option = OPTIONS[name]
     if "word" in option.metadata:
         return _size(name)
+    if "metavar" in option.metadata:  # a text, parsed by `AnimateOptions`
+        text = typer.Option(metavar=option.metadata["metavar"], help=option.metadata["help"])
+        annotation = Annotated[str | None, text]
+        return Parameter(name, Parameter.KEYWORD_ONLY, default=option.default, annotation=annotation)
     flag = [f"--{name.replace('_', '-')}"] if kind is bool else []  # without a --no-… counterpart
     shown = typer.Option(
         *flag, help=option.metadata["help"], show_default=option.metadata.get("default", True)

@@ -11,9 +11,12 @@ from PIL import Image
 
 from micromotion.errors import NoFaceError, OptionError
 from micromotion.face.crop import AlignedFace, crop_quad, ffhq_quad
-from micromotion.face.detection import detect, size_hint
+from micromotion.face.detection import Detection, detect, size_hint
 from micromotion.face.images import as_loaded
 from micromotion.face.landmarks import find_landmarks
+
+MAX_ALIGNED = 100
+"""Most faces that `align_all` cuts out, the clearest first; each takes some hundredths of a second."""
 
 
 def align(
@@ -38,23 +41,43 @@ def align(
     if face < 0:
         raise OptionError(f"face is {face}, but faces are counted from 0, the best.")
     picture = as_loaded(image)
-    found = detect(picture, at_least=face + 1)
+    return _cut(picture, _found(picture, face)[face], size, compatible=compatible)
+
+
+def align_all(
+    image: str | Path | bytes | BinaryIO | Image.Image, size: int = 256, *, last: int = 0
+) -> list[AlignedFace]:
+    """The faces of a picture, 1 to MAX_ALIGNED, each as by `align`: the index is the number of the face.
+
+    last: a number that must be among them, below MAX_ALIGNED. Raises as `align`.
+    """
+    _check_size(size)
+    picture = as_loaded(image)
+    return [_cut(picture, found, size) for found in _found(picture, last)[:MAX_ALIGNED]]
+
+
+def _found(picture: Image.Image, last: int) -> list[Detection]:
+    """The detected faces, more than `last`; raises NoFaceError if there are fewer."""
+    found = detect(picture, at_least=last + 1)
     if not found:
         raise NoFaceError(
             "No face was found in the picture: try a frontal, well-lit face, or --aligned if the picture"
             f" already is the crop of a face.{size_hint(picture.size)}"
         )
-    if face >= len(found):
+    if last >= len(found):
         count = "1 face was" if len(found) == 1 else f"{len(found)} faces were"
         raise NoFaceError(
-            f"Only {count} found in the picture: face must be below {len(found)}, not {face}."
+            f"Only {count} found in the picture: face must be below {len(found)}, not {last}."
             f"{size_hint(picture.size)}"
         )
-    chosen = found[face]
-    landmarks = find_landmarks(picture, chosen.box, compatible=compatible)
+    return found
+
+
+def _cut(picture: Image.Image, found: Detection, size: int, *, compatible: bool = False) -> AlignedFace:
+    landmarks = find_landmarks(picture, found.box, compatible=compatible)
     quad = ffhq_quad(landmarks)
     crop = crop_quad(picture, quad, size, compatible=compatible)
-    return AlignedFace(crop, quad, chosen.box, chosen.score, landmarks)
+    return AlignedFace(crop, quad, found.box, found.score, landmarks)
 
 
 def as_aligned(image: str | Path | bytes | BinaryIO | Image.Image, size: int = 256) -> AlignedFace:

@@ -22,7 +22,10 @@ SECOND_LOOK = 48_000_000
 """Pixels of the second pass, which looks for small faces in a large photo if the first pass found too few:
 a photo of 12 megapixels at twice its size; about 6 s on a core, in no more memory than the first pass."""
 
-_SECOND_SCORE = 0.2  # least score in the second pass, which sees ten times as many possible false positives
+CLEAR_SCORE = 0.2
+"""Least score of a face that counts without being asked for, and of one of the second pass, which sees ten
+times as many possible false positives."""
+
 _WINDOW = 80  # pixels: the smallest face width that dlib's detector finds
 _LOCK = threading.Lock()
 """dlib's detector modifies its own state while it runs."""
@@ -93,7 +96,7 @@ def _look_closer(picture: Image.Image, known: list[Box]) -> list[Detection]:
         for box, score in zip(*_run_detector(near, 0), strict=True):
             edges = ((edge + 0.5) / scale - 0.5 for edge in box)
             left, top, right, bottom = (round(edge + tile[i % 2]) for i, edge in enumerate(edges))
-            if score >= _SECOND_SCORE:
+            if score >= CLEAR_SCORE:
                 boxes.append((left, top, right, bottom))
                 scores.append(score)
     new = distinct(boxes, scores, known)

@@ -5,14 +5,15 @@ Importing this module does not import torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from micromotion.errors import OptionError
 from micromotion.motion.timeline import MAX_MOTIONS, Timeline, eased
-from micromotion.options import MAX_FRAMES, AnimateOptions, Loop, check_strength, check_whole
+from micromotion.options import MAX_FRAMES, MAX_SEED, AnimateOptions, Loop, check_strength, check_whole
 from micromotion.types import Strengths
 
 MAX_STRENGTHS = 24
@@ -55,6 +56,63 @@ def schedule(
     return names, looped(strengths, options.loop)
 
 
+def schedule_face(
+    motion: Motions, options: AnimateOptions, number: int
+) -> tuple[tuple[MotionName, ...], Strengths]:
+    """`schedule` for one of several faces: its own motions if `options.faces` gives it some, else `motion`.
+
+    A random timeline is another one for each face, with the seed plus the face's number. Raises OptionError
+    as `schedule`, or for a timeline beside motions of its own.
+    """
+    own = options.selection.motions_of(number) if options.selection else {}
+    if own and isinstance(motion, Timeline):
+        raise OptionError(
+            "A timeline plays on all faces: leave out the motions in faces, or give them without a timeline."
+        )
+    if is_drawn(motion):
+        options = replace(options, seed=((options.seed or 0) + number) % (MAX_SEED + 1))
+    return schedule(own or motion, options)
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What several faces play in one video; faces that play the same share its columns.
+
+    names: of the motions, by column. strengths: float64 [frames, columns]. columns: of each face, by number.
+    """
+
+    names: tuple[MotionName, ...]
+    strengths: Strengths
+    columns: Mapping[int, list[int]]
+
+    def labels(self, names: Sequence[str]) -> list[str]:
+        """These names of the motions, after the numbers of the faces unless all faces play the same."""
+        if all(len(columns) == len(names) for columns in self.columns.values()):
+            return list(names)
+        who = [
+            ",".join(str(number) for number, columns in self.columns.items() if column in columns)
+            for column in range(len(names))
+        ]
+        return [f"{numbers}: {name}" for numbers, name in zip(who, names, strict=True)]
+
+
+def schedule_faces(motion: Motions, options: AnimateOptions, numbers: Iterable[int]) -> Parts:
+    """The parts of these faces, see `schedule_face`."""
+    names: list[MotionName] = []
+    strengths: list[Strengths] = []
+    columns: dict[int, list[int]] = {}
+    known: dict[tuple[tuple[MotionName, ...], bytes], list[int]] = {}
+    for number in numbers:
+        played, rows = schedule_face(motion, options, number)
+        key = played, rows.tobytes()
+        if key not in known:
+            known[key] = list(range(len(names), len(names) + len(played)))
+            names += played
+            strengths.append(rows)
+        columns[number] = known[key]
+    return Parts(tuple(names), np.concatenate(strengths, axis=1), columns)
+
+
 def is_drawn(motion: Motions) -> bool:
     """Whether the motion is random, from a seed."""
     return isinstance(motion, Timeline) and motion.is_drawn
@@ -74,6 +132,20 @@ def schedule_strip(motion: Motions, strengths: Sequence[float]) -> tuple[tuple[M
         names, row = schedule(motion, AnimateOptions(strength=strength, frames=1))
         rows.append(row)
     return names, np.concatenate(rows)
+
+
+def frame_at(moment: float | None, count: int, fps: float) -> int:
+    """The index of the frame that a video of `count` frames shows at a moment, in seconds; None: the last.
+
+    Raises OptionError unless the moment is in the video.
+    """
+    if moment is None:
+        return count - 1
+    if not (isinstance(moment, (int, float)) and 0 <= moment <= count / fps):
+        raise OptionError(
+            f"at must be a moment of the video, from 0 to {count / fps:.4g} seconds, not {moment!r:.40}."
+        )
+    return min(int(moment * fps + 1e-6), count - 1)
 
 
 def looped(strengths: Strengths, loop: Loop) -> Strengths:

@@ -14,6 +14,7 @@ from micromotion.motion.schedule import MotionChoice
 from micromotion.options import AnimateOptions
 from micromotion.page import markup
 from micromotion.page.columns import (
+    ALL,
     SLIDERS,
     MotionColumn,
     PhotoColumn,
@@ -170,9 +171,12 @@ def _render(
 
     def render(
         request: gr.Request, mode: str, text: str, strength: float, frames: int, fps: int, easing: Any,
-        view: Any, loop: Any, *strengths: float,
+        view: Any, loop: Any, who: Any, *strengths: float,
     ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
-        options = _options(strength=strength, frames=frames, fps=fps, loop=loop, easing=easing, view=view)
+        faces = "all" if who == ALL and view == "photo" else None  # else the choice is not shown
+        options = _options(
+            strength=strength, frames=frames, fps=fps, loop=loop, easing=easing, view=view, faces=faces
+        )
         yield from handlers.render(request, played(mode, text, strengths), options)
 
     buttons = [video.render, video.cancel]
@@ -186,7 +190,7 @@ def _render(
         api_visibility="private",
     ).then(
         render,
-        [*common, video.loop, *moved],
+        [*common, video.loop, video.faces, *moved],
         [video.status, video.video, video.download],
         concurrency_id="render",
         show_progress="minimal",

@@ -20,6 +20,7 @@ from micromotion.page.presets import playable
 from micromotion.page.studio import STANDARD
 
 SLIDERS, TIMELINE = "Sliders", "Timeline"
+CHOSEN, ALL = "chosen", "all"  # which faces move
 FACTOR = 2.5  # largest overall strength: times app.REACH, it stays within the limit of a strength
 
 _WHOLE = "The video will show the whole photo."
@@ -78,6 +79,7 @@ class VideoColumn:
     easing: gr.Radio
     loop: gr.Radio
     view: gr.Radio
+    faces: gr.Radio
     render: gr.Button
     cancel: gr.Button
     status: gr.HTML
@@ -168,6 +170,13 @@ def video_column(view: View) -> VideoColumn:
         interactive=True,
         elem_id="mm-view",
     )
+    faces = gr.Radio(  # shown by style.css for the whole photo of several people
+        [("The chosen face", CHOSEN), ("All faces", ALL)],
+        value=CHOSEN,
+        label="Who moves",
+        interactive=True,
+        elem_id="mm-who",
+    )
     loop = gr.Radio(
         [("There and back", "pingpong"), ("Once", "once"), ("Stay at the end", "hold")],
         value=STANDARD.loop,
@@ -190,7 +199,9 @@ def video_column(view: View) -> VideoColumn:
         elem_id="mm-video",
     )
     download = gr.DownloadButton("Download the video", visible=False, elem_id="mm-download")
-    return VideoColumn(strength, frames, fps, easing, loop, views, render, cancel, status, video, download)
+    return VideoColumn(
+        strength, frames, fps, easing, loop, views, faces, render, cancel, status, video, download
+    )
 
 
 def _more() -> tuple[gr.Slider, gr.Radio, gr.Slider, gr.Slider]:

@@ -123,7 +123,7 @@ class Studio:
             video = self._animator.animate(
                 chosen.photo if own else chosen.latent,
                 played if isinstance(played, Timeline) else _moving(played),
-                replace(options, face=chosen.index if own else 0),
+                replace(options, face=chosen.index if own and not options.faces else 0),
             )
 
         def report(done: int) -> None:

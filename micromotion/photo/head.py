@@ -99,8 +99,9 @@ class HeadFit:
 
     yaw: degrees. position: float32 [G, G, 3], in the model's units. normal: [G, G, 3], unit vectors. cover:
     [G, G], 1 where the mean head, its neck and shoulders are. weight: [G, G] in 0…1, how much each cell moves
-    with the head. light: [4], log luminance of the face ≈ light[0] + light[1:] @ normal. frame: FFHQ's crop
-    in the model's units, its centre x, y and half its side.
+    with the head. outside: [G, G], each cell's distance outside the mean head without its neck, in fractions
+    of the side of FFHQ's crop, below 0 inside. light: [4], log luminance of the face ≈ light[0] +
+    light[1:] @ normal. frame: FFHQ's crop in the model's units, its centre x, y and half its side.
     """
 
     yaw: float
@@ -108,6 +109,7 @@ class HeadFit:
     normal: Picture
     cover: Picture
     weight: Picture
+    outside: Picture
     light: Floats
     frame: tuple[float, float, float]
 
@@ -137,7 +139,7 @@ def fit_head(registration: Registration, config: HeadConfig | None = None) -> He
     normal = _normals(_unprojected(at, inner, view.frame), cover)
     column, row = np.clip(landmarks[8] * CELLS, 0, CELLS - 1).astype(int)
     height = position[..., 1] - position[row, column, 1]
-    pixels = _cells_of(registration.picture)
+    pixels = cells_of(registration.picture)
     beside = (height < 0) & (np.abs(position[..., 0]) > config.neck_width)
     weight = _following(pixels, np.where(beside, config.reach, outside), height > 0, config)
     weight *= smoothstep(-config.neck, 0, height) * _fade_at_border(at, config)
@@ -147,6 +149,7 @@ def fit_head(registration: Registration, config: HeadConfig | None = None) -> He
         normal,
         cover,
         weight.astype(np.float32),
+        np.maximum(outside, -height / (2 * view.frame[2])).astype(np.float32),
         _light(pixels[face_mask(landmarks)], normal[face_mask(landmarks)], config),
         view.frame,
     )
@@ -272,7 +275,7 @@ def _following(pixels: Picture, outside: Picture, above: NDArray[np.bool_], conf
     if background.mean() > 0.01:
         bins = (pixels * 15.99).astype(int)
         index = tuple(np.moveaxis(bins, -1, 0))
-        ours, theirs = (_histogram(bins[where])[index] for where in (head, background))
+        ours, theirs = (color_histogram(bins[where])[index] for where in (head, background))
         likely = likely + np.clip(np.log((ours + config.rare) / (theirs + config.rare)), -4, 4)
     likely = blur(np.where(outside < -config.sure, 6, likely).astype(np.float32), 0.01 * CELLS)
     parts, _ = ndimage.label((likely > 0) & (outside < config.reach))
@@ -281,7 +284,7 @@ def _following(pixels: Picture, outside: Picture, above: NDArray[np.bool_], conf
     return 1 - smoothstep(*config.follow, blur(distance.astype(np.float32), 0.01 * CELLS))
 
 
-def _histogram(bins: NDArray) -> Floats:
+def color_histogram(bins: NDArray) -> Floats:
     """Smoothed histogram of [n, 3] of 16³ colours; its mean is 1."""
     counts = np.bincount(np.ravel_multi_index(tuple(bins.T), (16, 16, 16)), minlength=16**3)
     smooth: Floats = ndimage.gaussian_filter(counts.reshape(16, 16, 16).astype(float), 1.0, mode="nearest")
@@ -315,7 +318,7 @@ def _normals(position: Picture, cover: Picture) -> Picture:
     return normal.astype(np.float32)
 
 
-def _cells_of(picture: Picture) -> Picture:
+def cells_of(picture: Picture) -> Picture:
     """A picture [N, N, 3] averaged onto the grid, [G, G, 3]."""
     whole = Image.fromarray((np.clip(picture, 0, 1) * 255).round().astype(np.uint8))
     small = whole.resize((CELLS, CELLS), Image.Resampling.BOX)

@@ -14,6 +14,7 @@ from micromotion.photo.expression import expression_landmarks
 from micromotion.photo.eyes import Eye
 from micromotion.photo.head import HeadFit, fit_head
 from micromotion.photo.mouth import Mouth
+from micromotion.photo.neighbours import Borders
 from micromotion.photo.registration import Registration
 from micromotion.photo.strokes import Stroke, composed
 from micromotion.photo.turn import Turn
@@ -23,8 +24,10 @@ from micromotion.types import Floats
 class MovingFace:
     """The parts of one face in its photo; no state changes between frames."""
 
-    def __init__(self, registration: Registration) -> None:
+    def __init__(self, registration: Registration, borders: Borders | None = None) -> None:
+        """borders: to the faces near it; None if there are none."""
         self.registration = registration
+        self._borders = borders
 
     def stroke(self, effects: Effects, field: Floats | None = None) -> Stroke:
         """The stroke for these effects on the square around the face; empty if they are all 0.
@@ -53,9 +56,12 @@ class MovingFace:
                 field=field,
             )
             strokes += self._mouth.strokes(landmarks)
+        if self._borders is not None:
+            strokes = [self._borders.soften(stroke, self.registration.side) for stroke in strokes]
         if effects.yaw or effects.pitch or effects.roll:
             strokes.append(self._turn.stroke(effects.yaw, effects.pitch, effects.roll))
-        return composed(strokes, self.registration.side)
+        whole = composed(strokes, self.registration.side)
+        return whole if self._borders is None else self._borders.hide(whole, self.registration.side)
 
     @cached_property
     def _eyes(self) -> tuple[Eye, Eye]:
@@ -63,7 +69,8 @@ class MovingFace:
 
     @cached_property
     def _head(self) -> HeadFit:
-        return fit_head(self.registration)
+        head = fit_head(self.registration)
+        return head if self._borders is None else self._borders.confine(head)
 
     @cached_property
     def _ageing(self) -> Ageing:

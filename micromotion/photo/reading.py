@@ -8,8 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from micromotion.photo.effects import LANDMARKS, NAMES, Reading
-from micromotion.types import Floats, Frame
+from micromotion.photo.effects import (
+    LANDMARKS,
+    NAMES,
+    Provenance,
+    Reading,
+    Response,
+    poses,
+    states_effects,
+)
+from micromotion.types import Floats, Frame, Pose, Strengths
 
 DEAD = {"yaw": 0.15, "pitch": 0.3, "roll": 0.4}
 OTHERWISE_DEAD = 0.06
@@ -45,3 +53,34 @@ class RegressorReader:
         change = np.sign(change) * np.maximum(np.abs(change) - dead, 0) / (1 - dead)
         effects: Floats = change * [UNITS.get(name, 1.0) for name in NAMES]
         return Reading(effects, np.zeros((len(frames), LANDMARKS, 2)))
+
+
+class EffectsReader:
+    """The effects of some motions on one face: as their files state, or else measured on its frames."""
+
+    def __init__(self, motions: Sequence[Provenance], reader: Reader) -> None:
+        """motions: each file's provenance, which may state the effects. reader: measures them otherwise."""
+        self._motions, self._reader = motions, reader
+        self._stated = np.array([states_effects(provenance) for provenance in motions], bool)
+
+    def looks_at(self, strengths: Strengths) -> Strengths:
+        """The strengths [n, motions] whose frames it needs for a video of these strengths: of the still frame
+        and of motions whose files state no effects, each by itself; n is 0 if all are stated.
+        """
+        wanted = poses(np.where(self._stated, 0.0, strengths))
+        still = np.zeros((1 if len(wanted) else 0, strengths.shape[1]))
+        return np.concatenate([still, wanted])
+
+    def response(self, seen: Sequence[Pose]) -> Response:
+        """The effects at any strengths, given the poses of `looks_at`; others of stated motions are ignored.
+
+        Raises MotionError if a file states them wrongly.
+        """
+        response = Response()
+        for motion in np.flatnonzero(self._stated).tolist():
+            response.stated(motion, self._motions[motion])
+        read = [pose for pose in seen[1:] if not self._stated[np.argmax(pose[0] != 0)]]
+        if read:
+            rows = np.stack([row for row, _ in read])
+            response.measured(rows, self._reader(seen[0][1], [frame for _, frame in read]))
+        return response

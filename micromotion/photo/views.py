@@ -14,10 +14,10 @@ from PIL import Image
 
 from micromotion.face.alignment import AlignedFace, crop_quad
 from micromotion.photo.compositing import Canvas
-from micromotion.photo.effects import Effects, Provenance, Response, poses, states_effects
+from micromotion.photo.effects import Effects, Provenance, Response, poses
 from micromotion.photo.moving_face import MovingFace
 from micromotion.photo.paste import Paste
-from micromotion.photo.reading import Reader
+from micromotion.photo.reading import EffectsReader, Reader
 from micromotion.photo.registration import LARGER, register
 from micromotion.types import Floats, Frame, Pose, Row, Strengths
 from micromotion.video.format_limits import scaled_size
@@ -54,11 +54,19 @@ class Scene:
 
 def whole_photo(photo: Image.Image, face: AlignedFace, longest: int | None = None) -> Scene:
     """The photo, RGB, scaled down to a longest side of `longest` pixels; None: unscaled."""
-    size = scaled_size(photo.size, longest)
-    if size != photo.size:
-        ratio = np.array(size) / photo.size
-        photo, face = photo.resize(size, Image.Resampling.LANCZOS), _scaled(face, ratio)
+    photo, (face,) = scaled_photo(photo, [face], longest)
     return Scene(photo, face, (0, 0, *photo.size))
+
+
+def scaled_photo(
+    photo: Image.Image, faces: Sequence[AlignedFace], longest: int | None
+) -> tuple[Image.Image, list[AlignedFace]]:
+    """A photo, RGB, and the faces in it, scaled down as by `whole_photo`."""
+    size = scaled_size(photo.size, longest)
+    if size == photo.size:
+        return photo, list(faces)
+    ratio = np.array(size) / photo.size
+    return photo.resize(size, Image.Resampling.LANCZOS), [_scaled(face, ratio) for face in faces]
 
 
 def face_square(photo: Image.Image, face: AlignedFace, longest: int | None = None) -> Scene:
@@ -122,9 +130,8 @@ class PhotoView:
         may_be_twin: whether the model's pixels are used if its still frame is similar enough to the photo.
         stage: the scene's, if it exists already.
         """
-        self._scene, self._motions, self._reader, self._may_be_twin = scene, motions, reader, may_be_twin
-        self._stage = stage
-        self._stated = np.array([states_effects(provenance) for provenance in motions], bool)
+        self._scene, self._may_be_twin, self._stage = scene, may_be_twin, stage
+        self._reader = EffectsReader(motions, reader)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -137,9 +144,9 @@ class PhotoView:
 
     def looks_at(self, strengths: Strengths) -> Strengths:
         """The strengths of the still frame and of motions whose files state no effects, each by itself."""
-        wanted = poses(strengths if self._may_be_twin else np.where(self._stated, 0.0, strengths))
-        still = np.zeros((1 if len(wanted) or self._may_be_twin else 0, strengths.shape[1]))
-        return np.concatenate([still, wanted])
+        if not self._may_be_twin:
+            return self._reader.looks_at(strengths)
+        return np.concatenate([np.zeros((1, strengths.shape[1])), poses(strengths)])
 
     def begin(self, seen: Sequence[Pose]) -> MovingPhoto | TwinPhoto:
         """Return what draws the frames, given the poses of `looks_at`. Raises BundleError, MotionError."""
@@ -148,14 +155,7 @@ class PhotoView:
             if twin.likeness >= TWIN:
                 twin.learn(seen[1:])
                 return TwinPhoto(self._scene, twin)
-        response = Response()
-        for motion in np.flatnonzero(self._stated).tolist():
-            response.stated(motion, self._motions[motion])
-        read = [pose for pose in seen[1:] if not self._stated[np.argmax(pose[0] != 0)]]
-        if read:
-            rows = np.stack([row for row, _ in read])
-            response.measured(rows, self._reader(seen[0][1], [frame for _, frame in read]))
-        return MovingPhoto(self._stage or Stage(self._scene), response)
+        return MovingPhoto(self._stage or Stage(self._scene), self._reader.response(seen))
 
 
 class MovingPhoto:

@@ -35,7 +35,7 @@ PREDICTIONS = Path("/tmp/coglet/predictions")
 
 KEPT = 3600.0  # seconds after which such a folder is no longer in use
 
-Fact = str | int | float | list[int]
+Fact = str | int | float | list[int] | list[list[int]]
 
 
 class Health:
@@ -101,19 +101,29 @@ def peaks(device: torch.device) -> dict[str, int]:
     return found
 
 
-def facts(bundle: Bundle, motion: str, video: Video, timings: Mapping[str, float]) -> dict[str, Fact]:
+def facts(
+    bundle: Bundle, motion: str, video: Video, timings: Mapping[str, float], *, still: bool = False
+) -> dict[str, Fact]:
     """The metrics of a prediction by their names in Cog, where dots nest objects.
 
-    `video_output_count` and `video_output_duration_seconds` are those of Replicate's own models.
+    `image_output_count`, `video_output_count` and `video_output_duration_seconds` are those of Replicate's
+    own models. still: the result is one frame, a picture.
     """
     found: dict[str, Fact] = {f"timing.{stage}": round(seconds, 4) for stage, seconds in timings.items()}
-    found |= {"model": bundle.name, "device": str(bundle.device), "motion": motion, "frames": len(video)}
-    found |= {"video_output_count": 1, "video_output_duration_seconds": round(len(video) / video.fps, 4)}
+    frames = 1 if still else len(video)
+    found |= {"model": bundle.name, "device": str(bundle.device), "motion": motion, "frames": frames}
+    if still:
+        found["image_output_count"] = 1
+    else:
+        found |= {"video_output_count": 1, "video_output_duration_seconds": round(frames / video.fps, 4)}
     face = video.face
     if face is not None:
         found["face.box"] = [int(edge) for edge in face.box]
     if face is not None and face.score is not None:
         found["face.score"] = round(face.score, 3)
+    if video.faces is not None:
+        found["faces.found"], found["faces.moved"] = video.found, list(video.faces)
+        found["faces.boxes"] = [[int(edge) for edge in each.box] for each in video.faces.values()]
     return found | peaks(bundle.device)
 
 

@@ -37,6 +37,7 @@ BESIDE: Mapping[str, tuple[object, ...]] = {
     "easing": ("linear",),
     "view": ("auto", "model"),
     "frame": ("", "crop"),
+    "faces": ("",),
 }
 """The inputs that `micromotion` and `scale` replace, and the values that may stand beside these two: the
 default, and what they give anyway."""

@@ -1,5 +1,6 @@
 """Write a still picture atomically."""
 
+import os
 import secrets
 import tempfile
 from io import BytesIO
@@ -15,6 +16,13 @@ from micromotion.errors import OutputError
 from micromotion.video.format_limits import check_side
 
 _KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+
+_STILLS = (".png", ".jpg", ".jpeg")
+
+
+def is_still(path: str | Path) -> bool:
+    """Whether a name given for a video is that of a single picture, and not of a folder or a video."""
+    return Path(path).suffix.lower() in _STILLS and not str(path).endswith(os.sep) and not Path(path).is_dir()
 
 
 def check_picture(path: str | Path) -> Path:

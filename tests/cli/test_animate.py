@@ -137,6 +137,19 @@ def test_a_motion_file_may_have_a_strength(desk: Path, astronaut_file: Path, ran
         (["--strengths", "1", "--strength", "2"], "leave out"),
         (["--strengths", "1", "-o", "out.mp4"], "not the name of a picture"),
         (["--strengths", "1", "-o", "photo.jpg"], "the photo itself"),
+        (["--strengths", "1", "--faces", "all"], "leave out"),
+        (["--strengths", "1", "--at", "1s"], "leave out"),
+        (["--at", "1s"], "--at is the moment of a still"),
+        (["--at", "soon", "-o", "still.png"], "a moment in seconds, such as 1.2s, not 'soon'"),
+        (["--at", "4s", "-o", "still.png"], "from 0 to 3 seconds, not 4"),
+        (["-o", "photo.jpg"], "the photo itself"),
+        (["--faces", "0=smlie"], "did you mean 'smile'"),
+        (["--faces", "0=smile,1=headsTurn", "-m", "smile"], "leave out --motion"),
+        (["--faces", "0=smile", "-t", "1s smile"], "A timeline plays on all faces"),
+        (["--faces", "0,x"], "faces must be 'all', or a list"),
+        (["--faces", "0,1", "--face", "1"], "Give faces or face, not both"),
+        (["--faces", "0,1", "--view", "model"], "shows one face"),
+        (["--faces", "0=photo.jpg.safetensors"], "photo.jpg.safetensors"),
     ],
 )
 def test_unplayable_motions_are_refused(
@@ -185,6 +198,36 @@ def test_a_terminal_shows_progress(desk: Path, astronaut_file: Path, random_bund
     assert (code, output) == (0, "Video: astronaut-smile.mp4\n")
     assert b"Rendering" in shown
     assert b"5/5" in shown
+
+
+@pytest.mark.slow
+def test_a_still_is_a_picture(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
+    common = [astronaut_file, "--model", random_bundle, "--frames", 4, "--fps", 4]
+    play(*common, "-o", "frames")
+    assert play(*common, "-o", "last.png") == "Picture: last.png\n"
+    assert play(*common, "--at", "0.25s", "-o", "second.png", "--sheet", "sheet.png").endswith("sheet.png\n")
+    assert play(*common, "--at", "0.6", "-o", "third.jpg") == "Picture: third.jpg\n"
+    for name, index in (("last.png", 3), ("second.png", 1)):
+        with Image.open(name) as still, Image.open(f"frames/frame_{index:04d}.png") as frame:
+            assert np.array_equal(np.asarray(still), np.asarray(frame))
+    with Image.open("third.jpg") as still:
+        assert still.format == "JPEG"
+    Path("folder.png").mkdir()
+    play(*common, "-o", "folder.png")
+    assert len(list(Path("folder.png").iterdir())) == 4, "an empty folder still takes frames"
+
+
+@pytest.mark.slow
+def test_several_faces_move(desk: Path) -> None:
+    group = Path(__file__).parents[2] / "docs" / "faces" / "groups" / "oath.jpg"
+    said = play(group, "--faces", "2=angry=0.5,0", "--frames", 2)
+    assert said == "Faces: 4 found, moving 0, 2\nVideo: oath-smile-angry.mp4\n"
+    change = np.abs(np.diff(frames_of(Path("oath-smile-angry.mp4")).astype(int), axis=0))[0].max(axis=-1)
+    assert change[:, 500:].max() > 40
+    assert change[:, :450].max() < 24, "those on the left do not move"
+    assert play(group, "--faces", "all", "-t", "alive", "--at", "1s", "-o", "alive.png") == (
+        "Faces: 4 found, moving 0, 1, 2, 3\nPicture: alive.png\n"
+    )
 
 
 def test_motions_lists_the_playable_motions(random_bundle: Path) -> None:

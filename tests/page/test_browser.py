@@ -115,6 +115,25 @@ def test_the_whole_photo_moves(visitor: Visitor, astronaut_file: Path, tmp_path:
     assert video.shape == (3, 512, 512, 3)
 
 
+def test_all_faces_of_a_photo_move(visitor: Visitor, tmp_path: Path) -> None:
+    visitor.choose_example()
+    assert not visitor.page.is_visible("#mm-who"), "there is one face"
+    before = visitor.source()
+    visitor.page.set_input_files(UPLOAD, ROOT / "docs/faces/groups/oath.jpg")
+    visitor.wait_for_change(PREVIEW, "src", before)
+    visitor.short(3)
+    visitor.page.check("#mm-view input[value=face]")
+    assert not visitor.page.is_visible("#mm-who"), "this view shows one face"
+    visitor.page.check("#mm-view input[value=photo]")
+    visitor.page.check("#mm-who input[value=all]")
+    visitor.render()
+    video = frames_of(visitor.download(tmp_path))
+    assert video.shape == (3, 500, 1000, 3)
+    change = np.abs(video[-1] - video[0]).max(axis=-1)
+    for left in (862, 318, 583, 79):  # of the four faces
+        assert change[80:250, left : left + 100].max() > 40
+
+
 def test_a_timeline_plays_and_its_errors_have_a_position(visitor: Visitor, tmp_path: Path) -> None:
     visitor.choose_example()
     visitor.page.check("#mm-mode input[value=Timeline]")

@@ -111,6 +111,15 @@ def test_the_facts_of_a_prediction(bundle: Bundle, astronaut_file: Path) -> None
     assert told["face.score"] == pytest.approx(video.face.score, abs=1e-3)
     faceless = animator.animate(zero_code(bundle.generator), "smile")
     assert not any(name.startswith("face") for name in facts(bundle, "smile", faceless, {}))
+    assert not any(name.startswith("faces") for name in told)
+    still = facts(bundle, "smile", video, {}, still=True)
+    assert (still["frames"], still["image_output_count"]) == (1, 1)
+    assert "video_output_count" not in still
+    several = animator.animate(astronaut_file, "smile", faces="0")
+    told = facts(bundle, "smile", several, {})
+    assert (told["faces.found"], told["faces.moved"]) == (several.found, [0])
+    assert several.face is not None
+    assert told["faces.boxes"] == [list(several.face.box)]
 
 
 def test_one_line_per_stage() -> None:

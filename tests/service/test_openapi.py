@@ -126,8 +126,9 @@ def test_defaults_are_those_of_the_library() -> None:
 
     service = {name: words.get("default") for name, (_, words) in inputs().items()}
     assert service.pop("seed") == -1
-    assert OPTIONS["seed"].default is None
-    assert service.keys() >= OPTIONS.keys() - {"aligned", "seed"}
+    assert service.pop("faces") == ""
+    assert OPTIONS["seed"].default is OPTIONS["faces"].default is None
+    assert service.keys() >= OPTIONS.keys() - {"aligned", "seed", "faces"}
     for name in service.keys() & OPTIONS.keys():
         assert service[name] == OPTIONS[name].default, name
 
@@ -186,10 +187,27 @@ def test_a_motion_file_may_be_as_large_as_the_library_reads() -> None:
 
 
 def test_output_formats_are_written_by_the_library() -> None:
+    from micromotion.video.picture import check_picture
     from micromotion.video.writer import check_output
 
     for each in inputs()["output_format"][1]["choices"]:
-        check_output(f"video.{each}")
+        (check_picture if each == "png" else check_output)(f"video.{each}")
+
+
+def test_a_list_of_faces_may_be_as_long_as_the_library_reads_and_its_examples_can_be_read() -> None:
+    from micromotion.options import MAX_FACES, MAX_FACES_TEXT, parse_faces
+
+    words = inputs()["faces"][1]
+    assert words["max_length"] == MAX_FACES_TEXT
+    assert f"At most {MAX_FACES} move" in words["description"]
+    examples = words["description"].split("'")[1::2]
+    assert [parse_faces(example).numbers for example in examples] == [None, (0, 2), (0, 1)]
+
+
+def test_a_still_may_show_any_moment_of_a_video() -> None:
+    from micromotion.options import MAX_FRAMES
+
+    assert inputs()["at"][1]["le"] == MAX_FRAMES  # at one frame per second
 
 
 def test_cog_yaml_points_at_the_predictor_and_pins_cog() -> None:

@@ -130,6 +130,57 @@ def test_other_formats(server: Server, photo: str, suffix: str, kind: str) -> No
         assert getattr(video, "n_frames", 1) == 6
 
 
+def test_a_still_is_a_frame(server: Server, photo: str) -> None:
+    def still(**inputs: object) -> NDArray:
+        answer = server.predict(photo, output_format="png", **inputs)[1]
+        assert "Rendering a still of 512×512." in answer["logs"]
+        assert answer["metrics"]["frames"] == 1
+        with Image.open(io.BytesIO(content(answer, "image/png"))) as picture:
+            return np.asarray(picture).astype(int)
+
+    frames = frames_of(content(server.predict(photo)[1]))  # six, at 12 per second
+    last, third = still(), still(at=0.2)
+    for picture, index in ((last, 5), (third, 2)):
+        near = [np.abs(picture - frame).mean() for frame in frames]
+        assert int(np.argmin(near)) == index, near
+    assert "from 0 to 0.5 seconds, not 0.75" in sentence(
+        server.predict(photo, output_format="png", at=0.75)[1]
+    )
+    assert "choose the output_format 'png'" in sentence(server.predict(photo, at=0.25)[1])
+
+
+def test_several_faces_move(server: Server) -> None:
+    group = data_url((ROOT / "docs/faces/groups/oath.jpg").read_bytes())
+    answer = server.predict(group, faces="2=angry,0=smile=0.5")[1]
+    frames = frames_of(content(answer))
+    assert answer["logs"].startswith("Faces: 4 found, moving 0, 2; playing their own motions at strength 1.")
+    told = answer["metrics"]["faces"]
+    assert (told["found"], told["moved"]) == (4, [0, 2])
+    change = np.abs(frames[5] - frames[0]).max(axis=-1)
+    for left, top, right, bottom in told["boxes"]:
+        assert change[top:bottom, left:right].max() > 24
+    assert change[:, :450].max() < 24, "the other two, on the left, do not"
+    answer = server.predict(group, faces="all", timeline="0.2s smile, 0.5s eyesClose")[1]
+    assert answer["logs"].startswith("Faces: 4 found, moving 0, 1, 2, 3; playing timeline")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "told"),
+    [
+        ({"faces": "0=/etc/motions/smile.safetensors"}, "There is no micromotion '/etc/motions"),
+        ({"faces": "0=custom"}, "There is no micromotion 'custom'"),
+        ({"faces": "0,0"}, "Face 0 is listed twice"),
+        ({"faces": "0,9"}, "Only 4 faces were found"),
+        ({"faces": "0,1", "view": "model"}, "shows one face"),
+        ({"faces": "0=smile", "timeline": "1s smile"}, "A timeline plays on all faces"),
+        ({"faces": "0", "lock_identity": True}, "Give faces or lock_identity"),
+    ],
+)
+def test_faces_that_cannot_move_are_refused(server: Server, inputs: dict[str, Any], told: str) -> None:
+    group = data_url((ROOT / "docs/faces/groups/oath.jpg").read_bytes())
+    assert told in sentence(server.predict(group, **inputs)[1])
+
+
 def test_defaults_are_enough(server: Server, photo: str) -> None:
     answer = server.call("/predictions", {"input": {"image": photo}})[1]
     with av.open(io.BytesIO(content(answer)), "r") as video:

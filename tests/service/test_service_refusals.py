@@ -64,6 +64,8 @@ def test_an_invalid_timeline_is_reported_with_its_position(
         ("seed", -2, "minimum of -1"),
         ("seed", 2**32, "maximum of 4294967295"),
         ("face", -1, "minimum of 0"),
+        ("faces", "0," * 501, "1000 characters"),
+        ("at", 601, "maximum of 600"),
         ("refine", -1, "minimum of 0"),
         ("refine", 201, "maximum of 200"),
         ("template", "x" * 201, "200 characters"),
