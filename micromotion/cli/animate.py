@@ -16,7 +16,8 @@ from micromotion.cli.console import Debug, Device, Model
 from micromotion.cli.options import takes_animate_options
 from micromotion.errors import OptionError
 from micromotion.face.images import load_image
-from micromotion.motion.library import SUFFIX, find_motion, playable_motions
+from micromotion.motion.library import find_motion, playable_motions
+from micromotion.motion.motion_text import read_motions
 from micromotion.motion.schedule import MotionChoice, schedule, schedule_strip
 from micromotion.motion.timeline import Timeline
 from micromotion.motion.timeline_file import read_timeline_file
@@ -180,29 +181,11 @@ def _loaded(
 def _chosen(motion: list[str] | None, timeline: str | None, bundle: BundleFiles) -> tuple[MotionChoice, str]:
     """The motions to play, checked to exist, and the title for the default output name."""
     if timeline is None:
-        wanted = _motions(motion or ["smile"], playable_motions(bundle))
+        wanted = read_motions(motion or ["smile"], playable_motions(bundle))
         return wanted, "-".join(find_motion(name, bundle).stem for name in wanted)
     if motion:
         raise OptionError("Give --motion or --timeline, not both: the timeline names its own motions.")
     return _timeline(timeline, bundle), "timeline"
-
-
-def _motions(texts: Sequence[str], known: dict[str, Path]) -> dict[str, float]:
-    """NAME, NAME=STRENGTH, … as a mapping; raises OptionError."""
-    wanted: dict[str, float] = {}
-    for text in texts:
-        name, equals, strength = text.rpartition("=")
-        if not equals or text in known or text.endswith(SUFFIX):  # a file's name may have an equals sign
-            name, strength = text, "1"
-        if name in wanted:
-            raise OptionError(f"--motion {name} is given twice; give each motion once, with its strength.")
-        try:
-            wanted[name] = float(strength)
-        except ValueError:
-            raise OptionError(
-                f"--motion {text}: the equals sign must be followed by a strength such as 0.5."
-            ) from None
-    return wanted
 
 
 def _numbers(text: str) -> list[float]:
@@ -214,13 +197,17 @@ def _numbers(text: str) -> list[float]:
 
 def _timeline(given: str, bundle: BundleFiles) -> Timeline:
     """Parse the text, or the file after an @; prints the position of an error on stderr."""
-    text = read_timeline_file(typed(given[1:])) if given.startswith("@") else given
     try:
-        return parse_timeline(text, lambda name: find_motion(name, bundle))
+        return parse_timeline(read_timeline_option(given), lambda name: find_motion(name, bundle))
     except TimelineError as error:
         for note in getattr(error, "__notes__", []):
             typer.echo(note, err=True)
         raise
+
+
+def read_timeline_option(given: str) -> str:
+    """The text of --timeline: itself, or the file after an @. Raises OptionError."""
+    return read_timeline_file(typed(given[1:])) if given.startswith("@") else given
 
 
 def _inputs(photo: Path, played: MotionChoice, timeline: str | None, bundle: BundleFiles) -> list[Named]:
