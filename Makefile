@@ -44,7 +44,7 @@ develop: .venv/developed
 	@touch $@
 
 .venv/developed: .venv/installed .venv/paged .ci/browser.sh
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable ".[service,dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable ".[service,scale,dev]"
 	@.ci/browser.sh
 	@touch $@
 

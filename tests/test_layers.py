@@ -19,10 +19,11 @@ ALLOWED: dict[str, set[str]] = {
     **dict.fromkeys(STEPS, LOWER | STEPS),
     "animation": LOWER | STEPS,
     "animator": LOWER | STEPS | {"animation"},
+    "batch": LOWER | STEPS | {"animation", "animator", "service"},
     "inspection": LOWER | STEPS,
     "service": LOWER | STEPS | {"animation", "animator"},
     "page": LOWER | STEPS | {"animation", "animator"},
-    "cli": LOWER | STEPS | {"animation", "animator", "inspection", "service", "page"},
+    "cli": LOWER | STEPS | {"animation", "animator", "inspection", "batch", "service", "page"},
     "__init__": LOWER | STEPS | {"animation", "animator"},
     "__main__": {"cli"},
 }

@@ -63,8 +63,8 @@ def run_local(rows: Iterable[Row], make: MakeWork, workers: int) -> Iterator[Out
             done, running = wait(running, return_when=FIRST_COMPLETED)
             yield from (each.result() for each in done)
     finally:
-        for each in running:
-            each.cancel()
+        for future in running:
+            future.cancel()
         for process in processes:
             process.end()
         for process in processes:

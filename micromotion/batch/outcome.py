@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from micromotion.batch.rows import Row
 from micromotion.errors import (
@@ -59,7 +59,7 @@ class Outcome:
     ) -> Outcome:
         """A row whose video is there."""
         return cls(
-            **row.about,
+            **_about(row),
             status="done",
             sentence=sentence,
             seconds=seconds,
@@ -72,12 +72,17 @@ class Outcome:
         """A row that could not be done."""
         final = isinstance(error, ImageError | OptionError | MotionError) and not is_out_of_memory(error)
         status: Status = "refused" if final else "failed"
-        return cls(**row.about, status=status, sentence=sentence_of(error), seconds=seconds)
+        return cls(**_about(row), status=status, sentence=sentence_of(error), seconds=seconds)
 
     @classmethod
     def failed(cls, row: Row, sentence: str) -> Outcome:
         """A row that may go well the next time."""
-        return cls(**row.about, status="failed", sentence=sentence)
+        return cls(**_about(row), status="failed", sentence=sentence)
+
+
+def _about(row: Row) -> dict[str, Any]:
+    """The fields of a row that its results repeat."""
+    return {each: getattr(row, each) for each in ("id", "image", "name", "version", "digest")}
 
 
 def sentence_of(error: Exception) -> str:

@@ -50,11 +50,6 @@ class Row:
         """The path of its video, relative to the destination."""
         return f"{VIDEOS}/{self.name}-{self.id}.mp4"
 
-    @property
-    def about(self) -> dict[str, str]:
-        """The fields that its results repeat."""
-        return {each: getattr(self, each) for each in ("id", "image", "name", "version", "digest")}
-
 
 Digests = Mapping[bytes, bytes]
 """`digest_key` of a local file -> the SHA-256 of its content, as far as remembered."""
