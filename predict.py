@@ -29,7 +29,7 @@ from micromotion.runtime.notices import notices_to
 from micromotion.runtime.process import configure_process
 from micromotion.runtime.progress import progress_lines
 from micromotion.service import uploads
-from micromotion.service.cancellation import import_ahead, keep_cancellations
+from micromotion.service.cancellation import import_ahead, keep_cancellations, start_threads_apart
 from micromotion.service.deadline import Deadline, seconds_allowed
 from micromotion.service.health import Health, facts, reset_peak, stage_lines, sweep
 from micromotion.weights.install import ensure
@@ -61,6 +61,7 @@ class Predictor(BaseRunner):
         import_ahead(self.animator.bundle)
         self.health = Health(self.animator.bundle)
         keep_cancellations(lambda: self.health.predicting)
+        start_threads_apart()
         if not self.health.check():
             raise BundleError(
                 f"The model {model!r} renders no valid picture: its files are damaged; fetch or add it again."
@@ -334,11 +335,7 @@ def _render(video: Video, output: Path, deadline: Deadline) -> None:
 
 
 def _remove_finished(finished: "queue.SimpleQueue[tuple[Path, float]]") -> None:
-    """Delete the folders of results, each at its due time; never returns.
-
-    Runs in one thread started in setup(): a second cancellation may hit a thread while it starts, and the
-    thread that starts it would wait for ever.
-    """
+    """Delete the folders of results, each at its due time; never returns."""
     while True:
         folder, due = finished.get()
         time.sleep(max(0.0, due - time.monotonic()))

@@ -5,7 +5,10 @@ interpreter (of a weak reference, in __del__), Python only prints "Exception ign
 to its end: about one cancellation in fifty. During an import, a half-loaded module stays behind, and
 everything that needs it fails from then on.
 
-A third kind cannot be fixed here: one that arrives before Cog's worker has begun is lost (see
+While a thread starts, Python 3.11 gives it the number of the thread that starts it. The new one is cancelled
+instead, before it has said that it runs, and the other waits for that for ever.
+
+A fourth kind cannot be fixed here: one that arrives before Cog's worker has begun is lost (see
 `micromotion.service.gateway`).
 """
 
@@ -61,6 +64,32 @@ def keep_cancellations(predicting: Callable[[], bool]) -> None:
 
     sys.unraisablehook = hook
     threading.Thread(target=deliver, daemon=True).start()
+
+
+def start_threads_apart() -> None:
+    """From now on, let one thread, which nobody cancels, start all others."""
+    usual = threading.Thread.start
+    asked: queue.SimpleQueue[tuple[threading.Thread, queue.SimpleQueue[BaseException | None]]]
+    asked = queue.SimpleQueue()
+
+    def serve() -> None:
+        while True:
+            thread, answer = asked.get()
+            try:
+                usual(thread)
+                answer.put(None)
+            except BaseException as error:  # such as too many threads
+                answer.put(error)
+
+    def start(self: threading.Thread) -> None:
+        answer: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        asked.put((self, answer))
+        error = answer.get()
+        if error is not None:
+            raise error
+
+    threading.Thread(target=serve, daemon=True).start()
+    threading.Thread.start = start  # type: ignore[method-assign]
 
 
 def import_ahead(bundle: "Bundle") -> None:

@@ -45,8 +45,7 @@ _BASE64 = re.compile(r"; *base64\Z", re.IGNORECASE)
 def install() -> None:
     """Make Cog's worker in this process read its input files by `take_in`.
 
-    The prediction gets the path of a file that is deleted with the path object. Cog would start threads to
-    fetch the files, and a cancellation that arrives while a thread starts leaves Cog waiting for ever.
+    The prediction gets the path of a file that is deleted with the path object.
     """
     from cog import types
 
@@ -169,8 +168,8 @@ def _fetch(url: str, file: IO[bytes]) -> None:
             failures.append(error)
 
     thread = threading.Thread(target=work, daemon=True)
-    thread.start()
     try:
+        thread.start()
         while thread.is_alive() and time.monotonic() < fetch.end:
             thread.join(GLANCE)
     finally:

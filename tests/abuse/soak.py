@@ -244,11 +244,12 @@ def cancelled_anywhere(world: World, count: int, seed: int) -> list[float]:
     long = {"frames": 600, "fps": 12, "view": "model", "refine": 200}
     kinds: list[dict[str, Any]] = [
         {"image": world.elsewhere.url("/late.jpg"), **long},
+        {"image": world.elsewhere.url("/slow"), **long},
         {"image": world.photo, **long},
         {"image": world.photo, **long, "refine": 0, "output_format": "webp"},
+        {"image": world.photo, **long, "view": "photo", "refine": 0},
         {"image": world.photo, "motion": "custom", "template": SENTENCE},
         {"image": world.photo, **long, "refine": 0, "lock_identity": True},
-        {"image": world.elsewhere.url("/slow"), **long},
     ]
     seconds = []
     for number in range(count):

@@ -51,6 +51,7 @@ def test_hostile_inputs_are_refused_and_change_nothing(world: World) -> None:
     assert world.elsewhere.requests == [], "it fetched from this machine"
 
 
+@pytest.mark.slow
 def test_predictions_in_a_row_at_once_and_cancelled(tmp_path_factory: pytest.TempPathFactory) -> None:
     with running(tmp_path_factory.mktemp("soak"), private=True) as world:
         row = in_a_row(world, 30, seed=3)
@@ -60,5 +61,5 @@ def test_predictions_in_a_row_at_once_and_cancelled(tmp_path_factory: pytest.Tem
         crowd = at_once(world, callers=6, each=2)
         assert set(crowd) <= {"succeeded", "refused, busy"}
         assert crowd["succeeded"] >= 1
-        assert len(cancelled_anywhere(world, 5, seed=4)) == 5
+        assert len(cancelled_anywhere(world, 7, seed=4)) == 7
         assert world.good() == world.expected

@@ -1,7 +1,8 @@
-"""A cancellation raised in a callback of the interpreter is not lost."""
+"""A cancellation raised in a callback of the interpreter is not lost, and none leaves a thread waiting."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 import weakref
@@ -83,3 +84,54 @@ def test_other_ignored_errors_still_reach_the_previous_hook(hook: list[object]) 
     del loud
     work(0.2)
     assert hook == [ValueError]
+
+
+BARRAGE = """
+import ctypes, sys, threading, time
+from cog import CancelationException
+from micromotion.runtime.parallel import ahead
+from micromotion.service.cancellation import start_threads_apart
+
+start_threads_apart()
+ended, cancelled = [], []
+
+def started():
+    threading.Thread(target=lambda: None).start()
+
+def drawn_ahead():
+    for _ in ahead(lambda _: time.sleep(0.0005), range(10), 2):
+        pass
+
+def predict():
+    while len(ended) + len(cancelled) < 1500 or not ended:
+        try:
+            WORK()
+            ended.append(1)
+        except CancelationException:
+            cancelled.append(1)
+
+predicting = threading.Thread(target=predict, daemon=True)
+predicting.start()
+end = time.monotonic() + 100
+while predicting.is_alive() and time.monotonic() < end:
+    number = ctypes.c_ulong(predicting.ident)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(number, ctypes.py_object(CancelationException))
+    time.sleep(0.002)
+end = time.monotonic() + 30
+while threading.active_count() > 2 and time.monotonic() < end:  # this one, and the one that starts them
+    time.sleep(0.01)
+print(len(ended), len(cancelled), threading.active_count())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("work", ["started", "drawn_ahead"])
+def test_no_moment_for_a_cancellation_leaves_a_thread_waiting(work: str) -> None:
+    script = BARRAGE.replace("WORK()", f"{work}()")
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=200)
+    assert ran.returncode == 0, ran.stderr
+    ended, cancelled, threads = map(int, ran.stdout.split())
+    assert ended + cancelled >= 1500
+    assert ended
+    assert cancelled
+    assert threads == 2
