@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -136,6 +137,7 @@ def _cluster() -> Iterator[None]:
     before = context.max_errored_blocks, context.enable_progress_bars, logger.level
     try:
         if ours:
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # we promise no telemetry
             ray.init(log_to_driver=False, logging_level=logging.ERROR)
         context.max_errored_blocks, context.enable_progress_bars = -1, False
         logger.setLevel(logging.CRITICAL)

@@ -39,7 +39,7 @@ class ResultWriter:
         self._began = self._written = time.monotonic()
 
     def add(self, outcome: Outcome) -> None:
-        """Add a row; write a part if it is time. Raises as the store does."""
+        """Add a row; write a part if it is time. Raises as `flush` does."""
         self._rows.append(outcome)
         now = time.monotonic()
         due = max(_FIRST, _SHARE * (now - self._began))
@@ -47,16 +47,12 @@ class ResultWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write the rows that no part holds yet."""
+        """Write the rows that no part holds yet. Raises OutputError."""
         if not self._rows:
             return
         content, suffix = _encoded(self._rows)
-        try:
+        with storage_errors("The results cannot be written", OutputError):
             self._store.put(content, f"{RESULTS}/{self._run}-{self._parts:04d}{suffix}")
-        except Exception as error:  # of many types, by the store
-            raise OutputError(
-                f"The results cannot be written: {' '.join(str(error).split()):.300}"
-            ) from error
         self._parts += 1
         self._written = time.monotonic()
         self._rows.clear()
@@ -80,7 +76,7 @@ def known_of(store: Storage, url: str) -> Known:
     """What is known of a destination, which may not exist yet. Raises DownloadError if it cannot be read."""
     known = Known()
     sentences: dict[str, str] = {}  # one object for all rows of the same sentence
-    with storage_errors(url):
+    with storage_errors(f"{url!r:.200} cannot be read"):
         for name, _ in _missing_ok(store, VIDEOS):
             found = name.removesuffix(".mp4")[-ID_LETTERS:]
             if name.endswith(".mp4") and "/." not in name:
@@ -105,7 +101,7 @@ def read_results(dest: str) -> list[Outcome]:
     Raises DownloadError if they cannot be read.
     """
     best: dict[str, Outcome] = {}
-    with storage_errors(dest):
+    with storage_errors(f"{dest!r:.200} cannot be read"):
         for row in _stored(Storage(dest), None):
             row["face"] = tuple(row["face"]) if row["face"] is not None else None
             outcome = Outcome(**row)

@@ -125,7 +125,7 @@ def _of_list(source: str) -> Iterator[Entry]:
     """The entries of a list, whose images are relative to the list; versions only as far as it has them."""
     base = source.rpartition("/")[0]
     allowed = {*PROTOCOLS, urlsplit(source).scheme} if is_url(source) else {*PROTOCOLS}
-    with storage_errors(source):
+    with storage_errors(f"{source!r:.200} cannot be read"):
         for row in read_list(source):
             image, name = str(row.pop("image", None) or ""), str(row.pop("name", None) or "")
             version = str(row.pop("etag", None) or "")

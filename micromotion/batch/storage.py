@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from micromotion.errors import DownloadError, OutputError
+from micromotion.errors import DownloadError, MicromotionError, OutputError
 from micromotion.face.images import MAX_BYTES
 
 ATTEMPTS = 6
@@ -136,10 +136,8 @@ class Storage:
 
 
 @contextmanager
-def storage_errors(url: str) -> Iterator[None]:
-    """Turn the errors of a store, which are of many types, into a DownloadError."""
-    from micromotion.errors import MicromotionError
-
+def storage_errors(what: str, kind: type[MicromotionError] = DownloadError) -> Iterator[None]:
+    """Turn the errors of a store, which are of many types, into one of ours: what cannot be done, and why."""
     try:
         yield
     except MicromotionError:
@@ -148,7 +146,7 @@ def storage_errors(url: str) -> Iterator[None]:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         if isinstance(error, FileNotFoundError):
             reason = "there is no such file"
-        raise DownloadError(f"{url!r:.200} cannot be read: {reason:.200}") from error
+        raise kind(f"{what}: {reason:.200}") from error
 
 
 def _retried(work: Callable[[], T]) -> T:

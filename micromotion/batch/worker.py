@@ -15,10 +15,12 @@ from micromotion.batch.request import Request
 from micromotion.batch.rows import Row
 from micromotion.batch.sources import is_url
 from micromotion.batch.storage import Storage, is_web, storage_errors
-from micromotion.errors import DownloadError, MicromotionError, OutputError
+from micromotion.errors import DownloadError, OutputError
 from micromotion.face.images import ImageSource
 from micromotion.runtime.main_memory import import_torch
 from micromotion.runtime.notices import notices_to
+
+_CANNOT_STORE = "The video cannot be stored"
 
 
 @dataclass(frozen=True)
@@ -38,16 +40,15 @@ class Worker:
     """A loaded model; called with a row, it gives what became of it and raises nothing."""
 
     def __init__(self, setup: Setup, index: int = 0) -> None:
-        """index: which worker of its machine this is; with the device "cuda" it takes the GPU of that number.
+        """index: which worker of its machine this is, which decides the GPU if there are several.
 
         Raises as `Animator.load` does.
         """
         import_torch()
         from micromotion.animator import Animator
 
-        device = f"cuda:{index}" if setup.device == "cuda" else setup.device
         self._setup = setup
-        self._animator = Animator.load(setup.model, device)
+        self._animator = Animator.load(setup.model, _device(setup.device, index))
         self._store = Storage(setup.dest)
 
     def __call__(self, row: Row) -> Outcome:
@@ -59,7 +60,7 @@ class Worker:
             return Outcome.of_error(row, error, time.monotonic() - began)
 
     def _do(self, row: Row, began: float) -> Outcome:
-        with _put_errors(row):
+        with storage_errors(_CANNOT_STORE, OutputError):
             if self._store.exists(row.video):
                 return Outcome.done(row)
         model, said = self._animator.bundle, list[str]()
@@ -70,11 +71,19 @@ class Worker:
             video = self._animator.animate(photo, played, request.options)
             path = Path(folder) / "video.mp4"
             video.save(path, full_size=request.full_size, on_scaled=said.append)
-            with _put_errors(row):
+            with storage_errors(_CANNOT_STORE, OutputError):
                 self._store.put(path.read_bytes(), row.video)
         box: Any = video.face.box if video.face is not None else None
         face = None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
         return Outcome.done(row, seconds=time.monotonic() - began, face=face, sentence=" ".join(said))
+
+
+def _device(device: str, index: int) -> str:
+    """The device of the worker of that number on its machine: one of several GPUs."""
+    import torch
+
+    count = torch.cuda.device_count() if device in ("auto", "cuda") else 0
+    return f"cuda:{index % count}" if count > 1 else device
 
 
 def read_photo(row: Row) -> ImageSource:
@@ -89,7 +98,7 @@ def read_photo(row: Row) -> ImageSource:
         with take_in(row.image) as file:
             return bytes(file.read())
     if is_url(row.image):
-        with storage_errors(row.image):
+        with storage_errors(f"{row.image!r:.200} cannot be read"):
             return Storage(row.image).read()
     if not row.digest:  # it cannot be read: `load_image` says why
         return Path(row.image)
@@ -97,18 +106,3 @@ def read_photo(row: Row) -> ImageSource:
     if hashlib.sha256(content).hexdigest() != row.digest:
         raise DownloadError("The photo was changed while the batch ran: run it again.")
     return content
-
-
-class _put_errors:  # noqa: N801 (a context manager)
-    """Turns the errors of the destination, which are of many types, into an OutputError."""
-
-    def __init__(self, row: Row) -> None:
-        self._row = row
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, Exception) and not isinstance(error, MicromotionError):
-            reason = f"{type(error).__name__}: {' '.join(str(error).split()):.200}"
-            raise OutputError(f"The video cannot be stored: {reason}") from error

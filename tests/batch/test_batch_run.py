@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from batch_photos import OPTIONS, make_photos
 from batch_workers import Noting, never
 from commands import COMMAND, run
 from PIL import Image
@@ -22,22 +23,11 @@ from micromotion.batch import Report, read_results
 from micromotion.batch import run as run_batch
 from micromotion.batch.runner import ENGINES
 from micromotion.errors import BundleError, MotionError, OptionError
-from micromotion.options import AnimateOptions
 
 pytestmark = pytest.mark.slow
 
-OPTIONS = AnimateOptions(frames=3, aligned=True, view="model")
 GOOD = ("anna", "bert", "carl", "dora")
 FLAGS = ("--frames", 3, "--aligned", "--view", "model", "--device", "cpu", "--workers", 1)
-
-
-def make_photos(folder: Path, names: tuple[str, ...] = GOOD) -> Path:
-    """A folder of pictures of noise, of these names."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        rng = np.random.default_rng(list(name.encode()))
-        Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(folder / f"{name}.png")
-    return folder
 
 
 @pytest.fixture
