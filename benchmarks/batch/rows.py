@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -66,7 +67,7 @@ def finish(source: Path, dest: Path) -> None:
     writer = ResultWriter(Storage(str(dest)))
     (dest / "videos").mkdir(parents=True)
     for row in maker.rows(list_entries(str(source))):
-        (dest / row.video).touch()
+        os.close(os.open(dest / row.video, os.O_CREAT | os.O_WRONLY))
         writer.add(Outcome.done(row, seconds=1.0, face=(1.0, 2.0, 3.0, 4.0)))
     writer.flush()
 

@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from micromotion.batch.outcome import RANK, Outcome, Status
@@ -147,14 +147,14 @@ def _decoded(content: bytes, name: str, columns: list[str] | None) -> Iterator[d
 
 def _encoded(rows: list[Outcome]) -> tuple[bytes, str]:
     """The rows as a file, and its suffix."""
-    found = [{name: _text(value) for name, value in asdict(each).items()} for each in rows]
+    names = [each.name for each in fields(Outcome)]
+    found = [{name: _text(getattr(each, name)) for name in names} for each in rows]
     try:
         import pyarrow as pa
         from pyarrow.parquet import write_table
     except ImportError:
         return "".join(json.dumps(each) + "\n" for each in found).encode(), ".jsonl"
     kinds = {"seconds": pa.float64(), "finished": pa.float64(), "face": pa.list_(pa.float64())}
-    names = Outcome.__dataclass_fields__
     schema = pa.schema([(name, kinds.get(name, pa.string())) for name in names])
     file = io.BytesIO()
     write_table(pa.Table.from_pylist(found, schema), file, compression="zstd")

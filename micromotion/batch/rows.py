@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from micromotion.batch.request import Request
 from micromotion.batch.sources import Entry, is_url
@@ -115,5 +115,6 @@ def harmless(name: str) -> str:
 
 def stem(image: str) -> str:
     """The file's name in a path or URL, without its suffix."""
-    path = unquote(urlsplit(image).path) if is_url(image) else image
-    return Path(path).stem
+    path = unquote(image.partition("?")[0]) if is_url(image) else image
+    base = path.rstrip("/").rpartition("/")[2]
+    return base.rpartition(".")[0] or base

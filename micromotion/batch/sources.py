@@ -137,8 +137,9 @@ def _placed(image: str, base: str, allowed: set[str]) -> str:
     image = image.removeprefix("file://")
     if not image or len(image) > MAX_IMAGE or "\0" in image:
         raise OptionError(f"A list needs an image in each row, of at most {MAX_IMAGE} characters.")
-    if is_url(image) or "::" in image:
-        if "::" in image or urlsplit(image).scheme.lower() not in allowed:
+    scheme = _SCHEME.match(image)
+    if scheme or "::" in image:
+        if scheme is None or "::" in image or scheme[1].lower() not in allowed:
             raise OptionError(f"A list may not name {image!r:.120}: only {', '.join(sorted(allowed))}.")
         return image
     return image if image.startswith("/") or not base else f"{base}/{image}"
@@ -149,12 +150,17 @@ def _versioned(entries: Iterable[Entry]) -> Iterator[Entry]:
     entries = iter(entries)
     with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
         while some := list(islice(entries, 1024)):
-            yield from pool.map(_with_version, some)
+            yield from (pool.map if any(map(_is_to_ask, some)) else map)(_with_version, some)
+
+
+def _is_to_ask(entry: Entry) -> bool:
+    """Whether only the entry's store knows its version."""
+    return not entry.version and is_url(entry.image) and not is_web(entry.image)
 
 
 def _with_version(entry: Entry) -> Entry:
     if not is_url(entry.image):
         return _entry(entry.image, entry.name, entry.overrides)
-    if entry.version or is_web(entry.image):
+    if not _is_to_ask(entry):
         return entry
     return Entry(entry.image, Storage(entry.image).version(), entry.name, entry.overrides)

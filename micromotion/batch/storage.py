@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 def is_web(url: str) -> bool:
     """Whether a URL is one of http or https."""
-    return urlsplit(url).scheme.lower() in ("http", "https")
+    return url[:8].lower().startswith(("http://", "https://"))
 
 
 class Storage:
@@ -63,8 +63,14 @@ class Storage:
         return name if self._is_local else f"{self._scheme}://{name}"
 
     def listing(self, folder: str = "") -> Iterator[tuple[str, str]]:
-        """The full name and the version of each file in the folder and below; none if it does not exist."""
+        """The full name of each file in the folder and below, and its version, "" on this machine.
+
+        None if the folder does not exist. Local files and S3's objects are not all held in memory.
+        """
         root = self._path(folder) if folder else self._root
+        if self._is_local:
+            yield from ((name, "") for name in _files(root))
+            return
         if "s3" in self._protocols:
             yield from self._pages(root)
             return
@@ -184,6 +190,17 @@ def _create(fs: Any, path: str, content: bytes) -> None:
     except (TypeError, NotImplementedError):  # a store without it
         if not fs.exists(path):
             fs.pipe_file(path, content)
+
+
+def _files(folder: str) -> Iterator[str]:
+    """The files in a folder of this machine and below."""
+    if Path(folder).is_dir():
+        with os.scandir(folder) as found:
+            for each in found:
+                if each.is_dir():
+                    yield from _files(each.path)
+                else:
+                    yield each.path
 
 
 def _put_local(content: bytes, path: Path) -> None:
