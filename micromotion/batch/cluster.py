@@ -11,6 +11,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
+import socket
+import warnings
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -24,6 +27,7 @@ from micromotion.errors import MicromotionError, OptionError
 MAX_BLOCK = 64
 """Most rows that an actor does before their outcomes return."""
 
+_PATIENCE = 10.0  # seconds that the cluster's head has to answer
 _BLOCKS = 50  # for each actor, so that all end at about the same time
 _ROW, _OUTCOME, _ERROR = (
     "row",
@@ -45,13 +49,13 @@ def check_ray() -> None:
 
 def run_on_ray(
     rows: Iterable[Row], make: MakeWork, workers: int | None, device: str = "auto"
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """The outcomes of the rows, as they come, from a Ray cluster: RAY_ADDRESS's, or one on this machine.
 
     workers: most actors; None: as many as the cluster has GPUs, or cores if there are none or the device is
-    "cpu". A row is tried in
-    up to ATTEMPTS rounds; one without an outcome then has failed. Raises what `make` raises, and
-    MicromotionError if the cluster cannot be reached or is lost.
+    "cpu". A row is tried in up to ATTEMPTS rounds; one without an outcome then has failed. Raises
+    MicromotionError if an actor cannot start, or the cluster cannot be reached or is lost. If the cluster's
+    head dies, Ray ends this process.
     """
     pending = {row.id: row for row in rows}
     with _cluster():
@@ -130,23 +134,48 @@ def _cluster() -> Iterator[None]:
     Ray Data goes on after the death of an actor, and reports it to us alone.
     """
     import ray
-    from ray.data import DataContext
 
-    ours = not ray.is_initialized()
-    context, logger = DataContext.get_current(), logging.getLogger("ray.data")
-    before = context.max_errored_blocks, context.enable_progress_bars, logger.level
+    ours, logger = not ray.is_initialized(), logging.getLogger("ray.data")
+    level = logger.level
     try:
-        if ours:
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # we promise no telemetry
-            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        context = _connected(ours)
+        before = context.max_errored_blocks, context.enable_progress_bars
         context.max_errored_blocks, context.enable_progress_bars = -1, False
         logger.setLevel(logging.CRITICAL)
-        yield
+        try:
+            yield
+        finally:
+            context.max_errored_blocks, context.enable_progress_bars = before
     except (ray.exceptions.RayError, ConnectionError) as error:
         reason = " ".join(str(error).split())
-        raise MicromotionError(f"The Ray cluster is lost: run the batch again ({reason:.200}).") from error
+        raise MicromotionError(f"There is no Ray cluster any more, or none yet: {reason:.200}") from error
     finally:
-        context.max_errored_blocks, context.enable_progress_bars = before[:2]
-        logger.setLevel(before[2])
+        logger.setLevel(level)
         if ours:
             ray.shutdown()
+
+
+def _check_address() -> None:
+    """Raise MicromotionError if nothing listens at RAY_ADDRESS: Ray itself would try for minutes."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    if found := re.fullmatch(r"(?:ray://)?([^/]+):([0-9]{1,5})", address):
+        try:
+            socket.create_connection((found[1], int(found[2])), _PATIENCE).close()
+        except OSError as error:
+            raise MicromotionError(
+                f"There is no Ray cluster at RAY_ADDRESS={address!r:.200}: start one, or unset the variable."
+            ) from error
+
+
+def _connected(ours: bool) -> Any:
+    """Connect to the cluster, if that is `ours` to do; Ray Data's settings."""
+    import ray
+    from ray.data import DataContext
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray warns of its own defaults
+        if ours:
+            _check_address()
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # we promise no telemetry
+            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        return DataContext.get_current()

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -32,7 +32,7 @@ MakeWork = Callable[[int], Work]
 """Called in a worker process with its index; it may take long, and ends the batch by a MicromotionError."""
 
 
-def run_local(rows: Iterable[Row], make: MakeWork, workers: int) -> Iterator[Outcome]:
+def run_local(rows: Iterable[Row], make: MakeWork, workers: int) -> Generator[Outcome, None, None]:
     """The outcomes of the rows, as they come, from that many processes of one thread each.
 
     Rows are taken as they are needed: at most two for each worker are begun or wait. Closing the generator

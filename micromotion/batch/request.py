@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from functools import cache
@@ -16,7 +16,7 @@ from micromotion.motion.motion_text import read_motions
 from micromotion.motion.schedule import MotionChoice, schedule
 from micromotion.motion.timeline import Timeline
 from micromotion.motion.timeline_text import parse_timeline
-from micromotion.options import OPTIONS, AnimateOptions, options_from
+from micromotion.options import OPTIONS, AnimateOptions, check_strength, options_from
 from micromotion.types import MotionOwner
 
 OWN = ("motion", "timeline", "full_size")
@@ -95,9 +95,11 @@ def motions_from(value: Any, model: MotionOwner) -> dict[str, float]:
     Raises OptionError, MotionError.
     """
     if isinstance(value, Mapping):
-        if not all(isinstance(each, int | float) for each in value.values()):
-            raise OptionError("The motions of a row need numbers as strengths.")
+        for strength in value.values():
+            check_strength(strength)
         wanted = {str(name): float(strength) for name, strength in value.items()}
+    elif not isinstance(value, str | Sequence):
+        raise OptionError(f"motion must be a name, a list or names with strengths, not {value!r:.60}.")
     else:
         texts = value.split(",") if isinstance(value, str) else list(value)
         known = playable_motions(model)
@@ -139,6 +141,7 @@ def _flag(name: str, value: Any) -> bool:
 def _hash(path: Path) -> str:
     """The SHA-256 of a motion's file; raises MotionError if it cannot be read."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise MotionError(f"The micromotion {str(path)!r:.120} cannot be read: {error.strerror}.") from error

@@ -83,7 +83,7 @@ class RowMaker:
             try:
                 key = self._request.overridden(overrides, self._model).key(self._model)
                 self._keys[said] = json.dumps(key, sort_keys=True)
-            except MicromotionError:
+            except (MicromotionError, TypeError, ValueError, OverflowError):  # the worker says why
                 self._keys[said] = f"{self._request}|{said}"
         return self._keys[said]
 

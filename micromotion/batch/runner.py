@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,6 +32,7 @@ MAX_WORKERS = 10_000
 MAX_SENTENCES = 1000
 """Most different sentences of failures that a report holds."""
 
+Outcomes = Generator[Outcome, None, None]
 OnRow = Callable[[int, int, int], object]
 """Called with the number of rows that this run did, of those that are settled, and of all."""
 
@@ -135,17 +136,18 @@ class _Batch:
     ) -> None:
         self._total = len(entries)
         self._known, self._retry, self._on_row = known, retry, on_row
-        self._writer = ResultWriter(store)
+        self._store, self._writer = store, ResultWriter(store)
         self._seen: set[bytes] = set()
+        self._begun = False
         self._settled = self._done = 0
         self.report = Report()
 
     def run(
-        self, rows: Iterable[Row], engine: Callable[[Iterable[Row]], Iterator[Outcome]], fail_fast: bool
+        self, rows: Iterable[Row], engine: Callable[[Iterable[Row]], Outcomes], fail_fast: bool
     ) -> Report:
         """Have the rows done that are missing. However it ends, the results that are known are written."""
         try:
-            with closing(engine(self._missing(rows))) as outcomes:  # type: ignore[type-var]  # generators
+            with closing(engine(self._missing(rows))) as outcomes:
                 for outcome in outcomes:
                     self._writer.add(outcome)
                     self.report.add(outcome.status, outcome.sentence, outcome.image)
@@ -171,6 +173,9 @@ class _Batch:
             elif identity in known.refused and not self._retry:
                 self.report.add("refused", known.refused[identity], row.image)
             else:
+                if not self._begun:
+                    self._store.check_writable()
+                    self._begun = True
                 self._seen.add(identity)
                 yield row
                 continue
@@ -183,11 +188,11 @@ class _Batch:
             self._on_row(self._done, self._settled, self._total)
 
 
-def _engine(name: Engine) -> Callable[..., Iterator[Outcome]]:
+def _engine(name: Engine) -> Callable[..., Outcomes]:
     return run_on_ray if name == "ray" else _run_here
 
 
-def _run_here(rows: Iterable[Row], make: MakeWork, workers: int | None, device: str) -> Iterator[Outcome]:
+def _run_here(rows: Iterable[Row], make: MakeWork, workers: int | None, device: str) -> Outcomes:
     """`run_local` with a process for each GPU, or core if there is none."""
     return run_local(rows, make, workers or _gpus(device) or usable_cores())
 

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from micromotion.errors import DownloadError, MicromotionError, OutputError
 from micromotion.face.images import MAX_BYTES
+from micromotion.runtime.folders import make_folder
 
 ATTEMPTS = 6
 FIRST_WAIT = 0.25  # seconds before the second attempt, doubled for each further one
@@ -114,6 +115,14 @@ class Storage:
                 _retried(partial(_create, self._fs, path, content))
         else:
             _retried(partial(self._rename_into, path, content))
+
+    def check_writable(self) -> None:
+        """Create the folder; in another store, leave an empty object there. Raises OutputError."""
+        if self._is_local:
+            make_folder(Path(self._root))
+            return
+        with storage_errors(f"{self._root!r:.200} cannot be written to", OutputError):
+            self.put(b"", ".micromotion")
 
     def _rename_into(self, path: str, content: bytes) -> None:
         folder, _, base = path.rpartition("/")

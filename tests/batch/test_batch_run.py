@@ -91,13 +91,19 @@ def test_a_list_says_what_differs(tmp_path: Path, random_bundle: Path) -> None:
         "bert.png,,frown,2,\n"
         "bert.png,,smile,2,9\n"
         "gone.png,,smile,2,\n"
+        "http://127.0.0.1:9/a.png,,smile,2,\n"
     )
     report = run_batch(source, dest, model=str(random_bundle), device="cpu", options=OPTIONS, workers=1)
-    assert (report.done, report.repeated, report.refused) == (2, 1, 3)
+    assert (report.done, report.repeated, report.refused, report.failed) == (2, 1, 3, 1)
     assert sorted(len(frames(each)) for each in videos(dest)) == [2, 4]
     assert {each.name.rpartition("-")[0] for each in videos(dest)} == {"Anna_A", "Anna"}
     sentences = " ".join(report.sentences)
-    for part in ("no micromotion 'frown'", "strength must be a number", "There is no file"):
+    for part in (
+        "no micromotion 'frown'",
+        "strength must be a number",
+        "There is no file",
+        "private network",
+    ):
         assert part in sentences
 
 

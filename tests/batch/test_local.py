@@ -76,6 +76,6 @@ def test_rows_are_taken_as_they_are_needed(tmp_path: Path) -> None:
 
     outcomes = run_local(rows(), Noting(tmp_path), 2)
     next(outcomes)
-    outcomes.close()  # type: ignore[attr-defined]  # a generator
+    outcomes.close()
     assert len(taken) <= 2 * 2 + 2
     assert not any(map(is_running, pids(tmp_path)))

@@ -54,6 +54,12 @@ def test_a_worker_that_cannot_start_ends_the_batch() -> None:
         list(run_on_ray(map(row_of, range(3)), broken, 1))
 
 
+def test_a_cluster_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(MicromotionError, match=r"no Ray cluster at RAY_ADDRESS='127\.0\.0\.1:1'"):
+        list(run_on_ray([row_of(0)], broken, 1))
+
+
 def test_a_batch_on_ray_is_that_on_this_machine(tmp_path: Path, random_bundle: Path) -> None:
     photos, dest = make_photos(tmp_path / "photos"), tmp_path / "out"
     (photos / "bad.jpg").write_bytes(b"no picture")

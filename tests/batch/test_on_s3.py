@@ -25,6 +25,7 @@ from micromotion.batch import run as run_batch
 from micromotion.batch import storage as storages
 from micromotion.batch.sources import list_entries
 from micromotion.batch.storage import Storage
+from micromotion.errors import OutputError
 from micromotion.options import AnimateOptions
 
 pytestmark = pytest.mark.slow
@@ -70,7 +71,7 @@ def test_a_batch_from_bucket_to_bucket(
     assert (report.done, report.refused, report.failed) == (6, 2, 0)
     s3.faults = ()
     names = store.find("shop/out")
-    assert len(names) == 6 + len([name for name in names if "/results/" in name])
+    assert len([name for name in names if "/videos/" in name]) == 6
     animator = Animator.load(random_bundle, "cpu")
     for row in read_results("s3://shop/out"):
         if row.status == "done":
@@ -86,6 +87,15 @@ def test_a_batch_from_bucket_to_bucket(
 
     store.pipe_file("shop/photos/0.png", picture(100))  # another etag, so another row
     assert start(model=str(random_bundle), workers=1).done == 1
+
+
+def test_a_bucket_that_cannot_be_written_to_is_said_at_once(
+    s3: Proxy, store: Any, random_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storages, "FIRST_WAIT", 0.01)
+    store.pipe({"shop/photos/0.png": picture(0)})
+    with pytest.raises(OutputError, match="cannot be written to"):
+        run_batch("s3://shop/photos", "s3://missing/out", model=str(random_bundle), make=never)
 
 
 def test_an_object_is_written_once(s3: Proxy, store: Any) -> None:

@@ -123,7 +123,10 @@ def test_a_name_is_made_harmless(name: str, plain: str) -> None:
         ({"aligned": "perhaps"}, "aligned must be true or false"),
         ({"motion": "smile", "timeline": "1s smile"}, "not both"),
         ({"motion": "smile=x"}, "must be followed by a strength"),
-        ({"motion": {"smile": "1"}}, "need numbers"),
+        ({"motion": {"smile": "1"}}, "strength must be a number"),
+        ({"motion": {"smile": 10**400}}, "strength must be a number"),
+        ({"motion": 5}, "motion must be a name"),
+        ({"size": {"a": 1}}, "size must be a whole number"),
         ({"colour": "red"}, "'colour' is no option"),
     ],
 )
