@@ -62,12 +62,11 @@ class ResultWriter:
 class Known:
     """What earlier runs left at a destination; ids as 10 bytes, so that a million need little memory.
 
-    videos: ids whose video is there. recorded: those of them that have a row too. refused: ids of the rows
-    that would be refused again, and why. digests: see `rows.Digests`.
+    videos: id of each video -> whether it has a row too. refused: ids of the rows that would be refused
+    again, and why. digests: see `rows.Digests`.
     """
 
-    videos: set[bytes] = field(default_factory=set)
-    recorded: set[bytes] = field(default_factory=set)
+    videos: dict[bytes, bool] = field(default_factory=dict)
     refused: dict[bytes, str] = field(default_factory=dict)
     digests: dict[bytes, bytes] = field(default_factory=dict)
 
@@ -81,14 +80,14 @@ def known_of(store: Storage, url: str) -> Known:
             found = name.removesuffix(".mp4")[-ID_LETTERS:]
             if name.endswith(".mp4") and "/." not in name:
                 with suppress(ValueError):
-                    known.videos.add(bytes.fromhex(found))
+                    known.videos[bytes.fromhex(found)] = False
         for row in _stored(store, ["id", "image", "version", "digest", "status", "sentence"]):
             identity = bytes.fromhex(row["id"])
             if row["digest"]:
                 key = digest_key(row["image"], row["version"])
                 known.digests[key] = bytes.fromhex(row["digest"])
             if row["status"] == "done" and identity in known.videos:
-                known.recorded.add(identity)
+                known.videos[identity] = True
             elif row["status"] == "refused":
                 said = row["sentence"]
                 known.refused[identity] = sentences.setdefault(said, said)

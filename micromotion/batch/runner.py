@@ -168,7 +168,7 @@ class _Batch:
                 self.report.repeated += 1
             elif identity in known.videos:
                 self.report.before += 1
-                if identity not in known.recorded:  # its run was killed before it could write the row
+                if not known.videos[identity]:  # its run was killed before it could write the row
                     self._writer.add(Outcome.done(row))
             elif identity in known.refused and not self._retry:
                 self.report.add("refused", known.refused[identity], row.image)

@@ -28,6 +28,7 @@ PROTOCOLS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf", "http", "htt
 
 MAX_IMAGE = 2000  # characters of a path or URL in a list
 _ASKED_AT_ONCE = 32  # objects of a list whose etags are asked for at once
+_NOTHING: Mapping[str, Any] = {}  # one object for a million entries
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 
 
@@ -45,7 +46,7 @@ class Entry:
     image: str
     version: str = ""
     name: str = ""
-    overrides: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
 
 
 def is_url(text: str) -> bool:
@@ -103,7 +104,7 @@ def _entry(path: str, name: str = "", overrides: Mapping[str, Any] | None = None
         version = f"{found.st_size}-{found.st_mtime_ns}"
     except (OSError, ValueError):  # its row will say so
         pass
-    return Entry(path, version, name, overrides or {})
+    return Entry(path, version, name, overrides or _NOTHING)
 
 
 def _remote(source: str) -> Iterator[Entry]:
@@ -129,7 +130,7 @@ def _of_list(source: str) -> Iterator[Entry]:
         for row in read_list(source):
             image, name = str(row.pop("image", None) or ""), str(row.pop("name", None) or "")
             version = str(row.pop("etag", None) or "")
-            yield Entry(_placed(image, base, allowed), version, name, row)
+            yield Entry(_placed(image, base, allowed), version, name, row or _NOTHING)
 
 
 def _placed(image: str, base: str, allowed: set[str]) -> str:

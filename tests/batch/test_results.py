@@ -78,7 +78,7 @@ def test_what_is_known_are_the_videos_and_the_refused(tmp_path: Path) -> None:
     (videos / f".x-{failed.id}.mp4").touch()
     (videos / "somebody's.mp4").touch()
     known = known_of(Storage(str(tmp_path)), str(tmp_path))
-    assert known.videos == known.recorded == {bytes.fromhex(done.id)}
+    assert known.videos == {bytes.fromhex(done.id): True}
     assert known.refused == {bytes.fromhex(refused.id): "It is empty."}
     assert known.digests == {digest_key(done.image, done.version): b"\xab" * 32}
 
@@ -86,7 +86,7 @@ def test_what_is_known_are_the_videos_and_the_refused(tmp_path: Path) -> None:
 def test_a_deleted_video_is_missing_again(tmp_path: Path) -> None:
     write(tmp_path, outcomes())
     known = known_of(Storage(str(tmp_path)), str(tmp_path))
-    assert known.videos == known.recorded == set()
+    assert known.videos == {}
 
 
 def test_damaged_results_are_one_sentence(tmp_path: Path) -> None:
