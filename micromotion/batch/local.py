@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -78,6 +79,7 @@ class _Process:
     def __init__(self, make: MakeWork, index: int) -> None:
         self._make, self._index = make, index
         self._ended = False
+        self._lock = threading.Lock()  # of the process: one thread does rows, another ends it
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
 
@@ -101,37 +103,47 @@ class _Process:
         return Outcome.failed(row, f"The worker died {ATTEMPTS} times with this photo: run the batch again.")
 
     def end(self) -> None:
-        """Ask the process to tidy up and end."""
-        self._ended = True
-        if self._process is not None:
-            self._process.terminate()
+        """Ask the process to tidy up and end; none is started any more."""
+        with self._lock:
+            self._ended = True
+            if self._process is not None:
+                self._process.terminate()
 
     def join(self) -> None:
         """Wait until it has ended; kill it if it does not."""
-        if self._process is not None:
-            self._process.join(_STOP)
-            self._process.kill()
-            self._process.join()
+        with self._lock:
+            process = self._process
+        if process is not None:
+            process.join(_STOP)
+            process.kill()
+            process.join()
 
     def _started(self) -> Connection:
-        if self._pipe is None:
-            context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks
-            self._pipe, theirs = context.Pipe()
+        """The pipe to a process that is ready. Raises EOFError if it has died, or none may be started."""
+        if self._pipe is not None:
+            return self._pipe
+        context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks
+        ours, theirs = context.Pipe()
+        with self._lock:
+            if self._ended:
+                raise EOFError
             arguments = (theirs, self._make, self._index)
             self._process = context.Process(target=_serve, args=arguments, daemon=True)
             self._process.start()
-            theirs.close()  # so that its death ends the pipe
-            if self._ended:
-                self._process.terminate()
-            _received(self._pipe)
-        return self._pipe
+        theirs.close()  # so that its death ends the pipe
+        self._pipe = ours
+        _received(ours)
+        return ours
 
     def _discard(self) -> None:
-        if self._process is not None and self._pipe is not None:
-            self._process.kill()
-            self._process.join()
-            self._pipe.close()
-        self._process = self._pipe = None
+        with self._lock:
+            process, self._process = self._process, None
+            pipe, self._pipe = self._pipe, None
+        if process is not None:
+            process.kill()
+            process.join()
+        if pipe is not None:
+            pipe.close()
 
 
 def _received(pipe: Connection) -> Outcome:

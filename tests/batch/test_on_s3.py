@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import time
 from collections.abc import Iterator
 from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from batch_workers import never
+from commands import COMMAND, run
 from PIL import Image
 
 pytest.importorskip("s3fs", reason="s3fs is not installed")
@@ -43,6 +49,7 @@ def s3() -> Iterator[Proxy]:
 def store(s3: Proxy) -> Iterator[Any]:
     """The bucket's file system, without faults; the bucket is empty."""
     s3.faults = ()
+    s3.asked.clear()
     found = s3fs.S3FileSystem(use_listings_cache=False)
     yield found
     s3.faults = ()
@@ -87,6 +94,31 @@ def test_a_batch_from_bucket_to_bucket(
 
     store.pipe_file("shop/photos/0.png", picture(100))  # another etag, so another row
     assert start(model=str(random_bundle), workers=1).done == 1
+
+
+def test_a_batch_that_dies_is_gone_on_with_in_a_bucket(s3: Proxy, store: Any, random_bundle: Path) -> None:
+    """SIGKILL to all of its processes, while the store fails now and then."""
+    store.pipe({f"shop/photos/{number}.png": picture(number) for number in range(10)})
+    arguments = ["batch", "s3://shop/photos", "--out", "s3://shop/out", "--model", str(random_bundle)]
+    arguments += ["--frames", "2", "--aligned", "--view", "model", "--device", "cpu", "--workers", "1"]
+    s3.faults = FAULTS
+    killed = subprocess.Popen([*COMMAND, *arguments], start_new_session=True, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while sum(method == "PUT" and "/videos/" in path for method, path in s3.asked) < 4:
+        assert killed.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert run(*arguments).returncode == 0
+    s3.faults = ()
+    videos = [name for name in store.find("shop/out") if "/videos/" in name]
+    assert len(videos) == 10
+    rows = read_results("s3://shop/out")
+    assert sorted(f"shop/out/{each.video}" for each in rows) == videos
+    for name in videos:
+        with av.open(BytesIO(store.cat_file(name))) as file:
+            assert len(list(file.decode(video=0))) == 2
 
 
 def test_a_bucket_that_cannot_be_written_to_is_said_at_once(
