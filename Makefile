@@ -43,9 +43,10 @@ develop: .venv/developed
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-page.txt
 	@touch $@
 
-.venv/developed: .venv/installed .venv/paged .ci/browser.sh
+.venv/developed: .venv/installed .venv/paged .ci/browser.sh .ci/replicate.sh .ci/node/package-lock.json
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable ".[service,scale,dev]"
 	@.ci/browser.sh
+	@.ci/replicate.sh
 	@touch $@
 
 avatar: develop  ## make the embedded model again, from heads to figures (hours on a CPU, minutes on a GPU; resumes)

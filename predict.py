@@ -20,10 +20,12 @@ from cog import BaseRunner, Input, Path
 
 from micromotion import Animator, Timeline, align, parse_timeline
 from micromotion.animation import Video, timed
+from micromotion.credentials.certificates import given_files
+from micromotion.credentials.signing import check_credentials
 from micromotion.errors import BundleError, ImageError, MicromotionError, MotionError, OutputError
 from micromotion.face.images import load_image
 from micromotion.inversion.pivotal_tuning import STEPS
-from micromotion.options import Easing, Loop, View, check_motion, view_of_frame
+from micromotion.options import AnimateOptions, Easing, Loop, View, check_motion, view_of_frame
 from micromotion.runtime.folders import cache_folder
 from micromotion.runtime.notices import notices_to
 from micromotion.runtime.process import configure_process
@@ -32,6 +34,7 @@ from micromotion.service import uploads
 from micromotion.service.cancellation import import_ahead, keep_cancellations, start_threads_apart
 from micromotion.service.deadline import Deadline, seconds_allowed
 from micromotion.service.health import Health, facts, reset_peak, stage_lines, sweep
+from micromotion.service.published import Published, check_alone
 from micromotion.weights.install import ensure
 
 if TYPE_CHECKING:
@@ -52,6 +55,7 @@ class Predictor(BaseRunner):
         """Load the model once, before the first prediction; download it first if MICROMOTION_FETCH is 1."""
         configure_process()
         self.seconds = seconds_allowed()
+        check_credentials()
         uploads.install()
         model = os.environ.get(MODEL, "avatar")
         if os.environ.get(FETCH) == "1":
@@ -172,10 +176,25 @@ class Predictor(BaseRunner):
             choices=["", "crop", "photo"],
             deprecated=True,
         ),
+        micromotion: str = Input(
+            description="The published model's name of motion. If it or scale is given, the answer is what that model gave: 100 frames of the model's own face at 30 per second, and 'eyesClose' if no name is given. Leave out motion, strength and all else that says what is played.",
+            default="",
+            choices=["", "smile", "angry", "aging", "eyesClose", "headsTurn"],
+            deprecated=True,
+        ),
+        scale: int | None = Input(
+            description="The published model's strength, in fifths: 5, its default, is strength 1; the last frame is at 99 hundredths of that. See micromotion.",
+            default=None,
+            ge=1,
+            le=10,
+            deprecated=True,
+        ),
     ) -> Path:
         """Play a micromotion on the face in a picture."""
         deadline = Deadline(self.seconds)
-        name = "timeline" if timeline.strip() else motion if motion_file is None else "motion_file"
+        old = Published.asked(micromotion, scale)
+        name = old.micromotion if old else motion if motion_file is None else "motion_file"
+        name = "timeline" if timeline.strip() else name
         timings: dict[str, float] = {}
         reset_peak(self.animator.bundle.device)
         folder = self._new_folder()
@@ -183,10 +202,32 @@ class Predictor(BaseRunner):
         try:
             self.health.predicting = True
             image, motion_file = _files(image, motion_file)
+            options = AnimateOptions(
+                strength=strength,
+                frames=int(frames),  # in JSON, 90.0 is a valid integer
+                fps=int(fps),
+                loop=cast("Loop", loop),  # Cog supports no Literal; these three are checked
+                easing=cast("Easing", easing),
+                view=cast("View", view_of_frame(frame) if frame else view),
+                size=int(size),
+                compare=compare,
+                face=int(face),
+                seed=None if seed == -1 else int(seed),
+                refine=int(refine),
+                lock_identity=lock_identity,
+            )
+            if old:
+                texts = {"motion": motion, "template": template.strip(), "timeline": timeline.strip()}
+                check_alone({**vars(options), **texts, "motion_file": motion_file}, sent=False)
             _check_motion(motion, template, motion_file)
+            if name not in ("timeline", "motion_file", "custom"):
+                check_motion(name, self.animator.motions)  # never a file of the server, or one on the hub
             with notices_to(print), self._redact_paths(folder), image.open("rb") as photo_file:
                 keyframes = self._keyframes(timeline, motion, motion_file) if timeline.strip() else None
                 files: dict[str, Path] = {}
+                if old:
+                    options, files = old.translated(options, self.animator.bundle, folder)
+                    print(old.describe(options))
                 if motion_file is not None:
                     files["motion_file"] = self._uploaded(motion_file, folder)
                 photo: BinaryIO | Image = photo_file
@@ -198,22 +239,11 @@ class Predictor(BaseRunner):
                 video = self.animator.animate(
                     photo,
                     keyframes.with_files(files) if keyframes else files.get(name, name),
-                    strength=strength,
-                    frames=int(frames),  # in JSON, 90.0 is a valid integer
-                    fps=int(fps),
-                    loop=cast("Loop", loop),  # Cog supports no Literal; animate() checks these three
-                    easing=cast("Easing", easing),
-                    view=cast("View", view_of_frame(frame) if frame else view),
-                    size=int(size),
-                    compare=compare,
-                    face=int(face),
-                    seed=None if seed == -1 else int(seed),
-                    refine=int(refine),
+                    options,
                     on_refine=deadline.watch("refining", progress_lines("Refined by", "steps", int(refine))),
-                    lock_identity=lock_identity,
                     on_lock=deadline.watch("tuning", progress_lines("Tuned by", "steps", STEPS)),
                 )
-                print(f"Face {face:.0f} found; playing {name} at strength {strength:g}.")
+                print(f"Face {face:.0f} found; playing {name} at strength {options.strength:g}.")
                 _render(video, output, deadline)
         except BaseException:  # Cog's CancelationException is not an Exception
             self.finished.put((folder, time.monotonic()))
@@ -222,7 +252,7 @@ class Predictor(BaseRunner):
             self.health.predicting = False
             uploads.discard(image, motion_file)
         timings |= video.timings
-        for metric, value in facts(self.animator.bundle, name, len(video), video.face, timings).items():
+        for metric, value in facts(self.animator.bundle, name, video, timings).items():
             self.record_metric(metric, value)
         print(*stage_lines(timings), sep="\n")
         print(f"Done: {output.name}, {output.stat().st_size / 1000:.0f} kB.")
@@ -286,7 +316,8 @@ class Predictor(BaseRunner):
     def _redact_paths(self, folder: Path) -> Iterator[None]:
         """Within the block, replace paths of the server in error messages by words that the caller knows."""
         files = self.animator.bundle.files
-        words = {str(folder / MOTION_FILE): "motion_file", str(folder): "the server's folder"}
+        words = dict.fromkeys(given_files(), "the server's certificate")
+        words |= {str(folder / MOTION_FILE): "motion_file", str(folder): "the server's folder"}
         if files:
             words[str(files[0].parent)] = "its folder"
         with suppress(MicromotionError):  # no home, no cache

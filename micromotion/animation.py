@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from micromotion.credentials.claim import Claim
 from micromotion.motion.micromotion import Motion
 from micromotion.options import MAX_FRAMES, check_whole
 from micromotion.runtime.device_memory import DeviceMemory, deterministic, translate_oom
@@ -92,6 +93,7 @@ class Video:
         finish: Finish | None = None,
         face: AlignedFace | None = None,
         likeness: Likeness | None = None,
+        model: str = "",
     ) -> None:
         """Create a video; nothing is rendered yet.
 
@@ -102,6 +104,7 @@ class Video:
             memory: of that device; None: of the generator's device.
             finish: applied to each rendered frame.
             face: the face in its photo; None for a latent.
+            model: the name of the generator's model.
 
         For the other arguments see `Animator.animate`.
         """
@@ -116,6 +119,7 @@ class Video:
         self._seed = seed
         self._memory = memory or DeviceMemory(generator.latent_avg.device, generator)
         self._finish = finish
+        self._model = model
 
     def __len__(self) -> int:
         return len(self._strengths)
@@ -126,6 +130,12 @@ class Video:
         if self._finish is not None:
             return self._finish.size
         return self._generator.resolution, self._generator.resolution
+
+    @property
+    def claim(self) -> Claim:
+        """What the content credentials of its files say."""
+        names = [motion.name for motion in self._motions]
+        return Claim.of(self._model, names, self._strengths, shows_photo=self._finish is not None)
 
     @cached_property
     def _latent(self) -> Tensor:
@@ -159,6 +169,7 @@ class Video:
         on_frame: Callable[[int], None] | None = None,
         full_size: bool = False,
         on_scaled: Callable[[str], None] | None = None,
+        credentials: bool = True,
     ) -> None:
         """Write the video as MP4, GIF, WebP or a folder of PNGs, by its suffix; files appear when complete.
 
@@ -166,8 +177,10 @@ class Video:
         called with the number of frames written. An MP4 with more pixels than phones can play is scaled down
         unless full_size is set; on_scaled is then called with a sentence (if None, a ScaledWarning is
         issued). A size that the format does not support is refused before rendering (see
-        `video.writer.fit_size`). Raises OptionError, OutputError.
+        `video.writer.fit_size`). credentials: whether the files carry content credentials, which
+        MICROMOTION_CREDENTIALS=off also leaves out. Raises OptionError, OutputError, CredentialsError.
         """
+        claim = self.claim if credentials else None
         fit_size(path, self.size, self.fps, full_size=full_size, on_scaled=on_scaled)
         wanted = self._spread(count) if sheet is not None else []
         if sheet is not None:
@@ -183,10 +196,11 @@ class Video:
                 on_frame=on_frame,
                 full_size=full_size,
                 on_scaled=lambda _: None,  # reported above
+                claim=claim,
             )
         self.timings["encode"] -= self.timings["render"]
         if sheet is not None:
-            write_picture(self._lay_out(collected, wanted), sheet)
+            write_picture(self._lay_out(collected, wanted), sheet, claim)
 
     def sheet(self, count: int = 8) -> Image.Image:
         """A contact sheet of `count` evenly spaced frames, with their strengths; only these are rendered.

@@ -41,7 +41,7 @@ from micromotion.runtime.device_memory import DeviceMemory, deterministic, trans
 from micromotion.runtime.forking import survive_forks
 from micromotion.types import Frame, Strengths
 from micromotion.video.comparison import Comparison, strength_strip
-from micromotion.weights.bundle import IDENTITY, Bundle, load_bundle
+from micromotion.weights.bundle import IDENTITY, Bundle, BundleFiles, load_bundle
 
 if TYPE_CHECKING:
     from encoder4editing.identity import IdentityNet
@@ -85,8 +85,8 @@ class Animator:
         survive_forks()
 
     @classmethod
-    def load(cls, name: str | Path = "avatar", device: str | torch.device = "auto") -> Animator:
-        """Load a bundle by name or folder onto a device; raises as `load_bundle` does."""
+    def load(cls, name: str | Path | BundleFiles = "avatar", device: str | torch.device = "auto") -> Animator:
+        """Load a bundle by name, folder or `hf://owner/name` onto a device; raises as `load_bundle` does."""
         return cls(load_bundle(name, device))
 
     @property
@@ -143,9 +143,9 @@ class Animator:
         Args:
             photo: as in `encode`, or a latent from `encode`, which cannot be refined, compared or put back
                 into its photo.
-            motion: one of `motions`; or a file, as a Path or a name that ends in .safetensors; or several of
-                these, as a sequence or a mapping to strengths; or a `Timeline`, which has its own length and
-                ignores `frames`.
+            motion: one of `motions`; or a file, as a Path, a name that ends in .safetensors or, on the hub,
+                `hf://owner/name/FILE`; or several of these, as a sequence or a mapping to strengths; or a
+                `Timeline`, which has its own length and ignores `frames`.
             options: see `AnimateOptions`.
             on_refine, on_lock: called with the number of refinement or tuning steps done, and the loss.
             keywords: single options by name; they override `options`.
@@ -199,6 +199,7 @@ class Animator:
             finish=finish,
             face=face.crop,
             likeness=found,
+            model=self.bundle.name,
         )
 
     def at_strengths(

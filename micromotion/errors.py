@@ -37,6 +37,10 @@ class OutputError(MicromotionError):
     """The result cannot be written to the requested destination."""
 
 
+class CredentialsError(MicromotionError):
+    """Content credentials cannot be signed or read, or the certificate for them cannot be used."""
+
+
 class ScaledWarning(UserWarning):
     """The video was made smaller than its frames, so that phones play it."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from PIL import Image
 from rich.console import Group, RenderableType
@@ -14,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
+from micromotion.credentials.claim import Claim
 from micromotion.learn.text import sample_identity
 from micromotion.motion import directions
 from micromotion.motion.anchors import KIND, Anchors
@@ -204,6 +206,12 @@ def picture(inspection: Inspection, bundle: Bundle) -> Image.Image:
         latents += [face + inspection.motion.offset(strength) for strength in strengths]
         labels += [f"face {seed}, {_signed(strength)}" for strength in strengths]
     return contact_sheet(render(latents, bundle), labels=labels, columns=len(strengths), tile=192)
+
+
+def claim(inspection: Inspection, bundle: Bundle) -> Claim:
+    """What the picture's content credentials say."""
+    strengths = np.array(STRENGTHS)[:, None]
+    return Claim.of(bundle.name, [inspection.motion.name], strengths, shows_photo=False)
 
 
 def anchor_sheet(anchors: Anchors, bundle: Bundle) -> Image.Image:

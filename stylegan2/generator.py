@@ -99,12 +99,14 @@ class Generator(nn.Module):
 
     Parameters and fixed noise are drawn from `rng` (a CPU generator), or from torch's global one. Noise
     strengths and all biases but those of the modulations (1) start at 0. `latent_avg` [style_dim] is the
-    average w, zero until set.
+    average w, zero until set. `tuned` says that the weights were fitted to one picture, and so show whoever
+    is in it; files keep it.
     """
 
     def __init__(self, config: GeneratorConfig, rng: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
+        self.tuned = False
         self.mapping = Mapping(
             config.z_dim, config.style_dim, config.mapping_layers, config.mapping_lr_multiplier, rng
         )

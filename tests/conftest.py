@@ -22,6 +22,7 @@ from micromotion.weights.bundle import save_bundle
 from stylegan2 import Generator, GeneratorConfig
 
 if TYPE_CHECKING:
+    from hub_server import HubServer
     from misbehaving_server import MisbehavingServer
     from page_browser import Served
     from playwright.sync_api import Browser
@@ -100,6 +101,14 @@ def random_anchors(seed: int) -> Anchors:
     return Anchors(still + degrees[:, None, None] * direction, degrees, {"source": "random"})
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A folder of user data for what fixtures of a module write, as credentials keep a root there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MICROMOTION_DATA", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder for each test, and an empty folder of learned micromotions beside it.
@@ -110,8 +119,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     folder = tmp_path_factory.mktemp("cache", numbered=True)
     monkeypatch.setenv("MICROMOTION_CACHE", str(folder))
     monkeypatch.setenv("MICROMOTION_DATA", str(folder.with_name(f"{folder.name}-data")))
-    for name in ("MICROMOTION_MANIFEST", "MICROMOTION_MODEL", "MICROMOTION_FETCH", "MICROMOTION_LANDMARKS"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("MANIFEST", "MODEL", "FETCH", "LANDMARKS", "CREDENTIALS"):
+        monkeypatch.delenv(f"MICROMOTION_{name}", raising=False)
     return folder
 
 
@@ -124,6 +133,16 @@ def server(monkeypatch: pytest.MonkeyPatch) -> "Iterator[MisbehavingServer]":
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
     with MisbehavingServer() as running:
+        yield running
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> "Iterator[HubServer]":
+    """A Hugging Face hub on this machine, which the library uses, with an empty cache and no token."""
+    from hub_server import HubServer, use_server
+
+    with HubServer() as running:
+        use_server(monkeypatch, running.base, tmp_path / "hub-home")
         yield running
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import RESOLUTION, STYLE_DIM, STYLES, random_anchors
 from PIL import Image
+from shown import shown
 
 from micromotion import Animator
 from micromotion.errors import (
@@ -72,12 +73,17 @@ def test_strength_is_linear_in_the_latent_and_negative_plays_the_opposite(
 
 
 def test_the_same_call_gives_the_same_bytes(animator: Animator, astronaut_file: Path, tmp_path: Path) -> None:
-    for name in ("a.mp4", "b.mp4"):
+    """Without credentials; with them, the same frames."""
+    for name in ("a.mp4", "b.mp4", "signed.mp4", "signed-again.mp4"):
         animator.animate(astronaut_file, frames=6, seed=3).save(
-            tmp_path / name, sheet=tmp_path / f"{name}.png"
+            tmp_path / name, sheet=tmp_path / f"{name}.png", credentials=name.startswith("signed")
         )
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
     assert (tmp_path / "a.mp4.png").read_bytes() == (tmp_path / "b.mp4.png").read_bytes()
+    signed = [tmp_path / "signed.mp4", tmp_path / "signed-again.mp4"]
+    assert signed[0].read_bytes() != signed[1].read_bytes()
+    assert shown(signed[0]) == shown(signed[1]) == shown(tmp_path / "a.mp4")
+    assert shown(tmp_path / "signed.mp4.png") == shown(tmp_path / "a.mp4.png")
 
 
 def test_a_seed_changes_the_noise_once_per_video(animator: Animator, latent: torch.Tensor) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.stages import networks
-from benchmarks.stages.race import Spent, Work
+from benchmarks.stages.race import Spent, Work, peak_memory
 from micromotion.runtime.device_memory import deterministic
 
 ROOT = Path(__file__).parents[2]
@@ -183,3 +183,29 @@ def encoding(frames: int, *, model: str = "avatar") -> Work:
     pictures = list(animator.animate(PHOTO, "smile", frames=frames, view="model"))
     folder = tempfile.TemporaryDirectory()
     return lambda: write_frames(pictures, Path(folder.name) / "video.mp4", 30)
+
+
+def signing(frames: int, side: int) -> Work:
+    """The content credentials of an MP4: a new key and certificate, XMP, the signed manifest."""
+    from micromotion.credentials.claim import Claim, Played
+    from micromotion.credentials.signing import credentials_for
+    from micromotion.video.writer import write_frames
+
+    folder = tempfile.TemporaryDirectory()
+    os.environ["MICROMOTION_DATA"] = folder.name
+    noise = np.random.default_rng(0).integers(0, 40, (side, side, 3), np.uint8)
+    ramp = (np.indices((side, side)).sum(0) % 200).astype(np.uint8)[..., None]
+    pictures = (noise + np.roll(ramp, shift, axis=0) for shift in range(frames))
+    plain = write_frames(pictures, Path(folder.name) / "plain.mp4", 30).read_bytes()
+    claim = Claim("ffhq", (Played("smile", 0, 1),), shows_photo=True)
+
+    def sign() -> Spent:
+        path = Path(folder.name) / "signed.mp4"
+        path.write_bytes(plain)
+        start = time.perf_counter()
+        credentials = credentials_for(claim)
+        assert credentials is not None
+        credentials.mark_video(path)
+        return Spent(time.perf_counter() - start, peak_memory())
+
+    return sign

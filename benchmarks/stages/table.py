@@ -141,6 +141,13 @@ def _others(size: str, folder: Path | None) -> Iterator[Stage]:
         rounds=2,
         scale=(("ours", 11 / 3), ("floor", 11 / 3), ("the original", 11.0)),
     )
+    frames, side = (90, 1024) if size == "full" else (2, 32)
+    yield Stage(
+        f"signing an MP4 of {frames} frames, {side}²",
+        Contender("ours", ours.signing, (frames, side)),
+        limit=0.05,
+        rounds=7,
+    )
     yield Stage(
         "import micromotion", Contender("ours", ours.importing, ("micromotion",)), limit=0.3, rounds=7
     )

@@ -36,6 +36,7 @@ class Request:
     timeline: str | None
     options: AnimateOptions
     full_size: bool = False
+    credentials: bool = True
 
     def choice(self, model: MotionOwner) -> MotionChoice:
         """What `Animator.animate` plays. Raises OptionError, MotionError."""
@@ -57,7 +58,8 @@ class Request:
             for name, value in asdict(self.options).items()
             if value != OPTIONS[name].default  # so that a new option leaves the ids of old rows
         }
-        return {"played": played, "files": files, "options": changed, "full_size": self.full_size}
+        written = {"full_size": self.full_size, "credentials": self.credentials}
+        return {"played": played, "files": files, "options": changed, **written}
 
     def overridden(self, row: Mapping[str, Any], model: MotionOwner) -> Request:
         """The request with what a row of a list sets; texts, as in a CSV, are read as the option's type.

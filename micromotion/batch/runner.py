@@ -20,6 +20,7 @@ from micromotion.batch.shard import Shard, parse_shard
 from micromotion.batch.sources import Entry, is_url, list_entries
 from micromotion.batch.storage import Storage
 from micromotion.batch.worker import Setup, Worker
+from micromotion.credentials.signing import check_credentials
 from micromotion.errors import OptionError
 from micromotion.options import AnimateKeywords, AnimateOptions, check_choice, check_whole, options_from
 from micromotion.runtime.main_memory import import_torch
@@ -78,6 +79,7 @@ def run(
     *,
     timeline: str | None = None,
     full_size: bool = False,
+    credentials: bool = True,
     model: str = "avatar",
     device: str = "auto",
     engine: Engine = "local",
@@ -96,7 +98,7 @@ def run(
             columns for what differs by row; a path, or a URL that fsspec knows.
         dest: a folder or a URL, for `videos/NAME-ID.mp4` and `results/*.parquet`.
         motion: a name, a list, or a mapping to strengths; it is not used if there is a timeline, a text.
-        options, keywords: as for `Animator.animate`.
+        options, keywords: as for `Animator.animate`; full_size, credentials: as for `Video.save`.
         workers: how many; None: one for each GPU, or core if there is none.
         shard: "3/100", "auto/100" (see `parse_shard`), or a Shard; None: all rows.
         fail_fast: stop at the first row that is refused or fails.
@@ -104,9 +106,9 @@ def run(
         make: what does the rows, instead of a `Worker`, for tests and benchmarks.
 
     Can be stopped at any time, also by killing it, and run again; several may run at once. Raises
-    OptionError, MotionError, BundleError, DownloadError and OutputError if the batch as such is wrong, but
-    for no single photo. A program that calls it needs the guard `if __name__ == "__main__":`, as for
-    multiprocessing.
+    OptionError, MotionError, BundleError, CredentialsError, DownloadError and OutputError if the batch as
+    such is wrong, but for no single photo. A program that calls it needs the guard
+    `if __name__ == "__main__":`, as for multiprocessing.
     """
     check_choice("engine", engine, ENGINES)
     if workers is not None:
@@ -116,8 +118,10 @@ def run(
     source, dest = _place(source), _place(dest)
     files = find_bundle(model)
     wanted = {} if timeline is not None else motions_from(motion, files)
-    request = Request(wanted, timeline, options_from(keywords, options), full_size)
+    request = Request(wanted, timeline, options_from(keywords, options), full_size, credentials)
     request.key(files)  # raises what every row would
+    if credentials:
+        check_credentials()
     share = parse_shard(shard) if isinstance(shard, str) else shard
     entries = [each for each in list_entries(source) if share is None or share.has(each)]
     store = Storage(dest)

@@ -70,7 +70,12 @@ class Worker:
             warnings.simplefilter("ignore", DeprecationWarning)
             video = self._animator.animate(photo, played, request.options)
             path = Path(folder) / "video.mp4"
-            video.save(path, full_size=request.full_size, on_scaled=said.append)
+            video.save(
+                path,
+                full_size=request.full_size,
+                on_scaled=said.append,
+                credentials=request.credentials,
+            )
             with storage_errors(_CANNOT_STORE, OutputError):
                 self._store.put(path.read_bytes(), row.video)
         box: Any = video.face.box if video.face is not None else None

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from micromotion.cli import options as option
-from micromotion.cli.console import Debug, Device, Model
+from micromotion.cli.console import Debug, Device, Model, fetch_hub_motion, find_model
 from micromotion.cli.options import takes_animate_options
+from micromotion.credentials.claim import Claim
+from micromotion.credentials.signing import check_credentials
 from micromotion.errors import OptionError
 from micromotion.face.images import load_image
 from micromotion.motion.library import find_motion, playable_motions
@@ -23,6 +25,7 @@ from micromotion.motion.timeline import Timeline
 from micromotion.motion.timeline_file import read_timeline_file
 from micromotion.motion.timeline_text import TimelineError, parse_timeline
 from micromotion.options import AnimateOptions
+from micromotion.runtime.hub import is_hub_name
 from micromotion.runtime.main_memory import import_torch
 from micromotion.runtime.notices import notices_to
 from micromotion.runtime.progress import frame_progress
@@ -30,7 +33,7 @@ from micromotion.video.format_limits import scaled_size
 from micromotion.video.output_names import Named, check_apart, default_name, typed
 from micromotion.video.picture import check_picture, write_picture
 from micromotion.video.writer import check_output, fit_size
-from micromotion.weights.bundle import BundleFiles, find_bundle
+from micromotion.weights.bundle import BundleFiles
 
 if TYPE_CHECKING:
     from micromotion.animator import Animator
@@ -45,6 +48,7 @@ def animate(
     output: option.Output = None,
     sheet: option.Sheet = None,
     full_size: option.FullSize = False,
+    credentials: option.WithCredentials = True,
     strengths: option.StrengthList = None,
     options: AnimateOptions,
     model: Model = "avatar",
@@ -65,21 +69,21 @@ def animate(
       micromotion animate me.jpg --refine 30
       micromotion animate me.jpg --model ffhq
     """
-    bundle = find_bundle(model)
+    bundle = find_model(model)
     played, title = _chosen(motion, timeline, bundle)
     inputs = _inputs(photo, played, timeline, bundle)
     if options.view == "auto" and not options.compare:
         options = replace(options, view=bundle.view)
     if strengths is None:
         video = default_name(photo, f"-{title}.mp4") if output is None else output
-        _write_video(inputs, played, video, sheet, full_size, model, device, options)
+        _write_video(inputs, played, video, sheet, full_size, credentials, bundle, device, options)
         return
     if sheet or options.compare or options.lock_identity or options.strength != 1:
         raise OptionError(
             "--strengths writes one picture: leave out --sheet, --compare, --lock-identity and --strength."
         )
     picture = default_name(photo, f"-{title}-strengths.png") if output is None else output
-    _write_strip(inputs, played, _numbers(strengths), picture, model, device, options)
+    _write_strip(inputs, played, _numbers(strengths), picture, credentials, bundle, device, options)
 
 
 def _write_strip(
@@ -87,7 +91,8 @@ def _write_strip(
     played: MotionChoice,
     strengths: Sequence[float],
     output: str | Path,
-    model: str,
+    credentials: bool,
+    model: BundleFiles,
     device: str,
     options: AnimateOptions,
 ) -> None:
@@ -95,11 +100,17 @@ def _write_strip(
 
     The first of inputs is the photo.
     """
-    schedule_strip(played, strengths)
+    names, rows = schedule_strip(played, strengths)
     check_apart([(check_picture(output), "the picture")], inputs)
     image = load_image(Path(inputs[0][0]))
+    if credentials:
+        check_credentials()
     with _loaded(model, device, options.refine) as (animator, _, on_refine):
-        write_picture(animator.at_strengths(image, played, strengths, options, on_refine=on_refine), output)
+        bundle = animator.bundle
+        stems = [find_motion(name, bundle).stem for name in names]
+        claim = Claim.of(bundle.name, stems, rows, shows_photo=options.view != "model")
+        picture = animator.at_strengths(image, played, strengths, options, on_refine=on_refine)
+        write_picture(picture, output, claim if credentials else None)
     typer.echo(f"Picture: {output}")
 
 
@@ -109,7 +120,8 @@ def _write_video(
     output: str | Path,
     sheet: Path | None,
     full_size: bool,
-    model: str,
+    credentials: bool,
+    model: BundleFiles,
     device: str,
     options: AnimateOptions,
 ) -> None:
@@ -123,6 +135,8 @@ def _write_video(
         outputs.append((check_picture(sheet), "the sheet"))
     check_apart(outputs, inputs)
     image = load_image(Path(inputs[0][0]))
+    if credentials:
+        check_credentials()
     printed: set[str] = set()
 
     def on_scaled(sentence: str) -> None:
@@ -147,6 +161,7 @@ def _write_video(
             on_frame=lambda done: update(completed=done),
             full_size=full_size,
             on_scaled=on_scaled,
+            credentials=credentials,
         )
     typer.echo(f"Video: {output}")
     if sheet is not None:
@@ -157,7 +172,7 @@ def _write_video(
 
 @contextmanager
 def _loaded(
-    model: str, device: str, refine: int
+    model: BundleFiles, device: str, refine: int
 ) -> Iterator[tuple[Animator, Callable[..., None], Callable[[int, float], None]]]:
     """The loaded model, with a progress bar: the function that updates it, and the callback for refining."""
     with (
@@ -181,7 +196,7 @@ def _loaded(
 def _chosen(motion: list[str] | None, timeline: str | None, bundle: BundleFiles) -> tuple[MotionChoice, str]:
     """The motions to play, checked to exist, and the title for the default output name."""
     if timeline is None:
-        wanted = read_motions(motion or ["smile"], playable_motions(bundle))
+        wanted = read_motions(motion or ["smile"], playable_motions(bundle), fetch_hub_motion)
         return wanted, "-".join(find_motion(name, bundle).stem for name in wanted)
     if motion:
         raise OptionError("Give --motion or --timeline, not both: the timeline names its own motions.")
@@ -197,8 +212,18 @@ def _numbers(text: str) -> list[float]:
 
 def _timeline(given: str, bundle: BundleFiles) -> Timeline:
     """Parse the text, or the file after an @; prints the position of an error on stderr."""
+    text = read_timeline_option(given)
+    files: dict[str, Path] = {}
+
+    def check(name: str) -> None:
+        if is_hub_name(name):
+            files[name] = files.get(name) or Path(fetch_hub_motion(name))
+        else:
+            find_motion(name, bundle)
+
     try:
-        return parse_timeline(read_timeline_option(given), lambda name: find_motion(name, bundle))
+        timeline = parse_timeline(text, check)
+        return timeline.with_files(files) if files else timeline
     except TimelineError as error:
         for note in getattr(error, "__notes__", []):
             typer.echo(note, err=True)

@@ -13,9 +13,11 @@ from micromotion.batch import Report
 from micromotion.batch import run as run_batch
 from micromotion.cli import options as option
 from micromotion.cli.animate import read_timeline_option
-from micromotion.cli.console import Debug, Device, Model
+from micromotion.cli.console import Debug, Device, Model, fetch_hub_motion, find_model
 from micromotion.cli.options import takes_animate_options
 from micromotion.errors import OptionError
+from micromotion.motion.library import playable_motions
+from micromotion.motion.motion_text import read_motions
 from micromotion.options import AnimateOptions
 from micromotion.runtime.progress import row_progress
 from micromotion.video.output_names import typed
@@ -70,6 +72,7 @@ def batch(
     motion: option.MotionNames = None,
     timeline: option.TimelineText = None,
     full_size: option.FullSize = False,
+    credentials: option.WithCredentials = True,
     options: AnimateOptions,
     engine: Engine = "local",
     workers: Workers = None,
@@ -94,15 +97,18 @@ def batch(
     """
     if motion and timeline is not None:
         raise OptionError("Give --motion or --timeline, not both: the timeline names its own motions.")
+    known = playable_motions(find_model(model))
+    motions = read_motions(motion or ["smile"], known, fetch_hub_motion)
     try:
         with row_progress() as on_row:
             report = run_batch(
                 source,
                 out,
-                motion or "smile",
+                motions,
                 options,
                 timeline=None if timeline is None else read_timeline_option(timeline),
                 full_size=full_size,
+                credentials=credentials,
                 model=model,
                 device=device,
                 engine=engine,

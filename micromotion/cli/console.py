@@ -10,22 +10,42 @@ from typing import Annotated
 import typer
 
 from micromotion.errors import DeviceMemoryError, MainMemoryError, MicromotionError
+from micromotion.motion.library import fetch_motion
+from micromotion.runtime.hub import is_hub_name
 from micromotion.runtime.main_memory import is_out_of_memory, too_little_memory
 from micromotion.video.output_names import typed
+from micromotion.weights.bundle import BundleFiles, find_bundle
 
 Model = Annotated[
     str,
     typer.Option(
         parser=typed,
-        metavar="NAME|FOLDER",
+        metavar="NAME|FOLDER|hf://…",
         help="The model: avatar; ffhq, photo-real, after `micromotion weights fetch ffhq`; one of your own; "
-        "or a bundle folder.",
+        "a bundle folder; or hf://owner/name on the Hugging Face hub.",
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Debug = Annotated[
     bool, typer.Option("--debug", envvar="MICROMOTION_DEBUG", help="Show the whole traceback of an error.")
 ]
+
+
+def find_model(name: str) -> BundleFiles:
+    """Find a bundle as `find_bundle` does; says on stderr at which commit one from the hub is."""
+    found = find_bundle(name)
+    if found.origin:
+        typer.echo(f"Model: {found.origin}", err=True)
+    return found
+
+
+def fetch_hub_motion(name: str) -> str:
+    """A motion's name as it is, or for one on the hub its file's path; says its commit on stderr."""
+    if not is_hub_name(name):
+        return name
+    path, origin = fetch_motion(name)
+    typer.echo(f"Motion: {origin}", err=True)
+    return str(path)
 
 
 @contextmanager

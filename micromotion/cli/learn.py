@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from micromotion.cli.console import Debug, Device, cli_errors
+from micromotion.cli.console import Debug, Device, cli_errors, find_model
 from micromotion.cli.learn_progress import frame_counter, step_progress
 from micromotion.errors import MotionError, OptionError
 from micromotion.learn.provenance import with_provenance
@@ -22,7 +22,7 @@ from micromotion.motion.library import place_for
 from micromotion.options import MAX_SEED, check_whole
 from micromotion.video.output_names import Named, check_apart, typed, typed_path
 from micromotion.video.picture import check_picture, write_picture
-from micromotion.weights.bundle import find_bundle, load_bundle
+from micromotion.weights.bundle import BundleFiles, load_bundle
 
 if TYPE_CHECKING:
     from micromotion.learn.video import Collected
@@ -40,7 +40,7 @@ app = typer.Typer(
 
 Name = Annotated[str, typer.Option("--name", "-n", help="The name of the new micromotion.")]
 TargetModel = Annotated[
-    str, typer.Option(parser=typed, metavar="NAME|FOLDER", help="The model to learn it for.")
+    str, typer.Option(parser=typed, metavar="NAME|FOLDER|hf://…", help="The model to learn it for.")
 ]
 PathOption = Annotated[
     Literal["line", "curve"],
@@ -96,12 +96,13 @@ def text(
         if numbered[-1][1] <= 0 and not compatible:  # compatible adds one degree beyond the last
             raise OptionError("The last degree is the full motion, and must be above 0%.")
         check_whole("seed", seed, 0, MAX_SEED)
-        target, picture = _output_paths(name, model, preview, force, [])
+        found = find_model(model)
+        target, picture = _output_paths(name, found, preview, force, [])
         wanted = [template, words, seed, steps, compatible]
         progress = target.with_name(f".{name}-{hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:8]}")
         with step_progress() as on_step, _resume_hint(progress), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "pkg_resources is deprecated")  # in clip
-            bundle = load_bundle(model, device)
+            bundle = load_bundle(found, device)
             from micromotion.learn.text import collect_from_text
 
             anchors = collect_from_text(
@@ -148,9 +149,10 @@ def video(
       micromotion animate me.jpg --motion nod
     """
     with cli_errors(debug):
-        target, picture = _output_paths(name, model, preview, force, [(driving, "the video itself")])
+        found = find_model(model)
+        target, picture = _output_paths(name, found, preview, force, [(driving, "the video itself")])
         with frame_counter() as on_progress:
-            bundle = load_bundle(model, device)
+            bundle = load_bundle(found, device)
             from micromotion.learn.video import collect_from_video, describe_faces
 
             collected = collect_from_video(driving, bundle, count=count, face=face, on_progress=on_progress)
@@ -186,9 +188,10 @@ def images(
     """
     with cli_errors(debug):
         inputs = [(each, "one of the pictures themselves") for each in pictures]
-        target, picture = _output_paths(name, model, preview, force, inputs)
+        found = find_model(model)
+        target, picture = _output_paths(name, found, preview, force, inputs)
         with frame_counter() as on_progress:
-            bundle = load_bundle(model, device)
+            bundle = load_bundle(found, device)
             from micromotion.learn.video import collect_from_images
 
             collected = collect_from_images(pictures, bundle, on_progress=on_progress)
@@ -197,10 +200,9 @@ def images(
 
 
 def _output_paths(
-    name: str, model: str, preview: Path | None, force: bool, inputs: Sequence[Named]
+    name: str, bundle: BundleFiles, preview: Path | None, force: bool, inputs: Sequence[Named]
 ) -> tuple[Path, Path]:
     """The paths of the micromotion and its preview; raises, before any work, if they cannot be written."""
-    bundle = find_bundle(model)
     target = place_for(name, bundle, force=force)
     picture = check_picture(target.with_suffix(".png") if preview is None else preview)
     model_files = [(file, f"a file of the model {bundle.name!r}") for file in bundle.files]
@@ -221,13 +223,15 @@ def _resume_hint(progress: Path) -> Iterator[None]:
 
 def _save(anchors: Anchors, bundle: Bundle, target: Path, picture: Path, model: str) -> None:
     """Write the micromotion and its preview, and print a summary."""
+    from micromotion.credentials.claim import Claim
     from micromotion.inspection import anchor_sheet
     from micromotion.motion.micromotion import analyse
 
     found = analyse(anchors, target.stem)
     sheet = anchor_sheet(anchors, bundle)
     anchors.save(target)
-    write_picture(sheet, picture)
+    degrees = anchors.degrees.numpy()[:, None]
+    write_picture(sheet, picture, Claim.of(bundle.name, [target.stem], degrees, shows_photo=False))
     typer.echo(f"Learned: {target.stem}, {len(anchors.degrees)} anchors, in {target}")
     typer.echo(
         f"Rank {found.subspace.coordinates.shape[1]}; a line explains {100 * found.straightness:.1f}% of the "

@@ -10,9 +10,10 @@ import typer
 from micromotion import __version__
 from micromotion.cli.animate import animate
 from micromotion.cli.batch import batch
-from micromotion.cli.console import Debug, Device, Model, cli_errors
+from micromotion.cli.console import Debug, Device, Model, cli_errors, fetch_hub_motion, find_model
 from micromotion.cli.learn import app as learn_app
 from micromotion.cli.page import page
+from micromotion.cli.verify import verify
 from micromotion.cli.weights import app as weights_app
 from micromotion.motion.library import find_motion, playable_motions
 from micromotion.runtime.main_memory import import_torch
@@ -20,7 +21,6 @@ from micromotion.runtime.process import configure_process
 from micromotion.runtime.streams import make_printing_safe
 from micromotion.video.output_names import check_apart, typed_path
 from micromotion.video.picture import check_picture, write_picture
-from micromotion.weights.bundle import find_bundle
 
 app = typer.Typer(
     name="micromotion",
@@ -33,6 +33,7 @@ app = typer.Typer(
 
 app.command()(animate)
 app.command()(batch)
+app.command()(verify)
 app.command()(page)
 app.add_typer(learn_app)
 app.add_typer(weights_app)
@@ -69,7 +70,7 @@ def micromotion(
 def motions(model: Model = "avatar", debug: Debug = False) -> None:
     """List a model's micromotions, one per line; learned ones are marked."""
     with cli_errors(debug):
-        found = find_bundle(model)
+        found = find_model(model)
         for name in playable_motions(found):
             typer.echo(name if name in found.motions else f"{name} (learned)")
 
@@ -77,7 +78,10 @@ def motions(model: Model = "avatar", debug: Debug = False) -> None:
 @app.command()
 def inspect(
     motion: Annotated[
-        str, typer.Argument(metavar="NAME|FILE", help="A micromotion: a name, or FILE.safetensors.")
+        str,
+        typer.Argument(
+            metavar="NAME|FILE", help="A micromotion: a name, FILE.safetensors, or hf://owner/name/FILE."
+        ),
     ],
     model: Model = "avatar",
     output: Annotated[
@@ -106,8 +110,8 @@ def inspect(
       micromotion inspect shared.safetensors --model ffhq
     """
     with cli_errors(debug):
-        files = find_bundle(model)
-        file = find_motion(motion, files)
+        files = find_model(model)
+        file = find_motion(fetch_hub_motion(motion), files)
         if output is not None:
             model_files = [(each, f"a file of the model {files.name!r}") for each in files.files]
             outputs = [(check_picture(output), "the picture")]
@@ -115,17 +119,17 @@ def inspect(
         import_torch()
         from rich.console import Console
 
-        from micromotion.inspection import inspect_motion, picture, report
+        from micromotion.inspection import claim, inspect_motion, picture, report
         from micromotion.weights.bundle import load_bundle
 
-        bundle = load_bundle(model, device)
+        bundle = load_bundle(files, device)
         inspection = inspect_motion(file, bundle, path)
         console = Console()
         if not console.is_terminal:
             console.width = WIDE
         console.print(report(inspection, bundle.generator.resolution))
         if output is not None:
-            write_picture(picture(inspection, bundle), output)
+            write_picture(picture(inspection, bundle), output, claim(inspection, bundle))
             typer.echo(f"Picture: {output}")
 
 
@@ -139,7 +143,7 @@ def serve(
 ) -> None:
     """Run the container's HTTP prediction service without Docker.
 
-    The environment variable MICROMOTION_MODEL selects a model other than avatar.
+    The environment variable MICROMOTION_MODEL selects a model other than avatar, also hf://owner/name.
 
     \b
     Examples:

@@ -27,8 +27,8 @@ MotionNames = Annotated[
         "--motion",
         "-m",
         metavar="NAME[=STRENGTH]",
-        help="The motion to play: a name from `micromotion motions`, or FILE.safetensors. Repeat the option "
-        "to play several motions together.",
+        help="The motion to play: a name from `micromotion motions`, FILE.safetensors, or, on the hub, "
+        "hf://owner/name/FILE. Repeat the option to play several motions together.",
         show_default="smile",
     ),
 ]
@@ -64,6 +64,15 @@ FullSize = Annotated[
     typer.Option(
         "--full-size",
         help="Keep a large photo's full size in an MP4, although phones may not play it (H.264 above 5.2).",
+    ),
+]
+WithCredentials = Annotated[
+    bool,
+    typer.Option(
+        "--credentials/--no-credentials",
+        help="Sign the output: content credentials say that a model moved this face, and how "
+        "(`micromotion verify`). MICROMOTION_CREDENTIALS=CERTIFICATES.pem,KEY.pem signs with your own "
+        "certificate, =off never.",
     ),
 ]
 StrengthList = Annotated[

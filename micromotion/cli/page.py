@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from micromotion.cli.console import Debug, Device, Model, cli_errors
+from micromotion.cli.console import Debug, Device, Model, cli_errors, find_model
+from micromotion.credentials.signing import check_credentials
 from micromotion.runtime.main_memory import import_torch
 
 
@@ -40,12 +41,14 @@ def page(
         from micromotion.page.server import check_gradio, listen, serve_page
 
         check_gradio()
+        check_credentials()
         with listen(host, port) as listener:
             import_torch()
             from micromotion.animator import Animator
 
             typer.echo("Loading the model…", err=True)
-            serve_page(Animator.load(model, device), listener, lambda address: _announce(address, browser))
+            animator = Animator.load(find_model(model), device)
+            serve_page(animator, listener, lambda address: _announce(address, browser))
 
 
 def _announce(address: str, browser: bool) -> None:

@@ -11,9 +11,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from micromotion.cli.console import Debug, cli_errors
+from micromotion.cli.console import Debug, Model, cli_errors
 from micromotion.errors import BundleError, OptionError
 from micromotion.runtime.folders import cache_folder, landmarks_file
+from micromotion.runtime.hub import parse_hub_name
+from micromotion.runtime.main_memory import import_torch
 from micromotion.runtime.progress import download_progress, in_bytes
 from micromotion.video.output_names import typed_path
 from micromotion.weights import install
@@ -223,6 +225,67 @@ def path(
             typer.echo(str(landmarks_file()))
         else:
             typer.echo(str(find_bundle(name).folder.absolute() if name else cache_folder()))
+
+
+@app.command()
+def push(
+    address: Annotated[
+        str,
+        typer.Argument(
+            metavar="hf://…",
+            help="hf://owner/name for a model, hf://owner/name/NAME.safetensors for a motion.",
+        ),
+    ],
+    model: Model = "avatar",
+    motion: Annotated[
+        str | None,
+        typer.Option(
+            "--motion",
+            "-m",
+            metavar="NAME|FILE",
+            help="The motion to push: a name, or FILE.safetensors. Default: the one of the address.",
+        ),
+    ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The licence under which it may be used, such as mit. Default: the one it states itself.",
+        ),
+    ] = None,
+    public: Annotated[
+        bool, typer.Option("--public", help="Let everybody see the repository. Default: only you.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Push a model, or one motion, to the Hugging Face hub, with a model card.
+
+    Needs huggingface_hub: pip install "micromotion\\[hub]"; and a login: `hf auth login`. A missing
+    repository is made, and is private. What may not be passed on is refused: the public FFHQ and dlib files,
+    and models tuned to one person.
+
+    \b
+    Examples:
+      micromotion weights push hf://me/avatar
+      micromotion weights push hf://me/mine --model mine --licence cc-by-4.0 --public
+      micromotion weights push hf://me/motions/grin.safetensors --licence mit
+    """
+    with cli_errors(debug):
+        from micromotion.weights.publish import push_model, push_motion
+
+        target = parse_hub_name(address)
+        if target.path or motion:
+            import_torch()
+            wanted = motion or Path(target.path).stem
+            pushed = push_motion(address, wanted, model, public=public, licence=licence)
+        else:
+            pushed = push_model(address, model, public=public, licence=licence)
+        typer.echo(f"Pushed: {pushed.name}, {'private' if pushed.private else 'public'}")
+        typer.echo(f"Files: {', '.join(pushed.files)}")
+        if not pushed.card:
+            typer.echo("Its model card was left as it was: see that it still fits.")
+        if public and pushed.private:
+            typer.echo("The repository existed and stays private: make it public on its page.")
 
 
 def _fetch_landmarks(manifest: Manifest, yes: bool) -> None:

@@ -96,6 +96,7 @@ def tune(
         learner = copy.deepcopy(generator).to(pivot.device).float().requires_grad_(False)
         if not _descend(learner, generator, pivot, likeness_loss, steps, on_step):
             learner = copy.deepcopy(generator).to(pivot.device)
+        learner.tuned = True
         learner.requires_grad_(False).zero_grad(set_to_none=True)
         return (learner.use_half() if is_half(generator) else learner).eval()
 
@@ -248,6 +249,7 @@ def _read(path: Path, generator: Generator, device: torch.device) -> Generator |
             return None
         for name, parameter in learnt.items():
             parameter.copy_(state[name])
+    result.tuned = True
     return result.eval()
 
 

@@ -9,9 +9,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from micromotion.errors import MotionError, OutputError
+from micromotion.motion.library import MAX_BYTES
 from stylegan2.checkpoints.storage import FORMAT, CheckpointError, safetensors_kind, write_tensors
-
-MAX_BYTES = 32 << 20
 
 Provenance = dict[str, str | int | float]
 

@@ -17,13 +17,24 @@ from typing import TYPE_CHECKING
 from micromotion.errors import MicromotionError, MotionError, OptionError
 from micromotion.options import check_motion
 from micromotion.runtime.folders import is_plain_name, learned_folder, make_folder
+from micromotion.runtime.hub import (
+    SAFETENSORS,
+    FromHub,
+    check_etag,
+    fetch_file,
+    is_hub_name,
+    not_safetensors,
+    parse_motion_name,
+)
 from micromotion.types import LoadedModel, MotionOwner
 
 if TYPE_CHECKING:
     from micromotion.motion.files import Provenance
     from micromotion.motion.micromotion import Motion, PathKind
 
-SUFFIX = ".safetensors"
+SUFFIX = SAFETENSORS
+MAX_BYTES = 32 << 20
+"""Most bytes of a motion's file."""
 MODEL, MODEL_HASH = "model", "generator"
 """Keys in a file's provenance: the model's name, and the SHA-256 of its generator's file."""
 
@@ -44,11 +55,14 @@ def playable_motions(bundle: MotionOwner) -> dict[str, Path]:
 
 
 def find_motion(motion: str | Path, bundle: MotionOwner) -> Path:
-    """The file of a micromotion: one of the model's own, a learned one, or FILE.safetensors.
+    """The file of a micromotion: one of the model's own, a learned one, FILE.safetensors, or one on the hub.
 
-    A Path is always a file; a string is a file if it ends in .safetensors and is not a micromotion's name.
-    Raises MotionError, listing the known ones, for an unknown name.
+    A Path is always a file; a string is a file if it ends in .safetensors and is not a micromotion's name,
+    and `hf://owner/name/FILE` is downloaded if it is not cached. Raises MotionError, listing the known ones,
+    for an unknown name; for one on the hub, as `fetch_motion` does.
     """
+    if is_hub_name(motion):
+        return fetch_motion(str(motion)).path
     known = playable_motions(bundle)
     if isinstance(motion, Path):
         return motion
@@ -56,6 +70,20 @@ def find_motion(motion: str | Path, bundle: MotionOwner) -> Path:
         return Path(motion)
     check_motion(motion, known)
     return known[motion]
+
+
+def fetch_motion(address: str) -> FromHub:
+    """The file of a motion on the Hugging Face hub, `hf://owner/name[@revision]/FILE.safetensors`, checked.
+
+    It is in the cache of `huggingface_hub`. Raises OptionError for a wrong address, DownloadError if the hub
+    does not give the file, MotionError if it is too large, damaged or no safetensors.
+    """
+    name = parse_motion_name(address)
+    found = fetch_file(name, name.path, MotionError, most=MAX_BYTES)
+    check_etag(found, MotionError)
+    if why := not_safetensors(found.path):
+        raise MotionError(f"{name.path} of {found.name.label} {why}: it is not used; tell its owner.")
+    return found
 
 
 def load_fitting(path: Path, bundle: LoadedModel, kind: PathKind | None = None) -> Motion:

@@ -137,6 +137,7 @@ class Studio:
             total=len(video),
             on_frame=report,
             on_scaled=lambda _: None,  # reported above
+            claim=video.claim,
         )
 
     def _interruptible(self, video: Video, stop: threading.Event) -> Iterator[Frame]:

@@ -1,4 +1,4 @@
-"""Runs work ahead of its use, on several cores, with results in order.
+"""Runs work in other threads: ahead of its use, with results in order, or where nothing interrupts it.
 
 By hand and not by concurrent.futures because of the service's cancellations, which raise an exception
 anywhere: within a Condition of Python's library it can leave the lock held, and then the pool is awaited for
@@ -46,6 +46,19 @@ def ahead(work: Callable[[T], R], items: Sequence[T], threads: int | None = None
                 yield _result(pending.popleft())
         while pending:
             yield _result(pending.popleft())
+    finally:
+        pool.close()
+
+
+def uninterrupted(work: Callable[[], R]) -> R:
+    """work() in a thread of its own, awaited: a Ctrl-C or a cancellation is raised here when it is done.
+
+    For code that calls back into Python and drops what is raised there. Raises what the work raises.
+    """
+    pool: _Pool[None, R] = _Pool(lambda _: work(), 1)
+    try:
+        pool.start()
+        return _result(pool.submit(None))
     finally:
         pool.close()
 

@@ -31,7 +31,7 @@ _BY_STATUS = {
 
 _RULE = re.compile(  # Cog quotes the whole value, then the schema's rule: the last match of these
     r'.*\s(is not of types? "[a-z", ]+"'
-    r"|is not one of \[[^\n]*\]"
+    r'|is not one of \[(?:(?:"[\w .-]*"|[-+.\de]+)(?:, ?|(?=\])))*\]'
     r"|is (?:less|greater) than (?:or equal to )?the (?:minimum|maximum) of [-+.\de]+"
     r"|is (?:shorter|longer) than \d+ characters?)",
     re.DOTALL,

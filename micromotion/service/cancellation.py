@@ -113,11 +113,13 @@ def _write_a_video() -> None:
     import numpy as np
     from PIL import Image
 
+    from micromotion.credentials.claim import Claim
     from micromotion.video.writer import write_frames
 
     Image.init()
     with tempfile.TemporaryDirectory() as folder:
-        write_frames([np.zeros((16, 16, 3), np.uint8)], f"{folder}/video.mp4", 30)
+        claim = Claim("none", (), shows_photo=False)
+        write_frames([np.zeros((16, 16, 3), np.uint8)], f"{folder}/video.mp4", 30, claim=claim)
 
 
 def _step() -> None:

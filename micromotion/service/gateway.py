@@ -223,7 +223,7 @@ class _Call(BaseHTTPRequestHandler):
         later = "respond-async" in re.split(r"[\s,;]+", self.headers.get("prefer", "").lower())
         put = self.command == "PUT"
         with self._turn(size):
-            request = check_body(self._receive(size), self.server.nullable)
+            request = check_body(self._receive(size), self.server.nullable, self.server.inputs)
             name = self.path.removeprefix("/predictions").lstrip("/")
             if put and request.name not in ("", name):
                 raise Refusal(422, "The id in the request must be the one in its path, or be left out.")

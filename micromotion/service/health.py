@@ -24,7 +24,7 @@ from micromotion.runtime.device_memory import deterministic
 from micromotion.video.pixels import all_finite
 
 if TYPE_CHECKING:
-    from micromotion.face.crop import AlignedFace
+    from micromotion.animation import Video
     from micromotion.weights.bundle import Bundle
 
 EVERY = 30.0
@@ -101,12 +101,15 @@ def peaks(device: torch.device) -> dict[str, int]:
     return found
 
 
-def facts(
-    bundle: Bundle, motion: str, frames: int, face: AlignedFace | None, timings: Mapping[str, float]
-) -> dict[str, Fact]:
-    """The metrics of a prediction by their names in Cog, where dots nest objects."""
+def facts(bundle: Bundle, motion: str, video: Video, timings: Mapping[str, float]) -> dict[str, Fact]:
+    """The metrics of a prediction by their names in Cog, where dots nest objects.
+
+    `video_output_count` and `video_output_duration_seconds` are those of Replicate's own models.
+    """
     found: dict[str, Fact] = {f"timing.{stage}": round(seconds, 4) for stage, seconds in timings.items()}
-    found |= {"model": bundle.name, "device": str(bundle.device), "motion": motion, "frames": frames}
+    found |= {"model": bundle.name, "device": str(bundle.device), "motion": motion, "frames": len(video)}
+    found |= {"video_output_count": 1, "video_output_duration_seconds": round(len(video) / video.fps, 4)}
+    face = video.face
     if face is not None:
         found["face.box"] = [int(edge) for edge in face.box]
     if face is not None and face.score is not None:

@@ -7,16 +7,21 @@ import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
-from micromotion.errors import DownloadError
+from micromotion.errors import DownloadError, OptionError
 from micromotion.service.address_policy import check_url, find_addresses
+from micromotion.service.published import check_alone, is_asked
 
 MAX_VALUES = 1000
 """Most values in a request: each takes far more memory than its character in the text."""
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 """The pattern of a prediction's id: a harmless folder name."""
+
+MAX_QUOTED = 40
+"""Longest part of an unknown input's name that is compared and quoted, in characters."""
 
 _EVENTS = ("start", "output", "logs", "completed")
 
@@ -46,11 +51,13 @@ class PredictionRequest:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def check_body(body: bytes, nullable: Collection[str] = ()) -> PredictionRequest:
+def check_body(body: bytes, nullable: Collection[str] = (), known: Collection[str] = ()) -> PredictionRequest:
     """Parse and check a request's body.
 
-    Raises Refusal unless the request is a JSON object whose id, webhook and context are harmless. Cog checks
-    `input` against the schema, but does not accept null, so the inputs `nullable` are removed where null.
+    known: the inputs that there are; if empty, any. Raises Refusal unless the request is a JSON object whose
+    id, webhook and context are harmless and whose inputs are known and of one kind (see
+    `micromotion.service.published`). Cog checks the inputs' values against the schema, but does not accept
+    null, so the inputs `nullable` are removed where null.
     """
     if sum(map(body.count, (b"{", b"[", b",", b":"))) > MAX_VALUES:
         raise Refusal(422, f"The request holds more than {MAX_VALUES} values.")
@@ -67,6 +74,7 @@ def check_body(body: bytes, nullable: Collection[str] = ()) -> PredictionRequest
             del inputs[each]
         if nulls:
             body = json.dumps(request).encode()
+        _check_inputs(inputs, known)
     return PredictionRequest(name or "", inputs, body)
 
 
@@ -80,6 +88,21 @@ def _parsed(body: bytes) -> dict[str, Any]:
     if not isinstance(request, dict):
         raise Refusal(422, "The request is not a JSON object.")
     return request
+
+
+def _check_inputs(inputs: dict[str, Any], known: Collection[str]) -> None:
+    for name in inputs if known else ():
+        if name not in known:
+            near = get_close_matches(name[:MAX_QUOTED].lower(), known, n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise Refusal(
+                422, f"There is no input {name[:MAX_QUOTED]!r}{hint}; the inputs are {', '.join(known)}."
+            )
+    if is_asked(inputs):
+        try:
+            check_alone(inputs, sent=True)
+        except OptionError as error:
+            raise Refusal(422, str(error)) from None
 
 
 def _check_webhook(request: dict[str, Any]) -> None:

@@ -131,11 +131,14 @@ def _inputs(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _model(name: str, *, fetch: bool) -> str:
-    """A bundle's name, or its absolute path if name is a folder: the server runs in another directory."""
+    """A bundle's name, or its absolute path if name is a folder: the server runs in another directory.
+
+    For one on the hub, its address with the commit, so that every worker loads the same, without a network.
+    """
     if fetch:
         ensure(name)
-    folder = find_bundle(name).folder
-    return str(folder.resolve()) if folder == Path(name) else name
+    found = find_bundle(name)
+    return str(found.folder.resolve()) if found.folder == Path(name) else found.origin or name
 
 
 def _environment(base: Mapping[str, str], folder: Path, port: int, model: str) -> dict[str, str]:

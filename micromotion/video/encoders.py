@@ -22,7 +22,9 @@ from av.filter import Graph
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from PIL import Image
 
+from micromotion.credentials.signing import Credentials
 from micromotion.types import Frame
+from micromotion.video.picture import encode_picture
 
 _BT709 = 1  # H.273's code of the primaries, the transfer function and the matrix
 _LIMITED = 1  # FFmpeg's number for the range 16 … 235
@@ -253,15 +255,18 @@ def _ready(sink: Any) -> Iterator[av.VideoFrame]:
 
 
 class Pngs:
-    """A folder of frame_0000.png, frame_0001.png and so on."""
+    """A folder of frame_0000.png, frame_0001.png and so on, each signed as it is written."""
 
-    def __init__(self, path: Path, width: int, height: int, rate: Fraction):
-        self.path = path
+    def __init__(
+        self, path: Path, width: int, height: int, rate: Fraction, credentials: Credentials | None = None
+    ):
+        self.path, self.credentials = path, credentials
         self.count = 0
         path.mkdir()
 
     def put(self, frame: Frame) -> None:
-        Image.fromarray(frame).save(self.path / f"frame_{self.count:04d}.png", compress_level=1)
+        encoded = encode_picture(Image.fromarray(frame), ".png", self.credentials, compress_level=1)
+        (self.path / f"frame_{self.count:04d}.png").write_bytes(encoded)
         self.count += 1
 
     def finish(self) -> None:

@@ -21,6 +21,8 @@ import av
 import numpy as np
 from PIL import Image
 
+from micromotion.credentials.claim import Claim
+from micromotion.credentials.signing import credentials_for
 from micromotion.errors import OptionError, OutputError, ScaledWarning
 from micromotion.types import Frame
 from micromotion.video.encoders import Gif, Mp4, Pngs, VideoEncoder, WebP
@@ -39,6 +41,7 @@ def write_frames(
     on_frame: Callable[[int], None] | None = None,
     full_size: bool = False,
     on_scaled: Callable[[str], None] | None = None,
+    claim: Claim | None = None,
 ) -> Path:
     """Write frames as they arrive, and return the path of the finished video.
 
@@ -50,25 +53,34 @@ def write_frames(
         total: the expected number of frames; any other number is an error.
         on_frame: called with 1, 2, … after each frame was passed to the encoder.
         full_size, on_scaled: see `fit_size`.
+        claim: what the file's content credentials say; None, or MICROMOTION_CREDENTIALS=off, for none.
+            Without them, the same frames give the same bytes.
 
     Raises:
         OutputError: the path cannot be written (see `check_output`), the disk is full, or there are no
             frames, frames of different sizes, of a wrong type, larger than the format allows (see
             `fit_size`), or not `total` frames.
         OptionError: fps is not within 0.1 to 240.
+        CredentialsError: the certificate that is given cannot be used (before any frame is taken), or signing
+            failed.
 
     On any exception, including KeyboardInterrupt and those of `frames` and `on_frame`, no partial output
     remains and an existing file is unchanged.
     """
     target = check_output(path)
     rate = frame_rate(fps)
+    credentials = credentials_for(claim)
     fit = partial(
         fit_size, target, fps=rate, full_size=full_size, on_scaled=on_scaled or partial(_warn, depth=5)
     )
     with _replacing(target.resolve() if target.is_dir() else target) as temporary:
-        count = _encode(_checked(frames, target), temporary, target, rate, fit, on_frame)
+        make = _VIDEO_FORMATS.get(target.suffix.lower(), partial(Pngs, credentials=credentials))
+        count = _encode(_checked(frames, target), make, temporary, target, rate, fit, on_frame)
         if total is not None and count != total:
             raise OutputError(f"{target} was not written: got {count} frames, expected {total}.")
+        if credentials is not None and temporary.is_file():
+            with _readable(target):
+                credentials.mark_video(temporary)
     return target
 
 
@@ -225,14 +237,14 @@ def _checked(frames: Iterable[Frame], target: Path) -> Iterator[Frame]:
 
 def _encode(
     frames: Iterator[Frame],
+    make: Callable[[Path, int, int, Fraction], VideoEncoder],
     temporary: Path,
     target: Path,
     rate: Fraction,
     fit: Callable[[Size], Size],
     on_frame: Callable[[int], None] | None,
 ) -> int:
-    """Encode the frames in the format of the target's suffix; returns their number."""
-    make = _VIDEO_FORMATS.get(target.suffix.lower(), Pngs)
+    """Encode the frames into the temporary path; returns their number."""
     first = next(frames, None)
     if first is None:
         raise OutputError(f"{target} was not written: there are no frames.")

@@ -11,7 +11,8 @@
     anchors/*.safetensors         one file per micromotion, named after it
 
 Bundles are found by name in `weights/NAME` at the top of a checkout or inside the installed package (further
-anchors in `anchors/NAME`), then in the cache folder's `models/NAME`; or by the path of their folder.
+anchors in `anchors/NAME`), then in the cache folder's `models/NAME`; by the path of their folder; or on the
+Hugging Face hub (see `micromotion.weights.hub`).
 Importing this module does not import torch: the networks load in `load_bundle`.
 """
 
@@ -28,8 +29,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from micromotion.errors import BundleError, MicromotionError, OutputError
 from micromotion.runtime.folders import ROOTS, is_plain_name, models_folder
 from micromotion.runtime.forking import survive_forks
+from micromotion.runtime.hub import is_hub_name
 from micromotion.runtime.main_memory import import_torch
 from micromotion.weights.bundle_record import ABOUT, file_record, read_about, recorded_files, write_about
+from micromotion.weights.hub import fetch_bundle
 from micromotion.weights.manifest import load_manifest
 
 if TYPE_CHECKING:
@@ -47,18 +50,23 @@ IDENTITY = "identity.safetensors"
 CLIP = "clip.safetensors"
 REGRESSOR = "regressor.safetensors"
 ANCHORS = "anchors"
+NETWORKS = (GENERATOR, INVERTER, IDENTITY, CLIP, REGRESSOR)
 
 Net = TypeVar("Net", bound="nn.Module")
 
 
 @dataclass(frozen=True)
 class BundleFiles:
-    """Paths of a bundle's parts: its folder, and the anchor file of each motion, by name."""
+    """Paths of a bundle's parts: its folder, and the anchor file of each motion, by name.
+
+    origin: its address on the hub, with the commit; "" if it is from elsewhere.
+    """
 
     name: str
     folder: Path
     motions: Mapping[str, Path]
     about: Mapping[str, Any]
+    origin: str = ""
 
     def generator_hash(self) -> str:
         """The SHA-256 of the float32 generator, for which micromotions are made. Raises OutputError."""
@@ -87,8 +95,8 @@ class Bundle:
     """A loaded bundle: its networks in eval mode on `device`; motions name their anchor files.
 
     files: what the networks were read from; seconds: how long that took. precision: float32 or float16. view:
-    the recommended one, "photo" if the model cannot redraw a person well. `identity` and `clip`, for learning
-    motions, and `regressor` are loaded on first use, always in float32.
+    the recommended one, "photo" if the model cannot redraw a person well. origin: as in `BundleFiles`.
+    `identity` and `clip`, for learning motions, and `regressor` are loaded on first use, always in float32.
     """
 
     name: str
@@ -100,6 +108,7 @@ class Bundle:
     files: tuple[Path, ...] = ()
     seconds: float = 0.0
     view: Literal["photo", "model"] = "model"
+    origin: str = ""
 
     @property
     def latent_shape(self) -> tuple[int, int]:
@@ -159,7 +168,7 @@ class Bundle:
     def describe(self) -> str:
         """A one-line description of what was loaded."""
         parts = " and ".join(path.name for path in self.files)
-        where = self.files[0].parent if self.files else "memory"
+        where = self.origin or (self.files[0].parent if self.files else "memory")
         return (
             f"Model {self.name}: {parts} from {where}, {self.precision} on {self.device}, "
             f"{self.generator.resolution}×{self.generator.resolution}, in {self.seconds:.1f} s."
@@ -172,19 +181,29 @@ def half_name(part: str) -> str:
 
 
 def find_bundle(name: str | Path) -> BundleFiles:
-    """Find a bundle by its name ("avatar"), or in a folder by its path; nothing is loaded.
+    """Find a bundle by its name ("avatar"), in a folder by its path, or on the hub; nothing is loaded.
 
     A name wins over a folder of that name (write ./avatar for the folder). Raises BundleError if there is
-    none, or if its bundle.json is missing or cannot be read.
+    none, or if its bundle.json is missing or cannot be read; for `hf://owner/name[@revision]`, which is
+    downloaded if it is not cached, also as `fetch_bundle` does.
     """
-    folder = _locate(name)
+    origin = ""
+    if is_hub_name(name):
+        folder, pinned = fetch_bundle(str(name))
+        origin = str(pinned)
+    else:
+        folder = _locate(name)
     about = read_about(folder)
     missing = [part for part in (GENERATOR, INVERTER) if not (folder / part).is_file()]
     if missing:
         raise BundleError(
-            f"The model in {folder} is incomplete, {' and '.join(missing)} missing: fetch or add it again."
+            f"The model in {origin or folder} is incomplete, {' and '.join(missing)} missing: fetch or add "
+            "it again."
         )
-    return BundleFiles(about["name"], folder, _motions(folder), about)
+    motions = _motions(folder)
+    if origin:
+        motions = _recorded_motions(motions, folder, about, origin)
+    return BundleFiles(about["name"], folder, motions, about, origin)
 
 
 def named_folder(name: str) -> Path | None:
@@ -206,16 +225,16 @@ def bundle_names() -> list[str]:
     return sorted(filter(is_plain_name, found))
 
 
-def load_bundle(name: str | Path = "avatar", device: str | torch.device = "auto") -> Bundle:
+def load_bundle(name: str | Path | BundleFiles = "avatar", device: str | torch.device = "auto") -> Bundle:
     """Load a bundle's generator and inverter onto a device: in half precision on a GPU, float32 on the CPU.
 
-    name is as in `find_bundle`; device is "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or
-    "cuda:N". Half precision comes from the `.half` files where the bundle has them, else it is converted.
-    Raises BundleError if the bundle is unknown or incomplete, a part is damaged, or the parts do not fit
-    together; OptionError if there is no such device; DeviceMemoryError if it is too small.
+    name is as in `find_bundle`, or what that returned; device is "auto" (CUDA where there is one, else the
+    CPU), "cpu", "cuda" or "cuda:N". Half precision comes from the `.half` files where the bundle has them,
+    else it is converted. Raises as `find_bundle`, and BundleError if a part is damaged or the parts do not
+    fit together; OptionError if there is no such device; DeviceMemoryError if it is too small.
     """
     start = time.perf_counter()
-    files = find_bundle(name)
+    files = name if isinstance(name, BundleFiles) else find_bundle(name)
     import_torch()
     from micromotion.runtime.devices import pick_device
 
@@ -249,6 +268,7 @@ def load_bundle(name: str | Path = "avatar", device: str | torch.device = "auto"
         paths,
         time.perf_counter() - start,
         files.view,
+        files.origin,
     )
 
 
@@ -318,7 +338,9 @@ def _locate(name: str | Path) -> Path:
             return folder
     if str(name) in _offered():
         raise BundleError(f"The model {str(name)!r} is not here yet: run `micromotion weights fetch {name}`.")
-    raise BundleError(f"There is no model {str(name)!r}: give 'avatar', or the path of a bundle folder.")
+    raise BundleError(
+        f"There is no model {str(name)!r}: give 'avatar', the path of a bundle folder, or hf://owner/name."
+    )
 
 
 def _offered() -> Iterable[str]:
@@ -336,3 +358,17 @@ def _motions(folder: Path) -> dict[str, Path]:
         folders.insert(0, folder.parent.parent / ANCHORS / folder.name)
     found = {path.stem: path for anchors in folders for path in anchors.glob("*.safetensors")}
     return dict(sorted(found.items()))
+
+
+def _recorded_motions(
+    motions: Mapping[str, Path], folder: Path, about: Mapping[str, Any], origin: str
+) -> dict[str, Path]:
+    """Those of a hub model's motions that its bundle.json records, and so were checked.
+
+    Its folder in the cache may hold more, which other programs downloaded. Raises BundleError for a network.
+    """
+    recorded = recorded_files(about)
+    for part in (*NETWORKS, *map(half_name, NETWORKS)):
+        if part not in recorded and (folder / part).is_file():
+            raise BundleError(f"The {ABOUT} of {origin} does not record its {part}: push the model again.")
+    return {name: path for name, path in motions.items() if f"{ANCHORS}/{path.name}" in recorded}

@@ -21,16 +21,23 @@ MAX_ABOUT_BYTES = 1 << 20
 
 def write_about(folder: Path, name: str, about: Mapping[str, Any], files: Iterable[str]) -> None:
     """Write bundle.json, with the size and SHA-256 of each of the files."""
-    recorded = {part: file_record(folder / part) for part in files}
-    text = json.dumps(
-        {"format": FORMAT, "name": name, **about, "files": recorded}, indent=2, ensure_ascii=False
-    )
+    text = about_text(name, about, {part: folder / part for part in files})
     temporary = folder / f".{ABOUT}"
     try:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
         temporary.replace(folder / ABOUT)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def about_text(name: str, about: Mapping[str, Any], files: Mapping[str, Path]) -> str:
+    """The text of a bundle.json, with the size and SHA-256 of each file, by its path in the bundle."""
+    recorded = {part: file_record(path) for part, path in files.items()}
+    rest = {key: value for key, value in about.items() if key not in ("format", "name", "files")}
+    return (
+        json.dumps({"format": FORMAT, "name": name, **rest, "files": recorded}, indent=2, ensure_ascii=False)
+        + "\n"
+    )
 
 
 def read_about(folder: Path) -> dict[str, Any]:
@@ -45,16 +52,19 @@ def read_about(folder: Path) -> dict[str, Any]:
         raise BundleError(f"{path} cannot be read: {error.strerror}.") from error
     if len(text) > MAX_ABOUT_BYTES:
         raise BundleError(f"{path} is larger than {MAX_ABOUT_BYTES} bytes and was not read.")
+    return parse_about(text, str(path), "remove its folder, and fetch or add the model again")
+
+
+def parse_about(text: bytes, what: str, remedy: str) -> dict[str, Any]:
+    """The validated contents of a bundle.json, called `what` in the BundleError that it raises."""
     try:
         about = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BundleError(
-            f"{path} is not valid JSON ({error}): remove its folder, and fetch or add the model again."
-        ) from error
+        raise BundleError(f"{what} is not valid JSON ({error}): {remedy}.") from error
     if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise BundleError(f"{path} is not of the format {FORMAT!r}, the only one this version reads.")
+        raise BundleError(f"{what} is not of the format {FORMAT!r}, the only one this version reads.")
     if not isinstance(about.get("name"), str):
-        raise BundleError(f"{path} does not say the model's name.")
+        raise BundleError(f"{what} does not say the model's name.")
     return about
 
 

@@ -241,10 +241,11 @@ def _convert_motion(
         shutil.copyfile(given.path, target)
         return target.name
     recipe = recipes.get(name)
-    about: dict[str, str | int | float] = {"motion": name, "source": given.origin, "licence": given.licence}
+    scale = recipe.scale if recipe is not None else PUBLISHED_SCALE
+    about: dict[str, str | int | float]
+    about = {"motion": name, "source": given.origin, "licence": given.licence, "scale": scale}
     if recipe is not None:
         about = recipe.provenance(given.origin, given.licence)
-    scale = recipe.scale if recipe is not None else PUBLISHED_SCALE
     save_direction(full_motion(read_published(given.path), scale), target, about)
     return target.name
 

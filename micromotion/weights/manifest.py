@@ -73,13 +73,21 @@ class Manifest:
     models: Mapping[str, PublicModel]
     landmarks: PublicFile | None
 
+    @property
+    def files(self) -> list[PublicFile]:
+        """All files that are offered."""
+        found = [] if self.landmarks is None else [self.landmarks]
+        for model in self.models.values():
+            found += [*model.files, *model.motions, *model.optional.values()]
+        return found
+
 
 def load_manifest(path: str | Path | None = None) -> Manifest:
     """Read a manifest: path, else the one MICROMOTION_MANIFEST names, else the one of this version.
 
     Raises ManifestError, one sentence that names the file and the entry, if anything is wrong with it.
     """
-    path = Path(path or os.environ.get(VARIABLE) or _own())
+    path = Path(path or os.environ.get(VARIABLE) or own_manifest())
     try:
         with path.open("rb") as file:
             text = file.read(MAX_BYTES + 1)
@@ -94,7 +102,8 @@ def load_manifest(path: str | Path | None = None) -> Manifest:
         raise ManifestError(f"The manifest {path} cannot be read: {error.strerror}.") from error
 
 
-def _own() -> Path:
+def own_manifest() -> Path:
+    """The path of the manifest that comes with this version."""
     paths = [root / "weights" / MANIFEST for root in ROOTS]
     return next((path for path in paths if path.is_file()), paths[-1])
 

@@ -38,6 +38,8 @@ from stylegan2.fast_gpu import kernels_for
 from stylegan2.generator import Generator, GeneratorConfig
 
 KIND = "stylegan2"
+TUNED = "tuned"
+"""Key in a file's configuration: `Generator.tuned`, only where it is true."""
 FORMATS: dict[Sought, Callable[[FoundNetwork], tuple[GeneratorConfig, State, object]]] = {
     ROSINALITY: from_rosinality,
     NVIDIA: from_nvidia_state,
@@ -74,8 +76,11 @@ def load_generator(
     if is_ours(path):
         values, state = read_safetensors(path, KIND, device)
         with about(path, "generator"):
+            tuned = values.pop(TUNED, False) is True
             config = GeneratorConfig.from_dict(values)
-        return _build(_Read(config, state), path, device, half)
+        generator = _build(_Read(config, state), path, device, half)
+        generator.tuned = tuned
+        return generator
     return _build(_read(path), path, device, half, average)
 
 
@@ -95,7 +100,8 @@ def holds_generator(contents: Contents) -> bool:
 
 def save_generator(generator: Generator, path: str | Path) -> None:
     """Write a generator as safetensors that `load_generator` reads: whole, or not at all (OSError)."""
-    write_safetensors(path, KIND, generator.config.to_dict(), generator.state_dict())
+    config = generator.config.to_dict() | ({TUNED: True} if generator.tuned else {})
+    write_safetensors(path, KIND, config, generator.state_dict())
 
 
 class _Read(NamedTuple):

@@ -88,6 +88,8 @@ VALUES: list[tuple[str, object]] = [
     ("output_format", "avi"),
     ("output_format", "mp4; rm -rf /"),
     ("template", 5),
+    ("micromotion", {"smile": 1}),
+    ("scale", 10**18),
     ("template", "{degree}" * 26),
 ]
 
@@ -210,7 +212,7 @@ def _odd_calls(photo: str) -> Iterator[Item]:
     )
     yield Request("requests", "110 MB", lambda: '{"input": {"image": "' + "x" * (110 << 20) + '"}}', refused)
     more = partial(dict[str, object], {"input": {**good, "command": "ls"}})
-    yield Request("requests", "an unknown input beside good ones", more, expected(SUCCEEDED))
+    yield Request("requests", "an unknown input beside good ones", more, refused)
     hooks = {"a file": "file:///etc/passwd", "no URL": "webhook", "this machine": "http://127.0.0.1:1/hook"}
     for name, url in hooks.items():
         called = partial(dict[str, object], {"webhook": url, "input": good})

@@ -24,6 +24,7 @@ import av
 from learn_networks import SENTENCE
 from misbehaving_server import Exchange, File
 from PIL import Image
+from shown import shown
 
 from abuse.items import FAILED, SUCCEEDED, data_url
 from abuse.tensors import anchors, safetensors
@@ -97,7 +98,7 @@ def in_a_row(world: World, count: int, seed: int, *, report: bool = False) -> Ro
     """Random inputs and options in a row; a fifth of them are repeated and must give the same result."""
     rng, row = random.Random(seed), Row()
     pictures = _pictures(world)
-    before: dict[str, tuple[str, bytes]] = {}
+    before: dict[str, tuple[str, str]] = {}
     for number in range(1, count + 1):
         again = bool(before) and rng.random() < 0.2
         text = rng.choice(sorted(before)) if again else json.dumps(_options(rng, sorted(pictures)))
@@ -110,12 +111,12 @@ def in_a_row(world: World, count: int, seed: int, *, report: bool = False) -> Ro
         row.seconds.append(time.monotonic() - start)
         outcome, said = judge(status, answer)
         row.outcomes[outcome] += 1
-        content = _content(answer) if outcome == SUCCEEDED else said.encode()
+        result = shown(_content(answer)) if outcome == SUCCEEDED else said
         if outcome != expected:
             row.problems.append(f"{number}: {outcome}, not {expected}: {said[:200]} {text}")
-        elif outcome == SUCCEEDED and _count(content, options["output_format"]) != options["frames"]:
+        elif outcome == SUCCEEDED and _count(_content(answer), options["output_format"]) != options["frames"]:
             row.problems.append(f"{number}: another number of frames: {text}")
-        if before.setdefault(text, (outcome, content)) != (outcome, content):
+        if before.setdefault(text, (outcome, result)) != (outcome, result):
             row.problems.append(f"{number}: another result than before: {text}")
         if number % STEP == 0 or number == count:
             _look(world, row)
@@ -211,7 +212,7 @@ def at_once(world: World, callers: int, each: int) -> Counter[str]:
             body = {"input": inputs}
             status, answer = world.ask("POST", "/predictions", body)
             outcome = judge(status, answer)[0]
-            if outcome == SUCCEEDED and _content(answer) != world.expected:
+            if outcome == SUCCEEDED and shown(_content(answer)) != world.expected:
                 outcome = "wrong"
             with lock:
                 outcomes[outcome if status != 409 else "refused, busy"] += 1

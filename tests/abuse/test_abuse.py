@@ -32,6 +32,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield world
 
 
+@pytest.mark.slow
 def test_hostile_inputs_are_refused_and_change_nothing(world: World) -> None:
     items = corpus(world)
     assert len(items) > 500

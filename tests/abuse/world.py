@@ -27,6 +27,7 @@ from learn_networks import save_learning_bundle
 from misbehaving_server import File, MisbehavingServer, Status, drip_headers, endless, hang_up, redirect
 from PIL import Image
 from running_server import Server, relatives, wait_until
+from shown import shown
 
 from abuse.items import FAILED, REFUSED, SUCCEEDED, Command, Item, Request, data_url
 
@@ -65,7 +66,7 @@ class World:
     picture: Image.Image
     photo: str
     elsewhere: MisbehavingServer  # a server on this machine that pictures must not be fetched from
-    expected: bytes = b""
+    expected: str = ""
     styles: int = STYLES
     style_dim: int = STYLE_DIM
     _workers: list[int] = field(default_factory=list)
@@ -92,11 +93,11 @@ class World:
         except ValueError:
             return answer.status, content.decode(errors="replace")
 
-    def good(self) -> bytes:
-        """The result of a fixed good request, which must always be the same."""
+    def good(self) -> str:
+        """What the result of a fixed good request shows, which must always be the same."""
         status, answer = self.server.predict(self.photo, frames=2, output_format="gif")
         assert (status, answer["status"]) == (200, "succeeded"), answer
-        return base64.b64decode(answer["output"].partition(",")[2])
+        return shown(base64.b64decode(answer["output"].partition(",")[2]))
 
     def ready(self) -> None:
         wait_until(lambda: self.server.status() == "READY", HANG, "the server to be ready")

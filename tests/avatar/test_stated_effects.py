@@ -37,6 +37,7 @@ def test_the_files_state_the_declared_effects(animator: Animator, motion: str, n
     assert {key: value for key, value in provenance.items() if key.startswith("effects.")} == stated(motion)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("motion", "name"), PUBLISHED_NAMES.items())
 @pytest.mark.parametrize("strength", [0.5, 1.0])
 def test_stated_effects_agree_with_sampled_people(

@@ -37,6 +37,7 @@ def moved(photo: Image.Image) -> dict[str, Frame]:
     return {name: stage.drawn(effects) for name, effects in asked.items()}
 
 
+@pytest.mark.slow
 def test_each_metric_responds_to_its_own_motion(moved: dict[str, Frame], photo: Image.Image) -> None:
     box = align(photo).box
     found = {name: seen(frame, box)[0] for name, frame in moved.items()}
@@ -52,6 +53,7 @@ def test_each_metric_responds_to_its_own_motion(moved: dict[str, Frame], photo: 
     assert found["old"].fine > still.fine
 
 
+@pytest.mark.slow
 def test_the_same_picture_is_the_same_person_and_another_is_not(
     moved: dict[str, Frame], photo: Image.Image
 ) -> None:

@@ -134,10 +134,10 @@ def test_handwritten_text_is_preserved(tmp_path: Path) -> None:
 def test_every_stage_of_ours_runs() -> None:
     """At the smallest size, without stages that start processes or need the embedded model."""
     rows = {stage.name: stage for stage in stages("tiny", None, 1)}
-    assert len(rows) == 10
+    assert len(rows) == 11
     for name, stage in rows.items():
         assert stage.ours.threads == 1
-        if name.startswith(("synthesis", "e4e", "robust")):
+        if name.startswith(("synthesis", "e4e", "robust", "signing")):
             for contender in (stage.ours, *stage.rivals, *([stage.floor] if stage.floor else [])):
                 contender.make(*contender.args)()
 

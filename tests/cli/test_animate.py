@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from commands import assert_fails, run, run_at_a_terminal
 from PIL import Image
+from shown import shown
 from typer.testing import CliRunner
 
 import micromotion
@@ -59,7 +60,7 @@ def test_the_options_reach_the_video(desk: Path, astronaut_file: Path, random_bu
         play(*common, *options, "-o", f"{name}.mp4")
         assert not np.array_equal(frames_of(Path("smile.mp4")), frames_of(Path(f"{name}.mp4"))), name
     play(*common, "--device", "cpu", "--face", "0", "-o", "again.mp4")
-    assert Path("again.mp4").read_bytes() == Path("smile.mp4").read_bytes()
+    assert shown(Path("again.mp4")) == shown(Path("smile.mp4"))
 
 
 @pytest.mark.slow
@@ -74,8 +75,8 @@ def test_motions_play_together_or_follow_each_other(
     assert play(*common, "--timeline", text) == "Video: astronaut-timeline.mp4\n"
     Path("text.txt").write_text(f"\ufeff{text.replace(', ', chr(10))}  # and back\r\n", encoding="utf-8")
     play(*common, "-t", "@text.txt", "-o", "file.mp4")
-    one = Path("astronaut-timeline.mp4").read_bytes()
-    assert Path("file.mp4").read_bytes() == one == Path("astronaut-smile-headsTurn.mp4").read_bytes()
+    one = shown(Path("astronaut-timeline.mp4"))
+    assert shown(Path("file.mp4")) == one == shown(Path("astronaut-smile-headsTurn.mp4"))
     play(*common, "-t", text, "--easing", "smooth", "--loop", "hold", "-o", "other.mp4")
     assert len(frames_of(Path("other.mp4"))) == 9
 
@@ -106,7 +107,7 @@ def test_a_motion_file_may_have_a_strength(desk: Path, astronaut_file: Path, ran
     videos = []
     for motion in ("smile", "a=b.safetensors", "a=b.safetensors=1", "a=b.safetensors=-1"):
         play(*common, "-m", motion)
-        videos.append(Path("out.mp4").read_bytes())
+        videos.append(shown(Path("out.mp4")))
     assert videos[0] == videos[1] == videos[2] != videos[3]
 
 
@@ -172,7 +173,7 @@ def test_refining_changes_the_video(desk: Path, astronaut_file: Path, random_bun
     videos = []
     for steps in (0, 6):
         play(astronaut_file, "--model", random_bundle, "--refine", steps, "--frames", 2, "-o", "out.mp4")
-        videos.append(Path("out.mp4").read_bytes())
+        videos.append(shown(Path("out.mp4")))
     assert videos[0] != videos[1]
 
 

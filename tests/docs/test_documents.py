@@ -37,7 +37,7 @@ from tools.pictures.__main__ import PICTURES
 pytestmark = pytest.mark.slow
 
 EVERYTHING = os.environ.get("DOCS") == "all"
-MARKS = {"run", "server", "elsewhere", "setup"}
+MARKS = {"run", "server", "replicate", "elsewhere", "setup"}
 SHELLS = ("sh", "console")
 GENERATED = ("avatar.md", "claims.md", "likeness.md")  # written by programs, with their pictures
 
@@ -166,7 +166,7 @@ def chosen(file: Path) -> list[Block]:
     """The blocks of a document to run."""
     found = blocks(file, "sh", "python", "js", "console")
     if EVERYTHING:
-        return [block for block in found if "elsewhere" not in block.marks]
+        return [block for block in found if not block.marks & {"elsewhere", "replicate"}]
     return [block for block in found if block.marks & {"run", "setup"}]
 
 

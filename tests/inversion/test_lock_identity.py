@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import zero_code
 from PIL import Image
+from shown import shown
 from typer.testing import CliRunner
 
 from micromotion import Animator
@@ -117,7 +118,7 @@ def test_the_service_logs_the_improvement(
     videos = []
     for lock in (False, True):
         given = {**EVERYTHING, "lock_identity": lock}
-        videos.append(predictor.run(image=CogPath(astronaut_file), **given).read_bytes())
+        videos.append(shown(predictor.run(image=CogPath(astronaut_file), **given)))
         logs = capsys.readouterr().out
         assert ("Tuned by 0 of " in logs) == lock
         assert ("Likeness: PSNR " in logs) == lock

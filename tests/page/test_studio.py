@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 import av
+import c2pa_reader
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,7 @@ from conftest import random_anchors
 from PIL import Image
 
 from micromotion import Animator, align
+from micromotion.credentials.claim import CREATED
 from micromotion.errors import ImageError, MicromotionError, NoFaceError, OptionError
 from micromotion.motion.timeline_text import TimelineError, parse_timeline
 from micromotion.page import markup
@@ -126,6 +128,8 @@ def test_a_video_is_written_frame_by_frame(studio: Studio, face: ChosenFace, tmp
     with av.open(str(path)) as video:
         assert video.streams.video[0].average_rate == 12
         assert sum(1 for _ in video.decode(video=0)) == 7
+    assert c2pa_reader.state(path.read_bytes()) == "Valid"
+    assert c2pa_reader.actions(path.read_bytes())[-1]["digitalSourceType"] == CREATED
 
 
 @pytest.mark.slow

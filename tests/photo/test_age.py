@@ -219,6 +219,7 @@ def test_a_picture_that_shows_no_skin_does_not_fail(kind: str) -> None:
     assert np.isfinite(old).all()
 
 
+@pytest.mark.slow
 def test_a_large_photo_ages_as_much_as_a_small_one() -> None:
     """Its pixels do not soften lines, which would look like scales."""
     photo = Image.open(FACES / "eileen-collins.jpg").convert("RGB")

@@ -45,10 +45,12 @@ def read() -> dict[str, dict[str, float]]:
     return found
 
 
+@pytest.mark.slow
 def test_the_same_frame_shows_nothing(read: dict[str, dict[str, float]]) -> None:
     assert all(abs(value) < 1e-6 for value in read["rest"].values())
 
 
+@pytest.mark.slow
 def test_a_turn_is_measured_in_signed_degrees_and_not_as_an_expression(
     read: dict[str, dict[str, float]],
 ) -> None:
@@ -60,6 +62,7 @@ def test_a_turn_is_measured_in_signed_degrees_and_not_as_an_expression(
         assert abs(read[way]["gap"]) < 0.04
 
 
+@pytest.mark.slow
 def test_only_closed_eyes_are_read_as_closed(read: dict[str, dict[str, float]]) -> None:
     for eye in ("left_eye", "right_eye"):
         assert read["eyes_closed"][eye] > 0.5
@@ -68,6 +71,7 @@ def test_only_closed_eyes_are_read_as_closed(read: dict[str, dict[str, float]]) 
     assert abs(read["eyes_closed"]["yaw"]) < 3
 
 
+@pytest.mark.slow
 def test_an_open_mouth_and_a_smile_are_measured_as_a_field(read: dict[str, dict[str, float]]) -> None:
     assert read["mouth_open"]["gap"] > 0.1
     assert read["smile"]["wider"] > 0.05

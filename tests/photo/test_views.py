@@ -68,6 +68,7 @@ def test_every_motion_moves_only_the_face(animator: Animator, motion: str) -> No
     assert change[outside].max() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_large_strengths_are_accepted(animator: Animator, name: str) -> None:
     for motion in MOTIONS:
@@ -78,6 +79,7 @@ def test_large_strengths_are_accepted(animator: Animator, name: str) -> None:
     assert np.isfinite(together).all()
 
 
+@pytest.mark.slow
 def test_auto_is_the_model_view_for_a_latent_and_a_comparison(animator: Animator) -> None:
     picture = photo("mona-lisa")
     side = animator.bundle.generator.resolution
@@ -92,6 +94,7 @@ def test_auto_is_the_model_view_for_a_latent_and_a_comparison(animator: Animator
         animator.animate(picture, frames=1, view="face", compare=True)
 
 
+@pytest.mark.slow
 def test_size_is_the_longest_side_and_nothing_is_enlarged(animator: Animator) -> None:
     small, large = photo("grace-hopper"), photo("grace-hopper").resize((1536, 1800))
     assert animator.animate(large, frames=1, size=300).size == (256, 300)
@@ -116,6 +119,7 @@ def test_the_face_view_is_the_square_of_the_photo_and_moves_as_the_photo_does(an
     assert np.abs(in_square - cut).mean() < 0.5 * np.abs(cut - still).mean() + 1
 
 
+@pytest.mark.slow
 def test_a_mirrored_photo_gives_the_mirrored_result(animator: Animator) -> None:
     picture = photo("eileen-collins")
     mirror = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -128,6 +132,7 @@ def test_a_mirrored_photo_gives_the_mirrored_result(animator: Animator) -> None:
         assert np.abs(one - other).mean() < 0.1 * np.abs(one - np.asarray(picture)).mean() + 0.3
 
 
+@pytest.mark.slow
 def test_a_photo_turned_in_its_plane_gives_the_turned_result(animator: Animator) -> None:
     picture = photo("grace-hopper")
     turned = picture.rotate(-20, Image.Resampling.BICUBIC, expand=True)
@@ -142,6 +147,7 @@ def test_a_photo_turned_in_its_plane_gives_the_turned_result(animator: Animator)
     assert apart < 0.75 * change + 3  # the face of the turned photo is blurred by the turn
 
 
+@pytest.mark.slow
 def test_the_timeline_alive_plays_and_its_loop_closes(animator: Animator) -> None:
     clip = animator.animate(photo("mona-lisa"), parse_timeline("alive 2s"), fps=15, seed=3)
     shown = [frame.astype(int) for frame in clip]
@@ -152,11 +158,13 @@ def test_the_timeline_alive_plays_and_its_loop_closes(animator: Animator) -> Non
     assert steps[-1] < 2 * np.median(steps) + 0.1
 
 
+@pytest.mark.slow
 def test_the_same_request_gives_the_same_frames(animator: Animator) -> None:
     one, other = (frames(animator, "mona-lisa", {"smile": 1, "headsTurn": 0.4}, frames=2) for _ in range(2))
     assert all((a == b).all() for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.slow
 def test_a_strip_shows_the_persons_own_face(animator: Animator) -> None:
     picture = photo("mona-lisa")
     strip = animator.at_strengths(picture, "smile", (0.0, 1.0))
@@ -165,6 +173,7 @@ def test_a_strip_shows_the_persons_own_face(animator: Animator) -> None:
     assert np.abs(tile[0] - tile[1]).mean() > 5
 
 
+@pytest.mark.slow
 def test_effects_without_a_statement_are_read_from_the_models_frames(
     animator: Animator, tmp_path: Path
 ) -> None:
@@ -195,6 +204,7 @@ def _view(*, twin: bool, stated: bool = False) -> PhotoView:
     return PhotoView(scene, [provenance], reader, may_be_twin=twin)
 
 
+@pytest.mark.slow
 def test_a_twin_still_frame_gives_a_twin_photo() -> None:
     view = _view(twin=True)
     asked = view.looks_at(np.array([[0.0], [1.0]]))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 
 import pytest
 
-from micromotion.runtime.parallel import ahead
+from micromotion.runtime.parallel import ahead, uninterrupted
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -50,3 +51,22 @@ def test_nothing_runs_on_when_the_caller_stops() -> None:
     frames.close()
     assert set(threading.enumerate()) == before
     assert len(begun) <= 4
+
+
+def test_uninterrupted_work_is_done_in_another_thread_and_its_error_raised_here() -> None:
+    assert uninterrupted(threading.get_ident) != threading.get_ident()
+    with pytest.raises(ZeroDivisionError):
+        uninterrupted(lambda: 1 // 0)
+
+
+def test_a_ctrl_c_waits_for_uninterrupted_work() -> None:
+    done: list[int] = []
+
+    def work() -> None:
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0.2)
+        done.append(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        uninterrupted(work)
+    assert done == [1]

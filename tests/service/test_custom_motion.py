@@ -28,6 +28,7 @@ from running_server import (
 )
 from service_answers import check_sentence, content, sentence
 from service_worker import load
+from shown import shown
 
 from micromotion.errors import BundleError, MotionError, NoFaceError, OptionError, TimeLimitError
 from micromotion.learn.provenance import with_provenance
@@ -96,7 +97,7 @@ def learned_steps(logs: str) -> list[int]:
 def test_a_template_is_learned_once_and_played(world: World, photo: str) -> None:
     asked = {"motion": "custom", "template": SENTENCE}
     first = world.server.predict(photo, **asked)[1]
-    video = content(first)
+    video = shown(content(first))
     steps = learned_steps(first["logs"])
     assert steps == [1, *range(4, 41, 4)]
     left = r"^Learned 8 of 40 steps, loss -?\d+\.\d{4}, \d+ (s|min) left\.$"
@@ -108,7 +109,7 @@ def test_a_template_is_learned_once_and_played(world: World, photo: str) -> None
     assert (len(anchors.degrees), float(anchors.degrees[-1])) == (11, 1.0), "strength 1 is the last one"
     assert anchors.provenance["template"] == SENTENCE
     again = world.server.predict(photo, **{**asked, "template": f" {SENTENCE} "})[1]
-    assert content(again) == video
+    assert shown(content(again)) == video
     assert learned_steps(again["logs"]) == []
     assert "The motion of this template is cached." in again["logs"]
     assert len(world.kept()) == 1
@@ -240,11 +241,11 @@ def test_a_learned_motion_is_played(
     assert "collect" not in answer["metrics"]["timing"]
     path = tmp_path / "any name"
     path.write_bytes(upload)
-    video = content(answer, "image/gif")
-    assert video == play(predictor, astronaut_file, motion_file=path)
+    video = shown(content(answer, "image/gif"))
+    assert video == shown(play(predictor, astronaut_file, motion_file=path))
     clip = predictor.animator.animate(astronaut_file, path, strength=1, frames=6, fps=12)
     clip.save(tmp_path / "clip.gif")
-    assert video == (tmp_path / "clip.gif").read_bytes()
+    assert video == shown(tmp_path / "clip.gif")
     wait_until(lambda: world.server.left() <= left, STOP, "the temporary files to go")
 
 
@@ -254,15 +255,15 @@ def test_a_timeline_can_name_the_callers_motion(
     path = tmp_path / "grin.safetensors"
     path.write_bytes(upload)
     text = "0.5s motion_file=0.5, 1s hold, 1.5s motion_file=0"
-    video = play(predictor, astronaut_file, timeline=text, motion_file=path)
+    video = shown(play(predictor, astronaut_file, timeline=text, motion_file=path))
     clip = predictor.animator.animate(
         astronaut_file, parse_timeline(text).with_files({"motion_file": path}), fps=12
     )
     clip.save(tmp_path / "clip.gif")
-    assert video == (tmp_path / "clip.gif").read_bytes()
+    assert video == shown(tmp_path / "clip.gif")
     learned = {"motion": "custom", "template": SENTENCE}
-    custom = play(predictor, astronaut_file, timeline="0.5s custom, 1s custom=0", **learned)
-    assert custom == play(predictor, astronaut_file, frames=7, loop="pingpong", **learned)
+    custom = shown(play(predictor, astronaut_file, timeline="0.5s custom, 1s custom=0", **learned))
+    assert custom == shown(play(predictor, astronaut_file, frames=7, loop="pingpong", **learned))
     with pytest.raises(OptionError, match="column 4: There is no micromotion 'custom'"):
         play(predictor, astronaut_file, timeline="1s custom", motion_file=path)
     path.write_bytes(b"")

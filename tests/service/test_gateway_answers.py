@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from inner_server import Inner, running_inner
 from running_server import wait_until
@@ -107,6 +107,7 @@ def test_a_reason_names_the_rule_and_not_the_value(rule: str, value: str) -> Non
 
 @settings(deadline=None)
 @given(st.text(), st.sampled_from([*RULES, "is none of ours"]), st.text(max_size=20))
+@example("", 'is not one of ["smile","angry"]', "]")
 def test_no_reason_contains_the_value(before: str, rule: str, after: str) -> None:
     each = {"loc": ["body", "input", SECRET], "msg": f"{before}{SECRET} {rule}{SECRET}{after}"}
     (detail,) = told(422, "application/json", json.dumps({"detail": [each]}).encode())["detail"]

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import zero_code
 
-from micromotion.face.alignment import align
+from micromotion import Animator
 from micromotion.service import health
 from micromotion.service.health import Health, facts, peaks, reset_peak, stage_lines, sweep
 from micromotion.weights.bundle import Bundle, load_bundle
@@ -99,13 +100,17 @@ def test_the_peak_of_memory_is_that_of_the_prediction() -> None:
 
 
 def test_the_facts_of_a_prediction(bundle: Bundle, astronaut_file: Path) -> None:
-    face = align(astronaut_file)
-    told = facts(bundle, "smile", 6, face, {"align": 0.12345678, "render": 2.0})
+    animator = Animator(bundle)
+    video = animator.animate(astronaut_file, "smile", frames=7, fps=3)
+    told = facts(bundle, "smile", video, {"align": 0.12345678, "render": 2.0})
     assert told["timing.align"] == 0.1235
-    assert (told["model"], told["device"], told["motion"], told["frames"]) == ("random", "cpu", "smile", 6)
-    assert told["face.box"] == list(face.box)
-    assert told["face.score"] == pytest.approx(face.score, abs=1e-3)
-    assert not any(name.startswith("face") for name in facts(bundle, "smile", 6, None, {}))
+    assert (told["model"], told["device"], told["motion"], told["frames"]) == ("random", "cpu", "smile", 7)
+    assert (told["video_output_count"], told["video_output_duration_seconds"]) == (1, 2.3333)
+    assert video.face is not None
+    assert told["face.box"] == list(video.face.box)
+    assert told["face.score"] == pytest.approx(video.face.score, abs=1e-3)
+    faceless = animator.animate(zero_code(bundle.generator), "smile")
+    assert not any(name.startswith("face") for name in facts(bundle, "smile", faceless, {}))
 
 
 def test_one_line_per_stage() -> None:

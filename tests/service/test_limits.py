@@ -15,6 +15,7 @@ from cog import Path as CogPath
 from learn_networks import SENTENCE, save_playing_bundle
 from running_server import EVERYTHING, ROOT, STOP, wait_until
 from service_worker import load, play, unprepared
+from shown import shown
 
 from encoder4editing import Inverter
 from micromotion.errors import OptionError, OutputError, TimeLimitError
@@ -45,14 +46,14 @@ def predictor(model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_every_stage_ends_at_the_deadline(
     predictor: Any, astronaut_file: Path, inputs: dict[str, Any], stage: str
 ) -> None:
-    before = play(predictor, astronaut_file)
+    before = shown(play(predictor, astronaut_file))
     allowed, predictor.seconds = predictor.seconds, 0.0
     with pytest.raises(TimeLimitError, match=stage) as raised:
         play(predictor, astronaut_file, **inputs)
     assert str(raised.value).endswith(".")
     assert "\n" not in str(raised.value)
     predictor.seconds = allowed
-    assert play(predictor, astronaut_file) == before
+    assert shown(play(predictor, astronaut_file)) == before
 
 
 def test_invalid_time_limits_are_refused_in_setup(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,7 @@ def test_metrics_and_a_line_for_each_stage(
     stages = {name.partition(".")[2] for name in told if name.startswith("timing.")}
     assert {"motion", "align", "invert", "render", "encode"} <= stages
     assert (told["model"], told["motion"], told["frames"], told["device"]) == ("random", "smile", 6, "cpu")
+    assert (told["video_output_count"], told["video_output_duration_seconds"]) == (1, 0.5)
     assert told["face.score"] > 0
     left, top, right, bottom = told["face.box"]
     assert 0 < right - left < 512

@@ -98,8 +98,9 @@ def test_every_input_is_described_and_bounded() -> None:
     for name, (kind, words) in inputs().items():
         assert words["description"].endswith("."), name
         assert ("default" in words) == (name != "image"), name
-        if kind in ("int", "float"):
-            assert words["ge"] <= words["default"] <= words["le"], name
+        if kind.removesuffix(" | None") in ("int", "float"):
+            default = words["ge"] if words["default"] is None else words["default"]
+            assert words["ge"] <= default <= words["le"], name
         elif kind == "str":
             assert words["default"] in words.get("choices", [words["default"]]), name
             assert "choices" in words or words["max_length"] > 0, name
@@ -149,6 +150,15 @@ def test_the_templates_description_has_its_time_limit() -> None:
 
 def _names(assignment: ast.Assign) -> list[str]:
     return [target.id for target in assignment.targets if isinstance(target, ast.Name)]
+
+
+def test_the_published_names_are_motions_of_today() -> None:
+    from micromotion.service.published import MICROMOTION
+
+    _, words = inputs()["micromotion"]
+    today = set(inputs()["motion"][1]["choices"]) - {"custom"}
+    assert set(words["choices"]) == {"", *today}
+    assert f"{MICROMOTION!r} if no name is given" in words["description"]
 
 
 def test_choices_are_those_of_the_library() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import c2pa_reader
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from running_server import (
     wait_until,
 )
 from service_answers import content, frames_of, sentence
+from shown import shown
 from webhooks import Webhook, listening
 
 pytestmark = pytest.mark.slow
@@ -79,6 +81,7 @@ def test_metrics_contain_the_seconds_of_each_stage(first: dict[str, Any]) -> Non
 def test_metrics_describe_the_prediction(first: dict[str, Any]) -> None:
     metrics = first["metrics"]
     assert (metrics["model"], metrics["motion"], metrics["frames"]) == ("avatar", "smile", 6)
+    assert (metrics["video_output_count"], metrics["video_output_duration_seconds"]) == (1, 0.5)
     assert metrics["device"].partition(":")[0] in ("cpu", "cuda")
     assert metrics["memory"]["peak_mb"] > 100
     assert metrics["face"]["score"] > 0
@@ -94,9 +97,19 @@ def test_logs_are_readable(first: dict[str, Any]) -> None:
     assert lines[-1].startswith("Done: smile.mp4")
 
 
+def test_a_result_says_that_a_model_made_it(server: Server, photo: str, first: dict[str, Any]) -> None:
+    for answer, kind in ((first, "video/mp4"), (server.predict(photo, output_format="gif")[1], "image/gif")):
+        video = content(answer, kind)
+        assert c2pa_reader.state(video) == "Valid"
+        motions = c2pa_reader.actions(video)[-1]["parameters"]["micromotion"]["motions"]
+        assert motions == [{"name": "smile", "lowest": 0.0, "highest": 1.0}]
+        assert str(ROOT) not in str(c2pa_reader.read(video))
+    assert "credentials" not in first["logs"]
+
+
 def test_refining_is_logged_and_timed(server: Server, photo: str) -> None:
     plain, answer = (server.predict(photo, refine=steps, view="model")[1] for steps in (0, 10))
-    assert content(answer) != content(plain)
+    assert shown(content(answer)) != shown(content(plain))
     assert set(answer["metrics"]["timing"]) == {"motion", "align", "invert", "refine", "render", "encode"}
     refined = [line for line in answer["logs"].splitlines() if line.startswith("Refined")]
     assert len(refined) == 11
@@ -105,7 +118,7 @@ def test_refining_is_logged_and_timed(server: Server, photo: str) -> None:
 
 def test_refining_without_effect_is_logged(server: Server, photo: str, first: dict[str, Any]) -> None:
     answer = server.predict(photo, refine=10)[1]
-    assert content(answer) == content(first)
+    assert shown(content(answer)) == shown(content(first))
     assert "refine has no effect" in answer["logs"]
     assert "refine" not in answer["metrics"]["timing"]
 
@@ -125,9 +138,9 @@ def test_defaults_are_enough(server: Server, photo: str) -> None:
 
 
 def test_inputs_matter(server: Server, photo: str, first: dict[str, Any]) -> None:
-    seen = [content(first)]
+    seen = [shown(content(first))]
     for change in ({"motion": "headsTurn"}, {"strength": -1}, {"fps": 24}, {"frames": 7}):
-        video = content(server.predict(photo, **change)[1])
+        video = shown(content(server.predict(photo, **change)[1]))
         assert video not in seen, change
         seen.append(video)
 
@@ -174,12 +187,12 @@ def test_loops_and_easings(server: Server, photo: str, first: dict[str, Any]) ->
     assert len(back) == len(held) == 11
     assert np.abs(back[10] - back[0]).mean() < 0.3 * np.abs(held[10] - held[0]).mean()
     assert np.abs(held[10] - held[5]).mean() < 0.3 * np.abs(held[10] - held[0]).mean()
-    assert content(server.predict(photo, easing="smooth")[1]) != content(first)
+    assert shown(content(server.predict(photo, easing="smooth")[1])) != shown(content(first))
 
 
 def test_whole_numbers_may_be_written_with_a_point(server: Server, photo: str, first: dict[str, Any]) -> None:
     answer = server.predict(photo, frames=6.0, fps=12.0, face=0.0, seed=-1.0)[1]
-    assert content(answer) == content(first)
+    assert shown(content(answer)) == shown(content(first))
 
 
 @pytest.mark.parametrize(
@@ -193,7 +206,7 @@ def test_whole_numbers_may_be_written_with_a_point(server: Server, photo: str, f
 def test_a_data_url_that_browsers_read_is_read(
     server: Server, photo: str, first: dict[str, Any], changed: Any
 ) -> None:
-    assert content(server.predict(changed(photo))[1]) == content(first)
+    assert shown(content(server.predict(changed(photo))[1])) == shown(content(first))
 
 
 def test_a_put_that_is_repeated_waits_for_the_result(
@@ -229,7 +242,7 @@ def test_a_cancelled_prediction_leaves_nothing_behind(
     assert webhook.calls[-1]["status"] == "canceled"
     assert "output" not in webhook.calls[-1]
     wait_until(lambda: server.left() <= before, STOP, "the temporary files to go")
-    assert content(server.predict(photo)[1]) == content(first)
+    assert shown(content(server.predict(photo)[1])) == shown(content(first))
 
 
 def test_a_prediction_can_be_cancelled_repeatedly(server: Server, photo: str) -> None:
@@ -241,8 +254,8 @@ def test_a_prediction_can_be_cancelled_repeatedly(server: Server, photo: str) ->
         wait_until(lambda: server.status() == "READY", ANSWER, "the server to be ready again")
 
 
-def test_the_same_request_gives_the_same_bytes(server: Server, photo: str, first: dict[str, Any]) -> None:
-    assert content(server.predict(photo)[1]) == content(first)
+def test_the_same_request_gives_the_same_frames(server: Server, photo: str, first: dict[str, Any]) -> None:
+    assert shown(content(server.predict(photo)[1])) == shown(content(first))
 
 
 def test_a_result_is_removed_after_it_was_fetched(server: Server, photo: str) -> None:

@@ -30,6 +30,7 @@ from running_server import (
     wait_until,
 )
 from service_answers import content, sentence
+from shown import shown
 
 from micromotion.service.server import LOST
 
@@ -85,7 +86,7 @@ def test_a_cancellation_before_the_worker_has_begun_is_not_lost(server: Server, 
 
 def test_a_killed_worker_is_restarted(server: Server, photo: str) -> None:
     """Killed as by the kernel when memory runs out. The waiting client gets an error."""
-    good = content(server.predict(photo)[1])
+    good = shown(content(server.predict(photo)[1]))
     ready(server)
     answers: list[Any] = []
     inputs = {"image": photo, **CHOSEN, "frames": 600}
@@ -98,7 +99,7 @@ def test_a_killed_worker_is_restarted(server: Server, photo: str) -> None:
     assert status >= 500 or answer["status"] == "failed", answer
     wait_until(lambda: LOST in server.log.read_text(), STOP, "the loss to be noticed")
     ready(server)
-    assert content(server.predict(photo)[1]) == good
+    assert shown(content(server.predict(photo)[1])) == good
     wait_until(
         lambda: not any(".mp4" in path for path in server.left()), STOP, "the temporary files to be removed"
     )
@@ -202,7 +203,7 @@ def test_a_full_disk_is_reported_and_recovered_from(
     monkeypatch.setenv("MICROMOTION_MODEL", str(model))
     server = start(disk)
     try:
-        good = content(server.predict(photo)[1])
+        good = shown(content(server.predict(photo)[1]))
         wait_until(lambda: not any(".mp4" in path for path in server.left()), STOP, "the result to go")
         filler, size = disk / "filler", 2 << 20
         while size >= 4096:  # all but the last block
@@ -215,6 +216,6 @@ def test_a_full_disk_is_reported_and_recovered_from(
         filler.write_bytes(filler.read_bytes()[: -len(photo) - 10_000])  # now the photo fits, but no video
         assert "No space left on device" in sentence(server.predict(photo, frames=600)[1])
         filler.unlink()
-        assert content(server.predict(photo)[1]) == good
+        assert shown(content(server.predict(photo)[1])) == good
     finally:
         stop(server, signal.SIGTERM)

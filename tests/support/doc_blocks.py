@@ -1,9 +1,10 @@
 """Parse and run the fenced blocks of the documents.
 
 The word after a block's language says where it is run. ```sh alone, or ```python: by `make test-docs`;
-```sh run: by every test run too; ```sh server: where `micromotion serve` runs; ```sh elsewhere: never here,
-since it needs a network, a GPU or an account; ```sh setup: first, and the other blocks run in the folder
-where it ends. ```console run holds commands after a $, each followed by its output.
+```sh run: by every test run too; ```sh server: where `micromotion serve` runs; ```js replicate: in front of a
+server with Replicate's routes (see tests/docs/test_clients.py); ```sh elsewhere: never here, since it needs a
+network, a GPU or an account; ```sh setup: first, and the other blocks run in the folder where it ends.
+```console run holds commands after a $, each followed by its output.
 """
 
 from __future__ import annotations

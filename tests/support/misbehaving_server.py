@@ -97,12 +97,14 @@ class _Server(ThreadingHTTPServer):
 class MisbehavingServer:
     """Serves `behaviours`, by path, until it is closed; 404 for every other path."""
 
+    handler: type[Exchange] = Exchange
+
     def __init__(self) -> None:
         self.behaviours: dict[str, Behaviour] = {}
         self.requests: list[Request] = []
         self.lock = threading.Lock()
         self.closing = threading.Event()
-        self._server = _Server(("127.0.0.1", 0), Exchange)
+        self._server = _Server(("127.0.0.1", 0), self.handler)
         self._server.owner = self
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 

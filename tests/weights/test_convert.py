@@ -185,7 +185,7 @@ def test_directions_are_full_motions_at_their_recipes_scale(folder: Path, tmp_pa
         torch.testing.assert_close(direction, 0.99 * scale * read_published(path))
         assert about["source"] == f"https://example.org/{path.name}"
         assert about["licence"] == "MIT"
-        assert about["motion"] == path.stem
+        assert (about["motion"], about["scale"]) == (path.stem, scale)
         assert load_motion(folder / f"anchors/{path.stem}.safetensors").direction.equal(direction)
 
 
