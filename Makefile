@@ -5,7 +5,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 DATA ?= .runs/heads
 RUN ?= .runs/avatar
 
-.PHONY: demo page page-pictures test test-quick openapi install develop check avatar avatar-report likeness claims bench bench-gpu bench-estimate docs-pictures test-docs test-abuse test-soak lock audit clean
+.PHONY: demo page page-pictures test test-quick openapi install develop check avatar avatar-report likeness claims bench bench-batch bench-gpu bench-estimate docs-pictures test-docs test-abuse test-soak lock audit clean
 
 demo: install  ## bring a face to life and say where the video is
 	@mkdir -p demo
@@ -44,7 +44,7 @@ develop: .venv/developed
 	@touch $@
 
 .venv/developed: .venv/installed .venv/paged .ci/browser.sh .ci/replicate.sh .ci/node/package-lock.json
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable ".[service,dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable ".[service,scale,dev]"
 	@.ci/browser.sh
 	@.ci/replicate.sh
 	@touch $@
@@ -70,6 +70,9 @@ claims: develop  ## measure what the method claims: docs/claims.md and its pictu
 
 bench: develop  ## time every stage, beside its rivals with PEERS=folder of checkouts: docs/performance.md (five minutes)
 	$(BIN)/python -W ignore -m benchmarks.stages $(if $(PEERS),--peers $(PEERS)) --out docs/performance.md
+
+bench-batch: develop  ## measure many photos, by each engine and in a shell loop: docs/batch.md (a quarter of an hour)
+	$(BIN)/python -W ignore -m benchmarks.batch --out docs/batch.md
 
 bench-gpu: develop  ## the same on an NVIDIA GPU, and the estimate for a T4: docs/performance.md (ten minutes)
 	$(BIN)/python -W ignore -m benchmarks.stages --gpu $(if $(PEERS),--peers $(PEERS)) --out docs/performance.md

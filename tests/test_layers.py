@@ -20,10 +20,11 @@ ALLOWED: dict[str, set[str]] = {
     "animation": LOWER | STEPS,
     "encoding": LOWER | STEPS | {"animation"},
     "animator": LOWER | STEPS | {"animation", "encoding"},
+    "batch": LOWER | STEPS | {"animation", "animator", "encoding", "service"},
     "inspection": LOWER | STEPS,
     "service": LOWER | STEPS | {"animation", "animator"},
     "page": LOWER | STEPS | {"animation", "animator"},
-    "cli": LOWER | STEPS | {"animation", "animator", "inspection", "service", "page"},
+    "cli": LOWER | STEPS | {"animation", "animator", "inspection", "batch", "service", "page"},
     "__init__": LOWER | STEPS | {"animation", "animator"},
     "__main__": {"cli"},
 }

@@ -18,7 +18,8 @@ from micromotion.credentials.claim import Claim
 from micromotion.credentials.signing import check_credentials
 from micromotion.errors import OptionError
 from micromotion.face.images import load_image
-from micromotion.motion.library import SUFFIX, find_motion, playable_motions
+from micromotion.motion.library import find_motion, playable_motions
+from micromotion.motion.motion_text import read_motions
 from micromotion.motion.schedule import MotionChoice, frame_at, schedule_faces, schedule_strip
 from micromotion.motion.timeline import Timeline
 from micromotion.motion.timeline_file import read_timeline_file
@@ -224,7 +225,7 @@ def _chosen(
     if timeline is None:
         if motion and faces and faces.all_have_own:
             raise OptionError("Each of the faces has motions of its own in --faces: leave out --motion.")
-        return _motions(motion or ["smile"], playable_motions(bundle))
+        return read_motions(motion or ["smile"], playable_motions(bundle), fetch_hub_motion)
     if motion:
         raise OptionError("Give --motion or --timeline, not both: the timeline names its own motions.")
     return _timeline(timeline, bundle)
@@ -244,25 +245,6 @@ def _seconds(text: str) -> float:
         raise OptionError(f"--at takes a moment in seconds, such as 1.2s, not {text!r:.80}.") from None
 
 
-def _motions(texts: Sequence[str], known: dict[str, Path]) -> dict[str, float]:
-    """NAME, NAME=STRENGTH, … as a mapping; raises OptionError."""
-    wanted: dict[str, float] = {}
-    for text in texts:
-        name, equals, strength = text.rpartition("=")
-        if not equals or text in known or text.endswith(SUFFIX):  # a file's name may have an equals sign
-            name, strength = text, "1"
-        file = fetch_hub_motion(name)
-        if file in wanted:
-            raise OptionError(f"--motion {name} is given twice; give each motion once, with its strength.")
-        try:
-            wanted[file] = float(strength)
-        except ValueError:
-            raise OptionError(
-                f"--motion {text}: the equals sign must be followed by a strength such as 0.5."
-            ) from None
-    return wanted
-
-
 def _numbers(text: str) -> list[float]:
     try:
         return [float(number) for number in text.split(",")]
@@ -272,7 +254,7 @@ def _numbers(text: str) -> list[float]:
 
 def _timeline(given: str, bundle: BundleFiles) -> Timeline:
     """Parse the text, or the file after an @; prints the position of an error on stderr."""
-    text = read_timeline_file(typed(given[1:])) if given.startswith("@") else given
+    text = read_timeline_option(given)
     files: dict[str, Path] = {}
 
     def check(name: str) -> None:
@@ -288,6 +270,11 @@ def _timeline(given: str, bundle: BundleFiles) -> Timeline:
         for note in getattr(error, "__notes__", []):
             typer.echo(note, err=True)
         raise
+
+
+def read_timeline_option(given: str) -> str:
+    """The text of --timeline: itself, or the file after an @. Raises OptionError."""
+    return read_timeline_file(typed(given[1:])) if given.startswith("@") else given
 
 
 def _inputs(

@@ -9,6 +9,7 @@ import typer
 
 from micromotion import __version__
 from micromotion.cli.animate import animate
+from micromotion.cli.batch import batch
 from micromotion.cli.console import Debug, Device, Model, cli_errors, fetch_hub_motion, find_model
 from micromotion.cli.learn import app as learn_app
 from micromotion.cli.page import page
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 
 app.command()(animate)
+app.command()(batch)
 app.command()(verify)
 app.command()(page)
 app.add_typer(learn_app)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeAlias, TypeVar, cast
 
-from micromotion.runtime.process import usable_cores
+from micromotion.runtime.process import usable_threads
 
 MOST = 4
 """Most threads: each holds a frame's work in memory."""
@@ -27,12 +27,12 @@ Answer: TypeAlias = "SimpleQueue[tuple[R | None, BaseException | None]]"
 
 
 def ahead(work: Callable[[T], R], items: Sequence[T], threads: int | None = None) -> Generator[R, None, None]:
-    """work(item) for each item, in order; up to `threads` (one per core, at most 4) run ahead.
+    """work(item) for each item, in order; up to `threads` (as many as the process uses, at most 4) run ahead.
 
     The work must suit threads: NumPy and torch release the GIL while they calculate. Its exceptions are
     raised here, at the item's turn. If iteration ends early, running work is awaited, pending work dropped.
     """
-    threads = min(usable_cores(), MOST) if threads is None else threads
+    threads = min(usable_threads(), MOST) if threads is None else threads
     if threads < 2 or len(items) < 2:
         yield from map(work, items)
         return

@@ -58,6 +58,12 @@ def keep_memory() -> None:
             libc.mallopt(_M_TOP_PAD, 64 << 20)
 
 
+def usable_threads() -> int:
+    """The number of threads this process should use: OMP_NUM_THREADS if it is set, else `usable_cores`."""
+    chosen = os.environ.get("OMP_NUM_THREADS", "")
+    return max(int(chosen), 1) if chosen.isdecimal() else usable_cores()
+
+
 def usable_cores() -> int:
     """The number of cores this process may use, by its affinity and its container's quota, at least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

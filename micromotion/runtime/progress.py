@@ -79,6 +79,44 @@ def frame_progress(console: Console | None = None) -> Progress:
 
 
 @contextmanager
+def row_progress() -> Iterator[Callable[[int, int, int], None]]:
+    """A callback that takes the numbers of rows done now, settled, and in all: a bar with rate and time left
+    in a terminal, otherwise a line now and then."""
+    console = Console(stderr=True)
+    began = printed = time.monotonic()
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+        task = progress.add_task("Listing", total=None)
+
+        def report(done: int, settled: int, total: int) -> None:
+            nonlocal printed
+            now = time.monotonic()
+            pace = "done before"
+            if done:
+                rate = done / max(now - began, 1e-9)
+                pace = f"{_in_a_minute(rate)}, {time_left((total - settled) / rate)} left"
+            if console.is_terminal:
+                progress.update(task, description=pace, completed=settled, total=total)
+            elif now - printed >= QUIET:
+                printed = now
+                _say(console, f"{settled} of {total} photos, {pace}.")
+
+        yield report
+
+
+def _in_a_minute(rate: float) -> str:
+    """A rate per second as text."""
+    return f"{60 * rate:.0f} a minute" if rate < 100 else f"{rate:.0f} a second"
+
+
+@contextmanager
 def download_progress() -> Iterator[tuple[DownloadReport, StepReport]]:
     """Two callbacks, for downloads and for other steps: a bar with speed and time left in a terminal,
     otherwise a line now and then."""

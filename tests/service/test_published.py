@@ -255,7 +255,7 @@ def test_the_video_is_that_of_the_library(today: bytes, astronaut_file: Path, tm
     frames, wanted = frames_of(today), frames_of((tmp_path / "ours.mp4").read_bytes())
     assert len(frames) == len(wanted) == 100
     for frame, other in zip(frames, wanted, strict=True):
-        assert np.abs(frame - other).mean() < 0.5
+        assert np.abs(frame - other).mean() < 1  # the encoder's threads are as many as each process may use
     with av.open(io.BytesIO(today), "r") as opened:
         assert opened.streams.video[0].average_rate == Fraction(30)
 
