@@ -14,7 +14,7 @@ from micromotion.drive.filters import bridged, savitzky_golay
 from micromotion.drive.gaze import gaze_course
 from micromotion.drive.landmark_track import FaceTrack, track_face
 from micromotion.drive.measures import lid_ratios, lip_gap
-from micromotion.drive.pose import Head, expressions, fit_poses, front_view, head_of
+from micromotion.drive.pose import Head, expressions, fit_poses, front_view, head_of, without_lids
 from micromotion.drive.report import ReadReport, spans
 from micromotion.drive.rest import find_rest, usual_openness
 from micromotion.drive.trajectory import MAX_FRAMES, Trajectory
@@ -135,10 +135,12 @@ def _expressions(
     again when it is known which frames are wrong.
     """
     first = _middling(landmarks, usable)
+    closed = _lids(landmarks, usable).mean(axis=1).clip(0, 1)
+    steady = without_lids(landmarks, closed)
     wrong = {name: ~usable for name in (*REGIONS, "all")}
     for _ in range(2):
         head = head_of(landmarks[first])
-        poses = fit_poses(head, landmarks)
+        poses = fit_poses(head, steady)
         shapes = front_view(head) + expressions(head, landmarks, poses)
         good = np.flatnonzero(usable & ~wrong["all"])
         at_rest = good[find_rest(shapes[good], poses[good, :2])] if rest is None else np.array([rest])
@@ -146,9 +148,15 @@ def _expressions(
         wrong = {name: found[name] | ~usable for name in found}
         first = int(at_rest[0])
     head = head_of(_mean_landmarks(landmarks[at_rest]))
-    poses = bridged(fit_poses(head, landmarks), wrong["all"])
+    poses = bridged(fit_poses(head, steady), wrong["all"])
     shapes = clean(front_view(head) + expressions(head, landmarks, poses), wrong)
     return head, poses, shapes, at_rest, found
+
+
+def _lids(landmarks: Floats, usable: Flags) -> Floats:
+    """How far each eye is closed, [n, 2], absolutely: by its own open state in this video."""
+    ratios = lid_ratios(landmarks)
+    return _CLOSED(ratios / usual_openness(ratios[usable])).clip(-0.3, 1)
 
 
 def _middling(landmarks: Floats, usable: Flags) -> int:
@@ -185,8 +193,7 @@ def _trajectory(
     with_lids = np.concatenate([smooth[:, :36], quick, smooth[:, 48:]], axis=1)
     pose = savitzky_golay(poses, _SMOOTH * fps)
     pose_at_rest, shape_at_rest = (values[at_rest].mean(axis=0) for values in (pose, with_lids))
-    ratios = lid_ratios(with_lids)
-    lids = _CLOSED(ratios / usual_openness(ratios[usable])).clip(-0.3, 1)
+    lids = _lids(with_lids, usable)
     gap = lip_gap(smooth)
     shut = float(np.quantile(gap[usable], 0.05).clip(-0.03, 0.03))
     size = np.exp(pose_at_rest[3])
