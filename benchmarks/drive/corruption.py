@@ -46,6 +46,7 @@ def _spoil(kind: str, frame: Frame, other: Frame, rng: np.random.Generator) -> F
     x, y = side * rng.uniform(0.35, 0.65), side * rng.uniform(0.45, 0.75)  # a hand over a part of the face
     reach, shade = side * rng.uniform(0.12, 0.2), int(rng.integers(60, 200))
     ImageDraw.Draw(picture).ellipse(
-        (x - reach, y - reach, x + 0.7 * reach, y + 0.8 * reach), fill=(shade, int(0.8 * shade), int(0.7 * shade))
+        (x - reach, y - reach, x + 0.7 * reach, y + 0.8 * reach),
+        fill=(shade, int(0.8 * shade), int(0.7 * shade)),
     )
     return np.asarray(picture)
