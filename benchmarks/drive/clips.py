@@ -122,8 +122,10 @@ def _glances(rng: np.random.Generator) -> Floats:
 def _sway(rng: np.random.Generator) -> Floats:
     """A slow drift of about ±1 that begins at 0."""
     times = np.arange(FRAMES) / FPS
-    wave = sum(np.sin(2 * np.pi * rng.uniform(0.2, 0.7) * times + rng.uniform(0, 6)) for _ in range(2))
-    return np.asarray(wave - wave[0]) / 2
+    wave = np.zeros(FRAMES)
+    for _ in range(2):
+        wave += np.sin(2 * np.pi * rng.uniform(0.2, 0.7) * times + rng.uniform(0, 6))
+    return (wave - wave[0]) / 2
 
 
 _COURSES = {

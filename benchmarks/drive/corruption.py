@@ -21,7 +21,8 @@ def corrupted(
     others: frames of another person, as many. The first and the last four frames are spared.
     """
     rng = np.random.default_rng(seed)
-    spoiled, kinds = list(frames), {}
+    spoiled = list(frames)
+    kinds: dict[int, str] = {}
     wanted, turn = round(SHARE * len(frames)), 0
     while len(kinds) < wanted:
         start, long = int(rng.integers(4, len(frames) - 5)), int(rng.integers(1, 3))

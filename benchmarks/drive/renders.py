@@ -29,8 +29,8 @@ _AT_REST = dict.fromkeys(("glasses", "roll", *EFFECTS), 0.0) | {"age": -1.0}
 def person(number: int) -> Factors:
     """The factors of a person at rest, without glasses and not old; from 100 on, those of photos.
 
-    The renderer's eyes are half as large again as people's, and dlib's landmarks, which were fitted to people,
-    miss them: so the eyes are given people's size here, and the brows their height.
+    The renderer's eyes are half as large again as people's, and dlib's landmarks, which were fitted to
+    people, miss them: so the eyes are given people's size here, and the brows their height.
     """
     z = sample_z(1, torch.Generator().manual_seed(7000 + number))
     for name in _AT_REST:

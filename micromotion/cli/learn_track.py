@@ -33,7 +33,7 @@ def track(
         int | None,
         typer.Option(
             metavar="FRAME",
-            help="The number of a frame in which the face does nothing. Default: searched for.",
+            help="A frame's number in which the face is at rest. Default: searched for.",
         ),
     ] = None,
     debug: Debug = False,

@@ -38,10 +38,10 @@ class CleaningConfig:
     """Tuned constants.
 
     window: frames of the running medians. sparse, spread: a frame is wrong if the size of robust PCA's sparse
-    part exceeds its running median by so many of its deviations, and the boxes' spread exceeds its own by this
-    factor; lips that part quickly have the first, but a spread of at most 1.2. odd, look: or if the sparse
-    part exceeds fewer deviations, and the face's small picture differs by so many gray levels from its running
-    median. region: as `odd`, for a region of a wrong frame to be bridged. most: if a larger share of the
+    part exceeds its running median by so many of its deviations, and the boxes' spread exceeds its own by
+    this factor; lips that part quickly have the first, but a spread of at most 1.2. odd, look: or if the
+    sparse part exceeds fewer deviations, and the face's small picture differs by so many gray levels from its
+    running median. region: as `odd`, for a region of a wrong frame to be bridged. most: if a larger share of the
     frames seems wrong, nothing is bridged; -1 turns cleaning off.
     """
 

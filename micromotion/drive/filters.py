@@ -30,8 +30,7 @@ def bridged(values: Floats, missing: NDArray[np.bool_]) -> Floats:
 def savitzky_golay(values: Floats, width: float) -> Floats:
     """Values [n, …] smoothed by local cubics over about `width` frames, which keeps peaks and does not lag.
 
-    Savitzky and Golay 1964. The window is odd; below five frames a parabola takes the cubic's place, and below
-    that many values nothing is smoothed.
+    Savitzky and Golay 1964. The window is odd; below seven frames a parabola takes the cubic's place.
     """
     window = min(2 * round((width - 1) / 2) + 1, len(values) - 1 + len(values) % 2)
     if window < 3:

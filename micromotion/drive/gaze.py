@@ -13,9 +13,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, signal
-from skimage.draw import polygon2mask
 
 from micromotion.drive.filters import bridged, savitzky_golay
+from micromotion.photo.sampling import filled
 from micromotion.types import Floats, Frame
 
 NOWHERE = np.nan
@@ -78,8 +78,8 @@ def _find_iris(red: NDArray[np.uint8], corners: Floats, outline: Floats) -> Floa
     at = middle + grid @ axes
     values = ndimage.map_coordinates(red, [at[..., 1], at[..., 0]], np.float64, order=1, mode="nearest")
     place = (outline - middle) @ np.linalg.inv(axes)
-    rows_columns = (place[:, ::-1] + [_TALL, _WIDE]) * _CELLS
-    inside = polygon2mask(values.shape, rows_columns).astype(np.float64)
+    cells = ([*place, _WIDE, _TALL]) * _CELLS - 0.5
+    inside = filled([cells], values.shape).astype(np.float64)
     if inside.sum() < 20:
         return np.full(2, NOWHERE)
     low, high = np.quantile(values[inside > 0], (0.05, 0.9))

@@ -93,7 +93,7 @@ def track_face(
 
 
 def _first_people(video: DrivingVideo, on_frame: Callable[[int], None] | None) -> tuple[int, list[Sighting]]:
-    """The index of the first frame that shows a face, and each person's first sighting, the clearest first."""
+    """The index of the first frame that shows a face; each person's first sighting, the clearest first."""
     for index, frame in enumerate(video):
         if index > _EAGER and index % _STRIDE:
             continue

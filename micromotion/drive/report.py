@@ -18,8 +18,9 @@ _SHOWN = 6  # spans listed in a sentence
 class ReadReport:
     """What was found in a video of so many frames at so many per second.
 
-    rest: the numbers of the frames taken for the rest pose. bridged: the frames that were wrong in each region
-    of the face, and were bridged. lost: where the face was not seen. others: the most other faces in a frame.
+    rest: the numbers of the frames taken for the rest pose. bridged: the frames that were wrong in each
+    region of the face, and were bridged. lost: where the face was not seen. others: the most other faces in
+    one frame.
     """
 
     rest: tuple[int, ...]

@@ -67,7 +67,7 @@ def test_cleaning_brings_wrong_frames_back_and_keeps_the_rest() -> None:
 
 def test_a_blink_is_not_bridged_even_where_lids_look_unsure() -> None:
     shapes, spread, looks = talking()
-    spread[10:13] *= 3
+    spread[10:13, 36:48] *= 3
     wrong = wrong_frames(shapes, spread, looks)
     assert not wrong["all"][10:13].any()
 

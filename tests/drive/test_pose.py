@@ -67,7 +67,7 @@ def test_the_pose_is_relative_to_a_rest_pose_that_is_turned_itself(poses: np.nda
     straight = head_of(front())
     begin = np.array([12.0, 0, 8, 4, 250, 250])
     head = head_of(seen(straight, begin[None])[0])
-    turned = begin + [10, 0, 0, 0, 0, 0]
+    turned = begin + np.array([10.0, 0, 0, 0, 0, 0])
     found = fit_poses(head, seen(straight, turned[None]))[0] - head.rest
     np.testing.assert_allclose(found[:3], [10, 0, 0], atol=2.5)
 

@@ -140,14 +140,14 @@ def test_a_lost_face_eases_out_and_in_and_cancelling_ends_the_work(tmp_path: Pat
     assert read.trajectory.weight[[0, -1]].tolist() == [1, 1]
     assert np.abs(np.diff(read.trajectory.weight)).max() < 0.4
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop(done: int, total: int) -> None:
         if done == 5:
-            raise Stop
+            raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         read_driving_video(tmp_path / "a.mp4", on_progress=stop)
     with pytest.raises(NoFaceError, match="there is no face 3"):
         read_driving_video(tmp_path / "a.mp4", face=3)

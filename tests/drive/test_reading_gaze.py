@@ -10,7 +10,7 @@ WIDTH, HEIGHT = 60, 24  # of an eye, in pixels
 
 
 def eyes(right: float, down: float = 0.0, height: float = HEIGHT) -> tuple[np.ndarray, np.ndarray]:
-    """A face of two eyes whose irises are off their middles by fractions of the eye's width; its landmarks."""
+    """Two eyes with irises off their middles by fractions of the eye's width; the landmarks."""
     scale = 4
     picture = Image.new("RGB", (300 * scale, 120 * scale), (200, 160, 140))
     landmarks = np.zeros((68, 2))
@@ -23,7 +23,7 @@ def eyes(right: float, down: float = 0.0, height: float = HEIGHT) -> tuple[np.nd
             WIDTH * np.array([-0.5, -0.2, 0.2, 0.5, 0.2, -0.2]),
             height * np.array([0, -0.5, -0.5, 0, 0.5, 0.5]),
         )
-        outline = np.stack(away, axis=1) + [x, 60]
+        outline = [*np.stack(away, axis=1), x, 60]
         mask = Image.new("L", picture.size)
         ImageDraw.Draw(mask).polygon([tuple(scale * point) for point in outline], fill=255)
         picture.paste(white, mask=mask)
