@@ -41,8 +41,8 @@ class CleaningConfig:
     part exceeds its running median by so many of its deviations, and the boxes' spread exceeds its own by
     this factor; lips that part quickly have the first, but a spread of at most 1.2. odd, look: or if the
     sparse part exceeds fewer deviations, and the face's small picture differs by so many gray levels from its
-    running median. region: as `odd`, for a region of a wrong frame to be bridged. most: if a larger share of the
-    frames seems wrong, nothing is bridged; -1 turns cleaning off.
+    running median. region: as `odd`, for a region of a wrong frame to be bridged. most: if a larger share of
+    the frames seems wrong, nothing is bridged; -1 turns cleaning off.
     """
 
     window: int = 15

@@ -78,7 +78,7 @@ def _find_iris(red: NDArray[np.uint8], corners: Floats, outline: Floats) -> Floa
     at = middle + grid @ axes
     values = ndimage.map_coordinates(red, [at[..., 1], at[..., 0]], np.float64, order=1, mode="nearest")
     place = (outline - middle) @ np.linalg.inv(axes)
-    cells = ([*place, _WIDE, _TALL]) * _CELLS - 0.5
+    cells = (place + np.array([_WIDE, _TALL])) * _CELLS - 0.5
     inside = filled([cells], values.shape).astype(np.float64)
     if inside.sum() < 20:
         return np.full(2, NOWHERE)

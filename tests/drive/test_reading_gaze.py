@@ -23,7 +23,7 @@ def eyes(right: float, down: float = 0.0, height: float = HEIGHT) -> tuple[np.nd
             WIDTH * np.array([-0.5, -0.2, 0.2, 0.5, 0.2, -0.2]),
             height * np.array([0, -0.5, -0.5, 0, 0.5, 0.5]),
         )
-        outline = [*np.stack(away, axis=1), x, 60]
+        outline = np.stack(away, axis=1) + np.array([x, 60])
         mask = Image.new("L", picture.size)
         ImageDraw.Draw(mask).polygon([tuple(scale * point) for point in outline], fill=255)
         picture.paste(white, mask=mask)
