@@ -94,7 +94,7 @@ def fit_poses(head: Head, landmarks: Floats, config: PoseConfig | None = None) -
         normal = (weight * flat).mT @ flat + np.diag(pull)
         toward = (weight * flat).mT @ off.reshape(len(poses), -1, 1)
         toward[..., 0] -= pull * (poses - head.rest)
-        poses = poses + np.linalg.solve(normal, toward)[..., 0] * steps / _STEP
+        poses += np.linalg.solve(normal, toward)[..., 0] * steps / _STEP
     return poses
 
 
@@ -119,8 +119,7 @@ def expressions(head: Head, landmarks: Floats, poses: Floats) -> Floats:
     """
     off = (landmarks - _project(head.points, poses)) / np.exp(poses[:, 3])[:, None, None]
     across = rotations(poses[:, :3])[:, :2, :2] * [[1, -1], [-1, 1]]  # y down
-    front: Floats = np.linalg.solve(across, off.mT).mT
-    return front
+    return np.linalg.solve(across, off.mT).mT.astype(np.float64)
 
 
 def front_view(head: Head) -> Floats:

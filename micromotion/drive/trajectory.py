@@ -109,7 +109,7 @@ class Trajectory:
             share = (index - before).reshape(-1, *[1] * (values.ndim - 1))
             return (1 - share) * values[before] + share * values[after]
 
-        return replace(self, **{name: between(getattr(self, name)) for name in _ARRAYS})
+        return Trajectory(self.fps, **{name: between(getattr(self, name)) for name in _ARRAYS})
 
     def parts(self, names: Collection[str]) -> Trajectory:
         """Only these of PARTS move; the others stay at rest, with the lips closed.

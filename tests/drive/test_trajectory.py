@@ -199,3 +199,9 @@ def test_a_mirror_swaps_the_sides() -> None:
     assert (mirror.pose == whole.pose * [-1, 1, -1]).all()
     assert (mirror.shift == whole.shift * [-1, 1]).all()
     assert (mirror.scale == whole.scale).all()
+
+
+def test_a_trajectory_at_other_times_is_interpolated() -> None:
+    whole, known = moving(), np.array([0.0, 0.1, 0.2, 0.5, 1.0])
+    assert_same(whole.at(known, known), whole)
+    np.testing.assert_allclose(whole.at(np.full(5, 0.35), known).gap, (whole.gap[2] + whole.gap[3]) / 2)
