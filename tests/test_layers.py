@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = {"errors", "options", "types", "__version__"}
 LOWER = {"runtime", *SHARED}
-STEPS = {"credentials", "face", "inversion", "motion", "photo", "video", "learn", "weights"}
+STEPS = {"credentials", "face", "inversion", "motion", "photo", "video", "learn", "drive", "weights"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "types": set(),

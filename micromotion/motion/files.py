@@ -16,28 +16,36 @@ Provenance = dict[str, str | int | float]
 
 
 def write_motion_file(
-    path: str | Path, kind: str, tensors: dict[str, Tensor], provenance: Provenance
+    path: str | Path,
+    kind: str,
+    tensors: dict[str, Tensor],
+    provenance: Provenance,
+    noun: str = "micromotion",
 ) -> None:
     """Write float32 tensors and their provenance, atomically; equal contents give equal bytes.
 
-    Raises OutputError if the file cannot be written.
+    noun: what the error calls the contents. Raises OutputError if the file cannot be written.
     """
     metadata = {"format": FORMAT, "kind": kind, "provenance": json.dumps(provenance, sort_keys=True)}
     try:
         write_tensors(path, metadata, tensors)
     except OSError as error:
-        raise OutputError(f"The micromotion cannot be written to {path}: {error.strerror}.") from error
+        raise OutputError(f"The {noun} cannot be written to {path}: {error.strerror}.") from error
 
 
-def read_motion_file(path: str | Path, kind: str, names: set[str]) -> tuple[dict[str, Tensor], Provenance]:
+def read_motion_file(
+    path: str | Path, kind: str, names: set[str], noun: str = "micromotion", limit: int = MAX_BYTES
+) -> tuple[dict[str, Tensor], Provenance]:
     """The contents of a file of `write_motion_file`: exactly these tensors, as float32 copies, and
     provenance.
 
     Nothing in the file is executed, and its size is checked before reading (safetensors checks shapes against
-    it). Raises MotionError if the file is missing, damaged or of another kind.
+    it). noun: what errors call the contents; limit: the most bytes.
+
+    Raises MotionError if the file is missing, too large, damaged or of another kind.
     """
     path = Path(path)
-    require_plausible_file(path)
+    require_plausible_file(path, limit, noun)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -50,9 +58,9 @@ def read_motion_file(path: str | Path, kind: str, names: set[str]) -> tuple[dict
             tensors = {name: file.get_tensor(name).clone() for name in sorted(names)}
         return tensors, _read_provenance(metadata.get("provenance", "{}"))
     except MotionError as error:
-        raise MotionError(f"The micromotion in {path} cannot be used: {error}") from error
+        raise MotionError(f"The {noun} in {path} cannot be used: {error}") from error
     except (SafetensorError, OSError) as error:
-        raise _unreadable(path) from error
+        raise _unreadable(path, noun) from error
 
 
 def motion_file_kind(path: str | Path) -> str:
@@ -65,16 +73,16 @@ def motion_file_kind(path: str | Path) -> str:
         raise _unreadable(path) from error
 
 
-def require_plausible_file(path: Path, limit: int = MAX_BYTES) -> None:
+def require_plausible_file(path: Path, limit: int = MAX_BYTES, noun: str = "micromotion") -> None:
     """Raise MotionError unless path is a regular file of at most `limit` bytes."""
     try:
         about = path.stat()
     except (OSError, ValueError) as error:
-        raise MotionError(f"The micromotion file {path} does not exist, or is not accessible.") from error
+        raise MotionError(f"The {noun} file {path} does not exist, or is not accessible.") from error
     if not stat.S_ISREG(about.st_mode):
-        raise MotionError(f"{path} is a folder or a device, not a micromotion file.")
+        raise MotionError(f"{path} is a folder or a device, not a {noun} file.")
     if about.st_size > limit:
-        raise MotionError(f"{path} is larger than {limit >> 20} MB, the limit for such a micromotion file.")
+        raise MotionError(f"{path} is larger than {limit >> 20} MB, the limit for such a {noun} file.")
 
 
 def plain_provenance(provenance: object) -> Provenance:
@@ -96,9 +104,9 @@ def _read_provenance(text: str) -> Provenance:
         raise MotionError("its provenance is not valid JSON.") from error
 
 
-def _unreadable(path: Path) -> MotionError:
+def _unreadable(path: Path, noun: str = "micromotion") -> MotionError:
     return MotionError(
-        f"{path} cannot be read as a micromotion; it is damaged, cut short, or another kind of file."
+        f"{path} cannot be read as a {noun}; it is damaged, cut short, or another kind of file."
     )
 
 

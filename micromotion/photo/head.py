@@ -34,6 +34,9 @@ YAWS = (0, 10, 20, 30)
 DEPTH_UNIT = 1 / 8192
 NOBODY = -32768
 CAMERA_Z = 9.0
+PIVOT_Z = -0.15
+"""Depth of the axis about which heads turn."""
+
 CELLS = 256
 """Grid cells per side of the square on which a head is fitted."""
 
@@ -160,6 +163,24 @@ def canonical_landmarks() -> Floats:
     return _view(0).landmarks.copy()
 
 
+def landmarks_in_depth() -> Floats:
+    """dlib's landmarks [68, 3] of the mean head from the front, in the model's units.
+
+    Their depth is the one by which dlib moves them when the head turns, by least squares over its yaws:
+    x = x₀·cos ψ + (z − PIVOT_Z)·sin ψ. That of the surface below them moves half as much, since dlib's points
+    slide on it.
+    """
+    views = [_view(step) for step in range(-3, 4)]
+    seen = np.stack([_in_model(view.landmarks, view.frame) for view in views])
+    turned = np.radians([10.0 * step for step in range(-3, 4)])
+    columns = np.stack([np.cos(turned), np.sin(turned)], axis=1)
+    depth = np.zeros(68)
+    for _ in range(3):  # what is nearer is seen larger, by a depth that is not known yet
+        flat = seen[..., 0] * (1 - depth / CAMERA_Z)
+        depth = np.linalg.lstsq(columns, flat, rcond=None)[0][1] + PIVOT_Z
+    return np.column_stack([seen[3] * (1 - depth / CAMERA_Z)[:, None], depth])
+
+
 def yaw_of(landmarks: Floats, config: HeadConfig | None = None) -> float:
     """A face's yaw in degrees, from dlib's landmarks [68, 2] in any unit; scale and roll do not matter.
 
@@ -208,6 +229,13 @@ def _view(step: int) -> _View:
     there = depth != NOBODY
     z = np.where(there, depth * np.float32(DEPTH_UNIT), 0).astype(np.float32)
     return _View(z, there.astype(np.float32), landmarks, (centre_x, centre_y, half))
+
+
+def _in_model(points: Floats, frame: tuple[float, float, float]) -> Floats:
+    """The unit square of FFHQ's crop -> the model's units, in the plane of the head's centre."""
+    centre_x, centre_y, half = frame
+    plane: Floats = np.array([centre_x, centre_y]) + half * (2 * points - 1) * [1, -1]
+    return plane
 
 
 def _in_square(landmarks: Floats, side: int) -> Floats:
@@ -347,12 +375,23 @@ def rotation(yaw: float, pitch: float, roll: float) -> Floats:
     First a roll, its top to the picture's left, then a pitch, downwards, then a yaw, to the picture's right,
     as `avatar.renderer.pose` turns heads.
     """
-    y, p, r = np.radians([yaw, pitch, roll])
-    about_z = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
-    about_x = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
-    about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
+    return rotations(np.array([yaw, pitch, roll]))
+
+
+def rotations(angles: Floats) -> Floats:
+    """The matrices [..., 3, 3] of `rotation` for angles [..., 3]: yaw, pitch and roll in degrees."""
+    (cy, cp, cr), (sy, sp, sr) = (np.moveaxis(f(np.radians(angles)), -1, 0) for f in (np.cos, np.sin))
+    one, none = np.ones_like(cy), np.zeros_like(cy)
+    about_z = _matrices([[cr, -sr, none], [sr, cr, none], [none, none, one]])
+    about_x = _matrices([[one, none, none], [none, cp, -sp], [none, sp, cp]])
+    about_y = _matrices([[cy, none, sy], [none, one, none], [-sy, none, cy]])
     whole: Floats = about_y @ about_x @ about_z
     return whole
+
+
+def _matrices(rows: list[list[Floats]]) -> Floats:
+    """Nine arrays [...] as matrices [..., 3, 3]."""
+    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
 
 
 def face_mask(landmarks: Floats) -> NDArray[np.bool_]:
