@@ -23,6 +23,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from PIL import Image
 
 from micromotion.types import Frame
+from micromotion.video.sound_track import SoundTrack
 
 _BT709 = 1  # H.273's code of the primaries, the transfer function and the matrix
 _LIMITED = 1  # FFmpeg's number for the range 16 … 235
@@ -40,7 +41,7 @@ class VideoEncoder(Protocol):
 
 
 class _Muxed:
-    """A file with one stream, written by FFmpeg."""
+    """A file with one stream of pictures, written by FFmpeg."""
 
     def __init__(
         self, path: Path, container: str, codec: str, options: dict[str, str], muxer: dict[str, str]
@@ -83,6 +84,7 @@ class Mp4(_Muxed):
         self.reformatter = VideoReformatter()
         self.tick = 1 / rate
         self.count = 0
+        self.sound: SoundTrack | None = None
         self.shape(width + width % 2, height + height % 2, "yuv420p", self.tick)
         codec = self.stream.codec_context
         codec.framerate = rate
@@ -107,6 +109,22 @@ class Mp4(_Muxed):
         picture.pts, picture.time_base, picture.duration = self.count, self.tick, 1
         self.count += 1
         self.encode(picture)
+        self._sound_until(self.count * self.tick)
+
+    def finish(self) -> None:
+        self.container.mux(self.stream.encode(None))
+        self._sound_until(self.count * self.tick)
+        self.container.close()
+
+    def carry(self, sound: SoundTrack) -> None:
+        """Put a sound beside the pictures; before the first of them."""
+        sound.join(self.container)
+        self.sound = sound
+
+    def _sound_until(self, seconds: Fraction) -> None:
+        if self.sound is not None:
+            for packet in self.sound.until(seconds):
+                self.container.mux(packet)
 
 
 def _crf(pixels: int) -> int:
