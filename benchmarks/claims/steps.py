@@ -20,9 +20,9 @@ from benchmarks.claims.domains import DOMAINS, repaint
 from benchmarks.claims.methods import CLEAN, METHODS, conditions
 from benchmarks.claims.movement import COARSE, ENDS, FINE, ShownPeople, features
 from micromotion.errors import MotionError, NoFaceError, OptionError
-from micromotion.learn.driving_video import DrivingVideoError
 from micromotion.motion.anchors import Anchors
 from micromotion.motion.micromotion import analyse
+from micromotion.video.driving_video import DrivingVideoError
 from micromotion.weights.bundle import IDENTITY
 
 OTHERS = 64

@@ -61,6 +61,11 @@ def detect(picture: Image.Image, *, at_least: int = 1) -> list[Detection]:
     return found
 
 
+def detect_once(picture: Image.Image) -> list[Detection]:
+    """The faces of 80 pixels or more in an RGB picture, best first, in one pass at the picture's own size."""
+    return _ranked(*_run_detector(picture, 0))
+
+
 def smallest_face(size: tuple[int, int]) -> int:
     """The least width in pixels of a face that can be detected in a picture of that width and height."""
     return 20 if 8 * max(size) <= DETECTION_SIDE else math.ceil(_WINDOW / _closest(size))

@@ -70,13 +70,18 @@ def _read_landmarks(pixels: np.ndarray, box: Box) -> np.ndarray:
 
 def _mean_landmarks(picture: Image.Image, box: Box, moves: Moves) -> np.ndarray:
     """Landmarks [68, 2], the mean over a box that is moved and enlarged by fractions of its width."""
-    pixels, width, found = np.asarray(picture), box[2] - box[0], []
+    mean: np.ndarray = landmark_readings(np.asarray(picture), box, moves).mean(axis=0)
+    return mean
+
+
+def landmark_readings(pixels: np.ndarray, box: Box, moves: Moves) -> np.ndarray:
+    """Landmarks [moves, 68, 2] of a face in uint8 RGB [H, W, 3], one reading per move of the box."""
+    width, found = box[2] - box[0], []
     for right, down, larger in moves:
         away = width * np.array([right - larger, down - larger, right + larger, down + larger])
         left, top, right_edge, bottom = np.rint(box + away).astype(int).tolist()
         found.append(_read_landmarks(pixels, (left, top, right_edge, bottom)))
-    mean: np.ndarray = np.mean(found, axis=0)
-    return mean
+    return np.stack(found)
 
 
 def _read_upright(picture: Image.Image, landmarks: np.ndarray, box: Box, moves: Moves) -> np.ndarray:

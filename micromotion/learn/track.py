@@ -15,7 +15,7 @@ from PIL import Image
 from micromotion.face.detection import Detection, detect
 from micromotion.face.landmarks import find_landmarks
 from micromotion.face.tiles import Box
-from micromotion.learn.driving_video import DrivingFrame, DrivingVideo
+from micromotion.video.driving_video import DrivingFrame, DrivingVideo
 
 SEARCH_SIDE = 800
 """Long side of the frame for detection, in pixels; a face of a twentieth of it is still found."""

@@ -20,12 +20,12 @@ from micromotion.face.alignment import align
 from micromotion.face.crop import crop_quad, ffhq_quad
 from micromotion.learn import ordering
 from micromotion.learn.crop_selection import FEWEST, Crop, candidates, choose
-from micromotion.learn.driving_video import DrivingVideo, DrivingVideoError, open_driving_video
 from micromotion.learn.ordering import fit_path, one_axis_share, orient_path, steadiness
 from micromotion.learn.track import Track, find_people, find_tracks
 from micromotion.motion.anchors import MAX_ANCHORS, Anchors
 from micromotion.options import check_whole
 from micromotion.runtime.device_memory import deterministic, translate_oom
+from micromotion.video.driving_video import DrivingVideo, DrivingVideoError, open_driving_video
 from micromotion.weights.bundle import Bundle
 from micromotion.weights.bundle_record import file_record
 

@@ -28,8 +28,8 @@ from video_formats import moving
 from videos import turned, write_video
 
 from micromotion.errors import NoFaceError, OptionError
-from micromotion.learn.driving_video import DrivingVideoError
 from micromotion.learn.video import Collected, collect_from_images, collect_from_video
+from micromotion.video.driving_video import DrivingVideoError
 
 pytestmark = pytest.mark.slow
 TURN = [round(float(d), 3) for d in 0.9 * np.sin(2 * np.pi * np.arange(24) / 24)]

@@ -13,9 +13,9 @@ from videos import oriented, trimmed, write_video
 from micromotion.cli.main import app
 from micromotion.errors import NoFaceError, OptionError
 from micromotion.learn.crop_selection import _inside
-from micromotion.learn.driving_video import DrivingVideoError, open_driving_video
 from micromotion.learn.track import find_people, find_tracks
 from micromotion.learn.video import SeenFace, collect_from_video, describe_faces
+from micromotion.video.driving_video import DrivingVideoError, open_driving_video
 
 pytestmark = pytest.mark.slow
 

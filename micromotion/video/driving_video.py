@@ -49,6 +49,7 @@ memory.
 MAX_FRAMES = 240
 """Most frames that are used, spread evenly over the video."""
 
+
 # Left out on purpose: playlists and lists of files (hls, dash, concat, sdp), which open what they name, and
 # numbered pictures (image2).
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng,mpegts,mpeg,flv,asf,ogg,yuv4mpegpipe"
@@ -69,6 +70,14 @@ class DrivingVideoError(MicromotionError):
 
 
 @dataclass(frozen=True)
+class Length:
+    """The longest video that is read, in seconds and in frames of the file."""
+
+    seconds: float
+    frames: int
+
+
+@dataclass(frozen=True)
 class DrivingFrame:
     """One frame of a video: its number in the file, from 0; seconds since the first frame; RGB, upright."""
 
@@ -82,11 +91,13 @@ class DrivingVideo:
     """A readable video; each iteration streams its frames anew.
 
     path: the file. frames: how many it shows. step: every step-th of them is used; `len` is their number.
+    longest: more is refused.
     """
 
     path: Path
     frames: int
     step: int
+    longest: Length
 
     def __len__(self) -> int:
         return -(-self.frames // self.step)
@@ -102,23 +113,27 @@ class DrivingVideo:
             for number, frame in enumerate(shown):
                 _check_size(frame.width, frame.height, self.path)
                 seconds = clock.read(frame)
-                if seconds > MAX_SECONDS or number >= MAX_FILE_FRAMES:
-                    raise _too_long(self.path, seconds)
+                if seconds > self.longest.seconds or number >= self.longest.frames:
+                    raise _too_long(self.path, seconds, self.longest)
                 if number % self.step == 0:
                     yield DrivingFrame(number, seconds, _picture(frame, stream.sample_aspect_ratio))
 
 
-def open_driving_video(path: str | Path, limit: int = MAX_FRAMES) -> DrivingVideo:
+def open_driving_video(
+    path: str | Path, limit: int = MAX_FRAMES, longest: Length | None = None
+) -> DrivingVideo:
     """Scan a video without decoding it, and choose which frames to use, at most `limit`.
+
+    longest: what is refused as too long, by default above MAX_SECONDS or MAX_FILE_FRAMES.
 
     Reads MP4, MOV, WebM, MKV, AVI, GIF, APNG, MPEG, FLV, WMV and Ogg. A file that ends early is read as far
     as it goes, unless it ends within a frame. Frames hidden by an edit list count only towards MAX_HIDDEN.
 
     Raises DrivingVideoError: there is no such file, it is not a video, has only sound or no frames, is
-    damaged or cut short, or exceeds MAX_BYTES, MAX_PIXELS, MAX_SECONDS, MAX_FILE_FRAMES, MAX_HIDDEN or
-    MAX_EDITS.
+    damaged or cut short, too long, or exceeds MAX_BYTES, MAX_PIXELS, MAX_HIDDEN or MAX_EDITS.
     """
     path = Path(path)
+    longest = longest or Length(MAX_SECONDS, MAX_FILE_FRAMES)
     _check_file(path)
     times: list[Fraction] = []
     count = hidden = 0
@@ -139,13 +154,13 @@ def open_driving_video(path: str | Path, limit: int = MAX_FRAMES) -> DrivingVide
                 times.append(time)
                 times = [min(times), max(times)]
             length = times[-1] - times[0] if times else Fraction(0)
-            if length > MAX_SECONDS or count > MAX_FILE_FRAMES:
-                raise _too_long(path, float(length))
+            if length > longest.seconds or count > longest.frames:
+                raise _too_long(path, float(length), longest)
     if count == 0 and hidden:
         raise _trimmed(path, "nothing but trimmed frames")
     if count == 0:
         raise DrivingVideoError(f"{_shown(path)} has no frames: record or save it again.")
-    return DrivingVideo(path, count, -(-count // limit))
+    return DrivingVideo(path, count, -(-count // limit), longest)
 
 
 def first_time(path: Path) -> Fraction:
@@ -302,9 +317,9 @@ def _orientation(frame: av.VideoFrame) -> Iterator[Image.Transpose]:
         yield _CLOCKWISE[turns]
 
 
-def _too_long(path: Path, seconds: float) -> DrivingVideoError:
+def _too_long(path: Path, seconds: float, longest: Length) -> DrivingVideoError:
     return DrivingVideoError(
-        f"{_shown(path)} is longer than {MAX_SECONDS} s or {MAX_FILE_FRAMES} frames"
+        f"{_shown(path)} is longer than {longest.seconds:g} s or {longest.frames} frames"
         f" ({seconds:.0f} s were read): cut the video to the motion first."
     )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from video_formats import moving
 
-from micromotion.learn.driving_video import open_driving_video
+from micromotion.video.driving_video import open_driving_video
 from micromotion.video.writer import write_frames
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 from video_formats import moving, tile_error, tiles
 from videos import oriented, trimmed, turned, write_sound, write_video
 
-from micromotion.learn import driving_video
-from micromotion.learn.driving_video import DrivingVideoError, open_driving_video
+from micromotion.video import driving_video
+from micromotion.video.driving_video import DrivingVideoError, open_driving_video
 from micromotion.video.writer import write_frames
 
 KINDS = [
