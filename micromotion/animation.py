@@ -23,6 +23,7 @@ from micromotion.video.contact_sheet import contact_sheet, evenly_spaced, sheet_
 from micromotion.video.format_limits import check_side
 from micromotion.video.picture import check_picture, write_picture
 from micromotion.video.pixels import all_finite, quantise
+from micromotion.video.sound import Sound
 from micromotion.video.writer import fit_size, write_frames
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class Video:
 
     `likeness`: the effect of locking the identity; None if it was not locked.
 
+    `notes`: sentences about the input that users should know, such as where a driving face was lost.
+
     If a GPU runs out of memory, the inverter is offloaded to the CPU and the frame is rendered again; if that
     does not help, iterating raises DeviceMemoryError.
     """
@@ -85,13 +88,15 @@ class Video:
         motions: Sequence[Motion],
         strengths: Strengths,
         *,
-        fps: int,
+        fps: float,
         seed: int | None = None,
         timings: dict[str, float] | None = None,
         memory: DeviceMemory | None = None,
         finish: Finish | None = None,
         face: AlignedFace | None = None,
         likeness: Likeness | None = None,
+        sound: Sound | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         """Create a video; nothing is rendered yet.
 
@@ -102,13 +107,17 @@ class Video:
             memory: of that device; None: of the generator's device.
             finish: applied to each rendered frame.
             face: the face in its photo; None for a latent.
+            sound: what is heard in a saved MP4.
+            notes: see the class.
 
         For the other arguments see `Animator.animate`.
         """
         self.fps = fps
         self.timings = timings if timings is not None else {}
         self.likeness = likeness
+        self.notes = tuple(notes)
         self.face = face
+        self.sound = sound
         self._generator = generator
         self._given = latent
         self._motions = motions
@@ -162,6 +171,8 @@ class Video:
     ) -> None:
         """Write the video as MP4, GIF, WebP or a folder of PNGs, by its suffix; files appear when complete.
 
+        Only an MP4 has sound, if the video has any.
+
         sheet: path of a contact sheet of `count` of these frames; no frame is rendered twice. on_frame:
         called with the number of frames written. An MP4 with more pixels than phones can play is scaled down
         unless full_size is set; on_scaled is then called with a sentence (if None, a ScaledWarning is
@@ -183,6 +194,7 @@ class Video:
                 on_frame=on_frame,
                 full_size=full_size,
                 on_scaled=lambda _: None,  # reported above
+                sound=self.sound,
             )
         self.timings["encode"] -= self.timings["render"]
         if sheet is not None:

@@ -15,6 +15,10 @@ from PIL import Image
 
 from encoder4editing.regressor import READ
 from micromotion.animation import Finish, Video, timed
+from micromotion.drive.driven_photo import DrivenPhoto, places
+from micromotion.drive.options import DriveKeywords, DriveOptions, drive_options_from
+from micromotion.drive.performance import OnProgress, Performance, perform
+from micromotion.drive.trajectory import Trajectory
 from micromotion.errors import NoEffectWarning, OptionError
 from micromotion.face.alignment import align, as_aligned
 from micromotion.face.crop import AlignedFace, crop_quad
@@ -199,6 +203,58 @@ class Animator:
             finish=finish,
             face=face.crop,
             likeness=found,
+        )
+
+    def drive(
+        self,
+        photo: ImageSource,
+        clip: str | Path | Trajectory,
+        options: DriveOptions | None = None,
+        *,
+        on_read: OnProgress | None = None,
+        **keywords: Unpack[DriveKeywords],
+    ) -> Video:
+        """Move the face of a photo as the face in a video moves, with its length, frame rate and sound.
+
+        Frames render when the video is iterated; the clip is read before. Only what differs from the driving
+        face's rest pose is played, so that nothing of its looks shows.
+
+        Args:
+            photo: a path, the bytes of an image file, an open file or a PIL image.
+            clip: a video; or a trajectory that was read from one, or its file, which ends in .safetensors.
+            options: see `DriveOptions`.
+            on_read: called with (done, total) while the clip is read.
+            keywords: single options by name; they override `options`.
+
+        The video's `notes` say what was found in the clip: lost or mended frames, and what became of its
+        sound. Raises OptionError, ImageError, NoFaceError, DrivingVideoError, MotionError, DeviceMemoryError.
+        """
+        options = drive_options_from(keywords, options)
+        timings: dict[str, float] = {}
+        face = self._find(photo, AnimateOptions(face=options.face), timings)
+        with timed(timings, "read"):
+            performance = perform(clip, options, on_read)
+        return self._driven(face, performance, options, timings)
+
+    def _driven(
+        self, face: _Face, performance: Performance, options: DriveOptions, timings: dict[str, float]
+    ) -> Video:
+        """The video of a performance on a face's photo."""
+        scene = face.scene("photo" if options.view == "auto" else options.view, options.longest)
+        strengths = places(len(performance.trajectory))
+        check_total_pixels(scene.size, len(strengths))
+        return Video(
+            self.bundle.generator,
+            partial(self._latent, face, 0, None, timings),
+            [],
+            strengths,
+            fps=performance.trajectory.fps,
+            timings=timings,
+            memory=self._memory(self.bundle.generator),
+            finish=DrivenPhoto(Stage(scene), performance.trajectory),
+            face=face.crop,
+            sound=performance.sound,
+            notes=performance.notes,
         )
 
     def at_strengths(

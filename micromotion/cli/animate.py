@@ -97,7 +97,7 @@ def _write_strip(
     schedule_strip(played, strengths)
     check_apart([(check_picture(output), "the picture")], inputs)
     image = load_image(Path(inputs[0][0]))
-    with _loaded(model, device, options.refine) as (animator, _, on_refine):
+    with loaded(model, device, options.refine) as (animator, _, on_refine):
         write_picture(animator.at_strengths(image, played, strengths, options, on_refine=on_refine), output)
     typer.echo(f"Picture: {output}")
 
@@ -132,7 +132,7 @@ def _write_video(
     if options.view == "photo":
         size = scaled_size(image.size, options.longest)
         fit_size(output, size, options.fps, full_size=full_size, on_scaled=on_scaled)
-    with _loaded(model, device, options.refine) as (animator, update, on_refine):
+    with loaded(model, device, options.refine) as (animator, update, on_refine):
         from micromotion.inversion.pivotal_tuning import STEPS
 
         def on_lock(done: int, loss: float) -> None:
@@ -155,8 +155,8 @@ def _write_video(
 
 
 @contextmanager
-def _loaded(
-    model: str, device: str, refine: int
+def loaded(
+    model: str, device: str, refine: int = 0
 ) -> Iterator[tuple[Animator, Callable[..., None], Callable[[int, float], None]]]:
     """The loaded model, with a progress bar: the function that updates it, and the callback for refining."""
     with (

@@ -10,6 +10,7 @@ import typer
 from micromotion import __version__
 from micromotion.cli.animate import animate
 from micromotion.cli.console import Debug, Device, Model, cli_errors
+from micromotion.cli.drive import drive
 from micromotion.cli.learn import app as learn_app
 from micromotion.cli.page import page
 from micromotion.cli.weights import app as weights_app
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 
 app.command()(animate)
+app.command()(drive)
 app.command()(page)
 app.add_typer(learn_app)
 app.add_typer(weights_app)

@@ -96,7 +96,7 @@ def find_irises(
     best = int(np.argmax(sum(rise for rise, _ in found) - 2 * 0.01 * pull))
     if min(rise[best] for rise, _ in found) < config.least:
         return None
-    one, other = (Iris(*at[best].tolist(), float(radii[best])) for _, at in found)
+    one, other = (Iris(float(at[best, 0]), float(at[best, 1]), float(radii[best])) for _, at in found)
     return one, other
 
 
@@ -133,9 +133,7 @@ def _circles(picture: Picture, lids: Lids, radii: Floats, config: GazeConfig) ->
 class Eyeball:
     """One eye of a photo, taken apart; its iris can be moved any number of times."""
 
-    def __init__(
-        self, registration: Registration, lids: Lids, iris: Iris, config: GazeConfig = GAZE
-    ) -> None:
+    def __init__(self, registration: Registration, lids: Lids, iris: Iris, config: GazeConfig = GAZE) -> None:
         self._config, self._lids, self._iris = config, lids, iris
         frame = lids.frame
         self._right = frame.across if frame.across[0] > 0 else -frame.across

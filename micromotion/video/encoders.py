@@ -23,7 +23,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from PIL import Image
 
 from micromotion.types import Frame
-from micromotion.video.sound_track import SoundTrack
+from micromotion.video.sound import Track
 
 _BT709 = 1  # H.273's code of the primaries, the transfer function and the matrix
 _LIMITED = 1  # FFmpeg's number for the range 16 … 235
@@ -84,7 +84,7 @@ class Mp4(_Muxed):
         self.reformatter = VideoReformatter()
         self.tick = 1 / rate
         self.count = 0
-        self.sound: SoundTrack | None = None
+        self.sound: Track | None = None
         self.shape(width + width % 2, height + height % 2, "yuv420p", self.tick)
         codec = self.stream.codec_context
         codec.framerate = rate
@@ -116,7 +116,7 @@ class Mp4(_Muxed):
         self._sound_until(self.count * self.tick)
         self.container.close()
 
-    def carry(self, sound: SoundTrack) -> None:
+    def carry(self, sound: Track) -> None:
         """Put a sound beside the pictures; before the first of them."""
         sound.join(self.container)
         self.sound = sound

@@ -26,7 +26,7 @@ from micromotion.types import Frame
 from micromotion.video.encoders import Gif, Mp4, Pngs, VideoEncoder, WebP
 from micromotion.video.format_limits import PHONES, Size, check_side, playable_size
 from micromotion.video.output_names import check_folder_name
-from micromotion.video.sound_track import Sound
+from micromotion.video.sound import Sound
 
 _VIDEO_FORMATS: dict[str, type[VideoEncoder]] = {".mp4": Mp4, ".gif": Gif, ".webp": WebP}
 

@@ -17,7 +17,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from micromotion.learn.driving_video import first_time, opened
+from micromotion.video.driving_video import first_time, opened
 
 MAX_BYTES = 1_000_000
 """Most bytes of sound per second, more than 24 bits at 192 kHz in one channel…"""
@@ -37,8 +37,8 @@ _BIT_RATE = 96_000  # of AAC, for each channel
 
 
 @dataclass(frozen=True)
-class ClipSound:
-    """The sound of a driving video (`video.sound_track.Sound`).
+class Sound:
+    """The sound of a driving video.
 
     path: the file. start: the time of its first picture, in seconds. seconds: how long the pictures play.
     copied: whether its packets are copied; otherwise it is encoded anew.
@@ -50,13 +50,14 @@ class ClipSound:
     copied: bool
 
     @contextmanager
-    def opened(self) -> Iterator[_Copied | _Encoded]:
+    def opened(self) -> Iterator[Track]:
+        """Open the file; it is closed at the end of the block."""
         with opened(self.path) as (container, _):
             track = _Copied if self.copied else _Encoded
             yield track(container.streams.audio[0], self.start, self.seconds)
 
 
-def find_sound(path: Path, seconds: Fraction) -> tuple[ClipSound | None, str]:
+def find_sound(path: Path, seconds: Fraction) -> tuple[Sound | None, str]:
     """A driving video's sound for pictures of this length, and what users should know about it ("": nothing).
 
     None if it has none, or none that can be used. Raises DrivingVideoError if the file cannot be opened.
@@ -73,7 +74,7 @@ def find_sound(path: Path, seconds: Fraction) -> tuple[ClipSound | None, str]:
             return None, "The clip's sound is damaged: it is left out."
     copied = codec in _COPIED and (codec != "aac" or stream.codec_context.extradata is not None)
     told = "" if copied else f"The clip's sound is {codec}, which MP4 does not hold: it is encoded as AAC."
-    return ClipSound(path, start, seconds, copied), told
+    return Sound(path, start, seconds, copied), told
 
 
 def _codec(stream: Any) -> str | None:
@@ -114,8 +115,8 @@ def _packets(container: Any, stream: Any, start: Fraction, end: Fraction) -> Ite
             yield packet, time
 
 
-class _Track:
-    """Packets for an output stream, taken in steps of time."""
+class Track:
+    """An opened sound, as the encoder takes it: packets of an output stream, in steps of time."""
 
     def __init__(self, stream: Any, start: Fraction, seconds: Fraction) -> None:
         self._stream, self._start, self._seconds = stream, start, seconds
@@ -123,8 +124,12 @@ class _Track:
         self._next: tuple[Any, Fraction] | None = None
         self._joined: Any = None
 
+    def join(self, container: Any) -> None:
+        """Add the sound's stream to an output container, before its first picture."""
+        raise NotImplementedError
+
     def until(self, seconds: Fraction) -> Iterator[Any]:
-        """The packets that begin before this time of the pictures."""
+        """The next packets, those that begin before this time of the pictures."""
         while (following := self._next or next(self._packets, None)) is not None:
             packet, time = self._next = following
             if time >= seconds:
@@ -139,7 +144,7 @@ class _Track:
         return _packets(self._stream.container, self._stream, self._start, self._seconds)
 
 
-class _Copied(_Track):
+class _Copied(Track):
     """The clip's own packets."""
 
     def join(self, container: Any) -> None:
@@ -152,7 +157,7 @@ class _Copied(_Track):
             yield packet, time
 
 
-class _Encoded(_Track):
+class _Encoded(Track):
     """The clip's sound, decoded and encoded as AAC, in at most two channels."""
 
     def join(self, container: Any) -> None:
@@ -195,7 +200,7 @@ class _Encoded(_Track):
                 for frame in packet.decode():
                     at = time if frame.time is None else Fraction(frame.time) - self._start
                     for part in resampler.resample(frame):
-                        yield round(at * self._joined.rate), part.to_ndarray()
+                        yield round(at * self._joined.rate), part.to_ndarray().astype(np.float32)
 
     def _timed(self, samples: NDArray[np.float32], at: int) -> av.AudioFrame:
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=self._layout)
