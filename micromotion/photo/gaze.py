@@ -23,26 +23,35 @@ from micromotion.types import Floats
 class GazeConfig:
     """How irises are found and drawn. Lengths are in eye widths, luminances in 0…1."""
 
-    radii: tuple[float, float, float] = (0.17, 0.27, 0.01)
-    """Radii that are tried: from, to, step."""
+    radii: tuple[float, ...] = (0.18, 0.19, 0.2, 0.21, 0.22, 0.23, 0.24, 0.25, 0.26, 0.27, 0.28)
+    """Radii that are tried."""
 
-    usual: tuple[float, float] = (0.215, 0.03)
-    """An iris's radius: mean and deviation. It is 5.9 mm in all people, between corners 28 mm apart."""
+    usual: tuple[float, float] = (0.215, 0.02)
+    """An iris's radius: mean, and deviation."""
 
-    centre: tuple[float, float] = (0.24, 0.09)
+    astray: tuple[float, float] = (0.06, 0.05)
+    """How differently two eyes look: deviation across, and up or down."""
+
+    pull: float = 0.03
+    """Cost of a deviation, as a correlation."""
+
+    centre: tuple[float, float] = (0.26, 0.09)
     """How far from the opening's middle an iris's centre is looked for: across, and up or down."""
 
     step: float = 0.02
-    """Steps of that search."""
+    """Steps of that search, and between the points that are looked at."""
 
-    edge: float = 0.035
-    """Distance on both sides of the iris's outline at which luminance is compared."""
-
-    least: float = 0.05
-    """Least mean difference there: in deep shadow nothing is found, and nothing moves."""
-
-    inside: float = 0.02
+    inside: float = 0.03
     """Points nearer to a lid are lashes or shadow, and tell nothing about the iris."""
+
+    ring: float = 0.13
+    """Width of the ring around an iris that it is compared with."""
+
+    likeness: float = 0.5
+    """Least correlation of the darkness there with the iris found…"""
+
+    contrast: float = 0.05
+    """…and least difference of luminance from the white: in deep shadow nothing is found, nothing moves."""
 
     soft: float = 0.018
     """Sigma of the iris's outline where the photo is sharp."""
@@ -85,49 +94,85 @@ def find_irises(
 ) -> tuple[Iris, Iris] | None:
     """The irises of both eyes, of the same size; None unless both are clear and open.
 
-    The circle across which luminance rises most, at points that no lid covers (Daugman 1993,
-    "High confidence visual recognition of persons by a test of statistical independence").
+    Each is the dark disc that correlates best with the darkness between the lids.
     """
     if not all(eye.open for eye in lids):
         return None
-    radii = np.arange(config.radii[0], config.radii[1] + 1e-9, config.step / 2)
-    found = [_circles(registration.picture, eye, radii, config) for eye in lids]
-    pull = ((radii - config.usual[0]) / config.usual[1]) ** 2
-    best = int(np.argmax(sum(rise for rise, _ in found) - 2 * 0.01 * pull))
-    if min(rise[best] for rise, _ in found) < config.least:
-        return None
-    one, other = (Iris(float(at[best, 0]), float(at[best, 1]), float(radii[best])) for _, at in found)
-    return one, other
+    (one, other), usual = (_Search.of(registration.picture, eye, config) for eye in lids), config.usual
+    apart = (one.gaze[:, None] - other.gaze) / config.astray
+    pull = config.pull * (apart**2).sum(axis=-1)
+    best, found = -np.inf, None
+    for k, radius in enumerate(config.radii):
+        total = one.likeness[k][:, None] + other.likeness[k] - pull
+        i, j = np.unravel_index(int(total.argmax()), total.shape)
+        clear = all(
+            search.likeness[k, at] >= config.likeness and search.contrast[k, at] >= config.contrast
+            for search, at in ((one, i), (other, j))
+        )
+        score = float(total[i, j]) - 2 * config.pull * ((radius - usual[0]) / usual[1]) ** 2
+        if score > best:
+            best = score
+            found = (one.iris(i, radius), other.iris(j, radius)) if clear else None
+    return found
 
 
-def _circles(picture: Picture, lids: Lids, radii: Floats, config: GazeConfig) -> tuple[Floats, Floats]:
-    """The clearest circle of each radius: the rise of luminance across it [n], and its centre [n, 2]."""
-    middle = float(lids.upper(np.array(0.5)) + lids.lower(np.array(0.5))) / 2
-    (wide, high), step = config.centre, config.step
-    x, y, radius, angle = np.meshgrid(
-        np.arange(0.5 - wide, 0.5 + wide, step),
-        np.arange(middle - high, middle + high, step),
-        radii,
-        np.radians(np.arange(0, 360, 12)),
-        indexing="ij",
-    )
-    ring = np.stack([x + radius * np.cos(angle), y + radius * np.sin(angle)])
-    clear = np.minimum(lids.upper(ring[0]) - ring[1], ring[1] - lids.lower(ring[0])) > config.inside
-    clear &= (ring[0] > 0.04) & (ring[0] < 0.96)
-    light = blur(luminance(picture), 0.015 * lids.frame.width)[..., None]
-    inner, outer = (
-        lids.frame.read(
-            light, (x + reach * np.cos(angle)).reshape(-1), (y + reach * np.sin(angle)).reshape(-1)
-        ).reshape(x.shape)
-        for reach in (radius - config.edge, radius + config.edge)
-    )
-    seen = clear.sum(axis=-1)
-    rise = ((outer - inner) * clear).sum(axis=-1) / np.maximum(seen, 1)
-    rise = rise * smoothstep(4, 12, seen)
-    flat = rise.reshape(-1, len(radii))
-    best = flat.argmax(axis=0)
-    centres = np.stack([x[..., 0].reshape(flat.shape), y[..., 0].reshape(flat.shape)], axis=-1)
-    return flat.max(axis=0), centres[best, np.arange(len(radii))]
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """Discs of k radii at m places in one eye.
+
+    centre: [m, 2], in the eye's coordinates. gaze: [m, 2], the same as offsets (right, down) in the picture
+    from the opening's middle. likeness: [k, m], their correlation with the darkness around. contrast: [k, m],
+    how much lighter the ring around them is.
+    """
+
+    centre: Floats
+    gaze: Floats
+    likeness: Floats
+    contrast: Floats
+
+    @classmethod
+    def of(cls, picture: Picture, lids: Lids, config: GazeConfig) -> _Search:
+        step, (wide, high), middle = config.step, config.centre, _middle(lids)
+        x, y = np.meshgrid(np.arange(0.04, 0.96, step), np.arange(-0.5, 0.8, step))
+        seen = np.minimum(lids.upper(x) - y, y - lids.lower(x)) > config.inside
+        x, y = x[seen], y[seen]
+        light = luminance(lids.frame.read(picture, x, y)).astype(np.float64)
+        ways = np.meshgrid(np.arange(-wide, wide + step / 2, step), np.arange(-high, high + step / 2, step))
+        offset = np.stack(ways, axis=-1).reshape(-1, 2)
+        centre = offset + np.array([0.5, middle])
+        away = np.hypot(x - centre[:, :1], y - centre[:, 1:])
+        found = []
+        for radius in config.radii:
+            disc = np.clip(0.5 + (radius - away) / (2 * step), 0, 1)
+            near = np.clip(0.5 + (radius + config.ring - away) / (2 * step), 0, 1)
+            found.append(_correlation(disc, -light, near))
+        likeness, contrast = np.moveaxis(np.array(found), 1, 0)
+        return cls(centre, offset * (_side(lids), -1), likeness, contrast)
+
+    def iris(self, place: int | np.intp, radius: float) -> Iris:
+        return Iris(float(self.centre[place, 0]), float(self.centre[place, 1]), radius)
+
+
+def _middle(lids: Lids) -> float:
+    """Y halfway between the lids, in the eye's middle."""
+    return float(lids.upper(np.array(0.5)) + lids.lower(np.array(0.5))) / 2
+
+
+def _side(lids: Lids) -> int:
+    """1 if X grows to the picture's right, -1 if to its left."""
+    return 1 if lids.frame.across[0] > 0 else -1
+
+
+def _correlation(discs: Floats, dark: Floats, near: Floats) -> tuple[Floats, Floats]:
+    """The correlation of each disc [m, n] with the darkness [n] of points, which count as `near` says [m, n];
+    and how much darker it is than the others."""
+    near = near / np.maximum(near.sum(axis=1, keepdims=True), 1e-6)
+    share, mean = (near * discs).sum(axis=1), near @ dark
+    within = (near * discs) @ dark - share * mean
+    spread = share - share**2 + (near * (discs**2 - discs)).sum(axis=1)
+    noise = near @ dark**2 - mean**2
+    fit: Floats = within / np.sqrt(np.maximum(spread * noise, 1e-8))
+    return fit, within / np.maximum(share - share**2, 1e-3)
 
 
 class Eyeball:
@@ -136,7 +181,7 @@ class Eyeball:
     def __init__(self, registration: Registration, lids: Lids, iris: Iris, config: GazeConfig = GAZE) -> None:
         self._config, self._lids, self._iris = config, lids, iris
         frame = lids.frame
-        self._right = frame.across if frame.across[0] > 0 else -frame.across
+        self._right = _side(lids) * frame.across
         corners = frame.to_picture(np.array([-0.1, -0.1, 1.1, 1.1]), np.array([-0.5, 0.5, -0.5, 0.5]))
         low = np.clip(np.floor(corners.min(axis=0)), 0, registration.side - 4).astype(int)
         high = np.clip(np.ceil(corners.max(axis=0)) + 1, low + 4, registration.side).astype(int)
@@ -175,7 +220,7 @@ class Eyeball:
         size = max(3, round(config.gleam * self._lids.frame.width) | 1)
         light = luminance(picture)
         base = ndimage.grey_opening(light, (size, size))
-        gleams = (light - base > config.bright) & (away < self._iris.radius * 0.9)
+        gleams = (light - base > config.bright) & (away < 0.75 * self._iris.radius)
         gleams = ndimage.binary_dilation(gleams, iterations=max(1, size // 6))
         kept = (1 - blur(gleams.astype(np.float32), 0.7))[..., None]
         around = _spread(picture, (~gleams & (away < self._iris.radius))[..., None], size / 3)
@@ -213,9 +258,7 @@ class Eyeball:
     def _within(self, gaze: Floats) -> tuple[float, float]:
         """The displacement (right, down) that keeps the iris within the eye."""
         iris, lids = self._iris, self._lids
-        sign = 1 if lids.frame.across[0] > 0 else -1
-        across = sign * (iris.x - 0.5)
-        below = float(lids.upper(np.array(0.5)) + lids.lower(np.array(0.5))) / 2 - iris.y
+        across, below = _side(lids) * (iris.x - 0.5), _middle(lids) - iris.y
         moved = [
             _saturated(float(asked), max(room - own * np.sign(asked), 0.02))
             for asked, own, room in zip(gaze, (across, below), self._config.room, strict=True)
