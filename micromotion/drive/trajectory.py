@@ -98,6 +98,18 @@ class Trajectory:
     def __len__(self) -> int:
         return len(self.gap)
 
+    def at(self, times: Floats, known: Floats) -> Trajectory:
+        """The motion at other times; known: [n], increasing, those of its frames, in the same unit."""
+        index = np.interp(times, known, np.arange(len(known)))
+        before = np.minimum(index.astype(int), max(len(known) - 2, 0))
+        after = np.minimum(before + 1, len(known) - 1)
+
+        def between(values: Floats) -> Floats:
+            share = (index - before).reshape(-1, *[1] * (values.ndim - 1))
+            return (1 - share) * values[before] + share * values[after]
+
+        return replace(self, **{name: between(getattr(self, name)) for name in _ARRAYS})
+
     def parts(self, names: Collection[str]) -> Trajectory:
         """Only these of PARTS move; the others stay at rest, with the lips closed.
 

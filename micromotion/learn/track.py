@@ -6,7 +6,7 @@ after a cut: the tracker never guesses that two tracks show the same person
 (`micromotion.learn.crop_selection` compares their latents).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from PIL import Image
 from micromotion.face.detection import Detection, detect
 from micromotion.face.landmarks import find_landmarks
 from micromotion.face.tiles import Box
-from micromotion.video.driving_video import DrivingFrame, DrivingVideo
+from micromotion.video.driving_video import DrivingFrame
 
 SEARCH_SIDE = 800
 """Long side of the frame for detection, in pixels; a face of a twentieth of it is still found."""
@@ -64,9 +64,9 @@ Track = list[Sighting]
 
 
 def find_tracks(
-    video: DrivingVideo, on_frame: Callable[[DrivingFrame], None] | None = None
+    video: Iterable[DrivingFrame], on_frame: Callable[[DrivingFrame], None] | None = None
 ) -> tuple[list[tuple[int, float]], list[Track]]:
-    """Number and seconds of all used frames, and the tracks of the faces in them.
+    """Number and seconds of all frames of a video, and the tracks of the faces in them.
 
     A track has its sightings in order of time, at most one per frame, with gaps of up to half a second.
     Frames are streamed. Raises what iterating `video` raises.
@@ -76,7 +76,7 @@ def find_tracks(
     for index, frame in enumerate(video):
         seen = [
             _sighting(index, frame, found, scale)
-            for scale, detections in [_search(frame.image)]
+            for scale, detections in [search(frame.image)]
             for found in detections
         ]
         _link(tracks, seen, frames[-1][1] if frames else 0.0)
@@ -153,7 +153,7 @@ def line_weights(at: np.ndarray, known: np.ndarray, widths: np.ndarray) -> np.nd
     return weights / total * (1 - tilt * centred)
 
 
-def _search(image: Image.Image) -> tuple[float, list[Detection]]:
+def search(image: Image.Image) -> tuple[float, list[Detection]]:
     """The scale of a copy of at most SEARCH_SIDE, and the faces in it, best first, in the copy's pixels."""
     small = image.copy()
     small.thumbnail((SEARCH_SIDE, SEARCH_SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)

@@ -157,6 +157,19 @@ def canonical_landmarks() -> Floats:
     return _view(0).landmarks.copy()
 
 
+def landmarks_in_depth(yaw: float, config: HeadConfig | None = None) -> Floats:
+    """dlib's landmarks [68, 3] of the mean head at the nearest of its yaws, in the model's units.
+
+    They are in the camera's axes, turned by that yaw.
+    """
+    config = config or HeadConfig()
+    view = _view(int(np.clip(round(yaw / 10), -3, 3)))
+    at = _of_crop(view.landmarks)
+    cells = at * len(view.depth) - 0.5
+    depth = ndimage.map_coordinates(_depth_within(view, config), cells.T[::-1], order=1, mode="nearest")
+    return _unprojected(at, depth, view.frame).astype(np.float64)
+
+
 def yaw_of(landmarks: Floats, config: HeadConfig | None = None) -> float:
     """A face's yaw in degrees, from dlib's landmarks [68, 2] in any unit; scale and roll do not matter.
 
@@ -344,12 +357,23 @@ def rotation(yaw: float, pitch: float, roll: float) -> Floats:
     First a roll, its top to the picture's left, then a pitch, downwards, then a yaw, to the picture's right,
     as `avatar.renderer.pose` turns heads.
     """
-    y, p, r = np.radians([yaw, pitch, roll])
-    about_z = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
-    about_x = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
-    about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
+    return rotations(np.array([yaw, pitch, roll]))
+
+
+def rotations(angles: Floats) -> Floats:
+    """The matrices [..., 3, 3] of `rotation` for angles [..., 3]: yaw, pitch and roll in degrees."""
+    (cy, cp, cr), (sy, sp, sr) = (np.moveaxis(f(np.radians(angles)), -1, 0) for f in (np.cos, np.sin))
+    one, none = np.ones_like(cy), np.zeros_like(cy)
+    about_z = _matrices([[cr, -sr, none], [sr, cr, none], [none, none, one]])
+    about_x = _matrices([[one, none, none], [none, cp, -sp], [none, sp, cp]])
+    about_y = _matrices([[cy, none, sy], [none, one, none], [-sy, none, cy]])
     whole: Floats = about_y @ about_x @ about_z
     return whole
+
+
+def _matrices(rows: list[list[Floats]]) -> Floats:
+    """Nine arrays [...] as matrices [..., 3, 3]."""
+    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
 
 
 def face_mask(landmarks: Floats) -> NDArray[np.bool_]:
