@@ -17,7 +17,8 @@ from encoder4editing.regressor import READ
 from micromotion.animation import Finish, Video, timed
 from micromotion.drive.driven_photo import DrivenPhoto, places
 from micromotion.drive.options import DriveKeywords, DriveOptions, drive_options_from
-from micromotion.drive.performance import OnProgress, Performance, perform
+from micromotion.drive.performance import Performance, perform
+from micromotion.drive.read import OnProgress
 from micromotion.drive.trajectory import Trajectory
 from micromotion.errors import NoEffectWarning, OptionError
 from micromotion.face.alignment import align, as_aligned

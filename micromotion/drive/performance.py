@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from micromotion.drive.options import DriveOptions
+from micromotion.drive.read import OnProgress, read_driving_video
 from micromotion.drive.trajectory import Trajectory, load_trajectory
 from micromotion.errors import OptionError
 from micromotion.video.sound import Sound, find_sound
@@ -14,8 +14,6 @@ from micromotion.video.writer import frame_rate
 
 SUFFIX = ".safetensors"
 """Of a trajectory's file; anything else is a video."""
-
-OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +41,11 @@ def perform(
                 "rest and clip_face are for a video: in a trajectory's file both are settled already."
             )
         return Performance(_wanted(load_trajectory(clip)[0], options))
-    raise NotImplementedError
+    clip = Path(clip)
+    read = read_driving_video(clip, face=options.clip_face, rest=options.rest, on_progress=on_progress)
+    sound, told = _sound(clip, read.trajectory) if options.audio else (None, "")
+    notes = [*read.report.sentences(), *([told] if told else [])]
+    return Performance(_wanted(read.trajectory, options), sound, tuple(notes))
 
 
 def is_trajectory_file(clip: str | Path) -> bool:

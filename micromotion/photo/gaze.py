@@ -50,7 +50,7 @@ class GazeConfig:
     likeness: float = 0.5
     """Least correlation of the darkness there with the iris found…"""
 
-    contrast: float = 0.05
+    contrast: float = 0.07
     """…and least difference of luminance from the white: in deep shadow nothing is found, nothing moves."""
 
     soft: float = 0.018
