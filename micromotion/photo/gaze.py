@@ -179,7 +179,7 @@ class Eyeball:
     """One eye of a photo, taken apart; its iris can be moved any number of times."""
 
     def __init__(self, registration: Registration, lids: Lids, iris: Iris, config: GazeConfig = GAZE) -> None:
-        self._config, self._lids, self._iris = config, lids, iris
+        self._config, self._lids, self.iris = config, lids, iris
         frame = lids.frame
         self._right = _side(lids) * frame.across
         corners = frame.to_picture(np.array([-0.1, -0.1, 1.1, 1.1]), np.array([-0.5, 0.5, -0.5, 0.5]))
@@ -201,7 +201,7 @@ class Eyeball:
 
     def _take_apart(self, picture: Picture, within: Floats) -> None:
         """Find the white [h, w, 3], the iris [h, w, 4], the last its opacity, and the reflections."""
-        config, iris, width = self._config, self._iris, self._lids.frame.width
+        config, iris, width = self._config, self.iris, self._lids.frame.width
         away = np.hypot(self._x - iris.x, self._y - iris.y)
         soft = max(config.soft, 0.6 / width)
         opacity = np.clip(0.5 + (iris.radius - away) / (2.5 * soft), 0, 1)
@@ -220,16 +220,16 @@ class Eyeball:
         size = max(3, round(config.gleam * self._lids.frame.width) | 1)
         light = luminance(picture)
         base = ndimage.grey_opening(light, (size, size))
-        gleams = (light - base > config.bright) & (away < 0.75 * self._iris.radius)
+        gleams = (light - base > config.bright) & (away < 0.75 * self.iris.radius)
         gleams = ndimage.binary_dilation(gleams, iterations=max(1, size // 6))
         kept = (1 - blur(gleams.astype(np.float32), 0.7))[..., None]
-        around = _spread(picture, (~gleams & (away < self._iris.radius))[..., None], size / 3)
+        around = _spread(picture, (~gleams & (away < self.iris.radius))[..., None], size / 3)
         dull: Picture = kept * picture + (1 - kept) * around
         return dull
 
     def _completed(self, picture: Picture, known: Floats) -> Picture:
         """The iris where lids cover it: its mirror image, or else its mean at that distance."""
-        iris, frame = self._iris, self._lids.frame
+        iris, frame = self.iris, self._lids.frame
         places = [(self._x, 2 * iris.y - self._y), (2 * iris.x - self._x, 2 * iris.y - self._y)]
         total, weight = picture * known, known.copy()
         for x, y in places:
@@ -257,7 +257,7 @@ class Eyeball:
 
     def _within(self, gaze: Floats) -> tuple[float, float]:
         """The displacement (right, down) that keeps the iris within the eye."""
-        iris, lids = self._iris, self._lids
+        iris, lids = self.iris, self._lids
         across, below = _side(lids) * (iris.x - 0.5), _middle(lids) - iris.y
         moved = [
             _saturated(float(asked), max(room - own * np.sign(asked), 0.02))
