@@ -8,7 +8,7 @@ import numpy as np
 
 from micromotion.types import Floats
 
-FPS, FRAMES = 25, 72
+FPS, FRAMES = 25, 48
 EFFECTS = ("eyes_closed", "mouth_open", "smile", "anger", "yaw", "pitch", "gaze_x", "gaze_y")
 """The renderer's factors that a clip moves."""
 
@@ -50,6 +50,10 @@ class Clip:
         return course
 
 
+_STEP = 0.04
+"""Effects are rounded to it, as each picture is rendered once."""
+
+
 def all_clips() -> list[Clip]:
     """The clips, each of another person; the same at every call."""
     return [_clip(name, person) for person, name in enumerate(CLIPS)]
@@ -62,36 +66,33 @@ def _clip(name: str, person: int) -> Clip:
         if effect in CLIPS[name]:
             effects[:, column] = _COURSES[effect](rng)
     camera = np.stack([size * _sway(rng) for size in (0.02, 0.02, 2.0, 0.02)], axis=1)
-    return Clip(name, person, effects.round(2), camera)
+    return Clip(name, person, (effects / _STEP).round() * _STEP, camera)
 
 
 def _blinks(rng: np.random.Generator) -> Floats:
-    """Two blinks of a fifth of a second, and one slow closing of the eyes."""
+    """A blink of a fifth of a second, and a slow closing of the eyes."""
     course = np.zeros(FRAMES)
-    for start in (rng.integers(4, 10), rng.integers(24, 30)):
-        course[start : start + 6] = (0.5, 1, 1, 0.7, 0.3, 0.1)
-    slow = rng.integers(42, 48)
+    start, slow = rng.integers(5, 12), rng.integers(24, 28)
+    course[start : start + 6] = (0.52, 1, 1, 0.72, 0.32, 0.12)
     course[slow : slow + 16] = np.sin(np.linspace(0, np.pi, 16)).clip(0, 0.8) / 0.8
     return course
 
 
 def _syllables(rng: np.random.Generator) -> Floats:
     """Speech: about four openings a second, of different widths, with pauses."""
-    course, at = np.zeros(FRAMES), int(rng.integers(6, 12))
-    while at < FRAMES - 10:
+    course, at = np.zeros(FRAMES), int(rng.integers(5, 9))
+    while at < FRAMES - 8:
         long = int(rng.integers(5, 9))
-        course[at : at + long] = rng.uniform(0.3, 1.0) * np.sin(np.linspace(0, np.pi, long)) ** 2
-        at += long + (8 if rng.random() < 0.25 else 0)
+        course[at : at + long] = (rng.uniform(0.3, 1.0) * np.sin(np.linspace(0, np.pi, long)) ** 2)[: FRAMES - at]
+        at += long + (6 if rng.random() < 0.3 else 0)
     return course
 
 
 def _held(rng: np.random.Generator) -> Floats:
     """An expression that comes in half a second, stays and goes."""
-    course, start = np.zeros(FRAMES), int(rng.integers(12, 20))
-    rise = 0.5 - 0.5 * np.cos(np.linspace(0, np.pi, 13))
-    course[start : start + 13] = rise
-    course[start + 13 : start + 30] = 1 - 0.1 * np.sin(np.linspace(0, np.pi, 17))
-    course[start + 30 : start + 43] = rise[::-1]
+    start = int(rng.integers(8, 12))
+    rise = 0.5 - 0.5 * np.cos(np.linspace(0, np.pi, 11))
+    course = np.concatenate([np.zeros(start), rise, np.ones(10), rise[::-1], np.zeros(FRAMES)])[:FRAMES]
     return rng.uniform(0.7, 0.95) * course
 
 
@@ -99,7 +100,7 @@ def _turns(rng: np.random.Generator) -> Floats:
     """From ahead to both sides and back, up to two thirds of the renderer's range."""
     way = rng.choice([-1, 1])
     places = way * np.array([0, 0, 0.6, 0.5, -0.4, -0.6, 0, 0])
-    return np.interp(np.arange(FRAMES), np.linspace(0, FRAMES - 1, 8), places, period=None)
+    return np.interp(np.arange(FRAMES), np.linspace(0, FRAMES - 1, 8), places)
 
 
 def _nods(rng: np.random.Generator) -> Floats:
@@ -112,7 +113,7 @@ def _nods(rng: np.random.Generator) -> Floats:
 def _glances(rng: np.random.Generator) -> Floats:
     """The eyes leap to one side, to the other and back."""
     course, way = np.zeros(FRAMES), rng.choice([-1, 1])
-    course[10:22], course[34:44] = 0.7 * way, -0.7 * way
+    course[8:18], course[26:38] = 0.72 * way, -0.72 * way
     return course
 
 

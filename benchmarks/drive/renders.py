@@ -15,24 +15,32 @@ from avatar.renderer.render import crop_frame, render
 from benchmarks.drive.clips import EFFECTS, Clip
 from micromotion.types import Floats, Frame
 
-SIDE = 256
+SIDE = 192
 """Side of a rendered picture, in pixels."""
 
-ZOOM = 0.8
+ZOOM = 0.88
 OUT = 256
-"""Side of a clip's frames; a pixel is as large as in the rendered picture."""
+"""Side of a clip's frames, which show what a rendered picture shows."""
 
 _NOISE = 3.0  # gray levels, of a camera in a room
 _AT_REST = dict.fromkeys(("glasses", "roll", *EFFECTS), 0.0) | {"age": -1.0}
 
 
 def person(number: int) -> Factors:
-    """The factors of a person at rest, without glasses and not old; from 100 on, those of photos."""
+    """The factors of a person at rest, without glasses and not old; from 100 on, those of photos.
+
+    The renderer's eyes are half as large again as people's, and dlib's landmarks, which were fitted to people,
+    miss them: so the eyes are given people's size here, and the brows their height.
+    """
     z = sample_z(1, torch.Generator().manual_seed(7000 + number))
     for name in _AT_REST:
         z[:, INDEX[name]] = _AT_REST[name]
     z[:, INDEX["hair_length"]] = z[:, INDEX["hair_length"]].clamp(max=0.5)
-    return factors_from_z(z)
+    factors = factors_from_z(z)
+    factors["eye_size"] = 0.50 + 0.25 * factors["eye_size"]
+    factors["eye_openness"] = 0.32 + 0.25 * factors["eye_openness"]
+    factors["brow_height"] = 0.2 * factors["brow_height"] - 0.5
+    return factors
 
 
 def posed(rest: Factors, effects: Floats) -> Factors:
@@ -66,7 +74,7 @@ def filmed(clip: Clip, cache: Path) -> list[Frame]:
     factors = posed(person(clip.person), clip.effects)
     middle_x, middle_y, half = (part[:, 0].double().numpy() for part in crop_frame(factors))
     cosine, sine = (part[:, 0].double().numpy() for part in _level(factors))
-    rest = middle_x[0], middle_y[0], half[0] / ZOOM * OUT / SIDE
+    rest = middle_x[0], middle_y[0], half[0] / ZOOM
     rng = np.random.default_rng(clip.person)
     frames = []
     for i, picture in enumerate(drawn):

@@ -15,6 +15,7 @@ import typer
 
 from micromotion.cli.console import Debug, Device, cli_errors
 from micromotion.cli.learn_progress import frame_counter, step_progress
+from micromotion.cli.learn_track import track
 from micromotion.errors import MotionError, OptionError
 from micromotion.learn.provenance import with_provenance
 from micromotion.learn.template import DEFAULT_DEGREES, fill, number_degrees
@@ -37,6 +38,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Learn a new micromotion from text, from a video, or from pictures.",
 )
+app.command()(track)
 
 Name = Annotated[str, typer.Option("--name", "-n", help="The name of the new micromotion.")]
 TargetModel = Annotated[

@@ -7,6 +7,7 @@ frame rate and the recipe by which the trajectory was read.
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from micromotion.errors import MotionError, OptionError
+from micromotion.errors import MotionError, OptionError, OutputError
 from micromotion.motion.files import Provenance, plain_provenance, read_motion_file, write_motion_file
 from micromotion.photo.head import MIRROR
 from micromotion.types import Floats
@@ -155,6 +156,24 @@ class Trajectory:
             pose=self.pose * [-1, 1, -1],
             shift=self.shift * [-1, 1],
         )
+
+
+def check_trajectory_output(path: str | Path) -> Path:
+    """Check, before any work, that `save_trajectory` can write there; leaves no trace.
+
+    Raises OutputError: another suffix than .safetensors, a folder, or its folder is missing or not writable.
+    """
+    target = Path(path)
+    if target.suffix.lower() != ".safetensors":
+        raise OutputError(f"{str(path)!r} is not the name of a trajectory: end it in .safetensors.")
+    try:
+        if target.is_dir():
+            raise OutputError(f"{target} is a folder: choose another name for the trajectory.")
+        tempfile.TemporaryFile(dir=target.absolute().parent).close()  # root ignores permissions, so try
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"The trajectory cannot be written to {target}: {reason}.") from error
+    return target
 
 
 def save_trajectory(
