@@ -16,8 +16,9 @@ from PIL import Image
 from encoder4editing.regressor import READ
 from micromotion.animation import Finish, Video, timed
 from micromotion.drive.driven_photo import DrivenPhoto, places
+from micromotion.drive.latents import read_latents
 from micromotion.drive.options import DriveKeywords, DriveOptions, drive_options_from
-from micromotion.drive.performance import Performance, perform
+from micromotion.drive.performance import clip_sound, is_trajectory_file, perform
 from micromotion.drive.read import OnProgress
 from micromotion.drive.trajectory import Trajectory
 from micromotion.errors import NoEffectWarning, OptionError
@@ -233,14 +234,10 @@ class Animator:
         options = drive_options_from(keywords, options)
         timings: dict[str, float] = {}
         face = self._find(photo, AnimateOptions(face=options.face), timings)
+        if options.view == "model":
+            return self._driven_model(face, clip, options, on_read, timings)
         with timed(timings, "read"):
             performance = perform(clip, options, on_read)
-        return self._driven(face, performance, options, timings)
-
-    def _driven(
-        self, face: _Face, performance: Performance, options: DriveOptions, timings: dict[str, float]
-    ) -> Video:
-        """The video of a performance on a face's photo."""
         scene = face.scene("photo" if options.view == "auto" else options.view, options.longest)
         strengths = places(len(performance.trajectory))
         check_total_pixels(scene.size, len(strengths))
@@ -256,6 +253,37 @@ class Animator:
             face=face.crop,
             sound=performance.sound,
             notes=performance.notes,
+        )
+
+    def _driven_model(
+        self,
+        face: _Face,
+        clip: str | Path | Trajectory,
+        options: DriveOptions,
+        on_read: OnProgress | None,
+        timings: dict[str, float],
+    ) -> Video:
+        """What the model draws of a face, driven by the latents of a clip."""
+        if isinstance(clip, Trajectory) or is_trajectory_file(clip):
+            raise OptionError("The view 'model' plays a video's latents, which a trajectory does not have.")
+        with timed(timings, "read"):
+            read = read_latents(
+                clip, self.bundle, face=options.clip_face, rest=options.rest, on_progress=on_read
+            )
+        sound, notes = None, read.sentences
+        if options.audio:
+            sound, notes = clip_sound(Path(clip), len(read.path), read.fps, notes)
+        return Video(
+            self.bundle.generator,
+            self._latent(face, 0, None, timings),
+            [read.motion(options.strength)],
+            places(len(read.path)),
+            fps=read.fps,
+            timings=timings,
+            memory=self._memory(self.bundle.generator),
+            face=face.crop,
+            sound=sound,
+            notes=notes,
         )
 
     def at_strengths(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,9 +44,10 @@ def perform(
         return Performance(_wanted(load_trajectory(clip)[0], options))
     clip = Path(clip)
     read = read_driving_video(clip, face=options.clip_face, rest=options.rest, on_progress=on_progress)
-    sound, told = _sound(clip, read.trajectory) if options.audio else (None, "")
-    notes = [*read.report.sentences(), *([told] if told else [])]
-    return Performance(_wanted(read.trajectory, options), sound, tuple(notes))
+    played, notes = read.trajectory, read.report.sentences()
+    if not options.audio:
+        return Performance(_wanted(played, options), notes=tuple(notes))
+    return Performance(_wanted(played, options), *clip_sound(clip, len(played), played.fps, notes))
 
 
 def is_trajectory_file(clip: str | Path) -> bool:
@@ -61,6 +63,9 @@ def _wanted(trajectory: Trajectory, options: DriveOptions) -> Trajectory:
     return wanted.mirrored() if options.mirror else wanted
 
 
-def _sound(clip: Path, trajectory: Trajectory) -> tuple[Sound | None, str]:
-    """The clip's sound for as long as the pictures play, and what users should know about it."""
-    return find_sound(clip, len(trajectory) / frame_rate(trajectory.fps))
+def clip_sound(
+    clip: Path, frames: int, fps: float, notes: Sequence[str]
+) -> tuple[Sound | None, tuple[str, ...]]:
+    """A clip's sound for as long as so many pictures play, and the notes with what is to be said about it."""
+    sound, told = find_sound(clip, frames / frame_rate(fps))
+    return sound, (*notes, told) if told else tuple(notes)
