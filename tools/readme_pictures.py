@@ -1,8 +1,9 @@
-"""The README's pictures of real faces: docs/alive.webp, docs/own-faces.jpg and docs/whole-photo.webp.
+"""The README's pictures of real faces: docs/alive.webp, own-faces.jpg, drive.jpg and whole-photo.webp.
 
 Run `python -m tools.readme_pictures` from the top of the checkout.
 """
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,12 @@ FACES = DOCS / "faces"
 ALIVE = "eileen-collins"
 SHOWN = ("grace-hopper", "young-woman-in-mauve", "mona-lisa", "benjamin-franklin", "berthe-morisot")
 MOTIONS = ("smile", "angry", "aging", "eyesClose", "headsTurn")
+DRIVER, DRIVEN = "johan-de-witt", ("mona-lisa", "grace-hopper", "george-washington")
+PERFORMANCE = (
+    "0.5s hold, 1s smile smooth, 1.4s hold, 1.8s smile=0 smooth, 2s eyesClose, 2.2s eyesClose=0, "
+    "2.8s headsTurn=0.9 angry=0.9 smooth, 3.2s hold, 3.8s headsTurn=0 angry=0 smooth, 4s hold"
+)
+MOMENTS = (0.2, 1.2, 2.0, 2.5, 3.0)  # seconds
 TILE = 220  # pixels
 FPS, QUALITY = 12, 82
 
@@ -25,6 +32,7 @@ def main() -> None:
     animator = Animator.load("avatar", "cpu")
     alive(animator)
     own_faces(animator)
+    driven(animator)
     one_of_a_group(animator)
 
 
@@ -43,11 +51,27 @@ def own_faces(animator: Animator) -> None:
         for motion in MOTIONS:
             tiles.append(next(iter(animator.animate(photo, motion, frames=1, view="face"))))
     labels = ["photo", *MOTIONS, *[""] * (len(tiles) - 1 - len(MOTIONS))]
-    resized = [
-        np.asarray(Image.fromarray(tile).resize((TILE, TILE), Image.Resampling.LANCZOS)) for tile in tiles
-    ]
-    sheet = contact_sheet(resized, labels=labels, columns=1 + len(MOTIONS), tile=TILE)
+    sheet = contact_sheet([_tile(tile) for tile in tiles], labels=labels, columns=1 + len(MOTIONS), tile=TILE)
     sheet.save(DOCS / "own-faces.jpg", quality=QUALITY, optimize=True)
+
+
+def driven(animator: Animator) -> None:
+    """A row for the driving video, a photo that was animated, and one for each photo that it drives."""
+    with tempfile.TemporaryDirectory() as folder:
+        clip = Path(folder) / "clip.mp4"
+        animator.animate(FACES / f"{DRIVER}.jpg", parse_timeline(PERFORMANCE), fps=25).save(clip)
+        rows = [
+            list(animator.animate(FACES / f"{DRIVER}.jpg", parse_timeline(PERFORMANCE), fps=25, view="face"))
+        ]
+        rows += [list(animator.drive(FACES / f"{name}.jpg", clip, view="face")) for name in DRIVEN]
+    moments = [round(25 * seconds) for seconds in MOMENTS]
+    sheet = contact_sheet(
+        [_tile(row[moment]) for row in rows for moment in moments],
+        labels=[f"{seconds:g} s" for seconds in MOMENTS] + [""] * (len(moments) * (len(rows) - 1)),
+        columns=len(moments),
+        tile=TILE,
+    )
+    sheet.save(DOCS / "drive.jpg", quality=QUALITY, optimize=True)
 
 
 def one_of_a_group(animator: Animator) -> None:
@@ -62,6 +86,10 @@ def one_of_a_group(animator: Animator) -> None:
         easing="smooth",
     )
     write_loop(list(video), DOCS / "whole-photo.webp")
+
+
+def _tile(picture: Frame) -> Frame:
+    return np.asarray(Image.fromarray(picture).resize((TILE, TILE), Image.Resampling.LANCZOS))
 
 
 def write_loop(frames: list[Frame], path: Path) -> None:
