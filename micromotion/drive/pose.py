@@ -53,17 +53,14 @@ _EYES_ABOVE, _EYES_AHEAD = 0.77, 1.73
 
 def head_of(landmarks: Floats, config: PoseConfig | None = None) -> Head:
     """The head whose landmarks at rest are these [68, 2], in a picture's pixels."""
-    yaw = yaw_of(landmarks)
-    mean = landmarks_in_depth(yaw)
-    eyes = landmarks[36:48].mean(axis=0)
-    across = _between_eyes(landmarks)
+    yaw, mean = yaw_of(landmarks), landmarks_in_depth()
+    eyes, across = landmarks[36:48].mean(axis=0), _between_eyes(landmarks)
     roll = np.arctan2(-across[1], across[0])
     level = (landmarks - eyes) @ np.array([[1, 0], [0, -1]]) @ _turn(-roll).T  # y up
-    flat = mean[:, :2] - mean[36:48, :2].mean(axis=0)
-    size = np.mean([_span(level, part) / _span(flat, part) for part in ("eyes", "mouth")])
+    size = np.mean([_span(level, part) / _span(mean[:, :2], part) for part in ("eyes", "mouth")])
     depth = size * (mean[:, 2] - mean[36:48, 2].mean())
-    there = np.column_stack([level, depth])
-    ahead = there @ rotations(np.array([yaw, 0, 0]))  # the inverse rotation
+    cosine, sine = np.cos(np.radians(yaw)), np.sin(np.radians(yaw))
+    ahead = np.column_stack([(level[:, 0] - depth * sine) / cosine, level[:, 1], depth])
     distance = float(np.linalg.norm(_between_eyes(ahead[:, :2])))
     points = ahead / distance + np.array([0, _EYES_ABOVE, _EYES_AHEAD])
     first = np.array([yaw, 0.0, np.degrees(roll), np.log(distance), *eyes])
@@ -80,7 +77,8 @@ def fit_poses(head: Head, landmarks: Floats, config: PoseConfig | None = None) -
     config = config or PoseConfig()
     poses, known, points = _first_guess(head, landmarks), landmarks[:, STEADY], head.points[STEADY]
     trust, pull = np.array(config.trust), config.prior * np.array([1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
-    for _ in range(config.rounds):
+    for round_ in range(config.rounds):
+        astray = max(config.astray, 0.5 ** (1 + round_ / 2))  # at first all count, however far off
         size = np.exp(poses[:, 3])[:, None, None]
         steps = np.concatenate([np.broadcast_to(_STEP, (len(poses), 4)), _STEP * size[..., 0] * [1, 1]], 1)
         seen = _project(points, poses)
@@ -88,7 +86,7 @@ def fit_poses(head: Head, landmarks: Floats, config: PoseConfig | None = None) -
         slopes = np.stack([(each - seen) / (_STEP * size) for each in moved], axis=-1)
         off = (known - seen) / size
         distance = np.linalg.norm(off, axis=2)
-        weight = np.repeat(trust / (1 + (distance / config.astray) ** 2) ** 2, 2, axis=1)[..., None]
+        weight = np.repeat(trust / (1 + (distance / astray) ** 2) ** 2, 2, axis=1)[..., None]
         flat = slopes.reshape(len(poses), -1, 6)
         normal = (weight * flat).mT @ flat + np.diag(pull)
         toward = (weight * flat).mT @ off.reshape(len(poses), -1, 1)

@@ -34,6 +34,9 @@ YAWS = (0, 10, 20, 30)
 DEPTH_UNIT = 1 / 8192
 NOBODY = -32768
 CAMERA_Z = 9.0
+PIVOT_Z = -0.15
+"""Depth of the axis about which heads turn."""
+
 CELLS = 256
 """Grid cells per side of the square on which a head is fitted."""
 
@@ -157,17 +160,22 @@ def canonical_landmarks() -> Floats:
     return _view(0).landmarks.copy()
 
 
-def landmarks_in_depth(yaw: float, config: HeadConfig | None = None) -> Floats:
-    """dlib's landmarks [68, 3] of the mean head at the nearest of its yaws, in the model's units.
+def landmarks_in_depth() -> Floats:
+    """dlib's landmarks [68, 3] of the mean head from the front, in the model's units.
 
-    They are in the camera's axes, turned by that yaw.
+    Their depth is the one by which dlib moves them when the head turns, by least squares over its yaws:
+    x = x₀·cos ψ + (z − PIVOT_Z)·sin ψ. That of the surface below them moves half as much, since dlib's points
+    slide on it.
     """
-    config = config or HeadConfig()
-    view = _view(int(np.clip(round(yaw / 10), -3, 3)))
-    at = _of_crop(view.landmarks)
-    cells = at * len(view.depth) - 0.5
-    depth = ndimage.map_coordinates(_depth_within(view, config), cells.T[::-1], order=1, mode="nearest")
-    return _unprojected(at, depth, view.frame).astype(np.float64)
+    views = [_view(step) for step in range(-3, 4)]
+    seen = np.stack([_in_model(view.landmarks, view.frame) for view in views])
+    turned = np.radians([10.0 * step for step in range(-3, 4)])
+    columns = np.stack([np.cos(turned), np.sin(turned)], axis=1)
+    depth = np.zeros(68)
+    for _ in range(3):  # what is nearer is seen larger, by a depth that is not known yet
+        flat = seen[..., 0] * (1 - depth / CAMERA_Z)
+        depth = np.linalg.lstsq(columns, flat, rcond=None)[0][1] + PIVOT_Z
+    return np.column_stack([seen[3] * (1 - depth / CAMERA_Z)[:, None], depth])
 
 
 def yaw_of(landmarks: Floats, config: HeadConfig | None = None) -> float:
@@ -218,6 +226,13 @@ def _view(step: int) -> _View:
     there = depth != NOBODY
     z = np.where(there, depth * np.float32(DEPTH_UNIT), 0).astype(np.float32)
     return _View(z, there.astype(np.float32), landmarks, (centre_x, centre_y, half))
+
+
+def _in_model(points: Floats, frame: tuple[float, float, float]) -> Floats:
+    """The unit square of FFHQ's crop -> the model's units, in the plane of the head's centre."""
+    centre_x, centre_y, half = frame
+    plane: Floats = np.array([centre_x, centre_y]) + half * (2 * points - 1) * [1, -1]
+    return plane
 
 
 def _in_square(landmarks: Floats, side: int) -> Floats:
