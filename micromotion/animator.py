@@ -244,7 +244,7 @@ class Animator:
         return Video(
             self.bundle.generator,
             partial(self._latent, face, 0, None, timings),
-            [],
+            [Motion("clip", torch.zeros(self.bundle.latent_shape))],  # the model's latent stays
             strengths,
             fps=performance.trajectory.fps,
             timings=timings,

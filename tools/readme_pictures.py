@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from micromotion import Animator, parse_timeline
+from micromotion.drive.read import read_driving_video
 from micromotion.types import Frame
 from micromotion.video.contact_sheet import contact_sheet
 
@@ -18,14 +19,14 @@ FACES = DOCS / "faces"
 ALIVE = "eileen-collins"
 SHOWN = ("grace-hopper", "young-woman-in-mauve", "mona-lisa", "benjamin-franklin", "berthe-morisot")
 MOTIONS = ("smile", "angry", "aging", "eyesClose", "headsTurn")
-DRIVER, DRIVEN = "johan-de-witt", ("mona-lisa", "grace-hopper", "george-washington")
+DRIVER, DRIVEN = "grace-hopper", ("mona-lisa", "eileen-collins", "george-washington")
 PERFORMANCE = (
-    "0.5s hold, 1s smile smooth, 1.4s hold, 1.8s smile=0 smooth, 2s eyesClose, 2.2s eyesClose=0, "
-    "2.8s headsTurn=0.9 angry=0.9 smooth, 3.2s hold, 3.8s headsTurn=0 angry=0 smooth, 4s hold"
+    "0.5s hold, 0.8s smile smooth, 1.1s hold, 1.4s smile=0 smooth, 1.6s eyesClose, 1.8s hold, "
+    "2s eyesClose=0, 2.4s headsTurn=0.9 smooth, 2.7s hold, 3.1s headsTurn=0 angry=0.9 smooth, 3.4s hold"
 )
-MOMENTS = (0.2, 1.2, 2.0, 2.5, 3.0)  # seconds
+MOMENTS = (0.2, 1.0, 1.7, 2.6, 3.3)  # seconds
 TILE = 220  # pixels
-FPS, QUALITY = 12, 82
+FPS, CLIP_FPS, QUALITY = 12, 20, 82
 
 
 def main() -> None:
@@ -57,14 +58,15 @@ def own_faces(animator: Animator) -> None:
 
 def driven(animator: Animator) -> None:
     """A row for the driving video, a photo that was animated, and one for each photo that it drives."""
+    performed = animator.animate(FACES / f"{DRIVER}.jpg", parse_timeline(PERFORMANCE), fps=CLIP_FPS)
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "clip.mp4"
-        animator.animate(FACES / f"{DRIVER}.jpg", parse_timeline(PERFORMANCE), fps=25).save(clip)
-        rows = [
-            list(animator.animate(FACES / f"{DRIVER}.jpg", parse_timeline(PERFORMANCE), fps=25, view="face"))
-        ]
-        rows += [list(animator.drive(FACES / f"{name}.jpg", clip, view="face")) for name in DRIVEN]
-    moments = [round(25 * seconds) for seconds in MOMENTS]
+        performed.save(clip)
+        trajectory = read_driving_video(clip).trajectory
+    shown = animator.animate(FACES / f"{DRIVER}.jpg", parse_timeline(PERFORMANCE), fps=CLIP_FPS, view="face")
+    videos = [shown, *(animator.drive(FACES / f"{name}.jpg", trajectory, view="face") for name in DRIVEN)]
+    moments = [round(CLIP_FPS * seconds) for seconds in MOMENTS]
+    rows = [list(video) for video in videos]
     sheet = contact_sheet(
         [_tile(row[moment]) for row in rows for moment in moments],
         labels=[f"{seconds:g} s" for seconds in MOMENTS] + [""] * (len(moments) * (len(rows) - 1)),

@@ -1,5 +1,7 @@
 """The rules by which a trajectory becomes what a photo's face does."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from photo_faces import mirrored, registered
@@ -13,7 +15,7 @@ from micromotion.photo.lips import LOWER_INNER, UPPER_INNER, lips_apart
 CLOSED, SMILING = "mona-lisa", "eileen-collins"
 
 
-def transferred(name: str, frame: int = 0, **moving: object) -> FaceMotion:
+def transferred(name: str, frame: int = 0, **moving: Any) -> FaceMotion:
     return Transfer(registered(name))(still(frame + 1, **moving), frame)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -30,10 +31,10 @@ def write_clicks(
 ) -> Path:
     """A video of grey pictures with `clicks` in this codec; the first picture is shown at `first` seconds."""
     with av.open(str(path), "w") as container:
-        video = container.add_stream(pictures, rate=fps)
+        video: Any = container.add_stream(pictures, rate=fps)
         video.width = video.height = size
         video.pix_fmt = "yuv420p"
-        audio = container.add_stream(sound, rate=rate, layout="stereo")
+        audio: Any = container.add_stream(sound, rate=rate, layout="stereo")
         for number in range(round(seconds * fps)):
             picture = av.VideoFrame.from_ndarray(np.full((size, size, 3), number % 250, np.uint8))
             picture.pts, picture.time_base = number + round(first * fps), Fraction(1, fps)
@@ -80,14 +81,14 @@ def click_times(path: Path) -> list[float]:
     return found
 
 
-def _encode(container: object, audio: object, samples: NDArray[np.float32], rate: int) -> None:
-    context = audio.codec_context  # type: ignore[attr-defined]
+def _encode(container: Any, audio: Any, samples: NDArray[np.float32], rate: int) -> None:
+    context = audio.codec_context
     resampler = av.AudioResampler(format=context.format, layout="stereo", rate=rate)
     frame = av.AudioFrame.from_ndarray(np.stack([samples, samples]), format="fltp", layout="stereo")
     frame.rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
     fifo = av.AudioFifo()
     for part in resampler.resample(frame):
         fifo.write(part)
-    while (part := fifo.read(context.frame_size or 1024, partial=True)) is not None:
-        container.mux(audio.encode(part))  # type: ignore[attr-defined]
-    container.mux(audio.encode(None))  # type: ignore[attr-defined]
+    while (piece := fifo.read(context.frame_size or 1024, partial=True)) is not None:
+        container.mux(audio.encode(piece))
+    container.mux(audio.encode(None))
