@@ -83,7 +83,9 @@ def _syllables(rng: np.random.Generator) -> Floats:
     course, at = np.zeros(FRAMES), int(rng.integers(5, 9))
     while at < FRAMES - 8:
         long = int(rng.integers(5, 9))
-        course[at : at + long] = (rng.uniform(0.3, 1.0) * np.sin(np.linspace(0, np.pi, long)) ** 2)[: FRAMES - at]
+        course[at : at + long] = (rng.uniform(0.3, 1.0) * np.sin(np.linspace(0, np.pi, long)) ** 2)[
+            : FRAMES - at
+        ]
         at += long + (6 if rng.random() < 0.3 else 0)
     return course
 

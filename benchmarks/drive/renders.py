@@ -86,7 +86,9 @@ def filmed(clip: Clip, cache: Path) -> list[Frame]:
         tilt = np.array([[np.cos(turn), np.sin(turn), 0], [-np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
         level = np.array([[cosine[i], sine[i], 0], [-sine[i], cosine[i], 0], [0, 0, 1]])
         unit = half[i] / ZOOM
-        to_crop = np.array([[1 / unit, 0, -middle_x[i] / unit], [0, -1 / unit, middle_y[i] / unit], [0, 0, 1]])
+        to_crop = np.array(
+            [[1 / unit, 0, -middle_x[i] / unit], [0, -1 / unit, middle_y[i] / unit], [0, 0, 1]]
+        )
         pixels, units = _pixels(SIDE), np.linalg.inv(_pixels(OUT))
         whole = pixels @ to_crop @ level @ sway @ tilt @ to_plane @ units
         frames.append(_through(picture, whole, rng))

@@ -32,7 +32,8 @@ def track(
     rest: Annotated[
         int | None,
         typer.Option(
-            metavar="FRAME", help="The number of a frame in which the face does nothing. Default: searched for."
+            metavar="FRAME",
+            help="The number of a frame in which the face does nothing. Default: searched for.",
         ),
     ] = None,
     debug: Debug = False,

@@ -37,18 +37,20 @@ _TELLING = [*range(17, 36), *range(48, 68)]  # all but the lids, which blink, an
 class CleaningConfig:
     """Tuned constants.
 
-    window: frames of the running medians. sparse: by how many of its deviations the size of robust PCA's
-    sparse part must exceed its running median; lower finds more wrong frames and bridges more good ones.
-    spread: by what factor the boxes' spread must exceed its own, or look: by how many gray levels the face's
-    small picture must differ from its own. region: as `sparse`, for a region of a wrong frame to be bridged.
-    most: if a larger share of the frames seems wrong, nothing is.
+    window: frames of the running medians. sparse, spread: a frame is wrong if the size of robust PCA's sparse
+    part exceeds its running median by so many of its deviations, and the boxes' spread exceeds its own by this
+    factor; lips that part quickly have the first, but a spread of at most 1.2. odd, look: or if the sparse
+    part exceeds fewer deviations, and the face's small picture differs by so many gray levels from its running
+    median. region: as `odd`, for a region of a wrong frame to be bridged. most: if a larger share of the
+    frames seems wrong, nothing is bridged; -1 turns cleaning off.
     """
 
     window: int = 15
-    sparse: float = 8.0
-    spread: float = 1.1
+    sparse: float = 6.0
+    spread: float = 1.4
+    odd: float = 2.5
     look: float = 12.0
-    region: float = 3.0
+    region: float = 2.5
     most: float = 0.4
 
 
@@ -63,19 +65,22 @@ def wrong_frames(
     config = config or CleaningConfig()
     none = np.zeros(len(shapes), np.bool_)
     if len(shapes) < config.window:
-        return {name: none for name in (*REGIONS, "all")}
+        return dict.fromkeys((*REGIONS, "all"), none)
     sparse = _sparse_part(shapes)
+    size = _deviations(sparse[:, _TELLING], config)
     unsure = _over_median(spread[:, _TELLING].mean(axis=1), config) > config.spread
     usual = ndimage.median_filter(looks, (config.window, 1, 1, 1), mode="nearest")
     different = np.abs(looks - usual).mean(axis=(1, 2, 3)) > config.look
-    wrong = (_deviations(sparse[:, _TELLING], config) > config.sparse) & (unsure | different)
+    wrong = (unsure & (size > config.sparse)) | (different & (size > config.odd))
     if wrong.mean() > config.most:
         wrong = none
     flags = {
-        name: wrong & (_deviations(sparse[:, index], config) > config.region)
+        name: wrong & (_deviations(sparse[:, np.intersect1d(index, _TELLING)], config) > config.region)
         for name, index in REGIONS.items()
+        if name != "eyes"
     }
-    return flags | {"all": wrong}
+    around = flags["brows"] | flags["nose"]  # the lids alone may do anything
+    return flags | {"eyes": around, "all": wrong}
 
 
 def clean(shapes: Floats, wrong: Mapping[str, Flags]) -> Floats:
@@ -87,12 +92,15 @@ def clean(shapes: Floats, wrong: Mapping[str, Flags]) -> Floats:
 
 
 def _sparse_part(shapes: Floats) -> Floats:
-    """Robust PCA's sparse part of landmarks over time, [n, 68, 2]."""
-    centred = (shapes - np.median(shapes, axis=0)).reshape(len(shapes), -1)
-    telling = [2 * index + axis for index in sorted({*_TELLING, *sum(REGIONS.values(), [])}) for axis in (0, 1)]
-    sparse = np.zeros_like(centred)
-    sparse[:, telling] = robust_pca(torch.from_numpy(np.ascontiguousarray(centred[:, telling])))[1].numpy()
-    return sparse.reshape(shapes.shape)
+    """Robust PCA's sparse part of landmarks over time, [n, 68, 2]; 0 for the lids and the jaw.
+
+    These are left out: a blink would show in all others, too.
+    """
+    telling = shapes[:, _TELLING].reshape(len(shapes), -1)
+    centred = torch.from_numpy(telling - np.median(telling, axis=0))
+    sparse = np.zeros_like(shapes)
+    sparse[:, _TELLING] = robust_pca(centred)[1].numpy().reshape(len(shapes), -1, 2)
+    return sparse
 
 
 def _deviations(sparse: Floats, config: CleaningConfig) -> Floats:

@@ -92,9 +92,7 @@ def track_face(
     return follower.track(len(people) - 1)
 
 
-def _first_people(
-    video: DrivingVideo, on_frame: Callable[[int], None] | None
-) -> tuple[int, list[Sighting]]:
+def _first_people(video: DrivingVideo, on_frame: Callable[[int], None] | None) -> tuple[int, list[Sighting]]:
     """The index of the first frame that shows a face, and each person's first sighting, the clearest first."""
     for index, frame in enumerate(video):
         if index > _EAGER and index % _STRIDE:

@@ -47,6 +47,9 @@ class Head:
 
 
 _STEP = 1e-4  # of finite differences, in degrees, logarithms and eye distances
+_SUNK = {36: 0.05, 39: 0.03, 42: 0.03, 45: 0.05, 27: 0.02, 28: 0.01}
+"""By how much dlib moves a landmark down when the eyes close, in eye distances; on renders and photos."""
+
 _EYES_ABOVE, _EYES_AHEAD = 0.77, 1.73
 """Of the pivot, in eye distances: the renderer's heads turn about (0, -0.35, -0.15)."""
 
@@ -93,6 +96,20 @@ def fit_poses(head: Head, landmarks: Floats, config: PoseConfig | None = None) -
         toward[..., 0] -= pull * (poses - head.rest)
         poses = poses + np.linalg.solve(normal, toward)[..., 0] * steps / _STEP
     return poses
+
+
+def without_lids(landmarks: Floats, closed: Floats) -> Floats:
+    """Landmarks [n, 68, 2] without what closing lids do to those of STEADY, of which the pose must not know.
+
+    dlib moves the corners of the eyes and the bridge of the nose down with the lids, which would be a nod of
+    three degrees at each blink. closed: [n], how far the eyes are closed, 0…1.
+    """
+    across = landmarks[:, 42:48].mean(axis=1) - landmarks[:, 36:42].mean(axis=1)
+    down = np.stack([-across[:, 1], across[:, 0]], axis=1)  # one eye distance
+    steady = landmarks.copy()
+    for index, fraction in _SUNK.items():
+        steady[:, index] -= fraction * closed[:, None] * down
+    return steady
 
 
 def expressions(head: Head, landmarks: Floats, poses: Floats) -> Floats:

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from micromotion.drive.cleaning import REGIONS, Flags, clean, wrong_frames
+from micromotion.drive.cleaning import REGIONS, CleaningConfig, Flags, clean, wrong_frames
 from micromotion.drive.filters import bridged, savitzky_golay
 from micromotion.drive.gaze import gaze_course
 from micromotion.drive.landmark_track import FaceTrack, track_face
 from micromotion.drive.measures import lid_ratios, lip_gap
-from micromotion.drive.pose import Head, expressions, fit_poses, front_view, head_of
+from micromotion.drive.pose import Head, expressions, fit_poses, front_view, head_of, without_lids
 from micromotion.drive.report import ReadReport, spans
 from micromotion.drive.rest import find_rest, usual_openness
 from micromotion.drive.trajectory import MAX_FRAMES, Trajectory
@@ -89,7 +89,9 @@ def read_driving_video(
     return ReadVideo(trajectory, report, recipe)
 
 
-def read_track(track: FaceTrack, rest: int | None = None) -> tuple[Trajectory, ReadReport]:
+def read_track(
+    track: FaceTrack, rest: int | None = None, cleaning: CleaningConfig | None = None
+) -> tuple[Trajectory, ReadReport]:
     """The trajectory of a tracked face, and what was found; see `read_driving_video`."""
     seen = _without_short_losses(track)
     usable = track.seen & seen
@@ -97,7 +99,7 @@ def read_track(track: FaceTrack, rest: int | None = None) -> tuple[Trajectory, R
         raise NoFaceError("The face is not seen in the frame of the rest pose: choose another.")
     fps = frame_rate(track.seconds)
     landmarks = bridged(track.landmarks, ~usable)
-    head, poses, shapes, at_rest, wrong = _expressions(track, landmarks, usable, rest)
+    head, poses, shapes, at_rest, wrong = _expressions(track, landmarks, usable, rest, cleaning)
     trajectory = _trajectory(track, head, poses, shapes, at_rest, _weight(seen, fps), fps, usable)
     report = ReadReport(
         rest=tuple(sorted(at_rest.tolist())),
@@ -120,13 +122,13 @@ def _without_short_losses(track: FaceTrack) -> Flags:
     seen = track.seen.copy()
     shortest = _SHORTEST_LOSS * frame_rate(track.seconds)
     for first, last in spans(~track.seen):
-        if 0 < first and last < len(seen) - 1 and last - first + 1 < shortest:
+        if first > 0 and last < len(seen) - 1 and last - first + 1 < shortest:
             seen[first : last + 1] = True
     return seen
 
 
 def _expressions(
-    track: FaceTrack, landmarks: Floats, usable: Flags, rest: int | None
+    track: FaceTrack, landmarks: Floats, usable: Flags, rest: int | None, cleaning: CleaningConfig | None
 ) -> tuple[Head, Floats, Floats, NDArray[np.int64], dict[str, Flags]]:
     """The head, its poses [n, 6] and its shapes [n, 68, 2] from the front, cleaned; the rest frames; what was
     wrong.
@@ -135,20 +137,28 @@ def _expressions(
     again when it is known which frames are wrong.
     """
     first = _middling(landmarks, usable)
-    wrong = {name: ~usable for name in (*REGIONS, "all")}
+    closed = _lids(landmarks, usable).mean(axis=1).clip(0, 1)
+    steady = without_lids(landmarks, closed)
+    wrong = dict.fromkeys((*REGIONS, "all"), ~usable)
     for _ in range(2):
         head = head_of(landmarks[first])
-        poses = fit_poses(head, landmarks)
+        poses = fit_poses(head, steady)
         shapes = front_view(head) + expressions(head, landmarks, poses)
         good = np.flatnonzero(usable & ~wrong["all"])
         at_rest = good[find_rest(shapes[good], poses[good, :2])] if rest is None else np.array([rest])
-        found = wrong_frames(shapes, track.spread, track.looks)
+        found = wrong_frames(shapes, track.spread, track.looks, cleaning)
         wrong = {name: found[name] | ~usable for name in found}
         first = int(at_rest[0])
     head = head_of(_mean_landmarks(landmarks[at_rest]))
-    poses = bridged(fit_poses(head, landmarks), wrong["all"])
+    poses = bridged(fit_poses(head, steady), wrong["all"])
     shapes = clean(front_view(head) + expressions(head, landmarks, poses), wrong)
     return head, poses, shapes, at_rest, found
+
+
+def _lids(landmarks: Floats, usable: Flags) -> Floats:
+    """How far each eye is closed, [n, 2], absolutely: by its own open state in this video."""
+    ratios = lid_ratios(landmarks)
+    return _CLOSED(ratios / usual_openness(ratios[usable])).clip(-0.3, 1)
 
 
 def _middling(landmarks: Floats, usable: Flags) -> int:
@@ -185,8 +195,7 @@ def _trajectory(
     with_lids = np.concatenate([smooth[:, :36], quick, smooth[:, 48:]], axis=1)
     pose = savitzky_golay(poses, _SMOOTH * fps)
     pose_at_rest, shape_at_rest = (values[at_rest].mean(axis=0) for values in (pose, with_lids))
-    ratios = lid_ratios(with_lids)
-    lids = _CLOSED(ratios / usual_openness(ratios[usable])).clip(-0.3, 1)
+    lids = _lids(with_lids, usable)
     gap = lip_gap(smooth)
     shut = float(np.quantile(gap[usable], 0.05).clip(-0.03, 0.03))
     size = np.exp(pose_at_rest[3])

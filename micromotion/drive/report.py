@@ -41,7 +41,9 @@ class ReadReport:
                 for first, last in self.lost[:_SHOWN]
             )
             more = ", …" if len(self.lost) > _SHOWN else ""
-            told.append(f"The face was lost, and the motion eases out and in: {_frames(self.lost)} ({times}{more}).")
+            told.append(
+                f"The face was lost, and the motion eases out and in: {_frames(self.lost)} ({times}{more})."
+            )
         if self.others:
             told.append(f"Other people seen: {self.others}; {face_option} follows another one.")
         return told
