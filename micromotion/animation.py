@@ -25,6 +25,7 @@ from micromotion.video.contact_sheet import contact_sheet, evenly_spaced, sheet_
 from micromotion.video.format_limits import check_side
 from micromotion.video.picture import check_picture, write_picture
 from micromotion.video.pixels import all_finite, quantise
+from micromotion.video.sound import Sound
 from micromotion.video.writer import fit_size, write_frames
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class Video:
 
     `likeness`: the effect of locking the identity; None if it was not locked.
 
+    `notes`: sentences about the input that users should know, such as where a driving face was lost.
+
     If a GPU runs out of memory, the inverter is offloaded to the CPU and the frame is rendered again; if that
     does not help, iterating raises DeviceMemoryError.
     """
@@ -90,7 +93,7 @@ class Video:
         motions: Sequence[Motion],
         strengths: Strengths,
         *,
-        fps: int,
+        fps: float,
         seed: int | None = None,
         timings: dict[str, float] | None = None,
         memory: DeviceMemory | None = None,
@@ -101,6 +104,8 @@ class Video:
         labels: Sequence[str] | None = None,
         likeness: Likeness | None = None,
         model: str = "",
+        sound: Sound | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         """Create a video; nothing is rendered yet.
 
@@ -115,15 +120,19 @@ class Video:
             found: how many faces the photo has.
             labels: the motions' names on contact sheets; None: their own.
             model: the name of the generator's model.
+            sound: what is heard in a saved MP4.
+            notes: see the class.
 
         For the other arguments see `Animator.animate`.
         """
         self.fps = fps
         self.timings = timings if timings is not None else {}
         self.likeness = likeness
+        self.notes = tuple(notes)
         self.face = face
         self.faces = faces
         self.found = found
+        self.sound = sound
         self._generator = generator
         self._given = latent
         self._motions = motions
@@ -186,6 +195,8 @@ class Video:
     ) -> None:
         """Write the video as MP4, GIF, WebP or a folder of PNGs, by its suffix; files appear when complete.
 
+        Only an MP4 has sound, if the video has any.
+
         sheet: path of a contact sheet of `count` of these frames; no frame is rendered twice. on_frame:
         called with the number of frames written. An MP4 with more pixels than phones can play is scaled down
         unless full_size is set; on_scaled is then called with a sentence (if None, a ScaledWarning is
@@ -210,6 +221,7 @@ class Video:
                 full_size=full_size,
                 on_scaled=lambda _: None,  # reported above
                 claim=claim,
+                sound=self.sound,
             )
         self.timings["encode"] -= self.timings["render"]
         if sheet is not None:

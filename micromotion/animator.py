@@ -15,6 +15,12 @@ from PIL import Image
 
 from encoder4editing.regressor import READ
 from micromotion.animation import Finish, Video, timed
+from micromotion.drive.driven_photo import DrivenPhoto, places
+from micromotion.drive.latents import read_latents
+from micromotion.drive.options import DriveKeywords, DriveOptions, drive_options_from
+from micromotion.drive.performance import clip_sound, is_trajectory_file, perform
+from micromotion.drive.read import OnProgress
+from micromotion.drive.trajectory import Trajectory
 from micromotion.encoding import INVERTER_SIZE, FaceEncoder, FoundFace
 from micromotion.errors import NoEffectWarning, OptionError
 from micromotion.face.alignment import align_all
@@ -145,6 +151,87 @@ class Animator(FaceEncoder):
             finish=finish,
             face=face.crop,
             likeness=found,
+            model=self.bundle.name,
+        )
+
+    def drive(
+        self,
+        photo: ImageSource,
+        clip: str | Path | Trajectory,
+        options: DriveOptions | None = None,
+        *,
+        on_read: OnProgress | None = None,
+        **keywords: Unpack[DriveKeywords],
+    ) -> Video:
+        """Move the face of a photo as the face in a video moves, with its length, frame rate and sound.
+
+        Frames render when the video is iterated; the clip is read before. Only what differs from the driving
+        face's rest pose is played, so that nothing of its looks shows.
+
+        Args:
+            photo: a path, the bytes of an image file, an open file or a PIL image.
+            clip: a video; or a trajectory that was read from one, or its file, which ends in .safetensors.
+            options: see `DriveOptions`.
+            on_read: called with (done, total) while the clip is read.
+            keywords: single options by name; they override `options`.
+
+        The video's `notes` say what was found in the clip: lost or mended frames, and what became of its
+        sound. Raises OptionError, ImageError, NoFaceError, DrivingVideoError, MotionError, DeviceMemoryError.
+        """
+        options = drive_options_from(keywords, options)
+        timings: dict[str, float] = {}
+        face = self._find(photo, AnimateOptions(face=options.face), timings)
+        if options.view == "model":
+            return self._driven_model(face, clip, options, on_read, timings)
+        with timed(timings, "read"):
+            performance = perform(clip, options, on_read)
+        scene = face.scene("photo" if options.view == "auto" else options.view, options.longest)
+        strengths = places(len(performance.trajectory))
+        check_total_pixels(scene.size, len(strengths))
+        return Video(
+            self.bundle.generator,
+            partial(self._latent, face, 0, None, timings),
+            [Motion("clip", torch.zeros(self.bundle.latent_shape))],  # the model's latent stays
+            strengths,
+            fps=performance.trajectory.fps,
+            timings=timings,
+            memory=self._memory(self.bundle.generator),
+            finish=DrivenPhoto(Stage(scene), performance.trajectory),
+            face=face.crop,
+            sound=performance.sound,
+            notes=performance.notes,
+            model=self.bundle.name,
+        )
+
+    def _driven_model(
+        self,
+        face: FoundFace,
+        clip: str | Path | Trajectory,
+        options: DriveOptions,
+        on_read: OnProgress | None,
+        timings: dict[str, float],
+    ) -> Video:
+        """What the model draws of a face, driven by the latents of a clip."""
+        if isinstance(clip, Trajectory) or is_trajectory_file(clip):
+            raise OptionError("The view 'model' plays a video's latents, which a trajectory does not have.")
+        with timed(timings, "read"):
+            read = read_latents(
+                clip, self.bundle, face=options.clip_face, rest=options.rest, on_progress=on_read
+            )
+        sound, notes = None, read.sentences
+        if options.audio:
+            sound, notes = clip_sound(Path(clip), len(read.path), read.fps, notes)
+        return Video(
+            self.bundle.generator,
+            self._latent(face, 0, None, timings),
+            [read.motion(options.strength)],
+            places(len(read.path)),
+            fps=read.fps,
+            timings=timings,
+            memory=self._memory(self.bundle.generator),
+            face=face.crop,
+            sound=sound,
+            notes=notes,
             model=self.bundle.name,
         )
 

@@ -113,7 +113,7 @@ def _write_strip(
     image = load_image(Path(inputs[0][0]))
     if credentials:
         check_credentials()
-    with _loaded(model, device, options.refine) as (animator, _, on_refine):
+    with loaded(model, device, options.refine) as (animator, _, on_refine):
         bundle = animator.bundle
         stems = [find_motion(name, bundle).stem for name in names]
         claim = Claim.of(bundle.name, stems, rows, shows_photo=options.view != "model")
@@ -164,7 +164,7 @@ def _write_video(
     if options.view == "photo" and not still:
         size = scaled_size(image.size, options.longest)
         fit_size(output, size, options.fps, full_size=full_size, on_scaled=on_scaled)
-    with _loaded(model, device, options.refine) as (animator, update, on_refine):
+    with loaded(model, device, options.refine) as (animator, update, on_refine):
         from micromotion.inversion.pivotal_tuning import STEPS
 
         def on_lock(done: int, loss: float) -> None:
@@ -196,8 +196,8 @@ def _write_video(
 
 
 @contextmanager
-def _loaded(
-    model: BundleFiles, device: str, refine: int
+def loaded(
+    model: BundleFiles, device: str, refine: int = 0
 ) -> Iterator[tuple[Animator, Callable[..., None], Callable[[int, float], None]]]:
     """The loaded model, with a progress bar: the function that updates it, and the callback for refining."""
     with (

@@ -11,6 +11,7 @@ from micromotion import __version__
 from micromotion.cli.animate import animate
 from micromotion.cli.batch import batch
 from micromotion.cli.console import Debug, Device, Model, cli_errors, fetch_hub_motion, find_model
+from micromotion.cli.drive import drive
 from micromotion.cli.learn import app as learn_app
 from micromotion.cli.page import page
 from micromotion.cli.verify import verify
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 
 app.command()(animate)
+app.command()(drive)
 app.command()(batch)
 app.command()(verify)
 app.command()(page)

@@ -1,10 +1,11 @@
-"""The arguments and options of `micromotion animate`: its own, and those of `AnimateOptions`."""
+"""The arguments and options of `animate` and `drive`: their own, and those of their dataclasses."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from collections.abc import Callable
+from dataclasses import Field, fields
 from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -12,6 +13,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from micromotion.cli.console import cli_errors
+from micromotion.drive.options import DRIVE_OPTIONS, DriveOptions, drive_options_from
 from micromotion.options import OPTIONS, AnimateOptions, DeprecatedFrame, options_from
 from micromotion.video.output_names import typed, typed_path
 
@@ -96,50 +98,78 @@ def takes_animate_options(command: Callable[..., None]) -> Callable[..., None]:
 
     Errors in them are printed as by `cli_errors`. `--frame`, the old name of `--view`, works but is hidden.
     """
+
+    def options(given: dict[str, Any]) -> AnimateOptions:
+        named = {name: given.pop(name) for name in [*OPTIONS, "frame"]}
+        if named["frame"] is not None and named["view"] == OPTIONS["view"].default:
+            del named["view"]
+        return options_from(named)
+
+    deprecated = Annotated[DeprecatedFrame | None, typer.Option(hidden=True)]
+    frame = Parameter("frame", Parameter.KEYWORD_ONLY, default=None, annotation=deprecated)
+    return _takes_options(command, [*_parameters(AnimateOptions), frame], options)
+
+
+def takes_drive_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The same for the fields of `DriveOptions`."""
+
+    def options(given: dict[str, Any]) -> DriveOptions:
+        return drive_options_from({name: given.pop(name) for name in DRIVE_OPTIONS})
+
+    return _takes_options(command, _parameters(DriveOptions), options)
+
+
+def _takes_options(
+    command: Callable[..., None], made: list[Parameter], options: Callable[[dict[str, Any]], object]
+) -> Callable[..., None]:
+    """Replace a command's parameter `options` by these parameters.
+
+    options: takes their values from all that were given, and makes the options of them.
+    """
     signature = inspect.signature(command, eval_str=True)
     parameters: list[Parameter] = []
     for parameter in signature.parameters.values():
-        parameters += _animate_options() if parameter.name == "options" else [parameter]
+        parameters += made if parameter.name == "options" else [parameter]
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
         with cli_errors(given["debug"]):
-            named = {name: given.pop(name) for name in [*OPTIONS, "frame"]}
-            if named["frame"] is not None and named["view"] == OPTIONS["view"].default:
-                del named["view"]
-            command(**given, options=options_from(named))
+            chosen = options(given)
+            command(**given, options=chosen)
 
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # typer reads it, mypy knows no functions with one
     run.__annotations__ = {each.name: each.annotation for each in parameters}
     return run
 
 
-def _animate_options() -> list[Parameter]:
-    kinds = get_type_hints(AnimateOptions)
-    made = [_parameter(name, kinds[name]) for name in OPTIONS]
-    deprecated = Annotated[DeprecatedFrame | None, typer.Option(hidden=True)]
-    return [*made, Parameter("frame", Parameter.KEYWORD_ONLY, default=None, annotation=deprecated)]
+def _parameters(options: type[AnimateOptions | DriveOptions]) -> list[Parameter]:
+    """A command-line option for each field, with its name, default and help text."""
+    kinds = get_type_hints(options)
+    return [_parameter(each, kinds[each.name]) for each in fields(options)]
 
 
-def _parameter(name: str, kind: Any) -> Parameter:
-    """A command-line option with the name, default and help text of a field of `AnimateOptions`."""
-    option = OPTIONS[name]
+def _parameter(option: Field[Any], kind: Any) -> Parameter:
     if "word" in option.metadata:
-        return _size(name)
-    if "metavar" in option.metadata:  # a text, parsed by `AnimateOptions`
+        return _size(option)
+    default, name = option.default, option.name.replace("_", "-")
+    if "metavar" in option.metadata:  # a text, parsed by the options themselves
         text = typer.Option(metavar=option.metadata["metavar"], help=option.metadata["help"])
-        annotation = Annotated[str | None, text]
-        return Parameter(name, Parameter.KEYWORD_ONLY, default=option.default, annotation=annotation)
-    flag = [f"--{name.replace('_', '-')}"] if kind is bool else []  # without a --no-… counterpart
+        return Parameter(
+            option.name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[str | None, text]
+        )
+    flag = []
+    if kind is bool:
+        flag = [f"--{name}/--no-{name}" if default else f"--{name}"]
+    elif isinstance(default, tuple):
+        kind, default = str, ",".join(default)
     shown = typer.Option(
         *flag, help=option.metadata["help"], show_default=option.metadata.get("default", True)
     )
-    return Parameter(name, Parameter.KEYWORD_ONLY, default=option.default, annotation=Annotated[kind, shown])
+    return Parameter(option.name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, shown])
 
 
-def _size(name: str) -> Parameter:
+def _size(option: Field[Any]) -> Parameter:
     """The same for a number of pixels that may also be a word."""
-    option = OPTIONS[name]
 
     def parse(given: str | int) -> str | int:
         return int(given) if str(given).isdecimal() else given  # the default is a number already
@@ -148,4 +178,6 @@ def _size(name: str) -> Parameter:
     shown = typer.Option(
         parser=parse, metavar=f"{low}…{high}|{option.metadata['word']}", help=option.metadata["help"]
     )
-    return Parameter(name, Parameter.KEYWORD_ONLY, default=option.default, annotation=Annotated[Any, shown])
+    return Parameter(
+        option.name, Parameter.KEYWORD_ONLY, default=option.default, annotation=Annotated[Any, shown]
+    )

@@ -30,8 +30,8 @@ class ReadReport:
     frames: int
     fps: float
 
-    def sentences(self) -> list[str]:
-        """The report, for people."""
+    def sentences(self, face_option: str = "--face") -> list[str]:
+        """The report, for people. face_option: the option that chooses the face to follow."""
         told = [f"Rest pose: {_frames([(number, number) for number in self.rest])}."]
         for region, wrong in self.bridged.items():
             if wrong:
@@ -46,7 +46,7 @@ class ReadReport:
                 f"The face was lost, and the motion eases out and in: {_frames(self.lost)} ({times}{more})."
             )
         if self.others:
-            told.append(f"Other people seen: {self.others}; --face follows another one.")
+            told.append(f"Other people seen: {self.others}; {face_option} follows another one.")
         return told
 
 

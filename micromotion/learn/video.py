@@ -233,7 +233,7 @@ def collect_from_images(
     left_out: list[SampledFrame] = []
     for number, path in enumerate(paths):
         try:
-            latents.append(_invert([align(path, CROP).image], bundle))
+            latents.append(invert_pictures([align(path, CROP).image], bundle))
             numbers.append(number)
         except NoFaceError:
             left_out.append(SampledFrame(number, 0.0, "no face was found"))
@@ -310,10 +310,10 @@ def _invert_crops(
         batch.append(image)
         sharpness.append(_sharpness(image))
         if len(batch) == BATCH:
-            latents.append(_invert(batch, bundle))
+            latents.append(invert_pictures(batch, bundle))
             batch = []
     if batch:
-        latents.append(_invert(batch, bundle))
+        latents.append(invert_pictures(batch, bundle))
     return torch.cat(latents), np.array(sharpness)
 
 
@@ -328,7 +328,7 @@ def _cropped(video: DrivingVideo, crops: list[Crop], done: Callable[[], None]) -
         done()
 
 
-def _invert(images: list[Image.Image], bundle: Bundle) -> torch.Tensor:
+def invert_pictures(images: list[Image.Image], bundle: Bundle) -> torch.Tensor:
     """Latents of aligned RGB pictures: [n, styles, dim], float32 on the CPU."""
     inverter = bundle.inverter.to(bundle.device)  # it may have been offloaded to make room for the generator
     pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
@@ -145,6 +145,13 @@ class Curve:
         return torch.einsum("r,rsd->sd", self.spline(degree) - self.spline(0.0), self.basis).float()
 
 
+class PathThroughLatents(Protocol):
+    """What can be played instead of a straight line."""
+
+    def offset(self, degree: float) -> Tensor:
+        """The offset to a face's latent at this degree, float32 [styles, dim]."""
+
+
 @dataclass(frozen=True, eq=False)
 class Motion:
     """A line or a path in W+ that plays a micromotion on any face of the same generator.
@@ -162,7 +169,7 @@ class Motion:
     direction: Tensor
     rank: tuple[int, ...] = ()
     noise: tuple[float, ...] = ()
-    curve: Curve | None = None
+    curve: PathThroughLatents | None = None
     provenance: Provenance = field(default_factory=dict)
 
     @classmethod
@@ -173,7 +180,7 @@ class Motion:
         """
         path = path_kind(anchors) if path is None else path_kind(anchors, path)
         found = analyse(anchors, name)
-        curve = None
+        curve: Curve | None = None
         if path == "curve":
             curve = Curve.through(
                 anchors.degrees, found.subspace, (anchors.w_plus.shape[1], anchors.w_plus.shape[2])

@@ -19,7 +19,7 @@ from micromotion.types import Floats
 Shape = dict[tuple[int, ...], tuple[float, float]]
 """Landmarks in the left half of the picture's face, or on its midline -> (outwards, down)."""
 
-_PAIRS = [
+PAIRS = [
     *((left, 16 - left) for left in range(8)),
     *((left, 43 - left) for left in range(17, 22)),
     *((31, 35), (32, 34)),
@@ -210,8 +210,8 @@ class _Fit:
         halves = np.array([frame.middle, 1 - frame.middle]) * width / config.mouth_half
         left, right = np.clip(halves, config.narrowest, 1.15)
         across = np.full(68, (left + right) / 2)
-        across[[mark for mark, _ in _PAIRS]] = left
-        across[[mark for _, mark in _PAIRS]] = right
+        across[[mark for mark, _ in PAIRS]] = left
+        across[[mark for _, mark in PAIRS]] = right
         lifted = (landmarks[[62, 66]].mean(axis=0) - landmarks[[48, 54]].mean(axis=0)) @ down / unit
         calm = 1 - config.restraint * float(smoothstep(*config.smiling, lifted))
         return cls(unit, across, calm, width)
@@ -219,7 +219,7 @@ class _Fit:
 
 def _table(shape: Shape) -> Floats:
     """A shape as the displacement (right, down) of each landmark [68, 2]."""
-    moved, fellows = np.zeros((68, 2)), dict(_PAIRS)
+    moved, fellows = np.zeros((68, 2)), dict(PAIRS)
     for marks, (outwards, down) in shape.items():
         for mark in marks:
             moved[mark] = -outwards, down

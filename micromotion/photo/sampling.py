@@ -27,7 +27,8 @@ def sample(
     """
     height, width = picture.shape[:2]
     channels = torch.from_numpy(np.ascontiguousarray(picture, np.float32)).reshape(height, width, -1)
-    points = np.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], axis=-1).astype(np.float32)
+    points = np.empty((*x.shape, 2), np.float32)
+    points[..., 0], points[..., 1] = (2 * x + 1) / width - 1, (2 * y + 1) / height - 1
     read = F.grid_sample(
         channels.movedim(-1, 0)[None],
         torch.from_numpy(points)[None],

@@ -80,7 +80,8 @@ def composed(strokes: Sequence[Stroke], side: int) -> Stroke:
     shape = (bottom - top, right - left)
     shift = np.zeros((*shape, 2), np.float32)
     kept, added = np.ones((*shape, 3), np.float32), np.zeros((*shape, 3), np.float32)
-    y, x = np.mgrid[top:bottom, left:right].astype(np.float32)
+    x = np.broadcast_to(np.arange(left, right, dtype=np.float32), shape)
+    y = np.broadcast_to(np.arange(top, bottom, dtype=np.float32)[:, None], shape)
     for stroke in reversed(strokes):
         where = _seen(stroke, x + shift[..., 0], y + shift[..., 1])
         if where is None:

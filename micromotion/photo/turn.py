@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional as F
 
-from micromotion.photo.head import HeadFit, face_mask, rotation
-from micromotion.photo.registration import Registration
+from micromotion.photo.head import CAMERA_Z, HeadFit, face_mask, rotation
+from micromotion.photo.registration import LARGER, Registration
 from micromotion.photo.sampling import Picture, blur, sample, turned
 from micromotion.photo.strokes import Stroke
 from micromotion.types import Floats
@@ -69,6 +69,7 @@ class Turn:
     side: pixels of the photo's square. cells: grid cells per side of the map, C. box: rows and columns of
     the cells in which anything moves.
     shade: [G, G], how far the light on each cell changes as the head turns.
+    eyes: the distance between the eyes in the model's units.
     """
 
     side: int
@@ -77,6 +78,7 @@ class Turn:
     cells: int
     box: tuple[slice, slice]
     shade: Picture
+    eyes: float
 
     @classmethod
     def of(cls, registration: Registration, head: HeadFit, config: TurnConfig | None = None) -> Turn:
@@ -88,26 +90,36 @@ class Turn:
         moving = _resized(head.weight[..., None], cells)[..., 0] > 0
         rows, columns = np.flatnonzero(moving.any(axis=1)), np.flatnonzero(moving.any(axis=0))
         box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-        return cls(side, head, config, cells, box, face * head.cover * head.weight)
+        eyes = registration.eye_distance / side * 2 * LARGER * head.frame[2]
+        return cls(side, head, config, cells, box, face * head.cover * head.weight, eyes)
 
-    def stroke(self, yaw: float, pitch: float = 0.0, roll: float = 0.0) -> Stroke:
-        """The stroke that turns the head further, by any number of degrees; empty at 0, 0, 0.
+    def stroke(
+        self, yaw: float, pitch: float = 0.0, roll: float = 0.0, travel: Floats | None = None
+    ) -> Stroke:
+        """The stroke that turns the head further, by any number of degrees; empty if nothing moves.
 
         yaw: above 0 to the picture's right. pitch: above 0 downwards. roll: above 0, the top of the head
-        tilts to the picture's left.
+        tilts to the picture's left. travel: [3], the head's translation (right, down) in eye distances, and
+        by how much it grows; neck and surroundings follow less, or not.
         """
         config, head = self.config, self.head
         yaw = reachable(yaw, head.yaw, config)
         pitch = _saturated(pitch, config.last_pitch, config.firm)
         roll = _saturated(roll, config.last_roll, config.firm)
-        if yaw == pitch == roll == 0:
+        away = self._away(travel)
+        if yaw == pitch == roll == 0 and not away.any():
             return Stroke(0, 0)
         way = rotation(yaw, pitch, roll)
         pivot = np.array([0, *config.pivot])
-        moved = (turned(head.position - pivot, way) + pivot).astype(np.float32)
+        moved = (turned(head.position - pivot, way) + pivot + away).astype(np.float32)
         shift = (head.projected(moved) - head.projected(head.position)) * head.weight[..., None]
         source = _inverted(shift.astype(np.float32), moved[..., 2], self.cells, self.box, config)
         return self._drawn(source, self._gain(way))
+
+    def _away(self, travel: Floats | None) -> Floats:
+        """A translation and growth as a displacement [3] in the model's units: what grows comes nearer."""
+        right, down, growth = (0.0, 0.0, 0.0) if travel is None else travel
+        return np.array([right * self.eyes, -down * self.eyes, CAMERA_Z * growth / (1 + growth)])
 
     def _gain(self, way: Floats) -> Picture:
         """How much brighter each cell becomes by this rotation in the light, [G, G]."""

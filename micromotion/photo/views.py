@@ -102,16 +102,24 @@ class Stage:
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
-        registration = register(scene.picture, scene.face)
-        self._face = MovingFace(registration)
-        self._canvas = Canvas(np.asarray(scene.picture), registration.matrix)
+        self.registration = register(scene.picture, scene.face)
+        self._face = MovingFace(self.registration)
+        self._canvas = Canvas(np.asarray(scene.picture), self.registration.matrix)
 
-    def drawn(self, effects: Effects, field: Floats | None = None) -> Frame:
+    def drawn(
+        self,
+        effects: Effects,
+        field: Floats | None = None,
+        *,
+        gaze: Floats | None = None,
+        travel: Floats | None = None,
+    ) -> Frame:
         """The shown part of the scene with these effects: uint8 [H, W, 3]; a new array.
 
-        field: [68, 2], displacement of the landmarks beyond the effects (see `effects.Reading`).
+        field: [68, 2], displacement of the landmarks beyond the effects (see `effects.Reading`). gaze: [2, 2]
+        and travel: [3], of the irises and the head (see `MovingFace.stroke`).
         """
-        return self.scene.cut(self._canvas.drawn(self._face.stroke(effects, field)))
+        return self.scene.cut(self._canvas.drawn(self._face.stroke(effects, field, gaze=gaze, travel=travel)))
 
 
 class PhotoView:

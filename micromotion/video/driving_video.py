@@ -62,6 +62,7 @@ _EDITS = re.compile(rb"(?s)(....)elst[\0\1]\0\0\0(....)")
 _COMPRESSED = re.compile(rb"(?s)cmov....dcom")
 _MEGAPIXELS = f"{MAX_PIXELS // 1_000_000} million pixels"
 _THREADS = 4
+_REORDERED = 32  # packets among which the first frame is, as decoding order is not that of time
 
 
 class DrivingVideoError(MicromotionError):
@@ -106,7 +107,7 @@ class DrivingVideo:
 
         Raises DrivingVideoError if the file is damaged, or is larger or longer than its header says.
         """
-        with _opened(self.path) as (container, stream):
+        with opened(self.path) as (container, stream):
             clock = _Clock(1 / (stream.average_rate or Fraction(25)))
             shown = (frame for frame in container.decode(stream) if not _before(container, frame.time))
             for number, frame in enumerate(shown):
@@ -136,7 +137,7 @@ def open_driving_video(
     _check_file(path)
     times: list[Fraction] = []
     count = hidden = 0
-    with _opened(path) as (container, stream):
+    with opened(path) as (container, stream):
         for packet in container.demux(stream):
             if packet.size == 0:  # the end
                 continue
@@ -160,6 +161,19 @@ def open_driving_video(
     if count == 0:
         raise DrivingVideoError(f"{_shown(path)} has no frames: record or save it again.")
     return DrivingVideo(path, count, -(-count // limit), longest)
+
+
+def first_time(path: Path) -> Fraction:
+    """The time of the first shown frame, in seconds; 0 if the file does not say. Raises DrivingVideoError."""
+    times: list[Fraction] = []
+    with opened(path) as (container, stream):
+        for packet in container.demux(stream):
+            if packet.size and packet.pts is not None and not packet.is_discard:
+                time = packet.pts * packet.time_base
+                times += [] if _before(container, time) else [time]
+            if len(times) == _REORDERED:
+                break
+    return min(times, default=Fraction(0))
 
 
 class _Clock:
@@ -216,8 +230,11 @@ def _check_file(path: Path) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    """The file's container and its video stream; the decoder's errors become DrivingVideoError."""
+def opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    """The file's container and its video stream, within the limits of `open_driving_video`.
+
+    The decoder's errors become DrivingVideoError.
+    """
     try:
         with path.open("rb") as file:
             _check_edits(path, file)

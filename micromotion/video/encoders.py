@@ -25,6 +25,7 @@ from PIL import Image
 from micromotion.credentials.signing import Credentials
 from micromotion.types import Frame
 from micromotion.video.picture import encode_picture
+from micromotion.video.sound import Track
 
 _BT709 = 1  # H.273's code of the primaries, the transfer function and the matrix
 _LIMITED = 1  # FFmpeg's number for the range 16 … 235
@@ -42,7 +43,7 @@ class VideoEncoder(Protocol):
 
 
 class _Muxed:
-    """A file with one stream, written by FFmpeg."""
+    """A file with one stream of pictures, written by FFmpeg."""
 
     def __init__(
         self, path: Path, container: str, codec: str, options: dict[str, str], muxer: dict[str, str]
@@ -85,6 +86,7 @@ class Mp4(_Muxed):
         self.reformatter = VideoReformatter()
         self.tick = 1 / rate
         self.count = 0
+        self.sound: Track | None = None
         self.shape(width + width % 2, height + height % 2, "yuv420p", self.tick)
         codec = self.stream.codec_context
         codec.framerate = rate
@@ -109,6 +111,22 @@ class Mp4(_Muxed):
         picture.pts, picture.time_base, picture.duration = self.count, self.tick, 1
         self.count += 1
         self.encode(picture)
+        self._sound_until(self.count * self.tick)
+
+    def finish(self) -> None:
+        self.container.mux(self.stream.encode(None))
+        self._sound_until(self.count * self.tick)
+        self.container.close()
+
+    def carry(self, sound: Track) -> None:
+        """Put a sound beside the pictures; before the first of them."""
+        sound.join(self.container)
+        self.sound = sound
+
+    def _sound_until(self, seconds: Fraction) -> None:
+        if self.sound is not None:
+            for packet in self.sound.until(seconds):
+                self.container.mux(packet)
 
 
 def _crf(pixels: int) -> int:

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from functools import partial
 from itertools import chain
@@ -28,6 +28,7 @@ from micromotion.types import Frame
 from micromotion.video.encoders import Gif, Mp4, Pngs, VideoEncoder, WebP
 from micromotion.video.format_limits import PHONES, Size, check_side, playable_size
 from micromotion.video.output_names import check_folder_name
+from micromotion.video.sound import Sound
 
 _VIDEO_FORMATS: dict[str, type[VideoEncoder]] = {".mp4": Mp4, ".gif": Gif, ".webp": WebP}
 
@@ -42,6 +43,7 @@ def write_frames(
     full_size: bool = False,
     on_scaled: Callable[[str], None] | None = None,
     claim: Claim | None = None,
+    sound: Sound | None = None,
 ) -> Path:
     """Write frames as they arrive, and return the path of the finished video.
 
@@ -55,6 +57,7 @@ def write_frames(
         full_size, on_scaled: see `fit_size`.
         claim: what the file's content credentials say; None, or MICROMOTION_CREDENTIALS=off, for none.
             Without them, the same frames give the same bytes.
+        sound: what is heard; only MP4 can hold it, the other formats leave it out.
 
     Raises:
         OutputError: the path cannot be written (see `check_output`), the disk is full, or there are no
@@ -75,7 +78,7 @@ def write_frames(
     )
     with _replacing(target.resolve() if target.is_dir() else target) as temporary:
         make = _VIDEO_FORMATS.get(target.suffix.lower(), partial(Pngs, credentials=credentials))
-        count = _encode(_checked(frames, target), make, temporary, target, rate, fit, on_frame)
+        count = _encode(_checked(frames, target), make, temporary, target, rate, fit, on_frame, sound)
         if total is not None and count != total:
             raise OutputError(f"{target} was not written: got {count} frames, expected {total}.")
         if credentials is not None and temporary.is_file():
@@ -243,16 +246,20 @@ def _encode(
     rate: Fraction,
     fit: Callable[[Size], Size],
     on_frame: Callable[[int], None] | None,
+    sound: Sound | None,
 ) -> int:
-    """Encode the frames into the temporary path; returns their number."""
+    """Encode the frames, and a sound,; returns the frames' number."""
     first = next(frames, None)
     if first is None:
         raise OutputError(f"{target} was not written: there are no frames.")
     count = 0
     size = fit((first.shape[1], first.shape[0]))
-    with _readable(target):
-        encoder = make(temporary, *size, rate)
-    try:
+    with ExitStack() as opened:
+        with _readable(target):
+            encoder = make(temporary, *size, rate)
+            opened.callback(encoder.close)
+            if sound is not None and isinstance(encoder, Mp4):
+                encoder.carry(opened.enter_context(sound.opened()))
         for frame in chain([first], frames):
             with _readable(target):
                 encoder.put(_resized(frame, size))
@@ -261,8 +268,6 @@ def _encode(
                 on_frame(count)
         with _readable(target):
             encoder.finish()
-    finally:
-        encoder.close()
     return count
 
 
