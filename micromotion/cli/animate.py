@@ -111,8 +111,7 @@ def _write_strip(
     names, rows = schedule_strip(played, strengths)
     check_apart([(check_picture(output), "the picture")], inputs)
     image = load_image(Path(inputs[0][0]))
-    if credentials:
-        check_credentials()
+    check_signing(credentials)
     with loaded(model, device, options.refine) as (animator, _, on_refine):
         bundle = animator.bundle
         stems = [find_motion(name, bundle).stem for name in names]
@@ -152,8 +151,7 @@ def _write_video(
         outputs.append((check_picture(sheet), "the sheet"))
     check_apart(outputs, inputs)
     image = load_image(Path(inputs[0][0]))
-    if credentials:
-        check_credentials()
+    check_signing(credentials)
     printed: set[str] = set()
 
     def on_scaled(sentence: str) -> None:
@@ -193,6 +191,16 @@ def _write_video(
         typer.echo(f"Sheet: {sheet}")
     if video.likeness is not None:
         typer.echo(f"Likeness: {video.likeness.describe()}")
+
+
+def check_signing(credentials: bool) -> None:
+    """Raise CredentialsError if the output is to be signed and cannot be.
+
+    PyTorch is imported first: with too little memory it raises an error, where c2pa ends the process.
+    """
+    if credentials:
+        import_torch()
+        check_credentials()
 
 
 @contextmanager

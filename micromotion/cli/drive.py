@@ -8,10 +8,9 @@ from typing import Annotated
 import typer
 
 from micromotion.cli import options as option
-from micromotion.cli.animate import loaded
+from micromotion.cli.animate import check_signing, loaded
 from micromotion.cli.console import Debug, Device, Model, find_model
 from micromotion.cli.options import takes_drive_options
-from micromotion.credentials.signing import check_credentials
 from micromotion.drive.options import DriveOptions
 from micromotion.face.images import load_image
 from micromotion.video.output_names import Named, check_apart, default_name, typed, typed_path
@@ -74,8 +73,7 @@ def drive(
     model_files = [(file, f"a file of the model {bundle.name!r}") for file in bundle.files]
     check_apart(outputs, [(photo, "the photo itself"), (clip, "the clip itself"), *model_files])
     image = load_image(photo)
-    if credentials:
-        check_credentials()
+    check_signing(credentials)
 
     def on_scaled(sentence: str) -> None:
         typer.echo(f"micromotion: {sentence} --full-size keeps the full size.", err=True)

@@ -41,9 +41,9 @@ def page(
         from micromotion.page.server import check_gradio, listen, serve_page
 
         check_gradio()
-        check_credentials()
         with listen(host, port) as listener:
             import_torch()
+            check_credentials()
             from micromotion.animator import Animator
 
             typer.echo("Loading the model…", err=True)

@@ -133,7 +133,7 @@ def test_an_unexpected_error_is_one_line_too(desk: Path, monkeypatch: pytest.Mon
     def burst(*_: object) -> None:
         raise ZeroDivisionError("a\nb")
 
-    monkeypatch.setattr("micromotion.cli.main.find_bundle", burst)
+    monkeypatch.setattr("micromotion.cli.main.find_model", burst)
     result = CliRunner().invoke(app, ["motions"])
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1

@@ -22,7 +22,7 @@ from shown import shown
 from typer.testing import CliRunner
 
 from encoder4editing import Inverter
-from micromotion import animator
+from micromotion import encoding
 from micromotion.cli.main import app
 from micromotion.errors import DeviceMemoryError, RenderError
 from micromotion.learn import text
@@ -32,9 +32,9 @@ pytestmark = pytest.mark.slow
 
 QUICK = """
 import sys
-import micromotion.animator, micromotion.inversion.pivotal_tuning
+import micromotion.encoding, micromotion.inversion.pivotal_tuning
 tuned = micromotion.inversion.pivotal_tuning.tuned
-micromotion.animator.tuned = lambda *given, **named: tuned(*given, steps=3, **named)
+micromotion.encoding.tuned = lambda *given, **named: tuned(*given, steps=3, **named)
 from micromotion.cli.main import main
 main()
 """
@@ -193,7 +193,7 @@ def quickly(predictor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from micromotion.inversion import pivotal_tuning
 
     tuned = pivotal_tuning.tuned
-    monkeypatch.setattr("micromotion.animator.tuned", lambda *given, **named: tuned(*given, steps=2, **named))
+    monkeypatch.setattr("micromotion.encoding.tuned", lambda *given, **named: tuned(*given, steps=2, **named))
     monkeypatch.setattr(sys.modules[type(predictor).__module__], "LEARNING_STEPS", 2)
 
 
@@ -216,8 +216,8 @@ class Full:
 
 STAGES = [
     (Inverter, "invert", {}, "inverting the face"),
-    (animator, "refine_latent", {"refine": 2}, "refining the face's latent"),
-    (animator, "tuned", {"lock_identity": True}, "tuning the generator"),
+    (encoding, "refine_latent", {"refine": 2}, "refining the face's latent"),
+    (encoding, "tuned", {"lock_identity": True}, "tuning the generator"),
     (Generator, "synthesize", {}, "rendering 32×32 pixels"),
     (Generator, "synthesize", {"view": "photo"}, "rendering 32×32 pixels"),
     (text, "optimise", {"motion": "custom", "template": SENTENCE}, "collecting anchors"),

@@ -179,7 +179,8 @@ def test_the_average_picture_follows_the_average() -> None:
     assert torch.equal(invert(inverter, images), invert(fresh, images))
     inverter.latent_avg -= 0.5
     inverter.forget_average_image()
-    torch.testing.assert_close(invert(inverter, images), before)
+    # The average is rounded on its way there and back, and each pass takes the difference further
+    torch.testing.assert_close(invert(inverter, images), before, rtol=1e-5, atol=1e-4)
 
 
 def test_it_can_be_trained_after_it_was_used() -> None:

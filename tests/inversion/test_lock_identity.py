@@ -26,7 +26,7 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
     tuned = pivotal_tuning.tuned
     monkeypatch.setattr(
-        "micromotion.animator.tuned", lambda *given, **named: tuned(*given, steps=STEPS, **named)
+        "micromotion.encoding.tuned", lambda *given, **named: tuned(*given, steps=STEPS, **named)
     )
 
 
@@ -75,7 +75,7 @@ def test_a_full_gpu_is_reported_when_locking(
         calls.append(1)
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 512.00 MiB.")
 
-    monkeypatch.setattr("micromotion.animator.tuned", full)
+    monkeypatch.setattr("micromotion.encoding.tuned", full)
     with pytest.raises(DeviceMemoryError, match="tuning the generator"):
         animator.animate(astronaut, lock_identity=True)
     assert len(calls) == 2, "one retry, no more"

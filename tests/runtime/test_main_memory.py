@@ -91,7 +91,7 @@ def _raising(error: Exception) -> Callable[[], None]:
 def test_each_error_becomes_one_sentence(
     desk: Path, monkeypatch: pytest.MonkeyPatch, burst: Callable[[], None], said: str
 ) -> None:
-    monkeypatch.setattr("micromotion.cli.main.find_bundle", lambda _: burst())
+    monkeypatch.setattr("micromotion.cli.main.find_model", lambda _: burst())
     result = CliRunner().invoke(app, ["motions"])
     assert result.exit_code == 1
     assert result.stderr.startswith(said)

@@ -107,9 +107,9 @@ from cog.predictor import load_predictor_from_ref
 predictor = load_predictor_from_ref(sys.argv[1])
 predictor.record_metric = lambda *_: None
 predictor.setup()
-import micromotion.animator, micromotion.inversion.pivotal_tuning
+import micromotion.encoding, micromotion.inversion.pivotal_tuning
 tuned = micromotion.inversion.pivotal_tuning.tuned
-micromotion.animator.tuned = lambda *given, **named: tuned(*given, steps=2, **named)
+micromotion.encoding.tuned = lambda *given, **named: tuned(*given, steps=2, **named)
 sys.modules[type(predictor).__module__].LEARNING_STEPS = 2
 found = {}
 for given in json.loads(sys.argv[3]):
