@@ -59,10 +59,10 @@ def run_on_ray(
     """
     pending = {row.id: row for row in rows}
     with _cluster():
-        for _ in range(ATTEMPTS):
+        for again in range(ATTEMPTS):
             if not pending:
                 return
-            for outcome in _round(list(pending.values()), make, workers, device):
+            for outcome in _round(list(pending.values()), make, workers, device, alone=again > 0):
                 if pending.pop(outcome.id, None) is not None:
                     yield outcome
     for row in pending.values():
@@ -88,9 +88,12 @@ class _Actor:
 
 
 def _round(
-    rows: list[Row], make: MakeWork, workers: int | None, device: str
+    rows: list[Row], make: MakeWork, workers: int | None, device: str, *, alone: bool
 ) -> Generator[Outcome, None, None]:
-    """The outcomes of the rows, but for those whose actor died."""
+    """The outcomes of the rows, but for those whose actor died.
+
+    alone: an actor has one row at a time, so that none dies with another.
+    """
     import pyarrow as pa
     import ray
 
@@ -98,12 +101,14 @@ def _round(
     per_gpu = device != "cpu" and found.get("GPU", 0) >= 1
     size = max(int(found.get("GPU" if per_gpu else "CPU", 1)), 1)
     most = size if workers is None else workers
-    block = min(max(len(rows) // (_BLOCKS * most), 1), MAX_BLOCK)
+    block = 1 if alone else min(max(len(rows) // (_BLOCKS * most), 1), MAX_BLOCK)
     tables = [
         pa.table({_ROW: [json.dumps(asdict(row), default=str) for row in rows[at : at + block]]})
         for at in range(0, len(rows), block)
     ]
-    pool = ray.data.ActorPoolStrategy(min_size=min(size, most), max_size=most)
+    pool = ray.data.ActorPoolStrategy(
+        min_size=min(size, most), max_size=most, max_tasks_in_flight_per_actor=1 if alone else None
+    )
     outcomes = ray.data.from_arrow(tables).map_batches(
         _Actor,
         fn_constructor_args=(make,),
