@@ -5,7 +5,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 DATA ?= .runs/heads
 RUN ?= .runs/avatar
 
-.PHONY: demo page page-pictures test test-quick openapi install develop check avatar avatar-report likeness claims bench bench-batch bench-gpu bench-estimate docs-pictures test-docs test-abuse test-soak lock audit clean
+.PHONY: demo page page-pictures test test-quick openapi install develop check avatar avatar-report likeness claims bench bench-batch bench-gpu bench-estimate docs-pictures test-docs test-abuse test-soak test-ray lock audit clean
 
 demo: install  ## bring a face to life and say where the video is
 	@mkdir -p demo
@@ -92,6 +92,9 @@ test-abuse: develop  ## send hostile inputs to the service and the command line 
 
 test-soak: develop  ## 500 predictions in a row, many at once, many cancelled (ten minutes)
 	PYTHONPATH=tests:tests/support $(BIN)/python -W ignore -m abuse.soak
+
+test-ray: develop  ## the engine of batches on Ray: clusters that lose actors and nodes (five minutes)
+	RAY_TESTS=1 $(BIN)/pytest tests/batch/test_on_ray.py tests/batch/test_ray_nodes.py
 
 openapi: develop  ## write openapi.json anew from predict.py
 	$(BIN)/python -m tools.openapi

@@ -9,6 +9,8 @@ import pytest
 from batch_photos import OPTIONS, make_photos
 from batch_workers import Noting, broken, row_of
 
+if not os.environ.get("RAY_TESTS"):  # Ray ends the process that loses its cluster, here the other tests'
+    pytest.skip("run by `make test-ray`", allow_module_level=True)
 pytest.importorskip("ray.data", reason="Ray is not installed")
 
 from micromotion import Animator

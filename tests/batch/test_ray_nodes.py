@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from batch_workers import Noting, row_of
 
+if not os.environ.get("RAY_TESTS"):  # Ray ends the process that loses its cluster, here the other tests'
+    pytest.skip("run by `make test-ray`", allow_module_level=True)
 pytest.importorskip("ray.data", reason="Ray is not installed")
 
 import ray
