@@ -71,7 +71,7 @@ def test_an_unusable_certificate_is_reported_before_the_model_is_loaded(
 ) -> None:
     certificate, _ = write_certificate(tmp_path)
     monkeypatch.setenv("MICROMOTION_CREDENTIALS", f"{certificate},nowhere.pem")
-    monkeypatch.setattr("micromotion.cli.animate.import_torch", lambda: pytest.fail("too late"))
+    monkeypatch.setattr("micromotion.animator.Animator.load", lambda *_: pytest.fail("too late"))
     strip = ["--strengths", "0,1"] if output == "strip.png" else []
     said = assert_fails(desk, "animate", astronaut_file, "-o", output, *strip)
     assert "nowhere.pem, which MICROMOTION_CREDENTIALS names, cannot be used" in said
