@@ -32,17 +32,9 @@ from micromotion.errors import (
     OutputError,
 )
 from micromotion.face.images import load_image
+from micromotion.face_selection import FaceSelection, parse_faces
 from micromotion.inversion.pivotal_tuning import STEPS
-from micromotion.options import (
-    AnimateOptions,
-    Easing,
-    FaceSelection,
-    Loop,
-    View,
-    check_motion,
-    parse_faces,
-    view_of_frame,
-)
+from micromotion.options import AnimateOptions, Easing, Loop, View, check_motion, view_of_frame
 from micromotion.runtime.folders import cache_folder
 from micromotion.runtime.notices import notices_to
 from micromotion.runtime.process import configure_process

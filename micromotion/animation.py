@@ -16,7 +16,8 @@ from torch import Tensor
 from micromotion.credentials.claim import Claim
 from micromotion.motion.micromotion import Motion
 from micromotion.motion.schedule import frame_at
-from micromotion.options import MAX_FRAMES, check_whole
+from micromotion.option_checks import check_whole
+from micromotion.options import MAX_FRAMES
 from micromotion.runtime.device_memory import DeviceMemory, deterministic, translate_oom
 from micromotion.runtime.frame_transfer import Rendered, fetch_frames
 from micromotion.runtime.parallel import ahead

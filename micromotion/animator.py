@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 import torch
@@ -15,18 +15,14 @@ from PIL import Image
 
 from encoder4editing.regressor import READ
 from micromotion.animation import Finish, Video, timed
-from micromotion.drive.driven_photo import DrivenPhoto, places
-from micromotion.drive.latents import read_latents
 from micromotion.drive.options import DriveKeywords, DriveOptions, drive_options_from
-from micromotion.drive.performance import clip_sound, is_trajectory_file, perform
-from micromotion.drive.read import OnProgress
-from micromotion.drive.trajectory import Trajectory
 from micromotion.encoding import INVERTER_SIZE, FaceEncoder, FoundFace
 from micromotion.errors import NoEffectWarning, OptionError
 from micromotion.face.alignment import align_all
 from micromotion.face.crop import AlignedFace
 from micromotion.face.detection import CLEAR_SCORE
 from micromotion.face.images import ImageSource, load_image
+from micromotion.face_selection import MAX_FACES, FaceSelection
 from micromotion.inversion.refinement import OnStep
 from micromotion.motion.library import find_motion, load_fitting, playable_motions
 from micromotion.motion.micromotion import Motion
@@ -39,10 +35,8 @@ from micromotion.motion.schedule import (
     schedule_strip,
 )
 from micromotion.options import (
-    MAX_FACES,
     AnimateKeywords,
     AnimateOptions,
-    FaceSelection,
     View,
     check_total_pixels,
     options_from,
@@ -55,6 +49,10 @@ from micromotion.photo.views import PhotoView, Scene, Stage
 from micromotion.types import Frame, Strengths
 from micromotion.video.comparison import Comparison, strength_strip
 from micromotion.weights.bundle import BundleFiles, load_bundle
+
+if TYPE_CHECKING:
+    from micromotion.drive.read import OnProgress
+    from micromotion.drive.trajectory import Trajectory
 
 __all__ = ["Animator", "Video"]
 
@@ -112,9 +110,9 @@ class Animator(FaceEncoder):
             refine: improves the likeness of what the model draws. If none of it is shown or measured, the
                 photo is not even inverted, and a NoEffectWarning says so.
             faces: several faces of the whole photo move, each with its own motions if it is given some (see
-                `micromotion.options.parse_faces`); a timeline plays on all of them, and random ones differ
-                from face to face. They are always moved in the photo's own pixels. The video's `faces` has
-                those that move.
+                `micromotion.face_selection.parse_faces`); a timeline plays on all of them, and random ones
+                differ from face to face. They are always moved in the photo's own pixels. The video's `faces`
+                has those that move.
             lock_identity: tunes a copy of the generator around the photo's latent, once per photo, in minutes
                 on a CPU (see `micromotion.inversion.pivotal_tuning.tuned`); the video's `likeness` has the
                 result.
@@ -178,6 +176,9 @@ class Animator(FaceEncoder):
         The video's `notes` say what was found in the clip: lost or mended frames, and what became of its
         sound. Raises OptionError, ImageError, NoFaceError, DrivingVideoError, MotionError, DeviceMemoryError.
         """
+        from micromotion.drive.driven_photo import DrivenPhoto, places
+        from micromotion.drive.performance import perform
+
         options = drive_options_from(keywords, options)
         timings: dict[str, float] = {}
         face = self._find(photo, AnimateOptions(face=options.face), timings)
@@ -212,6 +213,11 @@ class Animator(FaceEncoder):
         timings: dict[str, float],
     ) -> Video:
         """What the model draws of a face, driven by the latents of a clip."""
+        from micromotion.drive.driven_photo import places
+        from micromotion.drive.latents import read_latents
+        from micromotion.drive.performance import clip_sound, is_trajectory_file
+        from micromotion.drive.trajectory import Trajectory
+
         if isinstance(clip, Trajectory) or is_trajectory_file(clip):
             raise OptionError("The view 'model' plays a video's latents, which a trajectory does not have.")
         with timed(timings, "read"):

@@ -6,86 +6,41 @@ which Cog reads without running them. Importing this module does not import torc
 
 from __future__ import annotations
 
-import math
-import operator
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from difflib import get_close_matches
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
 from micromotion.errors import MotionError, OptionError
+from micromotion.face_selection import MAX_FACE, MAX_FACES, FaceSelection, FacesGiven, parse_faces
+from micromotion.option_checks import (
+    MAX_STRENGTH,
+    check_choice,
+    check_fields,
+    check_names,
+    check_strength,
+    check_whole,
+)
 
 if TYPE_CHECKING:
     from stylegan2 import Generator
 
-MAX_STRENGTH = 5.0
 MAX_FRAMES = 600
 MAX_FPS = 60
 MAX_SEED = 2**32 - 1
 MAX_REFINE = 200
 MAX_SIZE = 16384
-MAX_FACE = 99
-MAX_FACES = 16
-MAX_FACES_TEXT = 1000  # characters
 MAX_VIDEO_PIXELS = 4_000_000_000  # of all frames together; 80 frames of the largest photo
 
 Loop = Literal["once", "pingpong", "hold"]
 Easing = Literal["linear", "smooth"]
 View = Literal["auto", "photo", "face", "model"]
-OwnMotions = str | Path | Sequence[str | Path] | Mapping[str, float] | Mapping[str | Path, float] | None
-"""What one of several faces plays by itself, as `Motions` without a timeline; None: what the others play."""
-FacesGiven = str | Sequence[int] | Mapping[int, OwnMotions]
-"""Several faces: a text (see `parse_faces`), numbers, or a mapping from numbers to motions of their own."""
-_ListedFace = tuple[int, tuple[str | Path, float] | None]
-"""An entry in a list of faces: the number, and a motion of its own with its strength."""
 DeprecatedFrame = Literal["crop", "photo"]
 """The values of `frame`, the old name of view."""
 
 VIEWS: dict[str, View] = {"crop": "model", "photo": "photo"}
 """The deprecated option `frame` -> view."""
-
-
-@dataclass(frozen=True)
-class FaceSelection:
-    """The faces of a photo that move, and the motions of their own.
-
-    own: by the face's number, as `align` counts them; a face without motions (name, strength) plays what is
-    played in all. None: all clear faces, at most 16, without motions of their own.
-    """
-
-    own: tuple[tuple[int, tuple[tuple[str | Path, float], ...]], ...] | None
-
-    @property
-    def numbers(self) -> tuple[int, ...] | None:
-        """The numbers of the faces, in order; None: all."""
-        return None if self.own is None else tuple(number for number, _ in self.own)
-
-    @property
-    def all_have_own(self) -> bool:
-        """Whether every face has motions of its own."""
-        return self.own is not None and all(motions for _, motions in self.own)
-
-    @property
-    def names(self) -> list[str | Path]:
-        """The names of all motions of their own."""
-        return list(dict.fromkeys(name for _, motions in self.own or () for name, _ in motions))
-
-    def with_files(self, files: Mapping[str, Path]) -> FaceSelection:
-        """The same selection with the motions of these names replaced by files."""
-        if self.own is None:
-            return self
-        return FaceSelection(
-            tuple(
-                (number, tuple((files.get(str(name), name), strength) for name, strength in motions))
-                for number, motions in self.own
-            )
-        )
-
-    def motions_of(self, number: int) -> dict[str | Path, float]:
-        """The strengths of a face's own motions by name; empty if it has none."""
-        return dict(dict(self.own or ()).get(number, ()))
 
 
 def _whole(low: int, high: int, sentence: str) -> dict[str, Any]:
@@ -186,13 +141,7 @@ class AnimateOptions:
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if "limits" in each.metadata and not (value is None and each.default is None):
-                low, high = each.metadata["limits"]
-                check_whole(each.name, value, low, high, each.metadata.get("word"))
-            if "choices" in each.metadata:
-                check_choice(each.name, value, each.metadata["choices"])
+        check_fields(self)
         if self.faces is not None:
             object.__setattr__(self, "faces", parse_faces(self.faces))
             self._check_faces()
@@ -265,99 +214,8 @@ def options_from(keywords: Mapping[str, Any], options: AnimateOptions | None = N
             raise OptionError("Give view or frame, not both: frame is the old name of view.")
         named["view"] = view_of_frame(frame)
         warnings.warn("frame is now called view, and 'crop' is 'model'", DeprecationWarning, stacklevel=3)
-    for name in named:
-        if name not in OPTIONS:
-            near = get_close_matches(name, OPTIONS, n=1)
-            hint = f": did you mean {near[0]!r}?" if near else f"; there is {', '.join(OPTIONS)}."
-            raise TypeError(f"There is no option {name!r}{hint}")
+    check_names(named, OPTIONS)
     return replace(options, **named) if options else AnimateOptions(**named)
-
-
-def parse_faces(faces: FaceSelection | FacesGiven) -> FaceSelection:
-    """The faces that move, from a text, numbers, a mapping or an already parsed selection.
-
-    The text is `all`, or a list such as `0,2` or `0=smile,1=angry=0.5,1=eyesClose`: numbers, each alone or
-    with a motion of its own and that motion's strength; a face with several motions is listed once for each.
-    The order does not matter. Raises OptionError, also for more than 16 faces.
-    """
-    if isinstance(faces, FaceSelection):
-        return faces
-    if isinstance(faces, str) and faces.strip() == "all":
-        return FaceSelection(None)
-    own: dict[int, dict[str | Path, float]] = {}
-    for number, played in _listed_faces(faces):
-        check_whole("a number in faces", number, 0, MAX_FACE)
-        number = operator.index(number)
-        if number in own and (played is None or not own[number] or played[0] in own[number]):
-            raise OptionError(
-                f"Face {number} is listed twice in faces: list it once, or once for each motion of its own."
-            )
-        own.setdefault(number, {})
-        if played is not None:
-            check_strength(played[1])
-            own[number][played[0]] = played[1]
-    check_whole("the number of faces", len(own), 1, MAX_FACES)
-    return FaceSelection(
-        tuple((number, tuple(sorted(own[number].items(), key=str))) for number in sorted(own))
-    )
-
-
-def _listed_faces(faces: FacesGiven) -> list[_ListedFace]:
-    """The entries of a list of faces; raises OptionError."""
-    if isinstance(faces, str):
-        check_whole("the number of characters of faces", len(faces), 0, MAX_FACES_TEXT)
-        return [_face_of_text(part.strip()) for part in faces.split(",")]
-    if isinstance(faces, Mapping):
-        return [each for number, motions in faces.items() for each in _faces_of_motions(number, motions)]
-    if not isinstance(faces, Sequence):
-        raise _not_faces(faces)
-    numbers: Sequence[Any] = faces  # checked by `parse_faces`
-    return [(number, None) for number in numbers]
-
-
-def _face_of_text(part: str) -> _ListedFace:
-    """NUMBER, NUMBER=MOTION or NUMBER=MOTION=STRENGTH."""
-    number, equals, motion = (each.strip() for each in part.partition("="))
-    if not number.isdecimal() or (equals and not motion):
-        raise _not_faces(part)
-    if not equals:
-        return int(number), None
-    name, equals, strength = motion.rpartition("=")
-    if not equals or motion.endswith(".safetensors"):  # a file's name may have an equals sign
-        return int(number), (motion, 1.0)
-    try:
-        played = name.strip(), float(strength)
-    except ValueError:
-        raise _not_faces(part) from None
-    if not played[0]:
-        raise _not_faces(part)
-    return int(number), played
-
-
-def _faces_of_motions(number: int, motions: OwnMotions) -> list[_ListedFace]:
-    """An entry for each of a face's own motions, or one without."""
-    if motions is None:
-        return [(number, None)]
-    if isinstance(motions, (str, Path)):
-        motions = [motions]
-    if isinstance(motions, Mapping):
-        played = list(motions.items())
-    elif isinstance(motions, Sequence):
-        played = [(name, 1.0) for name in motions]
-    else:
-        played = []
-    if not played:
-        raise OptionError(
-            f"The motions of face {number} must be a name, several, or a mapping from names to strengths, "
-            f"not {motions!r:.80}; a timeline plays on all faces."
-        )
-    return [(number, (name, strength)) for name, strength in played]
-
-
-def _not_faces(given: object) -> OptionError:
-    return OptionError(
-        f"faces must be 'all', or a list such as 0,2 or 0=smile,1=angry=0.5, not {given!r:.80}."
-    )
 
 
 def view_of_frame(frame: str) -> View:
@@ -380,38 +238,6 @@ def seed_of_noise(
 def check_refine(steps: int) -> None:
     """Raise OptionError unless steps is a whole number in 0…200."""
     check_whole("refine", steps, 0, MAX_REFINE)
-
-
-def check_strength(strength: float) -> None:
-    """Raise OptionError unless strength is a finite number with |strength| ≤ 5."""
-    try:
-        valid = math.isfinite(strength) and abs(strength) <= MAX_STRENGTH
-    except (TypeError, OverflowError):
-        valid = False
-    if not valid:
-        raise OptionError(
-            f"strength must be a number from {-MAX_STRENGTH:g} to {MAX_STRENGTH:g}, not {strength!r}."
-        )
-
-
-def check_whole(name: str, value: object, low: int, high: int, word: str | None = None) -> None:
-    """Raise OptionError unless value is an integer (Python's or NumPy's) in low…high, or the word."""
-    if word is not None and value == word:
-        return
-    try:
-        valid = low <= operator.index(value) <= high  # type: ignore[arg-type]  # TypeError is caught
-    except TypeError:
-        valid = False
-    if not valid:
-        other = f", or {word!r}" if word else ""
-        raise OptionError(f"{name} must be a whole number from {low} to {high}{other}, not {value!r:.80}.")
-
-
-def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
-    """Raise OptionError, listing the choices, unless value is one of them."""
-    known = list(choices)
-    if value not in known:
-        raise OptionError(f"{name} must be {', '.join(known[:-1])} or {known[-1]}, not {value!r:.80}.")
 
 
 def check_total_pixels(size: tuple[int, int], frames: int) -> None:

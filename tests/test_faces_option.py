@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from micromotion.errors import OptionError
-from micromotion.options import MAX_FACES, AnimateOptions, FaceSelection, parse_faces
+from micromotion.face_selection import MAX_FACES, FaceSelection, parse_faces
+from micromotion.options import AnimateOptions
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = {"errors", "options", "types", "__version__"}
+SHARED = {"errors", "options", "option_checks", "face_selection", "types", "__version__"}
 LOWER = {"runtime", *SHARED}
 STEPS = {"credentials", "face", "inversion", "motion", "photo", "video", "learn", "drive", "weights"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "types": set(),
-    "options": {"errors"},
+    "option_checks": {"errors"},
+    "face_selection": {"errors", "option_checks"},
+    "options": {"errors", "face_selection", "option_checks"},
     "runtime": SHARED,
     **dict.fromkeys(STEPS, LOWER | STEPS),
     "animation": LOWER | STEPS,

@@ -28,7 +28,8 @@ from micromotion.motion.directions import read_direction
 from micromotion.motion.micromotion import load_motion
 from micromotion.motion.recipe import MAX_TEXT, PLACE
 from micromotion.motion.spline import smoothing_spline
-from micromotion.options import AnimateOptions, check_strength, check_whole
+from micromotion.option_checks import check_strength, check_whole
+from micromotion.options import AnimateOptions
 from micromotion.runtime.folders import is_plain_name
 from micromotion.weights.bundle_record import read_about, recorded_files
 

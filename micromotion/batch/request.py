@@ -16,7 +16,8 @@ from micromotion.motion.motion_text import read_motions
 from micromotion.motion.schedule import MotionChoice, schedule
 from micromotion.motion.timeline import Timeline
 from micromotion.motion.timeline_text import parse_timeline
-from micromotion.options import OPTIONS, AnimateOptions, check_strength, options_from
+from micromotion.option_checks import check_strength
+from micromotion.options import OPTIONS, AnimateOptions, options_from
 from micromotion.types import MotionOwner
 
 OWN = ("motion", "timeline", "full_size")

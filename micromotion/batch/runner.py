@@ -22,7 +22,8 @@ from micromotion.batch.storage import Storage
 from micromotion.batch.worker import Setup, Worker
 from micromotion.credentials.signing import check_credentials
 from micromotion.errors import OptionError
-from micromotion.options import AnimateKeywords, AnimateOptions, check_choice, check_whole, options_from
+from micromotion.option_checks import check_choice, check_whole
+from micromotion.options import AnimateKeywords, AnimateOptions, options_from
 from micromotion.runtime.main_memory import import_torch
 from micromotion.runtime.process import usable_cores
 from micromotion.weights.bundle import find_bundle

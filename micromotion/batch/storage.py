@@ -66,7 +66,7 @@ class Storage:
     def listing(self, folder: str = "") -> Iterator[tuple[str, str]]:
         """The full name of each file in the folder and below, and its version, "" on this machine.
 
-        None if the folder does not exist. Local files and S3's objects are not all held in memory.
+        Nothing if the folder does not exist. Local files and S3's objects are not all held in memory.
         """
         root = self._path(folder) if folder else self._root
         if self._is_local:

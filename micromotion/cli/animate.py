@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING
 import typer
 
 from micromotion.cli import options as option
-from micromotion.cli.console import Debug, Device, Model, fetch_hub_motion, find_model
+from micromotion.cli.console import Debug, Device, Model, fetch_hub_motion, find_model, scaled_once
 from micromotion.cli.options import takes_animate_options
 from micromotion.credentials.claim import Claim
 from micromotion.credentials.signing import check_credentials
 from micromotion.errors import OptionError
 from micromotion.face.images import load_image
+from micromotion.face_selection import FaceSelection
 from micromotion.motion.library import find_motion, playable_motions
 from micromotion.motion.motion_text import read_motions
 from micromotion.motion.schedule import MotionChoice, frame_at, schedule_faces, schedule_strip
 from micromotion.motion.timeline import Timeline
 from micromotion.motion.timeline_file import read_timeline_file
 from micromotion.motion.timeline_text import TimelineError, parse_timeline
-from micromotion.options import AnimateOptions, FaceSelection
+from micromotion.options import AnimateOptions
 from micromotion.runtime.hub import is_hub_name
 from micromotion.runtime.main_memory import import_torch
 from micromotion.runtime.notices import notices_to
@@ -152,13 +153,7 @@ def _write_video(
     check_apart(outputs, inputs)
     image = load_image(Path(inputs[0][0]))
     check_signing(credentials)
-    printed: set[str] = set()
-
-    def on_scaled(sentence: str) -> None:
-        if sentence not in printed:
-            typer.echo(f"micromotion: {sentence} --full-size keeps the full size.", err=True)
-        printed.add(sentence)
-
+    on_scaled = scaled_once()
     if options.view == "photo" and not still:
         size = scaled_size(image.size, options.longest)
         fit_size(output, size, options.fps, full_size=full_size, on_scaled=on_scaled)

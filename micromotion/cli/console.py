@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -46,6 +46,18 @@ def fetch_hub_motion(name: str) -> str:
     path, origin = fetch_motion(name)
     typer.echo(f"Motion: {origin}", err=True)
     return str(path)
+
+
+def scaled_once() -> Callable[[str], None]:
+    """A function that says on stderr that a video is scaled down, each sentence once."""
+    printed: set[str] = set()
+
+    def on_scaled(sentence: str) -> None:
+        if sentence not in printed:
+            typer.echo(f"micromotion: {sentence} --full-size keeps the full size.", err=True)
+        printed.add(sentence)
+
+    return on_scaled
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import typer
 
 from micromotion.cli import options as option
 from micromotion.cli.animate import check_signing, loaded
-from micromotion.cli.console import Debug, Device, Model, find_model
+from micromotion.cli.console import Debug, Device, Model, find_model, scaled_once
 from micromotion.cli.options import takes_drive_options
 from micromotion.drive.options import DriveOptions
 from micromotion.face.images import load_image
@@ -75,9 +75,6 @@ def drive(
     image = load_image(photo)
     check_signing(credentials)
 
-    def on_scaled(sentence: str) -> None:
-        typer.echo(f"micromotion: {sentence} --full-size keeps the full size.", err=True)
-
     with loaded(bundle, device) as (animator, update, _):
 
         def on_read(done: int, total: int) -> None:
@@ -90,7 +87,7 @@ def drive(
             sheet=sheet,
             on_frame=lambda done: update(completed=done),
             full_size=full_size,
-            on_scaled=on_scaled,
+            on_scaled=scaled_once(),
             credentials=credentials,
         )
     for note in video.notes:

@@ -20,7 +20,8 @@ from micromotion.errors import MotionError, OptionError
 from micromotion.learn.provenance import with_provenance
 from micromotion.learn.template import DEFAULT_DEGREES, fill, number_degrees
 from micromotion.motion.library import place_for
-from micromotion.options import MAX_SEED, check_whole
+from micromotion.option_checks import check_whole
+from micromotion.options import MAX_SEED
 from micromotion.video.output_names import Named, check_apart, typed, typed_path
 from micromotion.video.picture import check_picture, write_picture
 from micromotion.weights.bundle import BundleFiles, load_bundle

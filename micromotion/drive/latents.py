@@ -17,8 +17,8 @@ from torch import Tensor
 
 from micromotion.drive.filters import bridged, savitzky_golay
 from micromotion.drive.landmark_track import FaceTrack, track_face
+from micromotion.drive.options import MAX_DRIVING_FRAMES
 from micromotion.drive.read import MAX_SECONDS, OnProgress, read_track
-from micromotion.drive.trajectory import MAX_FRAMES
 from micromotion.face.crop import crop_quad, ffhq_quad
 from micromotion.learn.video import BATCH, CROP, invert_pictures
 from micromotion.motion.micromotion import Motion
@@ -80,7 +80,7 @@ def read_latents(
     Frames are streamed twice: memory holds the latents, [n, styles · dim] in float32. Raises
     DeviceMemoryError, too.
     """
-    video = open_driving_video(path, MAX_FRAMES, Length(MAX_SECONDS, MAX_FRAMES))
+    video = open_driving_video(path, MAX_DRIVING_FRAMES, Length(MAX_SECONDS, MAX_DRIVING_FRAMES))
     total = 2 * len(video)
 
     def report(done: int) -> None:

@@ -8,18 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
 from typing import Any, Literal, TypedDict, get_args
 
 from micromotion.errors import OptionError
-from micromotion.options import MAX_SIZE, View, check_choice, check_whole
+from micromotion.face_selection import MAX_FACE
+from micromotion.option_checks import check_fields, check_names
+from micromotion.options import MAX_SIZE, View
 
 MAX_STRENGTH = 2.0
 MAX_DRIVING_FRAMES = 1800
+"""Most frames of a driving video or a trajectory: a minute at 30 frames per second."""
 
 Part = Literal["eyes", "mouth", "brows", "pose"]
 PARTS: tuple[Part, ...] = get_args(Part)
-"""The parts of a face that can be played by themselves."""
+"""The parts of a face that can be played by themselves. The jaw and the nose go with the mouth."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +62,11 @@ class DriveOptions:
     )
     face: int = field(
         default=0,
-        metadata={"limits": (0, 99), "help": "Which of several faces of the photo; 0 is the clearest."},
+        metadata={"limits": (0, MAX_FACE), "help": "Which of several faces of the photo; 0 is the clearest."},
     )
     clip_face: int = field(
         default=0,
-        metadata={"limits": (0, 99), "help": "Which of several faces of the clip; 0 is the clearest."},
+        metadata={"limits": (0, MAX_FACE), "help": "Which of several faces of the clip; 0 is the clearest."},
     )
     rest: int | None = field(
         default=None,
@@ -86,13 +88,7 @@ class DriveOptions:
             raise OptionError(
                 f"strength must be a number from 0 to {MAX_STRENGTH:g}, not {self.strength!r:.80}."
             )
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if "limits" in each.metadata and not (value is None and each.default is None):
-                low, high = each.metadata["limits"]
-                check_whole(each.name, value, low, high, each.metadata.get("word"))
-            if "choices" in each.metadata:
-                check_choice(each.name, value, each.metadata["choices"])
+        check_fields(self)
         if self.view == "model" and set(self.parts) != set(PARTS):
             raise OptionError(
                 "The view 'model' plays the whole face: leave out parts, or take the view 'photo'."
@@ -129,11 +125,7 @@ def drive_options_from(keywords: Mapping[str, Any], options: DriveOptions | None
 
     Raises OptionError for a wrong value; TypeError for an unknown name, with the nearest known one.
     """
-    for name in keywords:
-        if name not in DRIVE_OPTIONS:
-            near = get_close_matches(name, DRIVE_OPTIONS, n=1)
-            hint = f": did you mean {near[0]!r}?" if near else f"; there is {', '.join(DRIVE_OPTIONS)}."
-            raise TypeError(f"There is no option {name!r}{hint}")
+    check_names(keywords, DRIVE_OPTIONS)
     return replace(options, **keywords) if options else DriveOptions(**keywords)
 
 

@@ -14,13 +14,14 @@ from micromotion.drive.filters import bridged, savitzky_golay
 from micromotion.drive.gaze import gaze_course
 from micromotion.drive.landmark_track import FaceTrack, track_face
 from micromotion.drive.measures import lid_ratios, lip_gap
+from micromotion.drive.options import MAX_DRIVING_FRAMES
 from micromotion.drive.pose import Head, expressions, fit_poses, front_view, head_of, without_lids
 from micromotion.drive.report import ReadReport, spans
 from micromotion.drive.rest import find_rest, usual_openness
-from micromotion.drive.trajectory import MAX_FRAMES, Trajectory
+from micromotion.drive.trajectory import Trajectory
 from micromotion.errors import NoFaceError
 from micromotion.motion.files import Provenance
-from micromotion.options import check_whole
+from micromotion.option_checks import check_whole
 from micromotion.photo.sampling import MonotoneCurve
 from micromotion.types import Floats
 from micromotion.video.driving_video import Length, open_driving_video
@@ -72,7 +73,7 @@ def read_driving_video(
     """
     check_whole("face", face, 0, 99)
     path = Path(path)
-    video = open_driving_video(path, MAX_FRAMES, Length(MAX_SECONDS, MAX_FRAMES))
+    video = open_driving_video(path, MAX_DRIVING_FRAMES, Length(MAX_SECONDS, MAX_DRIVING_FRAMES))
     if rest is not None:
         check_whole("rest", rest, 0, len(video) - 1)
     total = len(video)

@@ -7,7 +7,6 @@ frame rate and the recipe by which the trajectory was read.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,20 +16,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from micromotion.drive.options import MAX_DRIVING_FRAMES, PARTS
 from micromotion.errors import MotionError, OptionError, OutputError
 from micromotion.motion.files import Provenance, plain_provenance, read_motion_file, write_motion_file
 from micromotion.photo.head import MIRROR
 from micromotion.types import Floats
+from micromotion.video.output_names import check_place
 
 KIND, NOUN = "trajectory", "trajectory"
-MAX_FRAMES = 1800
-"""Most frames of a trajectory: a minute at 30 frames per second."""
-
 MAX_FPS = 240.0
-PARTS = ("eyes", "mouth", "brows", "pose")
-"""The parts of a face that can be played by themselves. The jaw and the nose go with the mouth."""
-
-_MAX_BYTES = 2 << 20  # MAX_FRAMES take 1.1 MB
+_MAX_BYTES = 2 << 20  # MAX_DRIVING_FRAMES take 1.1 MB
 _LANDMARKS_OF = {"mouth": [*range(17), *range(27, 36), *range(48, 68)], "brows": [*range(17, 27)]}
 _EYE_LANDMARKS = [*range(36, 48)]
 _ARRAYS: dict[str, tuple[tuple[int, ...], float, float]] = {
@@ -65,7 +60,7 @@ class Trajectory:
         weight: [n], 1 where the face is seen, 0 where it is lost, with easing between.
 
     Raises:
-        MotionError: a wrong shape, more than MAX_FRAMES frames, or a value out of its range (see the code).
+        MotionError: a wrong shape, more than MAX_DRIVING_FRAMES frames, or a value out of its range.
     """
 
     fps: float
@@ -83,8 +78,10 @@ class Trajectory:
             raise MotionError(f"A trajectory needs above 0 and at most {MAX_FPS:g} frames per second.")
         object.__setattr__(self, "fps", float(self.fps))
         frames = len(np.atleast_1d(self.gap))
-        if not 1 <= frames <= MAX_FRAMES:
-            raise MotionError(f"A trajectory needs 1 to {MAX_FRAMES} frames, but this one has {frames}.")
+        if not 1 <= frames <= MAX_DRIVING_FRAMES:
+            raise MotionError(
+                f"A trajectory needs 1 to {MAX_DRIVING_FRAMES} frames, but this one has {frames}."
+            )
         for name, (inner, low, high) in _ARRAYS.items():
             values = np.asarray(getattr(self, name), np.float64)
             if values.shape != (frames, *inner):
@@ -166,13 +163,7 @@ def check_trajectory_output(path: str | Path) -> Path:
     target = Path(path)
     if target.suffix.lower() != ".safetensors":
         raise OutputError(f"{str(path)!r} is not the name of a trajectory: end it in .safetensors.")
-    try:
-        if target.is_dir():
-            raise OutputError(f"{target} is a folder: choose another name for the trajectory.")
-        tempfile.TemporaryFile(dir=target.absolute().parent).close()  # root ignores permissions, so try
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise OutputError(f"The trajectory cannot be written to {target}: {reason}.") from error
+    check_place(target, "trajectory", f"The trajectory cannot be written to {target}")
     return target
 
 

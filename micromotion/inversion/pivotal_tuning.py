@@ -31,7 +31,7 @@ from torch import Tensor
 from micromotion.errors import OptionError, OutputError
 from micromotion.inversion.refinement import OnStep, picture_loss, shrink
 from micromotion.inversion.shapes import check_latent, common_size, is_half
-from micromotion.options import check_whole
+from micromotion.option_checks import check_whole
 from micromotion.runtime.cache import prune
 from micromotion.runtime.device_memory import deterministic
 from micromotion.runtime.folders import cache_folder, make_folder

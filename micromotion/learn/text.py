@@ -26,7 +26,8 @@ from micromotion.learn import descent
 from micromotion.learn.losses import TextLoss
 from micromotion.learn.template import DEFAULT_DEGREES, fill, number_degrees
 from micromotion.motion.anchors import Anchors
-from micromotion.options import MAX_SEED, check_whole
+from micromotion.option_checks import check_whole
+from micromotion.options import MAX_SEED
 from micromotion.runtime.device_memory import deterministic, translate_oom
 from stylegan2 import Generator
 

@@ -23,7 +23,7 @@ from micromotion.learn.crop_selection import FEWEST, Crop, candidates, choose
 from micromotion.learn.ordering import fit_path, one_axis_share, orient_path, steadiness
 from micromotion.learn.track import Track, find_people, find_tracks
 from micromotion.motion.anchors import MAX_ANCHORS, Anchors
-from micromotion.options import check_whole
+from micromotion.option_checks import check_whole
 from micromotion.runtime.device_memory import deterministic, translate_oom
 from micromotion.video.driving_video import DrivingVideo, DrivingVideoError, open_driving_video
 from micromotion.weights.bundle import Bundle

@@ -14,7 +14,8 @@ import numpy as np
 
 from micromotion.errors import OptionError
 from micromotion.motion.timeline import MAX_REPEAT, MAX_SECONDS, Keyframe, Timeline
-from micromotion.options import MAX_FRAMES, Easing, check_whole
+from micromotion.option_checks import check_whole
+from micromotion.options import MAX_FRAMES, Easing
 from micromotion.types import Floats, Strengths
 
 ALIVE = "alive"

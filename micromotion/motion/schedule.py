@@ -13,7 +13,8 @@ import numpy as np
 
 from micromotion.errors import OptionError
 from micromotion.motion.timeline import MAX_MOTIONS, Timeline, eased
-from micromotion.options import MAX_FRAMES, MAX_SEED, AnimateOptions, Loop, check_strength, check_whole
+from micromotion.option_checks import check_strength, check_whole
+from micromotion.options import MAX_FRAMES, MAX_SEED, AnimateOptions, Loop
 from micromotion.types import Strengths
 
 MAX_STRENGTHS = 24

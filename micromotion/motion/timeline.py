@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from micromotion.errors import OptionError
-from micromotion.options import MAX_FRAMES, Easing, check_choice, check_strength, check_whole
+from micromotion.option_checks import check_choice, check_strength, check_whole
+from micromotion.options import MAX_FRAMES, Easing
 from micromotion.types import Strengths
 
 MAX_KEYFRAMES = 100

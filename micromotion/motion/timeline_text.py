@@ -28,7 +28,8 @@ from typing import get_args
 from micromotion.errors import MotionError, OptionError
 from micromotion.motion.alive import ALIVE, MOTIONS, SECONDS, Alive
 from micromotion.motion.timeline import MAX_KEYFRAMES, MAX_MOTIONS, MAX_REPEAT, Keyframe, Timeline, check_time
-from micromotion.options import Easing, check_strength, check_whole
+from micromotion.option_checks import check_strength, check_whole
+from micromotion.options import Easing
 
 MAX_TEXT = 2000  # characters
 MAX_NAME = 255  # characters

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from micromotion.errors import MicromotionError, OptionError
-from micromotion.options import check_whole
+from micromotion.option_checks import check_whole
 
 if TYPE_CHECKING:
     from micromotion.animator import Animator

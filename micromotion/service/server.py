@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from micromotion.errors import MicromotionError, OptionError
-from micromotion.options import check_whole
+from micromotion.option_checks import check_whole
 from micromotion.service.gateway import open_gateway
 from micromotion.weights.bundle import find_bundle
 from micromotion.weights.install import ensure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -47,6 +48,20 @@ def is_same(one: Place, other: Place) -> bool:
     except OSError:  # one of them does not exist, or is not accessible
         pass
     return os.path.realpath(one) == os.path.realpath(other)
+
+
+def check_place(target: Path, noun: str, cannot: str) -> None:
+    """Check, before any work, that a single file can be written there; leaves no trace.
+
+    Raises OutputError: it is a folder, or its folder is missing or not writable; `cannot` begins the
+    sentence.
+    """
+    try:
+        if target.is_dir():
+            raise OutputError(f"{target} is a folder: choose another name for the {noun}.")
+        tempfile.TemporaryFile(dir=target.absolute().parent).close()  # root ignores permissions, so try
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{cannot}: {getattr(error, 'strerror', None) or error}.") from error
 
 
 def check_folder_name(text: str) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import tempfile
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from micromotion.credentials.signing import Credentials, credentials_for
 from micromotion.credentials.xmp import pillow_options
 from micromotion.errors import OutputError
 from micromotion.video.format_limits import check_side
+from micromotion.video.output_names import check_place
 
 _KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
@@ -33,12 +33,7 @@ def check_picture(path: str | Path) -> Path:
     target = Path(path)
     if target.suffix.lower() not in _KINDS:
         raise OutputError(f"'{path}' is not the name of a picture: end it in {', '.join(_KINDS)}.")
-    try:
-        if target.is_dir():
-            raise OutputError(f"{target} is a folder: choose another name for the picture.")
-        tempfile.TemporaryFile(dir=target.absolute().parent).close()  # root ignores permissions, so try
-    except (OSError, ValueError) as error:
-        raise OutputError(_cannot(target, error)) from error
+    check_place(target, "picture", f"{target} cannot be written")
     return target
 
 
@@ -58,7 +53,7 @@ def write_picture(image: Image, path: str | Path, claim: Claim | None = None) ->
         temporary.write_bytes(encoded)
         temporary.replace(target)
     except OSError as error:
-        raise OutputError(_cannot(target, error)) from error
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}.") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -75,7 +70,3 @@ def encode_picture(image: Image, suffix: str, credentials: Credentials | None, *
     if credentials is None:
         return encoded.getvalue()
     return credentials.sign_picture(encoded.getvalue(), suffix)
-
-
-def _cannot(target: Path, error: Exception) -> str:
-    return f"{target} cannot be written: {getattr(error, 'strerror', None) or error}."

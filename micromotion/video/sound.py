@@ -6,6 +6,7 @@ heard before the first picture, such as what an edit list cuts away, is hidden b
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ def _packets(container: Any, stream: Any, start: Fraction, end: Fraction) -> Ite
             yield packet, time
 
 
-class Track:
+class Track(ABC):
     """An opened sound, as the encoder takes it: packets of an output stream, in steps of time."""
 
     def __init__(self, stream: Any, start: Fraction, seconds: Fraction) -> None:
@@ -124,9 +125,9 @@ class Track:
         self._next: tuple[Any, Fraction] | None = None
         self._joined: Any = None
 
+    @abstractmethod
     def join(self, container: Any) -> None:
         """Add the sound's stream to an output container, before its first picture."""
-        raise NotImplementedError
 
     def until(self, seconds: Fraction) -> Iterator[Any]:
         """The next packets, those that begin before this time of the pictures."""
@@ -137,8 +138,9 @@ class Track:
             self._next = None
             yield packet
 
+    @abstractmethod
     def _made(self) -> Iterator[tuple[Any, Fraction]]:
-        raise NotImplementedError
+        """The packets, with the times at which they begin."""
 
     def _read(self) -> Iterator[tuple[Any, Fraction]]:
         return _packets(self._stream.container, self._stream, self._start, self._seconds)

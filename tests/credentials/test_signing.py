@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import c2pa_reader
 import numpy as np
 import pytest
+from full_disk import files_of_at_most
 from PIL import Image
 from shown import shown
 from video_formats import ALL, VIDEO_NAMES, everything, moving
@@ -115,17 +113,6 @@ def test_a_large_video_is_small_in_credentials(tmp_path: Path) -> None:
 
 
 # --- failures -----------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """Limit the size of files, so that writing fails as on a full disk (Python ignores the signal)."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("name", VIDEO_NAMES)

@@ -19,7 +19,7 @@ from micromotion.errors import OptionError
 
 def test_the_parts_and_limits_are_those_of_a_trajectory() -> None:
     assert trajectory.PARTS == PARTS == get_args(Part)
-    assert trajectory.MAX_FRAMES == MAX_DRIVING_FRAMES
+    assert trajectory.MAX_DRIVING_FRAMES == MAX_DRIVING_FRAMES
 
 
 def test_keywords_and_options_have_the_same_names() -> None:

@@ -10,13 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from micromotion.drive.trajectory import (
-    MAX_FRAMES,
-    PARTS,
-    Trajectory,
-    load_trajectory,
-    save_trajectory,
-)
+from micromotion.drive.options import MAX_DRIVING_FRAMES, PARTS
+from micromotion.drive.trajectory import Trajectory, load_trajectory, save_trajectory
 from micromotion.errors import MotionError, OptionError, OutputError
 
 ARRAYS = ("lids", "gaze", "gap", "landmarks", "pose", "shift", "scale", "weight")
@@ -79,8 +74,8 @@ def test_equal_trajectories_give_equal_bytes(file: Path, tmp_path: Path) -> None
 
 
 def test_the_longest_trajectory_fits_its_file(tmp_path: Path) -> None:
-    save_trajectory(tmp_path / "long.safetensors", moving(MAX_FRAMES), {"file": "x" * 255})
-    assert len(load_trajectory(tmp_path / "long.safetensors")[0]) == MAX_FRAMES
+    save_trajectory(tmp_path / "long.safetensors", moving(MAX_DRIVING_FRAMES), {"file": "x" * 255})
+    assert len(load_trajectory(tmp_path / "long.safetensors")[0]) == MAX_DRIVING_FRAMES
 
 
 def test_a_trajectory_is_not_written_into_a_missing_folder(tmp_path: Path) -> None:
@@ -98,7 +93,7 @@ def test_a_trajectory_is_not_written_into_a_missing_folder(tmp_path: Path) -> No
         ({"pose": torch.zeros(4, 3)}, "pose"),
         ({"landmarks": torch.zeros(5, 67, 2)}, "landmarks"),
         ({"gap": torch.zeros(0)}, "1 to 1800 frames"),
-        ({"gap": torch.zeros(MAX_FRAMES + 1)}, "1 to 1800 frames"),
+        ({"gap": torch.zeros(MAX_DRIVING_FRAMES + 1)}, "1 to 1800 frames"),
         ({"gap": torch.zeros(())}, "shape"),
         ({"weight": torch.zeros(5, dtype=torch.float64)}, "float32"),
         ({"weight": None}, "must contain"),

@@ -195,7 +195,7 @@ def test_output_formats_are_written_by_the_library() -> None:
 
 
 def test_a_list_of_faces_may_be_as_long_as_the_library_reads_and_its_examples_can_be_read() -> None:
-    from micromotion.options import MAX_FACES, MAX_FACES_TEXT, parse_faces
+    from micromotion.face_selection import MAX_FACES, MAX_FACES_TEXT, parse_faces
 
     words = inputs()["faces"][1]
     assert words["max_length"] == MAX_FACES_TEXT

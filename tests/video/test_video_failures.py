@@ -1,14 +1,13 @@
 """Failures while a video is written leave nothing behind."""
 
 import os
-import resource
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from full_disk import files_of_at_most
 from video_formats import ALL, VIDEO_NAMES, everything, moving
 
 from micromotion.errors import OutputError
@@ -123,17 +122,6 @@ def test_an_encoder_error_is_an_output_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(OutputError, match="could not be written"):
         write_frames([np.zeros((2, 16400, 3), np.uint8)], tmp_path / name, 30)
     assert everything(tmp_path) == {}
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """Limit the size of files, so that writing fails as on a full disk (Python ignores the signal)."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("name", VIDEO_NAMES)
