@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export OMP_WAIT_POLICY ?= PASSIVE
+unexport PYTHONDONTWRITEBYTECODE  # compiling all modules anew in each process would take minutes of a test run
 DATA ?= .runs/heads
 RUN ?= .runs/avatar
 

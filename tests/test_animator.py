@@ -72,6 +72,7 @@ def test_strength_is_linear_in_the_latent_and_negative_plays_the_opposite(
     assert torch.allclose(change, torch.linspace(0, 1, 9)[:, None, None] * change[-1:], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_same_call_gives_the_same_bytes(animator: Animator, astronaut_file: Path, tmp_path: Path) -> None:
     """Without credentials; with them, the same frames."""
     for name in ("a.mp4", "b.mp4", "signed.mp4", "signed-again.mp4"):
@@ -202,6 +203,7 @@ def test_a_sheet_is_labelled_with_the_strengths(
 # Half precision.
 
 
+@pytest.mark.slow
 def test_half_precision_networks_play_the_same_video(random_bundle: Path, astronaut: Image.Image) -> None:
     animator, half = (Animator.load(random_bundle, "cpu") for _ in range(2))
     half.bundle.generator.use_half()

@@ -2,6 +2,7 @@
 
 import ast
 from collections import defaultdict
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -39,6 +40,7 @@ PACKAGES = {
 OURS = {*PACKAGES, "avatar", "benchmarks", "tools", "predict"}
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """The full names of everything that a module imports, also within functions and for type checkers."""
     found = set()

@@ -33,6 +33,8 @@ from micromotion.options import AnimateOptions
 from micromotion.runtime.folders import is_plain_name
 from micromotion.weights.bundle_record import read_about, recorded_files
 
+pytestmark = pytest.mark.slow
+
 quick = settings(deadline=None, max_examples=150)
 numbers = (
     st.floats(allow_nan=True, allow_infinity=True) | st.integers() | st.booleans() | st.none() | st.text()

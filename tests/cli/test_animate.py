@@ -169,6 +169,7 @@ def test_a_timeline_error_shows_its_position(desk: Path, random_bundle: Path, as
     assert "did you mean 'headsTurn'" in sentence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["out.gif", "out.webp", "frames"])
 def test_the_suffix_chooses_the_format(
     desk: Path, astronaut_file: Path, random_bundle: Path, name: str

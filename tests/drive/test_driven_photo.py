@@ -72,6 +72,7 @@ def test_a_trajectory_at_rest_gives_the_photo_bit_for_bit(animator: Animator, na
             assert (frame == np.asarray(file.convert("RGB"))).all()
 
 
+@pytest.mark.slow
 def test_parts_leave_the_others_as_they_are(animator: Animator, stage: Stage) -> None:
     places = {"mouth": range(48, 68), "eyes": range(36, 48), "brows": range(17, 27)}
     for part in ("mouth", "eyes", "brows"):
@@ -84,6 +85,7 @@ def test_parts_leave_the_others_as_they_are(animator: Animator, stage: Stage) ->
         assert (frame == drawn(stage, EVERYTHING.parts([part]))).all()
 
 
+@pytest.mark.slow
 def test_strength_zero_is_the_photo_and_more_moves_more(animator: Animator) -> None:
     photo, half, whole = (
         next(iter(animator.drive(FACE, EVERYTHING, strength=strength))).astype(int)
@@ -94,6 +96,7 @@ def test_strength_zero_is_the_photo_and_more_moves_more(animator: Animator) -> N
         assert (photo == np.asarray(file.convert("RGB"))).all()
 
 
+@pytest.mark.slow
 def test_mirror_moves_the_other_way(animator: Animator) -> None:
     turned = still(pose=[12, 0, 0])
     plain, mirror = (next(iter(animator.drive(FACE, turned, mirror=way))) for way in (False, True))
@@ -107,6 +110,7 @@ def test_the_same_trajectory_gives_the_same_frames(animator: Animator) -> None:
     assert (one == other).all()
 
 
+@pytest.mark.slow
 def test_a_trajectorys_file_plays_on_any_photo(animator: Animator, tmp_path: Path) -> None:
     file = tmp_path / "all.safetensors"
     save_trajectory(file, EVERYTHING, {"source": "a test"})

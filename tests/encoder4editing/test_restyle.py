@@ -46,6 +46,7 @@ def invert(inverter: ReStyle, images: Tensor) -> Tensor:
 # --- arithmetic --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TYPES)
 def test_every_iteration_agrees_with_reference(name: str) -> None:
     inverter = make_restyle(dataclasses.replace(TINY_RESTYLE, **TYPES[name]))
@@ -195,6 +196,7 @@ def test_it_can_be_trained_after_it_was_used() -> None:
 # --- half precision ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TYPES)
 def test_half_precision_changes_latents_little(name: str) -> None:
     inverter = make_restyle(dataclasses.replace(TINY_RESTYLE, **TYPES[name]))

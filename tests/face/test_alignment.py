@@ -338,6 +338,7 @@ def test_a_face_number_out_of_range_is_refused(photo: Image.Image, tmp_path: Pat
         align(tmp_path / "nobody.jpg")
 
 
+@pytest.mark.slow
 def test_another_landmark_model(
     photo: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, face: AlignedFace
 ) -> None:

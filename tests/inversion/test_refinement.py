@@ -213,6 +213,7 @@ def test_gradients_survive_float16(generator: Generator, start: Tensor, picture:
     assert (narrow - exact).norm() < 0.02 * exact.norm()
 
 
+@pytest.mark.slow
 def test_half_precision_gives_nearly_the_same_result(
     generator: Generator, start: Tensor, picture: Tensor
 ) -> None:

@@ -105,6 +105,7 @@ def slowly(
     return once + (repeat - 1) * once[1:]
 
 
+@pytest.mark.slow
 @given(timelines, st.integers(1, 3), st.integers(1, 60))
 def test_each_frame_agrees_with_the_slow_reference(raw: list, repeat: int, fps: int) -> None:
     keyframes = [

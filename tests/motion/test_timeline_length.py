@@ -7,6 +7,7 @@ import pytest
 from micromotion.motion.timeline_text import parse_timeline
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fps", [1, 7, 24, 25, 30, 50, 60])
 def test_decimal_seconds_are_counted_exactly(fps: int) -> None:
     """2.2 s at 25 a second end on frame 55, so there are 56, though 2.2 * 25 is more than 55 in floats."""

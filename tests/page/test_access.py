@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from page_browser import ROOT, Served
+from page_browser import NEEDS_GRADIO, ROOT, Served
 
-pytest.importorskip("gradio", reason="the extra `page` is not installed")
-
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, NEEDS_GRADIO]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from page_browser import (
     EXAMPLE,
+    NEEDS_GRADIO,
     PATIENCE,
     PREVIEW,
     RENDER,
@@ -26,9 +27,7 @@ from page_browser import (
 from PIL import Image
 from playwright.sync_api import Browser, Route
 
-pytest.importorskip("gradio", reason="the extra `page` is not installed")
-
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, NEEDS_GRADIO]
 
 UPLOAD = "#mm-upload input[type=file]"
 

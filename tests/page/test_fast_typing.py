@@ -12,12 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from page_browser import PATIENCE, RENDER, Served, Visitor, visiting
+from page_browser import NEEDS_GRADIO, PATIENCE, RENDER, Served, Visitor, visiting
 from playwright.sync_api import Browser, Request, Route
 
-pytest.importorskip("gradio", reason="the extra `page` is not installed")
-
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, NEEDS_GRADIO]
 
 SLOW = """
 const draw = window.requestAnimationFrame.bind(window);

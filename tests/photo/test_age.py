@@ -66,6 +66,7 @@ def test_age_0_leaves_the_photo_bit_identical(name: str) -> None:
     assert np.array_equal(aged(registration, 0.0, ageing(name)), registration.picture)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["eileen-collins", "mona-lisa", "red-jacket", "young-woman-in-mauve"])
 def test_older_skin_has_lines_and_younger_has_fewer(name: str) -> None:
     registration, own = registered(name), ageing(name)

@@ -45,6 +45,7 @@ def drawn_face(line: float = 0.0, teeth: bool = False) -> Registration:
     return Registration(picture, face.landmarks, face.matrix)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [-0.06, 0.0, 0.05])
 def test_the_lip_line_is_found_where_landmarks_miss_it(line: float) -> None:
     face = drawn_face(line)
@@ -55,6 +56,7 @@ def test_the_lip_line_is_found_where_landmarks_miss_it(line: float) -> None:
     assert not lips.parted
 
 
+@pytest.mark.slow
 def test_teeth_are_detected_and_thick_lips_are_not_an_open_mouth() -> None:
     assert lips_apart(drawn_face(teeth=True)) == pytest.approx(0.12, abs=0.01)
     assert lips_apart(registered("eileen-collins")) > 0.1

@@ -41,6 +41,7 @@ def darkness(picture: np.ndarray, lids: Lids) -> np.ndarray:
     return np.array([(weight * x[inside]).sum(), (weight * y[inside]).sum()]) / weight.sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_iris_moves_where_it_is_told_to(name: str) -> None:
     face = registered(name)

@@ -43,6 +43,7 @@ def frames(animator: Animator, name: str, motion: object, **options: object) -> 
     return list(animator.animate(photo(name), motion, **options))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["eileen-collins", "mona-lisa"])
 def test_the_photo_view_has_the_whole_photo_as_its_first_frame(animator: Animator, name: str) -> None:
     picture = np.asarray(photo(name))
@@ -53,6 +54,7 @@ def test_the_photo_view_has_the_whole_photo_as_its_first_frame(animator: Animato
     assert (moved[below:] == picture[below:]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_every_motion_moves_only_the_face(animator: Animator, motion: str) -> None:
     picture = photo("eileen-collins")

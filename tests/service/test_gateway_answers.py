@@ -105,6 +105,7 @@ def test_a_reason_names_the_rule_and_not_the_value(rule: str, value: str) -> Non
     assert detail == {**each, "msg": f"The value {rule}"}
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.text(), st.sampled_from([*RULES, "is none of ours"]), st.text(max_size=20))
 @example("", 'is not one of ["smile","angry"]', "]")

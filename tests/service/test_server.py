@@ -56,6 +56,7 @@ def test_the_worker_check_ignores_proxies(monkeypatch: pytest.MonkeyPatch) -> No
             assert not lost._was_set_up()
 
 
+@pytest.mark.slow
 def test_a_port_in_use_gives_a_one_sentence_error(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])

@@ -192,6 +192,7 @@ def drip(exchange: Exchange) -> None:
         exchange.pause(0.2)
 
 
+@pytest.mark.slow
 def test_slow_servers_time_out(server: MisbehavingServer) -> None:
     for name, behaviour in (("headers", drip_headers), ("body", drip)):
         server.add(f"/{name}", behaviour)

@@ -70,6 +70,7 @@ def test_loading_draws_no_random_numbers_and_does_not_need_the_file_afterwards(o
         assert torch.equal(tensor, small_generator().state_dict()[name])
 
 
+@pytest.mark.slow
 def test_training_in_place_leaves_the_file_alone(own: Path) -> None:
     before = own.read_bytes()
     loaded = load_generator(own)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ PATIENCE = 300.0
 EXAMPLE = "#mm-examples [data-example='0']"
 PREVIEW = "#mm-preview img"
 RENDER = "#mm-render"
+
+NEEDS_GRADIO = pytest.mark.skipif(find_spec("gradio") is None, reason="the extra `page` is not installed")
 
 
 @dataclass

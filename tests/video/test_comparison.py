@@ -77,6 +77,7 @@ def test_a_video_compares_with_the_photos_own_crop(animator: Animator, astronaut
     assert len(video) == 3
 
 
+@pytest.mark.slow
 def test_the_inversion_is_the_still_frame_whatever_comes_first(
     animator: Animator, astronaut: Image.Image
 ) -> None:
@@ -87,6 +88,7 @@ def test_the_inversion_is_the_still_frame_whatever_comes_first(
     assert not np.array_equal(still[:, two_thirds:], full[:, two_thirds:])
 
 
+@pytest.mark.slow
 def test_a_sheet_of_a_comparison_shows_it(animator: Animator, astronaut: Image.Image, tmp_path: Path) -> None:
     video = animator.animate(astronaut, frames=3, compare=True)
     video.save(tmp_path / "video.gif", sheet=tmp_path / "sheet.png")
@@ -103,6 +105,7 @@ def test_a_picture_that_is_cropped_already_is_compared_too(
     assert np.abs(np.asarray(shown).astype(int) - np.asarray(crop)).mean() < 4
 
 
+@pytest.mark.slow
 def test_a_strip_equals_videos_of_one_frame(animator: Animator, astronaut: Image.Image) -> None:
     latent = animator.encode(astronaut)
     motion = {"smile": 1, "headsTurn": -0.5}

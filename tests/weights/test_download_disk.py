@@ -72,6 +72,7 @@ def sentence_of_a_full_disk(address: str, folder: Path, disk: Path | None, known
     return str(caught.value) + "\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mounts", [True, False], ids=["small disk", "limited process"])
 def test_the_disk_fills_up(
     server: MisbehavingServer, tmp_path: Path, small_disk: Path | None, mounts: bool
@@ -97,6 +98,7 @@ def finishes_in(server: MisbehavingServer, folder: Path) -> None:
     assert "range" in server.asked("/good")[0].headers
 
 
+@pytest.mark.slow
 def test_the_disk_may_be_filled_by_others_meanwhile(server: MisbehavingServer, tmp_path: Path) -> None:
     """The size was known and fitted; a process limit simulates the disk, as it is available everywhere."""
     address = server.add("/a", File(CONTENT))

@@ -134,6 +134,7 @@ def test_a_drip_is_bounded(
     assert len(server.requests) <= 1  # none if this machine stalls for a whole window before the request
 
 
+@pytest.mark.slow
 def test_slow_is_not_too_slow(server: MisbehavingServer, target: Path) -> None:
     """Longer than several windows, at 20 kB per window where 2 would suffice."""
     content = CONTENT[:60_000]
