@@ -232,6 +232,7 @@ def test_a_photo_may_be_given_in_any_form(
         assert torch.equal(animator.encode(photo), latent)
 
 
+@pytest.mark.slow
 def test_aligned_uses_the_picture_unchanged(animator: Animator, astronaut: Image.Image) -> None:
     from micromotion import align
 
@@ -243,6 +244,7 @@ def test_aligned_uses_the_picture_unchanged(animator: Animator, astronaut: Image
         animator.encode(grey)
 
 
+@pytest.mark.slow
 def test_face_selects_another_face(animator: Animator, astronaut: Image.Image, latent: torch.Tensor) -> None:
     two = Image.new("RGB", (1024, 512))
     two.paste(astronaut, (0, 0))
@@ -344,6 +346,7 @@ def test_the_old_name_of_video_is_deprecated() -> None:
         assert micromotion.Clip is micromotion.Video
 
 
+@pytest.mark.slow
 def test_a_latent_may_be_changed(animator: Animator, astronaut_file: Path) -> None:
     latent = animator.encode(astronaut_file)
     latent[:, 1:] = 0

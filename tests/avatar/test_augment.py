@@ -105,6 +105,7 @@ def test_augmentations_scale_with_the_resolution(name: str) -> None:
     assert (shrunk - expected).abs().mean() < 0.04
 
 
+@pytest.mark.slow
 def test_eyes_mostly_shrink_where_they_are_and_the_edge_stays() -> None:
     at = (torch.arange(256) + 0.5) / 256 * 2 - 1
     x, y = at.view(1, 1, 1, -1), at.view(1, 1, -1, 1)

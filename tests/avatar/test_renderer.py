@@ -311,6 +311,7 @@ def test_quick_pictures_use_the_rays_of_half_the_size() -> None:
     assert (off - (quick - render(f, 32, 1).flip(-1)).abs()).mean() < -0.05
 
 
+@pytest.mark.slow
 def test_shards_of_other_factors_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset.make_shard(tmp_path, 0, 0, size=16, compiled=False, pairs=2)
     monkeypatch.setattr(dataset, "FACTORS", FACTORS[:-1])

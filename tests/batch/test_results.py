@@ -31,6 +31,7 @@ def write(folder: Path, rows: list[Outcome]) -> None:
     writer.flush()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
 def test_what_is_written_is_read(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if suffix == ".parquet":

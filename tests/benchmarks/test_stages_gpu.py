@@ -59,6 +59,7 @@ def test_our_kernels_move_less_than_the_reference_and_more_than_the_least() -> N
     assert ours.operations < 0.2 * plain.operations
 
 
+@pytest.mark.slow
 def test_every_stage_runs_without_a_gpu() -> None:
     spent: object = None
     for stage in gpu.stages("tiny", None, "cpu"):

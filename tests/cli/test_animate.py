@@ -81,6 +81,7 @@ def test_motions_play_together_or_follow_each_other(
     assert len(frames_of(Path("other.mp4"))) == 9
 
 
+@pytest.mark.slow
 def test_a_comparison_is_three_times_as_wide(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
     play(astronaut_file, "--model", random_bundle, "--frames", 3, "--compare", "-o", "out.mp4")
     frames = frames_of(Path("out.mp4"))
@@ -88,6 +89,7 @@ def test_a_comparison_is_three_times_as_wide(desk: Path, astronaut_file: Path, r
     assert frames.shape[2] > 2.5 * frames.shape[1]
 
 
+@pytest.mark.slow
 def test_a_strip_shows_the_requested_strengths(desk: Path, astronaut_file: Path, random_bundle: Path) -> None:
     common = [astronaut_file, "--model", random_bundle, "--strengths"]
     said = play(*common, "-1,0,1.5", "-m", "smile", "-m", "headsTurn=0.5")

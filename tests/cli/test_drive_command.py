@@ -40,6 +40,7 @@ def test_a_trajectory_drives_a_photo() -> None:
         assert (stream.width - photo.width, stream.height - photo.height) in {(0, 0), (1, 0), (0, 1), (1, 1)}
 
 
+@pytest.mark.slow
 def test_options_reach_the_picture() -> None:
     for name, *options in (("eyes", "--parts", "eyes,mouth"), ("none", "--strength", "0"), ("all",)):
         assert command("photo.jpg", "nod.safetensors", "-o", name, *options)[0] == 0

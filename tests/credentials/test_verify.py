@@ -145,6 +145,7 @@ def test_a_given_certificate_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "  Signed by: A Signer, A Studio (not known on this machine)\n" in said(path)[1]
 
 
+@pytest.mark.slow
 def test_another_programs_credentials_are_shown(tmp_path: Path) -> None:
     """And what it says cannot move the cursor of a terminal."""
     credentials = credentials_for(CLAIM)

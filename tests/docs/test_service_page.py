@@ -145,6 +145,7 @@ def provoked() -> list[str]:
     return [*told, f"Input validation error: {refused}", f"MotionError: {needs[1]}"]
 
 
+@pytest.mark.slow
 def test_the_quoted_errors_are_real() -> None:
     quoted = re.findall(r"^\| `((?:\w+Error|Input validation error): [^`]+)` \|", TEXT, re.M)
     assert len(quoted) == 7

@@ -62,6 +62,7 @@ def test_places_and_frames_are_inverse() -> None:
         assert [frame_at(float(place), frames) for (place,) in places(frames)] == list(range(frames))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["eileen-collins", "mona-lisa"])
 def test_a_trajectory_at_rest_gives_the_photo_bit_for_bit(animator: Animator, name: str) -> None:
     path = FACES / f"{name}.jpg"
@@ -105,6 +106,7 @@ def test_mirror_moves_the_other_way(animator: Animator) -> None:
     assert (plain != mirror).any()
 
 
+@pytest.mark.slow
 def test_the_same_trajectory_gives_the_same_frames(animator: Animator) -> None:
     one, other = (next(iter(animator.drive(FACE, EVERYTHING))) for _ in range(2))
     assert (one == other).all()

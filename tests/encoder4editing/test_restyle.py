@@ -65,6 +65,7 @@ def test_every_iteration_agrees_with_reference(name: str) -> None:
     assert min(moves) > 0.1  # otherwise later iterations would hardly be tested
 
 
+@pytest.mark.slow
 def test_a_generator_smaller_than_the_input_agrees_with_reference() -> None:
     inverter = make_restyle(SMALL_GENERATOR, resolution=32).double()
     images = make_images(64).double()
@@ -78,6 +79,7 @@ def test_larger_pictures_are_averaged_by_area() -> None:
     torch.testing.assert_close(invert(inverter, images), invert(inverter, blocks), rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("iterations", [1, 3, 10])
 def test_more_iterations_continue_from_fewer(iterations: int) -> None:
     images = make_images(SIZE)
@@ -169,6 +171,7 @@ def test_the_average_picture_is_rendered_once_and_the_last_latent_never() -> Non
     assert draws.count == 9
 
 
+@pytest.mark.slow
 def test_the_average_picture_follows_the_average() -> None:
     inverter, images = make_restyle(), make_images(SIZE)
     before = invert(inverter, images)
@@ -184,6 +187,7 @@ def test_the_average_picture_follows_the_average() -> None:
     torch.testing.assert_close(invert(inverter, images), before, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_can_be_trained_after_it_was_used() -> None:
     inverter = make_restyle(iterations=2)
     with torch.inference_mode():

@@ -207,6 +207,7 @@ def test_cmyk_jpeg_is_nearly_the_same(photo: Image.Image, face: AlignedFace) -> 
     assert difference(again.image, face.image) < 4
 
 
+@pytest.mark.slow
 def test_16_bit_gray_equals_8_bit_gray(photo: Image.Image) -> None:
     gray = photo.convert("L")
     deep = Image.fromarray(np.asarray(gray, np.uint16) * 257)

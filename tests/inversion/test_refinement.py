@@ -123,6 +123,7 @@ def test_other_sizes_are_refused(generator: Generator) -> None:
         Loss(generator, torch.zeros(1, 3, 48, 48), None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_identity", [False, True])
 def test_more_steps_are_nearer_and_never_worse_than_the_start(
     generator: Generator, identity: IdentityNet, start: Tensor, picture: Tensor, with_identity: bool
@@ -146,6 +147,7 @@ def test_a_latent_that_fits_is_unchanged(generator: Generator, start: Tensor) ->
     assert told[-1] > told[0]
 
 
+@pytest.mark.slow
 def test_the_latent_stays_near_its_start(generator: Generator, start: Tensor) -> None:
     """Even towards a picture that no latent gives, no style moves by more than the spread of w."""
     noise = torch.rand(1, 3, RESOLUTION, RESOLUTION, generator=rng()) * 2 - 1

@@ -26,6 +26,7 @@ def counted(source: int, target: int) -> list[list[Fraction]]:
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "target"), [(32, 7), (5, 3), (3, 5), (4, 4), (7, 1), (1, 7), (100, 64), (128, 224)], ids=str
 )
@@ -34,6 +35,7 @@ def test_each_target_pixel_is_the_mean_of_what_it_covers(source: int, target: in
     assert np.abs(area_block(source, target).numpy() - expected).max() <= 1e-15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [32, 64, 256])
 def test_it_equals_the_originals_upsampling_and_averaging(size: int) -> None:
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

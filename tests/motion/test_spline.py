@@ -64,6 +64,7 @@ def slow_choice(knots: np.ndarray, points: np.ndarray) -> np.ndarray:
     return best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_the_smoothing_is_chosen_by_cross_validation(seed: int) -> None:
     points = torch.sin(4 * EVEN)[:, None] + 0.15 * normal(11, 1, seed=seed)

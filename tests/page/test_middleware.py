@@ -113,6 +113,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.slow
 def test_help_names_gradio_and_the_local_default_host() -> None:
     done = run("-m", "micromotion", "page", "--help", TERMINAL_WIDTH="100")
     assert done.returncode == 0
@@ -120,6 +121,7 @@ def test_help_names_gradio_and_the_local_default_host() -> None:
         assert words in done.stdout, words
 
 
+@pytest.mark.slow
 def test_the_rest_of_the_command_does_not_import_gradio() -> None:
     code = "import sys, micromotion.cli.main; print({'gradio', 'torch', 'fastapi'} & set(sys.modules))"
     assert run("-c", code).stdout == "set()\n"

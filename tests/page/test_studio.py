@@ -83,6 +83,7 @@ def test_a_face_is_encoded_as_the_animator_does(
             studio.choose_face(face, missing)
 
 
+@pytest.mark.slow
 def test_every_example_has_a_face() -> None:
     found = examples()
     assert found[0].title == "A rendered face"

@@ -154,6 +154,7 @@ def test_a_mirrored_photo_ages_as_the_mirror_image() -> None:
     assert np.abs(here - there).mean() < 0.1 * change
 
 
+@pytest.mark.slow
 def test_a_larger_photo_ages_alike() -> None:
     registration = registered("grace-hopper")
     picture = Image.fromarray((registration.picture * 255).round().astype(np.uint8))
@@ -187,6 +188,7 @@ def test_a_rotated_face_ages_as_the_upright_one() -> None:
     assert np.corrcoef(blur(change, 1.5)[skin].ravel(), blur(own, 1.5)[skin].ravel())[0, 1] > 0.75
 
 
+@pytest.mark.slow
 def test_the_far_side_of_a_turned_face_gets_no_lines() -> None:
     registration = registered("jakob-fugger")  # looks to the picture's left
     change = np.abs(aged(registration, 1.0, ageing("jakob-fugger")) - registration.picture).mean(axis=-1)

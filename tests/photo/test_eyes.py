@@ -126,6 +126,7 @@ def test_a_half_closed_lid_covers_the_iris_without_squeezing_it() -> None:
     assert luminance(covered)[0] > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["eileen-collins", "grace-hopper", "mona-lisa", "george-washington"])
 def test_the_eye_disappears_step_by_step(name: str) -> None:
     still = face(name)
@@ -135,6 +136,7 @@ def test_the_eye_disappears_step_by_step(name: str) -> None:
     assert max(opening(still, steps[-1], side) for side in (0, 1)) < 0.15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["eileen-collins", "paul-revere"])
 def test_closing_an_eye_is_continuous(name: str) -> None:
     eye = Eye.found(face(name), 0)
@@ -236,6 +238,7 @@ def test_an_eye_that_is_shut_in_the_photo_stays_as_it_is() -> None:
     assert Eye.found(Registration(still.picture, landmarks, still.matrix), 0).stroke(1).size == (0, 0)
 
 
+@pytest.mark.slow
 def test_the_boxs_border_is_untouched() -> None:
     for name in ("mona-lisa", "peter-stuyvesant"):
         for side in (0, 1):

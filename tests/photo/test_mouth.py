@@ -64,6 +64,7 @@ def test_teeth_are_detected_and_thick_lips_are_not_an_open_mouth() -> None:
         assert lips_apart(registered(name)) == 0, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_no_degree_changes_nothing(name: str) -> None:
     face = registered(name)
@@ -108,6 +109,7 @@ def test_the_field_does_not_fold(name: str, degrees: dict[str, Any]) -> None:
     assert (area[wide] < 0).mean() < 2e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["grace-hopper", "mona-lisa", "geronimo", "paul-revere", "red-jacket"])
 def test_a_smile_shows_teeth(name: str) -> None:
     face = registered(name)

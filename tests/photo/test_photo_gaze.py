@@ -53,6 +53,7 @@ def test_the_iris_moves_where_it_is_told_to(name: str) -> None:
         assert up > down
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_moves_outside_the_lids(name: str) -> None:
     face = registered(name)
@@ -93,6 +94,7 @@ def test_in_the_dark_nothing_is_found() -> None:
     assert find_irises(dim, lids_of(dim)) is None
 
 
+@pytest.mark.slow
 def test_a_stroke_is_smooth_in_the_gaze() -> None:
     face = registered("eileen-collins")
     ways = [looking(face, right) for right in np.linspace(0, 0.1, 21)]

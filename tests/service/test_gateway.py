@@ -208,6 +208,7 @@ def test_a_body_that_is_too_large_is_not_read(port: int, inner: Inner) -> None:
 # --- clients that would block it ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_client_that_sends_too_slowly_is_disconnected(
     port: int, inner: Inner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -329,6 +330,7 @@ def settled(inner: Inner) -> int:
     return now
 
 
+@pytest.mark.slow
 def test_a_prediction_is_cancelled_until_it_is_gone(
     port: int, inner: Inner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -273,6 +273,7 @@ def test_repeated_requests_share_one_answer(port: int, inner: Inner) -> None:
     assert begun(inner) == 1
 
 
+@pytest.mark.slow
 def test_a_disconnecting_client_does_not_cancel_for_others(port: int, inner: Inner) -> None:
     inner.hold.clear()
     body = json.dumps({"input": {"frames": 5}}).encode()
@@ -287,6 +288,7 @@ def test_a_disconnecting_client_does_not_cancel_for_others(port: int, inner: Inn
     assert other.answer == (200, {"answer": 1})
 
 
+@pytest.mark.slow
 def test_an_asynchronous_request_continues_without_a_waiting_client(port: int, inner: Inner) -> None:
     inner.going_on = {"same"}
     inner.hold.clear()

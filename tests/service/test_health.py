@@ -99,6 +99,7 @@ def test_the_peak_of_memory_is_that_of_the_prediction() -> None:
     assert peaks(cpu)["memory.peak_mb"] < before + 100
 
 
+@pytest.mark.slow
 def test_the_facts_of_a_prediction(bundle: Bundle, astronaut_file: Path) -> None:
     animator = Animator(bundle)
     video = animator.animate(astronaut_file, "smile", frames=7, fps=3)

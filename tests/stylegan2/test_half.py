@@ -57,6 +57,7 @@ def psnr(generator: Generator, w_plus: Tensor) -> float:
     return 10 * math.log10(255**2 / (exact - half).square().mean().clamp_min(1e-9).item())
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_avatar_is_the_same_in_half_precision() -> None:
     generator = load_generator(AVATAR)
@@ -80,6 +81,7 @@ def test_a_larger_picture_too() -> None:
     assert psnr(tamed(generator, w_plus), w_plus) > 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clamp", [None, 0.5, 256.0, 1e6])
 @torch.no_grad()
 def test_extreme_styles_overflow_nowhere(clamp: float | None) -> None:

@@ -206,6 +206,7 @@ def test_other_pickles_are_refused(contents: Any, tmp_path: Path) -> None:
     assert_refused(tmp_path / "other.pkl", "G_ema")
 
 
+@pytest.mark.slow
 def test_truncated_files_are_refused(tmp_path: Path) -> None:
     whole = write(tmp_path / "whole.pkl", their_generator()).read_bytes()
     path = tmp_path / "cut.pkl"

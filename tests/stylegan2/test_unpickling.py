@@ -243,6 +243,7 @@ def assert_same(read: Any, expected: Any, where: str = "") -> None:
 # --- files of torch.save ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks")
 @pytest.mark.parametrize(("zipped", "protocol"), [(True, 2), (True, 3), (True, 4), (True, 5), (False, 2)])
 def test_checkpoints_survive_a_round_trip(zipped: bool, protocol: int, tmp_path: Path) -> None:

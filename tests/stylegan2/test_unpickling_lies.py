@@ -144,6 +144,7 @@ def test_the_archives_written_here_are_good(tmp_path: Path) -> None:
     assert read_torchscript(archive(tmp_path / "model.pt")).name == "Network"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

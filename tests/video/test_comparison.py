@@ -96,6 +96,7 @@ def test_a_sheet_of_a_comparison_shows_it(animator: Animator, astronaut: Image.I
         assert np.array_equal(np.asarray(sheet), np.asarray(video.sheet()))
 
 
+@pytest.mark.slow
 def test_a_picture_that_is_cropped_already_is_compared_too(
     animator: Animator, astronaut: Image.Image
 ) -> None:

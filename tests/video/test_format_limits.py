@@ -81,6 +81,7 @@ def test_known_sizes(size: tuple[int, int], fps: float, scaled: tuple[int, int])
     assert playable_size(size, Fraction(fps)) == scaled
 
 
+@pytest.mark.slow
 def test_a_large_video_is_scaled_and_its_stream_says_level_5_2(tmp_path: Path) -> None:
     told: list[str] = []
     path = write_frames(flat(3024, 4032), tmp_path / "a.mp4", 30, on_scaled=told.append)

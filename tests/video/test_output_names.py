@@ -34,6 +34,7 @@ def table(desk: Path, astronaut_file: Path, random_bundle: Path) -> Path:
 SAME = ["photo.webp", "./folder/../photo.webp", "hard.webp", "folder/soft.webp", "here/hard.webp"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", SAME)
 def test_the_photo_is_not_replaced(table: Path, random_bundle: Path, output: str) -> None:
     common = ["animate", "photo.webp", "--model", random_bundle, "--frames", 2]
@@ -112,6 +113,7 @@ def test_suspicious_names_are_refused(
     assert said in assert_fails(desk, "animate", astronaut_file, "--model", random_bundle, "-o", output)
 
 
+@pytest.mark.slow
 def test_the_home_folder_is_expanded_without_a_shell(
     desk: Path, random_bundle: Path, astronaut_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

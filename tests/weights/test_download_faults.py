@@ -94,6 +94,7 @@ def test_bad_servers(server: MisbehavingServer, target: Path, behaviour: Behavio
     finishes(server, target)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "behaviour",
     [
@@ -178,6 +179,7 @@ def test_a_server_that_breaks_at_the_same_place_for_ever(server: MisbehavingServ
     assert len(server.requests) == 3
 
 
+@pytest.mark.slow
 def test_retry_after_is_respected(server: MisbehavingServer, target: Path) -> None:
     times: list[float] = []
 

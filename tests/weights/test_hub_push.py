@@ -52,6 +52,7 @@ def refusal(kind: type[MicromotionError], model: str | Path, **more: str) -> str
 # --- what arrives -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_pushed_model_draws_the_same_frames_elsewhere(
     owner: HubServer, random_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +128,7 @@ def test_a_second_push_adds_a_commit_and_keeps_the_card(owner: HubServer, random
     assert find_bundle(str(second.name)).about["licence"] == "cc-by-4.0"
 
 
+@pytest.mark.slow
 def test_the_record_names_no_files_of_the_user(owner: HubServer, cache: Path, tmp_path: Path) -> None:
     from public_files import write_e4e
 
@@ -187,6 +189,7 @@ def test_dlibs_landmarks(owner: HubServer) -> None:
         assert refusal(BundleError, name).startswith("dlib's landmark model may not be passed on")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cached", [False, True])
 def test_a_generator_tuned_to_a_person(owner: HubServer, tmp_path: Path, cache: Path, cached: bool) -> None:
     """Also through files: saved alone, and made a model of by `weights add`."""

@@ -26,6 +26,7 @@ def constant(folder: Path) -> torch.Tensor:
     return load_generator(folder / "generator.safetensors").synthesis.constant.detach()
 
 
+@pytest.mark.slow
 def test_a_newer_public_file_replaces_its_generator_too(offer: Offer, cache: Path, tmp_path: Path) -> None:
     done("fetch", "tiny", "--yes")
     before = constant(cache / "models/tiny")
@@ -37,6 +38,7 @@ def test_a_newer_public_file_replaces_its_generator_too(offer: Offer, cache: Pat
     assert torch.allclose(constant(cache / "models/tiny"), before + 1)
 
 
+@pytest.mark.slow
 def test_one_changed_byte_is_repaired(offer: Offer, cache: Path) -> None:
     done("fetch", "tiny", "--yes")
     path = cache / "models/tiny/generator.safetensors"

@@ -32,6 +32,7 @@ def test_own_checkpoints_become_a_model(cache: Path, tmp_path: Path) -> None:
     assert load_motion(loaded.motions["smile"]).direction.equal(before)
 
 
+@pytest.mark.slow
 def test_more_parts_can_be_added_to_a_model(offer: Offer, cache: Path, tmp_path: Path) -> None:
     done("fetch", "tiny", "--yes")
     done("add", write_d_latent(tmp_path / "wink/d_latent", 5), "--name", "tiny")
