@@ -216,6 +216,7 @@ def moved(animator: Animator, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 # A GPU without enough memory, simulated by the networks.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("full", [(0,), (2,), (4,), (0, 2, 4), (5,)])
 @pytest.mark.parametrize("ahead", [0, 1])
 def test_a_frame_is_rendered_again_after_an_out_of_memory_error(

@@ -113,6 +113,7 @@ def test_a_motion_file_may_have_a_strength(desk: Path, astronaut_file: Path, ran
     assert videos[0] == videos[1] == videos[2] != videos[3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "word"),
     [

@@ -68,6 +68,7 @@ def test_help_names_every_option_without_loading_torch() -> None:
     assert "--no-audio" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -62,6 +62,7 @@ def test_another_reader_calls_a_picture_valid(tmp_path: Path, name: str) -> None
     assert (c2pa_reader.state(content), c2pa_reader.failures(content)) == ("Valid", [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*ALL, "still.png", "still.jpg", "still.webp"])
 def test_another_reader_notices_one_changed_byte_of_media(tmp_path: Path, name: str) -> None:
     write(tmp_path / name)

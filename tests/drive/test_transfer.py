@@ -23,6 +23,7 @@ def opening(motion: FaceMotion) -> float:
     return float((motion.field[LOWER_INNER, 1] - motion.field[UPPER_INNER, 1]).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [CLOSED, SMILING, "grace-hopper", "peter-stuyvesant"])
 def test_a_face_at_rest_moves_nothing(name: str) -> None:
     motion = transferred(name)

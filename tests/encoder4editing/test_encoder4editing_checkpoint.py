@@ -104,6 +104,7 @@ def test_failed_saving_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 @pytest.mark.parametrize("num_styles", [2, 5, 8, 12])
 def test_public_format(tmp_path: Path, num_styles: int, zipped: bool) -> None:
@@ -286,6 +287,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Sparse")
 @pytest.mark.parametrize("case", BAD)
 def test_bad_file_is_one_clear_sentence(tmp_path: Path, case: str) -> None:

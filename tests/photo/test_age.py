@@ -210,6 +210,7 @@ def test_the_wrinkle_asset_follows_the_landmarks() -> None:
     assert np.abs(left[:, ::-1] - right).max() < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["black", "white", "noise"])
 def test_a_picture_that_shows_no_skin_does_not_fail(kind: str) -> None:
     face = plain_face()

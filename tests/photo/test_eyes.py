@@ -160,6 +160,7 @@ def test_widening_moves_the_lids_apart_and_paints_nothing() -> None:
     assert np.abs(further.shift).max() < 1.6 * np.abs(wide.shift).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("degree", [-0.3, 0.2, 0.5, 1.0])
 def test_a_mirrored_photo_gives_the_mirrored_result(degree: float) -> None:
     still = face("eileen-collins")

@@ -71,6 +71,7 @@ def test_hair_before_a_wall_of_the_same_colour_is_uncertain() -> None:
     assert hair_of(registration).sure.mean() < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["grace-hopper", "jakob-fugger", "benjamin-franklin", "peter-stuyvesant", "johan-de-witt", "mona-lisa"],

@@ -88,6 +88,7 @@ def test_the_yaw_of_a_turned_face_is_found(yaw: float, roll: float) -> None:
     assert yaw_of(landmarks) == pytest.approx(yaw, abs=0.5)
 
 
+@pytest.mark.slow
 def test_a_mirrored_photo_has_a_mirrored_head(real: Registration) -> None:
     fit, other = fit_head(real), fit_head(mirrored(real))
 
@@ -120,6 +121,7 @@ def test_the_result_does_not_depend_on_size() -> None:
     assert np.abs(small.weight - large.weight).max() < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", [(0.5, 0.2), (-0.5, 0.2), (0.0, 0.5)])
 def test_the_light_on_a_face_is_found(direction: tuple[float, float]) -> None:
     normal = fit_head(synthetic()).normal

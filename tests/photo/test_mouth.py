@@ -86,6 +86,7 @@ def test_the_border_does_not_change(name: str) -> None:
         np.testing.assert_allclose(after[edge], face.picture[edge], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "degrees",
     [{"smile": 2}, {"smile": -2}, {"anger": 2}, {"mouth_open": 1.5, "smile": 1}, {"age": 2}],

@@ -78,6 +78,7 @@ def test_an_iris_stops_before_it_leaves_the_eye() -> None:
     assert np.abs(far - farther).max() < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_both_eyes_look_the_same_way_and_a_mirrored_face_mirrors(name: str) -> None:
     face = registered(name)

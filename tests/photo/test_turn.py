@@ -157,6 +157,7 @@ def test_the_result_does_not_depend_on_size() -> None:
     assert np.quantile(np.abs(shrunk - small), 0.99) < 0.05
 
 
+@pytest.mark.slow
 def test_steps_of_a_tenth_of_a_degree_are_smooth(real: Registration) -> None:
     turn = turn_of(real)
     for yaw, quantile, most in ((6.0, 0.99, 0.1), (20.0, 0.995, 1.0)):

@@ -27,6 +27,7 @@ def test_a_signal_ends_a_busy_server_and_its_children(tmp_path: Path, astronaut_
     assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("deaf", [False, True])
 def test_each_signal_ends_the_server_and_its_children(

@@ -207,6 +207,7 @@ def test_nvidias_pickles_may_lack_noises_and_an_average_over_training(tmp_path: 
 # --- the output of `weights add` --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize(
     ("change", "words"),

@@ -67,6 +67,7 @@ def test_the_avatar_is_the_same_in_half_precision() -> None:
     assert psnr(generator, generator.latent_avg + strong * (w - generator.latent_avg)) > 55
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", [0.0, 1.0, 10.0, 100.0])
 @pytest.mark.parametrize("weights", [0.01, 1.0, 1000.0])
 def test_wild_weights_are_the_same_in_half_precision(spread: float, weights: float) -> None:

@@ -191,6 +191,7 @@ REFUSED: dict[str, tuple[Callable[[Persistent], None], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFUSED)
 def test_other_generators_are_refused(name: str, tmp_path: Path) -> None:
     change, mention = REFUSED[name]

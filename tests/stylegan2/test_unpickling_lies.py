@@ -217,6 +217,7 @@ def test_truncated_files_are_refused(form: str, good: dict[str, bytes], tmp_path
         assert_refused(path, read=READERS[form])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", READERS)
 def test_flipped_bits_are_refused_or_harmless(form: str, good: dict[str, bytes], tmp_path: Path) -> None:
     path, rng, refused = tmp_path / "flipped", np.random.default_rng(0), 0

@@ -154,6 +154,7 @@ def test_a_complete_part_needs_no_server(target: Path, known: dict[str, Any]) ->
     fetch([Url("http://127.0.0.1:9/nobody-listens")], target, **known)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranges", ["ignored", "shifted", "refused", "liar"])
 @pytest.mark.parametrize("part", [CONTENT[:70_000], OTHER[:70_000], CONTENT + b"more", OTHER])
 def test_a_mismatch_of_part_and_server_restarts(

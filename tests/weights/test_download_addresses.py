@@ -52,6 +52,7 @@ def test_bad_redirects(server: MisbehavingServer, target: Path, to: str, words: 
     assert re.search(words, failure([Url(server.add("/loop", redirect(to)))], target, **RIGHT))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "address",
     [
@@ -150,6 +151,7 @@ FORM = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -38,6 +38,7 @@ OTHER = np.random.default_rng(8).bytes(3_000_000)
 # ── bad servers ────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("behaviour", "words"),
     [
@@ -116,6 +117,7 @@ def test_a_refused_connection_is_reported(target: Path) -> None:
     assert_sentence(str(caught.value))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "behaviour",
     [

@@ -47,6 +47,7 @@ def failure(model: str = f"hf://{NAME}") -> str:
     return said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("behaviour", "reason"),
     [

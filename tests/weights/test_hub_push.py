@@ -245,6 +245,7 @@ def test_wrong_addresses(owner: HubServer, random_bundle: Path) -> None:
 # --- a hub that fails ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "behaviour", "reason"),
     [

@@ -50,6 +50,7 @@ def test_one_changed_byte_is_repaired(offer: Offer, cache: Path) -> None:
     done("verify", "tiny")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("into", [True, False])
 def test_another_model_is_not_overwritten(offer: Offer, cache: Path, tmp_path: Path, into: bool) -> None:
     own = other_e4e(tmp_path / "own").rename(tmp_path / "own/mine.pt")
