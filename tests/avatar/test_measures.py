@@ -8,7 +8,6 @@ import torch
 from draws import rng
 from PIL import Image
 from report_data import pictures, random_regressor
-from scipy.stats import spearmanr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
@@ -163,6 +162,8 @@ def test_motion_is_measured_as_constructed() -> None:
 
 
 def test_order_agrees_with_spearmans() -> None:
+    from scipy.stats import spearmanr  # slow to import
+
     read = np.random.default_rng(0).normal(size=(len(STRENGTHS), 6, 5))
     read[:, 0, 2] = np.exp(STRENGTHS)
     found = movement_of(read, own=2)

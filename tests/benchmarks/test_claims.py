@@ -11,7 +11,6 @@ from draws import normal, rng
 from learn_networks import random_clip, random_identity
 from PIL import Image
 from safetensors.torch import save_file
-from scipy.stats import linregress, spearmanr
 from tiny_avatar import ENCODER, GENERATOR
 from torch import Tensor
 from video_formats import moving
@@ -115,6 +114,8 @@ def test_our_method_is_nearest_under_every_condition(condition: str) -> None:
 
 
 def test_the_figures_agree_with_their_definitions() -> None:
+    from scipy.stats import linregress, spearmanr  # slow to import
+
     noise = np.random.default_rng(0)
     read = noise.normal(0, 0.05, (11, 7, 5))
     read[..., 2] += 0.8 * np.asarray(FINE)[:, None] ** 1.5 * np.linspace(-0.2, 1, 7)

@@ -57,6 +57,7 @@ def test_1024_pixels_are_pooled_with_the_originals_constants() -> None:
     assert (rounded - expected).abs().max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "target"), [(6, 4), (4, 6), (5, 5), (9, 2)], ids=str)
 def test_the_gradient_is_exact(source: int, target: int) -> None:
     images = torch.randn(

@@ -99,6 +99,7 @@ def test_a_mirrored_photo_has_a_mirrored_head(real: Registration) -> None:
     assert np.abs(other.light * (1, -1, 1, 1) - fit.light).max() < 0.02
 
 
+@pytest.mark.slow
 def test_the_head_moves_and_its_surroundings_do_not(real: Registration) -> None:
     fit = fit_head(real)
 

@@ -21,6 +21,7 @@ def cover_at(name: str, points: np.ndarray) -> float:
     return float(skin_of(name).cover[y, x].mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["eileen-collins", "mona-lisa", "geronimo", "benjamin-franklin", "jakob-fugger"]
 )

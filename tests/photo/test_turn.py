@@ -73,6 +73,7 @@ def test_a_hardly_turned_head_is_hardly_changed(real: Registration) -> None:
     assert np.abs(stroke.kept - 1).max() < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("yaw", [-20, -8, 8, 20])
 def test_landmarks_move_to_their_projection_on_the_turned_head(plain: Registration, yaw: float) -> None:
     fit = fit_head(plain)
@@ -136,6 +137,7 @@ def test_the_map_does_not_fold_where_nothing_is_occluded(plain: Registration) ->
     assert across.min() > -0.05
 
 
+@pytest.mark.slow
 def test_a_mirrored_photo_turns_the_other_way(real: Registration) -> None:
     result = drawn(real.picture, turn_of(real).stroke(12, 4, 5))
     other = drawn(mirrored(real).picture, turn_of(mirrored(real)).stroke(-12, 4, -5))
@@ -198,6 +200,7 @@ def test_a_turn_ends_smoothly() -> None:
     assert reachable(20, 25) < 10
 
 
+@pytest.mark.slow
 def test_any_angle_can_be_drawn(real: Registration) -> None:
     turn = turn_of(real)
     for angles in ((400, 0, 0), (-400, 90, -90), (35, 20, 30)):
