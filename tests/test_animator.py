@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import RESOLUTION, STYLE_DIM, STYLES, random_anchors
 from PIL import Image
+from random_networks import RESOLUTION, STYLE_DIM, STYLES, random_anchors
 from shown import shown
 
 from micromotion import Animator

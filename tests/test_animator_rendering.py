@@ -9,8 +9,8 @@ import av
 import numpy as np
 import pytest
 import torch
-from conftest import RESOLUTION, STYLE_DIM, STYLES
 from PIL import Image
+from random_networks import RESOLUTION, STYLE_DIM, STYLES
 
 from micromotion import Animator
 from micromotion.errors import (

@@ -22,10 +22,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import running_server
-from conftest import STYLE_DIM, STYLES, random_anchors
 from learn_networks import save_learning_bundle
 from misbehaving_server import File, MisbehavingServer, Status, drip_headers, endless, hang_up, redirect
 from PIL import Image
+from random_networks import STYLE_DIM, STYLES, random_anchors
 from running_server import Server, relatives, wait_until
 from shown import shown
 

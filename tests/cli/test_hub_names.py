@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from commands import assert_fails, run
-from conftest import random_anchors
 from hub_server import HubServer, Repository, bundle_files
+from random_networks import random_anchors
 from typer.testing import CliRunner
 
 from micromotion.cli.main import app

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import RESOLUTION, STYLE_DIM, STYLES, random_anchors
 from PIL import Image
+from random_networks import RESOLUTION, STYLE_DIM, STYLES, random_anchors
 from rich.console import Console
 from typer.testing import CliRunner
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import COMMAND, run_at_a_terminal
-from conftest import RESOLUTION
 from learn_networks import SENTENCE, save_learning_bundle
 from PIL import Image
+from random_networks import RESOLUTION
 from shown import shown
 from typer.testing import CliRunner
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import zero_code
 from PIL import Image
+from random_networks import zero_code
 from shown import shown
 from typer.testing import CliRunner
 

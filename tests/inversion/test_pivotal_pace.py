@@ -5,8 +5,8 @@ import copy
 import numpy as np
 import pytest
 import torch
-from conftest import random_generator
 from draws import rng
+from random_networks import random_generator
 from torch import Tensor
 
 from micromotion.inversion import pivotal_tuning

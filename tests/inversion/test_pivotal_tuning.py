@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import RESOLUTION, STYLE_DIM, STYLES, random_anchors, random_generator, same
 from draws import rng
+from random_networks import RESOLUTION, STYLE_DIM, STYLES, random_anchors, random_generator, same
 from torch import Tensor
 
 from encoder4editing.identity import IdentityNet

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from conftest import RESOLUTION
 from draws import rng
+from random_networks import RESOLUTION
 from torch import Tensor
 
 from micromotion.inversion import refinement as refinement

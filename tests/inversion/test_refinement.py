@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import (
+from draws import rng
+from PIL import Image
+from random_networks import (
     RESOLUTION,
     STYLE_DIM,
     STYLES,
@@ -14,8 +16,6 @@ from conftest import (
     random_generator,
     random_inverter,
 )
-from draws import rng
-from PIL import Image
 from torch import Tensor
 
 from encoder4editing.identity import IdentityNet, save_identity

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import random_generator, same
+from random_networks import random_generator, same
 from torch import Tensor
 
 import micromotion
@@ -153,7 +153,7 @@ def test_the_oldest_are_evicted(
 def test_two_processes_at_once(cache: Path) -> None:
     tests, root = Path(__file__).parents[1], Path(micromotion.__file__).parent.parent
     script = (
-        "import torch; from conftest import random_generator;"
+        "import torch; from random_networks import random_generator;"
         "from micromotion.inversion.pivotal_tuning import tuned, digest;"
         "g = random_generator();"
         "r = tuned(g, torch.ones(1, g.num_styles, g.style_dim), torch.zeros(1, 3, 32, 32), steps=5);"

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import stylegan2_reference
 import torch
-from conftest import RESOLUTION, random_generator
 from learn_networks import DEGREES, SENTENCE, collect, random_clip, random_identity, save_learning_bundle
+from random_networks import RESOLUTION, random_generator
 from torch import Tensor, nn
 
 from micromotion.errors import BundleError, MotionError, OptionError

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import random_anchors
 from learn_networks import SENTENCE, quick, save_learning_bundle
+from random_networks import random_anchors
 
 from micromotion.errors import OutputError
 from micromotion.learn import text_cache

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import random_anchors
 from faulty_downloads import assert_sentence
 from hub_server import HubServer, Repository, go_offline
 from PIL import Image
+from random_networks import random_anchors
 
 from micromotion import Animator, parse_timeline
 from micromotion.errors import DownloadError, MotionError, OptionError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import STYLE_DIM, STYLES, random_anchors, random_generator, random_inverter
+from random_networks import STYLE_DIM, STYLES, random_anchors, random_generator, random_inverter
 
 from micromotion.animator import Animator
 from micromotion.errors import MicromotionError, MotionError, OptionError, OutputError

@@ -12,7 +12,7 @@ import pytest
 import service_worker
 import torch
 from commands import run
-from conftest import random_anchors, random_generator, random_inverter
+from random_networks import random_anchors, random_generator, random_inverter
 
 from micromotion import Animator
 from micromotion.errors import NoEffectWarning

@@ -13,8 +13,8 @@ import c2pa_reader
 import numpy as np
 import pytest
 import torch
-from conftest import random_anchors
 from PIL import Image
+from random_networks import random_anchors
 
 from micromotion import Animator, align
 from micromotion.credentials.claim import CREATED

@@ -5,8 +5,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from conftest import zero_code
 from PIL import Image
+from random_networks import zero_code
 from typer.testing import CliRunner
 
 from micromotion import Animator, align

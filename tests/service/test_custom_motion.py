@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import service_worker
 import torch
-from conftest import STYLE_DIM, STYLES, random_anchors
 from learn_networks import SENTENCE, quick, save_learning_bundle
+from random_networks import STYLE_DIM, STYLES, random_anchors
 from running_server import (
     ANSWER,
     CHOSEN,

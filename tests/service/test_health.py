@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import zero_code
+from random_networks import zero_code
 
 from micromotion import Animator
 from micromotion.service import health

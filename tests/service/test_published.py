@@ -14,8 +14,8 @@ import av
 import numpy as np
 import pytest
 import torch
-from conftest import STYLE_DIM, STYLES, random_anchors, random_generator, random_inverter
 from PIL import Image
+from random_networks import STYLE_DIM, STYLES, random_anchors, random_generator, random_inverter
 from running_server import ANSWER, ROOT, STOP, Server, data_url, serving, wait_until, without_gateway
 from service_answers import content, frames_of, sentence
 from shown import shown

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import identity_reference
 import torch
-from conftest import random_anchors, random_generator, random_inverter
+from random_networks import random_anchors, random_generator, random_inverter
 
 from encoder4editing import IdentityNet, load_identity
 from micromotion.learn.text import collect_from_text

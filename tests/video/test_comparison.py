@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import RESOLUTION, zero_code
 from PIL import Image
+from random_networks import RESOLUTION, zero_code
 
 from micromotion import Animator, align
 from micromotion.errors import MotionError, OptionError

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import random_generator, random_inverter
+from random_networks import random_generator, random_inverter
 
 from encoder4editing import IdentityConfig, IdentityNet, save_identity, save_inverter
 from micromotion.errors import BundleError, OutputError

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import random_anchors, random_code, random_generator, random_inverter
 from faulty_downloads import assert_sentence
 from hub_server import TOKEN, HubServer, Repository, use_cache
 from misbehaving_server import Status, hang_up, page
 from PIL import Image
 from public_files import Offer
+from random_networks import random_anchors, random_code, random_generator, random_inverter
 from weights_command import done, refused
 
 from micromotion import Animator
