@@ -167,6 +167,7 @@ def test_a_list_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         list(list_entries(str(path)))
 
 
+@pytest.mark.slow
 def test_a_long_list_is_read_row_by_row(tmp_path: Path) -> None:
     path = write_list(tmp_path / "list.jsonl", [{"image": f"{number}.jpg"} for number in range(20_000)])
     tracemalloc.start()

@@ -162,6 +162,7 @@ def test_unplayable_motions_are_refused(
     assert re.search(word, assert_fails(desk, "animate", "photo.jpg", "--model", random_bundle, *options))
 
 
+@pytest.mark.slow
 def test_a_timeline_error_shows_its_position(desk: Path, random_bundle: Path, astronaut_file: Path) -> None:
     text = "1s smile\n2s headTurn=0.5"
     done = run("animate", astronaut_file, "--model", random_bundle, "-t", text)

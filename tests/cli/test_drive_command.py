@@ -31,6 +31,7 @@ def command(*arguments: object) -> tuple[int, str, str]:
     return done.exit_code, done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_a_trajectory_drives_a_photo() -> None:
     code, output, errors = command("photo.jpg", "nod.safetensors", "--sheet", "sheet.png")
     assert (code, output, errors) == (0, "Video: photo-nod.mp4\nSheet: sheet.png\n", "")

@@ -144,6 +144,7 @@ def strayed_anchors(*where: int) -> Anchors:
     return Anchors(codes, anchors.degrees)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "words"),
     [

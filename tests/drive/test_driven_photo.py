@@ -148,6 +148,7 @@ def test_the_drivers_smile_and_blink_are_played_when_they_happen(animator: Anima
     assert max(change[8:22]) > 3 * max(change[1], change[-1], 0.05)
 
 
+@pytest.mark.slow
 def test_wrong_clips_are_told(animator: Animator, tmp_path: Path) -> None:
     nobody = write_video(tmp_path / "grey.mp4", [np.full((96, 96, 3), 90, np.uint8)] * 3)
     with pytest.raises(NoFaceError, match="no face"):

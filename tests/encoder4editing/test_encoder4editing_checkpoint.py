@@ -115,6 +115,7 @@ def test_public_format(tmp_path: Path, num_styles: int, zipped: bool) -> None:
     assert_same(load_inverter(path), inverter)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*does not say which encoder")
 @pytest.mark.parametrize("kind", ["dict", "Namespace", "none"])
 def test_public_options_of_every_kind(tmp_path: Path, kind: str) -> None:

@@ -47,6 +47,7 @@ def variant(name: str) -> EncoderConfig:
     return EncoderConfig(**(fields | VARIANTS[name]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_agrees_with_reference(name: str) -> None:
     config = variant(name)
@@ -66,6 +67,7 @@ def test_double_precision_agrees_to_rounding() -> None:
         assert relative_error(inverter.invert(images), Reference(inverter)(images)) < 1e-12
 
 
+@pytest.mark.slow
 def test_default_is_the_public_architecture() -> None:
     """Names, shapes and parameter count of the public IR-SE50 e4e for a 1024² generator."""
     with torch.device("meta"):
@@ -173,6 +175,7 @@ def test_autocast_keeps_latents_in_float32() -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in inverter.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "images",
     [

@@ -101,6 +101,7 @@ def test_invalid_numbers_of_iterations_are_refused(iterations: object) -> None:
         make_restyle(iterations=iterations)  # type: ignore[arg-type]  # wrong on purpose
 
 
+@pytest.mark.slow
 def test_every_picture_of_a_batch_is_inverted_by_itself() -> None:
     inverter, images = make_restyle().double(), make_images(SIZE, count=3).double()
     alone = torch.cat([invert(inverter, image[None]) for image in images])

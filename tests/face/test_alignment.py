@@ -218,6 +218,7 @@ def test_16_bit_gray_equals_8_bit_gray(photo: Image.Image) -> None:
     assert np.ptp(np.asarray(again.image, int), axis=-1).max() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("angle", [-20, 20])
 def test_a_tilted_head_comes_out_upright(photo: Image.Image, face: AlignedFace, angle: int) -> None:
     tilted = align(photo.rotate(angle, Image.Resampling.BICUBIC, expand=True))
@@ -267,6 +268,7 @@ def couple(photo: Image.Image) -> Image.Image:
     return picture
 
 
+@pytest.mark.slow
 def test_the_larger_face_comes_first(couple: Image.Image) -> None:
     first, second = align(couple), align(couple, face=1)
     assert first.box[0] > 290

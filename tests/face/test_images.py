@@ -338,6 +338,7 @@ def test_scans_are_counted_only_in_the_main_picture(photo: Image.Image) -> None:
     assert load_image(whole).size == photo.size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "JPEG2000", "AVIF", "QOI", "TGA"]
 )

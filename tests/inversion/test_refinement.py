@@ -244,6 +244,7 @@ def test_a_photo_is_refined_before_it_moves(animator: Animator, astronaut: Image
     assert np.abs(frames[2].astype(int) - frames[0]).max() > 8, "nothing moves"
 
 
+@pytest.mark.slow
 def test_nothing_is_refined_by_default(animator: Animator, astronaut: Image.Image) -> None:
     assert torch.equal(animator.encode(astronaut), animator.encode(astronaut, refine=0))
 

@@ -91,6 +91,7 @@ def test_recovers_an_exact_sum_of_low_rank_and_sparse(n: int, d: int, rank: int,
     assert torch.linalg.matrix_rank(low_rank, rtol=1e-6) == rank
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e-3, 1e3, 1e30, 1e300, 1e307])
 def test_the_scale_does_not_matter(scale: float, exact: bool) -> None:

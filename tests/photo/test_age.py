@@ -60,6 +60,7 @@ def at(registration: Registration, plane: Picture, x: float, y: float) -> float:
     return float(sample(plane, point[None, :1], point[None, 1:])[0, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["eileen-collins", "geronimo"])
 def test_age_0_leaves_the_photo_bit_identical(name: str) -> None:
     registration = registered(name)

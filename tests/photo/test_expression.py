@@ -27,6 +27,7 @@ def rotated(registration: Registration, angle: float) -> tuple[Registration, np.
     return Registration(plain, landmarks, registration.matrix), turn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_degree_0_leaves_the_landmarks_unchanged(name: str) -> None:
     face = registered(name)

@@ -169,6 +169,7 @@ def test_a_mirrored_photo_gives_the_mirrored_result(degree: float) -> None:
     assert np.abs(there - back).mean() < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [90, 700])
 def test_looks_the_same_at_another_resolution(side: int) -> None:
     still = face("eileen-collins")

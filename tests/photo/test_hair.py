@@ -80,6 +80,7 @@ def test_hats_bald_heads_veils_and_dark_walls_stay_as_they_are(name: str) -> Non
     assert hair_of(registered(name)).sure.mean() < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["eileen-collins", "young-woman-in-mauve"])
 def test_hair_in_photos_is_found_without_a_halo(name: str) -> None:
     registration = registered(name)

@@ -219,6 +219,7 @@ def test_a_twin_still_frame_gives_a_twin_photo() -> None:
     assert isinstance(begun, MovingPhoto)
 
 
+@pytest.mark.slow
 def test_a_motion_that_states_its_effects_needs_no_frames() -> None:
     assert len(_view(twin=False, stated=True).looks_at(np.array([[1.0]]))) == 0
     assert len(_view(twin=False).looks_at(np.array([[1.0]]))) == 6  # the still frame, and five strengths

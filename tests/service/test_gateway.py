@@ -343,6 +343,7 @@ def test_a_prediction_is_cancelled_until_it_is_gone(
     assert settled(inner) == 5, "one that is not known is not cancelled again"
 
 
+@pytest.mark.slow
 def test_a_repeated_prediction_is_not_cancelled(
     port: int, inner: Inner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -355,6 +356,7 @@ def test_a_repeated_prediction_is_not_cancelled(
         assert settled(inner) == before + 1
 
 
+@pytest.mark.slow
 def test_a_disconnecting_caller_cancels_until_the_prediction_is_gone(
     port: int, inner: Inner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

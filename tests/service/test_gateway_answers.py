@@ -134,6 +134,7 @@ def test_the_state_of_a_prediction_omits_its_input() -> None:
     assert told(202, "application/json", json.dumps(state).encode()) == {"id": "x", "status": "processing"}
 
 
+@pytest.mark.slow
 def test_a_busy_answer_keeps_its_fields_besides_the_detail(port: int, inner: Inner) -> None:
     inner.statuses = [409] * 1000
     inner.answer = b'{"error": "At capacity", "status": "failed"}'

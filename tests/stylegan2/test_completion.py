@@ -117,6 +117,7 @@ def drop_average(path: Path, **options: object) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write_it", [write_e4e, write_restyle])
 def test_an_inverter_without_one_takes_that_of_its_own_generator(
     write_it: Callable[[Path], Path], tmp_path: Path

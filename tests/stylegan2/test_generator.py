@@ -192,6 +192,7 @@ def test_gradients_reach_every_parameter(autocast: bool) -> None:
         assert parameter.grad.abs().max() > 0, name
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_the_function() -> None:
     generator = randomised(CONFIGS["smallest"]).double().requires_grad_(False)
     w_plus = draw_w_plus(generator, batch=1).double().requires_grad_()

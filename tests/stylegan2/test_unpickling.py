@@ -345,6 +345,7 @@ class Called:
         return eval, ("1",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zipped", [True, False])
 def test_checkpoints_with_other_objects_are_refused(zipped: bool, tmp_path: Path) -> None:
     """Even if they were unused: such a file is hostile, or of another kind."""

@@ -131,6 +131,7 @@ def picture_numbers(path: Path, frames: list[np.ndarray]) -> list[int]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("edits", "numbers"),
     [

@@ -93,6 +93,7 @@ def test_a_large_video_is_scaled_and_its_stream_says_level_5_2(tmp_path: Path) -
     ]
 
 
+@pytest.mark.slow
 def test_the_level_is_the_lowest_possible(tmp_path: Path) -> None:
     assert stream_level(write_frames(flat(1920, 1080, 2), tmp_path / "a.mp4", 30)) == (100, 40)
     assert stream_level(write_frames(flat(4096, 2304, 2), tmp_path / "b.mp4", 24)) == (100, 51)

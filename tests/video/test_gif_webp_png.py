@@ -10,6 +10,7 @@ from video_formats import animation, moving, tile_error, tiles
 from micromotion.video.writer import write_frames
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.gif", "a.webp"])
 @pytest.mark.parametrize(
     ("count", "fps", "total"), [(31, 30, 1033), (7, 24, 292), (50, 29.97, 1668), (3, 0.5, 6000)]
@@ -24,6 +25,7 @@ def test_rounded_delays_do_not_add_up(tmp_path: Path, name: str, count: int, fps
     assert max(durations) - min(durations) <= unit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "fps", "shortest"), [("a.gif", 60, 20), ("a.gif", 240, 20), ("a.webp", 120, 11)]
 )

@@ -70,6 +70,7 @@ def test_mp4_colours_are_really_bt709(tmp_path: Path) -> None:
     assert max(tile_error(frame) for frame in frames) <= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(128, 128), (256, 256), (600, 520)])
 def test_mp4_keeps_the_picture(tmp_path: Path, shape: tuple[int, int]) -> None:
     y, x = np.mgrid[: shape[0], : shape[1]] / shape[0]

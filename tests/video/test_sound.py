@@ -35,6 +35,7 @@ def carried(clip: Path, target: Path, seconds: float = 3, fps: int = 25) -> str:
     return told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "codec", "video"), KINDS)
 def test_sound_that_mp4_holds_is_copied_byte_for_byte(
     tmp_path: Path, name: str, codec: str, video: str

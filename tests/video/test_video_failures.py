@@ -81,6 +81,7 @@ def test_an_exception_at_the_very_end_leaves_nothing(
     assert everything(tmp_path) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VIDEO_NAMES)
 def test_an_existing_video_is_complete_until_it_is_replaced(tmp_path: Path, name: str) -> None:
     path = tmp_path / name

@@ -125,6 +125,7 @@ def small_bundle(folder: Path, **parts: Any) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_learning_networks_are_loaded_lazily(tmp_path: Path) -> None:
     identity, clip = random_identity(), random_clip()
     loaded = load_bundle(small_bundle(tmp_path / "new", identity=identity, clip=clip), "cpu")

@@ -12,6 +12,7 @@ from micromotion.motion.micromotion import load_motion
 from micromotion.weights.bundle import find_bundle, load_bundle
 
 
+@pytest.mark.slow
 def test_own_checkpoints_become_a_model(cache: Path, tmp_path: Path) -> None:
     files = [
         write_e4e(tmp_path / "a.bin"),
@@ -42,6 +43,7 @@ def test_more_parts_can_be_added_to_a_model(offer: Offer, cache: Path, tmp_path:
     assert offer.asked() == []
 
 
+@pytest.mark.slow
 def test_models_load_from_our_own_files_too(offer: Offer, cache: Path) -> None:
     done("fetch", "tiny", "--yes")
     folder = cache / "models/tiny"
@@ -84,6 +86,7 @@ def test_files_that_are_not_models_are_refused(
     assert not (tmp_path / "owned").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["../mine", ".mine", "a/b", "", "avatar", "x" * 101])
 def test_invalid_names_are_refused(cache: Path, tmp_path: Path, name: str) -> None:
     refused("add", write_e4e(tmp_path / "e4e.pt"), "--name", name)
@@ -102,6 +105,7 @@ def test_an_unreadable_file_is_reported(cache: Path) -> None:
     assert contents(cache) == {}
 
 
+@pytest.mark.slow
 def test_a_models_own_files_are_not_added_to_it(cache: Path, tmp_path: Path) -> None:
     done("add", write_e4e(tmp_path / "a.bin"), "--name", "mine")
     folder = find_bundle("mine").folder
