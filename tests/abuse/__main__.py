@@ -37,6 +37,8 @@ def main() -> int:
                 result.problem = result.problem or "the next good prediction is another one"
             if result.problem or sys.stdout.isatty():
                 print(line(result), flush=True)
+            if len(results) % 50 == 0 or item is items[-1]:
+                print(f"{len(results)} of {len(items)}, {time.monotonic() - start:.0f} s", file=sys.stderr)
         asked = [request.path for request in world.elsewhere.requests]
     print(table(results))
     print(
