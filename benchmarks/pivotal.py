@@ -27,7 +27,7 @@ from micromotion.errors import MicromotionError
 from micromotion.face.images import load_image
 from micromotion.inversion.pivotal_tuning import STEPS, Likeness, likeness, tune
 from micromotion.motion.library import load_fitting
-from micromotion.motion.micromotion import Motion
+from micromotion.motion.playable import Motion
 from micromotion.video.pixels import quantise
 from stylegan2 import Generator
 

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from micromotion.credentials.claim import Claim
-from micromotion.motion.micromotion import Motion
+from micromotion.motion.playable import Motion
 from micromotion.motion.schedule import frame_at
 from micromotion.option_checks import check_whole
 from micromotion.options import MAX_FRAMES

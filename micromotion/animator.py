@@ -25,7 +25,7 @@ from micromotion.face.images import ImageSource, load_image
 from micromotion.face_selection import MAX_FACES, FaceSelection
 from micromotion.inversion.refinement import OnStep
 from micromotion.motion.library import find_motion, load_fitting, playable_motions
-from micromotion.motion.micromotion import Motion
+from micromotion.motion.playable import Motion
 from micromotion.motion.schedule import (
     MotionName,
     Motions,

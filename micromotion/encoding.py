@@ -20,7 +20,7 @@ from micromotion.inversion.pivotal_tuning import Likeness, likeness, tuned
 from micromotion.inversion.refinement import OnStep
 from micromotion.inversion.refinement import refine as refine_latent
 from micromotion.inversion.shapes import check_latent
-from micromotion.motion.micromotion import Motion
+from micromotion.motion.playable import Motion
 from micromotion.options import AnimateOptions, View
 from micromotion.photo.views import Scene, face_square, whole_photo
 from micromotion.runtime.device_memory import DeviceMemory, deterministic, translate_oom

@@ -18,10 +18,11 @@ from torch import Tensor
 from micromotion.credentials.claim import Claim
 from micromotion.learn.text import sample_identity
 from micromotion.motion import directions
+from micromotion.motion.anchor_analysis import FEWEST_FOR_STRAYS, Analysis, analyse
 from micromotion.motion.anchors import KIND, Anchors
 from micromotion.motion.files import motion_file_kind
 from micromotion.motion.library import load_fitting
-from micromotion.motion.micromotion import FEWEST_FOR_STRAYS, Analysis, Motion, PathKind, analyse
+from micromotion.motion.playable import Motion, PathKind
 from micromotion.runtime.device_memory import deterministic, translate_oom
 from micromotion.types import Frame
 from micromotion.video.contact_sheet import contact_sheet, evenly_spaced

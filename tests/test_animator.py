@@ -19,7 +19,7 @@ from micromotion.errors import (
     NoFaceError,
     OptionError,
 )
-from micromotion.motion.micromotion import load_motion
+from micromotion.motion.playable import load_motion
 from micromotion.motion.schedule import Motions
 from micromotion.motion.timeline_text import parse_timeline
 

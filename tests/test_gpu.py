@@ -9,7 +9,7 @@ import torch
 
 from encoder4editing import EncoderConfig, Inverter
 from micromotion.animator import Animator, Video
-from micromotion.motion.micromotion import Motion
+from micromotion.motion.playable import Motion
 from micromotion.motion.schedule import schedule
 from micromotion.options import AnimateOptions
 from micromotion.weights.bundle import Bundle

@@ -25,7 +25,7 @@ from micromotion.face.images import load_image
 from micromotion.learn.template import fill, number_degrees
 from micromotion.motion.anchors import Anchors
 from micromotion.motion.directions import read_direction
-from micromotion.motion.micromotion import load_motion
+from micromotion.motion.playable import load_motion
 from micromotion.motion.recipe import MAX_TEXT, PLACE
 from micromotion.motion.spline import smoothing_spline
 from micromotion.option_checks import check_strength, check_whole

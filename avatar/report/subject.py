@@ -12,7 +12,7 @@ from torch import Tensor
 
 from encoder4editing.regressor import Regressor, load_regressor
 from micromotion import Animator
-from micromotion.motion.micromotion import Motion, load_motion
+from micromotion.motion.playable import Motion, load_motion
 from micromotion.video.pixels import quantise
 from micromotion.weights.bundle import CLIP, IDENTITY, find_bundle
 from stylegan2 import Generator

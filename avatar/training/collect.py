@@ -8,7 +8,8 @@ from avatar.renderer.render import render
 from avatar.training.effects import stated
 from encoder4editing import Inverter
 from encoder4editing.regressor import Regressor
-from micromotion.motion.micromotion import Anchors, Motion
+from micromotion.motion.anchors import Anchors
+from micromotion.motion.playable import Motion
 from stylegan2 import Generator
 
 PUBLISHED_NAMES = dict(zip(MOTIONS, ("smile", "angry", "eyesClose", "aging", "headsTurn"), strict=True))

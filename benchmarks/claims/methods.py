@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.claims.original_pca import robust_pca_compatible
+from micromotion.motion.anchor_analysis import analyse
 from micromotion.motion.anchors import Anchors
-from micromotion.motion.micromotion import analyse
 from micromotion.motion.robust_pca import principal_subspace
 
 
 def ours(anchors: Anchors) -> Tensor:
-    """What `micromotion` plays: see `micromotion.motion.micromotion.analyse`."""
+    """What `micromotion` plays: see `micromotion.motion.anchor_analysis.analyse`."""
     return analyse(anchors).direction
 
 

@@ -15,7 +15,7 @@ from benchmarks.claims.figures import by_condition, merits
 from benchmarks.claims.methods import METHODS, conditions
 from benchmarks.claims.sources import SOURCES
 from benchmarks.claims.steps import ClaimsContext, spoilt
-from micromotion.motion.micromotion import analyse
+from micromotion.motion.anchor_analysis import analyse
 
 TILE, PERSON = 150, 0
 

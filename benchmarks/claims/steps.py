@@ -20,8 +20,8 @@ from benchmarks.claims.domains import DOMAINS, repaint
 from benchmarks.claims.methods import CLEAN, METHODS, conditions
 from benchmarks.claims.movement import COARSE, ENDS, FINE, ShownPeople, features
 from micromotion.errors import MotionError, NoFaceError, OptionError
+from micromotion.motion.anchor_analysis import analyse
 from micromotion.motion.anchors import Anchors
-from micromotion.motion.micromotion import analyse
 from micromotion.video.driving_video import DrivingVideoError
 from micromotion.weights.bundle import IDENTITY
 

@@ -17,7 +17,7 @@ from micromotion.errors import MicromotionError
 from micromotion.face.alignment import align
 from micromotion.face.crop import AlignedFace
 from micromotion.motion.library import load_fitting
-from micromotion.motion.micromotion import Motion
+from micromotion.motion.playable import Motion
 from micromotion.options import AnimateOptions
 from micromotion.photo.effects import Response, poses
 from micromotion.photo.head import yaw_of

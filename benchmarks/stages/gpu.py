@@ -15,7 +15,7 @@ from benchmarks.stages import arithmetic, networks, ours, peers
 from benchmarks.stages.race import Contender, Spent, Work, peak_memory
 from benchmarks.stages.table import Stage
 from micromotion.animator import Animator, Video
-from micromotion.motion.micromotion import Motion
+from micromotion.motion.playable import Motion
 from micromotion.motion.schedule import schedule
 from micromotion.options import AnimateOptions
 from micromotion.runtime.process import keep_memory

@@ -228,7 +228,7 @@ def _save(anchors: Anchors, bundle: Bundle, target: Path, picture: Path, model: 
     """Write the micromotion and its preview, and print a summary."""
     from micromotion.credentials.claim import Claim
     from micromotion.inspection import anchor_sheet
-    from micromotion.motion.micromotion import analyse
+    from micromotion.motion.anchor_analysis import analyse
 
     found = analyse(anchors, target.stem)
     sheet = anchor_sheet(anchors, bundle)

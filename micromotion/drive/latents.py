@@ -21,7 +21,7 @@ from micromotion.drive.options import MAX_DRIVING_FRAMES
 from micromotion.drive.read import MAX_SECONDS, OnProgress, read_track
 from micromotion.face.crop import crop_quad, ffhq_quad
 from micromotion.learn.video import BATCH, CROP, invert_pictures
-from micromotion.motion.micromotion import Motion
+from micromotion.motion.playable import Motion
 from micromotion.motion.robust_pca import principal_subspace, robust_pca
 from micromotion.types import Floats
 from micromotion.video.driving_video import DrivingVideo, Length, open_driving_video

@@ -40,7 +40,7 @@ from stylegan2.errors import CheckpointError
 
 if TYPE_CHECKING:
     from encoder4editing.identity import IdentityNet
-    from micromotion.motion.micromotion import Motion
+    from micromotion.motion.playable import Motion
     from stylegan2 import Generator
 
 STEPS, MAX_STEPS = 200, 1000

@@ -13,8 +13,9 @@ from micromotion.motion.library import MODEL, MODEL_HASH
 from micromotion.weights.bundle import Bundle, BundleFiles
 
 if TYPE_CHECKING:
+    from micromotion.motion.anchors import Anchors
     from micromotion.motion.files import Provenance
-    from micromotion.motion.micromotion import Anchors, PathKind
+    from micromotion.motion.playable import PathKind
 
 LEAST_MOTION = 1e-3
 """Least root mean square change of W+, in units of the spread of w: below it no 8-bit pixel changes."""
@@ -25,7 +26,8 @@ def with_provenance(anchors: Anchors, name: str, bundle: Bundle | BundleFiles, p
 
     Raises MotionError if all anchors show the same face without a motion.
     """
-    from micromotion.motion.micromotion import PATH, Anchors
+    from micromotion.motion.anchors import Anchors
+    from micromotion.motion.playable import PATH
 
     if isinstance(bundle, Bundle):
         _require_motion(anchors, name, bundle)

@@ -30,7 +30,7 @@ from micromotion.types import LoadedModel, MotionOwner
 
 if TYPE_CHECKING:
     from micromotion.motion.files import Provenance
-    from micromotion.motion.micromotion import Motion, PathKind
+    from micromotion.motion.playable import Motion, PathKind
 
 SUFFIX = SAFETENSORS
 MAX_BYTES = 32 << 20
@@ -92,7 +92,7 @@ def load_fitting(path: Path, bundle: LoadedModel, kind: PathKind | None = None) 
     Raises MotionError as `load_motion` does, or if it was learned for another model: its latents have another
     shape, or, unless it is one of the model's own, its file names another generator.
     """
-    from micromotion.motion.micromotion import load_motion
+    from micromotion.motion.playable import load_motion
 
     motion = load_motion(path, kind, shape=bundle.latent_shape)
     if path not in bundle.motions.values():

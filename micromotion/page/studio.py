@@ -20,7 +20,7 @@ from micromotion.errors import MicromotionError, OptionError
 from micromotion.face.crop import AlignedFace
 from micromotion.face.images import load_image
 from micromotion.motion.library import load_fitting, playable_motions
-from micromotion.motion.micromotion import Motion
+from micromotion.motion.playable import Motion
 from micromotion.motion.schedule import MotionChoice, schedule
 from micromotion.motion.timeline import Timeline
 from micromotion.motion.timeline_text import parse_timeline

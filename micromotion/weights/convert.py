@@ -26,7 +26,7 @@ from micromotion.errors import BundleError, MotionError, OutputError
 from micromotion.motion.anchors import KIND as ANCHORS_KIND
 from micromotion.motion.directions import KIND as DIRECTION_KIND
 from micromotion.motion.directions import MAX_PUBLISHED_BYTES, full_motion, read_published, save_direction
-from micromotion.motion.micromotion import load_motion
+from micromotion.motion.playable import load_motion
 from micromotion.motion.recipe import PUBLISHED_SCALE, Recipe
 from micromotion.runtime.folders import is_plain_name
 from micromotion.weights.bundle import ANCHORS, CLIP, GENERATOR, IDENTITY, INVERTER, check_fit, half_name

@@ -74,7 +74,7 @@ def push_motion(
     require_safetensors(path)
     from micromotion.inversion.pivotal_tuning import KIND as TUNED_KIND
     from micromotion.motion.files import motion_file_kind
-    from micromotion.motion.micromotion import load_motion
+    from micromotion.motion.playable import load_motion
 
     if motion_file_kind(path) == TUNED_KIND:
         raise MotionError(f"{path} is tuned to one person's photo: it is not passed on.")

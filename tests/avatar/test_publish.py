@@ -17,7 +17,7 @@ from avatar.training.regressor import Share, degrees, load_pictures
 from encoder4editing import Inverter, save_inverter
 from encoder4editing.identity import IdentityConfig, IdentityNet, save_identity
 from encoder4editing.regressor import READ, SIDE, Regressor
-from micromotion.motion.micromotion import Anchors
+from micromotion.motion.anchors import Anchors
 from micromotion.weights.bundle import load_bundle
 from micromotion.weights.bundle_record import damage, read_about
 from stylegan2 import Generator, load_generator, save_generator

@@ -25,7 +25,7 @@ from avatar.report.subject import Subject, feature_net, load_subject
 from avatar.training.collect import PUBLISHED_NAMES
 from encoder4editing import Inverter
 from encoder4editing.regressor import READ, Regressor
-from micromotion.motion.micromotion import Anchors
+from micromotion.motion.anchors import Anchors
 from micromotion.weights.bundle import save_bundle
 from stylegan2 import Generator
 

@@ -15,10 +15,10 @@ from micromotion import inspection
 from micromotion.cli.main import app
 from micromotion.learn.provenance import with_provenance
 from micromotion.learn.text import sample_identity
+from micromotion.motion.anchor_analysis import analyse
 from micromotion.motion.anchors import Anchors
 from micromotion.motion.directions import save_direction
 from micromotion.motion.library import place_for
-from micromotion.motion.micromotion import analyse
 from micromotion.weights.bundle import Bundle, load_bundle
 
 

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from micromotion.animator import Animator
 from micromotion.cli.main import app
 from micromotion.motion.anchors import Anchors
-from micromotion.motion.micromotion import load_motion
+from micromotion.motion.playable import load_motion
 from micromotion.runtime.folders import learned_folder
 from micromotion.weights.bundle import find_bundle
 

@@ -20,7 +20,7 @@ from micromotion.inversion import pivotal_tuning
 from micromotion.inversion.pivotal_tuning import ENOUGH, MAX_STEPS, likeness, tune, tuned
 from micromotion.inversion.refinement import picture_loss
 from micromotion.motion.library import load_fitting
-from micromotion.motion.micromotion import Motion
+from micromotion.motion.playable import Motion
 from stylegan2 import Generator
 
 pytestmark = pytest.mark.slow

@@ -20,7 +20,7 @@ from micromotion.learn import descent, text
 from micromotion.learn.losses import TextLoss, text_features, tokenize
 from micromotion.learn.text import Step, collect_from_text, loss_and_gradient, optimise
 from micromotion.motion.anchors import Anchors
-from micromotion.motion.micromotion import Motion
+from micromotion.motion.playable import Motion
 from micromotion.weights.bundle import Bundle, load_bundle
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:pkg_resources")]

@@ -21,7 +21,7 @@ from micromotion.motion.library import (
     place_for,
     playable_motions,
 )
-from micromotion.motion.micromotion import Motion
+from micromotion.motion.playable import Motion
 from micromotion.runtime.folders import DATA_VARIABLE, data_folder, learned_folder
 from micromotion.weights.bundle import Bundle, find_bundle, load_bundle, save_bundle
 

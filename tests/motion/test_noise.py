@@ -5,8 +5,8 @@ import torch
 from draws import normal
 from torch import Tensor
 
+from micromotion.motion.anchor_analysis import _gross_errors, _median_slope, analyse
 from micromotion.motion.anchors import Anchors
-from micromotion.motion.micromotion import _gross_errors, _median_slope, analyse
 
 STYLES, DIM, COUNT = 2, 200, 11
 DEGREES = torch.linspace(0, 1, COUNT).double()

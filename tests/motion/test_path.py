@@ -11,7 +11,9 @@ from scipy.interpolate import make_smoothing_spline
 from torch import Tensor
 
 from micromotion.errors import MotionError
-from micromotion.motion.micromotion import Anchors, Motion, analyse, load_motion
+from micromotion.motion.anchor_analysis import analyse
+from micromotion.motion.anchors import Anchors
+from micromotion.motion.playable import Motion, load_motion
 from micromotion.motion.robust_pca import principal_subspace
 
 STYLES, DIM = 4, 128

@@ -25,7 +25,7 @@ from micromotion.motion.directions import (
     read_published,
     save_direction,
 )
-from micromotion.motion.micromotion import load_motion
+from micromotion.motion.playable import load_motion
 from micromotion.motion.recipe import find_recipes
 from stylegan2.checkpoints.storage import FORMAT
 

@@ -7,8 +7,9 @@ import torch
 from draws import normal
 from torch import Tensor
 
+from micromotion.motion.anchor_analysis import _strays, analyse
 from micromotion.motion.anchors import Anchors
-from micromotion.motion.micromotion import Motion, _strays, analyse
+from micromotion.motion.playable import Motion
 
 STYLES, DIM = 4, 64
 DEGREES = torch.linspace(0, 1, 11)

@@ -360,7 +360,7 @@ def test_a_foreign_shape_is_refused_before_it_is_analysed(
     def analyse(*_: object) -> None:
         raise AssertionError("it was analysed")
 
-    monkeypatch.setattr("micromotion.motion.micromotion.analyse", analyse)
+    monkeypatch.setattr("micromotion.motion.playable.analyse", analyse)
     path = tmp_path / "sent"
     Anchors(torch.randn(4, STYLES + 1, STYLE_DIM), torch.arange(4), {}).save(path)
     with pytest.raises(MotionError, match="another model"):

@@ -16,7 +16,7 @@ from refusals import assert_sentence
 
 from encoder4editing import load_inverter
 from encoder4editing.identity import load_identity
-from micromotion.motion.micromotion import load_motion
+from micromotion.motion.playable import load_motion
 from micromotion.weights.clip_model import load_clip
 from stylegan2 import CheckpointError, load_generator
 from stylegan2.checkpoints.storage import file_kind, read_torch

@@ -11,7 +11,7 @@ from PIL import Image
 from videos import write_video
 
 from micromotion.learn.video import Collected, SampledFrame, collect_from_video
-from micromotion.motion.micromotion import load_motion
+from micromotion.motion.playable import load_motion
 from micromotion.weights.bundle import Bundle, load_bundle
 
 HEIGHT, WIDTH, SIDE = 176, 240, 128

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from encoder4editing import EncoderConfig, Inverter
 from encoder4editing.identity import IdentityConfig, IdentityNet
-from micromotion.motion.micromotion import Anchors
+from micromotion.motion.anchors import Anchors
 from micromotion.weights.bundle import save_bundle
 from stylegan2 import Generator, GeneratorConfig
 

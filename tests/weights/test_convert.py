@@ -27,7 +27,7 @@ from torch import nn
 from encoder4editing import ReStyle, load_identity, load_inverter
 from micromotion.errors import BundleError, MicromotionError
 from micromotion.motion.directions import read_direction, read_published
-from micromotion.motion.micromotion import load_motion
+from micromotion.motion.playable import load_motion
 from micromotion.motion.recipe import Recipe
 from micromotion.weights.clip_model import load_clip
 from micromotion.weights.convert import Given, convert, kind_of, motion_name

@@ -8,7 +8,7 @@ import pytest
 from public_files import Offer, write_d_latent, write_e4e, write_identity, write_rosinality
 from weights_command import contents, done, refused
 
-from micromotion.motion.micromotion import load_motion
+from micromotion.motion.playable import load_motion
 from micromotion.weights.bundle import find_bundle, load_bundle
 
 

@@ -14,8 +14,8 @@ from benchmarks.claims.charts import COLOURS, INK, PAPER, STYLE, figure, picture
 from micromotion import Animator, parse_timeline
 from micromotion import robust_pca as decompose
 from micromotion.inspection import render
+from micromotion.motion.anchor_analysis import Analysis, analyse
 from micromotion.motion.anchors import Anchors
-from micromotion.motion.micromotion import Analysis, analyse
 from micromotion.motion.schedule import schedule
 from micromotion.motion.spline import smoothing_spline
 from micromotion.options import AnimateOptions, Easing, Loop

@@ -194,7 +194,7 @@ def _crop(name: str, animator: Animator) -> Frame:
 
 def _offsets(animator: Animator, motion: str, strengths: Sequence[float]) -> list[Tensor]:
     """A motion's offsets to a latent at these strengths, each [styles, dim]."""
-    from micromotion.motion.micromotion import load_motion
+    from micromotion.motion.playable import load_motion
 
     learned = load_motion(animator.bundle.motions[motion])
     return [learned.offset(strength) for strength in strengths]
