@@ -244,7 +244,7 @@ class Predictor(BaseRunner):
             check_together(inputs)
             with (
                 notices_to(print),
-                redact_paths(self.animator.bundle, folder),
+                redact_paths(self.animator.bundle.files, folder),
                 inputs["image"].open("rb") as photo,
             ):
                 if inputs["driving_video"] is None:
