@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -269,9 +268,7 @@ def test_a_driving_video_must_be_a_url(predictor: Any, sent: str) -> None:
     from cog import Path as CogPath
 
     inputs = {**EVERYTHING, "motion": "smile", "frames": 90, "fps": 30, "driving_video": sent}
-    with pytest.raises(
-        DrivingVideoError, match="The driving_video must be sent as an http, https or data URL"
-    ):
+    with pytest.raises(DrivingVideoError, match="The driving_video must be sent as an http"):
         predictor.run(image=CogPath(FACES / "mona-lisa.jpg"), **inputs)
 
 
@@ -319,9 +316,7 @@ def test_the_server_says_what_is_wrong(server: Server, tmp_path: Path) -> None:
 def test_reading_is_cancelled_and_leaves_no_file(server: Server, clip: Path, tmp_path: Path) -> None:
     with av.open(str(clip)) as opened:
         frames = [frame.to_ndarray(format="rgb24") for frame in opened.decode(video=0)]
-    long = write_video(
-        tmp_path / "long.mp4", [frame for _ in range(40) for frame in frames], preset="ultrafast"
-    )
+    long = write_video(tmp_path / "long.mp4", frames * 40, preset="ultrafast")
     wait_until(lambda: server.status() == "READY", ANSWER, "the server to be ready")
     left = server.left()
     inputs = {"image": photo(), "driving_video": data_url(long.read_bytes(), "video/mp4")}
