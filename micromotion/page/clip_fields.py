@@ -41,11 +41,11 @@ def drive_options(values: Sequence[Any], view: Any, faces: str | None) -> OrErro
             strength=strength,
             mirror=mirror,
             audio=audio,
-            clip_face=int(follows) - 1,
+            clip_face=int(follows or 0) - 1,
             view="photo" if view == "model" else view,  # the model is no choice here, but may still be chosen
             faces=faces,
         )
-    except (OptionError, TypeError) as error:
+    except OptionError as error:
         return error
 
 
