@@ -1,4 +1,4 @@
-"""Videos to learn from and to drive a photo: cut, damaged, trimmed, turned, empty, endless, huge, foreign or none."""
+"""Videos to learn from and to drive a photo: cut, damaged, trimmed, turned, empty, endless, huge, or none."""
 
 from __future__ import annotations
 
