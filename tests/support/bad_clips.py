@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -48,13 +47,6 @@ def _large(path: Path) -> None:
     write_video(path, [np.zeros((4000, 4100, 3), np.uint8)], preset="ultrafast")
 
 
-def _endless_gif(path: Path) -> None:
-    """30,000 frames in a few hundred kB."""
-    head = b"GIF89a" + struct.pack("<HHBBB", 64, 64, 0x80, 0, 0) + bytes(6)
-    frame = b"," + struct.pack("<HHHHB", 0, 0, 64, 64, 0) + b"\x02\x02\x4c\x01\0"
-    path.write_bytes(head + frame * 30_000 + b";")
-
-
 def _timed(seconds: float, frames: int, path: Path) -> None:
     times = np.linspace(0, seconds, frames).tolist()
     write_video(path, (np.zeros((32, 32, 3), np.uint8) for _ in times), times=times)
@@ -78,7 +70,6 @@ BAD: dict[str, tuple[Maker, str]] = {
     "header.mov": (_compressed_header, "a compressed header"),
     "codec.avi": (lambda path: write_video(path, moving(3), "ffvhuff"), "uses the codec ffvhuff"),
     "large.mp4": (_large, "frames of 4100×4000, above 16 million pixels"),
-    "endless.gif": (_endless_gif, "longer than"),
     "day.mkv": (partial(_timed, 86_400, 4), "longer than"),
 }
 """By the file's name."""
