@@ -168,9 +168,10 @@ class PageHandlers:
 
         def work(chosen: ChosenFace, path: Path, stop: threading.Event, report: Report) -> list[str]:
             scaled: list[str] = []
+            motions: MotionChoice = _valid(played)
             self.studio.render(
                 chosen,
-                _valid(played),
+                motions,
                 _valid(options),
                 path,
                 stop=stop,

@@ -41,9 +41,6 @@ PREVIEW_SIDE = 512
 VIDEO_FOLDER_PREFIX = "videos-"
 """Prefix of a session's folder of videos, below the folder of all uploads and videos."""
 
-FOLDER_PREFIXES = (VIDEO_FOLDER_PREFIX, "clips-")
-"""The same, and that of its folder of driving videos."""
-
 STALE_SECONDS = 3600.0
 """Age at which an upload that was never read is deleted."""
 
@@ -135,8 +132,10 @@ class Sessions:
         with self._lock:
             session = self._sessions.get(session_id)
             if session is None:
-                token = token_urlsafe(12)
-                session = Session(*(self.folder / f"{kind}{token}" for kind in FOLDER_PREFIXES))
+                videos, clips = (
+                    self.folder / f"{kind}{token_urlsafe(12)}" for kind in (VIDEO_FOLDER_PREFIX, "clips-")
+                )
+                session = Session(videos, clips)
                 self._sessions[session_id] = session
             self._sessions.move_to_end(session_id)
             self._evict()
