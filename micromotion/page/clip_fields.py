@@ -8,10 +8,20 @@ from typing import Any
 
 import gradio as gr
 
-from micromotion.drive.options import MAX_STRENGTH, PARTS, DriveOptions
+from micromotion.drive.options import MAX_STRENGTH, PARTS, DriveOptions, Part
 from micromotion.errors import OptionError
 from micromotion.learn.track import MAX_FACES
 from micromotion.page.handlers import FOLLOWS, OrError, PageHandlers
+
+
+_QUIET = """
+document.addEventListener('error', (event) => {
+  if (event.target.closest?.('#mm-clip-upload')) event.stopImmediatePropagation();
+}, true);
+"""
+"""The field plays what was uploaded, which is not served: without this, Gradio would complain of that."""
+
+LABELS: dict[Part, str] = {"eyes": "Eyes", "mouth": "Mouth", "brows": "Brows", "pose": "Head"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ def uploaded_path(payload: Any) -> str | None:
 
 def clip_fields(handlers: PageHandlers) -> ClipFields:
     """Create the fields, and connect the upload."""
-    shown = gr.HTML(elem_id="mm-clip")
+    shown = gr.HTML(js_on_load=_QUIET, elem_id="mm-clip")
     upload = gr.Video(
         sources=["upload", "webcam"],
         include_audio=True,
@@ -77,7 +87,7 @@ def clip_fields(handlers: PageHandlers) -> ClipFields:
         show_progress_on=[shown],
     )
     parts = gr.CheckboxGroup(
-        [(part.capitalize(), part) for part in PARTS],
+        [(LABELS[part], part) for part in PARTS],
         value=list(PARTS),
         label="What follows it",
         interactive=True,

@@ -92,6 +92,7 @@ def test_a_photo_follows_a_video(visitor: Visitor, page: Served, clip: Path, tmp
     visitor.choose_example("#mm-examples [title='Eileen Collins']")
     follow(visitor, clip)
     assert "25 frames, with sound" in visitor.page.inner_text("#mm-clip")
+    assert visitor.page.query_selector("[data-testid=toast-body]") is None, "Gradio does not complain"
     for hidden in ("#mm-preview", "#mm-sliders", "#mm-loop", "#mm-more", "#mm-timeline", "#mm-who"):
         assert not visitor.page.is_visible(hidden), hidden
     visitor.page.check("#mm-view input[value=face]")
