@@ -13,7 +13,6 @@ from micromotion.errors import OptionError
 from micromotion.learn.track import MAX_FACES
 from micromotion.page.handlers import FOLLOWS, OrError, PageHandlers
 
-
 _QUIET = """
 document.addEventListener('error', (event) => {
   if (event.target.closest?.('#mm-clip-upload')) event.stopImmediatePropagation();
