@@ -167,7 +167,7 @@ def test_a_bad_clip_gives_a_sentence_and_the_earlier_one_stays(
     visitor.wait_for(RENDER)
     follow(visitor, clip)
     for name, words in {
-        "third.mp4": "The video is damaged or cut short",
+        "indexed.mp4": "The video is damaged or cut short",
         "sound.mp4": "The video has only sound",
         "long.mkv": "The video is longer than 60 s",
     }.items():
