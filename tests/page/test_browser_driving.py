@@ -210,9 +210,10 @@ def test_the_camera_records_a_clip(chrome: Browser, page: Served, tmp_path: Path
         visitor.page.check("#mm-mode input[value='A video']")
         visitor.page.click("#mm-clip-upload [data-testid=source-select] button >> nth=1")
         visitor.page.click("#mm-clip-upload [title='grant webcam access'] >> nth=0")
-        visitor.page.click("#mm-clip-upload button[aria-label='start recording']")
+        button = "#mm-clip-upload button[aria-label='start recording']"  # Gradio's, also while it records
+        visitor.page.click(button)
         visitor.page.wait_for_timeout(1500)
-        visitor.page.click("#mm-clip-upload button[aria-label='stop recording']")
+        visitor.page.click(button)
         visitor.wait_for("#mm-clip img")
         assert "with sound" in visitor.page.inner_text("#mm-clip")
     eventually(lambda: page.files() == [], "no file remains")
