@@ -12,39 +12,31 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cog import BaseRunner, Input, Path
 
 from micromotion import Animator, Timeline, align, parse_timeline
 from micromotion.animation import Video, timed
-from micromotion.credentials.certificates import given_files
 from micromotion.credentials.signing import check_credentials
-from micromotion.errors import (
-    BundleError,
-    ImageError,
-    MicromotionError,
-    MotionError,
-    OptionError,
-    OutputError,
-)
+from micromotion.errors import BundleError, OutputError
 from micromotion.face.images import load_image
 from micromotion.face_selection import FaceSelection, parse_faces
 from micromotion.inversion.pivotal_tuning import STEPS
-from micromotion.options import AnimateOptions, Easing, Loop, View, check_motion, view_of_frame
-from micromotion.runtime.folders import cache_folder
+from micromotion.options import check_motion
 from micromotion.runtime.notices import notices_to
 from micromotion.runtime.process import configure_process
 from micromotion.runtime.progress import progress_lines
-from micromotion.service import uploads
+from micromotion.service import driving, uploads
 from micromotion.service.cancellation import import_ahead, keep_cancellations, start_threads_apart
 from micromotion.service.deadline import Deadline, seconds_allowed
 from micromotion.service.health import Health, facts, reset_peak, stage_lines, sweep
-from micromotion.service.published import Published, check_alone
-from micromotion.video.picture import write_picture
+from micromotion.service.inputs import animate_options, check_together, received
+from micromotion.service.published import Published
+from micromotion.service.redaction import MOTION_FILE, redact_paths
+from micromotion.service.rendering import render
 from micromotion.weights.install import ensure
 
 if TYPE_CHECKING:
@@ -56,7 +48,6 @@ MODEL = "MICROMOTION_MODEL"  # environment variable: another model than "avatar"
 FETCH = "MICROMOTION_FETCH"  # environment variable: "1" to fetch that model if it is not in the image
 LEARNING_STEPS = 40
 COLLECTING_LIMIT = 600.0  # seconds, for the anchors of a template; the input's description has it in minutes
-MOTION_FILE = "motion_file.safetensors"
 COLLECTED_AFTER = 5.0  # seconds; Cog reads the result right after run() returns, and never deletes it
 
 
@@ -115,8 +106,38 @@ class Predictor(BaseRunner):
             default="",
             max_length=2000,
         ),
+        driving_video: Path | None = Input(
+            description="A video of a face that the photo follows, instead of a motion: blinks, gaze, mouth, brows and pose, with its length, frame rate and sound. MP4, MOV, WebM and others, at most 60 seconds and 1800 frames; or a safetensors file that `micromotion learn track` read from one.",
+            default=None,
+            accept="video/*,.safetensors",
+        ),
+        parts: str = Input(
+            description="Only with a driving_video: the parts of the face that follow it, with commas between.",
+            default="eyes,mouth,brows,pose",
+            max_length=100,
+        ),
+        mirror: bool = Input(
+            description="Only with a driving_video: move as the driving face would in a mirror.",
+            default=False,
+        ),
+        clip_face: int = Input(
+            description="Only with a driving_video: which of the faces in it is followed; 0 is the clearest.",
+            default=0,
+            ge=0,
+            le=99,
+        ),
+        rest: int = Input(
+            description="Only with a driving_video: the number of its frame, from 0, that shows the face at rest. -1 finds one.",
+            default=-1,
+            ge=-1,
+            le=1799,
+        ),
+        audio: bool = Input(
+            description="Only with a driving_video: keep its sound, if the output_format is mp4.",
+            default=True,
+        ),
         strength: float = Input(
-            description="The strength of the motion: 1 is the full motion, 0 a still face, a negative number plays the opposite. It multiplies all strengths of a timeline.",
+            description="The strength of the motion: 1 is the full motion, 0 a still face, a negative number plays the opposite. It multiplies all strengths of a timeline. With a driving_video, 0 to 2.",
             default=1.0,
             ge=-5.0,
             le=5.0,
@@ -151,7 +172,7 @@ class Predictor(BaseRunner):
             le=99,
         ),
         faces: str = Input(
-            description="Several faces of the whole photo, instead of face: 'all', numbers as in '0,2', or numbers with motions of their own and their strengths, as in '0=smile,1=angry=0.5'. At most 16 move; faces without a motion of their own play motion or timeline.",
+            description="Several faces of the whole photo, instead of face: 'all', numbers as in '0,2', or numbers with motions of their own and their strengths, as in '0=smile,1=angry=0.5'. At most 16 move; faces without a motion of their own play motion or timeline. With a driving_video, numbers only.",
             default="",
             max_length=1000,
         ),
@@ -212,76 +233,33 @@ class Predictor(BaseRunner):
         ),
     ) -> Path:
         """Play a micromotion on the face in a picture."""
+        inputs: dict[str, Any] = {name: value for name, value in locals().items() if name != "self"}
         deadline = Deadline(self.seconds)
-        old = Published.asked(micromotion, scale)
-        name = old.micromotion if old else motion if motion_file is None else "motion_file"
-        name = "timeline" if timeline.strip() else name
         timings: dict[str, float] = {}
         reset_peak(self.animator.bundle.device)
         folder = self._new_folder()
-        output = folder / f"{name}.{output_format}"
         try:
             self.health.predicting = True
-            image, motion_file = _files(image, motion_file)
-            options = AnimateOptions(
-                strength=strength,
-                frames=int(frames),  # in JSON, 90.0 is a valid integer
-                fps=int(fps),
-                loop=cast("Loop", loop),  # Cog supports no Literal; these three are checked
-                easing=cast("Easing", easing),
-                view=cast("View", view_of_frame(frame) if frame else view),
-                size=int(size),
-                compare=compare,
-                face=int(face),
-                seed=None if seed == -1 else int(seed),
-                refine=int(refine),
-                lock_identity=lock_identity,
-            )
-            if old:
-                texts = {"motion": motion, "template": template.strip(), "timeline": timeline.strip()}
-                beside = {"faces": faces.strip(), "motion_file": motion_file}
-                check_alone({**vars(options), **texts, **beside}, sent=False)
-            _check_motion(motion, template, motion_file)
-            if name not in ("timeline", "motion_file", "custom"):
-                check_motion(name, self.animator.motions)  # never a file of the server, or one on the hub
-            with notices_to(print), self._redact_paths(folder), image.open("rb") as photo_file:
-                keyframes = self._keyframes(timeline, motion, motion_file) if timeline.strip() else None
-                moment = None if at == -1 else at
-                if moment is not None and output_format != "png":
-                    raise OptionError(
-                        "The input at is the moment of a still: choose the output_format 'png'."
-                    )
-                files: dict[str, Path] = {}
-                if old:
-                    options, files = old.translated(options, self.animator.bundle, folder)
-                    print(old.describe(options))
-                if motion_file is not None:
-                    files["motion_file"] = self._uploaded(motion_file, folder)
-                photo: BinaryIO | Image = photo_file
-                if motion == "custom":
-                    photo = load_image(photo_file)  # decoded once, for this and for the video
-                    align(photo, face=int(face))  # raises if there is no face, before anything is learned
-                    with timed(timings, "collect"):
-                        files["custom"] = self._collected(template, max(0, int(seed)), folder, deadline)
-                selection = self._faces(faces, files)
-                video = self.animator.animate(
-                    photo,
-                    keyframes.with_files(files) if keyframes else files.get(name, name),
-                    replace(options, faces=selection),
-                    on_refine=deadline.watch("refining", progress_lines("Refined by", "steps", int(refine))),
-                    on_lock=deadline.watch("tuning", progress_lines("Tuned by", "steps", STEPS)),
-                )
-                if selection is not None and selection.all_have_own:
-                    name = "their own motions"
-                who = f"Face {face:.0f} found" if selection is None else video.describe_faces()
-                print(f"{who}; playing {name} at strength {options.strength:g}.")
-                _render(video, output, moment, deadline)
+            inputs |= received(inputs)
+            check_together(inputs)
+            with (
+                notices_to(print),
+                redact_paths(self.animator.bundle.files, folder),
+                inputs["image"].open("rb") as photo,
+            ):
+                if inputs["driving_video"] is None:
+                    name, video = self._animated(photo, inputs, folder, timings, deadline)
+                else:
+                    clip = driving.linked(inputs["driving_video"], folder)
+                    name, video = driving.CLIP, driving.drive(self.animator, photo, clip, inputs, deadline)
+                output = folder / f"{name.replace(' ', '_')}.{output_format}"
+                render(video, output, at, deadline)
         except BaseException:  # Cog's CancelationException is not an Exception
             self.finished.put((folder, time.monotonic()))
             raise
         finally:
             self.health.predicting = False
-            uploads.discard(image, motion_file)
+            uploads.discard(*inputs.values())
         timings |= video.timings
         still = output_format == "png"
         for metric, value in facts(self.animator.bundle, name, video, timings, still=still).items():
@@ -290,6 +268,51 @@ class Predictor(BaseRunner):
         print(f"Done: {output.name}, {output.stat().st_size / 1000:.0f} kB.")
         self.finished.put((folder, time.monotonic() + COLLECTED_AFTER))
         return output
+
+    def _animated(
+        self,
+        photo_file: BinaryIO,
+        inputs: Mapping[str, Any],
+        folder: Path,
+        timings: dict[str, float],
+        deadline: Deadline,
+    ) -> tuple[str, Video]:
+        """What is played, by name, and its video."""
+        motion, motion_file, timeline = inputs["motion"], inputs["motion_file"], inputs["timeline"]
+        old = Published.asked(inputs["micromotion"], inputs["scale"])
+        name = old.micromotion if old else motion if motion_file is None else "motion_file"
+        name = "timeline" if timeline.strip() else name
+        options = animate_options(inputs)
+        if name not in ("timeline", "motion_file", "custom"):
+            check_motion(name, self.animator.motions)  # never a file of the server, or one on the hub
+        keyframes = self._keyframes(timeline, motion, motion_file) if timeline.strip() else None
+        files: dict[str, Path] = {}
+        if old:
+            options, files = old.translated(options, self.animator.bundle, folder)
+            print(old.describe(options))
+        if motion_file is not None:
+            files["motion_file"] = self._uploaded(motion_file, folder)
+        photo: BinaryIO | Image = photo_file
+        if motion == "custom":
+            photo = load_image(photo_file)  # decoded once, for this and for the video
+            align(photo, face=options.face)  # raises if there is no face, before anything is learned
+            with timed(timings, "collect"):
+                files["custom"] = self._collected(
+                    inputs["template"], max(0, int(inputs["seed"])), folder, deadline
+                )
+        selection = self._faces(inputs["faces"], files)
+        video = self.animator.animate(
+            photo,
+            keyframes.with_files(files) if keyframes else files.get(name, name),
+            replace(options, faces=selection),
+            on_refine=deadline.watch("refining", progress_lines("Refined by", "steps", options.refine)),
+            on_lock=deadline.watch("tuning", progress_lines("Tuned by", "steps", STEPS)),
+        )
+        if selection is not None and selection.all_have_own:
+            name = "their own motions"
+        who = f"Face {options.face} found" if selection is None else video.describe_faces()
+        print(f"{who}; playing {name} at strength {options.strength:g}.")
+        return name, video
 
     def _new_folder(self) -> Path:
         """An empty folder for a result; schedules leftovers of cancelled predictions for removal."""
@@ -352,63 +375,6 @@ class Predictor(BaseRunner):
         path = folder / "custom.safetensors"
         anchors.save(path)
         return path
-
-    @contextmanager
-    def _redact_paths(self, folder: Path) -> Iterator[None]:
-        """Within the block, replace paths of the server in error messages by words that the caller knows."""
-        files = self.animator.bundle.files
-        words = dict.fromkeys(given_files(), "the server's certificate")
-        words |= {str(folder / MOTION_FILE): "motion_file", str(folder): "the server's folder"}
-        if files:
-            words[str(files[0].parent)] = "its folder"
-        with suppress(MicromotionError):  # no home, no cache
-            words[str(cache_folder())] = "the cache folder"
-        try:
-            yield
-        except MicromotionError as error:
-            message = str(error)
-            for path, word in words.items():
-                message = message.replace(path, word)
-            raise type(error)(message) from None
-
-
-def _files(image: object, motion_file: object) -> tuple[Path, Path | None]:
-    """The files that were sent; raises ImageError or MotionError if an input is not a URL."""
-    image, motion_file = uploads.as_sent(image), uploads.as_sent(motion_file)
-    if not isinstance(image, Path):
-        raise ImageError("The image must be sent as an http, https or data URL.")
-    if motion_file is not None and not isinstance(motion_file, Path):
-        raise MotionError("The motion_file must be sent as an http, https or data URL.")
-    return image, motion_file
-
-
-def _check_motion(motion: str, template: str, motion_file: object) -> None:
-    """Raise MotionError unless motion, template and motion_file name one motion together."""
-    if motion == "custom" and motion_file is not None:
-        raise MotionError("Both motion 'custom' and a motion_file were sent: leave one of them out.")
-    if motion == "custom" and not template.strip():
-        raise MotionError(
-            "The motion 'custom' needs a template that describes it, such as 'a person with {degree} smile'."
-        )
-    if motion != "custom" and template.strip():
-        raise MotionError(
-            "A template is only for the motion 'custom': choose that, or leave the template out."
-        )
-
-
-def _render(video: Video, output: Path, at: float | None, deadline: Deadline) -> None:
-    """Write the video, or its still at a moment, and log what it contains."""
-    if video.likeness is not None:
-        print(f"Likeness: {video.likeness.describe()}.")
-    width, height = video.size
-    if output.suffix == ".png":
-        print(f"Rendering a still of {width}×{height}.")
-        deadline.check("rendering")
-        write_picture(video.still(at), output, video.claim)
-        return
-    print(f"Rendering {len(video)} frames of {width}×{height}, {video.fps} per second.")
-    report = progress_lines("Rendered", "frames", len(video))
-    video.save(output, on_frame=deadline.watch("rendering", report), on_scaled=print)
 
 
 def _remove_finished(finished: "queue.SimpleQueue[tuple[Path, float]]") -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -15,14 +15,11 @@ from PIL import Image
 
 from encoder4editing.regressor import READ
 from micromotion.animation import Finish, Video, timed
-from micromotion.drive.options import DriveKeywords, DriveOptions, drive_options_from
-from micromotion.encoding import INVERTER_SIZE, FaceEncoder, FoundFace
+from micromotion.driving import FaceDriver
+from micromotion.encoding import FoundFace, no_latent
 from micromotion.errors import NoEffectWarning, OptionError
-from micromotion.face.alignment import align_all
-from micromotion.face.crop import AlignedFace
-from micromotion.face.detection import CLEAR_SCORE
-from micromotion.face.images import ImageSource, load_image
-from micromotion.face_selection import MAX_FACES, FaceSelection
+from micromotion.face.images import ImageSource
+from micromotion.face_selection import FaceSelection
 from micromotion.inversion.refinement import OnStep
 from micromotion.motion.library import find_motion, load_fitting, playable_motions
 from micromotion.motion.playable import Motion
@@ -50,14 +47,10 @@ from micromotion.types import Frame, Strengths
 from micromotion.video.comparison import Comparison, strength_strip
 from micromotion.weights.bundle import BundleFiles, load_bundle
 
-if TYPE_CHECKING:
-    from micromotion.drive.read import OnProgress
-    from micromotion.drive.trajectory import Trajectory
-
 __all__ = ["Animator", "Video"]
 
 
-class Animator(FaceEncoder):
+class Animator(FaceDriver):
     """Plays a bundle's micromotions on faces; its only state is the loaded networks."""
 
     @classmethod
@@ -152,95 +145,6 @@ class Animator(FaceEncoder):
             model=self.bundle.name,
         )
 
-    def drive(
-        self,
-        photo: ImageSource,
-        clip: str | Path | Trajectory,
-        options: DriveOptions | None = None,
-        *,
-        on_read: OnProgress | None = None,
-        **keywords: Unpack[DriveKeywords],
-    ) -> Video:
-        """Move the face of a photo as the face in a video moves, with its length, frame rate and sound.
-
-        Frames render when the video is iterated; the clip is read before. Only what differs from the driving
-        face's rest pose is played, so that nothing of its looks shows.
-
-        Args:
-            photo: a path, the bytes of an image file, an open file or a PIL image.
-            clip: a video; or a trajectory that was read from one, or its file, which ends in .safetensors.
-            options: see `DriveOptions`.
-            on_read: called with (done, total) while the clip is read.
-            keywords: single options by name; they override `options`.
-
-        The video's `notes` say what was found in the clip: lost or mended frames, and what became of its
-        sound. Raises OptionError, ImageError, NoFaceError, DrivingVideoError, MotionError, DeviceMemoryError.
-        """
-        from micromotion.drive.driven_photo import DrivenPhoto, places
-        from micromotion.drive.performance import perform
-
-        options = drive_options_from(keywords, options)
-        timings: dict[str, float] = {}
-        face = self._find(photo, AnimateOptions(face=options.face), timings)
-        if options.view == "model":
-            return self._driven_model(face, clip, options, on_read, timings)
-        with timed(timings, "read"):
-            performance = perform(clip, options, on_read)
-        scene = face.scene("photo" if options.view == "auto" else options.view, options.longest)
-        strengths = places(len(performance.trajectory))
-        check_total_pixels(scene.size, len(strengths))
-        return Video(
-            self.bundle.generator,
-            partial(self._latent, face, 0, None, timings),
-            [Motion("clip", torch.zeros(self.bundle.latent_shape))],  # the model's latent stays
-            strengths,
-            fps=performance.trajectory.fps,
-            timings=timings,
-            memory=self._memory(self.bundle.generator),
-            finish=DrivenPhoto(Stage(scene), performance.trajectory),
-            face=face.crop,
-            sound=performance.sound,
-            notes=performance.notes,
-            model=self.bundle.name,
-        )
-
-    def _driven_model(
-        self,
-        face: FoundFace,
-        clip: str | Path | Trajectory,
-        options: DriveOptions,
-        on_read: OnProgress | None,
-        timings: dict[str, float],
-    ) -> Video:
-        """What the model draws of a face, driven by the latents of a clip."""
-        from micromotion.drive.driven_photo import places
-        from micromotion.drive.latents import read_latents
-        from micromotion.drive.performance import clip_sound, is_trajectory_file
-        from micromotion.drive.trajectory import Trajectory
-
-        if isinstance(clip, Trajectory) or is_trajectory_file(clip):
-            raise OptionError("The view 'model' plays a video's latents, which a trajectory does not have.")
-        with timed(timings, "read"):
-            read = read_latents(
-                clip, self.bundle, face=options.clip_face, rest=options.rest, on_progress=on_read
-            )
-        sound, notes = None, read.sentences
-        if options.audio:
-            sound, notes = clip_sound(Path(clip), len(read.path), read.fps, notes)
-        return Video(
-            self.bundle.generator,
-            self._latent(face, 0, None, timings),
-            [read.motion(options.strength)],
-            places(len(read.path)),
-            fps=read.fps,
-            timings=timings,
-            memory=self._memory(self.bundle.generator),
-            face=face.crop,
-            sound=sound,
-            notes=notes,
-            model=self.bundle.name,
-        )
-
     def at_strengths(
         self,
         photo: ImageSource | torch.Tensor,
@@ -300,11 +204,8 @@ class Animator(FaceEncoder):
         for name in schedule_faces(motion, options, selection.numbers or (0,)).names:
             find_motion(name, self.bundle)  # checked before the photo is opened
         timings: dict[str, float] = {}
-        with timed(timings, "align"):
-            image = load_image(photo)
-            found = align_all(image, INVERTER_SIZE, last=max(selection.numbers or (0,)))
-        numbers, near = _moving(found, selection)
-        parts = schedule_faces(motion, options, numbers)
+        found = self._find_several(photo, selection, timings)
+        parts = schedule_faces(motion, options, found.moving)
         learned = self._load(parts.names, timings)
         seed = seed_of_noise(options.seed, self.bundle.generator, warn, drawn=is_drawn(motion))
         latents: dict[int, torch.Tensor] = {}
@@ -320,23 +221,23 @@ class Animator(FaceEncoder):
             )
 
         roles = {number: role(number, columns) for number, columns in parts.columns.items()}
-        view = GroupView(image, near, roles, options.longest)
+        view = GroupView(found.photo, found.near, roles, options.longest)
         check_total_pixels(view.size, len(parts.strengths))
         refine = _refine_steps(options, view, parts.strengths, warn)
         for number in view.measured:
-            face = FoundFace(image, found[number], None)
+            face = FoundFace(found.photo, found.every[number], None)
             latents[number] = self._latent(face, refine, on_refine, timings)
         return Video(
             self.bundle.generator,
-            _no_latent,
+            no_latent,
             learned,
             parts.strengths,
             fps=options.fps,
             timings=timings,
             finish=view,
-            face=found[numbers[0]],
-            faces={number: found[number] for number in numbers},
-            found=len(found),
+            face=found.every[found.moving[0]],
+            faces=found.movers,
+            found=len(found.every),
             labels=parts.labels([motion.name for motion in learned]),
             model=self.bundle.name,
         )
@@ -406,16 +307,3 @@ def _refine_steps(
         warn("Only the photo's own pixels are shown, and nothing of the model: refine has no effect.")
         return 0
     return options.refine
-
-
-def _moving(
-    found: Sequence[AlignedFace], selection: FaceSelection
-) -> tuple[Sequence[int], dict[int, AlignedFace]]:
-    """The numbers of the faces that move; and by number these and all other clear ones, to be kept apart."""
-    clear = [number for number, face in enumerate(found) if (face.score or 0) >= CLEAR_SCORE]
-    numbers = selection.numbers or clear[:MAX_FACES] or (0,)
-    return numbers, {number: found[number] for number in sorted({*numbers, *clear})}
-
-
-def _no_latent() -> torch.Tensor:
-    raise OptionError("A video of several faces has no latents of its own: animate one face for them.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,9 +13,11 @@ from PIL import Image
 
 from micromotion.animation import timed
 from micromotion.errors import OptionError
-from micromotion.face.alignment import align, as_aligned
+from micromotion.face.alignment import align, align_all, as_aligned
 from micromotion.face.crop import AlignedFace, crop_quad
+from micromotion.face.detection import CLEAR_SCORE
 from micromotion.face.images import ImageSource, load_image
+from micromotion.face_selection import MAX_FACES, FaceSelection
 from micromotion.inversion.pivotal_tuning import Likeness, likeness, tuned
 from micromotion.inversion.refinement import OnStep
 from micromotion.inversion.refinement import refine as refine_latent
@@ -58,6 +60,25 @@ class FoundFace:
         if self.photo is None or self.crop is None:
             raise OptionError("A face can only be moved in its photo, which a latent does not have.")
         return (whole_photo if view == "photo" else face_square)(self.photo, self.crop, longest)
+
+
+@dataclass(frozen=True, eq=False)
+class FoundFaces:
+    """Several faces of an RGB photo.
+
+    every: all that were found, the clearest first. moving: the numbers of those that move. near: by number,
+    these and all other clear ones, which are to be kept apart.
+    """
+
+    photo: Image.Image
+    every: Sequence[AlignedFace]
+    moving: Sequence[int]
+    near: Mapping[int, AlignedFace]
+
+    @property
+    def movers(self) -> dict[int, AlignedFace]:
+        """The faces that move, by number."""
+        return {number: self.every[number] for number in self.moving}
 
 
 class FaceEncoder:
@@ -138,6 +159,18 @@ class FaceEncoder:
                 crop = align(image, INVERTER_SIZE, face=options.face)
         return FoundFace(image, crop, None)
 
+    def _find_several(
+        self, photo: ImageSource, selection: FaceSelection, timings: dict[str, float]
+    ) -> FoundFaces:
+        """The selected faces of a photo, and those near them."""
+        with timed(timings, "align"):
+            image = load_image(photo)
+            found = align_all(image, INVERTER_SIZE, last=max(selection.numbers or (0,)))
+        clear = [number for number, face in enumerate(found) if (face.score or 0) >= CLEAR_SCORE]
+        moving = selection.numbers or clear[:MAX_FACES] or (0,)
+        near = {number: found[number] for number in sorted({*moving, *clear})}
+        return FoundFaces(image, found, moving, near)
+
     def _latent(
         self, face: FoundFace, refine: int, on_refine: OnStep | None, timings: dict[str, float]
     ) -> torch.Tensor:
@@ -178,3 +211,8 @@ class FaceEncoder:
 def _from_uint8(pixels: Frame) -> torch.Tensor:
     """uint8 [H, W, 3] in 0…255 -> float32 [1, 3, H, W] in [-1, 1]."""
     return torch.tensor(pixels).permute(2, 0, 1)[None] / 127.5 - 1
+
+
+def no_latent() -> torch.Tensor:
+    """The latent of a video of several faces: raises OptionError."""
+    raise OptionError("A video of several faces has no latents of its own: animate one face for them.")

@@ -24,8 +24,8 @@ PERFORMANCE = (
     "0.5s hold, 0.8s smile smooth, 1.1s hold, 1.4s smile=0 smooth, 1.6s eyesClose, 1.8s hold, "
     "2s eyesClose=0, 2.4s headsTurn=0.9 smooth, 2.7s hold, 3.1s headsTurn=0 angry=0.9 smooth, 3.4s hold"
 )
-MOMENTS = (0.2, 1.0, 2.6, 3.3)  # seconds
-TILE = 220  # pixels
+MOMENTS = (0.2, 1.0, 1.7, 2.6, 3.3)  # seconds
+TILE, DRIVEN_TILE = 220, 180  # pixels
 FPS, CLIP_FPS, QUALITY = 12, 20, 82
 
 
@@ -69,9 +69,9 @@ def driven(animator: Animator) -> None:
     rows = [list(video) for video in videos]
     sheet = contact_sheet(
         [_tile(row[moment]) for row in rows for moment in moments],
-        labels=[f"{seconds:g} s" for seconds in MOMENTS] + [""] * (len(moments) * (len(rows) - 1)),
+        labels=[f"{seconds:g} s" for seconds in MOMENTS] * len(rows),
         columns=len(moments),
-        tile=TILE,
+        tile=DRIVEN_TILE,
     )
     sheet.save(DOCS / "drive.jpg", quality=QUALITY, optimize=True)
 

@@ -62,6 +62,7 @@ def drive(
       micromotion drive me.jpg speech.mp4 --parts eyes,mouth -o me.mp4
       micromotion drive me.jpg webcam.webm --mirror --strength 0.8 --no-audio
       micromotion drive group.jpg interview.mp4 --face 1 --clip-face 1 --view face
+      micromotion drive group.jpg speech.mp4 --faces all
       micromotion learn track speech.mp4 -o speech.safetensors
       micromotion drive me.jpg speech.safetensors
     """
@@ -94,6 +95,8 @@ def drive(
         typer.echo(f"micromotion: {note}", err=True)
     if video.sound is not None and target.suffix.lower() != ".mp4":
         typer.echo("micromotion: Only an MP4 can have sound: the clip's is left out.", err=True)
+    if options.selection is not None:
+        typer.echo(video.describe_faces())
     typer.echo(f"Video: {target}")
     if sheet is not None:
         typer.echo(f"Sheet: {sheet}")

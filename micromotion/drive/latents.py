@@ -97,7 +97,7 @@ def read_latents(
     timed = np.stack([np.interp(even, track.seconds, column) for column in coordinates.T], axis=1)
     played = torch.from_numpy(timed * trajectory.weight[:, None])
     told = f"Latents: rank {len(basis)}; sparse noise, which is left out: {100 * noise:.1f}% of the movement."
-    sentences = (*found.sentences("--clip-face"), told)
+    sentences = (*found.sentences("clip_face"), told)
     return ReadLatents(LatentPath(played, basis.unflatten(1, latents.shape[1:])), trajectory.fps, sentences)
 
 

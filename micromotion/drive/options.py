@@ -6,12 +6,12 @@ Importing this module does not import torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypedDict, get_args
 
 from micromotion.errors import OptionError
-from micromotion.face_selection import MAX_FACE
+from micromotion.face_selection import MAX_FACE, MAX_FACES, FaceSelection, parse_faces
 from micromotion.option_checks import check_fields, check_names
 from micromotion.options import MAX_SIZE, View
 
@@ -64,6 +64,14 @@ class DriveOptions:
         default=0,
         metadata={"limits": (0, MAX_FACE), "help": "Which of several faces of the photo; 0 is the clearest."},
     )
+    faces: FaceSelection | str | Sequence[int] | None = field(
+        default=None,
+        metadata={
+            "metavar": "LIST",
+            "help": "Several faces of the whole photo, instead of one: 'all', or numbers as 0,2; at most "
+            f"{MAX_FACES}. Each does what the clip's does.",
+        },
+    )
     clip_face: int = field(
         default=0,
         metadata={"limits": (0, MAX_FACE), "help": "Which of several faces of the clip; 0 is the clearest."},
@@ -89,6 +97,9 @@ class DriveOptions:
                 f"strength must be a number from 0 to {MAX_STRENGTH:g}, not {self.strength!r:.80}."
             )
         check_fields(self)
+        if self.faces is not None:
+            object.__setattr__(self, "faces", parse_faces(self.faces))
+            self._check_faces()
         if self.view == "model" and set(self.parts) != set(PARTS):
             raise OptionError(
                 "The view 'model' plays the whole face: leave out parts, or take the view 'photo'."
@@ -101,6 +112,26 @@ class DriveOptions:
         """Longest side of the output in pixels; None: the photo's own."""
         return None if self.size == "full" else self.size
 
+    @property
+    def selection(self) -> FaceSelection | None:
+        """The parsed `faces`; None: only `face` moves."""
+        assert self.faces is None or isinstance(self.faces, FaceSelection)
+        return self.faces
+
+    def _check_faces(self) -> None:
+        """Raise OptionError for faces with motions of their own, or beside an option for a single face."""
+        if self.selection is not None and self.selection.names:
+            raise OptionError(
+                "All of the faces do what the clip's does, and none has a motion of its own: faces must be "
+                "'all', or numbers such as 0,2."
+            )
+        if self.view in ("face", "model"):
+            raise OptionError(
+                f"The view {self.view!r} shows one face: leave out faces, or take the view 'photo'."
+            )
+        if self.face:
+            raise OptionError("Give faces or face, not both: it names a single one.")
+
 
 class DriveKeywords(TypedDict, total=False):
     """The same options as keywords, for type checkers."""
@@ -111,6 +142,7 @@ class DriveKeywords(TypedDict, total=False):
     view: View
     size: int | Literal["full"]
     face: int
+    faces: FaceSelection | str | Sequence[int] | None
     clip_face: int
     rest: int | None
     audio: bool

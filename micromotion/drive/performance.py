@@ -44,7 +44,7 @@ def perform(
         return Performance(_wanted(load_trajectory(clip)[0], options))
     clip = Path(clip)
     read = read_driving_video(clip, face=options.clip_face, rest=options.rest, on_progress=on_progress)
-    played, notes = read.trajectory, read.report.sentences("--clip-face")
+    played, notes = read.trajectory, read.report.sentences("clip_face")
     if not options.audio:
         return Performance(_wanted(played, options), notes=tuple(notes))
     return Performance(_wanted(played, options), *clip_sound(clip, len(played), played.fps, notes))

@@ -13,9 +13,13 @@ from micromotion.errors import MicromotionError, OptionError
 from micromotion.motion.schedule import MotionChoice
 from micromotion.options import AnimateOptions
 from micromotion.page import markup
+from micromotion.page.clip_fields import ClipFields, drive_options
 from micromotion.page.columns import (
     ALL,
+    CLIP,
+    EACH,
     SLIDERS,
+    TIMELINE,
     MotionColumn,
     PhotoColumn,
     VideoColumn,
@@ -23,7 +27,8 @@ from micromotion.page.columns import (
     photo_column,
     video_column,
 )
-from micromotion.page.handlers import OrError, PageHandlers
+from micromotion.page.faces import MAX_FACES
+from micromotion.page.handlers import STILL, OrError, PageHandlers
 from micromotion.page.sessions import Sessions
 from micromotion.page.studio import STANDARD, Studio
 
@@ -33,8 +38,9 @@ FIRST = "smile"  # the motion that plays when the page opens, if the model has i
 REACH = 2.0  # a motion's slider goes from -REACH to REACH
 MAX_WAITING = 64  # requests in the queue
 
-Reading = Callable[[str, str, Sequence[float]], OrError[MotionChoice]]
-"""Turns mode, timeline text and slider values into the chosen motions, or an error."""
+Reading = Callable[[gr.Request, str, str, Sequence[Any]], OrError[MotionChoice]]
+"""Turns mode, timeline text, and the values of the sliders and of the faces' own motions into the motions of
+the chosen face, or an error."""
 
 
 def theme() -> gr.themes.Base:
@@ -96,33 +102,52 @@ def _connect_face_inputs(handlers: PageHandlers, photo: PhotoColumn, motion: Mot
 def _sliders(
     handlers: PageHandlers, face_changed: gr.State, motion: MotionColumn, video: VideoColumn
 ) -> None:
-    """Create one slider per available motion, and connect the events that read them."""
+    """Create a slider for each available motion and a choice for each face; connect what reads them."""
     names = sorted(handlers.studio.motions, key=lambda name: name != FIRST)
-    first = FIRST if FIRST in names else names[0] if names else None
-    moved = [
-        gr.Slider(
-            -REACH,
-            REACH,
-            1.0 if name == first else 0.0,
-            step=0.05,
-            label=f"{name} (learned)" if handlers.studio.is_learned(name) else name,
-            interactive=True,
-            elem_id=f"mm-motion-{name}",
-        )
-        for name in names
-    ]
+    first = FIRST if FIRST in names else names[0] if names else STILL
+    shown = {name: f"{name} (learned)" if handlers.studio.is_learned(name) else name for name in names}
+    with gr.Column(elem_id="mm-strengths"):
+        moved = [
+            gr.Slider(
+                -REACH,
+                REACH,
+                1.0 if name == first else 0.0,
+                step=0.05,
+                label=shown[name],
+                interactive=True,
+                elem_id=f"mm-motion-{name}",
+            )
+            for name in names
+        ]
+    with gr.Column(elem_id="mm-own"):  # style.css shows as many as there are faces
+        own = [
+            gr.Dropdown(
+                [*((shown[name], name) for name in names), ("stays still", STILL)],
+                value=first,
+                label=f"Face {number + 1}",
+                filterable=False,
+                interactive=True,
+                elem_id=f"mm-own-{number}",
+            )
+            for number in range(MAX_FACES)
+        ]
 
-    def played(mode: str, text: str, strengths: Sequence[float]) -> OrError[MotionChoice]:
+    def played(request: gr.Request, mode: str, text: str, values: Sequence[Any]) -> OrError[MotionChoice]:
         if mode == SLIDERS:
-            return dict(zip(names, strengths, strict=True))
+            return dict(zip(names, values[: len(names)], strict=True))
+        if mode == CLIP:
+            return {}
+        if mode == EACH:
+            name = handlers.own_motions(request, values[-MAX_FACES:]).get(handlers.chosen_number(request))
+            return {name: 1.0} if name else {}
         try:
             return handlers.studio.read_timeline(text)
         except MicromotionError as error:
             return error
 
     common = [motion.mode, motion.text, video.strength, video.frames, video.fps, video.easing, video.view]
-    _follow(handlers, played, common, moved, face_changed, motion)
-    _render(handlers, played, common, moved, video)
+    _follow(handlers, played, common, [*moved, *own], face_changed, motion)
+    _render(handlers, played, common, [*moved, *own], motion.clip, video)
 
 
 def _options(**chosen: Any) -> OrError[AnimateOptions]:
@@ -137,7 +162,7 @@ def _follow(
     handlers: PageHandlers,
     played: Reading,
     common: list[Any],
-    moved: list[gr.Slider],
+    moved: list[Any],
     face_changed: gr.State,
     motion: MotionColumn,
 ) -> None:
@@ -145,11 +170,12 @@ def _follow(
 
     def follow(
         request: gr.Request, mode: str, text: str, strength: float, frames: int, fps: int, easing: Any,
-        view: Any, moment: float, *strengths: float,
+        view: Any, moment: float, *values: Any,
     ) -> tuple[Any, ...]:  # fmt: skip
+        view = "photo" if mode in (EACH, CLIP) else view
         options = _options(strength=strength, frames=frames, fps=fps, easing=easing, view=view)
         return handlers.follow(
-            request, played(mode, text, strengths), options, 1.0 if mode == SLIDERS else moment
+            request, played(request, mode, text, values), options, moment if mode == TIMELINE else 1.0
         )
 
     gr.on(
@@ -165,19 +191,32 @@ def _follow(
 
 
 def _render(
-    handlers: PageHandlers, played: Reading, common: list[Any], moved: list[gr.Slider], video: VideoColumn
+    handlers: PageHandlers,
+    played: Reading,
+    common: list[Any],
+    moved: list[Any],
+    clip: ClipFields,
+    video: VideoColumn,
 ) -> None:
     """Connect the render button; a cancel button replaces it while a video is rendered."""
 
     def render(
         request: gr.Request, mode: str, text: str, strength: float, frames: int, fps: int, easing: Any,
-        view: Any, loop: Any, who: Any, *strengths: float,
+        view: Any, loop: Any, who: Any, *values: Any,
     ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
-        faces = "all" if who == ALL and view == "photo" else None  # else the choice is not shown
+        driving, values = values[: len(clip.all)], values[len(clip.all) :]
+        faces: Any = "all" if who == ALL and view == "photo" else None  # else the choice is not shown
+        if mode == CLIP:
+            yield from handlers.drive(request, drive_options(driving, view, faces))
+            return
+        motions = played(request, mode, text, values)
+        if mode == EACH:
+            own = handlers.own_motions(request, values[-MAX_FACES:])
+            view, faces, motions = "photo", own or None, dict.fromkeys(own.values(), 1.0)
         options = _options(
             strength=strength, frames=frames, fps=fps, loop=loop, easing=easing, view=view, faces=faces
         )
-        yield from handlers.render(request, played(mode, text, strengths), options)
+        yield from handlers.render(request, motions, options)
 
     buttons = [video.render, video.cancel]
     gr.on(
@@ -190,7 +229,7 @@ def _render(
         api_visibility="private",
     ).then(
         render,
-        [*common, video.loop, video.faces, *moved],
+        [*common, video.loop, video.faces, *clip.all, *moved],
         [video.status, video.video, video.download],
         concurrency_id="render",
         show_progress="minimal",

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
 
 from micromotion.options import MAX_FPS, MAX_FRAMES, View
 from micromotion.page import markup
+from micromotion.page.clip_fields import ClipFields, clip_fields, uploaded_path
 from micromotion.page.handlers import PageHandlers
 from micromotion.page.presets import playable
 from micromotion.page.studio import STANDARD
 
-SLIDERS, TIMELINE = "Sliders", "Timeline"
+SLIDERS, TIMELINE, EACH, CLIP = "Sliders", "Timeline", "Each face", "A video"
+"""What moves: the motions of sliders or of a timeline; each face by a motion of its own; as a video says."""
 CHOSEN, ALL = "chosen", "all"  # which faces move
 FACTOR = 2.5  # largest overall strength: times app.REACH, it stays within the limit of a strength
 
@@ -66,6 +67,7 @@ class MotionColumn:
     sliders: gr.Column
     text: gr.Textbox
     moment: gr.Slider
+    clip: ClipFields
     message: gr.HTML
 
 
@@ -87,11 +89,6 @@ class VideoColumn:
     download: gr.DownloadButton
 
 
-def _uploaded_path(payload: Any) -> str | None:
-    """The path of an uploaded file. Gradio would decode the picture itself; our reader does that safely."""
-    return None if payload is None else payload.path
-
-
 def photo_column(handlers: PageHandlers) -> PhotoColumn:
     """The column in which a face is chosen."""
     gr.HTML(markup.heading(1, "A face"))
@@ -107,26 +104,26 @@ def photo_column(handlers: PageHandlers) -> PhotoColumn:
         elem_id="mm-upload",
         interactive=True,
     )
-    upload.preprocess = _uploaded_path
+    upload.preprocess = uploaded_path
     message = gr.HTML(elem_id="mm-photo-message")
     photo = gr.HTML(js_on_load=_CHOOSE, elem_id="mm-photo")
     return PhotoColumn(gallery, upload, message, photo, gr.State(0.0))
 
 
 def motion_column(handlers: PageHandlers) -> MotionColumn:
-    """The column with the preview, and either sliders or a timeline."""
+    """The column with the preview, and the fields that say what moves: those of one of the modes."""
     gr.HTML(markup.heading(2, "Its motion"))
     preview = gr.HTML(markup.preview(None), elem_id="mm-preview")
     gr.HTML(markup.note(_WHOLE), elem_id="mm-whole")  # shown by style.css for the view `photo`
     mode = gr.Radio(
-        [SLIDERS, TIMELINE],
+        [SLIDERS, TIMELINE, EACH, CLIP],
         value=SLIDERS,
         show_label=False,
         interactive=True,
         elem_id="mm-mode",
         container=False,
     )
-    with gr.Column(elem_id="mm-sliders") as sliders:  # style.css shows these or the timeline
+    with gr.Column(elem_id="mm-sliders") as sliders:  # style.css shows what belongs to the mode
         pass
     with gr.Column(elem_id="mm-timeline"):
         presets = playable(handlers.studio.motions)
@@ -156,8 +153,10 @@ def motion_column(handlers: PageHandlers) -> MotionColumn:
             interactive=True,
             elem_id="mm-moment",
         )
+    with gr.Column(elem_id="mm-driving"):
+        clip = clip_fields(handlers)
     message = gr.HTML(elem_id="mm-motion-message")
-    return MotionColumn(preview, mode, sliders, text, moment, message)
+    return MotionColumn(preview, mode, sliders, text, moment, clip, message)
 
 
 def video_column(view: View) -> VideoColumn:

@@ -9,7 +9,8 @@ import queue
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -17,17 +18,27 @@ from typing import Any, TypeAlias, TypeVar
 import gradio as gr
 from PIL import Image
 
+from micromotion.drive.options import DriveOptions
 from micromotion.errors import MicromotionError, OptionError
 from micromotion.motion.schedule import MotionChoice
 from micromotion.options import AnimateOptions
 from micromotion.page import markup
+from micromotion.page.clips import open_clip
 from micromotion.page.faces import examples
-from micromotion.page.sessions import ChosenFace, Sessions, take_upload
+from micromotion.page.sessions import ChosenFace, Sessions, move_upload, take_upload
 from micromotion.page.studio import Stopped, Studio
 
 Wanted = TypeVar("Wanted")
 OrError: TypeAlias = Wanted | Exception
 """A parsed input, or the error in it, which is shown when the input is used."""
+Report = Callable[[str, int, int], None]
+"""Called with what is done with frames (READING, RENDERING), the number done, and the number in all."""
+
+READING, RENDERING = "Reading frame", "Frame"
+FOLLOWS = "Follows person"
+"""The label of the field that says which of several people in a driving video is followed."""
+STILL = "(still)"
+"""What a face plays that stays still; no motion can have this name."""
 
 
 class PageHandlers:
@@ -71,6 +82,32 @@ class PageHandlers:
 
         _, *rest = self._show_choice(request, choose)
         return tuple(rest)  # without the photo: redrawing it would lose the keyboard's focus
+
+    def take_clip(self, upload: str | None, request: gr.Request) -> tuple[Any, ...]:
+        """Keep an uploaded driving video, show its first frame, and empty the field for the next one."""
+        if upload is None:
+            return gr.skip(), gr.skip(), ""
+        session = self.sessions[str(request.session_hash)]
+        path = session.new_clip_path()
+        try:
+            move_upload(Path(upload), self.sessions.folder, path)
+            clip = open_clip(path)
+        except Exception as error:
+            path.unlink(missing_ok=True)
+            return None, gr.skip(), markup.alert(user_facing(error))
+        session.keep_clip(clip)
+        return None, markup.clip(clip.first, clip.frames, sound=clip.sound), ""
+
+    def own_motions(self, request: gr.Request, names: Sequence[str]) -> dict[int, str]:
+        """The motion of each face of the visitor's photo, by number, but for those that stay still."""
+        chosen = self.sessions[str(request.session_hash)].chosen_face
+        count = len(chosen.faces) if chosen else 0
+        return {number: name for number, name in enumerate(names[:count]) if name != STILL}
+
+    def chosen_number(self, request: gr.Request) -> int:
+        """The number of the chosen face; 0 if there is none."""
+        chosen = self.sessions[str(request.session_hash)].chosen_face
+        return chosen.index if chosen else 0
 
     def _show_choice(self, request: gr.Request, choose: Callable[[], ChosenFace]) -> tuple[Any, ...]:
         """The photo with its faces, a message, and, if a face was chosen, a new value for `face_changed`."""
@@ -128,26 +165,63 @@ class PageHandlers:
         self, request: gr.Request, played: OrError[MotionChoice], options: OrError[AnimateOptions]
     ) -> Iterator[tuple[Any, ...]]:
         """Render a video; yields the progress, then the player and the download button."""
+
+        def work(chosen: ChosenFace, path: Path, stop: threading.Event, report: Report) -> list[str]:
+            scaled: list[str] = []
+            motions: MotionChoice = _valid(played)
+            self.studio.render(
+                chosen,
+                motions,
+                _valid(options),
+                path,
+                stop=stop,
+                on_frame=partial(report, RENDERING),
+                on_scaled=scaled.append,
+            )
+            return scaled
+
+        yield from self._written(request, work)
+
+    def drive(self, request: gr.Request, options: OrError[DriveOptions]) -> Iterator[tuple[Any, ...]]:
+        """The same for a video that the visitor's driving video drives."""
+        session = self.sessions[str(request.session_hash)]
+
+        def work(chosen: ChosenFace, path: Path, stop: threading.Event, report: Report) -> list[str]:
+            scaled: list[str] = []
+            notes = self.studio.drive(
+                chosen,
+                session.require_clip(),
+                _valid(options),
+                path,
+                stop=stop,
+                on_read=partial(report, READING),
+                on_frame=partial(report, RENDERING),
+                on_scaled=scaled.append,
+            )
+            return [*scaled, *(note.replace("clip_face", f"“{FOLLOWS}”") for note in notes)]
+
+        yield from self._written(request, work)
+
+    def _written(
+        self,
+        request: gr.Request,
+        work: Callable[[ChosenFace, Path, threading.Event, Report], list[str]],
+    ) -> Iterator[tuple[Any, ...]]:
+        """The progress of work that writes a video, then the player and what the work has to say."""
         session = self.sessions[str(request.session_hash)]
         stop, start = session.stop, time.monotonic()
-        scaled: list[str] = []
+        told: list[str] = []
         try:
-            if isinstance(played, Exception):
-                raise played
-            if isinstance(options, Exception):
-                raise options
             chosen = session.require_face()
             path = session.new_video_path("micromotion.mp4")
-
-            def work(on_frame: Callable[[int, int], None]) -> None:
-                self.studio.render(
-                    chosen, played, options, path, stop=stop, on_frame=on_frame, on_scaled=scaled.append
-                )
-
-            total = 0
-            for done, total in run_with_progress(work, stop):
-                left = (time.monotonic() - start) / done * (total - done)
-                yield markup.progress(done, total, left), gr.skip(), gr.skip()
+            stage, since, total = "", start, 0
+            for doing, done, total in run_with_progress(
+                lambda report: told.extend(work(chosen, path, stop, report)), stop
+            ):
+                if doing != stage:
+                    stage, since = doing, start if not stage else time.monotonic()
+                left = (time.monotonic() - since) / done * (total - done) if done else None
+                yield markup.progress(done, total, left, doing), gr.skip(), gr.skip()
         except Stopped as stopped:
             yield markup.note(str(stopped)), gr.skip(), gr.skip()
         except Exception as error:
@@ -155,7 +229,7 @@ class PageHandlers:
         else:
             seconds = time.monotonic() - start
             yield (
-                markup.note(" ".join([f"Done: {total} frames in {seconds:.0f} s.", *scaled])),
+                markup.note(" ".join([f"Done: {total} frames in {seconds:.0f} s.", *told])),
                 gr.Video(value=str(path), visible=True),
                 gr.DownloadButton(value=str(path), visible=True),
             )
@@ -166,17 +240,17 @@ class PageHandlers:
 
 
 def run_with_progress(
-    work: Callable[[Callable[[int, int], None]], None], stop: threading.Event
-) -> Iterator[tuple[int, int]]:
-    """Run work in a thread; yields the newest (done, total) frame counts that it reports.
+    work: Callable[[Report], None], stop: threading.Event
+) -> Iterator[tuple[str, int, int]]:
+    """Run work in a thread; yields the newest (doing, done, total) that it reports.
 
     Raises what work raises. Closing this generator sets stop, and waits for the thread.
     """
-    reports: queue.SimpleQueue[tuple[int, int] | BaseException | None] = queue.SimpleQueue()
+    reports: queue.SimpleQueue[tuple[str, int, int] | BaseException | None] = queue.SimpleQueue()
 
     def run() -> None:
         try:
-            work(lambda done, total: reports.put((done, total)))
+            work(lambda doing, done, total: reports.put((doing, done, total)))
         except BaseException as error:
             reports.put(error)
         else:
@@ -196,6 +270,13 @@ def run_with_progress(
     finally:
         stop.set()
         thread.join()
+
+
+def _valid(given: OrError[Wanted]) -> Wanted:
+    """What was chosen; raises the error in it."""
+    if isinstance(given, Exception):
+        raise given
+    return given
 
 
 def user_facing(error: Exception) -> Exception:

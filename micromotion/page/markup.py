@@ -17,6 +17,7 @@ from micromotion.face.crop import AlignedFace
 from micromotion.page.faces import Example
 
 PHOTO_SIDE = 1200
+CLIP_SIDE = 480
 THUMB = 112
 """Side of a thumbnail in pixels; it is displayed at half this size."""
 
@@ -105,6 +106,15 @@ def preview(frame: Image.Image | None) -> str:
     return f'<div class="mm-stage"><img src="{data_url(frame, 92)}" alt="Preview of the face"></div>'
 
 
+def clip(first: Image.Image, frames: int, *, sound: bool) -> str:
+    """The first frame of a driving video, and what else is known of it."""
+    small = first.copy()
+    small.thumbnail((CLIP_SIDE, CLIP_SIDE), Image.Resampling.LANCZOS)
+    known = f"{frames} frames, {'with' if sound else 'without'} sound."
+    shown = f'<div class="mm-clip"><img src="{data_url(small)}" alt="Your video"></div>'
+    return shown + note(f"{known} It is deleted when you close this page.")
+
+
 def note(text: str) -> str:
     """A status line; empty for an empty text."""
     return f'<p class="mm-note" role="status">{escape(text)}</p>' if text else ""
@@ -116,10 +126,10 @@ def alert(error: Exception) -> str:
     return f'<div class="mm-alert" role="alert"><p>{escape(str(error))}</p>{notes}</div>'
 
 
-def progress(done: int, total: int, seconds: float | None) -> str:
-    """A progress bar with the number of frames done, and the estimated time left."""
+def progress(done: int, total: int, seconds: float | None, doing: str = "Frame") -> str:
+    """A progress bar with the number of frames done, and the estimated time left; doing: what with them."""
     left = "" if seconds is None else f", about {max(1, round(seconds))} s left"
-    words = f"Frame {done} of {total}{left}" if total else "Getting ready…"
+    words = f"{doing} {done} of {total}{left}" if total else "Getting ready…"
     state = f'value="{done}" max="{total}"' if total else ""
     return (
         f'<div class="mm-progress"><progress {state} aria-label="Rendering"></progress><p>{words}</p></div>'

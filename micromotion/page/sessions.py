@@ -1,7 +1,8 @@
 """The page's sessions: each visitor's photo and video, bounded in memory, deleted when the visitor leaves.
 
 A photo never stays on the disk: the upload is deleted as soon as it has been read. A video is a file, because
-a browser plays and downloads files; it is stored in a folder per session whose name cannot be guessed.
+a browser plays and downloads files; it is stored in a folder per session whose name cannot be guessed. A
+driving video is a file, too, as it may be large; it is in another folder, from which nothing is served.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from micromotion.errors import ImageError, OptionError
+from micromotion.video.driving_video import DrivingVideoError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from micromotion.face.crop import AlignedFace
+    from micromotion.page.clips import Clip
     from micromotion.photo.views import Stage
 
 MAX_SESSIONS = 32
@@ -61,10 +64,13 @@ class ChosenFace:
 
 @dataclass(eq=False)
 class Session:
-    """One visitor's state: the chosen face, the folder of videos, and the event that stops rendering."""
+    """One visitor's state: the folders of videos and driving videos, the chosen face, the driving video, and
+    the event that stops rendering."""
 
     folder: Path
+    clips: Path
     chosen_face: ChosenFace | None = None
+    clip: Clip | None = None
     stop: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -77,6 +83,23 @@ class Session:
             raise OptionError("There is no face yet: choose an example or a photo first.")
         return self.chosen_face
 
+    def require_clip(self) -> Clip:
+        """The driving video; raises OptionError if there is none yet, or if it was evicted."""
+        if self.clip is None:
+            raise OptionError("There is no video to follow yet: upload one, or record one with the camera.")
+        return self.clip
+
+    def keep_clip(self, clip: Clip) -> None:
+        """Replace the driving video, whose file is deleted."""
+        old, self.clip = self.clip, clip
+        if old is not None:
+            old.path.unlink(missing_ok=True)
+
+    def new_clip_path(self) -> Path:
+        """A path for the next driving video."""
+        self.clips.mkdir(exist_ok=True)
+        return self.clips / token_urlsafe(12)
+
     def new_video_path(self, name: str) -> Path:
         """A path for the next video in a new folder; deletes the previous video."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -87,8 +110,9 @@ class Session:
     def close(self) -> None:
         """Stop rendering, drop the face, delete the videos."""
         self.stop.set()
-        self.chosen_face = None
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.chosen_face = self.clip = None
+        for folder in (self.folder, self.clips):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Sessions:
@@ -108,7 +132,10 @@ class Sessions:
         with self._lock:
             session = self._sessions.get(session_id)
             if session is None:
-                session = Session(self.folder / f"{VIDEO_FOLDER_PREFIX}{token_urlsafe(12)}")
+                videos, clips = (
+                    self.folder / f"{kind}{token_urlsafe(12)}" for kind in (VIDEO_FOLDER_PREFIX, "clips-")
+                )
+                session = Session(videos, clips)
                 self._sessions[session_id] = session
             self._sessions.move_to_end(session_id)
             self._evict()
@@ -132,7 +159,7 @@ class Sessions:
     def sweep(self, age: float = STALE_SECONDS) -> None:
         """Delete uploads older than `age` seconds."""
         with self._lock:
-            ours = {session.folder for session in self._sessions.values()}
+            ours = {each for session in self._sessions.values() for each in (session.folder, session.clips)}
         for path in self.folder.iterdir():
             if path not in ours and _modified(path) < time.time() - age:
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
@@ -147,22 +174,43 @@ class Sessions:
 
 
 def take_upload(upload: Path, folder: Path) -> bytes:
-    """Read an uploaded file below `folder`, then delete it and its own subfolder.
+    """Read an uploaded picture below `folder`, then delete it and its own subfolder.
 
     Raises ImageError if it does not exist, or is not inside `folder`; such a file is not touched.
     """
-    path = upload.resolve()
     try:
-        if not path.is_relative_to(folder):
-            raise PermissionError
+        path = _inside(upload, folder)
         content = path.read_bytes()
         path.unlink(missing_ok=True)
     except OSError as error:
         raise ImageError("The picture did not arrive: send it again.") from error
-    if path.parent != folder:
-        with suppress(OSError):  # not empty if another visitor has uploaded the same picture
-            path.parent.rmdir()
+    _remove_empty(path.parent, folder)
     return content
+
+
+def move_upload(upload: Path, folder: Path, target: Path) -> None:
+    """Move an uploaded video below `folder`, and delete its own subfolder; raises as `take_upload` does, but
+    DrivingVideoError."""
+    try:
+        path = _inside(upload, folder)
+        path.rename(target)
+    except OSError as error:
+        raise DrivingVideoError("The video did not arrive: send it again.") from error
+    _remove_empty(path.parent, folder)
+
+
+def _inside(upload: Path, folder: Path) -> Path:
+    """The resolved path of a file; raises PermissionError if it is not inside `folder`."""
+    path = upload.resolve()
+    if not path.is_relative_to(folder):
+        raise PermissionError
+    return path
+
+
+def _remove_empty(subfolder: Path, folder: Path) -> None:
+    if subfolder != folder:
+        with suppress(OSError):  # not empty if another visitor has uploaded the same file
+            subfolder.rmdir()
 
 
 def _modified(path: Path) -> float:

@@ -7,7 +7,7 @@ the frames of a video.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -16,6 +16,7 @@ import numpy as np
 
 from micromotion.animation import Video
 from micromotion.animator import Animator
+from micromotion.drive.options import DriveOptions
 from micromotion.errors import MicromotionError, OptionError
 from micromotion.face.crop import AlignedFace
 from micromotion.face.images import load_image
@@ -25,6 +26,7 @@ from micromotion.motion.schedule import MotionChoice, schedule
 from micromotion.motion.timeline import Timeline
 from micromotion.motion.timeline_text import parse_timeline
 from micromotion.options import AnimateOptions, View, check_motion
+from micromotion.page.clips import Clip, without_path
 from micromotion.page.faces import find_faces
 from micromotion.page.sessions import ChosenFace
 from micromotion.types import Frame, Strengths
@@ -115,9 +117,13 @@ class Studio:
         Raises Stopped at the next frame after stop is set, leaving no file; OptionError if nothing would
         move; otherwise what `Animator.animate` raises.
         """
+        for name in options.selection.names if options.selection else ():
+            check_motion(str(name), self.motions)
         _, strengths = self._schedule(played, options)
         if not strengths.any():
-            raise OptionError("Nothing would move: push a slider away from 0, or write a timeline.")
+            raise OptionError(
+                "Nothing would move: push a slider away from 0, choose a motion, or write a timeline."
+            )
         own = self.view_of(options) != "model"
         with self._model_lock:
             video = self._animator.animate(
@@ -126,6 +132,45 @@ class Studio:
                 replace(options, face=chosen.index if own and not options.faces else 0),
             )
 
+        self._write(video, path, stop, on_frame, on_scaled)
+
+    def drive(
+        self,
+        chosen: ChosenFace,
+        clip: Clip,
+        options: DriveOptions,
+        path: Path,
+        *,
+        stop: threading.Event,
+        on_read: Callable[[int, int], None],
+        on_frame: Callable[[int, int], None],
+        on_scaled: Callable[[str], None] | None = None,
+    ) -> Sequence[str]:
+        """Write the video of the face, or of the faces that the options name, driven by a clip.
+
+        The photo's own pixels move: the model is not used. on_read: as on_frame, while the clip is read.
+        Returns what was found in the clip, for people. Raises as `render` does; DrivingVideoError.
+        """
+
+        def read(done: int, total: int) -> None:
+            if stop.is_set():
+                raise Stopped("Stopped; no video was saved.")
+            on_read(done, total)
+
+        options = replace(options, face=0 if options.faces else chosen.index)
+        with without_path(clip.path):
+            video = self._animator.drive(chosen.photo, clip.path, options, on_read=read)
+            self._write(video, path, stop, on_frame, on_scaled)
+        return video.notes
+
+    def _write(
+        self,
+        video: Video,
+        path: Path,
+        stop: threading.Event,
+        on_frame: Callable[[int, int], None],
+        on_scaled: Callable[[str], None] | None,
+    ) -> None:
         def report(done: int) -> None:
             on_frame(done, len(video))
 
@@ -138,6 +183,7 @@ class Studio:
             on_frame=report,
             on_scaled=lambda _: None,  # reported above
             claim=video.claim,
+            sound=video.sound,
         )
 
     def _interruptible(self, video: Video, stop: threading.Event) -> Iterator[Frame]:

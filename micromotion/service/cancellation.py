@@ -33,6 +33,9 @@ LATE = (
     "dlib",
     "numpy.ma",
     "platformdirs",
+    "micromotion.drive.driven_photo",
+    "micromotion.drive.latents",
+    "micromotion.drive.performance",
     "micromotion.learn.text_cache",
     "micromotion.motion.library",
 )

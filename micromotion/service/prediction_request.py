@@ -12,6 +12,7 @@ from typing import Any
 
 from micromotion.errors import DownloadError, OptionError
 from micromotion.service.address_policy import check_url, find_addresses
+from micromotion.service.driving import check_driving
 from micromotion.service.published import check_alone, is_asked
 
 MAX_VALUES = 1000
@@ -98,11 +99,12 @@ def _check_inputs(inputs: dict[str, Any], known: Collection[str]) -> None:
             raise Refusal(
                 422, f"There is no input {name[:MAX_QUOTED]!r}{hint}; the inputs are {', '.join(known)}."
             )
-    if is_asked(inputs):
-        try:
+    try:
+        if is_asked(inputs):
             check_alone(inputs, sent=True)
-        except OptionError as error:
-            raise Refusal(422, str(error)) from None
+        check_driving(inputs, sent=True)
+    except OptionError as error:
+        raise Refusal(422, str(error)) from None
 
 
 def _check_webhook(request: dict[str, Any]) -> None:

@@ -38,6 +38,7 @@ BESIDE: Mapping[str, tuple[object, ...]] = {
     "view": ("auto", "model"),
     "frame": ("", "crop"),
     "faces": ("",),
+    "driving_video": (None,),
 }
 """The inputs that `micromotion` and `scale` replace, and the values that may stand beside these two: the
 default, and what they give anyway."""

@@ -159,7 +159,7 @@ def open_driving_video(
     if count == 0 and hidden:
         raise _trimmed(path, "nothing but trimmed frames")
     if count == 0:
-        raise DrivingVideoError(f"{_shown(path)} has no frames: record or save it again.")
+        raise DrivingVideoError(f"{shown_path(path)} has no frames: record or save it again.")
     return DrivingVideo(path, count, -(-count // limit), longest)
 
 
@@ -212,7 +212,7 @@ def _check_edits(path: Path, file: BinaryIO) -> None:
 
 
 def _check_file(path: Path) -> None:
-    name = _shown(path)
+    name = shown_path(path)
     try:
         about = path.stat()
     except FileNotFoundError as error:
@@ -245,14 +245,14 @@ def opened(path: Path) -> Iterator[tuple[Any, Any]]:
                 )
             except (av.FFmpegError, ValueError) as error:
                 raise DrivingVideoError(
-                    f"{_shown(path)} cannot be read as a video: save it as MP4 and try again."
+                    f"{shown_path(path)} cannot be read as a video: save it as MP4 and try again."
                 ) from error
             with container:
                 yield container, _stream(container, path)
     except (av.FFmpegError, MemoryError) as error:
         raise _damaged(path) from error
     except OSError as error:
-        raise DrivingVideoError(f"{_shown(path)} cannot be read ({_reason(error)}).") from error
+        raise DrivingVideoError(f"{shown_path(path)} cannot be read ({_reason(error)}).") from error
 
 
 def _stream(container: Any, path: Path) -> Any:
@@ -261,12 +261,12 @@ def _stream(container: Any, path: Path) -> Any:
     if not streams and not container.streams.audio:
         raise _damaged(path)
     if not streams:
-        raise DrivingVideoError(f"{_shown(path)} has only sound, no moving pictures: choose another video.")
+        raise DrivingVideoError(f"{shown_path(path)} has only sound, no pictures: choose another video.")
     codec = streams[0].codec_context
     if codec is None or codec.name not in _CODECS.split(","):
         named = "an unknown codec" if codec is None else f"the codec {codec.name}"
         raise DrivingVideoError(
-            f"{_shown(path)} uses {named}, which is not supported: save it as MP4 with H.264."
+            f"{shown_path(path)} uses {named}, which is not supported: save it as MP4 with H.264."
         )
     _check_size(codec.width, codec.height, path)
     codec.options = {"max_pixels": str(2 * MAX_PIXELS)}  # decoders pad; the frame's size is checked too
@@ -277,7 +277,7 @@ def _stream(container: Any, path: Path) -> Any:
 def _check_size(width: int, height: int, path: Path) -> None:
     if width * height > MAX_PIXELS:
         raise DrivingVideoError(
-            f"{_shown(path)} has frames of {width}×{height}, more than {_MEGAPIXELS}: scale it down first."
+            f"{shown_path(path)} has frames of {width}×{height}, above {_MEGAPIXELS}: scale it down first."
         )
 
 
@@ -319,22 +319,23 @@ def _orientation(frame: av.VideoFrame) -> Iterator[Image.Transpose]:
 
 def _too_long(path: Path, seconds: float, longest: Length) -> DrivingVideoError:
     return DrivingVideoError(
-        f"{_shown(path)} is longer than {longest.seconds:g} s or {longest.frames} frames"
+        f"{shown_path(path)} is longer than {longest.seconds:g} s or {longest.frames} frames"
         f" ({seconds:.0f} s were read): cut the video to the motion first."
     )
 
 
 def _trimmed(path: Path, what: str) -> DrivingVideoError:
-    return DrivingVideoError(f"{_shown(path)} has {what}: save the part to learn from as a new MP4.")
+    return DrivingVideoError(f"{shown_path(path)} has {what}: save the part to learn from as a new MP4.")
 
 
 def _damaged(path: Path) -> DrivingVideoError:
     return DrivingVideoError(
-        f"{_shown(path)} is damaged or cut short and cannot be decoded: save or download it again."
+        f"{shown_path(path)} is damaged or cut short and cannot be decoded: save or download it again."
     )
 
 
-def _shown(path: Path) -> str:
+def shown_path(path: Path) -> str:
+    """A video's path as errors show it: quoted, and cut to its last 120 characters."""
     text = str(path)
     return repr(text if len(text) <= 120 else f"…{text[-120:]}")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from abuse.corpus import corpus
 from abuse.world import HANG, Result, running
 
-GROUPS = ("requests", "templates", "motion files", "pictures", "bundles", "names", "videos")
+GROUPS = ("requests", "templates", "motion files", "pictures", "bundles", "names", "videos", "driving videos")
 
 
 def main() -> int:

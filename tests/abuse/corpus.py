@@ -12,7 +12,7 @@ from abuse.pictures import pictures
 from abuse.requests import fetched, requests
 from abuse.templates import templates
 from abuse.tensors import bundles, uploads
-from abuse.videos import videos
+from abuse.videos import driving, videos
 from abuse.world import World
 
 
@@ -30,6 +30,7 @@ def corpus(world: World) -> list[Item]:
             checkpoints(),
             names(world.model, photo),
             videos(world.model, world.picture),
+            driving(world.photo, world.picture),
         )
     )
     assert len({(item.group, item.name) for item in items}) == len(items)

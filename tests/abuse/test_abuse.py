@@ -21,6 +21,7 @@ SAMPLE = {
     "bundles": 5,
     "names": 8,
     "videos": 6,
+    "driving videos": 10,
 }
 NEVER_LEFT_OUT = ("identifier", "fetched", "JPEG of 49")  # what once broke the service
 MEGABYTES = 1500  # a process may grow by this for one input; the largest picture takes a third of it

@@ -1,9 +1,10 @@
-"""Videos for `learn video`: truncated, damaged, trimmed, rotated, empty, endless, huge, foreign, or none."""
+"""Videos to learn from and to drive a photo: cut, damaged, trimmed, turned, empty, endless, huge, or none."""
 
 from __future__ import annotations
 
 import io
 import struct
+import tempfile
 import wave
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -12,9 +13,11 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from trajectories import still
 from videos import oriented, trimmed, write_sound, write_video
 
-from abuse.items import FAILED, REFUSED, Command, Item, expected
+from abuse.items import EITHER, FAILED, REFUSED, Command, Item, Request, data_url, expected
+from micromotion.drive.trajectory import save_trajectory
 
 Maker = Callable[[Path], object]
 
@@ -45,6 +48,54 @@ def videos(model: Path, photo: Image.Image) -> Iterator[Item]:
     for name, (file, make) in _clips(photo).items():
         arguments = partial(_learn, model, file, make)
         yield Command("videos", f"video: {name}", arguments, expected(FAILED, REFUSED))
+
+
+def driving(photo_url: str, photo: Image.Image) -> Iterator[Item]:
+    """One request to the service for each video, and for each trajectory; photo_url is what they drive."""
+    for name, (file, make) in {**_clips(photo), **_trajectories()}.items():
+        body = partial(_drive, photo_url, file, make)
+        yield Request("driving videos", f"driving video: {name}", body, EITHER)
+
+
+def _drive(photo_url: str, file: str, make: Maker) -> dict[str, object]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / file.lstrip("-")
+        make(path)
+        sent = data_url(path.read_bytes(), "video/mp4")
+    return {"input": {"image": photo_url, "driving_video": sent, "view": "face", "size": 64}}
+
+
+def _trajectories() -> dict[str, tuple[str, Maker]]:
+    """Trajectories that are whole, cut, flipped, endless, or of absurd numbers."""
+
+    def saved(path: Path) -> None:
+        save_trajectory(path, still(3, pose=[0, 8, 0]), {"source": "a test"})
+
+    def cut(path: Path) -> None:
+        saved(path)
+        path.write_bytes(path.read_bytes()[:-10])
+
+    def long_header(path: Path) -> None:
+        saved(path)
+        path.write_bytes(struct.pack("<Q", 2**62) + path.read_bytes()[8:])
+
+    def absurd(path: Path) -> None:
+        saved(path)
+        data = path.read_bytes()
+        path.write_bytes(data[:-4000] + struct.pack("<f", float("nan")) * 1000)
+
+    def much(path: Path) -> None:
+        saved(path)
+        path.write_bytes(path.read_bytes() + bytes(3 << 20))
+
+    made: dict[str, Maker] = {
+        "a trajectory": saved,
+        "a trajectory that is cut": cut,
+        "a trajectory with a header of 2⁶² bytes": long_header,
+        "a trajectory of no numbers": absurd,
+        "a trajectory of 3 MB": much,
+    }
+    return {name: ("track.safetensors", make) for name, make in made.items()}
 
 
 def _learn(model: Path, file: str, make: Maker, folder: Path) -> Sequence[str]:

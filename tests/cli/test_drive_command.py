@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from bad_clips import BAD, TOO_LONG, make
 from PIL import Image
 from sounds import write_clicks
 from trajectories import still
@@ -52,6 +53,22 @@ def test_options_reach_the_picture() -> None:
     assert (everything != none).any()
 
 
+def test_several_faces_are_named() -> None:
+    code, output, errors = command("photo.jpg", "nod.safetensors", "--faces", "all", "-o", "all.webp")
+    assert (code, output, errors) == (0, "Faces: 1 found, moving 0\nVideo: all.webp\n", "")
+
+
+@pytest.mark.parametrize("name", [*BAD, *TOO_LONG])
+def test_a_bad_clip_is_one_sentence_and_leaves_nothing(name: str) -> None:
+    path, words = make(name, Path())
+    code, output, errors = command("photo.jpg", path, "-o", "driven.mp4")
+    assert (code, output) == (1, "")
+    assert re.search(words, errors), errors
+    assert errors.startswith("micromotion: ")
+    assert errors.count("\n") == 1
+    assert not Path("driven.mp4").exists()
+
+
 def test_help_names_every_option_without_loading_torch() -> None:
     done = CliRunner().invoke(app, ["drive", "--help"], env={"COLUMNS": "200", "TERMINAL_WIDTH": "200"})
     assert done.exit_code == 0
@@ -62,6 +79,7 @@ def test_help_names_every_option_without_loading_torch() -> None:
         "--view",
         "--size",
         "--face",
+        "--faces",
         "--clip-face",
         "--rest",
     ):
@@ -85,6 +103,9 @@ def test_help_names_every_option_without_loading_torch() -> None:
         (["photo.jpg", "clip.mp4", "-o", "clip.mp4"], "clip.mp4 is the clip itself; name another file"),
         (["photo.jpg", "clip.mp4"], "no face"),
         (["photo.jpg", "nod.safetensors", "--face", "3"], "face must be|only 1|1 face"),
+        (["photo.jpg", "nod.safetensors", "--faces", "0=smile"], "none has a motion of its own"),
+        (["photo.jpg", "nod.safetensors", "--faces", "0,3"], "face must be|only 1|1 face"),
+        (["photo.jpg", "nod.safetensors", "--faces", "0", "--face", "1"], "Give faces or face, not both"),
     ],
 )
 def test_failures_are_one_sentence_and_leave_nothing(arguments: list[str], words: str) -> None:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from doc_blocks import ROOT
 from PIL import Image
+from video_formats import moving
+from videos import write_video
 
 from micromotion import align, options, parse_timeline
+from micromotion.drive.read import read_driving_video
 from micromotion.errors import MicromotionError
 from micromotion.face import images
 from micromotion.face.images import load_image
-from micromotion.service import address_policy, deadline, gateway, health, uploads
+from micromotion.service import address_policy, deadline, driving, gateway, health, uploads
+from micromotion.service.redaction import redact_paths
 
 PAGE = ROOT / "docs/service.md"
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -99,7 +105,6 @@ def test_every_metric_is_documented() -> None:
     said = set(re.findall(r"`([a-z_.]+)`", text))
     timed = re.compile(r'timed\([\w.]+, "(\w+)"\)')
     stages = {stage for path in SOURCES for stage in timed.findall(path.read_text())}
-    stages -= {"read"}  # a driving video's, which the service does not take
     source = (ROOT / "micromotion/service/health.py").read_text()
     facts = set(re.findall(r'"((?:faces?|memory)\.\w+|(?:image|video)_output_\w+)"', source))
     facts |= {"model", "device", "motion", "frames"}
@@ -124,6 +129,15 @@ def test_every_path_of_the_gateway_is_documented() -> None:
             assert f"`{method} {path}`" in said
 
 
+def _driving(share: float) -> None:
+    """Read the first part of a video without a face, as the service does."""
+    with tempfile.TemporaryDirectory() as name, redact_paths((), Path(name)):
+        content = write_video(Path(name) / "a.mp4", moving(3), movflags="faststart").read_bytes()
+        clip = Path(name) / driving.CLIP
+        clip.write_bytes(content[: round(share * len(content))])
+        read_driving_video(clip)
+
+
 def provoked() -> list[str]:
     """The error messages for callers' mistakes, as in the service's `error`."""
     wrongs: list[Callable[[], object]] = [
@@ -132,6 +146,8 @@ def provoked() -> list[str]:
         lambda: align(ROOT / "docs/face.jpg", face=3),
         lambda: parse_timeline("1 smile"),
         lambda: deadline.Deadline(0.0).check("rendering"),
+        lambda: _driving(0.9),
+        lambda: _driving(1),
     ]
     told = []
     for wrong in wrongs:
@@ -139,8 +155,8 @@ def provoked() -> list[str]:
             wrong()
         told.append(f"{type(caught.value).__name__}: {caught.value}")
     refused = uploads._told(ConnectionRefusedError())
-    predict = (ROOT / "predict.py").read_text()
-    needs = re.search(r'"(The motion \'custom\' needs a template[^"]*)"', predict)
+    source = (ROOT / "micromotion/service/inputs.py").read_text()
+    needs = re.search(r'"(The motion \'custom\' needs a template[^"]*)"', source)
     assert needs
     return [*told, f"Input validation error: {refused}", f"MotionError: {needs[1]}"]
 
@@ -148,6 +164,6 @@ def provoked() -> list[str]:
 @pytest.mark.slow
 def test_the_quoted_errors_are_real() -> None:
     quoted = re.findall(r"^\| `((?:\w+Error|Input validation error): [^`]+)` \|", TEXT, re.M)
-    assert len(quoted) == 7
+    assert len(quoted) == 9
     for each in quoted:
         assert any(told.startswith(each.rstrip("… ")) for told in provoked()), each

@@ -49,11 +49,31 @@ def test_parts_are_a_text_or_names_in_any_order() -> None:
         ({"rest": 1800}, "rest must be a whole number from 0 to 1799"),
         ({"view": "model", "parts": "eyes"}, "plays the whole face"),
         ({"view": "model", "mirror": True}, "cannot be mirrored"),
+        ({"faces": "0=smile"}, "do what the clip's does, and none has a motion of its own"),
+        ({"faces": {0: "smile"}}, "do what the clip's does, and none has a motion of its own"),
+        ({"faces": "zero"}, "faces must be 'all', or a list"),
+        ({"faces": ""}, "faces must be 'all', or a list"),
+        ({"faces": "0,0"}, "Face 0 is listed twice"),
+        ({"faces": range(17)}, "the number of faces must be a whole number from 1 to 16"),
+        ({"faces": "0,1", "face": 1}, "Give faces or face, not both"),
+        ({"faces": "all", "view": "face"}, "The view 'face' shows one face: leave out faces"),
+        ({"faces": "all", "view": "model"}, "The view 'model' shows one face: leave out faces"),
     ],
 )
 def test_wrong_values_are_one_sentence(given: dict[str, Any], words: str) -> None:
     with pytest.raises(OptionError, match=words):
         drive_options_from(given)
+
+
+def test_faces_are_a_text_or_numbers_in_any_order() -> None:
+    for given in ("0,2", "2, 0", (2, 0), [0, 2]):
+        selection = DriveOptions(faces=given).selection
+        assert selection is not None
+        assert selection.numbers == (0, 2)
+    assert DriveOptions().selection is None
+    everybody = DriveOptions(faces="all", view="photo").selection
+    assert everybody is not None
+    assert everybody.numbers is None
 
 
 def test_an_unknown_option_names_the_nearest() -> None:

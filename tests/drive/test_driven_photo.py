@@ -1,10 +1,12 @@
 """A trajectory plays on a photo, end to end on the embedded model and real faces."""
 
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from bad_clips import BAD, TOO_LONG, make
 from PIL import Image
 from sounds import with_sound
 from trajectories import displaced, still
@@ -155,6 +157,17 @@ def test_wrong_clips_are_told(animator: Animator, tmp_path: Path) -> None:
         animator.drive(FACE, nobody)
     with pytest.raises(DrivingVideoError, match="There is no file"):
         animator.drive(FACE, tmp_path / "missing.mp4")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*BAD, *TOO_LONG])
+@pytest.mark.parametrize("options", [{"view": "model"}, {"faces": "all"}], ids=str)
+def test_bad_clips_are_told_whatever_is_shown(
+    animator: Animator, tmp_path: Path, options: dict[str, Any], name: str
+) -> None:
+    path, words = make(name, tmp_path)
+    with pytest.raises(DrivingVideoError, match=words):
+        animator.drive(FACE, path, **options)
 
 
 @pytest.fixture(scope="module")

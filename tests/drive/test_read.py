@@ -1,13 +1,13 @@
 """From a file to a trajectory: bounds, bad clips, and a photo's own motion read back."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from bad_clips import BAD, TOO_LONG, make
 from PIL import Image
 from video_formats import moving
-from videos import trimmed, write_sound, write_video
+from videos import write_video
 
 from micromotion.drive.read import frame_rate, read_driving_video
 from micromotion.drive.report import ReadReport, spans
@@ -22,47 +22,18 @@ from micromotion.video.writer import write_frames
 FACES = Path(__file__).parents[2] / "docs/faces"
 
 
-def short(seconds: float, frames: int, path: Path) -> Path:
-    times = np.linspace(0, seconds, frames).tolist()
-    return write_video(path, (np.zeros((32, 32, 3), np.uint8) for _ in times), times=times)
-
-
-def cut(path: Path) -> Path:
-    write_video(path, moving(40))
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
-    return path
-
-
-def words(path: Path) -> Path:
-    path.write_bytes(b"not a video at all, only words " * 99)
-    return path
-
-
-def empty(path: Path) -> Path:
-    path.touch()
-    return path
-
-
-BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "missing.mp4": (lambda path: path, "There is no file"),
-    "empty.mp4": (empty, "is empty"),
-    "words.mp4": (words, "cannot be read as a video"),
-    "sound.mp4": (write_sound, "only sound"),
-    "cut.mp4": (cut, "damaged or cut short|cannot be read as a video"),
-    "trimmed.mp4": (lambda path: trimmed(write_video(path, moving(20)), (0.4, 30.0)), "nothing but trimmed"),
-    "codec.avi": (lambda path: write_video(path, moving(3), "ffvhuff"), "uses the codec ffvhuff"),
-    "long.mkv": (lambda path: short(61, 30, path), "longer than 60 s or 1800 frames"),
-    "many.mkv": (lambda path: short(50, 1801, path), "longer than 60 s or 1800 frames"),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("name", [*BAD, *TOO_LONG])
 def test_a_bad_clip_is_refused_in_one_sentence(tmp_path: Path, name: str) -> None:
-    make, words_ = BAD[name]
-    with pytest.raises(DrivingVideoError, match=words_) as caught:
-        read_driving_video(make(tmp_path / name))
+    path, words = make(name, tmp_path)
+    with pytest.raises(DrivingVideoError, match=words) as caught:
+        read_driving_video(path)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_missing_clip_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DrivingVideoError, match=r"There is no file .*missing\.mp4"):
+        read_driving_video(tmp_path / "missing.mp4")
 
 
 def test_a_clip_without_a_face_is_refused(tmp_path: Path) -> None:

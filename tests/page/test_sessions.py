@@ -10,7 +10,9 @@ from PIL import Image
 
 from micromotion.errors import ImageError, OptionError
 from micromotion.page import sessions
-from micromotion.page.sessions import ChosenFace, Sessions, take_upload
+from micromotion.page.clips import Clip
+from micromotion.page.sessions import ChosenFace, Sessions, move_upload, take_upload
+from micromotion.video.driving_video import DrivingVideoError
 
 
 def someone(width: int = 100) -> ChosenFace:
@@ -40,6 +42,44 @@ def test_closing_a_session_deletes_its_files(tmp_path: Path) -> None:
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [other]
     everyone.close_all()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_driving_video_is_kept_until_the_next_one_or_the_end(tmp_path: Path) -> None:
+    everyone = Sessions(tmp_path)
+    session = everyone["a"]
+    with pytest.raises(OptionError, match="no video to follow yet"):
+        session.require_clip()
+    paths = []
+    for _ in range(2):
+        path = session.new_clip_path()
+        path.write_bytes(b"video")
+        session.keep_clip(Clip(path, 3, Image.new("RGB", (9, 9)), sound=False))
+        paths.append(path)
+    assert [path.exists() for path in paths] == [False, True]
+    assert session.require_clip().path == paths[1]
+    session.new_video_path("video.mp4").write_bytes(b"video")
+    assert paths[1].exists(), "a rendered video does not replace it"
+    assert not paths[1].is_relative_to(session.folder), "it is not in the folder that is served"
+    everyone.sweep(0)
+    assert paths[1].exists()
+    everyone.close("a")
+    assert session.clip is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_upload_is_moved_only_from_our_folder(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "ours", tmp_path / "secret.mp4"
+    (folder / "upload").mkdir(parents=True)
+    elsewhere.write_bytes(b"secret")
+    (folder / "upload" / "link.mp4").symlink_to(elsewhere)
+    for path in (elsewhere, folder / "upload" / "link.mp4", folder / "upload" / "missing.mp4"):
+        with pytest.raises(DrivingVideoError, match="did not arrive"):
+            move_upload(path, folder, folder / "clip")
+    assert elsewhere.read_bytes() == b"secret"
+    (folder / "upload" / "link.mp4").unlink()
+    (folder / "upload" / "a.mp4").write_bytes(b"video")
+    move_upload(folder / "upload" / "a.mp4", folder, folder / "clip")
+    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("clip", b"video")]
 
 
 def test_a_new_video_replaces_the_old_one(tmp_path: Path) -> None:

@@ -10,14 +10,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from cog import Path as CogPath
 from learn_networks import SENTENCE, save_playing_bundle
+from PIL import Image
 from running_server import EVERYTHING, ROOT, STOP, wait_until
 from service_worker import load, play, unprepared
 from shown import shown
+from trajectories import still
+from videos import write_video
 
 from encoder4editing import Inverter
+from micromotion.drive.trajectory import save_trajectory
 from micromotion.errors import OptionError, OutputError, TimeLimitError
 
 pytestmark = pytest.mark.slow
@@ -113,16 +118,25 @@ micromotion.encoding.tuned = lambda *given, **named: tuned(*given, steps=2, **na
 sys.modules[type(predictor).__module__].LEARNING_STEPS = 2
 found = {}
 for given in json.loads(sys.argv[3]):
+    if given["driving_video"]:
+        given["driving_video"] = Path(given["driving_video"])
     before = set(sys.modules)
     predictor.run(image=Path(sys.argv[2]), **given)
-    found[json.dumps(given)] = sorted(set(sys.modules) - before)
+    found[str(given)] = sorted(set(sys.modules) - before)
 print(json.dumps(found))
 """
 
 
-def test_a_prediction_imports_nothing(model: Path, astronaut_file: Path) -> None:
+def test_a_prediction_imports_nothing(model: Path, astronaut_file: Path, tmp_path: Path) -> None:
     """A cancellation during an import would leave a partial module, on which later imports fail."""
+    pixels = np.asarray(Image.open(astronaut_file).resize((256, 256)))
+    clip = write_video(tmp_path / "clip.mp4", [pixels] * 3)
+    save_trajectory(tmp_path / "track.safetensors", still(2, lids=1.0), {"source": "a test"})
+    driven = {**EVERYTHING, "motion": "smile", "frames": 90, "fps": 30}
     asked = [
+        {**driven, "driving_video": str(clip)},
+        {**driven, "driving_video": str(clip), "view": "model", "output_format": "webp"},
+        {**driven, "driving_video": str(tmp_path / "track.safetensors"), "faces": "all"},
         {**EVERYTHING, "lock_identity": True, "output_format": "webp", "view": "photo"},
         {**EVERYTHING, "refine": 2, "output_format": "gif", "compare": True},
         {**EVERYTHING, "motion": "custom", "template": SENTENCE, "seed": 3},

@@ -186,6 +186,25 @@ def test_a_motion_file_may_be_as_large_as_the_library_reads() -> None:
     assert f"at most {MAX_BYTES >> 20} MB" in inputs()["motion_file"][1]["description"]
 
 
+def test_a_driving_video_has_the_bounds_and_options_of_the_library() -> None:
+    from micromotion.drive.options import DRIVE_OPTIONS, MAX_DRIVING_FRAMES, DriveOptions
+    from micromotion.drive.read import MAX_SECONDS
+
+    service = {name: words for name, (_, words) in inputs().items()}
+    about = service["driving_video"]["description"]
+    assert f"at most {MAX_SECONDS} seconds and {MAX_DRIVING_FRAMES} frames" in about
+    assert set(DRIVE_OPTIONS) <= set(service)
+    defaults = DriveOptions()
+    assert service["parts"]["default"] == ",".join(defaults.parts)
+    assert (service["rest"]["default"], defaults.rest) == (-1, None)
+    for name in ("strength", "mirror", "view", "size", "face", "clip_face", "audio"):
+        assert service[name]["default"] == getattr(defaults, name), name
+    for name in ("face", "clip_face", "rest"):
+        low, high = DRIVE_OPTIONS[name].metadata["limits"]
+        assert (max(service[name]["ge"], 0), service[name]["le"]) == (low, high), name
+    assert service["view"]["choices"] == list(DRIVE_OPTIONS["view"].metadata["choices"])
+
+
 def test_output_formats_are_written_by_the_library() -> None:
     from micromotion.video.picture import check_picture
     from micromotion.video.writer import check_output

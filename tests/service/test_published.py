@@ -135,6 +135,7 @@ MIXED = [
     ("view", "photo"),
     ("frame", "photo"),
     ("faces", "0,1"),
+    ("driving_video", "data:,x"),
 ]
 
 

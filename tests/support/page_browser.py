@@ -205,6 +205,17 @@ def visiting(browser: Browser, address: str, **options: Any) -> Iterator[Visitor
         context.close()
 
 
+@contextmanager
+def visiting_alone(browser: Browser, page: Served) -> Iterator[Visitor]:
+    """The same; also checks that the browser has contacted no other machine, and has not complained."""
+    with visiting(browser, page.address) as visitor:
+        yield visitor
+        local = (page.address, "data:", "blob:")
+        assert [url for url in visitor.asked if not url.startswith(local)] == []
+        refused = "404 (Not Found)"  # the browser tries to show the file that it has uploaded
+        assert [each for each in visitor.complaints if refused not in each] == []
+
+
 def eventually(true: Callable[[], bool], what: str) -> None:
     """Wait until `true()` holds; fails with `what` after PATIENCE seconds."""
     end = time.monotonic() + PATIENCE

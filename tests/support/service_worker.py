@@ -31,7 +31,8 @@ def play(predictor: Any, image: Path, **inputs: Any) -> bytes:
     """Run a prediction; the result's bytes."""
     from cog import Path as CogPath
 
-    if isinstance(inputs.get("motion_file"), Path):
-        inputs["motion_file"] = CogPath(inputs["motion_file"])
+    for name in ("motion_file", "driving_video"):
+        if isinstance(inputs.get(name), Path):
+            inputs[name] = CogPath(inputs[name])
     result: bytes = predictor.run(image=CogPath(image), **{**EVERYTHING, **inputs}).read_bytes()
     return result

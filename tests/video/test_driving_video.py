@@ -9,12 +9,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from bad_clips import BAD, TOO_LONG, make
 from PIL import Image
 from video_formats import moving, tile_error, tiles
 from videos import oriented, trimmed, turned, write_sound, write_video
 
 from micromotion.video import driving_video
-from micromotion.video.driving_video import DrivingVideoError, open_driving_video
+from micromotion.video.driving_video import DrivingVideoError, Length, open_driving_video
 from micromotion.video.writer import write_frames
 
 KINDS = [
@@ -228,6 +229,19 @@ def test_frames_are_streamed(tmp_path: Path) -> None:
 
 
 # --- what is refused ---
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_file_is_refused(tmp_path: Path, name: str) -> None:
+    refused(*make(name, tmp_path))
+
+
+@pytest.mark.parametrize("name", TOO_LONG)
+def test_what_is_too_long_to_drive_a_photo_can_be_learned_from(tmp_path: Path, name: str) -> None:
+    path, words = make(name, tmp_path)
+    assert len(open_driving_video(path)) > 0
+    with pytest.raises(DrivingVideoError, match=words):
+        open_driving_video(path, 1800, Length(60, 1800))
 
 
 def test_a_file_that_is_not_a_video_is_refused(tmp_path: Path, astronaut_file: Path) -> None:
