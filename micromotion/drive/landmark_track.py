@@ -25,6 +25,7 @@ from micromotion.face.landmarks import landmark_model, landmark_readings, moved_
 from micromotion.face.tiles import Box
 from micromotion.learn.track import Sighting, find_people, find_tracks, search
 from micromotion.runtime.parallel import ahead, read_ahead
+from micromotion.runtime.process import usable_threads
 from micromotion.types import Floats, Frame
 from micromotion.video.driving_video import DrivingFrame, DrivingVideo
 
@@ -221,10 +222,12 @@ def _read(picture: Image.Image, near: Floats) -> _Reading:
 
 
 def _read_boxes(pixels: Frame, boxes: list[Box]) -> Floats:
-    """The landmarks in each box, [n, 68, 2], as of `landmark_readings`; half of them in each thread."""
-    half = len(boxes) // 2
+    """The landmarks in each box, [n, 68, 2], as of `landmark_readings`; in two threads if there are."""
     work = partial(landmark_trees(landmark_model()).readings, gray_as_dlib(pixels))
-    return np.concatenate(list(ahead(work, [boxes[:half], boxes[half:]])))
+    share = len(boxes) // min(2, usable_threads())
+    return np.concatenate(
+        list(ahead(work, [boxes[:share], boxes[share:]] if share < len(boxes) else [boxes]))
+    )
 
 
 def _level_crop(picture: Image.Image, landmarks: Floats) -> AlignedFace:

@@ -84,8 +84,8 @@ class LandmarkTrees:
 
     def _turned(self, points: Singles, offset: Singles) -> Singles:
         """Offsets [2, f], turned and scaled as each shape [n, 2, 68] is against the mean: [n, 2, f]."""
-        x, y = (points - points.mean(axis=2, keepdims=True, dtype=np.float64)).transpose(1, 0, 2)
-        way = ((x + 1j * y) * self._onto).sum(axis=1)[:, None]
+        x, y = points.transpose(1, 0, 2).astype(np.float64)
+        way = ((x + 1j * y) * self._onto).sum(axis=1)[:, None]  # whatever is added to all points cancels
         real, imaginary = way.real.astype(np.float32), way.imag.astype(np.float32)
         across, down = offset
         return np.stack([real * across - imaginary * down, imaginary * across + real * down], axis=1)
@@ -123,9 +123,9 @@ class _Picture:
 
     def at(self, points: Integers) -> Pixels:
         """The values at n sets of pixels [n, 2, f]: [f, n]."""
-        x, y = points.transpose(1, 2, 0)
+        x, y = points[:, 0], points[:, 1]
         inside = (x >= 0) & (x < self._width) & (y >= 0) & (y < self._height)
-        return self._values.take(np.where(inside, y * self._width + x, -1))
+        return np.ascontiguousarray(self._values.take(np.where(inside, y * self._width + x, -1)).T)
 
 
 def _points(shape: Singles) -> Singles:

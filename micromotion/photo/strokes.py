@@ -83,19 +83,24 @@ def composed(strokes: Sequence[Stroke], side: int) -> Stroke:
     shift, kept, added = (
         by_planes((*shape, count), value) for count, value in ((2, 0), (colours, 1), (3, 0))
     )
+    reach = 0.0
     for stroke in reversed(strokes):
-        _put_before(stroke, Stroke(left, top, shift, kept, added))
+        _put_before(stroke, Stroke(left, top, shift, kept, added), reach)
+        if stroke.shift is not None and stroke is not strokes[0]:
+            reach += float(max(stroke.shift.max(), -stroke.shift.min()))
     still = (np.abs(shift[..., 0]) < STILL) & (np.abs(shift[..., 1]) < STILL)
     np.copyto(shift, 0, where=still[..., None])
     return trimmed(Stroke(left, top, shift, kept, added))
 
 
-def _put_before(stroke: Stroke, whole: Stroke) -> None:
-    """Change the planes of `whole` so that it does what the stroke does first, and then what it did."""
+def _put_before(stroke: Stroke, whole: Stroke, reach: float) -> None:
+    """Change the planes of `whole` so that it does what the stroke does first, and then what it did.
+
+    reach: no shift of `whole` is larger, in pixels; 0 if it has none.
+    """
     assert whole.shift is not None
     assert whole.kept is not None
     assert whole.added is not None
-    reach = float(max(whole.shift.max(initial=0), -whole.shift.min(initial=0)))
     near = _overlap(stroke, whole, math.ceil(reach) + 1)
     if near is None:
         return
