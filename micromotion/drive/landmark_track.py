@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice, product
 
 import numpy as np
@@ -24,8 +23,7 @@ from micromotion.face.landmark_trees import gray_as_dlib, landmark_trees
 from micromotion.face.landmarks import landmark_model, landmark_readings, moved_boxes
 from micromotion.face.tiles import Box
 from micromotion.learn.track import Sighting, find_people, find_tracks, search
-from micromotion.runtime.parallel import ahead, read_ahead
-from micromotion.runtime.process import usable_threads
+from micromotion.runtime.parallel import read_ahead
 from micromotion.types import Floats, Frame
 from micromotion.video.driving_video import DrivingFrame, DrivingVideo
 
@@ -79,7 +77,7 @@ def track_face(
     """Follow a face through all frames; 0 is the clearest in the first frames that show one, 1 the next.
 
     on_frame is called with the number of frames done; what it raises ends the work. Frames are decoded ahead
-    in another thread, and each is read in two; the result does not depend on the number of threads.
+    in another thread.
 
     Raises:
         NoFaceError: there is no face, or none of this number. DrivingVideoError: the video is damaged.
@@ -222,12 +220,8 @@ def _read(picture: Image.Image, near: Floats) -> _Reading:
 
 
 def _read_boxes(pixels: Frame, boxes: list[Box]) -> Floats:
-    """The landmarks in each box, [n, 68, 2], as of `landmark_readings`; in two threads if there are."""
-    work = partial(landmark_trees(landmark_model()).readings, gray_as_dlib(pixels))
-    share = len(boxes) // min(2, usable_threads())
-    return np.concatenate(
-        list(ahead(work, [boxes[:share], boxes[share:]] if share < len(boxes) else [boxes]))
-    )
+    """The landmarks in each box, [n, 68, 2], as of `landmark_readings`."""
+    return landmark_trees(landmark_model()).readings(gray_as_dlib(pixels), boxes)
 
 
 def _level_crop(picture: Image.Image, landmarks: Floats) -> AlignedFace:
