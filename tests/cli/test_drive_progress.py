@@ -26,8 +26,14 @@ def test_reading_and_rendering_are_shown_with_the_time_left(tmp_path: Path) -> N
         assert any(re.search(rb"\d:\d\d:\d\d", line) for line in lines), stage
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("stage", [b"Reading the clip", b"Rendering"])
+@pytest.mark.parametrize(
+    ("stage", "number", "code"),
+    [
+        (b"Reading the clip", signal.SIGINT, 130),
+        (b"Rendering", signal.SIGINT, 130),
+        (b"Rendering", signal.SIGTERM, 143),
+    ],
+)
 def test_a_stop_in_either_stage_leaves_nothing_and_says_so(
     tmp_path: Path, stage: bytes, number: int, code: int
 ) -> None:
