@@ -1,5 +1,7 @@
 """Following a face: the same numbers in any number of threads, and as read by dlib box by box."""
 
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from micromotion.drive.landmark_track import FaceTrack, track_face
 from micromotion.face.landmarks import landmark_readings
 from micromotion.face.tiles import Box
 from micromotion.types import Floats, Frame
-from micromotion.video.driving_video import open_driving_video
+from micromotion.video.driving_video import DrivingFrame, DrivingVideo, open_driving_video
 
 FIELDS = ("seconds", "seen", "landmarks", "spread", "irises", "looks")
 
@@ -53,3 +55,24 @@ def test_it_is_what_dlib_reads_in_one_box_after_the_other(
 
     monkeypatch.setattr(landmark_track, "_read_boxes", one_by_one)
     assert_same(fast, tracked(clip))
+
+
+@pytest.mark.slow
+def test_few_frames_are_in_memory_however_long_the_clip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is read, two decoded ahead, one on its way, and the one being made."""
+    pictures: list[weakref.ref[object]] = []
+    alive: list[int] = []
+    plain = DrivingVideo.__iter__
+
+    def watched(video: DrivingVideo) -> Iterator[DrivingFrame]:
+        for frame in plain(video):
+            pictures.append(weakref.ref(frame.image))
+            alive.append(sum(picture() is not None for picture in pictures))
+            yield frame
+
+    monkeypatch.setattr(DrivingVideo, "__iter__", watched)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert len(tracked(write_swaying(tmp_path / "a.mp4", 20))) == 20
+    assert max(alive) <= 5
