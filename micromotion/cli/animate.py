@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -202,7 +201,10 @@ def check_signing(credentials: bool) -> None:
 def loaded(
     model: BundleFiles, device: str, refine: int = 0
 ) -> Iterator[tuple[Animator, Callable[..., None], Callable[[int, float], None]]]:
-    """The loaded model, with a progress bar: the function that updates it, and the callback for refining."""
+    """The loaded model, with a progress bar: the function that updates it, and the callback for refining.
+
+    A stage's first update has completed=0: its time left is reckoned from there.
+    """
     with (
         frame_progress() as progress,
         notices_to(lambda notice: typer.echo(f"micromotion: {notice}", err=True)),
@@ -211,7 +213,10 @@ def loaded(
         import_torch()
         from micromotion.animator import Animator
 
-        update = partial(progress.update, task)
+        def update(*, completed: float | None = None, **shown: Any) -> None:
+            if completed == 0:
+                progress.reset(task)
+            progress.update(task, completed=completed, **shown)
 
         def on_refine(done: int, loss: float) -> None:
             update(description=f"Refining, loss {loss:.3f}", completed=done)

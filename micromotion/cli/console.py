@@ -61,6 +61,16 @@ def scaled_once() -> Callable[[str], None]:
 
 
 @contextmanager
+def stop_told() -> Iterator[None]:
+    """Say, when Ctrl-C or SIGTERM ends a command, that it leaves nothing unfinished."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        typer.echo("micromotion: stopped; no unfinished file is left.", err=True)
+        raise
+
+
+@contextmanager
 def cli_errors(debug: bool) -> Iterator[None]:
     """Print any error as one sentence on stderr and exit with 1; with debug, show the traceback."""
     try:

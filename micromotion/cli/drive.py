@@ -9,7 +9,7 @@ import typer
 
 from micromotion.cli import options as option
 from micromotion.cli.animate import check_signing, loaded
-from micromotion.cli.console import Debug, Device, Model, find_model, scaled_once
+from micromotion.cli.console import Debug, Device, Model, find_model, scaled_once, stop_told
 from micromotion.cli.options import takes_drive_options
 from micromotion.drive.options import DriveOptions
 from micromotion.face.images import load_image
@@ -76,7 +76,7 @@ def drive(
     image = load_image(photo)
     check_signing(credentials)
 
-    with loaded(bundle, device) as (animator, update, _):
+    with stop_told(), loaded(bundle, device) as (animator, update, _):
 
         def on_read(done: int, total: int) -> None:
             update(description="Reading the clip", total=total, completed=done)

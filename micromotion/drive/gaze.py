@@ -12,7 +12,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, signal
+from scipy import fft, ndimage
 
 from micromotion.drive.filters import bridged, savitzky_golay
 from micromotion.photo.sampling import filled
@@ -84,11 +84,11 @@ def _find_iris(red: NDArray[np.uint8], corners: Floats, outline: Floats) -> Floa
         return np.full(2, NOWHERE)
     low, high = np.quantile(values[inside > 0], (0.05, 0.9))
     dark = ((high - values) / max(high - low, 1.0)).clip(0, 1) * inside
-    disc, ring = _kernels()
-    covered, around = (signal.fftconvolve(inside, kernel, mode="same") for kernel in (disc, ring))
-    score = signal.fftconvolve(dark, disc, mode="same") / np.maximum(covered, 1)
-    score -= signal.fftconvolve(dark, ring, mode="same") / np.maximum(around, 1)
-    possible = (covered > _LEAST_DISC * disc.sum() * min(1.0, _share(inside, disc))) & (inside > 0)
+    (covered, around), (dark_disc, dark_ring) = _totals(inside), _totals(dark)
+    score = dark_disc / np.maximum(covered, 1) - dark_ring / np.maximum(around, 1)
+    area = _kernels()[0].sum()
+    # The disc need not be seen whole: of what fits between the lids at most, doubled.
+    possible = (covered > _LEAST_DISC * area * min(1.0, 2 * float(covered.max() / area))) & (inside > 0)
     if not possible.any():
         return np.full(2, NOWHERE)
     weight = np.where(possible, np.exp((score - score[possible].max()) / _SHARPNESS), 0)
@@ -96,10 +96,23 @@ def _find_iris(red: NDArray[np.uint8], corners: Floats, outline: Floats) -> Floa
     return found
 
 
-def _share(inside: Floats, disc: Floats) -> float:
-    """How much of the disc fits between the lids at most, 0…1, doubled as it need not be seen whole."""
-    covered = signal.fftconvolve(inside, disc, mode="same")
-    return 2 * float(covered.max() / disc.sum())
+def _totals(values: Floats) -> Floats:
+    """The sums of a patch's values under the disc and under the ring around each cell, [2, rows, columns]."""
+    rows, columns = values.shape
+    reach = _kernels().shape[1] // 2
+    spectra, shape = _spectra(rows, columns)
+    totals: Floats = fft.irfft2(fft.rfft2(values, shape) * spectra, shape)
+    return totals[:, reach : reach + rows, reach : reach + columns]
+
+
+@cache
+def _spectra(rows: int, columns: int) -> tuple[NDArray[np.complex128], tuple[int, int]]:
+    """The spectra of `_kernels` for patches of this size, and the shape they are computed in."""
+    kernels = _kernels()
+    height, width = (
+        fft.next_fast_len(length + kernels.shape[1] - 1, real=True) for length in (rows, columns)
+    )
+    return fft.rfft2(kernels, (height, width)), (height, width)
 
 
 @cache
@@ -111,9 +124,9 @@ def _grid() -> Floats:
 
 
 @cache
-def _kernels() -> tuple[Floats, Floats]:
-    """The iris's disc, and the ring around it."""
+def _kernels() -> Floats:
+    """The iris's disc, and the ring around it, [2, n, n]; both are symmetric."""
     reach = int(_RING * _RADIUS * _CELLS) + 1
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1] / (_RADIUS * _CELLS)
     away = np.hypot(x, y)
-    return (away <= 1).astype(np.float64), ((away > 1) & (away <= _RING)).astype(np.float64)
+    return np.stack([away <= 1, (away > 1) & (away <= _RING)]).astype(np.float64)

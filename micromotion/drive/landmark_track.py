@@ -8,6 +8,7 @@ their spread tells where it is not to be trusted. The video is streamed: of a fr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice, product
 
@@ -18,8 +19,11 @@ from micromotion.drive.gaze import NOWHERE, find_irises
 from micromotion.errors import NoFaceError
 from micromotion.face.crop import AlignedFace
 from micromotion.face.detection import detect_once
-from micromotion.face.landmarks import landmark_readings
+from micromotion.face.landmark_trees import gray_as_dlib, landmark_trees
+from micromotion.face.landmarks import landmark_model, landmark_readings, moved_boxes
+from micromotion.face.tiles import Box
 from micromotion.learn.track import Sighting, find_people, find_tracks, search
+from micromotion.runtime.parallel import read_ahead
 from micromotion.types import Floats, Frame
 from micromotion.video.driving_video import DrivingFrame, DrivingVideo
 
@@ -72,7 +76,8 @@ def track_face(
 ) -> FaceTrack:
     """Follow a face through all frames; 0 is the clearest in the first frames that show one, 1 the next.
 
-    on_frame is called with the number of frames done; what it raises ends the work.
+    on_frame is called with the number of frames done; what it raises ends the work. Frames are decoded ahead
+    in another thread.
 
     Raises:
         NoFaceError: there is no face, or none of this number. DrivingVideoError: the video is damaged.
@@ -85,10 +90,11 @@ def track_face(
             + (f", and there is no face {face}: 0 is the first." if people else ": choose another video.")
         )
     follower = _Follower(people[face], start)
-    for index, frame in enumerate(video):
-        follower.look(index, frame)
-        if on_frame:
-            on_frame(index + 1)
+    with closing(read_ahead(video)) as frames:
+        for index, frame in enumerate(frames):
+            follower.look(index, frame)
+            if on_frame:
+                on_frame(index + 1)
     return follower.track(len(people) - 1)
 
 
@@ -200,18 +206,22 @@ def _read(picture: Image.Image, near: Floats) -> _Reading:
     """Read the face of which `near` [68, 2] are the landmarks, or those of the frame before."""
     crop = _level_crop(picture, near)
     pixels: Frame = np.asarray(crop.image)
-    readings = landmark_readings(pixels, crop.box, _BOXES)
+    readings = _read_boxes(pixels, moved_boxes(crop.box, _BOXES))
     mean = readings.mean(axis=0)
-    left, top, right, bottom = crop.box
     return _Reading(
         landmarks=crop.to_source(mean),
         spread=np.linalg.norm(readings.std(axis=0), axis=1) / _eye_distance(mean),
         irises=find_irises(pixels, mean),
-        look=np.asarray(
-            crop.image.resize((_THUMB, _THUMB), Image.Resampling.BOX, box=(left, top, right, bottom))
-        ).astype(np.float64),
+        look=np.asarray(crop.image.resize((_THUMB, _THUMB), Image.Resampling.BOX, box=crop.box)).astype(
+            np.float64
+        ),
         shows_face=_shows_face(crop.image),
     )
+
+
+def _read_boxes(pixels: Frame, boxes: list[Box]) -> Floats:
+    """The landmarks in each box, [n, 68, 2], as of `landmark_readings`."""
+    return landmark_trees(landmark_model()).readings(gray_as_dlib(pixels), boxes)
 
 
 def _level_crop(picture: Image.Image, landmarks: Floats) -> AlignedFace:

@@ -52,16 +52,16 @@ class Canvas:
             new = self._moved(turned(shift, self._axes), x, y, inner)
         at_x, at_y = at_x[inner], at_y[inner]
         width, height = stroke.size
-        if (part := _within(stroke.painted, at_x, at_y)) is not None:
-            if stroke.kept is not None:
-                new[part] *= sample(stroke.kept, at_x[part], at_y[part])
-            if stroke.added is not None:
-                new[part] += 255 * sample(stroke.added, at_x[part], at_y[part])
+        if stroke.kept is not None and (part := _within(stroke.dimmed, at_x, at_y)) is not None:
+            new[part] *= sample(stroke.kept, at_x[part], at_y[part])
+            touched[part] = True
+        if stroke.added is not None and (part := _within(stroke.covered, at_x, at_y)) is not None:
+            new[part] += 255 * sample(stroke.added, at_x[part], at_y[part])
             touched[part] = True
         touched &= (at_x > -0.5) & (at_x < width - 0.5) & (at_y > -0.5) & (at_y < height - 0.5)
-        np.copyto(
-            picture[rows, columns], np.rint(new).clip(0, 255).astype(np.uint8), where=touched[..., None]
-        )
+        np.rint(new, out=new).clip(0, 255, out=new)
+        for channel in range(3):
+            np.copyto(picture[rows, columns, channel], new[..., channel], casting="unsafe", where=touched)
 
     def _in_box(self, stroke: Stroke, x: Picture, y: Picture) -> tuple[Picture, Picture]:
         """Where the photo's columns x [1, w] and rows y [h, 1] lie in the stroke's box: [h, w] each."""
@@ -98,17 +98,17 @@ class Canvas:
         unlike = np.linalg.norm(beside - _mean_around(shift, row, column), axis=-1)
         nearest, farthest = (np.where(away > 0, unlike, bound) for bound in (np.inf, 0))
         apart = nearest.min(axis=0) + farthest.max(axis=0) + 1e-3
-        total, weights = np.zeros((len(row), 3), np.float32), np.zeros((len(row), 1), np.float32)
-        for each in range(len(beside)):
-            known = away[each] > 0
-            if known.any():
-                at = beside[each, known]
-                at_x, at_y = x[0, column[known]] + at[:, 0], y[row[known], 0] + at[:, 1]
-                weight = (1.02 - unlike[each, known] / apart[known]) / away[each, known]
-                total[known] += weight[:, None] * self._read(at_x[None], at_y[None])[0]
-                weights[known, 0] += weight
-        mixed = weights[:, 0] > 0
-        new[row[mixed] - inner.start, column[mixed]] = total[mixed] / weights[mixed]
+        known = away > 0
+        _, pixel = np.nonzero(known)
+        at = beside[known]
+        seen, weights = np.zeros((*away.shape, 3), np.float32), np.zeros(away.shape, np.float32)
+        seen[known] = self._read((x[0, column[pixel]] + at[:, 0])[None], (y[row[pixel], 0] + at[:, 1])[None])[
+            0
+        ]
+        weights[known] = (1.02 - unlike[known] / apart[pixel]) / away[known]
+        total, weight = (weights[..., None] * seen).sum(axis=0), weights.sum(axis=0)
+        mixed = weight > 0
+        new[row[mixed] - inner.start, column[mixed]] = total[mixed] / weight[mixed, None]
 
     def _read(self, x: Picture, y: Picture) -> Picture:
         """The photo at points x, y [h, w]: float32 [h, w, 3] in 0…255."""
@@ -162,10 +162,14 @@ def _beyond_outline(
     height, width = leap.shape
     beside, far = np.zeros((4, len(row), 2), np.float32), np.zeros((4, len(row)), np.float32)
     for each, (down, right) in enumerate(((0, 1), (0, -1), (1, 0), (-1, 0))):
-        for away in _REACH:  # the nearest is the last, and stays
-            i, j = (row + away * down).clip(0, height - 1), (column + away * right).clip(0, width - 1)
+        left = np.arange(len(row))  # the pixels for which none was found yet
+        for away in _REACH[::-1]:
+            i = (row[left] + away * down).clip(0, height - 1)
+            j = (column[left] + away * right).clip(0, width - 1)
             clear = ~leap[i, j]
-            beside[each, clear], far[each, clear] = shift[i, j][clear], away
+            found = left[clear]
+            beside[each, found], far[each, found] = shift[i[clear], j[clear]], away
+            left = left[~clear]
     return beside, far
 
 

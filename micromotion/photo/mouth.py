@@ -193,10 +193,8 @@ class Mouth:
         spline = self._spline(landmarks, indices, np.zeros((0, 2)), np.zeros((0, 2)))
         at = (np.arange(cells) + 0.5) / cells - 0.5 / side
         coarse = (spline(np.stack(np.meshgrid(at, at), axis=-1)) * side).astype(np.float32)
-        smooth = np.empty((side, side, 2), np.float32)
-        for axis in (0, 1):
-            smooth[..., axis] = product(product(self._widen, coarse[..., axis]), self._widen.T)
-        return smooth
+        planes = [product(product(self._widen, coarse[..., axis]), self._widen.T) for axis in (0, 1)]
+        return np.moveaxis(np.stack(planes), 0, -1)
 
     @cached_property
     def _widen(self) -> Picture:

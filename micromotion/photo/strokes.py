@@ -7,6 +7,7 @@ traced back to the photo, which is resampled once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
@@ -14,7 +15,7 @@ from functools import cached_property, reduce
 import numpy as np
 from numpy.typing import NDArray
 
-from micromotion.photo.sampling import Picture, sample, span
+from micromotion.photo.sampling import Picture, by_planes, sample, span
 
 STILL = 0.02
 """Pixels: smaller shifts are invisible, but would resample half the photo."""
@@ -45,14 +46,14 @@ class Stroke:
         return 0, 0
 
     @cached_property
-    def painted(self) -> tuple[slice, slice] | None:
-        """The box's rows and columns in which it paints; None if it does not."""
-        touched = np.zeros(self.size[::-1], bool)
-        if self.kept is not None:
-            touched |= differs(self.kept, 1)
-        if self.added is not None:
-            touched |= differs(self.added, 0)
-        return span(touched)
+    def dimmed(self) -> tuple[slice, slice] | None:
+        """The box's rows and columns in which `kept` is not 1; None if there are none."""
+        return None if self.kept is None else span(differs(self.kept, 1))
+
+    @cached_property
+    def covered(self) -> tuple[slice, slice] | None:
+        """The box's rows and columns in which `added` is not 0; None if there are none."""
+        return None if self.added is None else span(differs(self.added, 0))
 
     @property
     def right(self) -> int:
@@ -66,8 +67,8 @@ class Stroke:
 def composed(strokes: Sequence[Stroke], side: int) -> Stroke:
     """One stroke equivalent to these in sequence, on a square picture of that side.
 
-    Its box is minimal; shift, kept and added are never None, [h, w, 2], [h, w, 3], [h, w, 3]. Shifts below
-    STILL are set to 0.
+    Its box is minimal; shift, kept and added are never None, [h, w, 2], [h, w, 1 or 3], [h, w, 3]. Shifts
+    below STILL are set to 0.
     """
     strokes = [stroke for stroke in strokes if stroke.size != (0, 0)]
     if not strokes:
@@ -77,35 +78,77 @@ def composed(strokes: Sequence[Stroke], side: int) -> Stroke:
     right, bottom = (
         min(side, max(getattr(stroke, edge) for stroke in strokes)) for edge in ("right", "bottom")
     )
+    colours = max(1 if stroke.kept is None else stroke.kept.shape[2] for stroke in strokes)
     shape = (bottom - top, right - left)
-    shift = np.zeros((*shape, 2), np.float32)
-    kept, added = np.ones((*shape, 3), np.float32), np.zeros((*shape, 3), np.float32)
-    x = np.broadcast_to(np.arange(left, right, dtype=np.float32), shape)
-    y = np.broadcast_to(np.arange(top, bottom, dtype=np.float32)[:, None], shape)
+    shift, kept, added = (
+        by_planes((*shape, count), value) for count, value in ((2, 0), (colours, 1), (3, 0))
+    )
+    reach = 0.0
     for stroke in reversed(strokes):
-        where = _seen(stroke, x + shift[..., 0], y + shift[..., 1])
-        if where is None:
-            continue
-        at_x, at_y = (
-            x[where] + shift[where][..., 0] - stroke.left,
-            y[where] + shift[where][..., 1] - stroke.top,
-        )
-        inside = _inside(stroke, at_x, at_y)
-        if stroke.added is not None:
-            added[where] += kept[where] * sample(stroke.added, at_x, at_y) * inside
-        if stroke.kept is not None:
-            kept[where] *= 1 + (sample(stroke.kept, at_x, at_y) - 1) * inside
-        if stroke.shift is not None:
-            shift[where] += sample(stroke.shift, at_x, at_y) * inside
-    shift[(np.abs(shift[..., 0]) < STILL) & (np.abs(shift[..., 1]) < STILL)] = 0
+        _put_before(stroke, Stroke(left, top, shift, kept, added), reach)
+        if stroke.shift is not None and stroke is not strokes[0]:
+            reach += float(max(stroke.shift.max(), -stroke.shift.min()))
+    still = (np.abs(shift[..., 0]) < STILL) & (np.abs(shift[..., 1]) < STILL)
+    np.copyto(shift, 0, where=still[..., None])
     return trimmed(Stroke(left, top, shift, kept, added))
+
+
+def _put_before(stroke: Stroke, whole: Stroke, reach: float) -> None:
+    """Change the planes of `whole` so that it does what the stroke does first, and then what it did.
+
+    reach: no shift of `whole` is larger, in pixels; 0 if it has none.
+    """
+    assert whole.shift is not None
+    assert whole.kept is not None
+    assert whole.added is not None
+    near = _overlap(stroke, whole, math.ceil(reach) + 1)
+    if near is None:
+        return
+    x = np.arange(near[1].start, near[1].stop, dtype=np.float32) + (whole.left - stroke.left)
+    y = np.arange(near[0].start, near[0].stop, dtype=np.float32)[:, None] + (whole.top - stroke.top)
+    at_x, at_y = x + whole.shift[near][..., 0], y + whole.shift[near][..., 1]
+    width, height = stroke.size
+    inside = (at_x >= -0.5) & (at_x <= width - 0.5) & (at_y >= -0.5) & (at_y <= height - 0.5)
+    seen = span(inside)
+    if seen is None:
+        return
+    rows, columns = (slice(a.start + b.start, a.start + b.stop) for a, b in zip(near, seen, strict=True))
+    at_x, at_y, inside = at_x[seen], at_y[seen], inside[seen]
+
+    def read(plane: Picture, neutral: float) -> Picture:
+        if reach == 0:
+            first_row, first_column = round(float(at_y[0, 0])), round(float(at_x[0, 0]))
+            return plane[first_row : first_row + len(at_y), first_column : first_column + at_x.shape[1]]
+        values = sample(plane, at_x, at_y)
+        if not inside.all():
+            np.copyto(values, neutral, where=~inside[..., None])
+        return values
+
+    if stroke.added is not None:
+        whole.added[rows, columns] += whole.kept[rows, columns] * read(stroke.added, 0)
+    if stroke.kept is not None:
+        whole.kept[rows, columns] *= read(stroke.kept, 1)
+    if stroke.shift is not None:
+        whole.shift[rows, columns] += read(stroke.shift, 0)
+
+
+def _overlap(stroke: Stroke, whole: Stroke, reach: int) -> tuple[slice, slice] | None:
+    """The rows and columns of `whole` within `reach` pixels of a stroke's box; None if there are none."""
+    rows = slice(
+        max(stroke.top - reach, whole.top) - whole.top, min(stroke.bottom + reach, whole.bottom) - whole.top
+    )
+    columns = slice(
+        max(stroke.left - reach, whole.left) - whole.left, min(stroke.right + reach, whole.right) - whole.left
+    )
+    return (rows, columns) if rows.start < rows.stop and columns.start < columns.stop else None
 
 
 def trimmed(stroke: Stroke) -> Stroke:
     """The same stroke in its smallest box."""
     touched = np.zeros(stroke.size[::-1], bool)
-    if stroke.painted is not None:
-        touched[stroke.painted] = True
+    for part in (stroke.dimmed, stroke.covered):
+        if part is not None:
+            touched[part] = True
     if stroke.shift is not None:
         touched |= differs(stroke.shift, 0)
     rows, columns = span(touched) or (slice(0, 0), slice(0, 0))
@@ -139,16 +182,3 @@ def drawn(picture: Picture, stroke: Stroke) -> Picture:
 def differs(plane: Picture, value: float) -> NDArray[np.bool_]:
     """Where any channel of a plane [h, w, c] is not this value, [h, w]; ten times as fast as `np.any`."""
     return reduce(np.logical_or, (plane[..., channel] != value for channel in range(plane.shape[-1])))
-
-
-def _seen(stroke: Stroke, x: Picture, y: Picture) -> tuple[slice, slice] | None:
-    """The rows and columns of all points x, y within the stroke's box; None if there are none."""
-    inside = (x >= stroke.left - 1) & (x <= stroke.right) & (y >= stroke.top - 1) & (y <= stroke.bottom)
-    return span(inside)
-
-
-def _inside(stroke: Stroke, x: Picture, y: Picture) -> Picture:
-    """1 where a point is on the box's pixels, 0 beyond; [h, w, 1]."""
-    width, height = stroke.size
-    inside = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
-    return inside[..., None].astype(np.float32)

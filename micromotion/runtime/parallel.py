@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing, nullcontext, suppress
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeAlias, TypeVar, cast
 
@@ -22,8 +22,11 @@ MOST = 4
 T = TypeVar("T")
 R = TypeVar("R")
 
-Answer: TypeAlias = "SimpleQueue[tuple[R | None, BaseException | None]]"
-"""Receives one result, or the error instead."""
+Outcome: TypeAlias = tuple[R | None, BaseException | None]
+"""A result, or the error instead."""
+
+Answer: TypeAlias = "SimpleQueue[Outcome[R]]"
+"""Receives one outcome."""
 
 
 def ahead(work: Callable[[T], R], items: Sequence[T], threads: int | None = None) -> Generator[R, None, None]:
@@ -50,6 +53,47 @@ def ahead(work: Callable[[T], R], items: Sequence[T], threads: int | None = None
         pool.close()
 
 
+def read_ahead(items: Iterable[T], count: int = 2, threads: int | None = None) -> Generator[T, None, None]:
+    """The same items, of which up to `count` are made in another thread before they are asked for.
+
+    Only where the process uses several threads. Exceptions of `items` are raised at their position. If
+    iteration ends early, the item in the making is awaited, and `items` closed.
+    """
+    if (usable_threads() if threads is None else threads) < 2:
+        yield from items
+        return
+    made: SimpleQueue[Outcome[T] | None] = SimpleQueue()
+    wanted: SimpleQueue[bool] = SimpleQueue()
+    for _ in range(count):
+        wanted.put(True)
+    thread = threading.Thread(target=_make, args=(items, wanted, made), name="micromotion-ahead")
+    try:
+        thread.start()
+        while (one := made.get()) is not None:
+            wanted.put(True)
+            yield _unpacked(one)
+    finally:
+        with suppress(Empty):
+            while True:
+                wanted.get_nowait()
+        wanted.put(False)
+        if thread.ident is not None:
+            thread.join()
+
+
+def _make(items: Iterable[T], wanted: SimpleQueue[bool], made: SimpleQueue[Outcome[T] | None]) -> None:
+    """Answer each wish with an item or an error, and None after the last."""
+    try:
+        iterator = iter(items)
+        with closing(iterator) if isinstance(iterator, Generator) else nullcontext():
+            while wanted.get():
+                made.put((next(iterator), None))
+    except StopIteration:
+        made.put(None)
+    except BaseException as error:
+        made.put((None, error))
+
+
 def uninterrupted(work: Callable[[], R]) -> R:
     """work() in a thread of its own, awaited: a Ctrl-C or a cancellation is raised here when it is done.
 
@@ -64,7 +108,11 @@ def uninterrupted(work: Callable[[], R]) -> R:
 
 
 def _result(answer: Answer[R]) -> R:
-    done, error = answer.get()
+    return _unpacked(answer.get())
+
+
+def _unpacked(answer: Outcome[R]) -> R:
+    done, error = answer
     if error is not None:
         raise error
     return cast("R", done)

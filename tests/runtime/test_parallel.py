@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
-from micromotion.runtime.parallel import ahead, uninterrupted
+from micromotion.runtime.parallel import ahead, read_ahead, uninterrupted
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -51,6 +52,70 @@ def test_nothing_runs_on_when_the_caller_stops() -> None:
     frames.close()
     assert set(threading.enumerate()) == before
     assert len(begun) <= 4
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_items_are_read_ahead_in_their_order(threads: int) -> None:
+    assert list(read_ahead(iter(range(20)), 3, threads)) == list(range(20))
+    assert list(read_ahead([], 3, threads)) == []
+
+
+def test_at_most_this_many_items_are_made_before_they_are_asked_for() -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for item in range(30):
+            made.append(item)
+            yield item
+
+    for taken, item in enumerate(read_ahead(items(), 2, 2), 1):
+        assert item == taken - 1
+        time.sleep(0.002)
+        assert len(made) <= taken + 2
+
+
+def test_items_are_made_while_the_caller_works() -> None:
+    together = threading.Barrier(2)
+
+    def items() -> Iterator[int]:
+        yield 0
+        together.wait(timeout=30)
+        yield 1
+
+    for item in read_ahead(items(), 1, 2):
+        if item == 0:
+            together.wait(timeout=30)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_item_that_fails_fails_at_its_position(threads: int) -> None:
+    def items() -> Iterator[int]:
+        yield 0
+        yield 1
+        raise ValueError("the third")
+
+    read = read_ahead(items(), 2, threads)
+    assert [next(read), next(read)] == [0, 1]
+    with pytest.raises(ValueError, match="the third"):
+        next(read)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_when_the_caller_stops_the_items_are_closed_and_no_thread_is_left(threads: int) -> None:
+    closed: list[bool] = []
+
+    def items() -> Iterator[int]:
+        try:
+            yield from range(1000)
+        finally:
+            closed.append(True)
+
+    before = set(threading.enumerate())
+    read = read_ahead(items(), 2, threads)
+    next(read)
+    read.close()
+    assert set(threading.enumerate()) == before
+    assert closed == [True]
 
 
 def test_uninterrupted_work_is_done_in_another_thread_and_its_error_raised_here() -> None:
