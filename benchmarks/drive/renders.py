@@ -25,6 +25,7 @@ ZOOM = 0.88
 OUT = 256
 """Side of a clip's frames, which show what a rendered picture shows."""
 
+_TOGETHER = 6  # pictures rendered at once: half the time of one by one
 _NOISE = 3.0  # gray levels, of a camera in a room
 _AT_REST = dict.fromkeys(("glasses", "roll", *EFFECTS), 0.0) | {"age": -1.0}
 
@@ -59,16 +60,16 @@ def pictures(number: int, effects: Floats, kept: Path) -> NDArray[np.uint8]:
     unique, index = np.unique(effects, axis=0, return_inverse=True)
     folder = kept / f"renders-{_renderer_hash()}" / f"person{number}"
     folder.mkdir(parents=True, exist_ok=True)
-    shown = []
-    for row in unique:
-        path = folder / ("_".join(f"{round(100 * value)}" for value in row) + ".png")
-        if not path.is_file():
-            drawn = render(posed(person(number), row[None]), SIDE, 1, zoom=ZOOM)[0]
-            part = path.with_suffix(".part")
-            Image.fromarray(_bytes(drawn.permute(1, 2, 0).numpy() * 0.5 + 0.5)).save(part, "PNG")
-            part.rename(path)
-        shown.append(np.asarray(Image.open(path)))
-    return np.stack(shown)[index.reshape(-1)]
+    paths = [folder / ("_".join(f"{round(100 * value)}" for value in row) + ".png") for row in unique]
+    missing = [at for at, path in enumerate(paths) if not path.is_file()]
+    for start in range(0, len(missing), _TOGETHER):
+        rows = missing[start : start + _TOGETHER]
+        drawn = render(posed(person(number), unique[rows]), SIDE, 1, zoom=ZOOM)
+        for at, picture in zip(rows, drawn, strict=True):
+            part = paths[at].with_suffix(".part")
+            Image.fromarray(_bytes(picture.permute(1, 2, 0).numpy() * 0.5 + 0.5)).save(part, "PNG")
+            part.rename(paths[at])
+    return np.stack([np.asarray(Image.open(path)) for path in paths])[index.reshape(-1)]
 
 
 def filmed(clip: Clip, kept: Path) -> list[Frame]:
