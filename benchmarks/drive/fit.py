@@ -6,41 +6,53 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from benchmarks.drive.clips import FITTED, all_clips
+from benchmarks.drive.clips import EFFECTS, FITTED, Clip
 from benchmarks.drive.renders import filmed
-from benchmarks.drive.tracks import ROOT, tracked
-from micromotion.drive.filters import savitzky_golay
+from benchmarks.drive.tracks import ROOT
+from micromotion.drive.landmark_track import _read
 from micromotion.drive.measures import lid_ratios
-from micromotion.drive.rest import usual_openness
+from micromotion.drive.pose import fit_poses, head_of
+from micromotion.face.alignment import align
+from micromotion.runtime.process import keep_memory
 from micromotion.types import Floats
 
-DEGREES = (0.0, 0.12, 0.32, 0.52, 0.72, 0.88, 1.0)
+PEOPLE = 8
+CLOSED = (0.0, 0.16, 0.32, 0.48, 0.6, 0.72, 0.84, 1.0)
+YAWS = (-0.6, -0.3, 0.0, 0.3, 0.6)  # of 35 degrees
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.drive.fit", description=__doc__)
-    parser.add_argument("--cache", type=Path, default=ROOT / ".runs/drive", help="renders and tracks")
+    parser.add_argument("--cache", type=Path, default=ROOT / ".runs/drive", help="renders")
     args = parser.parse_args()
-    ratios, degrees = lids(args.cache)
-    print("how far closed: an eye's aspect ratio over that of the open eye, median (quartiles), frames")
-    for degree in DEGREES:
-        near = ratios[np.abs(degrees - degree) < 0.05]
-        low, middle, high = np.quantile(near, (0.25, 0.5, 0.75))
-        print(f"{degree:.2f}: {middle:.3f} ({low:.3f} to {high:.3f}), {len(near)}")
+    keep_memory()
+    ratios, turned = [], []
+    for person in range(FITTED, FITTED + PEOPLE):
+        seen = lid_ratios(landmarks(person, "eyes_closed", CLOSED, args.cache))
+        ratios.append(seen / seen[0])
+        faces = landmarks(person, "yaw", YAWS, args.cache)
+        head = head_of(faces[YAWS.index(0.0)])
+        turned.append(fit_poses(head, faces)[:, :3] - head.rest[:3])
+        print(f"read: {person - FITTED + 1} of {PEOPLE} people", flush=True)
+    print("how far closed: an eye's aspect ratio over that of the open eye: median, quartiles")
+    for degree, values in zip(CLOSED, np.stack(ratios, axis=1), strict=True):
+        low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+        print(f"{degree:.2f}: {middle:.3f}, {low:.3f} to {high:.3f}")
+    print("yaw in degrees: yaw, pitch and roll as read: median, the largest by size")
+    for yaw, values in zip(YAWS, np.stack(turned, axis=1), strict=True):
+        worst = values[np.abs(values).argmax(axis=0), range(3)]
+        print(f"{35 * yaw:.1f}: {np.median(values, axis=0).round(1)}, {worst.round(1)}")
 
 
-def lids(cache: Path) -> tuple[Floats, Floats]:
-    """Each eye's aspect ratio over that of the open eye, smoothed as in reading, and how far it is closed."""
-    ratios, degrees = [], []
-    for clip in all_clips(FITTED):
-        if clip.moves("eyes_closed"):
-            track = tracked(filmed(clip, cache), f"fit-{clip.name}", cache)
-            seen = lid_ratios(savitzky_golay(track.landmarks, 5))
-            ratios.append((seen / usual_openness(seen)).reshape(-1))
-            degrees.append(np.repeat(clip.of("eyes_closed"), 2))
-            print(f"read: {clip.name}", flush=True)
-    return np.concatenate(ratios), np.concatenate(degrees)
+def landmarks(person: int, effect: str, degrees: tuple[float, ...], kept: Path) -> Floats:
+    """Landmarks [n, 68, 2] of a person with an effect at these degrees, read as in a video."""
+    effects = np.zeros((len(degrees), len(EFFECTS)))
+    effects[:, EFFECTS.index(effect)] = degrees
+    frames = filmed(Clip(effect, person, effects, np.zeros((len(degrees), 4))), kept)
+    pictures = [Image.fromarray(frame) for frame in frames]
+    return np.stack([_read(picture, align(picture).landmarks).landmarks for picture in pictures])
 
 
 if __name__ == "__main__":
