@@ -68,7 +68,7 @@ likeness: develop  ## measure how well a photo's own face moves: docs/likeness.m
 claims: develop  ## measure what the method claims: docs/claims.md and its pictures (three quarters of an hour on a core; resumes)
 	$(BIN)/python -m benchmarks.claims
 
-driving: develop  ## measure how well a video drives a photo: the last section of docs/claims.md (a quarter of an hour on a core; resumes)
+driving: develop  ## measure how well a video drives a photo: the last section of docs/claims.md (resumes)
 	$(BIN)/python -m benchmarks.drive
 
 bench: develop  ## time every stage, beside its rivals with PEERS=folder of checkouts: docs/performance.md (five minutes)

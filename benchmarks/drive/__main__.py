@@ -100,7 +100,7 @@ def _code_hash() -> str:
     """Hash of the code that reads, draws or measures."""
     folders = ("micromotion/drive", "micromotion/photo", "benchmarks/drive")
     files = [path for folder in folders for path in sorted((ROOT / folder).glob("*.py"))]
-    files = [path for path in files if path.name not in ("section.py", "__main__.py")]
+    files = [path for path in files if path.name not in ("section.py", "fit.py", "__main__.py")]
     return content_hash(files)[:16]
 
 

@@ -51,8 +51,13 @@ def landmarks(person: int, effect: str, degrees: tuple[float, ...], kept: Path) 
     effects = np.zeros((len(degrees), len(EFFECTS)))
     effects[:, EFFECTS.index(effect)] = degrees
     frames = filmed(Clip(effect, person, effects, np.zeros((len(degrees), 4))), kept)
-    pictures = [Image.fromarray(frame) for frame in frames]
-    return np.stack([_read(picture, align(picture).landmarks).landmarks for picture in pictures])
+    return np.stack([_landmarks(Image.fromarray(frame)) for frame in frames])
+
+
+def _landmarks(picture: Image.Image) -> Floats:
+    near = align(picture).landmarks
+    assert near is not None  # no picture was given as aligned
+    return _read(picture, near).landmarks
 
 
 if __name__ == "__main__":

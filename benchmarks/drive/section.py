@@ -76,7 +76,9 @@ def _introduction(clips: int) -> str:
 `make driving` wrote this section. {clips} clips of {FRAMES} frames at {FPS} per second, each of another
 rendered person whose effects follow known courses, alone and mixed, while the camera sways; {clips} other
 rendered people are the photos. The truth is the photo's person rendered with the clip's factors. The eyes
-are given people's size, as dlib's landmarks miss the avatar world's.
+are given people's size, as dlib's landmarks miss the avatar world's. The lid curve is fitted on eight
+other people; but what makes a frame wrong, how a rest pose is scored, and what counts as closed lips were
+chosen while looking at some of these clips, so that the figures are those of a fit, not of a test.
 
 ![Of each clip a few frames: the driver, the photo's person doing the same, the driven photo]({PICTURE})"""
 
