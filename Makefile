@@ -6,7 +6,7 @@ unexport PYTHONDONTWRITEBYTECODE  # compiling all modules anew in each process w
 DATA ?= .runs/heads
 RUN ?= .runs/avatar
 
-.PHONY: demo page page-pictures test test-quick openapi install develop check avatar avatar-report likeness claims bench bench-batch bench-gpu bench-estimate docs-pictures test-docs test-abuse test-soak test-ray lock audit clean
+.PHONY: demo page page-pictures test test-quick openapi install develop check avatar avatar-report likeness claims driving bench bench-batch bench-gpu bench-estimate docs-pictures test-docs test-abuse test-soak test-ray lock audit clean
 
 demo: install  ## bring a face to life and say where the video is
 	@mkdir -p demo
@@ -68,6 +68,9 @@ likeness: develop  ## measure how well a photo's own face moves: docs/likeness.m
 
 claims: develop  ## measure what the method claims: docs/claims.md and its pictures (three quarters of an hour on a core; resumes)
 	$(BIN)/python -m benchmarks.claims
+
+driving: develop  ## measure how well a video drives a photo: the last section of docs/claims.md (resumes)
+	$(BIN)/python -m benchmarks.drive
 
 bench: develop  ## time every stage, beside its rivals with PEERS=folder of checkouts: docs/performance.md (five minutes)
 	$(BIN)/python -W ignore -m benchmarks.stages $(if $(PEERS),--peers $(PEERS)) --out docs/performance.md

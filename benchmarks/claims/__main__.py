@@ -14,6 +14,7 @@ from avatar.report.subject import Subject, load_subject
 from benchmarks.claims.document import FOLDER, document
 from benchmarks.claims.pictures import draw
 from benchmarks.claims.steps import QUICK, ClaimsContext, Form, steps
+from benchmarks.drive.section import kept_section
 from micromotion.runtime.process import keep_memory
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -44,8 +45,9 @@ def main() -> None:
     context = ClaimsContext(subject, args.cache / "renders", args.cache / key, form, tuple(args.motions))
     figures = run(steps(context), context.cache / "figures.json")
     draw(context, figures, args.out / FOLDER)
-    write(args.out / f"{FOLDER}.md", document(subject, form, figures))
-    print(f"wrote {args.out / FOLDER}.md", flush=True)
+    page = args.out / f"{FOLDER}.md"
+    write(page, document(subject, form, figures) + kept_section(page))
+    print(f"wrote {page}", flush=True)
 
 
 def run(work: Mapping[str, Callable[[], Figures]], path: Path) -> dict[str, Figures]:

@@ -51,8 +51,9 @@ def introduction(subject: Subject, form: Form) -> str:
 The paper (Wu et al. 2022, arXiv 2204.12696) claims that a micromotion is *low-rank*, that robust PCA finds
 it even from *corrupted* anchors, and that it *transfers*: to anyone, and to paintings and sculptures. In the
 avatar world the true factors of a head are known, so these claims can be measured. `make claims` wrote this
-page, its pictures and its verdicts; each verdict follows from the rule next to it. The pictures are drawn by
-the embedded {subject.size}×{subject.size} model.{small}{said}"""
+page but for its last section, its pictures and its verdicts; each verdict follows from the rule next to it.
+The pictures are drawn by the embedded
+{subject.size}×{subject.size} model.{small}{said}"""
 
 
 def in_short(figures: Table, shown: list[str]) -> str:

@@ -1,77 +1,107 @@
-"""Measure the reading of driving videos on renders; clips already measured with the same code are reused."""
+"""Measure on renders how well a video drives a photo; what was measured with the same code is reused."""
 
 import argparse
-import hashlib
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from benchmarks.drive.clips import EFFECTS, all_clips
+from avatar.report.keeping import content_hash, write
+from benchmarks.drive.clips import Clip, all_clips
 from benchmarks.drive.reading import Row, read_clip
+from benchmarks.drive.section import PICTURE, replace_section, section
+from benchmarks.drive.transferring import transfer_clip
+from micromotion.runtime.process import keep_memory
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ("lids", "greet")
+SHOWN = ("lids", "greet", "all")
+"""The clips of which the picture shows frames."""
+
+_FRAMES, _TILE = 6, 160  # frames of each clip in the picture, and their side in pixels
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.drive",
-        description="Measure how well driving videos are read; run again to resume.",
+        description="Measure how well videos are read and drive a photo; run again to resume.",
     )
-    parser.add_argument("--quick", action="store_true", help="two clips only")
+    parser.add_argument("--quick", action="store_true", help="two clips only, which prove nothing")
     parser.add_argument("--cache", type=Path, default=ROOT / ".runs/drive", help="renders and results")
+    parser.add_argument("--out", type=Path, help="where claims.md is (default: docs; with --quick: nowhere)")
     args = parser.parse_args()
-    results = args.cache / f"reading-{_code_hash()}"
-    results.mkdir(parents=True, exist_ok=True)
+    keep_memory()
     clips = all_clips()
-    measured = {}
-    for clip, other in zip(clips, clips[1:] + clips[:1], strict=True):
-        if args.quick and clip.name not in QUICK:
-            continue
-        path = results / f"{clip.name}.json"
-        if not path.is_file():
-            path.write_text(json.dumps(read_clip(clip, other, args.cache / "renders")), encoding="utf-8")
-        measured[clip.name] = json.loads(path.read_text(encoding="utf-8"))
-        print(f"{len(measured)} of {len(QUICK) if args.quick else len(clips)}: {clip.name}", flush=True)
-    print(table(measured))
+    chosen = [clip for clip in clips if not args.quick or clip.name in QUICK]
+    results = args.cache / f"results-{_code_hash()}"
+    results.mkdir(parents=True, exist_ok=True)
+    work: dict[str, Callable[[Clip], dict[str, Row]]] = {
+        "reading": lambda clip: read_clip(clip, clips[(clips.index(clip) + 1) % len(clips)], args.cache),
+        "transfer": lambda clip: transfer_clip(clip, args.cache, results),
+    }
+    figures = measured(work, chosen, results)
+    text = section(figures["reading"], figures["transfer"])
+    print(text)
+    out = args.out or (None if args.quick else ROOT / "docs")
+    if out:
+        (out / PICTURE).parent.mkdir(parents=True, exist_ok=True)
+        sheet(results).save(out / PICTURE, quality=85, optimize=True)
+        replace_section(out / "claims.md", text)
+        print(f"wrote the last section of {out / 'claims.md'}", flush=True)
 
 
-def table(measured: dict[str, dict[str, Row]]) -> str:
-    """Medians over the clips, a Markdown table with a row for each effect, and a sentence on the frames."""
-    lines = [
-        "| effect | correlation | gain | where it is still | spoiled | cleaned |",
-        "|---|---|---|---|---|---|",
+def measured(
+    work: dict[str, Callable[[Clip], dict[str, Row]]], clips: list[Clip], results: Path
+) -> dict[str, dict[str, dict[str, Row]]]:
+    """The rows of each kind of work and each clip; what has been done is read from `results`."""
+    figures: dict[str, dict[str, dict[str, Row]]] = {kind: {} for kind in work}
+    missing = [
+        (kind, clip)
+        for clip in clips
+        for kind in work
+        if not (results / f"{kind}-{clip.name}.json").is_file()
     ]
-    for effect in EFFECTS:
-        rows = [clip[effect] for clip in measured.values()]
-        cells = [_median(rows, name) for name in ("r", "gain", "still", "spoiled", "cleaned")]
-        lines.append(f"| {effect} | {' | '.join(cells)} |")
-    counts = {name: sum(int(clip["frames"][name] or 0) for clip in measured.values()) for name in _COUNTS}
-    lines.append("")
-    lines.append(
-        f"Of {counts['spoiled']} spoiled frames {counts['found']} were found, with {counts['false']} false "
-        f"alarms; in the clean clips {counts['bridged when clean']} runs were bridged."
-    )
-    return "\n".join(lines)
+    began = time.monotonic()
+    for done, (kind, clip) in enumerate(missing):
+        spent = time.monotonic() - began
+        left = f", about {spent / done * (len(missing) - done) / 60:.0f} min left" if done else ""
+        print(f"{done + 1} of {len(missing)}: {kind} of {clip.name}{left}", flush=True)
+        write(results / f"{kind}-{clip.name}.json", json.dumps(work[kind](clip), indent=1))
+    for kind in work:
+        for clip in clips:
+            path = results / f"{kind}-{clip.name}.json"
+            figures[kind][clip.name] = json.loads(path.read_text(encoding="utf-8"))
+    return figures
 
 
-_COUNTS = ("spoiled", "found", "false", "bridged when clean")
-
-
-def _median(rows: list[Row], name: str, text: Callable[[float], str] = "{:.3f}".format) -> str:
-    values = [value for row in rows if (value := row[name]) is not None]
-    return text(float(np.median(values))) if values else "–"
+def sheet(results: Path) -> Image.Image:
+    """Frames of a few clips: the driver above the truth above the driven photo."""
+    rows = []
+    for name in SHOWN:
+        for part in ("driver", "truth", "result"):
+            with Image.open(results / f"{name}-{part}.png") as file:
+                strip = file.convert("RGB")
+            side, count = strip.height, strip.width // strip.height
+            chosen = np.linspace(0, count - 1, _FRAMES).round().astype(int).tolist()
+            tiles = [strip.crop((side * at, 0, side * (at + 1), side)) for at in chosen]
+            rows.append(
+                np.concatenate(
+                    [np.asarray(tile.resize((_TILE, _TILE), Image.Resampling.LANCZOS)) for tile in tiles],
+                    axis=1,
+                )
+            )
+    return Image.fromarray(np.concatenate(rows, axis=0))
 
 
 def _code_hash() -> str:
-    """Hash of the code that reads or measures."""
-    digest = hashlib.sha256()
-    for folder in (ROOT / "micromotion/drive", ROOT / "benchmarks/drive"):
-        for path in sorted(folder.glob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    """Hash of the code that reads, draws or measures."""
+    folders = ("micromotion/drive", "micromotion/photo", "benchmarks/drive")
+    files = [path for folder in folders for path in sorted((ROOT / folder).glob("*.py"))]
+    files = [path for path in files if path.name not in ("section.py", "fit.py", "__main__.py")]
+    return content_hash(files)[:16]
 
 
 if __name__ == "__main__":

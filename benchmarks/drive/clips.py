@@ -54,9 +54,13 @@ _STEP = 0.04
 """Effects are rounded to it, as each picture is rendered once."""
 
 
-def all_clips() -> list[Clip]:
-    """The clips, each of another person; the same at every call."""
-    return [_clip(name, person) for person, name in enumerate(CLIPS)]
+MEASURED, FITTED = 0, 200
+"""The first person of the clips that are measured, and of those on which constants are fitted."""
+
+
+def all_clips(first: int = MEASURED) -> list[Clip]:
+    """The clips, each of another person, `first` and the next; the same at every call."""
+    return [_clip(name, person) for person, name in enumerate(CLIPS, first)]
 
 
 def _clip(name: str, person: int) -> Clip:

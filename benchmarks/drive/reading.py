@@ -7,19 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.drive.clips import EFFECTS, FPS, Clip
+from benchmarks.drive.clips import EFFECTS, Clip
 from benchmarks.drive.corruption import corrupted
 from benchmarks.drive.renders import filmed
+from benchmarks.drive.tracks import tracked
 from micromotion.drive.cleaning import CleaningConfig
-from micromotion.drive.landmark_track import FaceTrack, track_face
 from micromotion.drive.read import read_track
+from micromotion.drive.report import Spans, spans
 from micromotion.drive.trajectory import Trajectory
-from micromotion.types import Floats, Frame
-from micromotion.video.driving_video import open_driving_video
-from micromotion.video.writer import write_frames
+from micromotion.types import Floats
 
 _MAX_YAW, _MAX_PITCH = 35.0, 11.5  # degrees at degree 1 of the renderer
 _NEAR = 2  # frames on either side of a spoiled one that smoothing may touch
+_SHUT = 0.5  # of the lids' way: an eye that closes further blinks
 NO_CLEANING = CleaningConfig(most=-1)
 
 Row = dict[str, float | None]
@@ -43,12 +43,13 @@ def measures(trajectory: Trajectory) -> dict[str, Floats]:
 def read_clip(clip: Clip, other: Clip, cache: Path) -> dict[str, Row]:
     """For each effect: correlation and gain where it moves; the rms reading where it does not ("still"); and
     the rms error near spoiled frames without and with cleaning ("spoiled", "cleaned"). "frames" counts the
-    spoiled ones, those found, the false alarms, and the frames bridged in the clean clip.
+    spoiled ones, those found, the false alarms, and the frames bridged in the clean clip. "closings" counts
+    how often the eyes close in the clean clip, and how often that is read without and with cleaning.
     """
     frames = filmed(clip, cache)
     spoiled, kinds = corrupted(frames, filmed(other, cache), clip.person)
-    clean_track = _tracked(frames, cache / f"{clip.name}.mp4")
-    spoiled_track = _tracked(spoiled, cache / f"{clip.name}-spoiled.mp4")
+    clean_track = tracked(frames, clip.name, cache)
+    spoiled_track = tracked(spoiled, f"{clip.name}-spoiled", cache)
     trajectory, report = read_track(clean_track)
     whole = replace(spoiled_track, seen=np.ones(len(frames), np.bool_))
     as_read, without = (measures(each) for each in (trajectory, read_track(whole, None, NO_CLEANING)[0]))
@@ -74,13 +75,19 @@ def read_clip(clip: Clip, other: Clip, cache: Path) -> dict[str, Row]:
         "false": len((bridged | lost) - set(kinds)),
         "bridged when clean": len({run for runs in report.bridged.values() for run in runs}),
     }
+    raw = measures(read_track(clean_track, None, NO_CLEANING)[0])["eyes_closed"]
+    closings = spans(clip.of("eyes_closed") > _SHUT)
+    rows["closings"] = {
+        "true": len(closings),
+        "without": _read_of(closings, raw),
+        "with": _read_of(closings, as_read["eyes_closed"]),
+    }
     return rows
 
 
-def _tracked(frames: list[Frame], path: Path) -> FaceTrack:
-    """The clip as it comes from a file: compressed, read and tracked."""
-    write_frames(frames, path, FPS)
-    return track_face(open_driving_video(path, len(frames)))
+def _read_of(closings: Spans, lids: Floats) -> int:
+    """In how many of these runs of frames the lids are read as shut."""
+    return sum(bool(lids[first : last + 1].max() > _SHUT) for first, last in closings)
 
 
 def _rms(values: Floats) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from PIL import Image
 from avatar.renderer.camera import _level
 from avatar.renderer.factors import INDEX, Factors, factors_from_z, sample_z
 from avatar.renderer.render import crop_frame, render
+from avatar.report.heads import renderer_sources
+from avatar.report.keeping import content_hash
 from benchmarks.drive.clips import EFFECTS, Clip
 from micromotion.types import Floats, Frame
 
@@ -22,6 +25,7 @@ ZOOM = 0.88
 OUT = 256
 """Side of a clip's frames, which show what a rendered picture shows."""
 
+_TOGETHER = 16  # pictures rendered at once: half the time of one by one
 _NOISE = 3.0  # gray levels, of a camera in a room
 _AT_REST = dict.fromkeys(("glasses", "roll", *EFFECTS), 0.0) | {"age": -1.0}
 
@@ -51,26 +55,26 @@ def posed(rest: Factors, effects: Floats) -> Factors:
     return many
 
 
-def pictures(number: int, effects: Floats, cache: Path) -> NDArray[np.uint8]:
+def pictures(number: int, effects: Floats, kept: Path) -> NDArray[np.uint8]:
     """Pictures [n, SIDE, SIDE, 3] of a person, in FFHQ's crop enlarged by 1 / ZOOM, each effect once."""
     unique, index = np.unique(effects, axis=0, return_inverse=True)
-    folder = cache / f"person{number}"
+    folder = kept / f"renders-{_renderer_hash()}" / f"person{number}"
     folder.mkdir(parents=True, exist_ok=True)
-    shown = []
-    for row in unique:
-        path = folder / ("_".join(f"{round(100 * value)}" for value in row) + ".png")
-        if not path.is_file():
-            drawn = render(posed(person(number), row[None]), SIDE, 1, zoom=ZOOM)[0]
-            part = path.with_suffix(".part")
-            Image.fromarray(_bytes(drawn.permute(1, 2, 0).numpy() * 0.5 + 0.5)).save(part, "PNG")
-            part.rename(path)
-        shown.append(np.asarray(Image.open(path)))
-    return np.stack(shown)[index.reshape(-1)]
+    paths = [folder / ("_".join(f"{round(100 * value)}" for value in row) + ".png") for row in unique]
+    missing = [at for at, path in enumerate(paths) if not path.is_file()]
+    for start in range(0, len(missing), _TOGETHER):
+        rows = missing[start : start + _TOGETHER]
+        drawn = render(posed(person(number), unique[rows]), SIDE, 1, zoom=ZOOM)
+        for at, picture in zip(rows, drawn, strict=True):
+            part = paths[at].with_suffix(".part")
+            Image.fromarray(_bytes(picture.permute(1, 2, 0).numpy() * 0.5 + 0.5)).save(part, "PNG")
+            part.rename(paths[at])
+    return np.stack([np.asarray(Image.open(path)) for path in paths])[index.reshape(-1)]
 
 
-def filmed(clip: Clip, cache: Path) -> list[Frame]:
+def filmed(clip: Clip, kept: Path) -> list[Frame]:
     """The clip's frames [OUT, OUT, 3], as a fixed camera sees them, with a little grain."""
-    drawn = pictures(clip.person, clip.effects, cache)
+    drawn = pictures(clip.person, clip.effects, kept)
     factors = posed(person(clip.person), clip.effects)
     middle_x, middle_y, half = (part[:, 0].double().numpy() for part in crop_frame(factors))
     cosine, sine = (part[:, 0].double().numpy() for part in _level(factors))
@@ -93,6 +97,11 @@ def filmed(clip: Clip, cache: Path) -> list[Frame]:
         whole = pixels @ to_crop @ level @ sway @ tilt @ to_plane @ units
         frames.append(_through(picture, whole, rng))
     return frames
+
+
+@cache
+def _renderer_hash() -> str:
+    return content_hash(renderer_sources())[:12]
 
 
 def _pixels(side: int) -> Floats:

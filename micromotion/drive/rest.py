@@ -22,7 +22,10 @@ class RestConfig:
     """What faces at rest are like: (mean, deviation), lengths in eye distances, angles in degrees.
 
     lids: deviation of the lids' openness, whose mean is the usual one. gap: what is still closed, and the
-    deviation beyond. likeness: distance at which two expressions are the same. share: of the frames is rest.
+    deviation beyond. most: so many deviations of mouth and brows count at most, as people differ by more.
+    likeness: distance at which two expressions are the same. density: weight of the logarithm of how many
+    frames show the same one. share: of the frames is rest. On clips of `benchmarks.drive`, with most = 2 and
+    density = 4 no held frown and no turned head was taken for rest in five clips; before, in two of them.
     """
 
     width: tuple[float, float] = (0.83, 0.07)
@@ -32,7 +35,9 @@ class RestConfig:
     gap: tuple[float, float] = (0.02, 0.03)
     yaw: float = 10.0
     pitch: float = 8.0
+    most: float = 2.0
     likeness: float = 0.015
+    density: float = 4.0
     share: float = 1 / 12
 
 
@@ -52,7 +57,7 @@ def find_rest(shapes: Floats, angles: Floats, config: RestConfig | None = None) 
     features = shapes[:, _FEATURES].reshape(len(shapes), -1)
     unit = config.likeness * np.sqrt(len(_FEATURES))
     density = np.array([np.exp(-0.5 * _apart(features, one, unit)).sum() for one in features])
-    score -= 2 * np.log(density)
+    score -= config.density * np.log(density)
     best = features[int(np.argmin(score))]
     score += _apart(features, best, unit)  # what is averaged must be one expression
     count = min(len(shapes), max(3, round(config.share * len(shapes))))
@@ -64,13 +69,14 @@ def _distance_from_rest(shapes: Floats, angles: Floats, config: RestConfig) -> F
     ratios = lid_ratios(shapes)
     open_ = (ratios / usual_openness(ratios)).min(axis=1).clip(max=1)
     closed, beyond = config.gap
-    away = [(open_ - 1) / config.lids, np.maximum(lip_gap(shapes) - closed, 0) / beyond]
+    looks = [np.maximum(lip_gap(shapes) - closed, 0) / beyond]
     for values, (mean, deviation) in (
         (mouth_width(shapes), config.width),
         (corner_lift(shapes), config.lift),
         (brow_height(shapes), config.brows),
     ):
-        away.append((values - mean) / deviation)
+        looks.append((values - mean) / deviation)
+    away = [(open_ - 1) / config.lids, *(np.clip(each, -config.most, config.most) for each in looks)]
     away += list((angles - np.median(angles, axis=0)).T / [[config.yaw], [config.pitch]])
     return np.square(away).sum(axis=0)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from micromotion.drive.measures import brow_height
 from micromotion.drive.rest import find_rest, usual_openness
 from micromotion.photo.head import landmarks_in_depth
 
@@ -26,6 +27,17 @@ def test_a_held_expression_is_not_the_rest_pose() -> None:
     found = find_rest(shapes, np.zeros((60, 2)))
     assert len(found) == 5
     assert (found >= 45).all()
+
+
+def test_a_frown_is_not_the_rest_pose_of_a_person_unlike_others() -> None:
+    """High brows are this person's looks, not what the face does."""
+    shapes = resting(48)
+    usual = brow_height(shapes).mean()
+    shapes[:, 17:27, 1] -= 0.47 - usual
+    frown = slice(20, 31)
+    shapes[frown, 17:27, 1] += 0.13
+    found = find_rest(shapes, np.zeros((48, 2)))
+    assert not np.isin(found, np.arange(48)[frown]).any()
 
 
 def test_shut_eyes_and_a_turned_head_are_not_the_rest_pose() -> None:
