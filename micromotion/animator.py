@@ -16,7 +16,7 @@ from PIL import Image
 from encoder4editing.regressor import READ
 from micromotion.animation import Finish, Video, timed
 from micromotion.drive.options import DriveKeywords, DriveOptions, drive_options_from
-from micromotion.encoding import INVERTER_SIZE, FaceEncoder, FoundFace
+from micromotion.encoding import INVERTER_SIZE, FaceEncoder, FoundFace, is_latent
 from micromotion.errors import NoEffectWarning, OptionError
 from micromotion.face.alignment import align_all
 from micromotion.face.crop import AlignedFace
@@ -72,7 +72,7 @@ class Animator(FaceEncoder):
 
     def animate(
         self,
-        photo: ImageSource | torch.Tensor,
+        photo: ImageSource,
         motion: Motions = "smile",
         options: AnimateOptions | None = None,
         *,
@@ -167,7 +167,7 @@ class Animator(FaceEncoder):
         face's rest pose is played, so that nothing of its looks shows.
 
         Args:
-            photo: a path, the bytes of an image file, an open file or a PIL image.
+            photo: as in `encode`.
             clip: a video; or a trajectory that was read from one, or its file, which ends in .safetensors.
             options: see `DriveOptions`.
             on_read: called with (done, total) while the clip is read.
@@ -243,7 +243,7 @@ class Animator(FaceEncoder):
 
     def at_strengths(
         self,
-        photo: ImageSource | torch.Tensor,
+        photo: ImageSource,
         motion: Motions = "smile",
         strengths: Sequence[float] = (-1.0, 0.0, 1.0, 2.0),
         options: AnimateOptions | None = None,
@@ -287,7 +287,7 @@ class Animator(FaceEncoder):
 
     def _animate_faces(
         self,
-        photo: ImageSource | torch.Tensor,
+        photo: ImageSource,
         motion: Motions,
         options: AnimateOptions,
         selection: FaceSelection,
@@ -295,7 +295,7 @@ class Animator(FaceEncoder):
         warn: Callable[[str], object],
     ) -> Video:
         """`animate` for several faces."""
-        if isinstance(photo, torch.Tensor):
+        if is_latent(photo):
             raise OptionError("Faces can only be moved in their photo, which a latent does not have.")
         for name in schedule_faces(motion, options, selection.numbers or (0,)).names:
             find_motion(name, self.bundle)  # checked before the photo is opened
