@@ -90,7 +90,7 @@ def test_a_photo_animates_as_an_array_as_from_a_file(animator: Animator, astrona
     expected = animator.animate(astronaut, frames=2).numpy()
     for given in (array, array / 255, torch.tensor(array)):
         assert np.array_equal(animator.animate(given, frames=2).numpy(), expected)
-    assert np.array_equal(align(array).landmarks, align(astronaut).landmarks)
+    assert np.array_equal(align(array).quad, align(astronaut).quad)
 
 
 @pytest.mark.parametrize("shape", [(1, 9, 16), (8, 16), (3, 8, 16), (2, 8, 16)])

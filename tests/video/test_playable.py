@@ -182,7 +182,7 @@ def test_nothing_is_rendered_where_no_html_is_wanted(
 def test_a_terminal_gets_the_description_alone(video: Video, monkeypatch: pytest.MonkeyPatch) -> None:
     formatter = SimpleNamespace(active_types=["text/plain"])
     shell = SimpleNamespace(display_formatter=formatter)
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     assert video._repr_mimebundle_() == {"text/plain": repr(video)}
     with pytest.raises(OptionError, match=r"save\(\) it"):
         video.show()
