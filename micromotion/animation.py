@@ -90,6 +90,11 @@ class Video(Playable):
 
     If a GPU runs out of memory, the inverter is offloaded to the CPU and the frame is rendered again; if that
     does not help, iterating raises DeviceMemoryError.
+
+    >>> from micromotion import Animator
+    >>> video = Animator.load("avatar").animate("docs/face.jpg", "smile", frames=4, fps=2, view="model")
+    >>> len(video), video.duration, video[1:3].numpy().shape
+    (4, 2.0, (2, 256, 256, 3))
     """
 
     def __init__(

@@ -58,7 +58,13 @@ __all__ = ["Animator", "Video"]
 
 
 class Animator(FaceEncoder):
-    """Plays a bundle's micromotions on faces; its only state is the loaded networks."""
+    """Plays a bundle's micromotions on faces; its only state is the loaded networks.
+
+    >>> animator = Animator.load("avatar")
+    >>> animator.motions
+    ['aging', 'angry', 'eyesClose', 'headsTurn', 'smile']
+    >>> animator.animate("docs/face.jpg", motion="smile", frames=2).save("smile.mp4")
+    """
 
     @classmethod
     def load(cls, name: str | Path | BundleFiles = "avatar", device: str | torch.device = "auto") -> Animator:

@@ -33,6 +33,9 @@ def align(
 
     Raises `NoFaceError` if there is no face, or none with that number; `ImageError` if the picture cannot be
     read; `OptionError` if `size` or `face` is out of range; `BundleError` if the landmark model is missing.
+
+    >>> align("docs/face.jpg", 128).image.size
+    (128, 128)
     """
     _check_size(size)
     if face < 0:
