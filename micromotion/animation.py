@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import operator
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, SupportsIndex, overload
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from micromotion.credentials.claim import Claim
+from micromotion.errors import OptionError
 from micromotion.motion.playable import Motion
 from micromotion.motion.schedule import frame_at
 from micromotion.option_checks import check_whole
@@ -26,6 +29,7 @@ from micromotion.video.contact_sheet import contact_sheet, evenly_spaced, sheet_
 from micromotion.video.format_limits import check_side
 from micromotion.video.picture import check_picture, write_picture
 from micromotion.video.pixels import all_finite, quantise
+from micromotion.video.playable import Playable
 from micromotion.video.sound import Sound
 from micromotion.video.writer import fit_size, write_frames
 
@@ -66,11 +70,12 @@ class Finish(Protocol):
         """Return what draws the frames, given the poses of `looks_at`."""
 
 
-class Video:
+class Video(Playable):
     """Micromotions on one face, as a sequence of uint8 RGB frames [H, W, 3] rendered on demand.
 
     Frames are not stored: each iteration renders them again, and memory does not grow with their number. On a
-    GPU the next frame renders while the caller uses this one; on a CPU nothing renders ahead.
+    GPU the next frame renders while the caller uses this one; on a CPU nothing renders ahead. `video[i]` is a
+    frame, `video[a:b]` a video of these frames.
 
     `timings`: seconds per stage: motion, align, invert, and refine if requested; render and encode are those
     of the last iteration. render is the time that the caller waited for frames, so that the stages add up to
@@ -85,6 +90,11 @@ class Video:
 
     If a GPU runs out of memory, the inverter is offloaded to the CPU and the frame is rendered again; if that
     does not help, iterating raises DeviceMemoryError.
+
+    >>> from micromotion import Animator
+    >>> video = Animator.load("avatar").animate("docs/face.jpg", "smile", frames=4, fps=2, view="model")
+    >>> len(video), video.duration, video[1:3].numpy().shape
+    (4, 2.0, (2, 256, 256, 3))
     """
 
     def __init__(
@@ -138,7 +148,7 @@ class Video:
         self._given = latent
         self._motions = motions
         self._labels = labels or [motion.name for motion in motions]
-        self._strengths = strengths
+        self._strengths = self._all_strengths = strengths
         self._seed = seed
         self._memory = memory or DeviceMemory(generator.latent_avg.device, generator)
         self._finish = finish
@@ -146,6 +156,36 @@ class Video:
 
     def __len__(self) -> int:
         return len(self._strengths)
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Frame: ...
+    @overload
+    def __getitem__(self, index: slice) -> Video: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Frame | Video:
+        """One frame, uint8 [H, W, 3]; or a video of some frames, as they are in this one, at the same rate.
+
+        Only they are rendered. A slice is without sound, unless it is the whole video. Raises IndexError for
+        a frame that is not there, OptionError for a slice without frames.
+        """
+        if isinstance(index, slice):
+            return self._part(range(len(self))[index])
+        place = range(len(self))[operator.index(index)]
+        return next(iter(self._part(range(place, place + 1))))
+
+    def _part(self, places: range) -> Video:
+        """The video of the frames at these places."""
+        if not places:
+            raise OptionError(f"That slice has none of the video's {len(self)} frames: take at least one.")
+        part = copy.copy(self)
+        part.timings = dict(self.timings)
+        part._strengths = self._strengths[places]
+        part.sound = self.sound if places == range(len(self)) else None
+        return part
+
+    @property
+    def title(self) -> str:
+        """The names of the motions that play."""
+        return ", ".join(dict.fromkeys(self._labels)) or "still"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -273,7 +313,7 @@ class Video:
         return self._finished(strengths, self._finish)
 
     def _finished(self, strengths: Strengths, finish: Finish) -> Iterator[Frame]:
-        poses = finish.looks_at(self._strengths)
+        poses = finish.looks_at(self._all_strengths)  # a part is drawn as in the whole video
         seen = self._rendered(self._latents_at(poses)) if len(poses) else []
         drawing = finish.begin(list(zip(poses, seen, strict=True)))
         if not drawing.needs_frames:

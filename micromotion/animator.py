@@ -16,7 +16,7 @@ from PIL import Image
 from encoder4editing.regressor import READ
 from micromotion.animation import Finish, Video, timed
 from micromotion.driving import FaceDriver
-from micromotion.encoding import FoundFace, no_latent
+from micromotion.encoding import FoundFace, is_latent, no_latent
 from micromotion.errors import NoEffectWarning, OptionError
 from micromotion.face.images import ImageSource
 from micromotion.face_selection import FaceSelection
@@ -51,7 +51,13 @@ __all__ = ["Animator", "Video"]
 
 
 class Animator(FaceDriver):
-    """Plays a bundle's micromotions on faces; its only state is the loaded networks."""
+    """Plays a bundle's micromotions on faces; its only state is the loaded networks.
+
+    >>> animator = Animator.load("avatar")
+    >>> animator.motions
+    ['aging', 'angry', 'eyesClose', 'headsTurn', 'smile']
+    >>> animator.animate("docs/face.jpg", motion="smile", frames=2).save("smile.mp4")
+    """
 
     @classmethod
     def load(cls, name: str | Path | BundleFiles = "avatar", device: str | torch.device = "auto") -> Animator:
@@ -65,7 +71,7 @@ class Animator(FaceDriver):
 
     def animate(
         self,
-        photo: ImageSource | torch.Tensor,
+        photo: ImageSource,
         motion: Motions = "smile",
         options: AnimateOptions | None = None,
         *,
@@ -147,7 +153,7 @@ class Animator(FaceDriver):
 
     def at_strengths(
         self,
-        photo: ImageSource | torch.Tensor,
+        photo: ImageSource,
         motion: Motions = "smile",
         strengths: Sequence[float] = (-1.0, 0.0, 1.0, 2.0),
         options: AnimateOptions | None = None,
@@ -191,7 +197,7 @@ class Animator(FaceDriver):
 
     def _animate_faces(
         self,
-        photo: ImageSource | torch.Tensor,
+        photo: ImageSource,
         motion: Motions,
         options: AnimateOptions,
         selection: FaceSelection,
@@ -199,7 +205,7 @@ class Animator(FaceDriver):
         warn: Callable[[str], object],
     ) -> Video:
         """`animate` for several faces."""
-        if isinstance(photo, torch.Tensor):
+        if is_latent(photo):
             raise OptionError("Faces can only be moved in their photo, which a latent does not have.")
         for name in schedule_faces(motion, options, selection.numbers or (0,)).names:
             find_motion(name, self.bundle)  # checked before the photo is opened

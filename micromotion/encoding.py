@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from PIL import Image
 from micromotion.animation import timed
 from micromotion.errors import OptionError
 from micromotion.face.alignment import align, align_all, as_aligned
+from micromotion.face.arrays import is_picture
 from micromotion.face.crop import AlignedFace, crop_quad
 from micromotion.face.detection import CLEAR_SCORE
 from micromotion.face.images import ImageSource, load_image
@@ -108,7 +109,8 @@ class FaceEncoder:
         Pass the latent to `animate` instead of the photo, to invert once and play many motions.
 
         Args:
-            photo: a path, the bytes of an image file, an open file or a PIL image.
+            photo: a path, the bytes of an image file, an open file or a PIL image; or an array or a tensor
+                [H, W, 3] in sRGB, uint8 or floats from 0 to 1.
             face: which face; 0 has the best detection score.
             aligned: the picture is already an FFHQ-like crop.
             refine: number of refinement steps, 0…200 (see `micromotion.inversion.refinement`).
@@ -142,11 +144,9 @@ class FaceEncoder:
         """The device's memory while this generator, the bundle's or a tuned one, runs on it."""
         return DeviceMemory(self.bundle.device, generator, spare=self.bundle.inverter)
 
-    def _find(
-        self, photo: ImageSource | torch.Tensor, options: AnimateOptions, timings: dict[str, float]
-    ) -> FoundFace:
+    def _find(self, photo: ImageSource, options: AnimateOptions, timings: dict[str, float]) -> FoundFace:
         """The face of a photo, not yet inverted; or a latent, unchanged."""
-        if isinstance(photo, torch.Tensor):
+        if is_latent(photo):
             if options.refine:
                 raise OptionError("Only a photo can be refined, not its latent: give refine to encode().")
             check_latent(self.bundle.generator, photo)
@@ -206,6 +206,11 @@ class FaceEncoder:
         generator = self.bundle.generator
         work = partial(refine_latent, generator, latent, image, steps, identity=self.identity, on_step=report)
         return self._memory(generator).run("refining the face's latent", work)
+
+
+def is_latent(photo: ImageSource) -> TypeGuard[torch.Tensor]:
+    """Whether it is a latent, [1, num_styles, style_dim]: a tensor whose shape is not that of a picture."""
+    return isinstance(photo, torch.Tensor) and not is_picture(tuple(photo.shape))
 
 
 def _from_uint8(pixels: Frame) -> torch.Tensor:

@@ -56,6 +56,9 @@ class AnimateOptions:
     """The options of an animation.
 
     Its constructor raises OptionError, naming the option and its limits.
+
+    >>> AnimateOptions(strength=-0.5, loop="pingpong").frames
+    90
     """
 
     strength: float = field(

@@ -74,3 +74,20 @@ def test_the_wheel_contains_the_service_and_not_the_training_code(installed: Pat
     assert (installed / "micromotion/page/style.css").is_file()
     assert not (installed / "avatar").exists()
     assert not (installed / "tests").exists()
+
+
+@pytest.mark.parametrize("package", ["micromotion", "stylegan2", "encoder4editing"])
+def test_the_wheel_says_that_it_has_types(installed: Path, package: str) -> None:
+    assert (installed / package / "py.typed").is_file()
+
+
+def test_a_users_type_checker_sees_our_types(installed: Path, tmp_path: Path) -> None:
+    """Without py.typed, mypy ignores what is installed."""
+    (tmp_path / "mypy.ini").write_text("[mypy]\n[mypy-torch.*]\nfollow_imports = skip\n")  # it takes a minute
+    script = tmp_path / "user.py"
+    script.write_text(
+        "from micromotion import Animator\n"
+        'reveal_type(Animator.load("avatar").animate("face.jpg", frames=3)[1:].duration)\n'
+    )
+    done = run(installed, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), str(script), cwd=tmp_path)
+    assert 'Revealed type is "float"' in done.stdout or 'Revealed type is "builtins.float"' in done.stdout

@@ -3,16 +3,13 @@
 The modules `detection`, `landmarks` and `crop` do these steps.
 """
 
-from pathlib import Path
-from typing import BinaryIO
-
 import numpy as np
 from PIL import Image
 
 from micromotion.errors import NoFaceError, OptionError
 from micromotion.face.crop import AlignedFace, crop_quad, ffhq_quad
 from micromotion.face.detection import Detection, detect, size_hint
-from micromotion.face.images import as_loaded
+from micromotion.face.images import ImageSource, as_loaded
 from micromotion.face.landmarks import find_landmarks
 
 MAX_ALIGNED = 100
@@ -20,7 +17,7 @@ MAX_ALIGNED = 100
 
 
 def align(
-    image: str | Path | bytes | BinaryIO | Image.Image,
+    image: ImageSource,
     size: int = 256,
     *,
     face: int = 0,
@@ -36,6 +33,9 @@ def align(
 
     Raises `NoFaceError` if there is no face, or none with that number; `ImageError` if the picture cannot be
     read; `OptionError` if `size` or `face` is out of range; `BundleError` if the landmark model is missing.
+
+    >>> align("docs/face.jpg", 128).image.size
+    (128, 128)
     """
     _check_size(size)
     if face < 0:
@@ -44,9 +44,7 @@ def align(
     return _cut(picture, _found(picture, face)[face], size, compatible=compatible)
 
 
-def align_all(
-    image: str | Path | bytes | BinaryIO | Image.Image, size: int = 256, *, last: int = 0
-) -> list[AlignedFace]:
+def align_all(image: ImageSource, size: int = 256, *, last: int = 0) -> list[AlignedFace]:
     """The faces of a picture, 1 to MAX_ALIGNED, each as by `align`: the index is the number of the face.
 
     last: a number that must be among them, below MAX_ALIGNED. Raises as `align`.
@@ -80,7 +78,7 @@ def _cut(picture: Image.Image, found: Detection, size: int, *, compatible: bool 
     return AlignedFace(crop, quad, found.box, found.score, landmarks)
 
 
-def as_aligned(image: str | Path | bytes | BinaryIO | Image.Image, size: int = 256) -> AlignedFace:
+def as_aligned(image: ImageSource, size: int = 256) -> AlignedFace:
     """Take a picture that already is the crop of a face: its central square, resized to `size`.
 
     Raises `ImageError` if it cannot be read, `OptionError` if `size` is out of range. No face is detected.

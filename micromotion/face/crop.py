@@ -28,6 +28,11 @@ class AlignedFace:
     bottom right, top right). box: left, top, right, bottom of the detector's box in the photo. score: the
     detector's confidence, above 0; 1 and more is a clear face. landmarks: [68, 2] float64 in the photo. A
     picture that was not searched for a face has neither score nor landmarks (None).
+
+    >>> from micromotion import align
+    >>> face = align("docs/face.jpg")
+    >>> face.image.size, face.landmarks.shape, face.score > 1
+    ((256, 256), (68, 2), True)
     """
 
     image: Image.Image

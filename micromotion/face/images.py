@@ -12,19 +12,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from micromotion.errors import ImageError
+from micromotion.face.arrays import as_array, check_array, from_array, is_tensor
 from micromotion.face.color_profile import Profile, gray_curve, read_profile, to_srgb
 from micromotion.face.gray import gray_to_8_bits, scale_gray
 from micromotion.face.png_color import SIGNATURE, without_color
 from micromotion.face.tiff_layout import check_layout, read_misread, unsupported
 from micromotion.face.tiff_pages import MAGICS, Tags, find_page, from_page
 
-ImageSource = str | Path | bytes | BinaryIO | Image.Image
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+ImageSource: TypeAlias = "str | Path | bytes | BinaryIO | Image.Image | NDArray[Any] | Tensor"
 
 MAX_PIXELS = 50_000_000
 """Largest width × height, in pixels: the largest cameras in use, and about 150 MB once decoded."""
@@ -77,8 +82,9 @@ _UPRIGHT = {
 def load_image(source: ImageSource) -> Image.Image:
     """Read a still picture into a new RGB image, uint8, upright, in sRGB, with an empty `info`.
 
-    `source` is a path, the bytes of a file, a binary file object (read from its start) or a PIL image (which
-    is not changed). Loading the result again gives the same picture.
+    `source` is a path, the bytes of a file, a binary file object (read from its start), a PIL image (which is
+    not changed), or an array or tensor [H, W, 3] in sRGB, uint8 or floats from 0 to 1. Loading the result
+    again gives the same picture.
 
     EXIF orientation is applied. An embedded ICC profile is applied (see `color_profile`); a picture without
     one, or whose profile cannot be used, is taken to be sRGB. Then transparency is composited over white, as
@@ -94,7 +100,9 @@ def load_image(source: ImageSource) -> Image.Image:
         warnings.simplefilter("ignore")
         if isinstance(source, Image.Image):
             return _read_image(source)
-        name, file = _open(source)
+        if isinstance(source, np.ndarray) or is_tensor(source):
+            return _read_array(source)
+        name, file = _open(cast("str | Path | bytes | BinaryIO", source))
         with file:
             return _read_file(file, name)
 
@@ -143,6 +151,13 @@ def _read_tiff(file: BinaryIO, name: str) -> Image.Image:
         raise unknown if isinstance(error.__cause__, UnidentifiedImageError) else error from error.__cause__
     with image:
         return _decode(image, name, is_still=True)
+
+
+def _read_array(source: object) -> Image.Image:
+    """A picture from an array or a tensor, its shape checked first."""
+    name, array = "The picture", as_array(source)
+    _check_size(check_array(array, name), name)
+    return from_array(array, name)
 
 
 def _read_image(source: Image.Image) -> Image.Image:
@@ -204,7 +219,9 @@ def _open(source: str | Path | bytes | BinaryIO) -> tuple[str, BinaryIO]:
         if not isinstance(data, bytes):
             raise TypeError("load_image needs a file opened in binary mode")
     else:
-        raise TypeError(f"load_image takes a path, bytes, a file or a PIL image, not {type(source).__name__}")
+        raise TypeError(
+            f"load_image takes a path, bytes, a file, a PIL image or an array, not {type(source).__name__}"
+        )
     _check_bytes(len(data), name)
     return name, BytesIO(data)
 

@@ -17,7 +17,10 @@ def check_latent(generator: Generator, latent: Tensor) -> None:
     """Raise OptionError unless this is a latent of the generator, [1, num_styles, style_dim]."""
     shape = [1, generator.num_styles, generator.style_dim]
     if list(latent.shape) != shape:
-        raise OptionError(f"A face's latent has the shape {shape} in this model, not {list(latent.shape)}.")
+        raise OptionError(
+            f"A face's latent has the shape {shape} in this model, and a picture [H, W, 3], not "
+            f"{list(latent.shape)}: give one of the two."
+        )
 
 
 def common_size(generator: Generator, picture: Tensor) -> int:

@@ -55,6 +55,13 @@ def robust_pca(matrices: Tensor, *, tolerance: float = 1e-7, exact: bool = False
         ValueError: the input is not floating point [..., n, d], is empty in n or d, or has NaN or infinity;
             the tolerance is out of range; or an entry of a part overflows the dtype, which is possible only
             for matrices with entries near its limit.
+
+    >>> low_rank = torch.outer(torch.arange(1.0, 21.0), torch.ones(30))
+    >>> noise = torch.zeros(20, 30)
+    >>> noise[3, 7] = 50
+    >>> found, sparse = robust_pca(low_rank + noise)
+    >>> bool(torch.allclose(found, low_rank, atol=1e-2))
+    True
     """
     survive_forks()
     if not 0 < tolerance < 1:

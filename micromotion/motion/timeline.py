@@ -47,6 +47,10 @@ class Timeline:
     Each repetition starts like the first one; unless the last keyframe equals that start, there is a jump.
     Raises OptionError for no keyframes or more than 100, more than 16 motions, times that do not increase, an
     invalid strength or easing, or a repeat outside 1…100.
+
+    >>> blink = Timeline((Keyframe(0.1, {"eyesClose": 1.0}), Keyframe(0.3, {"eyesClose": 0.0})), repeat=2)
+    >>> blink.motions, blink.count(fps=30)
+    (('eyesClose',), 19)
     """
 
     keyframes: tuple[Keyframe, ...]

@@ -60,6 +60,9 @@ def parse_timeline(text: str, check: Callable[[str], object] | None = None) -> T
 
     check: called with each motion's name; raises MotionError for an unknown one. Raises TimelineError, with
     the line and column of the error, and the reason.
+
+    >>> parse_timeline("1s smile=0.8 smooth, 2s hold, repeat 3").repeat
+    3
     """
     if len(text) > MAX_TEXT:
         raise TimelineError(f"A timeline has at most {MAX_TEXT} characters, not {len(text)}.")
