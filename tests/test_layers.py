@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "animation": LOWER | STEPS,
     "encoding": LOWER | STEPS | {"animation"},
     "animator": LOWER | STEPS | {"animation", "encoding"},
-    "batch": LOWER | STEPS | {"animation", "animator", "encoding", "service"},
+    "batch": LOWER | STEPS | {"animation", "animator", "encoding"},
     "inspection": LOWER | STEPS,
     "service": LOWER | STEPS | {"animation", "animator"},
     "page": LOWER | STEPS | {"animation", "animator"},

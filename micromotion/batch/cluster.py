@@ -58,6 +58,8 @@ def run_on_ray(
     head dies, Ray ends this process.
     """
     pending = {row.id: row for row in rows}
+    if not pending:
+        return
     with _cluster():
         for again in range(ATTEMPTS):
             if not pending:
@@ -103,7 +105,7 @@ def _round(
     most = size if workers is None else workers
     block = 1 if alone else min(max(len(rows) // (_BLOCKS * most), 1), MAX_BLOCK)
     tables = [
-        pa.table({_ROW: [json.dumps(asdict(row), default=str) for row in rows[at : at + block]]})
+        pa.table({_ROW: [json.dumps(row._asdict(), default=str) for row in rows[at : at + block]]})
         for at in range(0, len(rows), block)
     ]
     pool = ray.data.ActorPoolStrategy(

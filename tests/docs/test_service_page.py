@@ -15,7 +15,8 @@ from micromotion import align, options, parse_timeline
 from micromotion.errors import MicromotionError
 from micromotion.face import images
 from micromotion.face.images import load_image
-from micromotion.service import address_policy, deadline, gateway, health, uploads
+from micromotion.runtime import address_policy, url_files
+from micromotion.service import deadline, gateway, health
 
 PAGE = ROOT / "docs/service.md"
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -66,8 +67,8 @@ def test_the_limits_are_those_of_the_code() -> None:
         "callers at a time": f"{gateway.MAX_CALLS}, of which {gateway.MAX_LARGE} may send more than",
         "file": f"{images.MAX_BYTES >> 20} MB; in a body about {gateway.MAX_BODY * 3 // 4 >> 20} MB",
         "URL of a file": (
-            f"{address_policy.MAX_URL} characters, {uploads.MAX_SECONDS:.0f} s, "
-            f"{uploads.MAX_REDIRECTS} redirects"
+            f"{address_policy.MAX_URL} characters, {url_files.MAX_SECONDS:.0f} s, "
+            f"{url_files.MAX_REDIRECTS} redirects"
         ),
         "picture": f"{images.MAX_PIXELS // 1_000_000} million pixels, sides of {images.MIN_SIDE} and more",
         "a prediction": f"{deadline.SECONDS:.0f} s in all",
@@ -138,7 +139,7 @@ def provoked() -> list[str]:
         with pytest.raises(MicromotionError) as caught:
             wrong()
         told.append(f"{type(caught.value).__name__}: {caught.value}")
-    refused = uploads._told(ConnectionRefusedError())
+    refused = url_files._told(ConnectionRefusedError())
     predict = (ROOT / "predict.py").read_text()
     needs = re.search(r'"(The motion \'custom\' needs a template[^"]*)"', predict)
     assert needs
