@@ -94,7 +94,7 @@ test-soak: develop  ## 500 predictions in a row, many at once, many cancelled (t
 	PYTHONPATH=tests:tests/support $(BIN)/python -W ignore -m abuse.soak
 
 test-ray: develop  ## the engine of batches on Ray: clusters that lose actors and nodes (five minutes)
-	RAY_TESTS=1 $(BIN)/pytest tests/batch/test_on_ray.py tests/batch/test_ray_nodes.py
+	RAY_TESTS=1 $(BIN)/pytest tests/batch/test_on_ray.py tests/batch/test_ray_nodes.py tests/batch/test_ray_on_s3.py
 
 openapi: develop  ## write openapi.json anew from predict.py
 	$(BIN)/python -m tools.openapi

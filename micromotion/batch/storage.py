@@ -136,18 +136,18 @@ class Storage:
 
     def _pages(self, root: str) -> Iterator[tuple[str, str]]:
         """An S3 listing, a page of 1000 at a time, so that memory does not grow with their number."""
+        from micromotion.batch.s3_listing import S3Listing
+
         bucket, _, prefix = root.partition("/")
-        at: dict[str, str] = {}
+        below, listing, token = f"{prefix.rstrip('/')}/", S3Listing(self._fs), ""
         while True:
-            ask = partial(self._fs.call_s3, "list_objects_v2", Bucket=bucket, Prefix=prefix, **at)
-            page = _retried(ask)
-            for each in page.get("Contents", ()):
+            objects, token = _retried(partial(listing.page, bucket, prefix, token))
+            for each in objects:
                 key = each["Key"]
-                if key == prefix or key.startswith(f"{prefix.rstrip('/')}/") or not prefix:
+                if not prefix or key == prefix or key.startswith(below):
                     yield f"{bucket}/{key}", _version(each)
-            if not page.get("IsTruncated"):
+            if not token:
                 return
-            at = {"ContinuationToken": page["NextContinuationToken"]}
 
 
 @contextmanager
