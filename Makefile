@@ -71,8 +71,8 @@ claims: develop  ## measure what the method claims: docs/claims.md and its pictu
 bench: develop  ## time every stage, beside its rivals with PEERS=folder of checkouts: docs/performance.md (five minutes)
 	$(BIN)/python -W ignore -m benchmarks.stages $(if $(PEERS),--peers $(PEERS)) --out docs/performance.md
 
-bench-batch: develop  ## measure many photos, by each engine and in a shell loop: docs/batch.md (a quarter of an hour)
-	$(BIN)/python -W ignore -m benchmarks.batch --out docs/batch.md
+bench-batch: develop  ## measure many photos, by each engine and in a shell loop: docs/scale.md (ten minutes on two cores)
+	$(BIN)/python -W ignore -m benchmarks.batch --out docs/scale.md
 
 bench-gpu: develop  ## the same on an NVIDIA GPU, and the estimate for a T4: docs/performance.md (ten minutes)
 	$(BIN)/python -W ignore -m benchmarks.stages --gpu $(if $(PEERS),--peers $(PEERS)) --out docs/performance.md
