@@ -99,8 +99,12 @@ test-ray: develop  ## the engine of batches on Ray: clusters that lose actors an
 openapi: develop  ## write openapi.json anew from predict.py
 	$(BIN)/python -m tools.openapi
 
-lock: develop  ## write requirements.lock anew: what requirements.txt leads to, with hashes
-	$(BIN)/pip install --dry-run --ignore-installed --quiet --report - -r requirements.txt | $(BIN)/python .ci/lock.py
+lock: develop  ## write the locks anew: what requirements.txt and deploy/requirements.txt lead to, with hashes
+	$(BIN)/pip install --dry-run --ignore-installed --quiet --report - -r requirements.txt \
+		| $(BIN)/python .ci/lock.py requirements.lock
+	sed -n 's/ --hash.*//p' requirements.lock > .venv/locked.txt
+	$(BIN)/pip install --dry-run --ignore-installed --quiet --report - -c .venv/locked.txt -r deploy/requirements.txt \
+		| $(BIN)/python .ci/lock.py deploy/requirements.lock requirements.lock
 
 audit: develop  ## check requirements.lock against the package index and its advisories; write docs/licences.md
 	$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.lock

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,9 @@ _WHOLE = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
 _FINAL = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 _VERSIONS = ("ETag", "etag", "md5Hash", "content_md5", "blob_id", "LastModified", "mtime", "created")
 """What stores call that which changes with an object, the best first."""
+
+_BEFORE_MAGIC = re.compile(r"[^*?\[]+(?=/)")
+"""The folder of a glob."""
 
 T = TypeVar("T")
 
@@ -80,6 +84,13 @@ class Storage:
 
     def matching(self) -> Iterator[tuple[str, str]]:
         """The same for the files that match the folder's name, which is a glob."""
+        folder = _BEFORE_MAGIC.match(self._root)
+        if "s3" in self._protocols and folder is not None:
+            from fsspec.utils import glob_translate
+
+            pattern = re.compile(glob_translate(self._root))
+            yield from (each for each in self._pages(folder[0]) if pattern.match(each[0]))
+            return
         found = _retried(partial(self._fs.glob, self._root, detail=True))
         yield from ((n, _version(found[n])) for n in sorted(found) if found[n].get("type") != "directory")
 

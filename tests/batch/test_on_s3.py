@@ -175,6 +175,10 @@ def test_a_listing_is_what_the_store_holds(s3: Proxy, store: Any) -> None:
     s3.faults = FAULTS
     assert sorted(Storage("s3://shop/photos").listing()) == wanted
     assert list(Storage("s3://shop/nothing").listing()) == []
+    s3.faults = ()
+    for glob in ("*.jpg", "a*", "**", "?/*", "[!a]*.jpg", "*/李.jpg", "x*"):
+        found = [name for name, _ in Storage(f"s3://shop/photos/{glob}").matching()]
+        assert sorted(found) == sorted(each for each in store.glob(f"shop/photos/{glob}") if each in known)
 
 
 def test_a_store_that_is_not_there_is_one_row(
