@@ -130,8 +130,8 @@ def test_a_batch_outlives_a_worker_a_node_and_its_driver(
         driver = subprocess.Popen(
             [*COMMAND, *arguments], stdout=file, stderr=subprocess.STDOUT, start_new_session=True
         )
-    wait_for(lambda: stored(s3) >= COUNT // 10 and bool(actors(nodes[0])), driver, log)
-    os.kill(actors(nodes[0])[0], signal.SIGKILL)
+    wait_for(lambda: stored(s3) >= COUNT // 10 and bool(actors(*nodes)), driver, log)
+    os.kill(actors(*nodes)[0], signal.SIGKILL)
     wait_for(lambda: stored(s3) >= COUNT // 4 and bool(actors(nodes[1])), driver, log)
     end(nodes[1])
     wait_for(lambda: stored(s3) >= COUNT // 2, driver, log)

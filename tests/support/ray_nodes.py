@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -64,12 +65,14 @@ def two_nodes() -> Iterator[list[Node]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    running = [start_node("--head", f"--port={port}", "--include-dashboard=false")]
+    logs = [Path(os.environ["RAY_TMPDIR"]) / name for name in ("head.log", "second.log")]
+    running = [start_node(logs[0], "--head", f"--port={port}", "--include-dashboard=false")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
         try:
-            _wait_for_head(running[0], port)
-            running.append(start_node(f"--address=127.0.0.1:{port}"))
+            _wait_for(running[0], logs[0])
+            running.append(start_node(logs[1], f"--address=127.0.0.1:{port}"))
+            _wait_for(running[1], logs[1])
             yield running
         finally:
             for each in running:
@@ -77,15 +80,16 @@ def two_nodes() -> Iterator[list[Node]]:
                     end(each)
 
 
-def start_node(*arguments: str) -> Node:
-    """A node with one core; its processes are one process group."""
+def start_node(log: Path, *arguments: str) -> Node:
+    """A node of one core, which says in its log when it has started; its processes are one process group."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
-    return subprocess.Popen(
-        [*command, "--object-store-memory=100000000", *arguments],
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            [*command, "--object-store-memory=100000000", *arguments],
+            start_new_session=True,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
 
 
 def end(node: Node) -> None:
@@ -106,23 +110,20 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def actors(node: Node) -> list[int]:
-    """The processes of a node's actors that do rows."""
+def actors(*nodes: Node) -> list[int]:
+    """The processes of the nodes' actors that do rows."""
     found = []
-    for pid in children(node.pid):
+    for pid in chain.from_iterable(children(node.pid) for node in nodes):
         with suppress(OSError):
             if b"MapWorker" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 found.append(pid)
     return found
 
 
-def _wait_for_head(head: Node, port: int) -> None:
+def _wait_for(node: Node, log: Path) -> None:
+    """Wait until a node has started and, if it is the second, joined."""
     deadline = time.monotonic() + START
-    while time.monotonic() < deadline:
-        assert head.poll() is None, "Ray's head ended"
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            time.sleep(0.2)
-    raise AssertionError("Ray's head did not start")
+    while "Ray runtime started" not in (said := log.read_text(errors="replace")):
+        assert node.poll() is None, said
+        assert time.monotonic() < deadline, said
+        time.sleep(0.2)
