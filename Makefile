@@ -75,8 +75,8 @@ driving: develop  ## measure how well a video drives a photo: the last section o
 bench: develop  ## time every stage, beside its rivals with PEERS=folder of checkouts: docs/performance.md (five minutes)
 	$(BIN)/python -W ignore -m benchmarks.stages $(if $(PEERS),--peers $(PEERS)) --out docs/performance.md
 
-bench-batch: develop  ## measure many photos, by each engine and in a shell loop: docs/batch.md (a quarter of an hour)
-	$(BIN)/python -W ignore -m benchmarks.batch --out docs/batch.md
+bench-batch: develop  ## measure many photos, by each engine and in a shell loop: docs/scale.md (ten minutes on two cores)
+	$(BIN)/python -W ignore -m benchmarks.batch --out docs/scale.md
 
 bench-gpu: develop  ## the same on an NVIDIA GPU, and the estimate for a T4: docs/performance.md (ten minutes)
 	$(BIN)/python -W ignore -m benchmarks.stages --gpu $(if $(PEERS),--peers $(PEERS)) --out docs/performance.md
@@ -98,13 +98,17 @@ test-soak: develop  ## 500 predictions in a row, many at once, many cancelled (t
 	PYTHONPATH=tests:tests/support $(BIN)/python -W ignore -m abuse.soak
 
 test-ray: develop  ## the engine of batches on Ray: clusters that lose actors and nodes (five minutes)
-	RAY_TESTS=1 $(BIN)/pytest tests/batch/test_on_ray.py tests/batch/test_ray_nodes.py
+	RAY_TESTS=1 $(BIN)/pytest tests/batch/test_on_ray.py tests/batch/test_ray_nodes.py tests/batch/test_ray_on_s3.py
 
 openapi: develop  ## write openapi.json anew from predict.py
 	$(BIN)/python -m tools.openapi
 
-lock: develop  ## write requirements.lock anew: what requirements.txt leads to, with hashes
-	$(BIN)/pip install --dry-run --ignore-installed --quiet --report - -r requirements.txt | $(BIN)/python .ci/lock.py
+lock: develop  ## write the locks anew: what requirements.txt and deploy/requirements.txt lead to, with hashes
+	$(BIN)/pip install --dry-run --ignore-installed --quiet --report - -r requirements.txt \
+		| $(BIN)/python .ci/lock.py requirements.lock
+	sed -n 's/ --hash.*//p' requirements.lock > .venv/locked.txt
+	$(BIN)/pip install --dry-run --ignore-installed --quiet --report - -c .venv/locked.txt -r deploy/requirements.txt \
+		| $(BIN)/python .ci/lock.py deploy/requirements.lock requirements.lock
 
 audit: develop  ## check requirements.lock against the package index and its advisories; write docs/licences.md
 	$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.lock

@@ -14,7 +14,7 @@ from micromotion.encoding import FaceEncoder, FoundFace, no_latent
 from micromotion.errors import OptionError
 from micromotion.face.images import ImageSource
 from micromotion.face_selection import FaceSelection
-from micromotion.motion.micromotion import Motion
+from micromotion.motion.playable import Motion
 from micromotion.options import AnimateOptions, check_total_pixels
 from micromotion.photo.views import Stage
 

@@ -72,5 +72,5 @@ def test_the_shares_of_the_job_are_its_completions() -> None:
 
 def test_the_version_of_ray_is_that_of_the_extra() -> None:
     version = manifest("rayjob")["spec"]["rayClusterSpec"]["rayVersion"]
-    for file in ("pyproject.toml", "deploy/Dockerfile"):
+    for file in ("pyproject.toml", "deploy/requirements.txt"):
         assert f"]=={version}" in (ROOT / file).read_text(encoding="utf-8"), file

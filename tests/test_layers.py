@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "encoding": LOWER | STEPS | {"animation"},
     "driving": LOWER | STEPS | {"animation", "encoding"},
     "animator": LOWER | STEPS | {"animation", "encoding", "driving"},
-    "batch": LOWER | STEPS | {"animation", "animator", "encoding", "service"},
+    "batch": LOWER | STEPS | {"animation", "animator", "encoding"},
     "inspection": LOWER | STEPS,
     "service": LOWER | STEPS | {"animation", "animator"},
     "page": LOWER | STEPS | {"animation", "animator"},

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 
 from micromotion.runtime.process import configure_process, threads
 
@@ -28,11 +29,12 @@ class Contest:
 
 @dataclass(frozen=True)
 class Time:
-    """Seconds that a way took, and seconds of a core."""
+    """Seconds that a way took, seconds of a core, and the mean size of its videos in bytes."""
 
     way: str
     seconds: float
     core: float
+    size: float = 0.0
 
 
 def ways() -> dict[str, Callable[[Contest, Path], None]]:
@@ -51,8 +53,9 @@ def timed(way: str, contest: Contest) -> Time:
         before, began = _core(), time.perf_counter()
         ways()[way](contest, Path(folder))
         seconds, core = time.perf_counter() - began, _core() - before
-        assert len(list(Path(folder).rglob("*.mp4"))) == len(contest.photos), way
-    return Time(way, seconds, core)
+        sizes = [each.stat().st_size for each in Path(folder).rglob("*.mp4")]
+    assert len(sizes) == len(contest.photos), way
+    return Time(way, seconds, core, fmean(sizes))
 
 
 def bare(contest: Contest, folder: Path) -> None:

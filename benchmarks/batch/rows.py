@@ -1,4 +1,7 @@
-"""How many rows a batch bears, without rendering: listing, resuming, and each engine's time per row."""
+"""How many rows a batch bears, without rendering: listing, resuming, and each engine's time per row.
+
+The photos are those of a bucket, which a Parquet list names with their etags, or which is listed itself.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.batch.bucket import etag, key, running_bucket
 from benchmarks.batch.stand_ins import never, nothing
 from micromotion.batch import run
 from micromotion.batch.outcome import Outcome
@@ -36,13 +40,15 @@ class Stage:
 
 
 def measure(rows: int, engines: tuple[str, ...]) -> list[Stage]:
-    """List that many rows of a Parquet list, go on when all are done, and have each engine do them."""
+    """List that many rows, go on when all are done, from a list and from a bucket; have engines do them."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         write_list(place / "list.parquet", rows)
         found = [_measured("list", rows, place)]
         finish(place / "list.parquet", place / "done")
         found.append(_measured("resume", rows, place))
+        with running_bucket(rows, place) as variables:
+            found.append(_measured("bucket", rows, place, variables))
         return found + [_measured(engine, rows, place) for engine in engines]
 
 
@@ -55,9 +61,8 @@ def write_list(path: Path, rows: int) -> None:
     with ParquetWriter(path, schema) as writer:
         for at in range(0, rows, 50_000):
             numbers = range(at, min(at + 50_000, rows))
-            images = [f"s3://shop/portraits/2026/{number % 1000:03d}/{number:09d}.jpg" for number in numbers]
-            etags = [f"{number * 2654435761 % 2**64:032x}" for number in numbers]
-            writer.write_table(pa.table({"image": images, "etag": etags}, schema))
+            images = [f"s3://shop/{key(number)}" for number in numbers]
+            writer.write_table(pa.table({"image": images, "etag": list(map(etag, numbers))}, schema))
 
 
 def finish(source: Path, dest: Path) -> None:
@@ -72,9 +77,11 @@ def finish(source: Path, dest: Path) -> None:
     writer.flush()
 
 
-def _measured(name: str, rows: int, place: Path) -> Stage:
+def _measured(name: str, rows: int, place: Path, variables: dict[str, str] | None = None) -> Stage:
     command = [sys.executable, "-m", "benchmarks.batch.rows", name, str(place)]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-3:]
+    environment = os.environ | (variables or {})
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    said = done.stdout.split()[-3:]
     return Stage(rows, name, float(said[0]), float(said[1]), int(said[2]))
 
 
@@ -85,8 +92,9 @@ def main(name: str, place: Path) -> None:
     if name == "list":
         sum(1 for _ in list_entries(str(source)))
     elif name == "resume":
-        report = run(source, place / "done", make=never)
-        assert (report.done, report.before > 0) == (0, True)
+        _resume(str(source), str(place / "done"))
+    elif name == "bucket":
+        _resume("s3://shop/portraits", "s3://shop/done")
     else:
         engine: Engine = "ray" if name == "ray" else "local"
         report = run(source, place / name, engine=engine, make=nothing, workers=2)
@@ -94,7 +102,18 @@ def main(name: str, place: Path) -> None:
     seconds = time.perf_counter() - began
     own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     core = own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
-    print(f"{seconds:.2f} {core:.2f} {own.ru_maxrss * 1024}")
+    print(f"{seconds:.2f} {core:.2f} {_peak()}")
+
+
+def _peak() -> int:
+    """The most memory that this process had, in bytes; the kernel's other count begins with its parent's."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
+
+def _resume(source: str, dest: str) -> None:
+    report = run(source, dest, make=never)
+    assert (report.done, report.failed, report.before > 0) == (0, 0, True)
 
 
 if __name__ == "__main__":

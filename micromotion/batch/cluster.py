@@ -28,6 +28,7 @@ MAX_BLOCK = 64
 """Most rows that an actor does before their outcomes return."""
 
 _PATIENCE = 10.0  # seconds that the cluster's head has to answer
+_STARTS = 3  # attempts to start a cluster on this machine
 _BLOCKS = 50  # for each actor, so that all end at about the same time
 _ROW, _OUTCOME, _ERROR = (
     "row",
@@ -58,6 +59,8 @@ def run_on_ray(
     head dies, Ray ends this process.
     """
     pending = {row.id: row for row in rows}
+    if not pending:
+        return
     with _cluster():
         for again in range(ATTEMPTS):
             if not pending:
@@ -103,7 +106,7 @@ def _round(
     most = size if workers is None else workers
     block = 1 if alone else min(max(len(rows) // (_BLOCKS * most), 1), MAX_BLOCK)
     tables = [
-        pa.table({_ROW: [json.dumps(asdict(row), default=str) for row in rows[at : at + block]]})
+        pa.table({_ROW: [json.dumps(row._asdict(), default=str) for row in rows[at : at + block]]})
         for at in range(0, len(rows), block)
     ]
     pool = ray.data.ActorPoolStrategy(
@@ -174,7 +177,6 @@ def _check_address() -> None:
 
 def _connected(ours: bool) -> Any:
     """Connect to the cluster, if that is `ours` to do; Ray Data's settings."""
-    import ray
     from ray.data import DataContext
 
     with warnings.catch_warnings():
@@ -182,5 +184,26 @@ def _connected(ours: bool) -> Any:
         if ours:
             _check_address()
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # we promise no telemetry
-            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+            _start()
         return DataContext.get_current()
+
+
+def _start() -> None:
+    """Connect to the cluster, or start one: again if a busy machine takes longer than Ray's half a minute.
+
+    Raises MicromotionError if Ray cannot start, ConnectionError if its cluster does not answer.
+    """
+    import ray
+
+    for attempt in range(1, _STARTS + 1):
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+            return
+        except ConnectionError:
+            raise
+        except Exception as error:  # Ray's are of many types
+            ray.shutdown()
+            if attempt == _STARTS or isinstance(error, OSError | ValueError):
+                reason = " ".join(str(error).split())
+                advice = " Set RAY_TMPDIR to a folder with a short path." if "AF_UNIX" in reason else ""
+                raise MicromotionError(f"Ray cannot start: {reason:.200}{advice}") from error

@@ -89,8 +89,9 @@ def _parquet(file: BinaryIO) -> Iterator[tuple[str, ListRow]]:
         raise OptionError('Lists in Parquet need pyarrow: pip install "micromotion[scale]".') from error
     try:
         for batch in ParquetFile(file).iter_batches(batch_size=4096):
-            for row in batch.to_pylist():
-                yield "its columns", row
+            columns = [column.to_pylist() for column in batch.columns]
+            for values in zip(*columns, strict=True):
+                yield "its columns", dict(zip(batch.schema.names, values, strict=True))
     except pa.ArrowInvalid as error:
         raise OptionError("The list is no Parquet, or is damaged.") from error
 

@@ -11,8 +11,8 @@ import json
 import secrets
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from itertools import chain
 from typing import Any
 
 from micromotion.batch.outcome import RANK, Outcome, Status
@@ -24,8 +24,6 @@ RESULTS = "results"
 _FIRST = 10.0  # seconds before the first part
 _SHARE = 0.05  # of the run's time between two parts
 _MOST = 20_000  # rows in a part, which bounds memory
-
-Columns = dict[str, list[Any]]
 
 
 class ResultWriter:
@@ -77,21 +75,30 @@ def known_of(store: Storage, url: str) -> Known:
     sentences: dict[str, str] = {}  # one object for all rows of the same sentence
     with storage_errors(f"{url!r:.200} cannot be read"):
         for name, _ in _missing_ok(store, VIDEOS):
-            found = name.removesuffix(".mp4")[-ID_LETTERS:]
-            if name.endswith(".mp4") and "/." not in name:
-                with suppress(ValueError):
-                    known.videos[bytes.fromhex(found)] = False
-        for row in _stored(store, ["id", "image", "version", "digest", "status", "sentence"]):
-            identity = bytes.fromhex(row["id"])
-            if row["digest"]:
-                key = digest_key(row["image"], row["version"])
-                known.digests[key] = bytes.fromhex(row["digest"])
-            if row["status"] == "done" and identity in known.videos:
-                known.videos[identity] = True
-            elif row["status"] == "refused":
-                said = row["sentence"]
-                known.refused[identity] = sentences.setdefault(said, said)
+            video = _video_id(name)
+            if video is not None:
+                known.videos[video] = False
+        for columns in _stored(store, ("id", "image", "version", "digest", "status", "sentence")):
+            for letters, image, version, digest, status, sentence in zip(*columns, strict=True):
+                identity = bytes.fromhex(letters)
+                if digest:
+                    known.digests[digest_key(image, version)] = bytes.fromhex(digest)
+                if status == "done" and identity in known.videos:
+                    known.videos[identity] = True
+                elif status == "refused":
+                    known.refused[identity] = sentences.setdefault(sentence, sentence)
     return known
+
+
+def _video_id(path: str) -> bytes | None:
+    """The id in a video's name; None for hidden files, which are of runs that were killed, and others."""
+    name = path.rpartition("/")[2]
+    if name[:1] == "." or name[-4:] != ".mp4":
+        return None
+    try:
+        return bytes.fromhex(name[-4 - ID_LETTERS : -4])
+    except ValueError:
+        return None
 
 
 def read_results(dest: str) -> list[Outcome]:
@@ -101,7 +108,9 @@ def read_results(dest: str) -> list[Outcome]:
     """
     best: dict[str, Outcome] = {}
     with storage_errors(f"{dest!r:.200} cannot be read"):
-        for row in _stored(Storage(dest), None):
+        names = tuple(each.name for each in fields(Outcome))
+        for values in chain.from_iterable(zip(*each, strict=True) for each in _stored(Storage(dest), names)):
+            row = dict(zip(names, values, strict=True))
             row["face"] = tuple(row["face"]) if row["face"] is not None else None
             outcome = Outcome(**row)
             before = best.get(outcome.id)
@@ -115,14 +124,12 @@ def _order(outcome: Outcome) -> tuple[int, bool, float]:
     return RANK[status], outcome.seconds is not None, outcome.finished
 
 
-def _stored(store: Storage, columns: list[str] | None) -> Iterator[dict[str, Any]]:
-    """The rows of all parts; only these columns."""
-    for name, _ in _missing_ok(store, RESULTS):
-        base = name.rsplit("/", 1)[-1]
-        if base.startswith(".") or not base.endswith((".parquet", ".jsonl")):
-            continue
-        content = store.get(f"{RESULTS}/{base}")
-        yield from _decoded(content, base, columns)
+def _stored(store: Storage, names: tuple[str, ...]) -> Iterator[list[list[Any]]]:
+    """These columns of all parts, some thousand rows at a time."""
+    for path, _ in _missing_ok(store, RESULTS):
+        base = path.rpartition("/")[2]
+        if base[:1] != "." and base.endswith((".parquet", ".jsonl")):
+            yield from _decoded(store.get(f"{RESULTS}/{base}"), base, names)
 
 
 def _missing_ok(store: Storage, folder: str) -> Iterable[tuple[str, str]]:
@@ -132,16 +139,15 @@ def _missing_ok(store: Storage, folder: str) -> Iterable[tuple[str, str]]:
         return
 
 
-def _decoded(content: bytes, name: str, columns: list[str] | None) -> Iterator[dict[str, Any]]:
-    if name.endswith(".jsonl"):
-        for line in content.splitlines():
-            row = json.loads(line)
-            yield {each: row[each] for each in columns} if columns else row
+def _decoded(content: bytes, path: str, names: tuple[str, ...]) -> Iterator[list[list[Any]]]:
+    if path.endswith(".jsonl"):
+        rows = [json.loads(line) for line in content.splitlines()]
+        yield [[row[name] for row in rows] for name in names]
         return
     from pyarrow.parquet import ParquetFile
 
-    for batch in ParquetFile(io.BytesIO(content)).iter_batches(batch_size=4096, columns=columns):
-        yield from batch.to_pylist()
+    for batch in ParquetFile(io.BytesIO(content)).iter_batches(batch_size=4096, columns=list(names)):
+        yield [batch.column(name).to_pylist() for name in names]
 
 
 def _encoded(rows: list[Outcome]) -> tuple[bytes, str]:

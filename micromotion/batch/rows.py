@@ -7,9 +7,8 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from micromotion.batch.request import Request
@@ -23,10 +22,10 @@ VIDEOS = "videos"
 ID_LETTERS = 20  # 80 bits: among a billion rows, the chance that two are equal is one in a million
 MAX_NAME = 60
 _EDITION = 1  # counts changes of what an id is made from
+_HARMFUL = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A photo to animate.
 
     Attributes:
@@ -62,37 +61,60 @@ class RowMaker:
         self._request, self._model, self._digests = request, model, digests
         about = (model.folder / ABOUT).read_bytes()  # which has the hash of each of its files
         self._model_key = hashlib.sha256(about).hexdigest()
-        self._keys: dict[str, str] = {}
+        self._ends: dict[str, bytes] = {}
+        self._end = self._made_end({})  # of most rows
 
     def rows(self, entries: Iterable[Entry]) -> Iterator[Row]:
         """A row for each entry, in order. An entry that cannot be played is a row too."""
-        for entry in entries:
-            name = harmless(entry.name or stem(entry.image))
-            digest = "" if is_url(entry.image) else self._digest(entry)
-            source = digest or f"{entry.image}|{entry.version}"
-            made_from = json.dumps([_EDITION, source, name, self._key(entry.overrides), self._model_key])
-            identity = hashlib.sha256(made_from.encode()).hexdigest()[:ID_LETTERS]
-            yield Row(identity, entry.image, name, entry.version, digest, entry.overrides)
+        return map(self.row, entries)
 
-    def _key(self, overrides: Mapping[str, Any]) -> str:
-        """The request of such a row, as text; one that cannot be played is known by what the row says."""
+    def row(self, entry: Entry) -> Row:
+        """The row of an entry; a local file is read unless its digest is remembered."""
+        found = self.row_unread(entry)
+        return self._row(entry, False, self._read(entry.image)) if found is None else found
+
+    def row_unread(self, entry: Entry) -> Row | None:
+        """The same, but None if its photo has to be read."""
+        is_remote = is_url(entry.image)
+        digest = "" if is_remote else self._remembered(entry)
+        return None if digest is None else self._row(entry, is_remote, digest)
+
+    def _row(self, entry: Entry, is_remote: bool, digest: str) -> Row:
+        name = harmless(entry.name or stem(entry.image, is_remote))
+        source = json.dumps(digest or f"{entry.image}|{entry.version}")
+        made_from = hashlib.sha256(f'[{_EDITION}, {source}, "{name}", '.encode())  # as JSON, a million times
+        made_from.update(self._made_end(entry.overrides) if entry.overrides else self._end)
+        identity = made_from.hexdigest()[:ID_LETTERS]
+        return Row(identity, entry.image, name, entry.version, digest, entry.overrides)
+
+    def _made_end(self, overrides: Mapping[str, Any]) -> bytes:
+        """What an id is made from besides the photo and the name: the request of such a row, and the model.
+
+        A request that cannot be played is known by what the row says.
+        """
         said = json.dumps(overrides, sort_keys=True, default=str)
-        if said not in self._keys:
-            if len(self._keys) > 10_000:  # each row has its own
-                self._keys.clear()
+        if said not in self._ends:
+            if len(self._ends) > 10_000:  # each row has its own
+                self._ends.clear()
             try:
-                key = self._request.overridden(overrides, self._model).key(self._model)
-                self._keys[said] = json.dumps(key, sort_keys=True)
+                found = self._request.overridden(overrides, self._model).key(self._model)
+                key = json.dumps(found, sort_keys=True)
             except (MicromotionError, TypeError, ValueError, OverflowError):  # the worker says why
-                self._keys[said] = f"{self._request}|{said}"
-        return self._keys[said]
+                key = f"{self._request}|{said}"
+            self._ends[said] = f"{json.dumps(key)}, {json.dumps(self._model_key)}]".encode()
+        return self._ends[said]
 
-    def _digest(self, entry: Entry) -> str:
+    def _remembered(self, entry: Entry) -> str | None:
+        """The digest of a local file that was read before; None if it was not."""
+        if not (entry.version and self._digests):
+            return None
+        found = self._digests.get(digest_key(entry.image, entry.version))
+        return None if found is None else found.hex()
+
+    @staticmethod
+    def _read(image: str) -> str:
         """The SHA-256 of a local file; "" if it cannot be read, or is too large for a picture."""
-        remembered = self._digests.get(digest_key(entry.image, entry.version)) if entry.version else None
-        if remembered is not None:
-            return remembered.hex()
-        path = Path(entry.image)
+        path = Path(image)
         try:
             if not path.is_file() or path.stat().st_size > MAX_BYTES:
                 return ""
@@ -109,12 +131,13 @@ def digest_key(image: str, version: str) -> bytes:
 
 def harmless(name: str) -> str:
     """A name that is safe in a path and a URL: ASCII letters, digits, . _ -; "photo" if there are none."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", plain).strip("._-")[:MAX_NAME] or "photo"
+    if not name.isascii():
+        name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return _HARMFUL.sub("_", name).strip("._-")[:MAX_NAME] or "photo"
 
 
-def stem(image: str) -> str:
+def stem(image: str, is_remote: bool) -> str:
     """The file's name in a path or URL, without its suffix."""
-    path = unquote(image.partition("?")[0]) if is_url(image) else image
+    path = unquote(image.partition("?")[0]) if is_remote else image
     base = path.rstrip("/").rpartition("/")[2]
     return base.rpartition(".")[0] or base

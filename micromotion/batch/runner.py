@@ -124,35 +124,36 @@ def run(
     if credentials:
         check_credentials()
     share = parse_shard(shard) if isinstance(shard, str) else shard
-    entries = [each for each in list_entries(source) if share is None or share.has(each)]
+    entries = list_entries(source)
+    if share is not None:
+        entries = filter(share.has, entries)
     store = Storage(dest)
     known = known_of(store, dest)
-    rows = RowMaker(request, files, known.digests).rows(entries)
     make = make or partial(Worker, Setup(request, model, device, dest))
     outcomes = partial(_engine(engine), make=make, workers=workers, device=device)
-    return _Batch(entries, known, store, retry, on_row).run(rows, outcomes, fail_fast)
+    batch = _Batch(RowMaker(request, files, known.digests), known, store, retry, on_row)
+    return batch.run(entries, outcomes, fail_fast)
 
 
 class _Batch:
     """A run's state: what is known, what is settled, and the report."""
 
     def __init__(
-        self, entries: list[Entry], known: Known, store: Storage, retry: bool, on_row: OnRow | None
+        self, maker: RowMaker, known: Known, store: Storage, retry: bool, on_row: OnRow | None
     ) -> None:
-        self._total = len(entries)
-        self._known, self._retry, self._on_row = known, retry, on_row
+        self._maker, self._known, self._retry, self._on_row = maker, known, retry, on_row
         self._store, self._writer = store, ResultWriter(store)
         self._seen: set[bytes] = set()
-        self._begun = False
-        self._settled = self._done = 0
+        self._settled = self._done = self._total = 0
         self.report = Report()
 
     def run(
-        self, rows: Iterable[Row], engine: Callable[[Iterable[Row]], Outcomes], fail_fast: bool
+        self, entries: Iterable[Entry], engine: Callable[[Iterable[Row]], Outcomes], fail_fast: bool
     ) -> Report:
         """Have the rows done that are missing. However it ends, the results that are known are written."""
         try:
-            with closing(engine(self._missing(rows))) as outcomes:
+            unsettled = self._unsettled(entries)
+            with closing(engine(self._missing(unsettled))) as outcomes:
                 for outcome in outcomes:
                     self._writer.add(outcome)
                     self.report.add(outcome.status, outcome.sentence, outcome.image)
@@ -164,31 +165,63 @@ class _Batch:
             self._writer.flush()
         return self.report
 
-    def _missing(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """The rows to do; the others are counted."""
-        known = self._known
-        for row in rows:
-            identity = bytes.fromhex(row.id)
-            if identity in self._seen:
-                self.report.repeated += 1
-            elif identity in known.videos:
-                self.report.before += 1
-                if not known.videos[identity]:  # its run was killed before it could write the row
-                    self._writer.add(Outcome.done(row))
-            elif identity in known.refused and not self._retry:
-                self.report.add("refused", known.refused[identity], row.image)
+    def _unsettled(self, entries: Iterable[Entry]) -> list[Entry | Row]:
+        """What is not settled by what is known, without reading a photo: rows to do, entries to read.
+
+        Settled ones are counted and let go, so that a million of them need little memory.
+        """
+        found: list[Entry | Row] = []
+        for entry in entries:
+            row = self._maker.row_unread(entry)
+            if row is None:
+                found.append(entry)
+            elif self._is_to_do(row):
+                found.append(row)
             else:
-                if not self._begun:
-                    self._store.check_writable()
-                    self._begun = True
-                self._seen.add(identity)
-                yield row
-                continue
-            self._seen.add(identity)
-            self._settle()
+                self._settled += 1
+        self._total = self._settled + len(found)
+        if self._settled:
+            self._tell()
+        return found
+
+    def _missing(self, unsettled: Iterable[Entry | Row]) -> Iterator[Row]:
+        """The rows to do; photos are read, and rows that this settles counted, as they are needed."""
+        begun = False
+        for each in unsettled:
+            row = each
+            if isinstance(row, Entry):
+                row = self._maker.row(row)
+                if not self._is_to_do(row):
+                    self._settle()
+                    continue
+            if not begun:
+                self._store.check_writable()
+                begun = True
+            yield row
+
+    def _is_to_do(self, row: Row) -> bool:
+        """Whether a row is new and has neither a video nor a refusal; the others are counted."""
+        known, identity = self._known, bytes.fromhex(row.id)
+        if identity in self._seen:
+            self.report.repeated += 1
+            return False
+        self._seen.add(identity)
+        has_row = known.videos.get(identity)
+        if has_row is not None:
+            self.report.before += 1
+            if not has_row:  # its run was killed before it could write the row
+                self._writer.add(Outcome.done(row))
+            return False
+        if identity in known.refused and not self._retry:
+            self.report.add("refused", known.refused[identity], row.image)
+            return False
+        return True
 
     def _settle(self) -> None:
         self._settled += 1
+        self._tell()
+
+    def _tell(self) -> None:
         if self._on_row is not None:
             self._on_row(self._done, self._settled, self._total)
 

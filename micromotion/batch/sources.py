@@ -7,10 +7,9 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from micromotion.batch.lists import LISTS, read_list
@@ -32,8 +31,7 @@ _NOTHING: Mapping[str, Any] = {}  # one object for a million entries
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A photo of the source.
 
     Attributes:
@@ -46,7 +44,7 @@ class Entry:
     image: str
     version: str = ""
     name: str = ""
-    overrides: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    overrides: Mapping[str, Any] = _NOTHING
 
 
 def is_url(text: str) -> bool:
@@ -81,19 +79,23 @@ def _local(source: str) -> Iterator[Entry]:
 
 def _walk(folder: Path) -> Iterator[Entry]:
     """The pictures in a folder and below, sorted; hidden files and links to folders are left out."""
-    below = []
+    pictures, below = list[str](), list[str]()
     try:
         with os.scandir(folder) as found:
-            visible = sorted((each for each in found if not each.name.startswith(".")), key=lambda e: e.name)
+            for each in found:
+                if each.name.startswith("."):
+                    continue
+                if each.is_dir(follow_symlinks=False):
+                    below.append(each.name)
+                elif PICTURES.fullmatch(each.name):
+                    pictures.append(each.name)
     except OSError as error:
         raise OptionError(f"The folder {str(folder)!r:.200} cannot be read: {error.strerror}.") from error
-    for each in visible:
-        if each.is_dir(follow_symlinks=False):
-            below.append(each.path)
-        elif PICTURES.fullmatch(each.name):
-            yield _entry(each.path)
-    for path in below:
-        yield from _walk(Path(path))
+    base = str(folder).rstrip("/")
+    for name in sorted(pictures):
+        yield _entry(f"{base}/{name}")
+    for name in sorted(below):
+        yield from _walk(folder / name)
 
 
 def _entry(path: str, name: str = "", overrides: Mapping[str, Any] | None = None) -> Entry:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,9 @@ _WHOLE = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
 _FINAL = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 _VERSIONS = ("ETag", "etag", "md5Hash", "content_md5", "blob_id", "LastModified", "mtime", "created")
 """What stores call that which changes with an object, the best first."""
+
+_BEFORE_MAGIC = re.compile(r"[^*?\[]+(?=/)")
+"""The folder of a glob."""
 
 T = TypeVar("T")
 
@@ -80,6 +84,13 @@ class Storage:
 
     def matching(self) -> Iterator[tuple[str, str]]:
         """The same for the files that match the folder's name, which is a glob."""
+        folder = _BEFORE_MAGIC.match(self._root)
+        if "s3" in self._protocols and folder is not None:
+            from fsspec.utils import glob_translate
+
+            pattern = re.compile(glob_translate(self._root))
+            yield from (each for each in self._pages(folder[0]) if pattern.match(each[0]))
+            return
         found = _retried(partial(self._fs.glob, self._root, detail=True))
         yield from ((n, _version(found[n])) for n in sorted(found) if found[n].get("type") != "directory")
 
@@ -136,18 +147,18 @@ class Storage:
 
     def _pages(self, root: str) -> Iterator[tuple[str, str]]:
         """An S3 listing, a page of 1000 at a time, so that memory does not grow with their number."""
+        from micromotion.batch.s3_listing import S3Listing
+
         bucket, _, prefix = root.partition("/")
-        at: dict[str, str] = {}
+        below, listing, token = f"{prefix.rstrip('/')}/", S3Listing(self._fs), ""
         while True:
-            ask = partial(self._fs.call_s3, "list_objects_v2", Bucket=bucket, Prefix=prefix, **at)
-            page = _retried(ask)
-            for each in page.get("Contents", ()):
+            objects, token = _retried(partial(listing.page, bucket, prefix, token))
+            for each in objects:
                 key = each["Key"]
-                if key == prefix or key.startswith(f"{prefix.rstrip('/')}/") or not prefix:
+                if not prefix or key == prefix or key.startswith(below):
                     yield f"{bucket}/{key}", _version(each)
-            if not page.get("IsTruncated"):
+            if not token:
                 return
-            at = {"ContinuationToken": page["NextContinuationToken"]}
 
 
 @contextmanager

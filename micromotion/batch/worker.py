@@ -16,9 +16,10 @@ from micromotion.batch.rows import Row
 from micromotion.batch.sources import is_url
 from micromotion.batch.storage import Storage, is_web, storage_errors
 from micromotion.errors import DownloadError, OutputError
-from micromotion.face.images import ImageSource
+from micromotion.face.images import MAX_BYTES, ImageSource
 from micromotion.runtime.main_memory import import_torch
 from micromotion.runtime.notices import notices_to
+from micromotion.runtime.url_files import open_url
 
 _CANNOT_STORE = "The video cannot be stored"
 
@@ -94,13 +95,11 @@ def _device(device: str, index: int) -> str:
 def read_photo(row: Row) -> ImageSource:
     """A row's photo, as `load_image` takes it.
 
-    http and https go through the service's address policy: a list may come from others. Raises DownloadError
-    if it cannot be fetched, or a local file is no longer what its id was made from.
+    http and https go through the policy for addresses that others chose, as a list's are. Raises
+    DownloadError if it cannot be fetched, or a local file is no longer what its id was made from.
     """
     if is_web(row.image):
-        from micromotion.service.uploads import take_in
-
-        with take_in(row.image) as file:
+        with open_url(row.image, MAX_BYTES) as file:
             return bytes(file.read())
     if is_url(row.image):
         with storage_errors(f"{row.image!r:.200} cannot be read"):

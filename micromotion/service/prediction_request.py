@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from micromotion.errors import DownloadError, OptionError
-from micromotion.service.address_policy import check_url, find_addresses
+from micromotion.runtime.address_policy import check_url, find_addresses
 from micromotion.service.driving import check_driving
 from micromotion.service.published import check_alone, is_asked
 

@@ -15,7 +15,7 @@ import av
 import numpy as np
 import pytest
 from batch_photos import OPTIONS, make_photos
-from batch_workers import Noting, never
+from batch_workers import Noting, Storing, never
 from commands import COMMAND, run
 from PIL import Image
 
@@ -86,6 +86,21 @@ def test_every_photo_has_a_video_or_a_sentence(photos: Path, tmp_path: Path, ran
     changed = start(workers=1, fps=12)
     assert (changed.done, changed.before, changed.refused) == (4, 0, 2)
     assert len(videos(dest)) == 8
+
+
+def test_a_resumed_run_reads_no_photo(tmp_path: Path) -> None:
+    """Of the same size and time they are not looked into: read, they would be other rows."""
+    photos, dest = make_photos(tmp_path / "photos"), tmp_path / "out"
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    assert run_batch(photos, dest, workers=1, make=Storing(begun, dest=dest)).done == 4
+    for photo in photos.iterdir():
+        about = photo.stat()
+        photo.write_bytes(bytes(about.st_size))
+        os.utime(photo, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert run_batch(photos, dest, make=never).before == 4
+    os.utime(photos / "anna.png")
+    assert run_batch(photos, dest, workers=1, make=Storing(begun, dest=dest)).done == 1
 
 
 def test_a_list_says_what_differs(tmp_path: Path, random_bundle: Path) -> None:

@@ -166,6 +166,21 @@ def test_a_long_listing_is_read_in_pages(s3: Proxy, store: Any) -> None:
     assert len([path for _, path in s3.asked if "list-type=2" in path]) == 2
 
 
+def test_a_listing_is_what_the_store_holds(s3: Proxy, store: Any) -> None:
+    names = ("a b.jpg", "a&lt;b>.jpg", "ü/李.jpg", "100%25+x.jpg", 'q"uote.jpg', "empty.jpg")
+    store.pipe({f"shop/photos/{name}": name.encode() * (name != "empty.jpg") for name in names})
+    known = store.find("shop/photos", detail=True)
+    wanted = [(name, str(about["ETag"]).strip('"')) for name, about in sorted(known.items())]
+    assert len(wanted) == len(names)
+    s3.faults = FAULTS
+    assert sorted(Storage("s3://shop/photos").listing()) == wanted
+    assert list(Storage("s3://shop/nothing").listing()) == []
+    s3.faults = ()
+    for glob in ("*.jpg", "a*", "**", "?/*", "[!a]*.jpg", "*/李.jpg", "x*"):
+        found = [name for name, _ in Storage(f"s3://shop/photos/{glob}").matching()]
+        assert sorted(found) == sorted(each for each in store.glob(f"shop/photos/{glob}") if each in known)
+
+
 def test_a_store_that_is_not_there_is_one_row(
     s3: Proxy, store: Any, random_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -84,6 +84,15 @@ def test_what_is_known_are_the_videos_and_the_refused(tmp_path: Path) -> None:
     assert known.digests == {digest_key(done.image, done.version): b"\xab" * 32}
 
 
+def test_a_destination_may_be_in_a_hidden_folder(tmp_path: Path) -> None:
+    dest = tmp_path / ".hidden" / "out"
+    done = outcomes()[0]
+    write(dest, [done])
+    (dest / "videos").mkdir()
+    (dest / str(done.video)).touch()
+    assert known_of(Storage(str(dest)), str(dest)).videos == {bytes.fromhex(done.id): True}
+
+
 def test_a_deleted_video_is_missing_again(tmp_path: Path) -> None:
     write(tmp_path, outcomes())
     known = known_of(Storage(str(tmp_path)), str(tmp_path))

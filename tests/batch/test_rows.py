@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
@@ -79,6 +81,26 @@ def test_another_model_is_another_id(model: BundleFiles, photo: Path, tmp_path: 
     about = folder / "bundle.json"
     about.write_text(about.read_text().replace('"training"', '"Training"'))
     assert row(find_bundle(folder), photo).id != row(model, photo).id
+
+
+def test_an_id_is_that_of_earlier_versions(model: BundleFiles, photo: Path) -> None:
+    """A version of micromotion that made other ids would do a million photos again."""
+    about = hashlib.sha256((model.folder / "bundle.json").read_bytes()).hexdigest()
+    content = hashlib.sha256(photo.read_bytes()).hexdigest()
+    for said, made_from in (
+        ({}, content),
+        ({"name": "É né"}, content),
+        ({"strength": 0.5, "motion": "smile"}, content),
+    ):
+        request = smile().overridden({key: said[key] for key in said if key != "name"}, model)
+        key = json.dumps(request.key(model), sort_keys=True)
+        wanted = json.dumps([1, made_from, harmless(str(said.get("name", "me"))), key, about])
+        assert row(model, photo, **said).id == hashlib.sha256(wanted.encode()).hexdigest()[:20]
+    remote = Entry('s3://b/é "x".jpg', "7")
+    key = json.dumps(smile().key(model), sort_keys=True)
+    wanted = json.dumps([1, 's3://b/é "x".jpg|7', "e_x", key, about])
+    (found,) = RowMaker(smile(), model, {}).rows([remote])
+    assert found.id == hashlib.sha256(wanted.encode()).hexdigest()[:20]
 
 
 def test_a_remembered_photo_is_not_read_again(model: BundleFiles, photo: Path) -> None:

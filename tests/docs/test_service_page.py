@@ -20,7 +20,8 @@ from micromotion.drive.read import read_driving_video
 from micromotion.errors import MicromotionError
 from micromotion.face import images
 from micromotion.face.images import load_image
-from micromotion.service import address_policy, deadline, driving, gateway, health, uploads
+from micromotion.runtime import address_policy, url_files
+from micromotion.service import deadline, driving, gateway, health
 from micromotion.service.redaction import redact_paths
 
 PAGE = ROOT / "docs/service.md"
@@ -72,8 +73,8 @@ def test_the_limits_are_those_of_the_code() -> None:
         "callers at a time": f"{gateway.MAX_CALLS}, of which {gateway.MAX_LARGE} may send more than",
         "file": f"{images.MAX_BYTES >> 20} MB; in a body about {gateway.MAX_BODY * 3 // 4 >> 20} MB",
         "URL of a file": (
-            f"{address_policy.MAX_URL} characters, {uploads.MAX_SECONDS:.0f} s, "
-            f"{uploads.MAX_REDIRECTS} redirects"
+            f"{address_policy.MAX_URL} characters, {url_files.MAX_SECONDS:.0f} s, "
+            f"{url_files.MAX_REDIRECTS} redirects"
         ),
         "picture": f"{images.MAX_PIXELS // 1_000_000} million pixels, sides of {images.MIN_SIDE} and more",
         "a prediction": f"{deadline.SECONDS:.0f} s in all",
@@ -154,7 +155,7 @@ def provoked() -> list[str]:
         with pytest.raises(MicromotionError) as caught:
             wrong()
         told.append(f"{type(caught.value).__name__}: {caught.value}")
-    refused = uploads._told(ConnectionRefusedError())
+    refused = url_files._told(ConnectionRefusedError())
     source = (ROOT / "micromotion/service/inputs.py").read_text()
     needs = re.search(r'"(The motion \'custom\' needs a template[^"]*)"', source)
     assert needs

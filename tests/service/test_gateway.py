@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from inner_server import Inner, running_inner
 from running_server import wait_until
 
+from micromotion.runtime.address_policy import PRIVATE
 from micromotion.service import gateway
-from micromotion.service.address_policy import PRIVATE
 from micromotion.service.gateway import MAX_BODY, Gateway, Refusal, check_body
 
 

@@ -13,8 +13,9 @@ from inner_server import running_inner
 from misbehaving_server import File, MisbehavingServer, redirect
 
 from micromotion.errors import DownloadError, OptionError, TimeLimitError
+from micromotion.runtime.address_policy import PRIVATE
+from micromotion.runtime.url_files import MAX_REDIRECTS as MAX_URL_REDIRECTS
 from micromotion.service import deadline, gateway, uploads
-from micromotion.service.address_policy import PRIVATE
 from micromotion.service.deadline import VARIABLE, Deadline, seconds_allowed
 from micromotion.service.gateway import Gateway, Refusal, check_body
 from micromotion.service.uploads import take_in
@@ -164,10 +165,10 @@ def test_the_largest_number_of_redirects_is_followed(
     server: MisbehavingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(PRIVATE, "1")
-    with take_in(chained(server, uploads.MAX_REDIRECTS)) as file:
+    with take_in(chained(server, MAX_URL_REDIRECTS)) as file:
         assert file.read() == CONTENT
     with pytest.raises(DownloadError, match="more than 5 times"):
-        take_in(chained(server, uploads.MAX_REDIRECTS + 1))
+        take_in(chained(server, MAX_URL_REDIRECTS + 1))
 
 
 def test_a_download_follows_the_largest_number_of_redirects(server: MisbehavingServer, target: Path) -> None:

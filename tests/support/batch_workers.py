@@ -11,6 +11,7 @@ from pathlib import Path
 
 from micromotion.batch.outcome import Outcome
 from micromotion.batch.rows import Row
+from micromotion.batch.storage import Storage
 from micromotion.errors import BundleError
 
 
@@ -41,6 +42,19 @@ class Noting:
     def begun(self, name: str) -> int:
         """How often the row of that name was begun."""
         return len(list(self.folder.glob(f"{name}.*")))
+
+
+@dataclass(frozen=True)
+class Storing(Noting):
+    """The same, but each row leaves a file in place of its video at a destination, a folder or a URL."""
+
+    dest: str | Path = ""
+
+    def do(self, row: Row) -> Outcome:
+        """Note the row, wait, and store."""
+        outcome = super().do(row)
+        Storage(str(self.dest)).put(row.id.encode(), row.video)
+        return outcome
 
 
 def broken(index: int) -> Callable[[Row], Outcome]:

@@ -18,7 +18,7 @@ from PIL import Image
 from micromotion import Animator, Video
 from micromotion.drive.driven_photo import places
 from micromotion.errors import OptionError
-from micromotion.motion.micromotion import Motion
+from micromotion.motion.playable import Motion
 from micromotion.types import Frame, Pose, Strengths
 from micromotion.video import notebook, playable
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from micromotion.errors import DownloadError
-from micromotion.service.address_policy import MAX_URL, PRIVATE, check_url, find_addresses, is_public
+from micromotion.runtime.address_policy import MAX_URL, PRIVATE, check_url, find_addresses, is_public
 
 PRIVATE_ADDRESSES = [
     "127.0.0.1", "127.1.2.3", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254",
