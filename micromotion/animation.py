@@ -29,7 +29,7 @@ from micromotion.video.contact_sheet import contact_sheet, evenly_spaced, sheet_
 from micromotion.video.format_limits import check_side
 from micromotion.video.picture import check_picture, write_picture
 from micromotion.video.pixels import all_finite, quantise
-from micromotion.video.playable import Playable
+from micromotion.video.frame_sequence import Playable
 from micromotion.video.sound import Sound
 from micromotion.video.writer import fit_size, write_frames
 

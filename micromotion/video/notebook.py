@@ -17,7 +17,7 @@ from micromotion.types import Frame
 from micromotion.video.writer import write_frames
 
 if TYPE_CHECKING:
-    from micromotion.video.playable import Playable
+    from micromotion.video.frame_sequence import Playable
 
 INLINE_SIDE = 720
 """Longest side of what a notebook shows, in pixels; `save` writes the full size."""
