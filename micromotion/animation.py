@@ -27,9 +27,9 @@ from micromotion.runtime.parallel import ahead
 from micromotion.types import Frame, Pose, Row, Strengths
 from micromotion.video.contact_sheet import contact_sheet, evenly_spaced, sheet_size
 from micromotion.video.format_limits import check_side
+from micromotion.video.frame_sequence import Playable
 from micromotion.video.picture import check_picture, write_picture
 from micromotion.video.pixels import all_finite, quantise
-from micromotion.video.frame_sequence import Playable
 from micromotion.video.sound import Sound
 from micromotion.video.writer import fit_size, write_frames
 
