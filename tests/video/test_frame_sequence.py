@@ -20,7 +20,7 @@ from micromotion.drive.driven_photo import places
 from micromotion.errors import OptionError
 from micromotion.motion.playable import Motion
 from micromotion.types import Frame, Pose, Strengths
-from micromotion.video import notebook, playable
+from micromotion.video import frame_sequence, notebook
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +124,9 @@ def test_an_array_that_is_too_large_is_refused_before_rendering(
     animator: Animator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = of_shares(animator)
-    monkeypatch.setattr(playable, "MAX_ARRAY_BYTES", 4 * 2 * 3 * 6)
+    monkeypatch.setattr(frame_sequence, "MAX_ARRAY_BYTES", 4 * 2 * 3 * 6)
     assert len(whole.numpy()) == 6
-    monkeypatch.setattr(playable, "MAX_ARRAY_BYTES", 4 * 2 * 3 * 6 - 1)
+    monkeypatch.setattr(frame_sequence, "MAX_ARRAY_BYTES", 4 * 2 * 3 * 6 - 1)
     monkeypatch.setattr(Shares, "begin", None)
     with pytest.raises(OptionError, match=r"6 frames of 4×2 .*video\[:5\]\.numpy\(\)"):
         whole.numpy()
