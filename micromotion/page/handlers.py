@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 import gradio as gr
 from PIL import Image
@@ -168,7 +168,7 @@ class PageHandlers:
 
         def work(chosen: ChosenFace, path: Path, stop: threading.Event, report: Report) -> list[str]:
             scaled: list[str] = []
-            motions: MotionChoice = _valid(played)
+            motions = cast("MotionChoice", _valid(played))
             self.studio.render(
                 chosen,
                 motions,

@@ -86,10 +86,10 @@ def test_a_driven_head_leaves_its_neighbours_face_alone(mover: int, neighbour: i
 def test_the_larger_head_is_in_front() -> None:
     """Morisot turns towards Franklin, and stays behind him, whatever the order in the list."""
     picture, faces = neighbours()
-    together = [DrivenGroup(picture, faces, order, TURNING).drawn(0) for order in ([0, 1], [1, 0])]
-    assert np.array_equal(*together)
+    one, other = (DrivenGroup(picture, faces, order, TURNING).drawn(0) for order in ([0, 1], [1, 0]))
+    assert np.array_equal(one, other)
     him = DrivenGroup(picture, faces, [0], TURNING).drawn(0)
-    assert np.array_equal(together[0][features(faces[0])], him[features(faces[0])])
+    assert np.array_equal(one[features(faces[0])], him[features(faces[0])])
 
 
 def test_places_name_the_frames_of_the_trajectory() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -85,7 +86,7 @@ def test_a_bad_clip_is_one_sentence_without_a_path(tmp_path: Path, name: str) ->
 def test_the_chosen_face_follows_as_by_the_animator(
     animator: Animator, group: ChosenFace, clip: Clip, tmp_path: Path
 ) -> None:
-    options = DriveOptions(view="face", size=128, parts="eyes")
+    options = DriveOptions(view="face", size=128, parts=("eyes",))
     told, notes = drive(Studio(animator), group, clip, options, tmp_path / "video.mp4")
     assert [each for each in told if each[0] == "frame"] == [("frame", n, 8) for n in range(1, 9)]
     assert ("read", 8, 8) in told
@@ -120,7 +121,7 @@ def test_cancelling_ends_reading_and_rendering(
             if done == 2:
                 stop.set()
 
-        calls = {"on_read": lambda *_: None, "on_frame": lambda *_: None, stage: halt}
+        calls: dict[str, Any] = {"on_read": lambda *_: None, "on_frame": lambda *_: None, stage: halt}
         with pytest.raises(Stopped):
             Studio(animator).drive(
                 group, clip, DriveOptions(view="face"), tmp_path / "video.mp4", stop=stop, **calls
@@ -148,10 +149,10 @@ def test_a_clip_that_has_gone_is_told_without_its_path(
 def test_the_fields_make_options() -> None:
     made = drive_options((["mouth", "eyes"], 0.5, True, False, 2), "model", None)
     assert made == DriveOptions(
-        parts="eyes,mouth", strength=0.5, mirror=True, audio=False, clip_face=1, view="photo"
+        parts=("eyes", "mouth"), strength=0.5, mirror=True, audio=False, clip_face=1, view="photo"
     )
     assert drive_options((["eyes"], 1, False, True, 1), "photo", "all") == DriveOptions(
-        parts="eyes", view="photo", faces="all"
+        parts=("eyes",), view="photo", faces="all"
     )
     for values, words in (
         (([], 1, False, True, 1), "Nothing would move"),
