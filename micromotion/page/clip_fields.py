@@ -67,7 +67,7 @@ def clip_fields(handlers: PageHandlers) -> ClipFields:
     """Create the fields, and connect the upload."""
     shown = gr.HTML(js_on_load=_QUIET, elem_id="mm-clip")
     upload = gr.Video(
-        sources=["upload", "webcam"],
+        sources=["upload"],
         include_audio=True,
         label="The video that the photo follows",
         show_label=False,

@@ -86,7 +86,7 @@ class Session:
     def require_clip(self) -> Clip:
         """The driving video; raises OptionError if there is none yet, or if it was evicted."""
         if self.clip is None:
-            raise OptionError("There is no video to follow yet: upload one, or record one with the camera.")
+            raise OptionError("There is no video to follow yet: upload one.")
         return self.clip
 
     def keep_clip(self, clip: Clip) -> None:

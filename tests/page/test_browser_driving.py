@@ -18,11 +18,9 @@ from page_browser import (
     Served,
     Visitor,
     eventually,
-    launched,
     visiting,
     visiting_alone,
 )
-from PIL import Image
 from playwright.sync_api import Browser
 from sounds import click_times, with_sound
 from trajectories import still
@@ -186,37 +184,6 @@ def test_a_leaving_visitor_leaves_no_clip(chrome: Browser, page: Served, clip: P
         follow(other, clip)
         assert len(page.files()) == 1
     eventually(lambda: page.files() == [], "the clip is deleted")
-
-
-def test_the_camera_records_a_clip(chrome: Browser, page: Served, tmp_path: Path) -> None:
-    """Chromium's fake camera plays our video, its fake microphone beeps."""
-    with av.open(str(tmp_path / "camera.mjpeg"), "w", format="mjpeg") as video:
-        stream = video.add_stream("mjpeg", rate=10, options={"qscale": "2"})
-        stream.width = stream.height = 512
-        stream.pix_fmt = "yuvj420p"
-        frame = av.VideoFrame.from_image(Image.open(ROOT / "docs" / "face.jpg"))
-        for _ in range(3):
-            video.mux(stream.encode(frame.reformat(format="yuvj420p")))
-        video.mux(stream.encode())
-    camera = (
-        "--use-fake-ui-for-media-stream",
-        "--use-fake-device-for-media-stream",
-        f"--use-file-for-fake-video-capture={tmp_path / 'camera.mjpeg'}",
-    )
-    with (
-        launched(chrome.browser_type, *camera) as other,
-        visiting(other, page.address, permissions=["camera", "microphone"]) as visitor,
-    ):
-        visitor.page.check("#mm-mode input[value='A video']")
-        visitor.page.click("#mm-clip-upload [data-testid=source-select] button >> nth=1")
-        visitor.page.click("#mm-clip-upload [title='grant webcam access'] >> nth=0")
-        button = "#mm-clip-upload button[aria-label='start recording']"  # Gradio's, also while it records
-        visitor.page.click(button)
-        visitor.page.wait_for_timeout(1500)
-        visitor.page.click(button)
-        visitor.wait_for("#mm-clip img")
-        assert "with sound" in visitor.page.inner_text("#mm-clip")
-    eventually(lambda: page.files() == [], "no file remains")
 
 
 def test_each_face_has_a_motion_of_its_own(visitor: Visitor, tmp_path: Path) -> None:
