@@ -107,7 +107,7 @@ def test_all_faces_follow(animator: Animator, group: ChosenFace, clip: Clip, tmp
     change = np.abs(frames[4].astype(int) - frames[0]).max(axis=-1)
     for face in group.faces:
         left, top, right, bottom = face.box
-        assert change[top:bottom, left:right].max() > 40
+        assert change[top:bottom, left:right].max() > 20  # compression alone changes up to about 5
 
 
 @pytest.mark.slow
