@@ -20,7 +20,7 @@ from micromotion.runtime.process import keep_memory
 ROOT = Path(__file__).resolve().parent.parent.parent
 METHOD = (
     *(f"face/{module}" for module in ("alignment", "crop", "detection", "landmarks")),
-    *(f"motion/{module}" for module in ("anchors", "micromotion", "robust_pca")),
+    *(f"motion/{module}" for module in ("anchor_analysis", "anchors", "playable", "robust_pca")),
     *(f"learn/{module}" for module in ("losses", "ordering", "template", "text", "track", "video")),
 )
 MEASURED = ("domains", "methods", "movement", "sources", "steps")
