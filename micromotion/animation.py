@@ -27,7 +27,7 @@ from micromotion.runtime.parallel import ahead
 from micromotion.types import Frame, Pose, Row, Strengths
 from micromotion.video.contact_sheet import contact_sheet, evenly_spaced, sheet_size
 from micromotion.video.format_limits import check_side
-from micromotion.video.frame_sequence import Playable
+from micromotion.video.frame_sequence import FrameSequence
 from micromotion.video.picture import check_picture, write_picture
 from micromotion.video.pixels import all_finite, quantise
 from micromotion.video.sound import Sound
@@ -70,7 +70,7 @@ class Finish(Protocol):
         """Return what draws the frames, given the poses of `looks_at`."""
 
 
-class Video(Playable):
+class Video(FrameSequence):
     """Micromotions on one face, as a sequence of uint8 RGB frames [H, W, 3] rendered on demand.
 
     Frames are not stored: each iteration renders them again, and memory does not grow with their number. On a

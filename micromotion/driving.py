@@ -43,7 +43,7 @@ class FaceDriver(FaceEncoder):
         face's rest pose is played, so that nothing of its looks shows.
 
         Args:
-            photo: a path, the bytes of an image file, an open file or a PIL image.
+            photo: as in `encode`.
             clip: a video; or a trajectory that was read from one, or its file, which ends in .safetensors.
             options: see `DriveOptions`. With `faces`, several faces of the whole photo move, each as the one
                 in the clip; the video's `faces` has them.

@@ -1,5 +1,8 @@
 """All errors shown to users, each one sentence: what is wrong, with which input, and what to do."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
 
 class MicromotionError(Exception):
     """Base of all errors meant for the user who caused them or can fix them."""
@@ -63,3 +66,18 @@ class RenderError(MicromotionError):
 
 class TimeLimitError(MicromotionError):
     """A time limit was exceeded."""
+
+
+@contextmanager
+def reworded(words: Mapping[str, str]) -> Iterator[None]:
+    """Within the block, replace texts in errors for users, one after the other.
+
+    Such as paths that others must not see, by words that they know.
+    """
+    try:
+        yield
+    except MicromotionError as error:
+        message = str(error)
+        for text, word in words.items():
+            message = message.replace(text, word)
+        raise type(error)(message) from None

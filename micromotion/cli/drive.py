@@ -92,7 +92,7 @@ def drive(
             credentials=credentials,
         )
     for note in video.notes:
-        typer.echo(f"micromotion: {note}", err=True)
+        typer.echo(f"micromotion: {note.replace('clip_face', '--clip-face')}", err=True)
     if video.sound is not None and target.suffix.lower() != ".mp4":
         typer.echo("micromotion: Only an MP4 can have sound: the clip's is left out.", err=True)
     if options.selection is not None:

@@ -17,14 +17,13 @@ from torch import Tensor
 
 from micromotion.drive.filters import bridged, savitzky_golay
 from micromotion.drive.landmark_track import FaceTrack, track_face
-from micromotion.drive.options import MAX_DRIVING_FRAMES
-from micromotion.drive.read import MAX_SECONDS, OnProgress, read_track
+from micromotion.drive.read import OnProgress, open_played, read_track
 from micromotion.face.crop import crop_quad, ffhq_quad
 from micromotion.learn.video import BATCH, CROP, invert_pictures
 from micromotion.motion.playable import Motion
 from micromotion.motion.robust_pca import principal_subspace, robust_pca
 from micromotion.types import Floats
-from micromotion.video.driving_video import DrivingVideo, Length, open_driving_video
+from micromotion.video.driving_video import DrivingVideo
 from micromotion.weights.bundle import Bundle
 
 _SMOOTH = 0.28  # seconds over which the crop's place is smoothed: its tremble would shake the latents
@@ -80,7 +79,7 @@ def read_latents(
     Frames are streamed twice: memory holds the latents, [n, styles · dim] in float32. Raises
     DeviceMemoryError, too.
     """
-    video = open_driving_video(path, MAX_DRIVING_FRAMES, Length(MAX_SECONDS, MAX_DRIVING_FRAMES))
+    video = open_played(path)
     total = 2 * len(video)
 
     def report(done: int) -> None:

@@ -24,7 +24,7 @@ from micromotion.motion.files import Provenance
 from micromotion.option_checks import check_whole
 from micromotion.photo.sampling import MonotoneCurve
 from micromotion.types import Floats
-from micromotion.video.driving_video import Length, open_driving_video
+from micromotion.video.driving_video import DrivingVideo, Length, open_driving_video
 from micromotion.weights.bundle_record import file_record
 
 OnProgress = Callable[[int, int], None]
@@ -82,7 +82,7 @@ def read_driving_video(
     """
     check_whole("face", face, 0, 99)
     path = Path(path)
-    video = open_driving_video(path, MAX_DRIVING_FRAMES, Length(MAX_SECONDS, MAX_DRIVING_FRAMES))
+    video = open_played(path)
     if rest is not None:
         check_whole("rest", rest, 0, len(video) - 1)
     total = len(video)
@@ -97,6 +97,11 @@ def read_driving_video(
         "rest": ", ".join(map(str, report.rest)),
     }
     return ReadVideo(trajectory, report, recipe)
+
+
+def open_played(path: str | Path) -> DrivingVideo:
+    """Open a video to play all of its frames on a photo; raises DrivingVideoError, also if it is too long."""
+    return open_driving_video(Path(path), MAX_DRIVING_FRAMES, Length(MAX_SECONDS, MAX_DRIVING_FRAMES))
 
 
 def read_track(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
-from micromotion.drive.options import MAX_DRIVING_FRAMES
-from micromotion.drive.read import MAX_SECONDS
-from micromotion.errors import MicromotionError
-from micromotion.video.driving_video import Length, open_driving_video, opened, shown_path
+from micromotion.drive.read import open_played
+from micromotion.errors import reworded
+from micromotion.video.driving_video import opened, shown_path
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,17 +26,13 @@ class Clip:
 def open_clip(path: Path) -> Clip:
     """Check an untrusted video, as it will be read; raises DrivingVideoError, without the path."""
     with without_path(path):
-        video = open_driving_video(path, MAX_DRIVING_FRAMES, Length(MAX_SECONDS, MAX_DRIVING_FRAMES))
+        video = open_played(path)
         first = next(iter(video)).image
         with opened(path) as (container, _):
             sound = bool(container.streams.audio)
     return Clip(path, len(video), first, sound)
 
 
-@contextmanager
-def without_path(path: Path) -> Iterator[None]:
+def without_path(path: Path) -> AbstractContextManager[None]:
     """Within the block, our errors call this file the video."""
-    try:
-        yield
-    except MicromotionError as error:
-        raise type(error)(str(error).replace(shown_path(path), "The video")) from None
+    return reworded({shown_path(path): "The video"})

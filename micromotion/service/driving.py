@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from micromotion.drive.options import PARTS, DriveOptions
 from micromotion.errors import OptionError
-from micromotion.options import View, view_of_frame
 from micromotion.runtime.progress import progress_lines
 from micromotion.service.deadline import Deadline
+from micromotion.service.values import chosen_view, stripped
 
 if TYPE_CHECKING:
     from micromotion.animation import Video
@@ -55,7 +55,7 @@ def check_driving(inputs: Mapping[str, object], *, sent: bool) -> None:
 
     sent: they are what the caller sent, so that a motion was chosen even if it is the default.
     """
-    given = {name: each.strip() if isinstance(each, str) else each for name, each in inputs.items()}
+    given = stripped(inputs)
     if given.get("driving_video") is None:
         for name, default in ABOUT.items():
             if given.get(name, default) != default:
@@ -85,12 +85,12 @@ def drive(
 
     Raises what `Animator.drive` raises; TimeLimitError.
     """
-    frame, rest = inputs["frame"], int(inputs["rest"])
+    rest = int(inputs["rest"])
     options = DriveOptions(
         parts=inputs["parts"],
         strength=inputs["strength"],
         mirror=inputs["mirror"],
-        view=cast("View", view_of_frame(frame) if frame else inputs["view"]),
+        view=chosen_view(inputs),
         size=int(inputs["size"]),  # in JSON, 1920.0 is a valid integer
         face=int(inputs["face"]),
         faces=inputs["faces"].strip() or None,

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from micromotion.errors import ImageError, MicromotionError, MotionError, OptionError
-from micromotion.options import AnimateOptions, Easing, Loop, View, view_of_frame
+from micromotion.options import AnimateOptions, Easing, Loop
 from micromotion.service import uploads
 from micromotion.service.driving import check_driving
 from micromotion.service.published import check_alone, is_asked
+from micromotion.service.values import chosen_view, stripped
 from micromotion.video.driving_video import DrivingVideoError
 
 _FILES: Mapping[str, type[MicromotionError]] = {
@@ -39,9 +40,7 @@ def received(inputs: Mapping[str, Any]) -> dict[str, Path | None]:
 def check_together(inputs: Mapping[str, Any]) -> None:
     """Raise OptionError or MotionError if inputs contradict each other."""
     if is_asked(inputs):
-        plain = {name: each.strip() if isinstance(each, str) else each for name, each in inputs.items()}
-        view = view_of_frame(inputs["frame"]) if inputs["frame"] else inputs["view"]
-        check_alone({**plain, "frame": "", "view": view}, sent=False)
+        check_alone({**stripped(inputs), "frame": "", "view": chosen_view(inputs)}, sent=False)
     check_driving(inputs, sent=False)
     _check_motion(inputs["motion"], inputs["template"], inputs["motion_file"])
     if inputs["at"] != -1 and inputs["output_format"] != "png":
@@ -50,14 +49,14 @@ def check_together(inputs: Mapping[str, Any]) -> None:
 
 def animate_options(inputs: Mapping[str, Any]) -> AnimateOptions:
     """The options of an animation, but for `faces`; raises OptionError."""
-    frame, seed = inputs["frame"], int(inputs["seed"])
+    seed = int(inputs["seed"])
     return AnimateOptions(
         strength=inputs["strength"],
         frames=int(inputs["frames"]),  # in JSON, 90.0 is a valid integer
         fps=int(inputs["fps"]),
         loop=cast("Loop", inputs["loop"]),  # Cog supports no Literal; these three are checked
         easing=cast("Easing", inputs["easing"]),
-        view=cast("View", view_of_frame(frame) if frame else inputs["view"]),
+        view=chosen_view(inputs),
         size=int(inputs["size"]),
         compare=inputs["compare"],
         face=int(inputs["face"]),

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from micromotion.credentials.certificates import given_files
-from micromotion.errors import MicromotionError
+from micromotion.errors import MicromotionError, reworded
 from micromotion.runtime.folders import cache_folder
 from micromotion.service.driving import CLIP, TRACK
 from micromotion.video.driving_video import shown_path
@@ -31,10 +31,5 @@ def redact_paths(model: Sequence[Path], folder: Path) -> Iterator[None]:
         words[str(model[0].parent)] = "its folder"
     with suppress(MicromotionError):  # no home, no cache
         words[str(cache_folder())] = "the cache folder"
-    try:
+    with reworded(words):
         yield
-    except MicromotionError as error:
-        message = str(error)
-        for path, word in words.items():
-            message = message.replace(path, word)
-        raise type(error)(message) from None

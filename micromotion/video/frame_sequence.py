@@ -21,7 +21,7 @@ MAX_ARRAY_BYTES = 2 * 2**30
 """Largest array of a whole video, in bytes: 300 frames of 1920×1240 pixels."""
 
 
-class Playable(ABC):
+class FrameSequence(ABC):
     """Frames of one size at a frame rate, rendered whenever they are iterated over."""
 
     fps: float

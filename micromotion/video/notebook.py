@@ -17,7 +17,7 @@ from micromotion.types import Frame
 from micromotion.video.writer import write_frames
 
 if TYPE_CHECKING:
-    from micromotion.video.frame_sequence import Playable
+    from micromotion.video.frame_sequence import FrameSequence
 
 INLINE_SIDE = 720
 """Longest side of what a notebook shows, in pixels; `save` writes the full size."""
@@ -27,7 +27,7 @@ INLINE_BYTES = 4 * 2**20
 
 
 def mime_bundle(
-    video: Playable, include: Container[str] | None = None, exclude: Container[str] | None = None
+    video: FrameSequence, include: Container[str] | None = None, exclude: Container[str] | None = None
 ) -> dict[str, str]:
     """What a notebook shows for a video, by MIME type: its description and, as HTML, a player.
 
@@ -42,7 +42,7 @@ def mime_bundle(
     return bundle
 
 
-def show(video: Playable) -> None:
+def show(video: FrameSequence) -> None:
     """Display a video in the notebook whose cell runs; raises OptionError where there is none."""
     shell = _shell()
     if shell is None or _is_terminal(shell):
@@ -52,7 +52,7 @@ def show(video: Playable) -> None:
     display(video)
 
 
-def _player(video: Playable) -> str:
+def _player(video: FrameSequence) -> str:
     """HTML that plays a video, or shows its last frame if the video is too large."""
     size = _inline_size(video.size)
     last: list[Image.Image] = []
@@ -80,7 +80,7 @@ def _player(video: Playable) -> str:
         return _still(last[0], Path(folder) / "inline.png", video)
 
 
-def _still(picture: Image.Image, path: Path, video: Playable) -> str:
+def _still(picture: Image.Image, path: Path, video: FrameSequence) -> str:
     """HTML of a picture, and a sentence why it is no video."""
     from micromotion.video.picture import write_picture
 
