@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads: see micromotion.cli.main.main
 
@@ -186,6 +186,22 @@ def animator(random_bundle: Path) -> Animator:
     from micromotion import Animator
 
     return Animator.load(random_bundle, "cpu")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small bundle that can learn and play motions; do not write into it."""
+    from learn_networks import save_playing_bundle
+
+    return save_playing_bundle(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def predictor(model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The service's predictor of that bundle, as in its worker, in this process."""
+    from service_worker import load
+
+    return load(model, monkeypatch)
 
 
 @pytest.fixture(scope="session")

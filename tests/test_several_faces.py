@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from neighbouring_faces import together
 from PIL import Image
 
 from micromotion import Animator, parse_timeline
@@ -37,17 +38,6 @@ def still(group: Image.Image) -> Frame:
 
 def frames(animator: Animator, photo: Image.Image, motion: Any = "smile", **options: Any) -> list[Frame]:
     return list(animator.animate(photo, motion, **options))
-
-
-def together(still: Frame, *alone: Frame) -> Frame:
-    """The photo with the changes of several frames, in each of which another face has moved."""
-    whole = still.copy()
-    for frame in alone:
-        moved = (frame != still).any(axis=-1)
-        assert moved.any()
-        assert (whole[moved] == still[moved]).all(), "they overlap"
-        whole[moved] = frame[moved]
-    return whole
 
 
 def test_faces_apart_move_as_each_does_alone(avatar: Animator, group: Image.Image, still: Frame) -> None:

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 import torch
-from learn_networks import SENTENCE, save_playing_bundle
+from learn_networks import SENTENCE
 from running_server import ROOT, wait_until
-from service_worker import load, play
+from service_worker import play
 from shown import shown
 from typer.testing import CliRunner
 
@@ -39,16 +39,6 @@ from micromotion.cli.main import main
 main()
 """
 """The command line, with only a few tuning steps."""
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_playing_bundle(tmp_path_factory.mktemp("learning"))
-
-
-@pytest.fixture
-def predictor(model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    return load(model, monkeypatch)
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from neighbouring_faces import features, neighbours
+from neighbouring_faces import features, neighbours, together
 from PIL import Image
 from trajectories import displaced, still
 
@@ -42,13 +42,7 @@ def test_faces_apart_move_as_each_does_alone(animator: Animator, photo: Frame) -
     assert (list(both.faces or ()), both.found, both.size) == ([0, 2], 4, photo.shape[1::-1])
     alone = [animator.drive(GROUP, SMILING, face=number) for number in (0, 2)]
     for shown, *each in zip(both, *alone, strict=True):
-        expected = photo.copy()
-        for frame in each:
-            moved = (frame != photo).any(axis=-1)
-            assert moved.any()
-            assert (expected[moved] == photo[moved]).all(), "they overlap"
-            expected[moved] = frame[moved]
-        assert np.array_equal(shown, expected)
+        assert np.array_equal(shown, together(photo, *each))
 
 
 def test_all_means_all(animator: Animator) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 from cog import Path as CogPath
-from learn_networks import SENTENCE, save_playing_bundle
+from learn_networks import SENTENCE
 from PIL import Image
 from running_server import EVERYTHING, ROOT, STOP, wait_until
-from service_worker import load, play, unprepared
+from service_worker import play, unprepared
 from shown import shown
 from trajectories import still
 from videos import write_video
@@ -26,16 +26,6 @@ from micromotion.drive.trajectory import save_trajectory
 from micromotion.errors import OptionError, OutputError, TimeLimitError
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_playing_bundle(tmp_path_factory.mktemp("learning"))
-
-
-@pytest.fixture
-def predictor(model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    return load(model, monkeypatch)
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,10 @@ import av
 import numpy as np
 import pytest
 from bad_clips import BAD, TOO_LONG, make
-from learn_networks import save_playing_bundle
 from PIL import Image
 from running_server import ANSWER, EVERYTHING, ROOT, STOP, Server, data_url, serving, wait_until
 from service_answers import check_sentence, content, frames_of, sentence
-from service_worker import load, play
+from service_worker import play
 from sounds import click_times, with_sound
 from trajectories import still
 from videos import write_video
@@ -98,16 +97,6 @@ def test_what_is_about_a_driving_video_needs_one(name: str, value: object) -> No
 
 
 # --- in this process ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_playing_bundle(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture
-def predictor(model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    return load(model, monkeypatch)
 
 
 @pytest.fixture(scope="module")

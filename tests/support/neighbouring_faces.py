@@ -1,4 +1,4 @@
-"""Two faces that touch in one photo."""
+"""Several faces in one photo: two that touch, and how those that are apart move together."""
 
 from functools import cache
 from pathlib import Path
@@ -7,6 +7,7 @@ from PIL import Image
 
 from micromotion.face.alignment import align, align_all
 from micromotion.face.crop import AlignedFace
+from micromotion.types import Frame
 
 FACES = Path(__file__).resolve().parents[2] / "docs" / "faces"
 
@@ -41,3 +42,14 @@ def features(face: AlignedFace) -> tuple[slice, slice]:
     return slice(round(face.landmarks[17:27, 1].min()), round(face.landmarks[8, 1])), slice(
         round(left), round(right)
     )
+
+
+def together(still: Frame, *alone: Frame) -> Frame:
+    """The photo with the changes of several frames, in each of which another face has moved."""
+    whole = still.copy()
+    for frame in alone:
+        moved = (frame != still).any(axis=-1)
+        assert moved.any()
+        assert (whole[moved] == still[moved]).all(), "they overlap"
+        whole[moved] = frame[moved]
+    return whole
