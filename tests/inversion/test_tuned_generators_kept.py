@@ -151,7 +151,7 @@ def test_the_oldest_are_evicted(
 
 
 def test_two_processes_at_once(cache: Path) -> None:
-    tests, root = Path(__file__).parents[1], Path(micromotion.__file__).parent.parent
+    support, root = Path(__file__).parents[1] / "support", Path(micromotion.__file__).parent.parent
     script = (
         "import torch; from random_networks import random_generator;"
         "from micromotion.inversion.pivotal_tuning import tuned, digest;"
@@ -159,7 +159,7 @@ def test_two_processes_at_once(cache: Path) -> None:
         "r = tuned(g, torch.ones(1, g.num_styles, g.style_dim), torch.zeros(1, 3, 32, 32), steps=5);"
         "print(digest(r.state_dict()))"
     )
-    environment = os.environ | {"PYTHONPATH": f"{tests}{os.pathsep}{root}", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": f"{support}{os.pathsep}{root}", "OMP_NUM_THREADS": "1"}
     running = [
         subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment)
         for _ in range(2)
